@@ -1,0 +1,215 @@
+"""What will run, with every size explicit: the plan, and one run of it.
+
+These are types only. `matching` makes a plan, `run` carries it out, `report` reads it back from
+`results/plans/`. They stand apart from `matching` because both wings need them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal
+
+from pydantic import Field
+
+from moebench.records import Environment, Frozen
+from moebench.spec.types import DenseFFN, MatchOn, MoEFFN, SuiteSpec
+
+TRAINING_VERSION = 1
+"""Raised by hand when the same run would give other bits; the golden-loss test notices when it should have been."""
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys and no spaces: the same value always gives the same text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest_of(value: Any, *, length: int = 16) -> str:
+    """The first `length` hex digits of the SHA-256 of a value's canonical JSON."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:length]
+
+
+class Architecture(Frozen):
+    """A decoder with every size a whole number."""
+
+    vocab: int
+    context: int
+    """Longest sequence in tokens."""
+    layers: int
+    width: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    ffn: DenseFFN | MoEFFN = Field(discriminator="kind")
+    """Its hidden widths are never None here."""
+    tied_embeddings: bool
+    rope_theta: float
+    norm_eps: float
+
+
+class Recipe(Frozen):
+    """Training in integers: everything that decides the bits."""
+
+    steps: int
+    batch_tokens: int
+    micro_batch_tokens: int
+    lr: float
+    betas: tuple[float, float]
+    eps: float
+    weight_decay: float
+    clip: float | None
+    warmup_steps: int
+    decay: Literal["cosine", "linear", "none"]
+    final_lr_share: float
+    dtype: Literal["float32", "bfloat16"]
+    evaluate_at: tuple[int, ...]
+    """Steps after which quality is measured; the last is `steps`."""
+    eval_tokens: int
+    final_eval_tokens: int
+    split: Literal["test", "tune"]
+    """Which split is evaluated: `tune` only in a learning-rate sweep."""
+
+
+class Run(Frozen):
+    """One model, one seed, one budget. Its id is a hash of what decides the bits; names are not among it."""
+
+    architecture: Architecture
+    recipe: Recipe
+    seed: int
+    data_digest: str
+    device: Literal["cpu", "cuda"]
+    backend: str
+    """Expert compute, a word of `model.experts.BACKENDS`; 'none' for a dense model."""
+    torch: str
+    """Major and minor version of torch."""
+    training_version: int = TRAINING_VERSION
+
+    @property
+    def id(self) -> str:
+        return digest_of(self.model_dump(mode="json"), length=20)
+
+
+class ParameterCount(Frozen):
+    """Weights of a model. Tied tables count once; the router counts as active."""
+
+    total: int
+    active: int
+    total_no_embedding: int
+    active_no_embedding: int
+
+
+class Costs(Frozen):
+    """Arithmetic about a model; see `costs` for the formulas."""
+
+    params: ParameterCount
+    train_flops_per_token: float
+    decode_flops_per_token: float
+    """At the full context."""
+    weight_bytes: int
+    kv_bytes_per_token: int
+    train_state_bytes: int
+    """Weights, gradients and optimizer state."""
+
+
+class PlannedModel(Frozen):
+    architecture: Architecture
+    recipe: Recipe
+    costs: Costs
+    expected_train_flops: float
+    """Model FLOPs of the whole run."""
+
+
+class MatchResult(Frozen):
+    model: str
+    to: str
+    on: MatchOn
+    by: str
+    size: int
+    """The value the solver chose for `by`."""
+    target: float
+    achieved: float
+    residual: float
+    """achieved / target - 1."""
+    tolerance: float
+
+
+class PlannedRun(Frozen):
+    model: str
+    seed: int
+    id: str
+
+
+class DataFacts(Frozen):
+    """What a data source turned out to be."""
+
+    source: str
+    digest: str
+    documents: dict[str, int]
+    """Split -> documents."""
+    tokens: dict[str, int]
+    """Split -> tokens."""
+    domains: tuple[str, ...]
+    leak_share: float
+    """Share of the test split's 50-byte windows that also occur in the training split."""
+    leak_threshold: float
+    entropy_bits_per_byte: float | None = None
+    """Exact entropy rate where it is known (synthetic sources)."""
+    notes: tuple[str, ...] = ()
+
+
+class SpeedPlan(Frozen):
+    """One speed session: which trained runs race each other, process by process."""
+
+    id: str
+    models: tuple[str, ...]
+    baseline: str
+    """Raced against itself (A/A)."""
+    processes: tuple[int, ...]
+    """The seed whose weights each process loads."""
+    train_step: bool
+    prefill: tuple[int, ...]
+    decode_batches: tuple[int, ...]
+    seconds: float
+
+
+class TunePlan(Frozen):
+    """A learning-rate sweep: runs by model, rate and seed."""
+
+    id: str
+    lrs: tuple[float, ...]
+    seeds: tuple[int, ...]
+    runs: tuple[tuple[str, float, int, str], ...]
+    """(model, learning rate, seed, run id)."""
+
+
+class Plan(Frozen):
+    """Everything that will run for a suite, and everything the report needs to know about it."""
+
+    suite: str
+    scale: str | None
+    spec: SuiteSpec
+    models: dict[str, PlannedModel]
+    matches: tuple[MatchResult, ...]
+    runs: tuple[PlannedRun, ...]
+    speed: SpeedPlan | None
+    tune: TunePlan | None
+    data: DataFacts
+    claim_hashes: dict[str, str]
+    """Claim id -> hash of its text and test."""
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """Hash of what will run and what is claimed; the plan's file is `<suite>@<scale>-<id>.json`."""
+        return digest_of([[run.id for run in self.runs], self.claim_hashes, self.speed and self.speed.id, self.tune and self.tune.id], length=10)
+
+
+class StoredPlan(Frozen):
+    """A plan on disk, with when each claim was first stored and where it was planned."""
+
+    plan: Plan
+    stored_at: float
+    """Unix time this plan was first stored."""
+    claims_first_stored: dict[str, float]
+    """Claim hash -> Unix time at which it was first stored with any plan of this results folder."""
+    environment: Environment

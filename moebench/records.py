@@ -1,0 +1,182 @@
+"""One number, what it means, and where it was measured.
+
+A `Record` is a value with a metric's name; unit, direction and version live once, on the `Metric`. A metric that
+comes in several flavours carries labels in brackets, `speed.decode_step_s[batch=8]`; the part before the bracket is
+looked up in `METRICS`. A measurement that could not be made is a record with a reason and no value: never 0, -1 or
+NaN. This module knows nothing of files, models or statistics.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+Better = Literal["lower", "higher", "neither"]
+Kind = Literal["counted", "seeded", "timed", "event"]
+
+_NAME = re.compile(r"^(?P<base>[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)*)(?:\[(?P<labels>[^\[\]]*)\])?$")
+
+
+class Frozen(BaseModel):
+    """Base of every type that travels: immutable, keyword-only, and strict about unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Metric(Frozen):
+    """What a number means."""
+
+    name: str
+    unit: str
+    better: Better
+    kind: Kind
+    """counted: exact, no interval; seeded: one value a seed; timed: one value a fresh process; event: a crossing."""
+    version: int = 1
+    """Raised when the definition changes: records of another version are refused, not mixed."""
+    labels: tuple[str, ...] = ()
+    """Keys allowed in brackets, as in `speed.decode_step_s[batch=8]`."""
+    says: str
+    """One line for `moebench list metrics`."""
+
+
+class Record(Frozen):
+    """One number, or the reason why there is none."""
+
+    metric: str
+    """Name in `METRICS`, with its labels in brackets if it has any."""
+    value: float | int | None = None
+    reason: str | None = None
+    """Why there is no value; absent when there is one."""
+    step: int | None = None
+    """Training step at which it was measured; absent for facts of a whole run."""
+    version: int = 1
+
+    @model_validator(mode="after")
+    def _value_or_reason(self) -> Record:
+        if (self.value is None) == (self.reason is None):
+            raise ValueError(f"{self.metric}: a record has a value or a reason, not both or neither")
+        if self.value is not None and not math.isfinite(self.value):
+            raise ValueError(f"{self.metric}: {self.value} is not a measurement; give a reason instead")
+        return self
+
+
+def record(metric: str, value: float | int | None = None, *, step: int | None = None, reason: str | None = None) -> Record:
+    """A record of a known metric, stamped with the version of its definition.
+
+    Raises KeyError for a metric that is not in `METRICS`.
+    """
+    return Record(metric=metric, value=value, reason=reason, step=step, version=metric_of(metric).version)
+
+
+class Environment(Frozen):
+    """Where numbers were measured. Absent facts are None."""
+
+    machine: str
+    """Short name that a reader recognises, such as '2-core x86_64 CPU'."""
+    cpu: str | None
+    cores: int
+    memory_bytes: int | None
+    gpu: str | None
+    os: str
+    python: str
+    packages: dict[str, str]
+    """Versions of torch, numpy, moebench."""
+    threads: int
+    """Threads each run may use."""
+    git: str | None
+    """Commit of the checkout moebench runs from, with '-dirty' when it has local changes; None when installed."""
+
+
+def parse_metric(name: str) -> tuple[str, dict[str, str]]:
+    """Splits `a.b[k=v,l=w]` into `a.b` and `{k: v, l: w}`. Raises ValueError when it has another form."""
+    found = _NAME.match(name)
+    if found is None:
+        raise ValueError(f"{name!r} is not a metric name: write it as group.name or group.name[label=value]")
+    labels: dict[str, str] = {}
+    for part in filter(None, (found["labels"] or "").split(",")):
+        key, equals, value = part.partition("=")
+        if not equals or not key.strip() or not value.strip():
+            raise ValueError(f"{name!r}: write labels as [label=value]")
+        labels[key.strip()] = value.strip()
+    return found["base"], labels
+
+
+def labelled(base: str, **labels: object) -> str:
+    """`labelled("routing.load", layer=0)` is `routing.load[layer=0]`."""
+    inside = ",".join(f"{key}={value}" for key, value in labels.items())
+    return f"{base}[{inside}]" if inside else base
+
+
+def metric_of(name: str) -> Metric:
+    """The metric that a record's name stands for. Raises KeyError with the known names."""
+    base, labels = parse_metric(name)
+    if base not in METRICS:
+        raise KeyError(f"unknown metric {base!r}; known: {', '.join(sorted(METRICS))}")
+    metric = METRICS[base]
+    unknown = set(labels) - set(metric.labels)
+    if unknown:
+        allowed = ", ".join(metric.labels) or "none"
+        raise KeyError(f"{base} has no label {', '.join(sorted(unknown))}; allowed: {allowed}")
+    return metric
+
+
+def _counted(name: str, unit: str, says: str, better: Better = "lower", labels: tuple[str, ...] = ()) -> Metric:
+    return Metric(name=name, unit=unit, better=better, kind="counted", says=says, labels=labels)
+
+
+def _seeded(name: str, unit: str, says: str, better: Better = "lower", labels: tuple[str, ...] = ()) -> Metric:
+    return Metric(name=name, unit=unit, better=better, kind="seeded", says=says, labels=labels)
+
+
+def _timed(name: str, unit: str, says: str, better: Better = "lower", labels: tuple[str, ...] = ()) -> Metric:
+    return Metric(name=name, unit=unit, better=better, kind="timed", says=says, labels=labels)
+
+
+def _event(name: str, unit: str, says: str) -> Metric:
+    return Metric(name=name, unit=unit, better="lower", kind="event", says=says)
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        _counted("cost.total_params", "parameters", "all weights, tied tables once"),
+        _counted("cost.active_params", "parameters", "weights one token uses: total minus the experts it skips"),
+        _counted("cost.total_params_no_embedding", "parameters", "all weights but the embedding and head tables"),
+        _counted("cost.active_params_no_embedding", "parameters", "active weights but the embedding and head tables"),
+        _counted("cost.train_flops_per_token", "FLOPs/token", "model FLOPs of forward and backward, router and head included"),
+        _counted("cost.decode_flops_per_token", "FLOPs/token", "model FLOPs of one cached decoding step at the full context"),
+        _counted("cost.weight_bytes", "bytes", "weights in the training dtype"),
+        _counted("cost.kv_bytes_per_token", "bytes/token", "key and value cache one token adds"),
+        _seeded("test.bits_per_byte", "bits/byte", "cross-entropy on the test split after the last step", labels=("domain",)),
+        _seeded("tune.bits_per_byte", "bits/byte", "cross-entropy on the tune split after the last step", labels=("domain",)),
+        _seeded("curve.bits_per_byte", "bits/byte", "cross-entropy at an evaluation point, on the first documents of the split"),
+        _seeded("train.bits_per_token", "bits/token", "training cross-entropy over the last tenth of the steps"),
+        _seeded("train.tokens", "tokens", "tokens trained on so far", "neither"),
+        _seeded("train.model_flops", "FLOPs", "model FLOPs spent so far, tokens really routed"),
+        _seeded("train.counted_flops", "FLOPs", "torch's FLOP counter on one step of the loop experts and math attention"),
+        _seeded("train.executed_flops", "FLOPs", "FLOPs spent so far as the kernels run them: full attention square and padding"),
+        _seeded("init.ffn_output_rms", "1", "root mean square of the FFN's output at initialisation", "neither", ("layer",)),
+        _seeded("memory.train_peak_bytes", "bytes", "peak of live tensor bytes in one training step", labels=("part",)),
+        _seeded("memory.inference_peak_bytes", "bytes", "peak of live tensor bytes in prefill and decode", labels=("part",)),
+        _timed("memory.resident_growth_bytes", "bytes", "growth of a fresh process's resident memory after imports"),
+        _seeded("routing.tokens", "tokens", "tokens each expert received in an evaluation", "neither", ("layer", "expert")),
+        _seeded("routing.domain_tokens", "tokens", "the same by domain, after the last step", "neither", ("layer", "expert", "domain")),
+        _seeded("routing.entropy", "1", "entropy of the expert load over log(experts), mean of layers", "higher"),
+        _seeded("routing.max_over_mean", "1", "busiest expert's load over the mean, mean of layers"),
+        _seeded("routing.dead_experts", "experts", "experts that received no token, all layers"),
+        _seeded("routing.dropped_share", "1", "share of routed pairs dropped for want of capacity"),
+        _timed("speed.train_step_s", "s", "forward, backward and optimizer step on one micro-batch"),
+        _timed("speed.prefill_s", "s", "time to first token: the prompt through the model into the cache", labels=("tokens",)),
+        _timed("speed.decode_step_s", "s", "one cached decoding step for the whole batch", labels=("batch",)),
+        _timed("speed.train_utilisation", "1", "model FLOPs per second over the matmul peak measured in the same process", "higher"),
+        _timed("speed.decode_bandwidth_utilisation", "1", "weight and cache bytes touched per second over the measured bandwidth", "higher", ("batch",)),
+        _timed("speed.peak_flops", "FLOPs/s", "best rate of a large matrix product in this process", "higher"),
+        _timed("speed.peak_bandwidth", "bytes/s", "best rate of reading a large array in this process", "higher"),
+        _event("tokens_to_quality", "tokens", "training tokens at which a model reaches a quality"),
+        _event("flops_to_quality", "FLOPs", "training model FLOPs at which a model reaches a quality"),
+        _event("seconds_to_quality", "s", "training seconds at which a model reaches a quality: steps to it times step time"),
+    )
+}

@@ -1,0 +1,410 @@
+"""The suite file as frozen types: what was asked, before anything is solved.
+
+Every field says its unit and its special values; a field's absence is None, never a number standing for it. Sizes that
+a match will solve are None here and whole numbers in the plan. This module reads no files: `load` does.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_serializer, model_validator
+
+from moebench.records import Frozen
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+"""A word that is safe as a file name and a label: no slash, no leading dot."""
+
+
+class Amount(Frozen):
+    """A margin or share with its unit: `0.5%` is relative, a bare number is in the metric's own unit."""
+
+    value: float
+    """A fraction when relative (`0.5%` is 0.005), else in the metric's unit."""
+    relative: bool
+
+    @model_validator(mode="before")
+    @classmethod
+    def _parse(cls, raw: Any) -> Any:
+        if isinstance(raw, dict | Amount):
+            return raw
+        if isinstance(raw, str) and raw.strip().endswith("%"):
+            try:
+                return {"value": float(raw.strip()[:-1]) / 100, "relative": True}
+            except ValueError:
+                raise ValueError(f"{raw!r} is not a percentage, such as 0.5%") from None
+        if isinstance(raw, bool) or not isinstance(raw, int | float):
+            raise ValueError("write a percentage such as 0.5%, or a number in the metric's own unit")
+        return {"value": float(raw), "relative": False}
+
+    @model_serializer
+    def _write(self) -> str | float:
+        return str(self) if self.relative else self.value
+
+    def __str__(self) -> str:
+        return f"{self.value * 100:.12g}%" if self.relative else f"{self.value:g}"
+
+
+# ---------------------------------------------------------------------------------------------- data
+
+
+class StdlibData(Frozen):
+    """The text of the running Python's own standard library: found on any machine, no download."""
+
+    source: Literal["stdlib"]
+    tokenizer: Literal["bytes"] = "bytes"
+    context: Annotated[int, Field(ge=8, le=8192)] = 256
+    """Tokens in a training window."""
+
+
+class TextData(Frozen):
+    """The user's own text files. A file is a document; its top folder is its domain."""
+
+    source: Literal["text"]
+    files: list[str] = Field(min_length=1)
+    """Files, folders or globs, relative to the suite file."""
+    tokenizer: Literal["bytes"] = "bytes"
+    context: Annotated[int, Field(ge=8, le=8192)] = 256
+
+
+class SyntheticData(Frozen):
+    """Text with a known answer: a mixture of Markov sources, each a domain, whose entropy rate is computed exactly."""
+
+    source: Literal["synthetic"]
+    sources: Annotated[int, Field(ge=1, le=64)] = 4
+    """Markov sources mixed; each document comes from one."""
+    symbols: Annotated[int, Field(ge=2, le=64)] = 16
+    """Alphabet size of each source, drawn from printable bytes."""
+    order: Annotated[int, Field(ge=1, le=3)] = 2
+    """Symbols the next one depends on."""
+    documents: Annotated[int, Field(ge=10)] = 2000
+    document_bytes: Annotated[int, Field(ge=16)] = 1024
+    tokenizer: Literal["bytes"] = "bytes"
+    context: Annotated[int, Field(ge=8, le=8192)] = 256
+
+
+DataSpec = Annotated[StdlibData | TextData | SyntheticData, Field(discriminator="source")]
+
+
+# ---------------------------------------------------------------------------------------------- training
+
+
+class Budget(Frozen):
+    """How long to train, in exactly one currency. The plan turns it into a whole number of steps."""
+
+    tokens: PositiveFloat | None = None
+    flops: PositiveFloat | None = None
+    """Model FLOPs, forward and backward."""
+    steps: PositiveInt | None = None
+    seconds: PositiveFloat | None = None
+    """Turned into steps by a stored calibration of this machine."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Budget:
+        given = [name for name in ("tokens", "flops", "steps", "seconds") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of tokens, flops, steps or seconds, not {len(given)}")
+        return self
+
+
+class Optimizer(Frozen):
+    """AdamW with decoupled decay; norms are not decayed."""
+
+    name: Literal["adamw"] = "adamw"
+    lr: PositiveFloat = 3.0e-3
+    """Peak learning rate."""
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.95)
+    eps: PositiveFloat = 1.0e-8
+    weight_decay: Annotated[float, Field(ge=0)] = 0.1
+
+
+class Schedule(Frozen):
+    """Learning rate over the run: linear warm-up, then a decay to `final` of the peak."""
+
+    warmup: Amount = Amount(value=0.05, relative=True)
+    """A share of the steps (`5%`) or a number of steps."""
+    decay: Literal["cosine", "linear", "none"] = "cosine"
+    final: Amount = Amount(value=0.1, relative=True)
+    """Learning rate at the last step, as a share of the peak."""
+
+    @model_validator(mode="after")
+    def _shares(self) -> Schedule:
+        if self.warmup.value < 0 or (self.warmup.relative and self.warmup.value >= 1):
+            raise ValueError("warmup must be a share of the steps below 100%, or a number of steps")
+        if not self.final.relative or not 0 <= self.final.value <= 1:
+            raise ValueError("final is a share of the peak, from 0% to 100%")
+        return self
+
+
+class Evaluation(Frozen):
+    """When quality is measured, and on how much text."""
+
+    points: Annotated[int, Field(ge=1, le=1000)] = 8
+    """Evaluations over the run, evenly spaced, the last after the last step."""
+    tokens: Annotated[int, Field(ge=256)] = 32768
+    """Tokens of the split read at each point."""
+    final_tokens: Annotated[int, Field(ge=256)] = 131072
+    """Tokens of the split read after the last step; the first `tokens` of them are those of the points."""
+
+
+class TrainSpec(Frozen):
+    """A training recipe. A model may override any key."""
+
+    budget: Budget
+    batch_tokens: PositiveInt = 4096
+    """Tokens in one optimizer step."""
+    micro_batch_tokens: PositiveInt | None = None
+    """Tokens in one forward and backward; the whole batch when absent."""
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    clip: PositiveFloat | None = 1.0
+    """Largest gradient norm; null for no clipping."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of the matrix products and activations; weights and optimizer state stay float32."""
+    evaluate: Evaluation = Evaluation()
+    checkpoint_seconds: PositiveFloat = 30.0
+    """A checkpoint is written at the first step after this long, and at every evaluation point. Decides no bits."""
+
+
+# ---------------------------------------------------------------------------------------------- models
+
+
+class DenseFFN(Frozen):
+    """A gated feed-forward network (SwiGLU, Shazeer 2020, arXiv:2002.05202)."""
+
+    kind: Literal["dense"]
+    hidden: PositiveInt | None = None
+    """Width of the hidden layer; may be left to `match`."""
+
+
+class MoEFFN(Frozen):
+    """Experts, each a gated feed-forward network, and a router that picks `top_k` of them for a token."""
+
+    kind: Literal["moe"]
+    experts: Annotated[int, Field(ge=1, le=1024)]
+    top_k: PositiveInt
+    expert_hidden: PositiveInt | None = None
+    """Width of one expert's hidden layer; may be left to `match`."""
+    router: str = "softmax_topk"
+    """A word of `moebench list routers`."""
+    renormalise: bool = True
+    """Whether the chosen experts' weights are scaled to add up to 1."""
+    balance_loss: Annotated[float, Field(ge=0)] = 0.01
+    """Coefficient of the load-balance loss, 1.0 at perfect balance."""
+    z_loss: Annotated[float, Field(ge=0)] = 0.0
+    """Coefficient of the router z-loss (ST-MoE, arXiv:2202.08906)."""
+
+    @model_validator(mode="after")
+    def _top_k(self) -> MoEFFN:
+        if self.top_k > self.experts:
+            raise ValueError(f"top_k {self.top_k} is more than the {self.experts} experts there are")
+        return self
+
+
+FFN = Annotated[DenseFFN | MoEFFN, Field(discriminator="kind")]
+MatchOn = Literal["active_params", "total_params", "train_flops", "decode_flops", "weight_bytes"]
+
+
+class Match(Frozen):
+    """What must be equal to another model, and the one size that is changed to make it so."""
+
+    to: Name
+    on: MatchOn
+    by: Literal["ffn.hidden", "ffn.expert_hidden"] | None = None
+    """The size to solve; the FFN's own width when absent."""
+    tolerance: Amount = Amount(value=0.01, relative=True)
+    """Largest residual accepted; beyond it the plan is refused."""
+
+
+class ModelSpec(Frozen):
+    """A pre-norm decoder. `base`, `sweep` and `train` overrides are resolved before this type is made."""
+
+    layers: Annotated[int, Field(ge=1, le=256)]
+    width: PositiveInt
+    heads: PositiveInt
+    kv_heads: PositiveInt | None = None
+    """Key and value heads; as many as `heads` when absent."""
+    head_dim: PositiveInt | None = None
+    """Width of one head; width / heads when absent."""
+    ffn: FFN
+    tied_embeddings: bool = True
+    rope_theta: PositiveFloat = 10000.0
+    norm_eps: PositiveFloat = 1.0e-5
+    match: Match | None = None
+    train: TrainSpec
+    """The suite's recipe with this model's overrides merged over it."""
+
+    @model_validator(mode="after")
+    def _shapes(self) -> ModelSpec:
+        if self.head_dim is None and self.width % self.heads:
+            raise ValueError(f"width {self.width} is not a multiple of {self.heads} heads: change one, or give head_dim")
+        if (self.head_dim or self.width // self.heads) % 2:
+            raise ValueError("rotary positions need an even head_dim")
+        if self.kv_heads is not None and self.heads % self.kv_heads:
+            raise ValueError(f"heads {self.heads} is not a multiple of kv_heads {self.kv_heads}")
+        return self
+
+
+# ---------------------------------------------------------------------------------------------- measuring
+
+
+class DecodeSpec(Frozen):
+    batch: list[Annotated[int, Field(ge=1, le=4096)]] = [1, 8]
+    """Batch sizes to time."""
+
+
+class SpeedSpec(Frozen):
+    """The speed session: fresh processes, all models in each, timed in rotating blocks."""
+
+    train_step: bool = True
+    prefill: list[Annotated[int, Field(ge=1, le=8192)]] = []
+    """Prompt lengths in tokens, batch 1; none longer than the context."""
+    decode: DecodeSpec | None = None
+    processes: Annotated[int, Field(ge=2, le=100)] = 10
+    """Fresh processes; at least 6 for any verdict, 10 for a headline."""
+    seconds: Annotated[float, Field(gt=0)] = 60.0
+    """About how long the whole session may time, all processes together."""
+
+
+class Measure(Frozen):
+    quality: list[Literal["bits_per_byte"]] = ["bits_per_byte"]
+    speed: SpeedSpec | None = None
+    memory: bool = True
+    routing: bool = True
+
+
+class Tune(Frozen):
+    """A learning-rate sweep on the `tune` split, the same for every model. Started by `moebench run --tune`."""
+
+    lr: list[PositiveFloat] = Field(min_length=3)
+    """Peak learning rates to try, the same list for every model."""
+    seeds: Annotated[int, Field(ge=1, le=100)] = 1
+    """Seeds per rate; they are none of the suite's own seeds."""
+
+
+class Controls(Frozen):
+    """Checks that prove the instrument itself."""
+
+    same_model: Name | None = None
+    """A model compared with itself over disjoint seeds: the difference's 99% interval must hold 0."""
+
+
+# ---------------------------------------------------------------------------------------------- claims
+
+
+class Compare(Frozen):
+    treatment: Name
+    baseline: Name
+    ceiling: Name | None = None
+    """For `recovers`: the model whose gain over the baseline is to be recovered."""
+
+
+class Superior(Frozen):
+    kind: Literal["superior"]
+    margin: Amount = Amount(value=0.0, relative=True)
+
+
+class NonInferior(Frozen):
+    kind: Literal["non_inferior"]
+    margin: Amount
+
+
+class Equivalent(Frozen):
+    kind: Literal["equivalent"]
+    margin: Amount
+
+
+class RatioAtLeast(Frozen):
+    """Baseline over treatment for metrics where lower is better, else treatment over baseline, is at least `value`."""
+
+    kind: Literal["ratio_at_least"]
+    value: PositiveFloat
+
+
+class RatioWithin(Frozen):
+    """Treatment over baseline, whatever the metric's direction, lies in [low, high]."""
+
+    kind: Literal["ratio_within"]
+    low: PositiveFloat
+    high: PositiveFloat
+
+    @model_validator(mode="after")
+    def _order(self) -> RatioWithin:
+        if self.low >= self.high:
+            raise ValueError(f"low {self.low:g} is not below high {self.high:g}")
+        return self
+
+
+class Recovers(Frozen):
+    kind: Literal["recovers"]
+    value: Annotated[float, Field(gt=0, le=10)]
+    """Share of the ceiling's gain over the baseline."""
+
+
+class Trend(Frozen):
+    kind: Literal["trend"]
+    sign: Literal["rising", "falling"]
+
+
+class Interaction(Frozen):
+    """The treatment's effect on `metric` minus its effect on `minus` exceeds the margin."""
+
+    kind: Literal["interaction"]
+    margin: Amount = Amount(value=0.0, relative=False)
+
+
+class Exact(Frozen):
+    kind: Literal["exact"]
+    value: float
+    tolerance: Amount = Amount(value=0.0, relative=True)
+
+
+Test = Annotated[
+    Superior | NonInferior | Equivalent | RatioAtLeast | RatioWithin | Recovers | Trend | Interaction | Exact,
+    Field(discriminator="kind"),
+]
+
+
+class Target(Frozen):
+    """The quality to reach: a model's final mean quality, or bits per byte fixed beforehand."""
+
+    reach: Name | PositiveFloat
+
+
+class Claim(Frozen):
+    """One sentence that a suite tests, and the test."""
+
+    says: Annotated[str, Field(min_length=1, max_length=400)]
+    compare: Compare | None = None
+    over: Name | None = None
+    """For `trend`: the swept model."""
+    along: str | None = None
+    """For `trend`: the swept key, such as ffn.experts."""
+    model: Name | None = None
+    """For `exact`: a model of the suite or a published system."""
+    metric: str
+    minus: str | None = None
+    """For `interaction`: the second metric."""
+    test: Test
+    target: Target | None = None
+    """For tokens_to_quality, flops_to_quality and seconds_to_quality."""
+    family: Literal["primary", "exploratory"] = "exploratory"
+
+
+class SuiteSpec(Frozen):
+    """A whole suite, resolved: no `base`, `sweep`, `extends` or `scales` is left."""
+
+    suite: Name
+    question: Annotated[str, Field(min_length=1, max_length=400)]
+    scale: str | None = None
+    """The named scale chosen, None for the file's own values."""
+    seeds: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field(min_length=1)
+    """A number n in the file stands for 0 .. n-1."""
+    data: DataSpec
+    models: dict[Name, ModelSpec] = Field(min_length=1)
+    sweeps: dict[Name, dict[Name, dict[str, float]]] = {}
+    """Swept model -> expanded model -> its swept keys and values."""
+    measure: Measure = Measure()
+    tune: Tune | None = None
+    controls: Controls = Controls()
+    claims: dict[Name, Claim] = {}
