@@ -1,0 +1,144 @@
+"""Which tokens a step trains on and which an evaluation scores: functions of (corpus, seed, step), without state.
+
+Training cuts the stream into windows that do not overlap, from an offset and in an order that each epoch draws anew;
+windows run across documents. Evaluation scores windows of single documents, the same for every seed and model. The
+rolling digest says whether two runs consumed the same tokens.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moebench.data.corpus import Corpus, Document
+from moebench.data.documents import DataError
+from moebench.data.splits import name_hash
+from moebench.seeds import generator
+
+WINDOWS_PER_DOCUMENT = 4
+"""At most, so that an evaluation of a few tokens still sees many documents."""
+
+Tokens = NDArray[np.int64]
+
+
+@functools.lru_cache(maxsize=8)
+def _epoch(tokens: int, seed: int, epoch: int, context: int) -> Tokens:
+    """Where the windows of an epoch start, in the order they are trained on: [windows].
+
+    The number of windows is the same whatever the offset, so that step and epoch are simple quotients.
+    """
+    windows = (tokens - context) // context
+    drawn = generator(seed, f"order.{epoch}").bit_generator
+    offset = int(drawn.random_raw()) % context
+    # Sorting raw draws is a permutation that no later numpy will draw otherwise.
+    order = np.argsort(drawn.random_raw(windows), kind="stable")
+    starts = offset + order * context
+    starts.setflags(write=False)
+    return starts
+
+
+def train_batch(corpus: Corpus, *, seed: int, step: int, batch_tokens: int) -> Tokens:
+    """The windows of one optimizer step (0-based): [batch_tokens // context, context + 1].
+
+    Columns 0 to context - 1 are inputs and 1 to context are targets. Raises ValueError for a batch smaller than one
+    window and DataError when the training split has not one whole window.
+    """
+    context, stream = corpus.context, corpus.tokens("train")
+    windows = (len(stream) - context) // context
+    size = batch_tokens // context
+    if size < 1:
+        raise ValueError(f"a batch of {batch_tokens} tokens holds no window of context {context}")
+    if windows < 1:
+        raise DataError(f"{len(stream)} training tokens hold no window of context {context} at every offset")
+    first = step * size
+    pieces = []
+    while size > 0:
+        epoch, at = divmod(first, windows)
+        starts = _epoch(len(stream), seed, epoch, context)[at : at + size]
+        pieces.append(starts)
+        first, size = first + len(starts), size - len(starts)
+    places = np.concatenate(pieces)[:, None] + np.arange(context + 1)
+    batch: Tokens = stream[places].astype(np.int64)
+    return batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Windows:
+    """What an evaluation scores: N windows of T = context positions."""
+
+    inputs: Tokens
+    """[N, T]; the first is the separator or the byte before the first target. Padded with 0."""
+    targets: Tokens
+    """[N, T], each one byte of a document. Padded with 0."""
+    mask: NDArray[np.bool_]
+    """[N, T], true where a position is scored."""
+    document: Tokens
+    """[N], index into `corpus.documents(split)`."""
+    start: Tokens
+    """[N], index of the first target in `corpus.tokens(split)`."""
+
+
+def evaluation_windows(corpus: Corpus, split: str, *, tokens: int) -> Windows:
+    """The first windows of a fixed order that score at least `tokens` bytes, or all that there are.
+
+    Windows start fresh and lie in one document. Domains take turns; within a domain every document gives one window,
+    in hash order, before any gives its second, and none gives more than four. Of a longer document four windows are
+    chosen by hash, so that beginnings weigh no more than ends. Asking for fewer tokens gives a prefix of asking for
+    more. Raises ValueError for fewer than one token and KeyError for no such split.
+    """
+    if tokens < 1:
+        raise ValueError(f"an evaluation of {tokens} tokens scores nothing")
+    context, stream, documents = corpus.context, corpus.tokens(split), corpus.documents(split)
+    chosen: list[tuple[int, int]] = []
+    scored = 0
+    for index, start in _in_turns(documents, context):
+        if scored >= tokens:
+            break
+        chosen.append((index, start))
+        scored += min(context, documents[index].stop - start)
+    document, starts = np.array(chosen, dtype=np.int64).reshape(-1, 2).T
+    stops = np.array([documents[index].stop for index in document], dtype=np.int64)
+    places = starts[:, None] + np.arange(context)
+    mask = places < stops[:, None]
+    last = len(stream) - 1
+    targets = np.where(mask, stream[np.minimum(places, last)], 0).astype(np.int64)
+    inputs = np.where(mask, stream[np.minimum(places - 1, last)], 0).astype(np.int64)
+    return Windows(inputs=inputs, targets=targets, mask=mask, document=document, start=starts)
+
+
+def _in_turns(documents: list[Document], context: int) -> Iterator[tuple[int, int]]:
+    """(document, start) of all windows that may be scored, domains taking turns until all are exhausted."""
+    by_domain: dict[str, list[tuple[int, bytes, int, int]]] = defaultdict(list)
+    for index, document in enumerate(documents):
+        rank = name_hash(document.name)
+        for turn, start in enumerate(_starts(document, context)):
+            by_domain[document.domain].append((turn, rank, index, start))
+    queues = [sorted(by_domain[domain]) for domain in sorted(by_domain)]
+    for place in range(max(map(len, queues), default=0)):
+        for queue in queues:
+            if place < len(queue):
+                yield queue[place][2:]
+
+
+def _starts(document: Document, context: int) -> list[int]:
+    """Where the scored windows of one document start, in the order they are taken."""
+    starts = range(document.start, document.stop, context)
+    return sorted(starts, key=lambda start: name_hash(f"{document.name}@{start - document.start}"))[
+        :WINDOWS_PER_DOCUMENT
+    ]
+
+
+def roll(digest: bytes, batch: NDArray[np.integer]) -> bytes:
+    """The rolling digest after one more batch: SHA-256 of the digest so far and the batch's tokens, in order.
+
+    Begin with `b""`. Streams with equal digests after n batches were equal, so a shorter stream is a prefix of a
+    longer one when its digest stands among the longer one's.
+    """
+    tokens = np.ascontiguousarray(batch, dtype="<i8")
+    return hashlib.sha256(digest + repr(tokens.shape).encode() + tokens.tobytes()).digest()

@@ -1,0 +1,144 @@
+"""A tokenised corpus on disk: three streams of bytes, where each document lies in them, and a digest of it all.
+
+One byte is one token, and byte 0 stands before every document. The folder is a cache: `facts.json` is written last,
+so a folder without it is not complete, and a folder whose files differ from their hashes is not loaded. The digest is
+over the content alone, so the same text has the same digest wherever it came from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moebench.data.documents import SEPARATOR, Text
+from moebench.data.splits import SPLITS
+from moebench.plan import DataFacts, canonical, digest_of
+from moebench.records import Frozen
+
+DATA_VERSION = 1
+"""Raised by hand when the same files would give other tokens, documents or splits."""
+VOCAB = 256
+
+Bytes = NDArray[np.uint8]
+
+
+class Document(Frozen):
+    """Where one document lies in the stream of its split."""
+
+    name: str
+    domain: str
+    start: int
+    """Index of its first byte; the separator is at start - 1."""
+    stop: int
+    """Index after its last byte."""
+
+
+class Corpus:
+    """The tokens and documents of the three splits; see `prepare`."""
+
+    def __init__(
+        self,
+        *,
+        tokens: Mapping[str, Bytes],
+        documents: Mapping[str, Sequence[Document]],
+        facts: DataFacts,
+        context: int,
+    ) -> None:
+        self._tokens = dict(tokens)
+        self._documents = {split: list(documents[split]) for split in SPLITS}
+        self.facts = facts
+        self.context = context
+        """Tokens in a window."""
+        self.vocab = VOCAB
+
+    @property
+    def digest(self) -> str:
+        """Hash of all tokens and documents of all splits."""
+        return self.facts.digest
+
+    def tokens(self, split: str) -> Bytes:
+        """All documents of a split, each preceded by the separator: [n]. Raises KeyError for no such split."""
+        return self._tokens[split]
+
+    def documents(self, split: str) -> list[Document]:
+        """Where the documents lie, in the order of the stream. Raises KeyError for no such split."""
+        return self._documents[split]
+
+    def split_digest(self, split: str) -> str:
+        """Hash of one split: two corpora with equal digests are the same test. Raises KeyError for no such split."""
+        return split_digest(self._tokens[split], self._documents[split])
+
+
+def split_digest(tokens: Bytes, documents: Sequence[Document]) -> str:
+    """Hash of a split's tokens and of its documents' names, domains and places."""
+    table = [[document.name, document.domain, document.start, document.stop] for document in documents]
+    return digest_of([DATA_VERSION, hashlib.sha256(tokens.data).hexdigest(), table], length=64)
+
+
+def corpus_digest(tokens: Mapping[str, Bytes], documents: Mapping[str, Sequence[Document]]) -> str:
+    """Hash of all three splits."""
+    return digest_of([split_digest(tokens[split], documents[split]) for split in SPLITS], length=64)
+
+
+def tokenise(texts: Sequence[Text]) -> tuple[Bytes, list[Document]]:
+    """The stream of a split and the places of its documents."""
+    documents, position = [], 0
+    for text in texts:
+        start, stop = position + 1, position + 1 + len(text.body)
+        documents.append(Document(name=text.name, domain=text.domain, start=start, stop=stop))
+        position = stop
+    separator = bytes([SEPARATOR])
+    return np.frombuffer(b"".join(separator + text.body for text in texts), dtype=np.uint8), documents
+
+
+def save(folder: Path, corpus: Corpus) -> None:
+    """Writes the folder; `facts.json`, the mark that it is complete, last.
+
+    Two processes that build the same corpus at once write the same bytes, each file whole.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for split in SPLITS:
+        _write(folder / f"{split}.bin", corpus.tokens(split).tobytes())
+    table = {
+        split: [[one.name, one.domain, one.start, one.stop] for one in corpus.documents(split)] for split in SPLITS
+    }
+    facts = corpus.facts.model_dump(mode="json")
+    check = hashlib.sha256(canonical(facts).encode()).hexdigest()
+    _write(folder / "facts.json", canonical({"facts": facts, "facts_sha256": check, "documents": table}).encode())
+
+
+def _write(path: Path, data: bytes) -> None:
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    Path(file.name).replace(path)
+
+
+def load(folder: Path, *, context: int) -> Corpus | None:
+    """The corpus in a cache folder, or None when there is none or when it is not what was written there."""
+    try:
+        stored: dict[str, Any] = json.loads((folder / "facts.json").read_bytes())
+        if hashlib.sha256(canonical(stored["facts"]).encode()).hexdigest() != stored["facts_sha256"]:
+            return None
+        facts = DataFacts.model_validate(stored["facts"])
+        documents = {split: [_document(row) for row in stored["documents"][split]] for split in SPLITS}
+        tokens = {split: np.memmap(folder / f"{split}.bin", dtype=np.uint8, mode="r") for split in SPLITS}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if corpus_digest(tokens, documents) != facts.digest:
+        return None
+    return Corpus(tokens=tokens, documents=documents, facts=facts, context=context)
+
+
+def _document(row: Sequence[Any]) -> Document:
+    name, domain, start, stop = row
+    return Document(name=name, domain=domain, start=start, stop=stop)

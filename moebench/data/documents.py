@@ -1,0 +1,63 @@
+"""What a data source gives: texts with a name, a domain and a group, before anything is split or tokenised.
+
+A source knows where text comes from; it knows nothing of splits, windows or caches. `DataError` is how every part of
+this package says that the user's data cannot be used, in words that say what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SEPARATOR = 0
+"""The byte before every document; no document holds it."""
+
+
+class DataError(ValueError):
+    """The data asked for cannot be used; the message says why and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text:
+    """One document as its source gives it."""
+
+    name: str
+    """Unique in its corpus, the same on every machine."""
+    domain: str
+    group: str
+    """Texts of one group always go to the same split."""
+    body: bytes
+    """UTF-8 with newlines as a single line feed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gathered:
+    """All texts of a source, in a fixed order, and what is to be said about them."""
+
+    texts: Sequence[Text]
+    notes: tuple[str, ...] = ()
+    """Sentences for the plan and the report, such as which files were skipped."""
+    entropy_bits_per_byte: float | None = None
+    """Where the source knows it; see the source for its exact meaning."""
+    independent: bool = False
+    """True when documents are drawn independently by construction, so that none is a copy of another."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A data source: one line for `moebench list sources`, its texts, and a quick mark of their state.
+
+    `gather(spec, base)` reads everything; `fingerprint(spec, base)` reads no contents and gives a JSON value that
+    changes when the texts may have changed. `base` is the folder that relative paths start from.
+    """
+
+    says: str
+    gather: Callable[[Any, Path], Gathered]
+    fingerprint: Callable[[Any, Path], Any]
+
+
+def clean(body: bytes) -> bytes:
+    """A text without byte order mark, every line ending a line feed."""
+    return body.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")

@@ -1,0 +1,80 @@
+"""From a suite's `data:` block to a corpus: gather, split, check for leaks, tokenise, and keep the result.
+
+A source is one line in `SOURCES`. What is kept is found again by the spec and the source's fingerprint (paths, sizes
+and times of change, not contents), so a second call reads only the cache.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from moebench.data.corpus import DATA_VERSION, Corpus, corpus_digest, load, save, tokenise
+from moebench.data.documents import DataError, Gathered, Source
+from moebench.data.overlap import WINDOW_BYTES, leak_share
+from moebench.data.splits import SPLITS, split
+from moebench.data.stdlib import STDLIB
+from moebench.plan import DataFacts, digest_of
+from moebench.spec.types import DataSpec
+
+LEAK_THRESHOLD = 0.05
+"""A larger share of the test split's windows in the training split is noted in the plan and the report."""
+
+
+def prepare(spec: DataSpec, *, base: Path, cache: Path) -> Corpus:
+    """The corpus that a suite's data block stands for, from the cache or built into it.
+
+    `base` is the folder that relative paths of the spec start from; `cache` the folder of token caches. Raises
+    DataError when the data cannot be used, and KeyError with the known words for an unknown source.
+    """
+    source = source_named(spec.source)
+    recipe = spec.model_dump(mode="json", exclude={"context"})
+    key = digest_of([DATA_VERSION, recipe, source.fingerprint(spec, base)])
+    folder = cache / key
+    corpus = load(folder, context=spec.context)
+    if corpus is None:
+        corpus = build(spec, source.gather(spec, base))
+        save(folder, corpus)
+    if len(corpus.tokens("train")) < 2 * spec.context:
+        raise DataError(
+            f"the training split has {len(corpus.tokens('train'))} tokens, fewer than two windows of "
+            f"context {spec.context}: give more text or a smaller context"
+        )
+    return corpus
+
+
+def source_named(word: str) -> Source:
+    """Raises KeyError with the known words when there is no such source."""
+    if word not in SOURCES:
+        raise KeyError(f"unknown data source {word!r}; known: {', '.join(SOURCES)}")
+    return SOURCES[word]
+
+
+def build(spec: DataSpec, gathered: Gathered) -> Corpus:
+    """Splits and tokenises the texts of a source and states the facts about them."""
+    streams = {name: tokenise(texts) for name, texts in split(gathered).items()}
+    tokens = {name: streams[name][0] for name in SPLITS}
+    documents = {name: streams[name][1] for name in SPLITS}
+    leak = leak_share(tokens["test"], tokens["train"])
+    notes = list(gathered.notes)
+    if leak > LEAK_THRESHOLD:
+        notes.append(
+            f"{leak:.1%} of the test split's {WINDOW_BYTES}-byte windows also occur in the training split, more than "
+            f"{LEAK_THRESHOLD:.0%}: quality on the test split is partly memory"
+        )
+    facts = DataFacts(
+        source=spec.source,
+        digest=corpus_digest(tokens, documents),
+        documents={name: len(documents[name]) for name in SPLITS},
+        tokens={name: len(tokens[name]) for name in SPLITS},
+        domains=tuple(sorted({one.domain for name in SPLITS for one in documents[name]})),
+        leak_share=leak,
+        leak_threshold=LEAK_THRESHOLD,
+        entropy_bits_per_byte=gathered.entropy_bits_per_byte,
+        notes=tuple(notes),
+    )
+    return Corpus(tokens=tokens, documents=documents, facts=facts, context=spec.context)
+
+
+SOURCES: dict[str, Source] = {
+    "stdlib": STDLIB,
+}
