@@ -1,0 +1,41 @@
+"""The results folder: the one place where the run wing and the report wing meet.
+
+`files` writes and reads single files, `folders` a run's folder, `checkpoints` what a run under way needs to go on,
+`results` the whole folder, `reference` a small copy of it to commit.
+"""
+
+from moebench.store.checkpoints import Checkpoints
+from moebench.store.files import (
+    CorruptFile,
+    append_lines,
+    keep_lines,
+    read_json,
+    read_lines,
+    sha256_of,
+    write_bytes,
+    write_json,
+)
+from moebench.store.folders import Busy, Failure, Outcome, RunFolder, StaleRecord, Status, UnsafeName
+from moebench.store.reference import export_reference
+from moebench.store.results import Results
+
+__all__ = [
+    "Busy",
+    "Checkpoints",
+    "CorruptFile",
+    "Failure",
+    "Outcome",
+    "Results",
+    "RunFolder",
+    "StaleRecord",
+    "Status",
+    "UnsafeName",
+    "append_lines",
+    "export_reference",
+    "keep_lines",
+    "read_json",
+    "read_lines",
+    "sha256_of",
+    "write_bytes",
+    "write_json",
+]

@@ -1,0 +1,96 @@
+"""A results folder: runs, speed sessions, sweeps and plans, and the promise that no name leads outside it.
+
+Names come from command lines and from files that others wrote, so each is matched against a safe pattern and each path
+is resolved and checked before it is used. A plan is stored once; storing it again changes nothing, and when a claim was
+first stored is remembered over all plans.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from moebench.plan import Plan, StoredPlan
+from moebench.records import Environment
+from moebench.store import files
+from moebench.store.files import CorruptFile
+from moebench.store.folders import RunFolder, UnsafeName, safe_id
+
+
+class Results:
+    """A results folder, which need not exist yet."""
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root).resolve()
+
+    def run(self, run_id: str) -> RunFolder:
+        """The folder of a run. Raises UnsafeName."""
+        return RunFolder(self._inside("runs", safe_id(run_id)))
+
+    def speed(self, speed_id: str) -> RunFolder:
+        """The folder of a speed session. Raises UnsafeName."""
+        return RunFolder(self._inside("speed", safe_id(speed_id)))
+
+    def tune(self, tune_id: str) -> RunFolder:
+        """The folder of a learning-rate sweep. Raises UnsafeName."""
+        return RunFolder(self._inside("tune", safe_id(tune_id)))
+
+    def runs(self) -> list[RunFolder]:
+        """Every run there is, in whatever state, by id. Folders put aside are left out."""
+        found: list[RunFolder] = []
+        for path in sorted(self._inside("runs").glob("*")):
+            try:
+                found.append(self.run(path.name))
+            except UnsafeName:
+                continue
+        return found
+
+    def plans(self, suite: str | None = None) -> list[StoredPlan]:
+        """The plans stored, of one suite or all, newest first. Raises CorruptFile."""
+        stored = [_read_plan(path) for path in sorted(self._inside("plans").glob("[!.]*.json"))]
+        chosen = [plan for plan in stored if suite is None or plan.plan.suite == suite]
+        return sorted(chosen, key=lambda plan: (-plan.stored_at, plan.plan.id))
+
+    def plan_path(self, plan: Plan) -> Path:
+        """Where a plan is stored. Raises UnsafeName."""
+        return self._inside("plans", f"{plan.suite}@{plan.scale or 'default'}-{plan.id}.json")
+
+    def save_plan(self, plan: Plan, environment: Environment) -> StoredPlan:
+        """Stores a plan, or returns what is already stored when the plan is the same; then no file is touched.
+
+        The times at which the plan and each of its claims were first stored are kept. Raises CorruptFile, OSError.
+        """
+        path = self.plan_path(plan)
+        earlier = _read_plan(path) if path.exists() else None
+        if earlier is not None and earlier.plan == plan:
+            return earlier
+        now = time.time()
+        first: dict[str, float] = {}
+        for other in self.plans():
+            for claim, at in other.claims_first_stored.items():
+                first[claim] = min(at, first.get(claim, at))
+        stored = StoredPlan(
+            plan=plan,
+            stored_at=earlier.stored_at if earlier else now,
+            claims_first_stored={claim: first.get(claim, now) for claim in sorted(plan.claim_hashes.values())},
+            environment=environment,
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write_json(path, stored.model_dump(mode="json"))
+        return stored
+
+    def _inside(self, *parts: str) -> Path:
+        """A path under the root, links resolved. Raises UnsafeName when it leads elsewhere."""
+        path = self.root.joinpath(*parts)
+        if not path.resolve().is_relative_to(self.root) or ".." in parts or any("/" in part for part in parts):
+            raise UnsafeName(f"{'/'.join(parts)} leads outside {self.root}")
+        return path
+
+
+def _read_plan(path: Path) -> StoredPlan:
+    try:
+        return StoredPlan.model_validate_json(files.read_bytes(path))
+    except ValidationError as error:
+        raise CorruptFile(path, f"not a plan of this version of moebench: {error.errors()[0]['msg']}") from error
