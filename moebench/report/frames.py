@@ -1,0 +1,247 @@
+"""The results folder as tables in memory.
+
+`load` gives everything in long form for notebooks; `study` gathers what one suite's report shows. Both read partial
+folders: a run that is missing, diverged or failed is a row with its reason, and what it did record is kept. Nothing is
+computed here beyond medians of raw samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from moebench.plan import Plan, PlannedModel, StoredPlan, canonical
+from moebench.records import METRICS, Environment, parse_metric
+from moebench.store import CorruptFile, Results, RunFolder, StaleRecord, read_json, read_lines
+
+LABELS = ("domain", "layer", "expert", "part", "tokens", "batch")
+LONG = ("suite", "model", "seed", "metric", "value", "unit", "step")
+AGAIN = "~again"
+"""Suffix of the baseline's second copy in a speed session."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """What one suite's report shows."""
+
+    stored: StoredPlan
+    runs: pd.DataFrame
+    """One row a planned run: model, seed, id, status, reason, machine."""
+    values: pd.DataFrame
+    """One row a record: model, seed, metric, base, the labels as columns, value, reason, step."""
+    wall: pd.DataFrame
+    """Undisturbed wall time of training: model, seed, step_s."""
+    speed: pd.DataFrame
+    """One row a process, model and timed metric: process, model, metric, median, p90, n, steady."""
+    samples: dict[tuple[str, str], np.ndarray]
+    """(model, metric) -> every timed sample of all processes, in seconds."""
+    speed_reason: str | None
+    """Why there is no speed session, or None."""
+    processes: tuple[dict[str, Any], ...]
+    """The speed session's process files, without their samples."""
+    tune: dict[str, Any] | None
+    environments: tuple[tuple[Environment, int], ...]
+    """Where the finished runs were measured, and how many on each."""
+
+    @property
+    def plan(self) -> Plan:
+        return self.stored.plan
+
+    @property
+    def models(self) -> list[str]:
+        return list(self.plan.models)
+
+    def of(self, base: str, **labels: str) -> pd.DataFrame:
+        """Rows of a metric that have a value; labels not named must be absent. Columns as in `values`."""
+        rows = self.values[(self.values["base"] == base) & self.values["value"].notna()]
+        for label in LABELS:
+            wanted = labels.get(label)
+            if wanted == "*":
+                rows = rows[rows[label].notna()]
+            else:
+                rows = rows[rows[label].isna()] if wanted is None else rows[rows[label] == wanted]
+        return rows
+
+    def final(self, base: str, **labels: str) -> pd.DataFrame:
+        """`of`, the last step of each run and label only."""
+        rows = self.of(base, **labels)
+        keys = ["model", "seed", *LABELS]
+        return rows.sort_values("step", kind="stable", na_position="first").drop_duplicates(keys, keep="last").sort_index()
+
+
+def load(results_root: Path | str) -> pd.DataFrame:
+    """Every number under a results folder in long form: suite, model, seed, metric, value, unit, step.
+
+    The suite is `name@scale` where a scale was chosen. Counted metrics have no seed; timed ones give each process's
+    median with the seed whose weights it loaded. The newest plan of each suite counts. Values that could not be
+    measured are left out; `step` is absent for facts of a whole run.
+    """
+    results = Results(Path(results_root))
+    rows: list[tuple[Any, ...]] = []
+    for stored in newest(results.plans()):
+        rows.extend(_long_rows(study(results, stored)))
+    frame = pd.DataFrame(rows, columns=list(LONG))
+    return frame.astype({"seed": "Int64", "step": "Int64", "value": "float64"})
+
+
+def newest(plans: Iterable[StoredPlan]) -> list[StoredPlan]:
+    """The newest stored plan of each suite and scale, by suite name."""
+    latest: dict[str, StoredPlan] = {}
+    for stored in plans:
+        held = latest.get(title_of(stored.plan))
+        if held is None or stored.stored_at > held.stored_at:
+            latest[title_of(stored.plan)] = stored
+    return [latest[name] for name in sorted(latest)]
+
+
+def title_of(plan: Plan) -> str:
+    """`suite`, or `suite@scale` where a scale was chosen."""
+    return f"{plan.suite}@{plan.scale}" if plan.scale else plan.suite
+
+
+def study(results: Results, stored: StoredPlan) -> Study:
+    """Reads what the newest plan's runs, speed session and sweep left on disk."""
+    runs, values, wall = [], [], []
+    places: dict[str, int] = {}
+    for planned in stored.plan.runs:
+        folder = results.run(planned.id)
+        status, reason = folder.status(), None
+        if status in {"completed", "diverged"}:
+            place = canonical(folder.run_json()["environment"])
+            places[place] = places.get(place, 0) + 1
+        if status not in {"missing", "corrupt"}:
+            reason, rows = _read_run(folder, status)
+            values.extend((planned.model, planned.seed, *row) for row in rows)
+            wall.extend((planned.model, planned.seed, seconds) for seconds in _step_seconds(folder.path))
+        runs.append((planned.model, planned.seed, planned.id, status, reason))
+    speed, samples, processes, speed_reason = _read_speed(results, stored.plan)
+    return Study(
+        stored=stored,
+        runs=pd.DataFrame(runs, columns=["model", "seed", "id", "status", "reason"]),
+        values=_typed(values),
+        wall=pd.DataFrame(wall, columns=["model", "seed", "step_s"]),
+        speed=speed,
+        samples=samples,
+        speed_reason=speed_reason,
+        processes=processes,
+        tune=_read_tune(results, stored.plan),
+        environments=tuple((Environment.model_validate_json(place), n) for place, n in sorted(places.items())),
+    )
+
+
+# ---------------------------------------------------------------------------------------------- one run
+
+
+def _read_run(folder: RunFolder, status: str) -> tuple[str | None, list[tuple[Any, ...]]]:
+    """The reason of a run that is not complete, and its records as (metric, base, labels..., value, reason, step)."""
+    try:
+        records = folder.records()
+    except (CorruptFile, StaleRecord) as error:
+        return str(error), []
+    rows = [(r.metric, *_parsed(r.metric), r.value, r.reason, r.step) for r in records]
+    if status == "completed":
+        return None, rows
+    if status == "failed":
+        failure = folder.failure() or {}
+        return f"{failure.get('status', 'failed')}: {failure.get('reason', 'no reason recorded')}", rows
+    if status == "diverged":
+        return str(read_json(folder.path / "DONE").get("reason") or "diverged"), rows
+    return "not finished", rows
+
+
+@lru_cache(maxsize=4096)
+def _parsed(metric: str) -> tuple[str | None, ...]:
+    base, labels = parse_metric(metric)
+    return (base, *(labels.get(label) for label in LABELS))
+
+
+def _step_seconds(path: Path) -> Iterator[float]:
+    """Mean wall seconds of a training step over the undisturbed segments, if any were kept."""
+    rows = read_lines(path / "timed.jsonl") if (path / "timed.jsonl").exists() else []
+    train = [row for row in rows if row["what"] == "train"]
+    steps = sum(row["step_to"] - row["step_from"] for row in train)
+    if steps:
+        yield sum(row["seconds"] for row in train) / steps
+
+
+def _typed(values: list[tuple[Any, ...]]) -> pd.DataFrame:
+    columns = ["model", "seed", "metric", "base", *LABELS, "value", "reason", "step"]
+    frame = pd.DataFrame(values, columns=columns)
+    text = {name: "object" for name in ("model", "metric", "base", "reason", *LABELS)}
+    return frame.astype({**text, "seed": "Int64", "value": "float64", "step": "Int64"})
+
+
+# ---------------------------------------------------------------------------------------------- speed and tune
+
+
+def _read_speed(
+    results: Results, plan: Plan
+) -> tuple[pd.DataFrame, dict[tuple[str, str], np.ndarray], tuple[dict[str, Any], ...], str | None]:
+    columns = ["process", "seed", "model", "metric", "median", "p90", "n", "steady"]
+    empty = pd.DataFrame(columns=columns)
+    if plan.speed is None:
+        return empty, {}, (), "the suite asks for no speed session"
+    folder = results.speed(plan.speed.id)
+    files = sorted(folder.path.glob("process-*.json"), key=lambda path: int(path.stem.split("-")[1]))
+    if not files:
+        return empty, {}, (), "the speed session has not been run"
+    rows, raw, kept = [], {}, []
+    for file in files:
+        process = read_json(file)
+        for model, metrics in process["samples"].items():
+            steady = process.get("steady", {}).get(model, {})
+            for metric, seconds in metrics.items():
+                if not seconds:
+                    continue
+                middle, high = np.quantile(seconds, [0.5, 0.9])
+                rows.append((process["process"], process["seed"], model, metric, middle, high, len(seconds), steady.get(metric, True)))
+                raw.setdefault((model, metric), []).append(np.asarray(seconds))
+        kept.append({key: value for key, value in process.items() if key != "samples"})
+    return pd.DataFrame(rows, columns=columns), {key: np.concatenate(parts) for key, parts in raw.items()}, tuple(kept), None
+
+
+def _read_tune(results: Results, plan: Plan) -> dict[str, Any] | None:
+    """The learning-rate sweep's summary, or None when it was not asked for or is not finished."""
+    if plan.tune is None:
+        return None
+    path = results.tune(plan.tune.id).path / "tune.json"
+    found: dict[str, Any] | None = read_json(path) if path.exists() else None
+    return found
+
+
+# ---------------------------------------------------------------------------------------------- long form
+
+
+def _long_rows(held: Study) -> Iterator[tuple[Any, ...]]:
+    suite = title_of(held.plan)
+    for model, planned in held.plan.models.items():
+        for metric, value in counted(planned).items():
+            yield suite, model, None, metric, value, METRICS[metric].unit, None
+    there = held.values[held.values["value"].notna()]
+    for row in there[["model", "seed", "metric", "base", "value", "step"]].itertuples(index=False):
+        if not row.base.startswith("cost."):
+            yield suite, row.model, row.seed, row.metric, row.value, METRICS[row.base].unit, row.step
+    for row in held.speed.itertuples(index=False):
+        if not row.model.endswith(AGAIN):
+            yield suite, row.model, row.seed, row.metric, row.median, METRICS[parse_metric(row.metric)[0]].unit, None
+
+
+def counted(planned: PlannedModel) -> dict[str, float]:
+    """The counted metrics of a planned model."""
+    costs = planned.costs
+    return {
+        "cost.total_params": costs.params.total,
+        "cost.active_params": costs.params.active,
+        "cost.total_params_no_embedding": costs.params.total_no_embedding,
+        "cost.active_params_no_embedding": costs.params.active_no_embedding,
+        "cost.train_flops_per_token": costs.train_flops_per_token,
+        "cost.decode_flops_per_token": costs.decode_flops_per_token,
+        "cost.weight_bytes": costs.weight_bytes,
+        "cost.kv_bytes_per_token": costs.kv_bytes_per_token,
+    }

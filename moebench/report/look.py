@@ -1,0 +1,239 @@
+"""How every figure looks: paper, ink, one colour and marker a model, and how it becomes bytes.
+
+Dense models are shades of blue, MoE models of orange, controls grey; the pair stays apart under the common forms of
+colour blindness, and markers repeat the distinction. Figures are built on `matplotlib.figure.Figure`, never on pyplot's
+global state. The same figure gives a file with its title, for papers, and markup for the page, where the title is the
+page's own text and the fixed colours become CSS variables so that dark mode and print restyle them.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.figure import Figure
+
+from moebench.plan import Plan
+
+INK, MUTED, GRID, PAPER, SHADE, GREY = "#1b1f24", "#58626d", "#dfe3e8", "#ffffff", "#e3ebe7", "#7d8590"
+DARK = {INK: "#e8eaed", MUTED: "#a5aeb8", GRID: "#343a42", PAPER: "#15181c", SHADE: "#25332d", GREY: "#98a1ab"}
+"""What the fixed colours become on a dark page."""
+
+STATE_COLOURS = {
+    "supported": "#0b7a55",
+    "refuted": "#a3195b",
+    "inconclusive": "#7a6200",
+    "invalid": "#58626e",
+    "not_tested": "#58626f",
+}
+STATE_DARK = {
+    "supported": "#4fcf9f",
+    "refuted": "#ff85b8",
+    "inconclusive": "#e3c34d",
+    "invalid": "#a5aeb9",
+    "not_tested": "#a5aeba",
+}
+STATE_MARKERS = {"supported": "^", "refuted": "v", "inconclusive": "D", "invalid": "X", "not_tested": "o"}
+
+_DENSE, _MOE = ("#12406f", "#3f8bd0"), ("#c9480a", "#ef8a3c")
+_MARKERS = {"dense": "sDhp", "moe": "o^vP"}
+_WIDTH = 7.0
+_TITLE_PT, _TEXT_PT, _SMALL_PT = 10.5, 8.5, 7.5
+_LINE_IN = 1.32 / 72
+"""Inches of line height for each point of type."""
+SETTINGS = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": _TEXT_PT,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "moebench",
+    "text.parse_math": False,
+    "text.color": INK,
+    "axes.labelsize": _TEXT_PT,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.formatter.use_mathtext": False,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.labelsize": _SMALL_PT,
+    "ytick.labelsize": _SMALL_PT,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "xtick.minor.size": 0,
+    "ytick.minor.size": 0,
+    "lines.solid_capstyle": "round",
+    "figure.facecolor": PAPER,
+    "axes.facecolor": PAPER,
+    "savefig.facecolor": PAPER,
+    "path.simplify": False,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Style:
+    """One model's look, the same in every figure and table of a report."""
+
+    colour: str
+    marker: str
+    kind: str
+    """dense or moe."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """A figure and the words around it."""
+
+    title: str
+    """The finding, with its numbers: also the alternative text."""
+    subtitle: str
+    """What is plotted, its unit, and n."""
+    figure: Figure
+
+
+def styles(plan: Plan) -> dict[str, Style]:
+    """Colour and marker of each model, by its place among the plan's models of its kind."""
+    found: dict[str, Style] = {}
+    for kind, shades in (("dense", _DENSE), ("moe", _MOE)):
+        names = [name for name, model in plan.models.items() if model.architecture.ffn.kind == kind]
+        colours = sns.blend_palette(list(shades), max(2, len(names)))
+        for place, name in enumerate(names):
+            marker = _MARKERS[kind][place % len(_MARKERS[kind])]
+            found[name] = Style(colour=to_hex(colours[place]), marker=marker, kind=kind)
+    return {name: found[name] for name in plan.models}
+
+
+def canvas(
+    title: str,
+    subtitle: str,
+    *,
+    height: float,
+    columns: int = 1,
+    widths: Sequence[float] | None = None,
+    left: float = 0.62,
+    right: float = 0.15,
+    bottom: float = 0.5,
+    headroom: float = 0.12,
+    gap: float = 0.5,
+    share_y: bool = False,
+) -> tuple[Figure, list[Axes]]:
+    """A figure with its finding as title and `columns` panels in a row.
+
+    Lengths are in inches: `height` is that of the panels; the rest is added around them. Margins are given rather than
+    solved for, because a layout engine would draw every figure several times.
+    """
+    lines = textwrap.wrap(title, 76) or [""]
+    below = textwrap.wrap(subtitle, 112)
+    head = 0.08 + _LINE_IN * (_TITLE_PT * len(lines) + _SMALL_PT * len(below)) + 0.1
+    total = head + headroom + height + bottom
+    figure = Figure(figsize=(_WIDTH, total))
+    heading = figure.text(0.1 / _WIDTH, 1 - 0.08 / total, "\n".join(lines), fontsize=_TITLE_PT, weight="bold", va="top")
+    y = 1 - (0.08 + _LINE_IN * _TITLE_PT * len(lines) + 0.03) / total
+    words = figure.text(0.1 / _WIDTH, y, "\n".join(below), fontsize=_SMALL_PT, color=MUTED, va="top")
+    heading.set_gid("heading")
+    words.set_gid("subheading")
+    figure._moebench_head = head / total  # type: ignore[attr-defined]
+    inner = _WIDTH - left - right - gap * (columns - 1)
+    shares = np.asarray(widths or [1.0] * columns) / sum(widths or [1.0] * columns)
+    axes: list[Axes] = []
+    x = left
+    for share in shares:
+        box = (x / _WIDTH, bottom / total, inner * share / _WIDTH, height / total)
+        axes.append(figure.add_axes(box, sharey=axes[0] if axes and share_y else None))
+        x += inner * share + gap
+    return figure, axes
+
+
+def panel_title(axes: Axes, text: str) -> None:
+    """A small heading over one panel, at its left edge."""
+    axes.text(0, 1, text, transform=axes.transAxes, fontsize=_SMALL_PT, weight="bold", va="bottom", ha="left", color=INK)
+
+
+def spread(wanted: Sequence[float], gap: float) -> list[float]:
+    """Positions at least `gap` apart, in the same order and near the wanted ones: so that labels do not overlap."""
+    order = sorted(range(len(wanted)), key=lambda i: wanted[i])
+    placed = [wanted[i] for i in order]
+    for _ in range(50):
+        for k in range(len(placed) - 1):
+            lack = gap - (placed[k + 1] - placed[k])
+            if lack > 1e-12:
+                placed[k] -= lack / 2
+                placed[k + 1] += lack / 2
+    result = [0.0] * len(wanted)
+    for place, i in enumerate(order):
+        result[i] = placed[place]
+    return result
+
+
+# ---------------------------------------------------------------------------------------------- bytes
+
+
+def svg_file(drawn: Drawn) -> bytes:
+    """The figure as a file, title included, the same bytes every time."""
+    stream = io.BytesIO()
+    metadata: Mapping[str, Any] = {"Date": None, "Creator": None, "Title": drawn.title, "Description": drawn.subtitle}
+    FigureCanvasSVG(drawn.figure).print_svg(stream, metadata=metadata)
+    return stream.getvalue()
+
+
+def png_file(drawn: Drawn) -> bytes:
+    """The figure at 200 dots an inch, title included."""
+    stream = io.BytesIO()
+    drawn.figure.set_dpi(200)
+    FigureCanvasAgg(drawn.figure).print_png(stream, metadata={"Software": None, "Title": drawn.title})
+    return stream.getvalue()
+
+
+_ID = re.compile(r'(\bid="|href="#|url\(#)')
+_HEADING = re.compile(r'\s*<g id="(?:sub)?heading">.*?</g>', re.DOTALL)
+_COLOUR = re.compile(r"#[0-9a-f]{6}\b")
+
+
+def inline_svg(name: str, drawn: Drawn, svg: bytes, colours: Mapping[str, str]) -> str:
+    """A figure file as markup for the page: no title, ids of its own, and colours that CSS can change.
+
+    `colours` maps a hex colour to the name of the CSS variable that replaces it.
+    """
+    text = svg.decode()
+    text = text[text.index("<svg") :]
+    text = _HEADING.sub("", text)
+    text = re.sub(r"\s*<metadata>.*?</metadata>|\s*<title>.*?</title>", "", text, flags=re.DOTALL)
+    width, height = (float(n) for n in re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text).groups())  # type: ignore[union-attr]
+    head = height * drawn.figure._moebench_head  # type: ignore[attr-defined]
+    opening = (
+        f'<svg viewBox="0 {head:.2f} {width:g} {height - head:.2f}" role="img" aria-labelledby="{name}-title" '
+        'preserveAspectRatio="xMinYMin meet">'
+    )
+    text = re.sub(r"<svg\b[^>]*>", opening, text, count=1, flags=re.DOTALL)
+    text = _ID.sub(lambda found: f"{found[1]}{name}-", text)
+    text = text.replace("xlink:href", "href")
+    return _COLOUR.sub(lambda found: f"var(--{colours[found[0]]})" if found[0] in colours else found[0], text)
+
+
+def on_dark(colour: str) -> str:
+    """A model's colour for a dark page: the same hue, nearer to white."""
+    return to_hex(tuple(0.55 * part + 0.45 for part in to_rgb(colour)))
+
+
+def settings() -> Any:
+    """A context in which figures must be made and saved."""
+    return mpl.rc_context(SETTINGS)
