@@ -12,6 +12,7 @@ passes the named point, one of `FAULT_POINTS`.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 import os
@@ -21,7 +22,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 TEMPORARY = ".tmp-"
 """Mark in the name of a file that is not yet in its place; `sweep` removes what a kill left behind."""
@@ -154,7 +155,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> io.BufferedReader:
     """Opens a file for reading in binary, never through a link and never waiting on a pipe."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -215,9 +215,7 @@ class RunFolder:
             except (ValidationError, ValueError, KeyError) as error:
                 raise CorruptFile(path, f"not a record: {error}") from error
             if item.version != current:
-                raise StaleRecord(
-                    path, f"{item.metric} is of version {item.version}; this moebench has version {current}"
-                )
+                raise StaleRecord(path, f"{item.metric} has version {item.version}, this moebench has {current}")
             found.append(item)
         return found
 
