@@ -8,9 +8,6 @@ over the content alone, so the same text has the same digest wherever it came fr
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +19,7 @@ from moebench.data.documents import SEPARATOR, Text
 from moebench.data.splits import SPLITS
 from moebench.plan import DataFacts, canonical, digest_of
 from moebench.records import Frozen
+from moebench.store.files import read_json, write_bytes, write_json
 
 DATA_VERSION = 1
 """Raised by hand when the same files would give other tokens, documents or splits."""
@@ -106,27 +104,19 @@ def save(folder: Path, corpus: Corpus) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     for split in SPLITS:
-        _write(folder / f"{split}.bin", corpus.tokens(split).tobytes())
+        write_bytes(folder / f"{split}.bin", corpus.tokens(split).tobytes())
     table = {
         split: [[one.name, one.domain, one.start, one.stop] for one in corpus.documents(split)] for split in SPLITS
     }
     facts = corpus.facts.model_dump(mode="json")
     check = hashlib.sha256(canonical(facts).encode()).hexdigest()
-    _write(folder / "facts.json", canonical({"facts": facts, "facts_sha256": check, "documents": table}).encode())
-
-
-def _write(path: Path, data: bytes) -> None:
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    Path(file.name).replace(path)
+    write_json(folder / "facts.json", {"facts": facts, "facts_sha256": check, "documents": table})
 
 
 def load(folder: Path, *, context: int) -> Corpus | None:
     """The corpus in a cache folder, or None when there is none or when it is not what was written there."""
     try:
-        stored: dict[str, Any] = json.loads((folder / "facts.json").read_bytes())
+        stored: dict[str, Any] = read_json(folder / "facts.json")
         if hashlib.sha256(canonical(stored["facts"]).encode()).hexdigest() != stored["facts_sha256"]:
             return None
         facts = DataFacts.model_validate(stored["facts"])

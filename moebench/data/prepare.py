@@ -13,6 +13,8 @@ from moebench.data.documents import DataError, Gathered, Source
 from moebench.data.overlap import WINDOW_BYTES, leak_share
 from moebench.data.splits import SPLITS, split
 from moebench.data.stdlib import STDLIB
+from moebench.data.synthetic import SYNTHETIC
+from moebench.data.text import TEXT
 from moebench.plan import DataFacts, digest_of
 from moebench.spec.types import DataSpec
 
@@ -57,9 +59,10 @@ def build(spec: DataSpec, gathered: Gathered) -> Corpus:
     leak = leak_share(tokens["test"], tokens["train"])
     notes = list(gathered.notes)
     if leak > LEAK_THRESHOLD:
+        means = "by chance, for its entropy is low" if gathered.independent else "so quality on it is partly memory"
         notes.append(
-            f"{leak:.1%} of the test split's {WINDOW_BYTES}-byte windows also occur in the training split, more than "
-            f"{LEAK_THRESHOLD:.0%}: quality on the test split is partly memory"
+            f"{leak:.1%} of the test split's {WINDOW_BYTES}-byte windows also occur in the training split "
+            f"(threshold {LEAK_THRESHOLD:.0%}), {means}"
         )
     facts = DataFacts(
         source=spec.source,
@@ -77,4 +80,6 @@ def build(spec: DataSpec, gathered: Gathered) -> Corpus:
 
 SOURCES: dict[str, Source] = {
     "stdlib": STDLIB,
+    "text": TEXT,
+    "synthetic": SYNTHETIC,
 }

@@ -1,0 +1,148 @@
+"""Text with a known answer: documents from Markov sources whose entropy rate is computed, not estimated.
+
+Each source is a domain with its own alphabet and its own table of next-symbol probabilities given the last `order`
+symbols. A document comes from one source and starts in its stationary distribution, so that every later byte has the
+same expected cost. All is drawn from raw PCG64 bits by products and running sums: the same spec gives the same bytes.
+
+`entropy_bits_per_byte` is the entropy rate: the expected cost of a byte for a reader who knows the source's table and
+the `order` bytes before it, averaged over documents. It is a floor: learning which source a document comes from and
+coding its first bytes cost more. A note states what whole documents cost whose source is known but not their start.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moebench.data.documents import Gathered, Source, Text
+from moebench.seeds import generator
+from moebench.spec.types import SyntheticData
+
+UNIFORM_SHARE = 0.01
+"""Every symbol keeps this share of an equal chance, so that each source has one stationary distribution."""
+_PRINTABLE = bytes(range(33, 127))
+_TOLERANCE = 1e-14
+
+Floats = NDArray[np.float64]
+
+
+def uniform(bits: np.random.BitGenerator, *shape: int) -> Floats:
+    """Doubles in [0, 1) from the top 53 bits of raw draws, which no later numpy will change."""
+    raw = np.asarray(bits.random_raw(int(np.prod(shape))), dtype=np.uint64).reshape(shape)
+    drawn: Floats = (raw >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return drawn
+
+
+def transitions(bits: np.random.BitGenerator, *, symbols: int, order: int) -> Floats:
+    """Random next-symbol probabilities: [symbols ** order, symbols], each row a distribution with a few likely symbols.
+
+    A state is the last `order` symbols as digits in base `symbols`, the oldest first.
+    """
+    weights = uniform(bits, symbols**order, symbols)
+    for _ in range(3):  # the eighth power, by products that are the same on every machine
+        weights = weights * weights
+    weights /= np.cumsum(weights, axis=1)[:, -1:]
+    table: Floats = (1 - UNIFORM_SHARE) * weights + UNIFORM_SHARE / symbols
+    return table
+
+
+def stationary(table: Floats) -> Floats:
+    """The distribution over states that the chain keeps: [states], by power iteration.
+
+    Raises ArithmeticError for a chain that does not settle, such as a periodic one.
+    """
+    states, symbols = table.shape
+    now = np.full(states, 1.0 / states)
+    for _ in range(100_000):
+        then = (now[:, None] * table).reshape(symbols, states).sum(axis=0)
+        then /= then.sum()
+        if np.abs(then - now).sum() < _TOLERANCE:
+            return then
+        now = then
+    raise ArithmeticError("the chain has no stationary distribution that power iteration finds")
+
+
+def entropy_bits(distribution: Floats) -> Floats:
+    """Entropy along the last axis; 0 log 0 is 0."""
+    logs = np.log2(distribution, out=np.zeros_like(distribution), where=distribution > 0)
+    entropy: Floats = -np.asarray((distribution * logs).sum(axis=-1))
+    return entropy
+
+
+def entropy_rate_bits(table: Floats, kept: Floats) -> float:
+    """Expected bits of the next symbol given the state, the state drawn from the stationary distribution `kept`."""
+    return float(kept @ entropy_bits(table))
+
+
+def sample(
+    bits: np.random.BitGenerator, table: Floats, kept: Floats, *, documents: int, length: int
+) -> NDArray[np.int64]:
+    """Symbols of documents that start in the stationary distribution `kept`: [documents, length]."""
+    states, symbols = table.shape
+    order = round(np.log(states) / np.log(symbols))
+    ladder = np.cumsum(table, axis=1)
+    ladder[:, -1] = 1.0
+    starts = np.cumsum(kept)
+    state = np.minimum(np.searchsorted(starts, uniform(bits, documents), side="right"), states - 1)
+    out = np.empty((documents, length), dtype=np.int64)
+    for place in range(order):
+        out[:, place] = state // symbols ** (order - 1 - place) % symbols
+    for place in range(order, length):
+        out[:, place] = (ladder[state] <= uniform(bits, documents)[:, None]).sum(axis=1)
+        state = (state * symbols + out[:, place]) % states
+    return out
+
+
+def source_table(spec: SyntheticData, number: int) -> Floats:
+    """The true next-symbol probabilities of one source of a spec."""
+    return transitions(_bits(number, "table"), symbols=spec.symbols, order=spec.order)
+
+
+def source_alphabet(spec: SyntheticData, number: int) -> NDArray[np.uint8]:
+    """The bytes that stand for one source's symbols: [symbols], printable."""
+    order = np.argsort(uniform(_bits(number, "alphabet"), len(_PRINTABLE)), kind="stable")
+    return np.frombuffer(_PRINTABLE, dtype=np.uint8)[order[: spec.symbols]]
+
+
+def _bits(number: int, purpose: str) -> np.random.BitGenerator:
+    return generator(0, f"data.synthetic.{number}.{purpose}").bit_generator
+
+
+def gather(spec: SyntheticData, base: Path) -> Gathered:  # noqa: ARG001 - every source is called alike
+    """Documents of all sources, as many of each as divide evenly, and their exact entropy."""
+    texts: list[Text] = []
+    counts, rates, starts = [], [], []
+    for number in range(min(spec.sources, spec.documents)):
+        table = source_table(spec, number)
+        counts.append(len(range(number, spec.documents, spec.sources)))
+        kept = stationary(table)
+        drawn = sample(_bits(number, "documents"), table, kept, documents=counts[-1], length=spec.document_bytes)
+        domain = f"source-{number}"
+        for index, body in enumerate(source_alphabet(spec, number)[drawn]):
+            name = f"{domain}/{index:06d}"
+            texts.append(Text(name=name, domain=domain, group=name, body=body.tobytes()))
+        rates.append(entropy_rate_bits(table, kept))
+        starts.append(float(entropy_bits(kept)))
+    entropy = float(np.average(rates, weights=counts))
+    start = float(np.average(starts, weights=counts))
+    whole = (start + (spec.document_bytes - spec.order) * entropy) / spec.document_bytes
+    notes = (
+        f"entropy rate by source, bits per byte: {', '.join(f'{rate:.4f}' for rate in rates)}",
+        f"whole documents cost {whole:.4f} bits per byte when the source is known but the start is not",
+    )
+    return Gathered(texts=texts, notes=notes, entropy_bits_per_byte=entropy, independent=True)
+
+
+def fingerprint(spec: SyntheticData, base: Path) -> Any:  # noqa: ARG001 - every source is called alike
+    """Nothing: the spec says it all."""
+    return None
+
+
+SYNTHETIC = Source(
+    says="a mixture of Markov sources whose entropy is known exactly; each source is a domain",
+    gather=gather,
+    fingerprint=fingerprint,
+)

@@ -1,0 +1,160 @@
+"""The user's own text: files, folders and globs.
+
+A file is a document and its first folder under the common root is its domain (`all` where there are no folders). Fewer
+than ten files are cut at blank lines into documents of about 4 KB, so that three splits can be made of a single book.
+Files are only read. A file is taken as unchanged when its path, size and times of change are.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from moebench.data.documents import DataError, Gathered, Source, Text, clean
+from moebench.spec.types import TextData
+
+FEW_FILES = 10
+"""Fewer files than this are cut into chunks."""
+CHUNK_BYTES = 4096
+MOST_DOMAINS = 16
+"""Of more folders the largest keep their names and the rest become `other`, since each is a row of many tables."""
+_CHUNKS_WANTED = 30
+_SMALLEST_CHUNK = 256
+
+
+def files(spec: TextData, base: Path) -> dict[Path, bool]:
+    """Absolute paths of the files asked for, sorted; true for those named one by one rather than found.
+
+    Folders are searched through, except hidden ones. Raises DataError for a pattern that matches no file.
+    """
+    found: dict[Path, bool] = {}
+    for pattern in spec.files:
+        pattern = os.path.expanduser(pattern)  # noqa: PTH111 - leaves `~nobody` alone, where Path would raise
+        path = base / pattern
+        if path.is_file():
+            matches = [path]
+        elif path.is_dir():
+            matches = list(_under(path))
+        else:
+            globbed = glob.glob(pattern, root_dir=base, recursive=True)  # noqa: PTH207 - takes absolute patterns too
+            matches = [base / one for one in globbed if (base / one).is_file()]
+        if not matches:
+            raise DataError(
+                f"no file matches {pattern!r} under {base.absolute()}: paths start from the suite file's folder; "
+                "name files, folders (searched through) or globs such as 'corpus/**/*.txt'"
+            )
+        for match in matches:
+            match = Path(os.path.abspath(match))  # noqa: PTH100 - resolve() would follow the user's links
+            found[match] = found.get(match, False) or matches == [path]
+    return dict(sorted(found.items()))
+
+
+def _under(folder: Path) -> Iterator[Path]:
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".") and name != "__pycache__"]
+        yield from (path for name in names if not name.startswith(".") and (path := Path(parent, name)).is_file())
+
+
+def chunks(body: bytes, size: int) -> list[bytes]:
+    """Cuts UTF-8 text after `size` bytes or a little more: at a blank line, else a line end, else between characters.
+
+    The chunks joined are the text. No chunk is longer than twice the size plus a character.
+    """
+    pieces, start = [], 0
+    while len(body) - start > 2 * size:
+        cut = start + 2 * size
+        for mark in (b"\n\n", b"\n"):
+            at = body.find(mark, start + size, start + 2 * size)
+            if at >= 0:
+                cut = at + len(mark)
+                break
+        while cut < len(body) and body[cut] & 0xC0 == 0x80:  # inside a UTF-8 character
+            cut += 1
+        pieces.append(body[start:cut])
+        start = cut
+    return [*pieces, body[start:]]
+
+
+def _read(path: Path, *, named: bool) -> bytes | str:
+    """The text of a file, or why it is passed over. Raises DataError where the user named that very file."""
+    try:
+        body = clean(path.read_bytes())
+        body.decode()
+    except OSError as error:
+        problem = f"cannot be read ({error.strerror})"
+    except UnicodeDecodeError as error:
+        problem = f"is not UTF-8 text (byte {error.start})"
+    else:
+        if b"\0" not in body:
+            return body
+        problem = f"is not text (NUL at byte {body.index(0)})"
+    if named:
+        raise DataError(f"{path} {problem}: convert it to UTF-8 text or take it out of `files`")
+    return problem
+
+
+def _domains(bodies: dict[Path, bytes], root: Path) -> dict[Path, str]:
+    """First folder under the root, in letters that a metric's label may hold."""
+    folders = {path: path.relative_to(root).parts[:-1] for path in bodies}
+    if not any(folders.values()):
+        return dict.fromkeys(bodies, "all")
+    domains = {path: re.sub(r"[^\w.+-]", "_", parts[0]) if parts else "top" for path, parts in folders.items()}
+    sizes: dict[str, int] = defaultdict(int)
+    for path, domain in domains.items():
+        sizes[domain] += len(bodies[path])
+    if len(sizes) <= MOST_DOMAINS:
+        return domains
+    kept = sorted(sizes, key=lambda domain: (-sizes[domain], domain))[: MOST_DOMAINS - 1]
+    return {path: domain if domain in kept else "other" for path, domain in domains.items()}
+
+
+def gather(spec: TextData, base: Path) -> Gathered:
+    """The user's texts. Raises DataError when there is nothing to read or a named file is not text."""
+    bodies: dict[Path, bytes] = {}
+    skipped: list[str] = []
+    for path, named in files(spec, base).items():
+        body = _read(path, named=named)
+        if isinstance(body, str):
+            skipped.append(f"{path.name} {body}")
+        elif body.strip():
+            bodies[path] = body
+    if not bodies:
+        why = f": {'; '.join(skipped[:5])}" if skipped else ""
+        raise DataError(f"the files of {spec.files} hold no text{why}; give UTF-8 text files that are not empty")
+    root = Path(os.path.commonpath([path.parent for path in bodies]))
+    domains = _domains(bodies, root)
+    size = CHUNK_BYTES
+    if len(bodies) < FEW_FILES:
+        size = max(_SMALLEST_CHUNK, min(CHUNK_BYTES, sum(map(len, bodies.values())) // _CHUNKS_WANTED))
+    texts = []
+    for path, body in bodies.items():
+        name = path.relative_to(root).as_posix().encode("utf-8", "replace").decode()
+        pieces = chunks(body, size) if len(bodies) < FEW_FILES else [body]
+        for number, piece in enumerate(pieces):
+            own = name if len(pieces) == 1 else f"{name}#{number}"
+            texts.append(Text(name=own, domain=domains[path], group=own, body=piece))
+    notes = []
+    if len(texts) > len(bodies):
+        notes.append(f"{len(bodies)} file(s) cut into {len(texts)} documents at blank lines, about {size} bytes each")
+    if skipped:
+        more = f" and {len(skipped) - 5} more" if len(skipped) > 5 else ""
+        notes.append(f"{len(skipped)} file(s) passed over: {'; '.join(skipped[:5])}{more}")
+    return Gathered(texts=texts, notes=tuple(notes))
+
+
+def fingerprint(spec: TextData, base: Path) -> Any:
+    """Path, size, and times of modification and change of every file."""
+    stats = [(os.fsencode(path).hex(), path.stat()) for path in files(spec, base)]
+    return [(path, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for path, stat in stats]
+
+
+TEXT = Source(
+    says="your own UTF-8 text: files, folders or globs; the first folder is the domain",
+    gather=gather,
+    fingerprint=fingerprint,
+)
