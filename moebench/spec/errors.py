@@ -1,0 +1,113 @@
+"""What is wrong with a suite file, said so that the reader can mend it: where, in which words, and what was meant.
+
+A `Problem` is one mistake at one place; a `SuiteError` carries all that were found. The message names the offending
+words, the source line is shown with a caret, and the nearest valid word is offered. This module knows neither YAML
+nor pydantic.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+_SHOWN = 100
+"""Characters of a source line that are printed around the caret."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A text that problems point into: a file, or one option of the command line."""
+
+    name: str
+    """As the user wrote it: a path, or the name of an option."""
+    lines: tuple[str, ...] = ()
+    folder: str = ""
+    """Absolute folder that relative paths in this text are relative to."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Position:
+    """A place in a source; lines and columns count from 1."""
+
+    source: Source
+    line: int = 1
+    column: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.source.name}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One mistake at one place."""
+
+    position: Position
+    message: str
+    hint: str | None = None
+    """What to do, or the nearest valid word."""
+
+    @property
+    def file(self) -> str:
+        return self.position.source.name
+
+    @property
+    def line(self) -> int:
+        return self.position.line
+
+    @property
+    def column(self) -> int:
+        return self.position.column
+
+    def __str__(self) -> str:
+        parts = [f"{self.position}: {self.message}", *_excerpt(self.position)]
+        if self.hint:
+            parts.append(f"  {self.hint}")
+        return "\n".join(parts)
+
+
+class SuiteError(ValueError):
+    """A suite that cannot be used, with every problem that was found, in the order of the file."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        unique = {(problem.position, problem.message): problem for problem in problems}
+        self.problems: tuple[Problem, ...] = tuple(sorted(unique.values(), key=lambda p: (p.file, p.line, p.column)))
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+def _excerpt(position: Position) -> list[str]:
+    """The source line, cut to a window around the column when it is long, and a caret under the column."""
+    if position.line > len(position.source.lines):
+        return []
+    line = position.source.lines[position.line - 1]
+    start = max(0, position.column - 1 - _SHOWN // 2) if len(line) > _SHOWN else 0
+    shown = "".join(c if c.isprintable() else " " for c in line[start : start + _SHOWN])
+    if not shown.strip():
+        return []
+    return [f"    {shown}", f"    {' ' * (position.column - 1 - start)}^"]
+
+
+def quoted(value: object) -> str:
+    """A value as it is shown in a message: in quotes, and cut when long."""
+    text = str(value)
+    return repr(text if len(text) <= 60 else text[:57] + "...")
+
+
+def listed(words: Sequence[str], *, last: str = "or") -> str:
+    """`a, b or c`; a long list is cut and says how many more there are."""
+    if len(words) > 20:
+        return f"{', '.join(words[:20])} and {len(words) - 20} more"
+    if len(words) < 2:
+        return "".join(words) or "none"
+    return f"{', '.join(words[:-1])} {last} {words[-1]}"
+
+
+def nearest(word: object, known: Iterable[str]) -> str | None:
+    """A hint that names the known words most like `word`, or None when none is like it."""
+    by_lower = {name.lower(): name for name in known}
+    asked = str(word)[:100].lower()
+    found = [by_lower[name] for name in difflib.get_close_matches(asked, by_lower, n=2, cutoff=0.6)]
+    if not found:
+        longer = [name for name in by_lower if len(asked) >= 3 and (name.startswith(asked) or name.endswith("." + asked))]
+        found = [by_lower[name] for name in longer[:2]]
+    return f"did you mean {listed([repr(name) for name in found])}?" if found else None

@@ -1,0 +1,223 @@
+"""Pydantic's errors in plain words, at the place in the suite file where the mistake stands.
+
+Knows the types of a suite and how pydantic names what is wrong; the reader of the message needs to know neither.
+"""
+
+from __future__ import annotations
+
+import re
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from moebench.spec.errors import Position, Problem, listed, nearest, quoted
+from moebench.spec.parse import Node, kind_of
+from moebench.spec.types import SuiteSpec
+
+FILE_KEYS: dict[tuple[str, ...], tuple[str, ...]] = {(): ("extends", "scales", "train"), ("models",): ("base", "sweep")}
+"""Keys that only the file has, besides those of the types: of the suite, and of each model."""
+
+Path = tuple[str | int, ...]
+
+
+def explain(error: ValidationError, tree: Node) -> list[tuple[Path, Problem]]:
+    """Every error as the path of the value it is about, and a problem at that value's position."""
+    found: dict[Path, tuple[Path, Problem]] = {}
+    for detail in error.errors(include_url=False):
+        path = _path_in(tree, detail["loc"])
+        problem = _problem(dict(detail), path, tree)
+        key = (*path, detail["loc"][-1]) if detail["type"] in {"missing", "extra_forbidden"} else path
+        found.setdefault(key, (path, problem))
+    return list(found.values())
+
+
+def place(tree: Node, path: Path, *, key: bool = False) -> Position:
+    """Where the value at a path stands, or its key; the nearest thing above it when it is not in the file."""
+    node, at = tree, tree.at
+    for part in path:
+        if isinstance(node.value, dict) and part in node.value:
+            entry = node.value[str(part)]
+            node, at = entry.node, entry.key_at if key else entry.node.at
+        elif isinstance(node.value, list) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            at = node.at
+        else:
+            return place(tree, path[: path.index(part)], key=True) if not key else at
+    return at
+
+
+def _path_in(tree: Node, location: Sequence[str | int]) -> Path:
+    """The location without the names that pydantic puts in for the members of a union."""
+    node, path = tree, []
+    for part in location:
+        below = node.get(part)
+        if below is not None:
+            node = below
+            path.append(part)
+    return tuple(path)
+
+
+def _problem(detail: dict[str, Any], path: Path, tree: Node) -> Problem:
+    node = tree.get(*path)
+    kind, context = detail["type"], detail.get("ctx", {})
+    location: tuple[str | int, ...] = detail["loc"]
+    if kind == "extra_forbidden":
+        known = known_keys(location[:-1])
+        hint = nearest(location[-1], known) or _elsewhere(location) or f"the keys here are {listed(known, last='and')}"
+        message = f"unknown key {quoted(location[-1])}"
+        return Problem(position=place(tree, path, key=True), message=message, hint=hint)
+    if kind == "missing":
+        return _missing(location, path, tree)
+    if kind in {"union_tag_invalid", "union_tag_not_found"}:
+        return _wrong_choice(kind, context, path, tree)
+    if kind == "value_error":
+        wrong = context["error"]
+        fields = getattr(wrong, "field", None)
+        at = place(tree, (*path, fields)) if fields and tree.get(*path, fields) is not None else place(tree, path)
+        return Problem(position=at, message=str(wrong))
+    message, hint = _words(kind, context, _subject(path), node.value if node is not None else None)
+    return Problem(position=place(tree, path), message=message, hint=hint)
+
+
+def _missing(location: Sequence[str | int], path: Path, tree: Node) -> Problem:
+    if isinstance(location[-1], int):
+        return Problem(position=place(tree, path), message=f"{_subject(path)} needs more values")
+    node = tree.get(*path)
+    where = f" in {path[-1]!r}" if path and isinstance(path[-1], str) else ""
+    known = known_keys(location[:-1])
+    typos = [key for key in (node.mapping() if node is not None else {}) if key not in known]
+    hint = nearest(location[-1], typos)
+    if hint is not None:
+        hint = hint.replace("did you mean", "is it meant by").replace(" or ", ", ")
+    return Problem(position=place(tree, path, key=True), message=f"{location[-1]!r} is missing{where}", hint=hint)
+
+
+def _wrong_choice(kind: str, context: Mapping[str, Any], path: Path, tree: Node) -> Problem:
+    """A mapping whose `kind` or `source` is absent or unknown."""
+    word = str(context["discriminator"]).strip("'")
+    node = tree.get(*path)
+    given = node.get(word) if node is not None else None
+    cls = _type_at(path)
+    choices = [str(choice) for option in _members(cls) for choice in _literal(option, word)]
+    if kind == "union_tag_not_found" or given is None:
+        typo = nearest(word, node.mapping() if node is not None else ())
+        hint = f"is {typo.split(' ', 3)[3].rstrip('?')} meant to be {word!r}?" if typo else None
+        message = f"{word!r} is missing in {_subject(path)}: it is {listed(choices)}"
+        return Problem(position=place(tree, path, key=True), message=message, hint=hint)
+    message = f"unknown {word} {quoted(given.value)}: use {listed(choices)}"
+    return Problem(position=given.at, message=message, hint=nearest(given.value, choices))
+
+
+def _words(kind: str, context: Mapping[str, Any], subject: str, value: Any) -> tuple[str, str | None]:
+    """The message for an error of one value, and a hint."""
+    if kind == "literal_error":
+        choices = re.findall(r"'([^']*)'", context["expected"])
+        return f"{subject} cannot be {_shown(value)}: use {listed(choices)}", nearest(value, choices)
+    limits = {"greater_than": ("gt", "above"), "greater_than_equal": ("ge", "at least"),
+              "less_than": ("lt", "below"), "less_than_equal": ("le", "at most")}  # fmt: skip
+    if kind in limits:
+        key, words = limits[kind]
+        return f"{subject} must be {words} {context[key]:,}, not {value}", None
+    if subject == "reach":
+        return f"reach must be a model's name, or bits per byte as a number above 0, not {_shown(value)}", None
+    if kind == "too_short":
+        return f"{subject} needs at least {context['min_length']} of them, not {context['actual_length']}", None
+    if kind == "too_long":
+        return f"{subject} takes at most {context['max_length']} values", None
+    if kind in {"string_too_short", "string_too_long"}:
+        limit = "must not be empty" if kind == "string_too_short" else f"is longer than {context['max_length']} characters"
+        return f"{subject} {limit}", None
+    if kind == "string_pattern_mismatch":
+        return not_a_name(value), None
+    expected = {
+        "string_type": "a word or text", "int_type": "a whole number", "int_parsing_size": "a smaller whole number",
+        "float_type": "a number", "bool_type": "true or false", "list_type": "a list such as [a, b]",
+        "tuple_type": "a list such as [a, b]", "dict_type": "a mapping of keys to values",
+        "model_type": "a mapping of keys to values", "int_from_float": "a whole number",
+    }.get(kind, "something else")  # fmt: skip
+    return f"{subject} must be {expected}, not {_shown(value)}", _rewrite(kind, value)
+
+
+def _rewrite(kind: str, value: Any) -> str | None:
+    """How the value would be written, where that can be guessed."""
+    if kind in {"int_type", "int_from_float"} and isinstance(value, float) and value == int(value):
+        return f"write {int(value)}"
+    if kind in {"int_type", "float_type"} and isinstance(value, str):
+        bare = value.replace("_", "").replace(",", "").strip()
+        if re.fullmatch(r"[-+]?[0-9.]+([eE][-+]?[0-9]+)?", bare):
+            return f"write {bare}, without quotes, underscores or commas"
+    if kind == "bool_type" and isinstance(value, str) and value.lower() in {"yes", "no", "on", "off"}:
+        return f"write {'true' if value.lower() in {'yes', 'on'} else 'false'}"
+    return None
+
+
+def not_a_name(value: object) -> str:
+    """The message for a word that cannot be a name."""
+    return f"{quoted(value)} is not a name: letters, digits, '_', '.' and '-', 64 at most, as it goes into file names"
+
+
+def _shown(value: Any) -> str:
+    return quoted(value) if isinstance(value, str) else kind_of(value)
+
+
+def _subject(path: Path) -> str:
+    """What the message is about: the last key, or an item of a list."""
+    if not path:
+        return "the suite"
+    return f"an item of {path[-2] if len(path) > 1 else 'the list'}" if isinstance(path[-1], int) else str(path[-1])
+
+
+# ------------------------------------------------------------------------------------------------ types
+
+
+def known_keys(location: Sequence[str | int]) -> list[str]:
+    """The keys that a mapping at this place of a suite file may have."""
+    cls = _type_at(location)
+    fields = [name for option in _members(cls) for name in getattr(option, "model_fields", {})]
+    at_model = len(location) == 2 and location[0] == "models"
+    extra = FILE_KEYS[("models",)] if at_model else FILE_KEYS[()] if not location else ()
+    return [*dict.fromkeys((*fields, *extra))]
+
+
+def _elsewhere(location: Sequence[str | int]) -> str | None:
+    """A hint when the key is right but stands one mapping too high."""
+    word = location[-1]
+    for option in _members(_type_at(location[:-1])):
+        for name, info in getattr(option, "model_fields", {}).items():
+            if any(word in getattr(inner, "model_fields", {}) for inner in _members(info.annotation)):
+                return f"{word!r} goes inside {name!r}"
+    return None
+
+
+def _type_at(location: Sequence[str | int]) -> Any:
+    """The annotated type at a place of a suite."""
+    current: Any = SuiteSpec
+    for part in location:
+        current = next((step for option in _members(current) if (step := _step(option, part)) is not None), current)
+    return current
+
+
+def _step(option: Any, part: str | int) -> Any:
+    if isinstance(option, type) and issubclass(option, BaseModel):
+        if any(part in _literal(option, word) for word in ("kind", "source")):
+            return option
+        return option.model_fields[str(part)].annotation if part in option.model_fields else None
+    arguments = typing.get_args(option)
+    return arguments[-1] if arguments and typing.get_origin(option) in {dict, list, tuple} else None
+
+
+def _members(annotation: Any) -> list[Any]:
+    """The members of a union, without None; else the type alone."""
+    if typing.get_origin(annotation) is typing.Annotated:
+        return _members(typing.get_args(annotation)[0])
+    if typing.get_origin(annotation) in {typing.Union, types.UnionType}:
+        return [inner for member in typing.get_args(annotation) for inner in _members(member) if inner is not type(None)]
+    return [annotation]
+
+
+def _literal(option: Any, field: str) -> tuple[Any, ...]:
+    info = getattr(option, "model_fields", {}).get(field)
+    return typing.get_args(info.annotation) if info is not None else ()

@@ -1,0 +1,278 @@
+"""Reading a suite: found, merged, checked, and handed over as a frozen `SuiteSpec` with the place of every value.
+
+The order is DESIGN's: `extends`, then the chosen scale, then `--set`, then `base`, `sweep` and `train` of every
+model, then types, then sense. All mistakes of a stage, and of later stages where they can still be looked at, are
+reported at once as a `SuiteError`; nothing is run or written. Models are never imported here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from moebench.spec.check import check, sentence
+from moebench.spec.errors import Position, Problem, Source, SuiteError, listed, nearest, quoted
+from moebench.spec.explain import explain, not_a_name, place
+from moebench.spec.merge import Models, apply_set, choose_scale, merge, resolve_models, without
+from moebench.spec.parse import MAX_BYTES, Entry, Node, decode, kind_of, parse
+from moebench.spec.types import SuiteSpec
+from moebench.spec.words import bundled_names, suites_folder
+
+MAX_SEEDS = 1000
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_UNSAID = "(unsaid)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceMap:
+    """Where every value of a suite was written."""
+
+    tree: Node
+
+    def at(self, *path: str | int, key: bool = False) -> Position:
+        """The position of the value at a path such as `("models", "dense", "match", "to")`, or of its key.
+
+        A path that is not in the file gives the position of what is nearest above it.
+        """
+        return place(self.tree, path, key=key)
+
+    def error(self, path: Sequence[str | int], message: str, hint: str | None = None) -> SuiteError:
+        """An error at a value, for mistakes that are only found when the suite is planned."""
+        return SuiteError([Problem(position=self.at(*path), message=message, hint=hint)])
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedSuite:
+    """A suite that was read and found right."""
+
+    spec: SuiteSpec
+    path: Path
+    text: str
+    """The file as it stands, before anything was merged."""
+    base: Path
+    """Folder that relative paths of the spec are relative to."""
+    source: SourceMap
+    scales: tuple[str, ...]
+    """Names of the scales the suite knows."""
+
+
+def load_suite(path_or_name: str | Path, *, scale: str | None = None, sets: Sequence[str] = ()) -> LoadedSuite:
+    """Reads a suite file, or a bundled suite by its name, and checks everything that needs no data and no model.
+
+    `scale` names a block of the suite's `scales`; each of `sets` is a `path.to.key=value` that overrides one value.
+    Raises SuiteError, and nothing else, for whatever is wrong with the suite or the overrides.
+    """
+    path = find_suite(path_or_name)
+    text, tree = _read(path, str(path_or_name) if path == Path(path_or_name) else _shown(path))
+    base = path.resolve().parent
+    tree = _extended(tree, (path.resolve(),))
+    problems: list[Problem] = []
+    scales = tuple((tree.get("scales") or tree).mapping()) if tree.get("scales") else ()
+    tree = choose_scale(tree, scale, problems)
+    for item in sets:
+        tree = apply_set(tree, item, folder=str(Path.cwd()))
+    models = resolve_models(tree, problems)
+    resolved = _resolved_tree(tree, models)
+    spec = _validated(resolved, models, base, problems)
+    return LoadedSuite(spec=spec, path=path, text=text, base=base, source=SourceMap(tree=resolved), scales=scales)
+
+
+def find_suite(path_or_name: str | Path) -> Path:
+    """The file of a suite: a path as it is, else the bundled suite of that name. Raises SuiteError when there is none."""
+    word = str(path_or_name)
+    at = Position(source=Source(name=word[:200]))
+    if not word.strip() or "\0" in word:
+        raise SuiteError([Problem(position=at, message="no suite is named")])
+    try:
+        found = Path(word).is_file()
+    except OSError:
+        found = False
+    if found:
+        return Path(word)
+    if _is_name(word) and word.removesuffix(".yaml") in bundled_names():
+        return suites_folder() / f"{word.removesuffix('.yaml')}.yaml"
+    names = bundled_names()
+    hint = nearest(Path(word).stem, names) or f"bundled suites, named without a path, are {listed(names, last='and')}"
+    message = "this is a folder, not a suite file" if Path(word).is_dir() else "there is no such suite file"
+    raise SuiteError([Problem(position=at, message=message, hint=hint)])
+
+
+def bundled_suites() -> list[tuple[str, str]]:
+    """Name and question of every bundled suite."""
+    return [(name, load_suite(suites_folder() / f"{name}.yaml").spec.question) for name in bundled_names()]
+
+
+# ------------------------------------------------------------------------------------------------ files
+
+
+def _read(path: Path, name: str) -> tuple[str, Node]:
+    """The text of a file and its tree, whose top is a mapping."""
+    folder = str(path.resolve().parent)
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        at = Position(source=Source(name=name))
+        message = f"the file cannot be read: {error.strerror or 'an error of the file system'}"
+        raise SuiteError([Problem(position=at, message=message)]) from None
+    text, source = decode(raw, name=name, folder=folder)
+    tree = parse(text, source)
+    if not isinstance(tree.value, dict):
+        message = f"a suite is a mapping of keys to values, not {kind_of(tree.value)}"
+        raise SuiteError([Problem(position=tree.at, message="the file is empty" if tree.value is None else message)])
+    return text, tree
+
+
+def _extended(tree: Node, chain: tuple[Path, ...]) -> Node:
+    """The suite merged over the one it extends, and that over the next."""
+    node = tree.get("extends")
+    if node is None:
+        return tree
+    if not isinstance(node.value, str) or not node.value:
+        message = f"extends must name one suite file, not {kind_of(node.value)}"
+        raise SuiteError([Problem(position=node.at, message=message)])
+    path = _named_by(node, node.value)
+    if path.resolve() in chain:
+        circle = " -> ".join(step.name for step in (*chain[chain.index(path.resolve()) :], path))
+        raise SuiteError([Problem(position=node.at, message=f"extends goes round in a circle: {circle}")])
+    _, below = _read(path, _shown(path))
+    return merge(_extended(below, (*chain, path.resolve())), without(tree, "extends"))
+
+
+def _named_by(node: Node, word: str) -> Path:
+    """The file that `extends` names: relative to the file that says so, or a bundled suite."""
+    path = Path(node.at.source.folder) / word
+    if _is_name(word) and not word.endswith((".yaml", ".yml")):
+        if word in bundled_names():
+            return suites_folder() / f"{word}.yaml"
+        hint = nearest(word, bundled_names()) or "a file is named with its ending, such as other.yaml"
+        message = f"extends names no bundled suite: {quoted(word)}"
+        raise SuiteError([Problem(position=node.at, message=message, hint=hint)])
+    if not path.is_file():
+        beside = [str(other.name) for other in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
+        message = f"extends names no file: {quoted(word)}"
+        raise SuiteError([Problem(position=node.at, message=message, hint=nearest(path.name, beside))])
+    return path
+
+
+def _is_name(word: str) -> bool:
+    return _NAME.fullmatch(word) is not None
+
+
+def _shown(path: Path) -> str:
+    """A path as it is printed: relative when it lies below the current folder."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
+
+
+# ------------------------------------------------------------------------------------------------ types
+
+
+def _resolved_tree(tree: Node, models: Models) -> Node:
+    """The tree that the types see: no `extends`, `scales` or suite-wide `train`, and the models worked out."""
+    entries = dict(without(tree, "extends", "scales", "train").mapping())
+    if isinstance(models_node := tree.get("models"), Node) and isinstance(models_node.value, dict):
+        node = Node(value=dict(models.resolved), at=models_node.at)
+        entries["models"] = Entry(key_at=entries["models"].key_at, node=node)
+    return Node(value=entries, at=tree.at)
+
+
+def _validated(tree: Node, models: Models, base: Path, problems: list[Problem]) -> SuiteSpec:
+    """The typed suite. Raises SuiteError with the given problems and all further ones."""
+    plain = _plain(tree, models, base, problems)
+    broken: set[str] = set(models.broken)
+    spec = _typed(plain, tree, models, problems, broken)
+    if spec is not None:
+        problems.extend(check(spec, tree, broken=broken))
+    if problems or spec is None:
+        raise SuiteError(problems)
+    return spec
+
+
+def _plain(tree: Node, models: Models, base: Path, problems: list[Problem]) -> dict[str, Any]:
+    """The tree as data for the types: seeds counted out, names checked, paths made relative to the suite's folder."""
+    plain: dict[str, Any] = tree.plain()
+    seeds = tree.get("seeds")
+    if seeds is not None and not isinstance(seeds.value, list):
+        if isinstance(seeds.value, int) and not isinstance(seeds.value, bool) and 1 <= seeds.value <= MAX_SEEDS:
+            plain["seeds"] = list(range(seeds.value))
+        else:
+            message = f"seeds is how many (1 to {MAX_SEEDS}) or a list of seeds, not {kind_of(seeds.value)}"
+            problems.append(Problem(position=seeds.at, message=message))
+            plain["seeds"] = [0]
+    for section in ("models", "claims"):
+        names = tree.get(section)
+        for name, entry in (names.mapping() if names is not None else {}).items():
+            if not _is_name(name):
+                problems.append(Problem(position=entry.key_at, message=not_a_name(name)))
+                plain[section].pop(name)
+            elif section == "claims" and isinstance(plain[section][name], dict):
+                plain[section][name].setdefault("says", _UNSAID)
+    if models.sweeps:
+        plain["sweeps"] = {**models.sweeps, **(plain.get("sweeps") or {})}
+    files = tree.get("data", "files")
+    if files is not None and isinstance(files.value, list):
+        plain["data"]["files"] = [_relative(node, base) for node in files.value]
+    return plain
+
+
+def _relative(node: Node, base: Path) -> Any:
+    """A path of another file's, or of the command line's, as seen from this suite's folder."""
+    if not isinstance(node.value, str) or Path(node.value).is_absolute() or node.at.source.folder == str(base):
+        return node.plain()
+    return os.path.relpath(Path(node.at.source.folder) / node.value, base)
+
+
+def _typed(
+    plain: dict[str, Any], tree: Node, models: Models, problems: list[Problem], broken: set[str]
+) -> SuiteSpec | None:
+    """The suite as types. What has errors is left out and named in `broken`, so that the rest can be looked at too."""
+    try:
+        spec = SuiteSpec.model_validate_json(json.dumps(plain), strict=True)
+    except ValidationError as error:
+        found = explain(error, tree)
+        problems.extend(_not_inherited(found, models))
+        for path, _ in found:
+            _drop(plain, path, broken)
+        try:
+            spec = SuiteSpec.model_validate_json(json.dumps(plain), strict=True)
+        except ValidationError:  # too little is left to look at
+            return None
+    said = {
+        name: claim.model_copy(update={"says": sentence(claim)}) if claim.says == _UNSAID else claim
+        for name, claim in spec.claims.items()
+    }
+    return spec.model_copy(update={"claims": said})
+
+
+def _drop(plain: dict[str, Any], path: Sequence[str | int], broken: set[str]) -> None:
+    if not path or path[0] not in plain:
+        return
+    section = str(path[0])
+    stand_in = {"suite": "x", "question": "x", "seeds": [0], "data": {"source": "stdlib"}}
+    if section in {"models", "claims"} and len(path) > 1:
+        plain[section].pop(path[1], None)
+        broken.add(str(path[1]) if section == "models" else f"claims.{path[1]}")
+        return
+    broken.add(f"{section}:")
+    plain.pop(section)
+    if section in stand_in:
+        plain[section] = stand_in[section]
+
+
+def _not_inherited(found: Sequence[tuple[tuple[str | int, ...], Problem]], models: Models) -> list[Problem]:
+    """The problems without those that a model merely inherits from a base that has them too."""
+    own = {(path, problem.message) for path, problem in found}
+    kept = []
+    for path, problem in found:
+        base = models.bases.get(str(path[1])) if len(path) > 1 and path[0] == "models" else None
+        if base is None or (("models", base, *path[2:]), problem.message.replace(str(path[1]), base)) not in own:
+            kept.append(problem)
+    return kept
