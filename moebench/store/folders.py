@@ -128,12 +128,12 @@ class RunFolder:
     def lock(self, timeout: float = 0) -> Iterator[None]:
         """Makes this process the folder's only writer, makes the folder, and sweeps what a killed writer left.
 
-        The lock file lies beside the folder, so that a folder can be put aside while it is held. Raises Busy when
-        another process holds it for longer than `timeout` seconds.
+        The lock file lies beside the folder, so that a folder can be put aside while it is held. A thread that holds
+        it may take it again. Raises Busy when somebody else holds it for longer than `timeout` seconds.
         """
         place = self.path.parent / ".locks"
         place.mkdir(parents=True, exist_ok=True)
-        held = FileLock(place / self.id)
+        held = FileLock(place / self.id, is_singleton=True)
         try:
             held.acquire(timeout=timeout)
         except Timeout:

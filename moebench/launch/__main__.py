@@ -1,0 +1,10 @@
+"""`python -m moebench.launch`: a worker process, started by the coordinator."""
+
+from __future__ import annotations
+
+import sys
+
+from moebench.launch.worker import serve
+
+if __name__ == "__main__":
+    sys.exit(serve())
