@@ -1,0 +1,152 @@
+"""Parameters, FLOPs and bytes of an architecture: arithmetic alone, no torch.
+
+Conventions, printed beside every figure that uses them:
+
+- A multiply-add is 2 FLOPs; backward is twice forward. Matrix products count (projections, router, experts, attention,
+  output head); table look-ups, norms, activations and the optimizer do not.
+- `model_flops` counts causal attention as half of the square. The tests hold these formulas, with the full square put
+  back in, equal to torch's own counter on the built model.
+- Active parameters are all parameters minus the experts a token does not use. The router is active. Tied tables count
+  once.
+"""
+
+from __future__ import annotations
+
+from moebench.plan import Architecture, Costs, ParameterCount, Recipe
+from moebench.spec.types import MoEFFN
+
+DTYPE_BYTES = {"float32": 4, "bfloat16": 2}
+
+
+def ffn_hidden(architecture: Architecture) -> int:
+    """Hidden width of the dense FFN, or of one expert. Raises ValueError while a match still has to solve it."""
+    ffn = architecture.ffn
+    hidden = ffn.expert_hidden if isinstance(ffn, MoEFFN) else ffn.hidden
+    if hidden is None:
+        raise ValueError("the FFN's hidden width is not known before its match is solved")
+    return hidden
+
+
+def _attention_weights(a: Architecture) -> int:
+    """Query, key, value and output projections of one layer."""
+    return a.width * a.head_dim * (2 * a.heads + 2 * a.kv_heads)
+
+
+def _expert_weights(a: Architecture) -> int:
+    """Gate, up and down projections of the dense FFN or of one expert."""
+    return 3 * a.width * ffn_hidden(a)
+
+
+def _router_weights(a: Architecture) -> int:
+    return a.width * a.ffn.experts if isinstance(a.ffn, MoEFFN) else 0
+
+
+def parameters(a: Architecture) -> ParameterCount:
+    """Weights of the architecture: total and active, with and without the embedding and head tables."""
+    experts, chosen = (a.ffn.experts, a.ffn.top_k) if isinstance(a.ffn, MoEFFN) else (1, 1)
+    shared = _attention_weights(a) + _router_weights(a) + 2 * a.width
+    total = a.layers * (shared + experts * _expert_weights(a)) + a.width
+    active = a.layers * (shared + chosen * _expert_weights(a)) + a.width
+    tables = a.vocab * a.width * (1 if a.tied_embeddings else 2)
+    return ParameterCount(
+        total=total + tables, active=active + tables, total_no_embedding=total, active_no_embedding=active
+    )
+
+
+def routed_pairs_per_token(a: Architecture) -> int:
+    """(token, expert) pairs one token makes in one layer when nothing is dropped; 1 for a dense FFN."""
+    return a.ffn.top_k if isinstance(a.ffn, MoEFFN) else 1
+
+
+def linear_flops(a: Architecture, *, tokens: int, routed_pairs: int | None = None) -> int:
+    """Forward FLOPs of every matrix product but attention's, output head included.
+
+    `routed_pairs` is the (token, expert) pairs really computed, summed over layers; tokens x top_k x layers when absent.
+    """
+    pairs = a.layers * tokens * routed_pairs_per_token(a) if routed_pairs is None else routed_pairs
+    per_token = a.layers * (_attention_weights(a) + _router_weights(a)) + a.vocab * a.width
+    return 2 * (tokens * per_token + pairs * _expert_weights(a))
+
+
+def attention_square_flops(a: Architecture, *, sequences: int, length: int) -> int:
+    """Forward FLOPs of attention's two products over the full square of queries and keys."""
+    return 4 * a.layers * sequences * length * length * a.heads * a.head_dim
+
+
+def forward_flops(a: Architecture, *, sequences: int, length: int, routed_pairs: int | None = None) -> int:
+    """Model FLOPs of one forward pass over `sequences` sequences of `length` tokens; causal attention is half its square."""
+    linear = linear_flops(a, tokens=sequences * length, routed_pairs=routed_pairs)
+    return linear + attention_square_flops(a, sequences=sequences, length=length) // 2
+
+
+def train_step_flops(a: Architecture, *, sequences: int, length: int, routed_pairs: int | None = None) -> int:
+    """Model FLOPs of forward and backward."""
+    return 3 * forward_flops(a, sequences=sequences, length=length, routed_pairs=routed_pairs)
+
+
+def counted_step_flops(a: Architecture, *, sequences: int, length: int) -> int:
+    """What torch's counter must report for forward and backward of the loop experts with the math attention."""
+    linear = linear_flops(a, tokens=sequences * length)
+    return 3 * (linear + attention_square_flops(a, sequences=sequences, length=length))
+
+
+def executed_step_flops(
+    a: Architecture, *, sequences: int, length: int, routed_pairs: int | None = None, padded_pairs: int = 0
+) -> int:
+    """FLOPs of forward and backward as the kernels run them.
+
+    Flash attention computes the scores once more in its backward (Dao 2022, arXiv:2205.14135): half a forward attention.
+    `padded_pairs` are rows an expert kernel computes and throws away.
+    """
+    recomputed = attention_square_flops(a, sequences=sequences, length=length) // 4
+    padding = 3 * 2 * padded_pairs * _expert_weights(a)
+    return train_step_flops(a, sequences=sequences, length=length, routed_pairs=routed_pairs) + recomputed + padding
+
+
+def train_flops_per_token(a: Architecture) -> float:
+    """Model FLOPs per trained token at the architecture's context."""
+    return train_step_flops(a, sequences=1, length=a.context) / a.context
+
+
+def decode_flops_per_token(a: Architecture, *, cached: int) -> int:
+    """Model FLOPs of one decoding step for one sequence that attends to `cached` tokens, itself included."""
+    return linear_flops(a, tokens=1) + 4 * a.layers * cached * a.heads * a.head_dim
+
+
+def kv_bytes_per_token(a: Architecture, *, dtype: str) -> int:
+    """Bytes one token adds to the key and value cache."""
+    return 2 * a.layers * a.kv_heads * a.head_dim * DTYPE_BYTES[dtype]
+
+
+def experts_touched(a: Architecture, *, tokens: int) -> float:
+    """Experts of one layer that `tokens` tokens are expected to use under uniform routing: E (1 - (1 - k/E)^tokens)."""
+    if not isinstance(a.ffn, MoEFFN):
+        return 1.0
+    return a.ffn.experts * (1 - (1 - a.ffn.top_k / a.ffn.experts) ** tokens)
+
+
+def decode_bytes(a: Architecture, *, batch: int, cached: int, dtype: str, touched: float | None = None) -> float:
+    """Bytes of weights and cache that one decoding step must read.
+
+    `touched` is the experts used in one layer, measured; the expectation under uniform routing when absent.
+    """
+    experts = experts_touched(a, tokens=batch) if touched is None else touched
+    layer = _attention_weights(a) + _router_weights(a) + experts * _expert_weights(a)
+    weights = a.layers * layer + a.vocab * a.width
+    return weights * DTYPE_BYTES[dtype] + batch * cached * kv_bytes_per_token(a, dtype=dtype)
+
+
+def costs(a: Architecture, recipe: Recipe) -> Costs:
+    """Everything `plan`, `inspect` and the report print about an architecture.
+
+    Weights are counted as served, in the recipe's dtype; training keeps float32 weights, gradients and two AdamW moments.
+    """
+    count = parameters(a)
+    return Costs(
+        params=count,
+        train_flops_per_token=train_flops_per_token(a),
+        decode_flops_per_token=decode_flops_per_token(a, cached=a.context),
+        weight_bytes=count.total * DTYPE_BYTES[recipe.dtype],
+        kv_bytes_per_token=kv_bytes_per_token(a, dtype=recipe.dtype),
+        train_state_bytes=16 * count.total,
+    )

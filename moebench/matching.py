@@ -1,0 +1,354 @@
+"""From what was asked to what will run: sizes solved so that models match, budgets turned into steps, runs named.
+
+A match changes one whole number of one model (its FFN width) until the quantity asked for is as near as integers allow
+to the other model's; the residual is stated, and a plan is refused when it is beyond the tolerance. Nothing here trains
+or reads data: facts about the data come in as an argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from moebench import costs
+from moebench.plan import (
+    Architecture,
+    DataFacts,
+    MatchResult,
+    Plan,
+    PlannedModel,
+    PlannedRun,
+    Recipe,
+    Run,
+    SpeedPlan,
+    TunePlan,
+    digest_of,
+)
+from moebench.spec.types import DenseFFN, Match, MatchOn, ModelSpec, MoEFFN, SuiteSpec, TrainSpec
+
+FAMILY_LEVEL = 0.025
+"""One-sided level of the primary family, shared by Holm's procedure."""
+TUNE_SEED = 1_000_003
+"""Tuning seeds count up from here, away from any suite's own."""
+EXPERT_STEP = 8
+"""Expert widths move in steps of 8: kernels need aligned rows."""
+Steps = Callable[[Architecture, TrainSpec], int | None]
+
+
+class PlanError(ValueError):
+    """The suite is well formed but cannot be run as asked; the message says what would do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What the plan must know about where it will run."""
+
+    device: str = "cpu"
+    fingerprint: str = "unknown"
+    """Changes when timings of this machine would no longer be comparable."""
+    step_seconds: Mapping[str, float] | None = None
+    """Model -> measured seconds per step, for budgets in seconds."""
+
+
+# ------------------------------------------------------------------------------------------------ matching
+
+QUANTITIES: dict[MatchOn, Callable[[Architecture, str], float]] = {
+    "active_params": lambda a, dtype: costs.parameters(a).active,
+    "total_params": lambda a, dtype: costs.parameters(a).total,
+    "train_flops": lambda a, dtype: costs.train_flops_per_token(a),
+    "decode_flops": lambda a, dtype: costs.decode_flops_per_token(a, cached=a.context),
+    "weight_bytes": lambda a, dtype: costs.parameters(a).total * costs.DTYPE_BYTES[dtype],
+}
+
+
+def architecture_of(model: ModelSpec, *, vocab: int, context: int) -> Architecture:
+    """The model's sizes with every default filled in; the FFN width may still be None."""
+    return Architecture(
+        vocab=vocab,
+        context=context,
+        layers=model.layers,
+        width=model.width,
+        heads=model.heads,
+        kv_heads=model.kv_heads or model.heads,
+        head_dim=model.head_dim or model.width // model.heads,
+        ffn=model.ffn,
+        tied_embeddings=model.tied_embeddings,
+        rope_theta=model.rope_theta,
+        norm_eps=model.norm_eps,
+    )
+
+
+def with_hidden(a: Architecture, hidden: int) -> Architecture:
+    """The same architecture with another FFN or expert width."""
+    key = "expert_hidden" if isinstance(a.ffn, MoEFFN) else "hidden"
+    return a.model_copy(update={"ffn": a.ffn.model_copy(update={key: hidden})})
+
+
+def solve(
+    name: str, a: Architecture, target: Architecture, match: Match, *, dtype: str = "float32"
+) -> tuple[Architecture, MatchResult]:
+    """The FFN width that brings `a` nearest to `target` in the matched quantity.
+
+    Every quantity grows linearly with the width, so two widths tell the rest. Raises PlanError when the nearest whole
+    width misses by more than the tolerance, naming the widths on either side and what they give.
+    """
+    quantity = QUANTITIES[match.on]
+    moe = isinstance(a.ffn, MoEFFN)
+    step = EXPERT_STEP if moe else 1
+    wanted = quantity(target, dtype)
+    at_one, at_two = (quantity(with_hidden(a, step * n), dtype) for n in (1, 2))
+    ideal = 1 + (wanted - at_one) / (at_two - at_one)
+    low = max(1, int(ideal))
+    candidates = [with_hidden(a, step * n) for n in (low, low + 1)]
+    solved = min(candidates, key=lambda c: abs(quantity(c, dtype) / wanted - 1))
+    by = match.by or ("ffn.expert_hidden" if moe else "ffn.hidden")
+    result = MatchResult(
+        model=name,
+        to=match.to,
+        on=match.on,
+        by=by,
+        size=costs.ffn_hidden(solved),
+        target=wanted,
+        achieved=quantity(solved, dtype),
+        residual=quantity(solved, dtype) / wanted - 1,
+        tolerance=match.tolerance.value if match.tolerance.relative else match.tolerance.value / wanted,
+    )
+    if abs(result.residual) > result.tolerance:
+        raise PlanError(_refusal(result, candidates, quantity, dtype))
+    return solved, result
+
+
+def _refusal(
+    result: MatchResult, candidates: list[Architecture], quantity: Callable[[Architecture, str], float], dtype: str
+) -> str:
+    tried = "; ".join(
+        f"{result.by} {costs.ffn_hidden(c)} gives {quantity(c, dtype):,.0f} ({quantity(c, dtype) / result.target - 1:+.2%})"
+        for c in candidates
+    )
+    if candidates[0] == candidates[-1] or quantity(candidates[0], dtype) > result.target:
+        advice = f"{result.model} is already larger with the smallest FFN: give it fewer layers or a smaller width"
+    else:
+        advice = f"a tolerance of {abs(result.residual):.2%} would accept the nearest, or change width or layers"
+    return (
+        f"models.{result.model}.match: no whole {result.by} brings {result.on} within {result.tolerance:.2%} of "
+        f"{result.to}'s {result.target:,.0f}: {tried}. {advice}."
+    )
+
+
+def _match_all(spec: SuiteSpec, *, vocab: int) -> tuple[dict[str, Architecture], list[MatchResult]]:
+    """Solves matches in the order of their dependence (the spec has refused cycles)."""
+    solved: dict[str, Architecture] = {}
+    results: dict[str, MatchResult] = {}
+
+    def settle(name: str) -> Architecture:
+        if name not in solved:
+            model = spec.models[name]
+            a = architecture_of(model, vocab=vocab, context=spec.data.context)
+            if model.match is not None:
+                a, results[name] = solve(name, a, settle(model.match.to), model.match, dtype=model.train.dtype)
+            solved[name] = a
+        return solved[name]
+
+    for name in spec.models:
+        settle(name)
+    return {name: solved[name] for name in spec.models}, [results[name] for name in spec.models if name in results]
+
+
+# ------------------------------------------------------------------------------------------------ recipes
+
+
+def steps_of(a: Architecture, train: TrainSpec, *, step_seconds: float | None = None) -> int:
+    """The budget as a whole number of optimizer steps, at least 1, nearest to what was asked.
+
+    Raises PlanError for a budget in seconds when this machine has not been calibrated.
+    """
+    budget = train.budget
+    if budget.steps is not None:
+        return budget.steps
+    if budget.tokens is not None:
+        return max(1, round(budget.tokens / train.batch_tokens))
+    if budget.flops is not None:
+        return max(1, round(budget.flops / (costs.train_flops_per_token(a) * train.batch_tokens)))
+    assert budget.seconds is not None
+    if step_seconds is None:
+        raise PlanError("a budget in seconds needs this machine's step time, which has not been measured")
+    return max(1, round(budget.seconds / step_seconds))
+
+
+def recipe_of(a: Architecture, train: TrainSpec, *, steps: int, split: str = "test", lr: float | None = None) -> Recipe:
+    """The recipe in integers. `split` is what evaluations read: 'test', or 'tune' in a sweep."""
+    warmup = train.schedule.warmup
+    points = min(train.evaluate.points, steps)
+    micro = train.micro_batch_tokens or train.batch_tokens
+    return Recipe(
+        steps=steps,
+        batch_tokens=train.batch_tokens,
+        micro_batch_tokens=micro,
+        lr=train.optimizer.lr if lr is None else lr,
+        betas=train.optimizer.betas,
+        eps=train.optimizer.eps,
+        weight_decay=train.optimizer.weight_decay,
+        clip=train.clip,
+        warmup_steps=round(warmup.value * steps) if warmup.relative else min(steps, round(warmup.value)),
+        decay=train.schedule.decay,
+        final_lr_share=train.schedule.final.value,
+        dtype=train.dtype,
+        evaluate_at=tuple(round(steps * (i + 1) / points) for i in range(points)),
+        eval_tokens=train.evaluate.tokens,
+        final_eval_tokens=max(train.evaluate.final_tokens, train.evaluate.tokens),
+        split="tune" if split == "tune" else "test",
+    )
+
+
+# ------------------------------------------------------------------------------------------------ the plan
+
+
+def make_plan(spec: SuiteSpec, *, facts: DataFacts, vocab: int, machine: Machine) -> Plan:
+    """Everything that will run. Raises PlanError when something asked for cannot be had."""
+    architectures, matches = _match_all(spec, vocab=vocab)
+    models: dict[str, PlannedModel] = {}
+    for name, a in architectures.items():
+        train = spec.models[name].train
+        steps = steps_of(a, train, step_seconds=(machine.step_seconds or {}).get(name))
+        recipe = recipe_of(a, train, steps=steps)
+        flops = costs.train_flops_per_token(a) * steps * train.batch_tokens
+        models[name] = PlannedModel(architecture=a, recipe=recipe, costs=costs.costs(a, recipe), expected_train_flops=flops)
+    runs = tuple(
+        PlannedRun(model=name, seed=seed, id=run_of(planned, seed=seed, facts=facts, machine=machine).id)
+        for seed in spec.seeds
+        for name, planned in models.items()
+    )
+    plan = Plan(
+        suite=spec.suite,
+        scale=spec.scale,
+        spec=spec,
+        models=models,
+        matches=tuple(matches),
+        runs=runs,
+        speed=_speed_plan(spec, runs, machine=machine),
+        tune=_tune_plan(spec, models, facts=facts, machine=machine),
+        data=facts,
+        claim_hashes={name: digest_of(claim.model_dump(mode="json")) for name, claim in spec.claims.items()},
+        warnings=tuple(_warnings(spec, models, facts)),
+    )
+    _check_family(spec, plan)
+    return plan
+
+
+def run_of(planned: PlannedModel, *, seed: int, facts: DataFacts, machine: Machine, recipe: Recipe | None = None) -> Run:
+    """The run of one model and seed, on one kind of machine."""
+    return Run(
+        architecture=planned.architecture,
+        recipe=recipe or planned.recipe,
+        seed=seed,
+        data_digest=facts.digest,
+        device="cuda" if machine.device == "cuda" else "cpu",
+        backend=backend_of(planned.architecture, machine.device),
+        torch=".".join(version("torch").split("+")[0].split(".")[:2]),
+    )
+
+
+def backend_of(a: Architecture, device: str) -> str:
+    """The expert backend a run will use: the measured best of its device, 'none' for a dense model."""
+    if isinstance(a.ffn, DenseFFN):
+        return "none"
+    return "grouped_mm" if device == "cuda" else "sorted"
+
+
+def _speed_plan(spec: SuiteSpec, runs: tuple[PlannedRun, ...], *, machine: Machine) -> SpeedPlan | None:
+    speed = spec.measure.speed
+    if speed is None:
+        return None
+    models, baseline = tuple(spec.models), baseline_of(spec)
+    wanted = {
+        "train_step": speed.train_step,
+        "prefill": tuple(speed.prefill),
+        "decode_batches": tuple(speed.decode.batch) if speed.decode else (),
+        "seconds": speed.seconds,
+        "processes": tuple(spec.seeds[i % len(spec.seeds)] for i in range(speed.processes)),
+    }
+    identity = [[run.id for run in runs], wanted, models, baseline, machine.fingerprint]
+    return SpeedPlan(id=digest_of(identity, length=20), models=models, baseline=baseline, **wanted)
+
+
+def baseline_of(spec: SuiteSpec) -> str:
+    """The model that others are compared with most often in claims; the first dense model, or the first, without any."""
+    counts = {name: 0 for name in spec.models}
+    for claim in spec.claims.values():
+        if claim.compare is not None and claim.compare.baseline in counts:
+            counts[claim.compare.baseline] += 1
+    if any(counts.values()):
+        return max(counts, key=lambda name: counts[name])
+    dense = [name for name, model in spec.models.items() if isinstance(model.ffn, DenseFFN)]
+    return (dense or list(spec.models))[0]
+
+
+def _tune_plan(
+    spec: SuiteSpec, models: dict[str, PlannedModel], *, facts: DataFacts, machine: Machine
+) -> TunePlan | None:
+    if spec.tune is None:
+        return None
+    seeds = tuple(TUNE_SEED + i for i in range(spec.tune.seeds))
+    lrs = tuple(sorted(spec.tune.lr))
+    runs = []
+    for lr in lrs:
+        for name, planned in models.items():
+            recipe = tune_recipe(planned.recipe, lr=lr)
+            for seed in seeds:
+                run = run_of(planned, seed=seed, facts=facts, machine=machine, recipe=recipe)
+                runs.append((name, lr, seed, run.id))
+    return TunePlan(id=digest_of([run[-1] for run in runs], length=20), lrs=lrs, seeds=seeds, runs=tuple(runs))
+
+
+def tune_recipe(recipe: Recipe, *, lr: float) -> Recipe:
+    """The same training at another rate, read on the tune split and evaluated once, at the end."""
+    return recipe.model_copy(update={"lr": lr, "split": "tune", "evaluate_at": (recipe.steps,)})
+
+
+def tune_identity(run: Run) -> str:
+    """Hash of a run without learning rate, seed, split and evaluation points: what a tuned rate is valid for."""
+    value = run.model_dump(mode="json")
+    value.pop("seed")
+    for key in ("lr", "split", "evaluate_at"):
+        value["recipe"].pop(key)
+    return digest_of(value)
+
+
+def _check_family(spec: SuiteSpec, plan: Plan) -> None:
+    """Refuses a primary family so large that no outcome at its number of pairs could be significant."""
+    primary = {
+        name: _pairs(spec, claim.metric) for name, claim in spec.claims.items() if claim.family == "primary" and not _is_counted(claim.metric)
+    }
+    for name, pairs in primary.items():
+        if 2.0**-pairs >= FAMILY_LEVEL / len(primary):
+            needed = next(n for n in range(1, 64) if 2.0**-n < FAMILY_LEVEL / len(primary))
+            raise PlanError(
+                f"claims.{name}: with {pairs} pairs no outcome could reach significance in a primary family of "
+                f"{len(primary)}: give {needed} seeds (or processes, for timed metrics), or call some claims exploratory"
+            )
+
+
+def _is_counted(metric: str) -> bool:
+    from moebench.records import metric_of
+
+    return metric_of(metric).kind == "counted"
+
+
+def _pairs(spec: SuiteSpec, metric: str) -> int:
+    from moebench.records import metric_of
+
+    timed = metric_of(metric).kind == "timed"
+    return spec.measure.speed.processes if timed and spec.measure.speed else len(spec.seeds)
+
+
+def _warnings(spec: SuiteSpec, models: dict[str, PlannedModel], facts: DataFacts) -> list[str]:
+    found = list(facts.notes)
+    for name, model in models.items():
+        tokens = model.recipe.steps * model.recipe.batch_tokens
+        if tokens > facts.tokens.get("train", tokens):
+            epochs = tokens / facts.tokens["train"]
+            found.append(f"{name} reads the training split {epochs:.1f} times")
+    if len(spec.seeds) < 6 and any(not _is_counted(claim.metric) for claim in spec.claims.values()):
+        found.append(f"{len(spec.seeds)} seeds: no verdict over seeds is possible below 6")
+    return found

@@ -1,0 +1,65 @@
+"""Routing: how evenly experts are used, over time and by domain.
+
+All figures come from the evaluation windows, so models and seeds are compared on the same tokens; an expert's load is
+the number of scored tokens routed to it.
+
+Legend: L layers, E experts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from moebench.model import Transformer
+from moebench.records import Record, labelled, record
+
+
+def routing_records(tokens_LE: NDArray[np.int64], *, dropped: int, step: int) -> Iterator[Record]:
+    """Load per expert and layer, and its summaries; nothing for a dense model (L = 0)."""
+    if tokens_LE.shape[0] == 0:
+        return
+    for layer, expert in np.ndindex(*tokens_LE.shape):
+        yield record(labelled("routing.tokens", layer=layer, expert=expert), int(tokens_LE[layer, expert]), step=step)
+    yield record("routing.entropy", float(np.mean([normalised_entropy(load) for load in tokens_LE])), step=step)
+    yield record("routing.max_over_mean", float((tokens_LE.max(1) / tokens_LE.mean(1)).mean()), step=step)
+    yield record("routing.dead_experts", int((tokens_LE == 0).sum()), step=step)
+    yield record("routing.dropped_share", dropped / (dropped + int(tokens_LE.sum())), step=step)
+
+
+def domain_records(tokens_by_domain: Mapping[str, NDArray[np.int64]], *, step: int) -> Iterator[Record]:
+    """Load per expert and layer, domain by domain."""
+    for domain, tokens_LE in tokens_by_domain.items():
+        for layer, expert in np.ndindex(*tokens_LE.shape):
+            name = labelled("routing.domain_tokens", layer=layer, expert=expert, domain=domain)
+            yield record(name, int(tokens_LE[layer, expert]), step=step)
+
+
+def normalised_entropy(load_E: NDArray[np.int64]) -> float:
+    """Entropy of the load over log(E): 1.0 when all experts are used alike; 1.0 for a single expert."""
+    if load_E.size == 1:
+        return 1.0
+    share = load_E / load_E.sum()
+    used = share[share > 0]
+    return float(-(used * np.log(used)).sum() / np.log(load_E.size))
+
+
+@torch.no_grad()
+def ffn_output_rms(model: Transformer, tokens_BT: Tensor) -> list[float]:
+    """Root mean square of each layer's FFN output: at initialisation, dense and MoE must not differ by accident."""
+    found: list[float] = []
+
+    def note(_module: nn.Module, _inputs: object, output: tuple[Tensor, object]) -> None:
+        found.append(float(output[0].float().square().mean().sqrt()))
+
+    handles = [layer.ffn.register_forward_hook(note) for layer in model.layers]
+    try:
+        model(tokens_BT)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found

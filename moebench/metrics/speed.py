@@ -1,0 +1,221 @@
+"""Speed: the only timer. One process of a speed session times every model of a suite, block by block, in rotation.
+
+Absolute times on a shared machine drift by tens of percent, so the datum is a ratio within one process: all models are
+loaded with trained weights, the baseline twice (raced against itself), and timed in turns (A B C, C B A, ...) so that a
+drift touches all alike. Raw samples are kept; medians and intervals over processes belong to the report.
+
+What is timed: a training step (forward, backward, optimizer) on one micro-batch; prefill of a prompt into an empty cache
+(time to first token); one decoding step of a batch from the middle of the context.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+
+from moebench import costs
+from moebench.data import Corpus, train_batch
+from moebench.model import KVCache
+from moebench.plan import Run, SpeedPlan
+from moebench.records import labelled
+from moebench.train import State, training_loss
+
+AGAIN = "~again"
+"""Suffix of the baseline's second copy."""
+MIN_BLOCKS, MAX_SAMPLES = 8, 4000
+Timed = Callable[[], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Racer:
+    """One model in the race: its trained state and the run it came from."""
+
+    name: str
+    state: State
+    run: Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Race:
+    """What one process measured, ready for `speed/<id>/process-<i>.json`."""
+
+    order: list[str]
+    samples: dict[str, dict[str, list[float]]]
+    """Model -> metric -> seconds."""
+    steady: dict[str, dict[str, bool]]
+    derived: dict[str, dict[str, float]]
+    peak_flops: float
+    peak_bandwidth: float
+
+
+def race(racers: list[Racer], plan: SpeedPlan, corpus: Corpus, *, process: int, seconds: float) -> Race:
+    """Times all racers for about `seconds`, sharing the time equally between what is measured."""
+    device = racers[0].run.device
+    peak_flops, peak_bandwidth = measure_peak_flops(device), measure_peak_bandwidth(device)
+    contests = list(_contests(racers, plan, corpus))
+    samples: dict[str, dict[str, list[float]]] = {racer.name: {} for racer in racers}
+    order: list[str] = []
+    for metric, timed in contests:
+        found, blocks = _rotate(timed, device=device, seconds=seconds / len(contests), shift=process)
+        order = order or blocks
+        for name, values in found.items():
+            samples[name][metric] = values
+    steady = {name: {metric: is_steady(v) for metric, v in found.items()} for name, found in samples.items()}
+    derived = {r.name: _derived(r, samples[r.name], peak_flops, peak_bandwidth) for r in racers}
+    return Race(
+        order=order,
+        samples=samples,
+        steady=steady,
+        derived=derived,
+        peak_flops=peak_flops,
+        peak_bandwidth=peak_bandwidth,
+    )
+
+
+def _contests(racers: list[Racer], plan: SpeedPlan, corpus: Corpus) -> Iterator[tuple[str, dict[str, Timed]]]:
+    """(metric, model -> what to time), one contest after the other."""
+    if plan.train_step:
+        yield "speed.train_step_s", {r.name: _train_step(r, corpus) for r in racers}
+    for tokens in plan.prefill:
+        metric = labelled("speed.prefill_s", tokens=tokens)
+        yield metric, {r.name: _prefill(r, corpus, tokens=tokens) for r in racers}
+    for batch in plan.decode_batches:
+        metric = labelled("speed.decode_step_s", batch=batch)
+        yield metric, {r.name: _decode_step(r, corpus, batch=batch) for r in racers}
+
+
+def _train_step(racer: Racer, corpus: Corpus) -> Timed:
+    run, model, optimizer = racer.run, racer.state.model, racer.state.optimizer
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0  # the weights stay as trained, so every block times the same routing
+        group["weight_decay"] = 0.0
+    batch = _text(racer, corpus, rows=run.recipe.micro_batch_tokens // run.architecture.context)
+
+    def step() -> None:
+        loss, _ = training_loss(run, model(batch[:, :-1]), batch[:, 1:])
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def _prefill(racer: Racer, corpus: Corpus, *, tokens: int) -> Timed:
+    model, prompt = racer.state.model, _text(racer, corpus, rows=1)[:, :tokens]
+
+    @torch.inference_mode()
+    def prefill() -> None:
+        model(prompt, cache=model.new_cache(1))
+
+    return prefill
+
+
+def _decode_step(racer: Racer, corpus: Corpus, *, batch: int) -> Timed:
+    model, half = racer.state.model, racer.run.architecture.context // 2
+    text = _text(racer, corpus, rows=batch)
+    with torch.inference_mode():
+        cache: KVCache = model.new_cache(batch)
+        model(text[:, :half], cache=cache)
+
+    @torch.inference_mode()
+    def decode() -> None:
+        # Each call decodes the next real token; at the context's end it goes back to the middle.
+        if cache.length >= cache.capacity:
+            cache.length = half
+        model(text[:, cache.length : cache.length + 1], cache=cache)
+
+    return decode
+
+
+def _text(racer: Racer, corpus: Corpus, *, rows: int) -> torch.Tensor:
+    """`rows` windows of training text, [rows, context + 1], the same for every model."""
+    context = racer.run.architecture.context
+    batch = train_batch(corpus, seed=0, step=0, batch_tokens=rows * context)
+    return torch.from_numpy(batch).to(racer.run.device)
+
+
+def _rotate(
+    timed: Mapping[str, Timed], *, device: str, seconds: float, shift: int
+) -> tuple[dict[str, list[float]], list[str]]:
+    """Times every entry in blocks of alternating order until the time is up; returns samples and the order of blocks."""
+    names = list(timed)
+    names = names[shift % len(names) :] + names[: shift % len(names)]
+    per_call = {name: _warm_up(timed[name], device) for name in names}
+    share = seconds / len(names)
+    calls = {name: max(1, min(50, round(share / MIN_BLOCKS / per_call[name]))) for name in names}
+    samples: dict[str, list[float]] = {name: [] for name in names}
+    blocks: list[str] = []
+    deadline = time.perf_counter() + seconds
+    turn = 0
+    while turn < 2 or (time.perf_counter() < deadline and len(samples[names[0]]) < MAX_SAMPLES):
+        for name in names if turn % 2 == 0 else names[::-1]:
+            blocks.append(name)
+            samples[name].extend(_time(timed[name], device) for _ in range(calls[name]))
+        turn += 1
+    return samples, blocks
+
+
+def _time(call: Timed, device: str) -> float:
+    """Seconds of one call; on a GPU until its work is done."""
+    _synchronise(device)
+    began = time.perf_counter()
+    call()
+    _synchronise(device)
+    return time.perf_counter() - began
+
+
+def _synchronise(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def _warm_up(call: Timed, device: str) -> float:
+    """Calls until the newer half of the samples is no faster than the older by 5%, at most 40 times; returns the median."""
+    seen: list[float] = [_time(call, device) for _ in range(4)]
+    while len(seen) < 40 and median(seen[len(seen) // 2 :]) < 0.95 * median(seen[: len(seen) // 2]):
+        seen.extend(_time(call, device) for _ in range(2))
+    return median(seen[len(seen) // 2 :])
+
+
+def is_steady(samples: list[float]) -> bool:
+    """Whether the two halves of the samples agree to 10% in their medians."""
+    half = len(samples) // 2
+    if half == 0:
+        return False
+    return abs(median(samples[half:]) / median(samples[:half]) - 1) <= 0.10
+
+
+def measure_peak_flops(device: str) -> float:
+    """Best rate of a float32 (CPU) or bfloat16 (CUDA) matrix product, FLOPs per second, best of 8."""
+    n, dtype = (4096, torch.bfloat16) if device == "cuda" else (768, torch.float32)
+    a, b = (torch.ones(n, n, dtype=dtype, device=device) for _ in range(2))
+    best = min(_time(lambda: torch.mm(a, b), device) for _ in range(8))
+    return 2 * n**3 / best
+
+
+def measure_peak_bandwidth(device: str) -> float:
+    """Best rate of summing an array too large for any cache, bytes per second, best of 6."""
+    array = torch.ones((2**30 if device == "cuda" else 2**26) // 4, dtype=torch.float32, device=device)
+    best = min(_time(array.sum, device) for _ in range(6))
+    return array.numel() * 4 / best
+
+
+def _derived(racer: Racer, samples: Mapping[str, list[float]], peak_flops: float, peak_bandwidth: float) -> dict[str, float]:
+    """Utilisations, from medians and the peaks measured in this same process."""
+    a, recipe = racer.run.architecture, racer.run.recipe
+    found: dict[str, float] = {}
+    for metric, values in samples.items():
+        if metric == "speed.train_step_s":
+            flops = costs.train_step_flops(a, sequences=recipe.micro_batch_tokens // a.context, length=a.context)
+            found["speed.train_utilisation"] = flops / median(values) / peak_flops
+        elif metric.startswith("speed.decode_step_s"):
+            batch = int(metric.split("batch=")[1].rstrip("]"))
+            # Weights are float32 in memory whatever the dtype of the products; only the experts touched are read.
+            read = costs.decode_bytes(a, batch=batch, cached=a.context * 3 // 4, dtype="float32")
+            name = labelled("speed.decode_bandwidth_utilisation", batch=batch)
+            found[name] = read / median(values) / peak_bandwidth
+    return found

@@ -1,0 +1,153 @@
+"""A pre-norm decoder: RMSNorm, rotary grouped-query attention, gated FFN or mixture of experts, tied or untied head.
+
+The shapes are those of Llama and Mixtral, so a model can be written as their checkpoint. Weights are kept in float32;
+`dtype` is that of activations and matrix products, and the loss is taken in float32.
+
+Legend: B batch, T tokens, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from moebench.model.attention import Attention, LayerCache, rotary_table
+from moebench.model.experts import default_backend
+from moebench.model.init import normal_
+from moebench.model.moe import Dense, MoE
+from moebench.model.routers import Routing
+from moebench.plan import Architecture
+from moebench.spec.types import MoEFFN
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """What a forward pass gives."""
+
+    logits_BTV: Tensor
+    """float32."""
+    routings: tuple[Routing, ...]
+    """One per MoE layer; empty for a dense model."""
+
+
+@dataclass(kw_only=True)
+class KVCache:
+    """Keys and values of every layer, and how many tokens they hold."""
+
+    layers: list[LayerCache]
+    length: int = 0
+    capacity: int = field(default=0)
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) * weight, in float32 (Zhang and Sennrich 2019, arXiv:1910.07467)."""
+
+    def __init__(self, width: int, *, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.eps = eps
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return F.rms_norm(x_BTD.float(), (x_BTD.shape[-1],), self.weight, self.eps).to(x_BTD.dtype)
+
+
+class Layer(nn.Module):
+    """x + attention(norm x), then x + ffn(norm x)."""
+
+    def __init__(self, a: Architecture, *, backend: str) -> None:
+        super().__init__()
+        self.attention_norm = RMSNorm(a.width, eps=a.norm_eps)
+        self.attention = Attention(a)
+        self.ffn_norm = RMSNorm(a.width, eps=a.norm_eps)
+        self.ffn: Dense | MoE
+        if isinstance(a.ffn, MoEFFN):
+            self.ffn = MoE(a.ffn, width=a.width, backend=backend)
+        else:
+            self.ffn = Dense(a.ffn, width=a.width)
+
+
+class Transformer(nn.Module):
+    """A decoder of one `Architecture`. `build` makes one with its initial weights."""
+
+    def __init__(self, a: Architecture, *, dtype: str, backend: str) -> None:
+        super().__init__()
+        self.architecture = a
+        self.dtype = DTYPES[dtype]
+        self.embedding = nn.Parameter(torch.empty(a.vocab, a.width))
+        self.layers = nn.ModuleList(Layer(a, backend=backend) for _ in range(a.layers))
+        self.norm = RMSNorm(a.width, eps=a.norm_eps)
+        self.head = None if a.tied_embeddings else nn.Parameter(torch.empty(a.vocab, a.width))
+        cos, sin = rotary_table(a, device=torch.device("cpu"))
+        self.register_buffer("cos_TC", cos, persistent=False)
+        self.register_buffer("sin_TC", sin, persistent=False)
+
+    def forward(self, tokens_BT: Tensor, *, cache: KVCache | None = None) -> Output:
+        """Logits for every position.
+
+        With a cache, `tokens_BT` follow the tokens it holds, and it holds them afterwards. Raises ValueError when the
+        sequence would grow beyond the context.
+        """
+        start = 0 if cache is None else cache.length
+        stop = start + tokens_BT.shape[1]
+        if stop > self.architecture.context:
+            raise ValueError(f"{stop} tokens do not fit the context of {self.architecture.context}")
+        cos, sin = self.cos_TC[start:stop], self.sin_TC[start:stop]  # type: ignore[index]
+        x_BTD = F.embedding(tokens_BT, self.embedding).to(self.dtype)
+        routings: list[Routing] = []
+        for index, layer in enumerate(self.layers):
+            held = None if cache is None else cache.layers[index]
+            x_BTD = x_BTD + layer.attention(layer.attention_norm(x_BTD), cos, sin, cache=held, start=start)
+            out_BTD, routing = layer.ffn(layer.ffn_norm(x_BTD))
+            x_BTD = x_BTD + out_BTD
+            if routing is not None:
+                routings.append(routing)
+        if cache is not None:
+            cache.length = stop
+        table = self.embedding if self.head is None else self.head
+        logits_BTV = F.linear(self.norm(x_BTD), table.to(self.dtype)).float()
+        return Output(logits_BTV=logits_BTV, routings=tuple(routings))
+
+    def new_cache(self, batch: int) -> KVCache:
+        """An empty cache with room for the whole context."""
+        a = self.architecture
+        layers = [LayerCache(a, batch=batch, dtype=self.dtype, device=self.embedding.device) for _ in range(a.layers)]
+        return KVCache(layers=layers, capacity=a.context)
+
+    @torch.no_grad()
+    def initialise(self, seed: int) -> None:
+        """Fills every weight from the seed: standard deviation 1/sqrt(fan-in), residual outputs divided by sqrt(2 layers)."""
+        a = self.architecture
+        normal_(self.embedding, seed, "embedding", std=a.width**-0.5)
+        if self.head is not None:
+            normal_(self.head, seed, "head", std=a.width**-0.5)
+        depth_scale = (2 * a.layers) ** -0.5
+        for index, layer in enumerate(self.layers):
+            prefix = f"layers.{index}"
+            for name in ("query", "key", "value"):
+                normal_(getattr(layer.attention, name), seed, f"{prefix}.attention.{name}", std=a.width**-0.5)
+            out_std = depth_scale * (a.heads * a.head_dim) ** -0.5
+            normal_(layer.attention.output, seed, f"{prefix}.attention.output", std=out_std)
+            layer.ffn.initialise(seed, f"{prefix}.ffn", depth_scale=depth_scale)
+
+
+def build(
+    architecture: Architecture, *, seed: int, dtype: str = "float32", device: str = "cpu", backend: str | None = None
+) -> Transformer:
+    """A model with the initial weights of a seed, on a device.
+
+    `backend` is a word of `experts.BACKENDS`; the measured best for the device when absent.
+    """
+    model = Transformer(architecture, dtype=dtype, backend=backend or default_backend(device))
+    model.initialise(seed)
+    return model.to(device)
+
+
+def cross_entropy_bits(logits_BTV: Tensor, targets_BT: Tensor) -> Tensor:
+    """Cross-entropy of every position in bits, [B, T]; float32."""
+    nats = F.cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten(), reduction="none")
+    return nats.view_as(targets_BT) / torch.log(torch.tensor(2.0, device=nats.device))

@@ -1,0 +1,284 @@
+"""One run, on one screen: set up or resume, train, evaluate at the points, measure at the end, mark it done.
+
+Rows wait in memory and go to disk just before a checkpoint, whose metadata says how many rows each file had. A resumed
+run cuts its files back to that, so whatever a killed process did after its last checkpoint is done again, once, and
+ends in the same bits. Clock readings go to `timed.jsonl` alone.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+
+from moebench.data import Corpus, Windows, evaluation_windows, prepare, train_batch
+from moebench.environment import environment
+from moebench.metrics.flops import counted_flops
+from moebench.metrics.memory import memory_records
+from moebench.metrics.quality import Evaluated, evaluate
+from moebench.metrics.routing import domain_records, ffn_output_rms, routing_records
+from moebench.plan import Run, canonical
+from moebench.records import Record, labelled, record
+from moebench.spec.types import DataSpec
+from moebench.store import Checkpoints, Results, RunFolder, append_lines, keep_lines, write_bytes, write_json
+from moebench.train import Diverged, State, start, train
+
+Event = dict[str, Any]
+ROW_FILES = ("steps.jsonl", "records.jsonl", "timed.jsonl")
+PROGRESS_SECONDS = 0.25
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A run and what it needs besides what decides its bits."""
+
+    run: Run
+    results: Path
+    data: DataSpec
+    base: Path
+    """Folder that the data's relative paths start from."""
+    model: str
+    suite: str
+    threads: int = 1
+    checkpoint_seconds: float = 30.0
+    routing: bool = True
+    memory: bool = True
+
+
+@dataclass(kw_only=True)
+class _Journal:
+    """Rows on their way to the run's files, and the time since each kind of work began."""
+
+    folder: RunFolder
+    segment: int = 0
+    written: dict[str, int] = field(default_factory=lambda: dict.fromkeys(ROW_FILES, 0))
+    waiting: dict[str, list[Mapping[str, Any]]] = field(default_factory=lambda: {name: [] for name in ROW_FILES})
+    spent: dict[str, float] = field(default_factory=dict)
+    first_step: int = 0
+
+    def add_records(self, records: Iterator[Record] | list[Record]) -> None:
+        self.waiting["records.jsonl"].extend(row.model_dump(exclude_none=True) for row in records)
+
+    def clocked(self, what: str, began: float) -> None:
+        self.spent[what] = self.spent.get(what, 0.0) + time.perf_counter() - began
+
+    def flush(self, step: int) -> None:
+        """Puts everything on disk; the times since the last flush become rows of one undisturbed segment."""
+        common = {"segment": self.segment, "step_from": self.first_step, "step_to": step}
+        self.waiting["timed.jsonl"] = [{**common, "what": k, "seconds": s} for k, s in self.spent.items()]
+        for name, rows in self.waiting.items():
+            if rows:
+                append_lines(self.folder.path / name, rows)
+                self.written[name] += len(rows)
+        self.waiting, self.spent, self.first_step = {name: [] for name in ROW_FILES}, {}, step
+
+
+def execute(task: Task, *, on_event: Callable[[Event], None], should_stop: Callable[[], bool]) -> str:
+    """Carries a run to its end: 'completed', 'diverged', or 'stopped' after a checkpoint when `should_stop` says so.
+
+    Raises Busy when another process has the run, DataError when the data changed since the plan was made, and whatever
+    the machine raises (memory, disk).
+    """
+    run = task.run
+    folder = Results(task.results).run(run.id)
+    _settle(run, task.threads)
+    with folder.lock():
+        status = folder.status()
+        if status in ("completed", "diverged"):
+            return status
+        if status == "corrupt":
+            folder.quarantine()
+            folder.path.mkdir()
+        corpus = prepare(task.data, base=task.base, cache=task.results / "data")
+        if corpus.digest != run.data_digest:
+            raise ValueError(f"the data changed since the plan was made: {corpus.digest[:12]}, planned {run.data_digest[:12]}")
+        state, journal = _begin_or_resume(task, folder, corpus)
+        report = _Reporter(task=task, on_event=on_event)
+        try:
+            if not _train(task, state, journal, corpus, report=report, should_stop=should_stop):
+                return "stopped"
+        except Diverged as problem:
+            journal.flush(state.step)
+            folder.finish("diverged", reason=str(problem))
+            return "diverged"
+        report(state.step, "measure", force=True)
+        _measure(task, state, journal, corpus)
+        folder.finish("completed")
+        return "completed"
+
+
+def _settle(run: Run, threads: int) -> None:
+    torch.set_num_threads(threads)
+    if run.device == "cpu":
+        torch.use_deterministic_algorithms(True)
+
+
+def _begin_or_resume(task: Task, folder: RunFolder, corpus: Corpus) -> tuple[State, _Journal]:
+    """The state after the last checkpoint, files cut back to it; or a fresh state in an emptied folder."""
+    run, state, journal = task.run, start(task.run), _Journal(folder=folder)
+    found = Checkpoints(folder).load()
+    if found is not None:
+        _, data, meta = found
+        state.load_bytes(data)
+        journal.written, journal.segment = meta["rows"], meta["segment"] + 1
+        journal.first_step = state.step
+        for name, count in journal.written.items():
+            kept = itertools.count()
+            keep_lines(folder.path / name, lambda _row, kept=kept, count=count: next(kept) < count)
+        return state, journal
+    for name in (*ROW_FILES, "items.jsonl", "model.safetensors"):
+        (folder.path / name).unlink(missing_ok=True)
+    splits = {split: {"digest": corpus.split_digest(split), "documents": len(corpus.documents(split))} for split in ("tune", "test")}
+    about = {
+        "run": run.model_dump(mode="json"),
+        "model": task.model,
+        "suite": task.suite,
+        "environment": environment(task.threads).model_dump(mode="json"),
+        "data": task.data.model_dump(mode="json"),
+        "data_splits": splits,
+        "started": time.time(),
+    }
+    write_json(folder.path / "run.json", about)
+    batch = torch.from_numpy(train_batch(corpus, seed=run.seed, step=0, batch_tokens=run.recipe.micro_batch_tokens))
+    rms = ffn_output_rms(state.model, batch[:, :-1].to(run.device))
+    journal.add_records([record(labelled("init.ffn_output_rms", layer=i), value, step=0) for i, value in enumerate(rms)])
+    return state, journal
+
+
+@dataclass(kw_only=True)
+class _Reporter:
+    """Progress events, a few a second."""
+
+    task: Task
+    on_event: Callable[[Event], None]
+    loss: float | None = None
+    began: float = field(default_factory=time.perf_counter)
+    first_step: int | None = None
+    last: float = 0.0
+
+    def __call__(self, step: int, phase: str, *, loss: float | None = None, force: bool = False) -> None:
+        self.loss = loss if loss is not None else self.loss
+        if self.first_step is None:
+            self.first_step, self.began = step, time.perf_counter()
+        now = time.perf_counter()
+        if now - self.last < PROGRESS_SECONDS and not force:
+            return
+        self.last = now
+        recipe, done = self.task.run.recipe, step - self.first_step
+        self.on_event(
+            {
+                "event": "progress",
+                "run": self.task.run.id,
+                "model": self.task.model,
+                "seed": self.task.run.seed,
+                "step": step,
+                "steps": recipe.steps,
+                "loss": self.loss,
+                "tokens_per_s": done * recipe.batch_tokens / (now - self.began) if done else None,
+                "phase": phase,
+            }
+        )
+
+
+def _train(
+    task: Task,
+    state: State,
+    journal: _Journal,
+    corpus: Corpus,
+    *,
+    report: _Reporter,
+    should_stop: Callable[[], bool],
+) -> bool:
+    """Takes the steps that are left; False when asked to stop, after a checkpoint."""
+    recipe, checkpoints = task.run.recipe, Checkpoints(journal.folder)
+    points = set(recipe.evaluate_at)
+    windows = evaluation_windows(corpus, recipe.split, tokens=recipe.eval_tokens)
+    report(state.step, "train", force=True)
+    checkpointed = began = time.perf_counter()
+    for facts in train(state, task.run, corpus):
+        journal.clocked("train", began)
+        harness = time.perf_counter()
+        journal.waiting["steps.jsonl"].append(vars(facts))
+        report(facts.step, "train", loss=facts.loss)
+        stopping = should_stop()
+        journal.clocked("harness", harness)
+        if facts.step in points:
+            report(facts.step, "evaluate", force=True)
+            evaluating = time.perf_counter()
+            journal.add_records(_point_records(task, state, evaluate(state.model, windows)))
+            journal.clocked("evaluate", evaluating)
+        if facts.step in points or stopping or time.perf_counter() - checkpointed > task.checkpoint_seconds:
+            checkpointing = time.perf_counter()
+            _checkpoint(checkpoints, journal, state)
+            checkpointed = time.perf_counter()
+            journal.spent["checkpoint"] = checkpointed - checkpointing
+        if stopping and state.step < recipe.steps:
+            return False
+        began = time.perf_counter()
+    return True
+
+
+def _checkpoint(checkpoints: Checkpoints, journal: _Journal, state: State) -> None:
+    journal.flush(state.step)
+    checkpoints.save(state.step, state.to_bytes(), {"rows": dict(journal.written), "segment": journal.segment})
+
+
+def _point_records(task: Task, state: State, seen: Evaluated) -> Iterator[Record]:
+    """What is known at an evaluation point."""
+    step = state.step
+    yield record("curve.bits_per_byte", seen.bits_per_byte(), step=step)
+    yield record("train.tokens", step * task.run.recipe.batch_tokens, step=step)
+    yield record("train.model_flops", state.model_flops, step=step)
+    yield record("train.executed_flops", state.executed_flops, step=step)
+    if task.routing:
+        yield from routing_records(seen.tokens_NLE.sum(0), dropped=seen.dropped, step=step)
+
+
+def _measure(task: Task, state: State, journal: _Journal, corpus: Corpus) -> None:
+    """What is measured once, on the trained model, and the weights themselves."""
+    run, folder = task.run, journal.folder
+    windows = evaluation_windows(corpus, run.recipe.split, tokens=run.recipe.final_eval_tokens)
+    write_bytes(folder.path / "model.safetensors", safetensors.torch.save(state.model.state_dict()))
+    seen = evaluate(state.model, windows)
+    lines = [canonical(row) + "\n" for row in _items(corpus, windows, seen, run.recipe.split)]
+    write_bytes(folder.path / "items.jsonl", "".join(lines).encode())
+    journal.add_records(_final_quality(task, corpus, windows, seen))
+    last = journal.folder.steps()[-max(1, run.recipe.steps // 10) :]
+    journal.add_records([record("train.bits_per_token", sum(row["loss"] for row in last) / len(last), step=state.step)])
+    batch = torch.from_numpy(train_batch(corpus, seed=run.seed, step=0, batch_tokens=run.recipe.micro_batch_tokens))
+    journal.add_records([record("train.counted_flops", counted_flops(state.model, run, batch), step=state.step)])
+    if task.memory:
+        journal.add_records(memory_records(state, run, batch, step=state.step))  # last: it moves the weights
+    journal.flush(state.step)
+
+
+def _items(corpus: Corpus, windows: Windows, seen: Evaluated, split: str) -> list[dict[str, Any]]:
+    """One row a document: its scored bytes and their cross-entropy in bits."""
+    documents = corpus.documents(split)
+    rows: dict[int, dict[str, Any]] = {}
+    for n, index in enumerate(windows.document.tolist()):
+        document = documents[index]
+        row = rows.setdefault(index, {"document": document.name, "domain": document.domain, "bytes": 0, "bits": 0.0})
+        row["bytes"] += int(seen.bytes_N[n])
+        row["bits"] += float(seen.bits_N[n])
+    return list(rows.values())
+
+
+def _final_quality(task: Task, corpus: Corpus, windows: Windows, seen: Evaluated) -> Iterator[Record]:
+    """Bits per byte overall and by domain, and the experts each domain used."""
+    split, step = task.run.recipe.split, task.run.recipe.steps
+    metric, documents = f"{split}.bits_per_byte", corpus.documents(split)
+    yield record(metric, seen.bits_per_byte(), step=step)
+    domain_N = np.array([documents[index].domain for index in windows.document.tolist()])
+    domains = sorted(set(domain_N.tolist()))
+    for domain in domains:
+        yield record(labelled(metric, domain=domain), seen.bits_per_byte(domain_N == domain), step=step)
+    if task.routing and seen.tokens_NLE.shape[1]:
+        yield from domain_records({d: seen.tokens_NLE[domain_N == d].sum(0) for d in domains}, step=step)
