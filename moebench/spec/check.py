@@ -1,17 +1,158 @@
-"""Sense: what types cannot see, because it takes two places of a suite to see it."""
+"""Sense: what types cannot see, because it takes two places of a suite to see it.
+
+Sizes against the context, matches against the models they name, what is timed against what fits. Claims have a module
+of their own, `check_claims`.
+"""
 
 from __future__ import annotations
 
-from moebench.spec.errors import Problem
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from moebench.spec.check_claims import check_claims
+from moebench.spec.errors import Problem, listed, nearest, quoted
+from moebench.spec.explain import Path, place
 from moebench.spec.parse import Node
-from moebench.spec.types import Claim, SuiteSpec
+from moebench.spec.types import Match, ModelSpec, MoEFFN, SuiteSpec, TrainSpec
+from moebench.spec.words import ROUTERS, known_routers
+
+
+@dataclass(kw_only=True)
+class Findings:
+    """A typed suite, the places of its values, and what was found wrong with it."""
+
+    spec: SuiteSpec
+    tree: Node
+    broken: set[str]
+    """Models, `claims.x` and `section:` whose own mistakes are reported already; they are not in `spec`."""
+    problems: list[Problem] = field(default_factory=list)
+
+    def add(self, path: Path, message: str, hint: str | None = None, *, key: bool = False) -> None:
+        self.problems.append(Problem(position=place(self.tree, path, key=key), message=message, hint=hint))
+
+    def model(self, path: Path, name: object) -> ModelSpec | None:
+        """The model of that name, or None: with a problem when there is none, silently when it is broken."""
+        known = [*self.spec.models, *(word for word in self.broken if ":" not in word and "claims." not in word)]
+        if name in self.spec.models:
+            return self.spec.models[str(name)]
+        if name in self.spec.sweeps:
+            hint = f"name one of them: {listed(list(self.spec.sweeps[str(name)]))}"
+            self.add(path, f"{name} is a sweep of several models", hint)
+        elif name not in known:
+            hint = nearest(name, known) or f"the models are {listed(known, last='and')}"
+            self.add(path, f"no model of this suite is called {quoted(name)}", hint)
+        return None
+
+    def is_broken(self, section: str) -> bool:
+        return f"{section}:" in self.broken
 
 
 def check(spec: SuiteSpec, tree: Node, *, broken: set[str]) -> list[Problem]:
     """Everything that makes no sense in a suite whose types are right; `broken` names what was left out of it."""
-    return []
+    found = Findings(spec=spec, tree=tree, broken=broken)
+    for index, seed in enumerate(spec.seeds):
+        if seed in spec.seeds[:index]:
+            found.add(("seeds", index), f"seed {seed} is given twice")
+    for name, model in spec.models.items():
+        _check_training(found, ("models", name, "train"), model.train)
+        _check_ffn(found, ("models", name), model)
+        if model.match is not None:
+            _check_match(found, name, model.match)
+    _check_measure(found)
+    _check_tune(found)
+    if spec.controls.same_model is not None:
+        found.model(("controls", "same_model"), spec.controls.same_model)
+    for swept, models in spec.sweeps.items():
+        for name in models:
+            found.model(("sweeps", swept, name), name)
+    check_claims(found)
+    return found.problems
 
 
-def sentence(claim: Claim) -> str:
-    """What a claim says, for one that does not say it itself."""
-    return "x"
+def _check_training(found: Findings, path: Path, train: TrainSpec) -> None:
+    context, batch, micro = found.spec.data.context, train.batch_tokens, train.micro_batch_tokens
+    if not found.is_broken("data"):
+        for name, tokens in (("batch_tokens", batch), ("micro_batch_tokens", micro)):
+            if tokens is not None and tokens % context:
+                near = max(1, round(tokens / context)) * context
+                message = f"{name} {tokens} is not a multiple of the context, {context} tokens"
+                found.add((*path, name), message, f"the nearest multiple is {near}")
+    if micro is not None and batch % micro:
+        found.add((*path, "micro_batch_tokens"), f"micro_batch_tokens {micro} does not divide batch_tokens {batch}")
+    budget = train.budget
+    if budget.tokens is not None and budget.tokens < batch:
+        message = f"a budget of {budget.tokens:,.0f} tokens is less than one step of {batch:,}"
+        found.add((*path, "budget", "tokens"), message)
+    warmup = train.schedule.warmup
+    if not warmup.relative and warmup.value != int(warmup.value):
+        found.add((*path, "schedule", "warmup"), f"warmup {warmup.value:g}: write whole steps, or a share such as 5%")
+    elif not warmup.relative and budget.steps is not None and warmup.value >= budget.steps:
+        found.add((*path, "schedule", "warmup"), f"warmup {warmup.value:g} leaves nothing of {budget.steps} steps")
+    evaluate = train.evaluate
+    if evaluate.final_tokens < evaluate.tokens:
+        message = f"final_tokens {evaluate.final_tokens} is less than tokens, {evaluate.tokens}"
+        hint = "the last evaluation reads at least what the others read"
+        found.add((*path, "evaluate", "final_tokens"), message, hint)
+
+
+def _check_ffn(found: Findings, path: Path, model: ModelSpec) -> None:
+    ffn, match = model.ffn, model.match
+    own = "expert_hidden" if isinstance(ffn, MoEFFN) else "hidden"
+    solved = match is not None and match.by in (None, f"ffn.{own}")
+    if getattr(ffn, own) is None and not solved and not (match is not None and match.by is not None):
+        message = f"the size of this {ffn.kind} ffn is open"
+        found.add((*path, "ffn"), message, f"give it {own!r}, or a `match` that solves it", key=True)
+    if match is not None and match.by is not None and not solved:
+        message = f"{match.by!r} is no size of this model, whose ffn is {ffn.kind}"
+        found.add((*path, "match", "by"), message, f"use ffn.{own}")
+    if isinstance(ffn, MoEFFN) and ffn.router not in ROUTERS and ffn.router not in (routers := known_routers()):
+        message = f"unknown router {quoted(ffn.router)}"
+        hint = nearest(ffn.router, routers) or f"the routers are {listed(routers, last='and')}"
+        found.add((*path, "ffn", "router"), message, hint)
+
+
+def _check_match(found: Findings, name: str, match: Match) -> None:
+    path: Path = ("models", name, "match")
+    tolerance = match.tolerance
+    if tolerance.value < 0 or (tolerance.relative and tolerance.value >= 1):
+        found.add((*path, "tolerance"), f"tolerance {tolerance} is out of range: it is from 0% to below 100%")
+    elif not tolerance.relative and 0 < tolerance.value < 1:
+        found.add((*path, "tolerance"), f"tolerance {tolerance} has no unit", f"write {tolerance.value * 100:g}%")
+    if match.to == name:
+        found.add((*path, "to"), f"{name} is matched to itself")
+        return
+    other = found.model((*path, "to"), match.to)
+    chain = [name]
+    while other is not None and other.match is not None:
+        chain.append(match.to)
+        match = other.match
+        if match.to == name:
+            found.add((*path, "to"), f"matches go round in a circle: {' -> '.join((*chain, name))}")
+        if match.to in chain:
+            return
+        other = found.spec.models.get(match.to)
+
+
+def _check_measure(found: Findings) -> None:
+    speed, context = found.spec.measure.speed, found.spec.data.context
+    if speed is None:
+        return
+    path: Path = ("measure", "speed")
+    for index, tokens in enumerate(speed.prefill):
+        if tokens > context and not found.is_broken("data"):
+            found.add((*path, "prefill", index), f"a prompt of {tokens} tokens is longer than the context, {context}")
+        if tokens in speed.prefill[:index]:
+            found.add((*path, "prefill", index), f"{tokens} is given twice")
+    for index, batch in enumerate(speed.decode.batch if speed.decode is not None else ()):
+        if speed.decode is not None and batch in speed.decode.batch[:index]:
+            found.add((*path, "decode", "batch", index), f"{batch} is given twice")
+    if not speed.train_step and not speed.prefill and speed.decode is None:
+        found.add(path, "nothing is timed", "give train_step, prefill or decode, or leave `speed` out", key=True)
+
+
+def _check_tune(found: Findings) -> None:
+    rates = found.spec.tune.lr if found.spec.tune is not None else []
+    for index, (before, rate) in enumerate(pairwise(rates), start=1):
+        if rate <= before:
+            message = f"{rate:g} is given twice" if rate == before else f"{rate:g} comes after {before:g}"
+            found.add(("tune", "lr", index), message, "list the rates from low to high, each once")

@@ -108,6 +108,6 @@ def nearest(word: object, known: Iterable[str]) -> str | None:
     asked = str(word)[:100].lower()
     found = [by_lower[name] for name in difflib.get_close_matches(asked, by_lower, n=2, cutoff=0.6)]
     if not found:
-        longer = [name for name in by_lower if len(asked) >= 3 and (name.startswith(asked) or name.endswith("." + asked))]
-        found = [by_lower[name] for name in longer[:2]]
+        longer = [name for name in by_lower if name.startswith(asked) or name.endswith("." + asked)]
+        found = [by_lower[name] for name in longer[:2] if len(asked) >= 3]
     return f"did you mean {listed([repr(name) for name in found])}?" if found else None

@@ -36,17 +36,17 @@ def explain(error: ValidationError, tree: Node) -> list[tuple[Path, Problem]]:
 
 def place(tree: Node, path: Path, *, key: bool = False) -> Position:
     """Where the value at a path stands, or its key; the nearest thing above it when it is not in the file."""
-    node, at = tree, tree.at
+    node, at, key_at = tree, tree.at, tree.at
     for part in path:
         if isinstance(node.value, dict) and part in node.value:
             entry = node.value[str(part)]
-            node, at = entry.node, entry.key_at if key else entry.node.at
+            node, at, key_at = entry.node, entry.node.at, entry.key_at
         elif isinstance(node.value, list) and isinstance(part, int) and part < len(node.value):
             node = node.value[part]
-            at = node.at
+            at = key_at = node.at
         else:
-            return place(tree, path[: path.index(part)], key=True) if not key else at
-    return at
+            return key_at
+    return key_at if key else at
 
 
 def _path_in(tree: Node, location: Sequence[str | int]) -> Path:
@@ -66,10 +66,13 @@ def _problem(detail: dict[str, Any], path: Path, tree: Node) -> Problem:
     location: tuple[str | int, ...] = detail["loc"]
     if kind == "extra_forbidden":
         known = known_keys(location[:-1])
-        hint = nearest(location[-1], known) or _elsewhere(location) or f"the keys here are {listed(known, last='and')}"
+        hint: str | None = nearest(location[-1], known) or _elsewhere(location) or f"the keys here are {listed(known, last='and')}"
         message = f"unknown key {quoted(location[-1])}"
         return Problem(position=place(tree, path, key=True), message=message, hint=hint)
     if kind == "missing":
+        if location[-1] == "train":
+            hint = "give the suite a `train:` with a budget, such as {budget: {tokens: 1.0e6}}"
+            return Problem(position=place(tree, path, key=True), message="there is no training recipe", hint=hint)
         return _missing(location, path, tree)
     if kind in {"union_tag_invalid", "union_tag_not_found"}:
         return _wrong_choice(kind, context, path, tree)
@@ -128,8 +131,8 @@ def _words(kind: str, context: Mapping[str, Any], subject: str, value: Any) -> t
     if kind == "too_long":
         return f"{subject} takes at most {context['max_length']} values", None
     if kind in {"string_too_short", "string_too_long"}:
-        limit = "must not be empty" if kind == "string_too_short" else f"is longer than {context['max_length']} characters"
-        return f"{subject} {limit}", None
+        longest = context.get("max_length")
+        return f"{subject} {'must not be empty' if longest is None else f'has more than {longest} characters'}", None
     if kind == "string_pattern_mismatch":
         return not_a_name(value), None
     expected = {
@@ -214,7 +217,8 @@ def _members(annotation: Any) -> list[Any]:
     if typing.get_origin(annotation) is typing.Annotated:
         return _members(typing.get_args(annotation)[0])
     if typing.get_origin(annotation) in {typing.Union, types.UnionType}:
-        return [inner for member in typing.get_args(annotation) for inner in _members(member) if inner is not type(None)]
+        inner = [option for member in typing.get_args(annotation) for option in _members(member)]
+        return [option for option in inner if option is not type(None)]
     return [annotation]
 
 

@@ -17,7 +17,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from moebench.spec.check import check, sentence
+from moebench.spec.check import check
+from moebench.spec.check_claims import sentence
 from moebench.spec.errors import Position, Problem, Source, SuiteError, listed, nearest, quoted
 from moebench.spec.explain import explain, not_a_name, place
 from moebench.spec.merge import Models, apply_set, choose_scale, merge, resolve_models, without
@@ -85,7 +86,7 @@ def load_suite(path_or_name: str | Path, *, scale: str | None = None, sets: Sequ
 
 
 def find_suite(path_or_name: str | Path) -> Path:
-    """The file of a suite: a path as it is, else the bundled suite of that name. Raises SuiteError when there is none."""
+    """The file of a suite: a path as it is, else the bundled suite of that name. Raises SuiteError for neither."""
     word = str(path_or_name)
     at = Position(source=Source(name=word[:200]))
     if not word.strip() or "\0" in word:

@@ -63,6 +63,9 @@ def choose_scale(tree: Node, scale: str | None, problems: list[Problem]) -> Node
             if key in entry.node.mapping():
                 at = entry.node.mapping()[key].key_at
                 problems.append(Problem(position=at, message=f"a scale cannot change {key!r}"))
+    if "scale" in tree.mapping() and blocks:
+        text = "a scale is chosen on the command line, with --scale"
+        problems.append(Problem(position=tree.mapping()["scale"].key_at, message=text))
     if scale is None:
         return tree
     if scale not in blocks:
@@ -153,9 +156,6 @@ def resolve_models(tree: Node, problems: list[Problem]) -> Models:
         return Models()
     models = Models()
     train = tree.mapping().get("train")
-    if train is not None and not isinstance(train.node.value, dict):
-        text = f"train must be a mapping, not {kind_of(train.node.value)}"
-        problems.append(Problem(position=train.node.at, message=text))
     for name, entry in node.value.items():
         merged = _with_base(node.value, name, (), models, problems)
         if merged is None:
@@ -220,7 +220,7 @@ def _wrong_base(raw: Mapping[str, Entry], base: Node, chain: tuple[str, ...]) ->
 
 def _with_train(model: Node, suite: Entry | None) -> Node:
     """The model with the suite's recipe under its own `train`."""
-    if suite is None or not isinstance(suite.node.value, dict):
+    if suite is None:
         return model
     own = model.mapping().get("train")
     train = suite if own is None else Entry(key_at=own.key_at, node=merge(suite.node, own.node))
@@ -245,9 +245,8 @@ def _expand(name: str, entry: Entry, model: Node, sweep: Node, models: Models, p
         parts = [f"{label}-{_word(value)}" for label, value in zip(labels, point, strict=True)]
         expanded = ".".join([name, *parts])
         models.resolved[expanded] = Entry(key_at=entry.key_at, node=node)
-        models.sweeps[name][expanded] = {
-            path: value.value for path, value in zip(axes, point, strict=True) if isinstance(value.value, int | float | str)
-        }
+        swept = zip(axes, (value.value for value in point), strict=True)
+        models.sweeps[name][expanded] = {path: value for path, value in swept if isinstance(value, int | float | str)}
         if name in models.bases:
             models.bases[expanded] = models.bases[name]
 

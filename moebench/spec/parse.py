@@ -30,6 +30,8 @@ _WORDS: dict[str, bool | None] = {
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
 
+_INSTEAD = "use `base:` between models, `extends:` between files"
+
 Scalar = str | int | float | bool | None
 
 
@@ -149,7 +151,7 @@ class _Events:
             raise _error(at, f"more than {MAX_VALUES:,} values: a suite file is far smaller")
         word = type(self.raw).__name__.removesuffix("Event")
         if word == "Alias" or (word in {"Scalar", "MappingStart", "SequenceStart"} and self.raw.anchor):
-            raise _error(at, "anchors and aliases are not allowed", "use `base:` between models, `extends:` between files")
+            raise _error(at, "anchors and aliases are not allowed", _INSTEAD)
         if word in {"Scalar", "MappingStart", "SequenceStart"} and self.raw.tag:
             raise _error(at, "tags such as !!str or !!python/object are not allowed", "write the value without a tag")
         return word, at
@@ -187,10 +189,10 @@ def _mapping(events: _Events, *, depth: int) -> dict[str, Entry]:
         if not key:
             raise _error(at, "a key is missing before the ':'")
         if key == "<<":
-            raise _error(at, "merge keys (<<) are not allowed", "use `base:` between models, `extends:` between files")
+            raise _error(at, "merge keys (<<) are not allowed", _INSTEAD)
         if key in entries:
-            first = entries[key].key_at
-            raise _error(at, f"duplicate key {quoted(key)}", f"it is first given at line {first.line}, column {first.column}")
+            first = f"it is first given at line {entries[key].key_at.line}, column {entries[key].key_at.column}"
+            raise _error(at, f"duplicate key {quoted(key)}", first)
         entries[key] = Entry(key_at=at, node=_node(events, *events.take(), depth=depth + 1))
     return entries
 

@@ -6,14 +6,27 @@ a match will solve are None here and whole numbers in the plan. This module read
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_serializer, model_validator
+from pydantic import Field, PositiveFloat, model_serializer, model_validator
 
 from moebench.records import Frozen
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 """A word that is safe as a file name and a label: no slash, no leading dot."""
+
+
+Size = Annotated[int, Field(ge=1, le=1_000_000)]
+"""A width or a count of the architecture."""
+
+
+class FieldError(ValueError):
+    """What is wrong with a mapping's values together, and the one that the reader should look at."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
 
 
 class Amount(Frozen):
@@ -28,13 +41,11 @@ class Amount(Frozen):
     def _parse(cls, raw: Any) -> Any:
         if isinstance(raw, dict | Amount):
             return raw
-        if isinstance(raw, str) and raw.strip().endswith("%"):
-            try:
-                return {"value": float(raw.strip()[:-1]) / 100, "relative": True}
-            except ValueError:
-                raise ValueError(f"{raw!r} is not a percentage, such as 0.5%") from None
+        if isinstance(raw, str) and re.fullmatch(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,3})? ?%", raw):
+            return {"value": float(raw[:-1]) / 100, "relative": True}
         if isinstance(raw, bool) or not isinstance(raw, int | float):
-            raise ValueError("write a percentage such as 0.5%, or a number in the metric's own unit")
+            shown = repr(raw[:60]) if isinstance(raw, str) else "this"
+            raise ValueError(f"{shown} is not an amount: write a percentage such as 0.5%, or a number in its own unit")
         return {"value": float(raw), "relative": False}
 
     @model_serializer
@@ -95,7 +106,7 @@ class Budget(Frozen):
     tokens: PositiveFloat | None = None
     flops: PositiveFloat | None = None
     """Model FLOPs, forward and backward."""
-    steps: PositiveInt | None = None
+    steps: Annotated[int, Field(ge=1, le=10**9)] | None = None
     seconds: PositiveFloat | None = None
     """Turned into steps by a stored calibration of this machine."""
 
@@ -130,9 +141,9 @@ class Schedule(Frozen):
     @model_validator(mode="after")
     def _shares(self) -> Schedule:
         if self.warmup.value < 0 or (self.warmup.relative and self.warmup.value >= 1):
-            raise ValueError("warmup must be a share of the steps below 100%, or a number of steps")
+            raise FieldError("warmup", "warmup must be a share of the steps below 100%, or a number of steps")
         if not self.final.relative or not 0 <= self.final.value <= 1:
-            raise ValueError("final is a share of the peak, from 0% to 100%")
+            raise FieldError("final", "final is a share of the peak, from 0% to 100%")
         return self
 
 
@@ -151,9 +162,9 @@ class TrainSpec(Frozen):
     """A training recipe. A model may override any key."""
 
     budget: Budget
-    batch_tokens: PositiveInt = 4096
+    batch_tokens: Annotated[int, Field(ge=1, le=2**31)] = 4096
     """Tokens in one optimizer step."""
-    micro_batch_tokens: PositiveInt | None = None
+    micro_batch_tokens: Annotated[int, Field(ge=1, le=2**31)] | None = None
     """Tokens in one forward and backward; the whole batch when absent."""
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
@@ -173,7 +184,7 @@ class DenseFFN(Frozen):
     """A gated feed-forward network (SwiGLU, Shazeer 2020, arXiv:2002.05202)."""
 
     kind: Literal["dense"]
-    hidden: PositiveInt | None = None
+    hidden: Size | None = None
     """Width of the hidden layer; may be left to `match`."""
 
 
@@ -182,8 +193,8 @@ class MoEFFN(Frozen):
 
     kind: Literal["moe"]
     experts: Annotated[int, Field(ge=1, le=1024)]
-    top_k: PositiveInt
-    expert_hidden: PositiveInt | None = None
+    top_k: Size
+    expert_hidden: Size | None = None
     """Width of one expert's hidden layer; may be left to `match`."""
     router: str = "softmax_topk"
     """A word of `moebench list routers`."""
@@ -197,7 +208,7 @@ class MoEFFN(Frozen):
     @model_validator(mode="after")
     def _top_k(self) -> MoEFFN:
         if self.top_k > self.experts:
-            raise ValueError(f"top_k {self.top_k} is more than the {self.experts} experts there are")
+            raise FieldError("top_k", f"top_k {self.top_k} is more than the {self.experts} experts there are")
         return self
 
 
@@ -220,11 +231,11 @@ class ModelSpec(Frozen):
     """A pre-norm decoder. `base`, `sweep` and `train` overrides are resolved before this type is made."""
 
     layers: Annotated[int, Field(ge=1, le=256)]
-    width: PositiveInt
-    heads: PositiveInt
-    kv_heads: PositiveInt | None = None
+    width: Size
+    heads: Size
+    kv_heads: Size | None = None
     """Key and value heads; as many as `heads` when absent."""
-    head_dim: PositiveInt | None = None
+    head_dim: Size | None = None
     """Width of one head; width / heads when absent."""
     ffn: FFN
     tied_embeddings: bool = True
@@ -237,11 +248,14 @@ class ModelSpec(Frozen):
     @model_validator(mode="after")
     def _shapes(self) -> ModelSpec:
         if self.head_dim is None and self.width % self.heads:
-            raise ValueError(f"width {self.width} is not a multiple of {self.heads} heads: change one, or give head_dim")
-        if (self.head_dim or self.width // self.heads) % 2:
-            raise ValueError("rotary positions need an even head_dim")
+            text = f"width {self.width} is not a multiple of {self.heads} heads: change one, or give head_dim"
+            raise FieldError("heads", text)
+        head_dim = self.head_dim or self.width // self.heads
+        if head_dim % 2:
+            field = "heads" if self.head_dim is None else "head_dim"
+            raise FieldError(field, f"rotary positions need an even head_dim, not {head_dim}")
         if self.kv_heads is not None and self.heads % self.kv_heads:
-            raise ValueError(f"heads {self.heads} is not a multiple of kv_heads {self.kv_heads}")
+            raise FieldError("kv_heads", f"heads {self.heads} is not a multiple of kv_heads {self.kv_heads}")
         return self
 
 
@@ -249,7 +263,7 @@ class ModelSpec(Frozen):
 
 
 class DecodeSpec(Frozen):
-    batch: list[Annotated[int, Field(ge=1, le=4096)]] = [1, 8]
+    batch: list[Annotated[int, Field(ge=1, le=4096)]] = Field(default=[1, 8])
     """Batch sizes to time."""
 
 
@@ -257,7 +271,7 @@ class SpeedSpec(Frozen):
     """The speed session: fresh processes, all models in each, timed in rotating blocks."""
 
     train_step: bool = True
-    prefill: list[Annotated[int, Field(ge=1, le=8192)]] = []
+    prefill: list[Annotated[int, Field(ge=1, le=8192)]] = Field(default=[])
     """Prompt lengths in tokens, batch 1; none longer than the context."""
     decode: DecodeSpec | None = None
     processes: Annotated[int, Field(ge=2, le=100)] = 10
@@ -267,7 +281,7 @@ class SpeedSpec(Frozen):
 
 
 class Measure(Frozen):
-    quality: list[Literal["bits_per_byte"]] = ["bits_per_byte"]
+    quality: list[Literal["bits_per_byte"]] = Field(default=["bits_per_byte"])
     speed: SpeedSpec | None = None
     memory: bool = True
     routing: bool = True
@@ -331,7 +345,7 @@ class RatioWithin(Frozen):
     @model_validator(mode="after")
     def _order(self) -> RatioWithin:
         if self.low >= self.high:
-            raise ValueError(f"low {self.low:g} is not below high {self.high:g}")
+            raise FieldError("low", f"low {self.low:g} is not below high {self.high:g}")
         return self
 
 
@@ -402,9 +416,9 @@ class SuiteSpec(Frozen):
     """A number n in the file stands for 0 .. n-1."""
     data: DataSpec
     models: dict[Name, ModelSpec] = Field(min_length=1)
-    sweeps: dict[Name, dict[Name, dict[str, float]]] = {}
+    sweeps: dict[Name, dict[Name, dict[str, float | str | bool]]] = Field(default={})
     """Swept model -> expanded model -> its swept keys and values."""
     measure: Measure = Measure()
     tune: Tune | None = None
     controls: Controls = Controls()
-    claims: dict[Name, Claim] = {}
+    claims: dict[Name, Claim] = Field(default={})
