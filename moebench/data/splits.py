@@ -65,12 +65,13 @@ def _divide(texts: Sequence[Text], groups: list[list[int]]) -> dict[str, list[in
     left = sorted(groups, key=lambda group: name_hash(min(texts[index].name for index in group)))
     wanted = HELD_OUT_SHARE * sum(size.values())
     chosen: dict[str, list[int]] = {}
-    for split in ("test", "tune"):
+    for split, kept_back in (("test", 2), ("tune", 1)):
         taken: list[list[int]] = []
         filled = 0
         for group in left:
             # A group that would overshoot by more than it fills is passed over; the next smaller one fits.
-            if filled + size[id(group)] / 2 <= wanted:
+            # The splits still to come need a group each.
+            if filled + size[id(group)] / 2 <= wanted and len(left) - len(taken) > kept_back:
                 taken.append(group)
                 filled += size[id(group)]
         taken = taken or [min(left, key=lambda group: size[id(group)])]

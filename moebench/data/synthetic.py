@@ -57,7 +57,7 @@ def stationary(table: Floats) -> Floats:
     states, symbols = table.shape
     now = np.full(states, 1.0 / states)
     for _ in range(100_000):
-        then = (now[:, None] * table).reshape(symbols, states).sum(axis=0)
+        then: Floats = (now[:, None] * table).reshape(symbols, states).sum(axis=0)
         then /= then.sum()
         if np.abs(then - now).sum() < _TOLERANCE:
             return then

@@ -1,0 +1,52 @@
+"""Corpora small enough to check by hand."""
+
+from __future__ import annotations
+
+import random
+
+from moebench.data.corpus import Corpus, corpus_digest, tokenise
+from moebench.data.documents import Text
+from moebench.data.splits import SPLITS
+from moebench.plan import DataFacts
+
+
+def words(seed: int, size: int) -> bytes:
+    """Random letters and spaces: texts of different seeds share no window."""
+    return bytes(random.Random(seed).choices(b"abcdefghijklmnopqrstuvwxyz    ", k=size))
+
+
+def text(name: str, body: bytes, *, domain: str = "all", group: str | None = None) -> Text:
+    return Text(name=name, domain=domain, group=group or name, body=body)
+
+
+def corpus(*, train: list[Text], tune: list[Text], test: list[Text], context: int) -> Corpus:
+    """A corpus with the splits given, not chosen."""
+    streams = {split: tokenise(texts) for split, texts in zip(SPLITS, (train, tune, test), strict=True)}
+    tokens = {split: stream for split, (stream, _) in streams.items()}
+    documents = {split: places for split, (_, places) in streams.items()}
+    facts = DataFacts(
+        source="text",
+        digest=corpus_digest(tokens, documents),
+        documents={split: len(documents[split]) for split in SPLITS},
+        tokens={split: len(tokens[split]) for split in SPLITS},
+        domains=("all",),
+        leak_share=0.0,
+        leak_threshold=0.05,
+    )
+    return Corpus(tokens=tokens, documents=documents, facts=facts, context=context)
+
+
+def ordinary(*, context: int = 16, train_bytes: int = 5000) -> Corpus:
+    """Two domains, documents of many lengths."""
+    sizes = [1, 7, 16, 17, 40, 64, 65, 200, 333]
+    test = [
+        text(f"{domain}/{size}", words(size + 1000 * (domain == "b"), size), domain=domain)
+        for domain in ("a", "b")
+        for size in sizes
+    ]
+    return corpus(
+        train=[text("t0", words(1, train_bytes // 2)), text("t1", words(2, train_bytes - train_bytes // 2))],
+        tune=[text("u", words(3, 100))],
+        test=test,
+        context=context,
+    )
