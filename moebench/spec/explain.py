@@ -66,7 +66,8 @@ def _problem(detail: dict[str, Any], path: Path, tree: Node) -> Problem:
     location: tuple[str | int, ...] = detail["loc"]
     if kind == "extra_forbidden":
         known = known_keys(location[:-1])
-        hint: str | None = nearest(location[-1], known) or _elsewhere(location) or f"the keys here are {listed(known, last='and')}"
+        hint: str | None = nearest(location[-1], known) or _elsewhere(location)
+        hint = hint or f"the keys here are {listed(known, last='and')}"
         message = f"unknown key {quoted(location[-1])}"
         return Problem(position=place(tree, path, key=True), message=message, hint=hint)
     if kind == "missing":

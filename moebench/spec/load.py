@@ -23,10 +23,10 @@ from moebench.spec.errors import Position, Problem, Source, SuiteError, listed, 
 from moebench.spec.explain import explain, not_a_name, place
 from moebench.spec.merge import Models, apply_set, choose_scale, merge, resolve_models, without
 from moebench.spec.parse import MAX_BYTES, Entry, Node, decode, kind_of, parse
+from moebench.spec.schema import MAX_SEEDS
 from moebench.spec.types import SuiteSpec
 from moebench.spec.words import bundled_names, suites_folder
 
-MAX_SEEDS = 1000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _UNSAID = "(unsaid)"
 

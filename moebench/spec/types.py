@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveFloat, model_serializer, model_validator
+from pydantic import Field, PositiveFloat, ValidationInfo, model_serializer, model_validator
 
 from moebench.records import Frozen
 
@@ -35,11 +35,12 @@ class Amount(Frozen):
     value: float
     """A fraction when relative (`0.5%` is 0.005), else in the metric's unit."""
     relative: bool
+    """Whether it is a share of something, rather than a number with a unit of its own."""
 
     @model_validator(mode="before")
     @classmethod
-    def _parse(cls, raw: Any) -> Any:
-        if isinstance(raw, dict | Amount):
+    def _parse(cls, raw: Any, info: ValidationInfo) -> Any:
+        if isinstance(raw, Amount) or (isinstance(raw, dict) and info.mode == "python"):
             return raw
         if isinstance(raw, str) and re.fullmatch(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,3})? ?%", raw):
             return {"value": float(raw[:-1]) / 100, "relative": True}
@@ -63,7 +64,9 @@ class StdlibData(Frozen):
     """The text of the running Python's own standard library: found on any machine, no download."""
 
     source: Literal["stdlib"]
+    """stdlib: text found wherever Python is."""
     tokenizer: Literal["bytes"] = "bytes"
+    """bytes: one byte is one token."""
     context: Annotated[int, Field(ge=8, le=8192)] = 256
     """Tokens in a training window."""
 
@@ -72,16 +75,20 @@ class TextData(Frozen):
     """The user's own text files. A file is a document; its top folder is its domain."""
 
     source: Literal["text"]
+    """text: files of your own."""
     files: list[str] = Field(min_length=1)
     """Files, folders or globs, relative to the suite file."""
     tokenizer: Literal["bytes"] = "bytes"
+    """bytes: one byte is one token."""
     context: Annotated[int, Field(ge=8, le=8192)] = 256
+    """Tokens in a training window."""
 
 
 class SyntheticData(Frozen):
     """Text with a known answer: a mixture of Markov sources, each a domain, whose entropy rate is computed exactly."""
 
     source: Literal["synthetic"]
+    """synthetic: text whose entropy is known."""
     sources: Annotated[int, Field(ge=1, le=64)] = 4
     """Markov sources mixed; each document comes from one."""
     symbols: Annotated[int, Field(ge=2, le=64)] = 16
@@ -89,9 +96,13 @@ class SyntheticData(Frozen):
     order: Annotated[int, Field(ge=1, le=3)] = 2
     """Symbols the next one depends on."""
     documents: Annotated[int, Field(ge=10)] = 2000
+    """Documents drawn, over all splits."""
     document_bytes: Annotated[int, Field(ge=16)] = 1024
+    """Length of each document in bytes."""
     tokenizer: Literal["bytes"] = "bytes"
+    """bytes: one byte is one token."""
     context: Annotated[int, Field(ge=8, le=8192)] = 256
+    """Tokens in a training window."""
 
 
 DataSpec = Annotated[StdlibData | TextData | SyntheticData, Field(discriminator="source")]
@@ -104,9 +115,11 @@ class Budget(Frozen):
     """How long to train, in exactly one currency. The plan turns it into a whole number of steps."""
 
     tokens: PositiveFloat | None = None
+    """Training tokens."""
     flops: PositiveFloat | None = None
     """Model FLOPs, forward and backward."""
     steps: Annotated[int, Field(ge=1, le=10**9)] | None = None
+    """Optimizer steps."""
     seconds: PositiveFloat | None = None
     """Turned into steps by a stored calibration of this machine."""
 
@@ -122,11 +135,15 @@ class Optimizer(Frozen):
     """AdamW with decoupled decay; norms are not decayed."""
 
     name: Literal["adamw"] = "adamw"
+    """The one optimizer there is."""
     lr: PositiveFloat = 3.0e-3
     """Peak learning rate."""
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.95)
+    """Decay rates of the first and second moment."""
     eps: PositiveFloat = 1.0e-8
+    """Added to the root of the second moment."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    """Decoupled decay, times the learning rate at each step."""
 
 
 class Schedule(Frozen):
@@ -135,6 +152,7 @@ class Schedule(Frozen):
     warmup: Amount = Amount(value=0.05, relative=True)
     """A share of the steps (`5%`) or a number of steps."""
     decay: Literal["cosine", "linear", "none"] = "cosine"
+    """Shape of the way down after the warm-up; none stays at the peak."""
     final: Amount = Amount(value=0.1, relative=True)
     """Learning rate at the last step, as a share of the peak."""
 
@@ -162,17 +180,21 @@ class TrainSpec(Frozen):
     """A training recipe. A model may override any key."""
 
     budget: Budget
+    """How long to train."""
     batch_tokens: Annotated[int, Field(ge=1, le=2**31)] = 4096
     """Tokens in one optimizer step."""
     micro_batch_tokens: Annotated[int, Field(ge=1, le=2**31)] | None = None
     """Tokens in one forward and backward; the whole batch when absent."""
     optimizer: Optimizer = Optimizer()
+    """AdamW and its settings."""
     schedule: Schedule = Schedule()
+    """Learning rate over the run."""
     clip: PositiveFloat | None = 1.0
     """Largest gradient norm; null for no clipping."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the matrix products and activations; weights and optimizer state stay float32."""
     evaluate: Evaluation = Evaluation()
+    """When quality is measured, and on how much text."""
     checkpoint_seconds: PositiveFloat = 30.0
     """A checkpoint is written at the first step after this long, and at every evaluation point. Decides no bits."""
 
@@ -184,6 +206,7 @@ class DenseFFN(Frozen):
     """A gated feed-forward network (SwiGLU, Shazeer 2020, arXiv:2002.05202)."""
 
     kind: Literal["dense"]
+    """dense: one gated network for every token."""
     hidden: Size | None = None
     """Width of the hidden layer; may be left to `match`."""
 
@@ -192,8 +215,11 @@ class MoEFFN(Frozen):
     """Experts, each a gated feed-forward network, and a router that picks `top_k` of them for a token."""
 
     kind: Literal["moe"]
+    """moe: several experts and a router."""
     experts: Annotated[int, Field(ge=1, le=1024)]
+    """Experts in each layer."""
     top_k: Size
+    """Experts that a token goes to."""
     expert_hidden: Size | None = None
     """Width of one expert's hidden layer; may be left to `match`."""
     router: str = "softmax_topk"
@@ -220,7 +246,9 @@ class Match(Frozen):
     """What must be equal to another model, and the one size that is changed to make it so."""
 
     to: Name
+    """The model to be equal to."""
     on: MatchOn
+    """What must be equal; the router's weights and FLOPs count as active."""
     by: Literal["ffn.hidden", "ffn.expert_hidden"] | None = None
     """The size to solve; the FFN's own width when absent."""
     tolerance: Amount = Amount(value=0.01, relative=True)
@@ -231,17 +259,25 @@ class ModelSpec(Frozen):
     """A pre-norm decoder. `base`, `sweep` and `train` overrides are resolved before this type is made."""
 
     layers: Annotated[int, Field(ge=1, le=256)]
+    """Blocks of attention and feed-forward network."""
     width: Size
+    """Width of the residual stream."""
     heads: Size
+    """Attention heads."""
     kv_heads: Size | None = None
     """Key and value heads; as many as `heads` when absent."""
     head_dim: Size | None = None
     """Width of one head; width / heads when absent."""
     ffn: FFN
+    """The feed-forward network of every layer: dense, or a mixture of experts."""
     tied_embeddings: bool = True
+    """Whether the output head is the embedding table."""
     rope_theta: PositiveFloat = 10000.0
+    """Base of the rotary positions (Su et al. 2021, arXiv:2104.09864)."""
     norm_eps: PositiveFloat = 1.0e-5
+    """Added to the mean square in RMSNorm."""
     match: Match | None = None
+    """What must be equal to another model, and the size solved for it."""
     train: TrainSpec
     """The suite's recipe with this model's overrides merged over it."""
 
@@ -271,9 +307,11 @@ class SpeedSpec(Frozen):
     """The speed session: fresh processes, all models in each, timed in rotating blocks."""
 
     train_step: bool = True
+    """Whether to time forward, backward and optimizer step."""
     prefill: list[Annotated[int, Field(ge=1, le=8192)]] = Field(default=[])
     """Prompt lengths in tokens, batch 1; none longer than the context."""
     decode: DecodeSpec | None = None
+    """Cached decoding, one token for each sequence of a batch."""
     processes: Annotated[int, Field(ge=2, le=100)] = 10
     """Fresh processes; at least 6 for any verdict, 10 for a headline."""
     seconds: Annotated[float, Field(gt=0)] = 60.0
@@ -282,9 +320,13 @@ class SpeedSpec(Frozen):
 
 class Measure(Frozen):
     quality: list[Literal["bits_per_byte"]] = Field(default=["bits_per_byte"])
+    """Quality on the test split."""
     speed: SpeedSpec | None = None
+    """The speed session; none when absent."""
     memory: bool = True
+    """Whether to measure peaks of tensor bytes."""
     routing: bool = True
+    """Whether to record the load of the experts."""
 
 
 class Tune(Frozen):
@@ -308,39 +350,52 @@ class Controls(Frozen):
 
 class Compare(Frozen):
     treatment: Name
+    """The model the claim is for."""
     baseline: Name
+    """The model it is compared with."""
     ceiling: Name | None = None
     """For `recovers`: the model whose gain over the baseline is to be recovered."""
 
 
 class Superior(Frozen):
     kind: Literal["superior"]
+    """superior: better by more than the margin."""
     margin: Amount = Amount(value=0.0, relative=True)
+    """`0.5%` is a ratio; a bare number is in the metric's unit."""
 
 
 class NonInferior(Frozen):
     kind: Literal["non_inferior"]
+    """non_inferior: not worse by more than the margin."""
     margin: Amount
+    """`0.5%` is a ratio; a bare number is in the metric's unit."""
 
 
 class Equivalent(Frozen):
     kind: Literal["equivalent"]
+    """equivalent: no further apart than the margin."""
     margin: Amount
+    """`0.5%` is a ratio; a bare number is in the metric's unit."""
 
 
 class RatioAtLeast(Frozen):
     """Baseline over treatment for metrics where lower is better, else treatment over baseline, is at least `value`."""
 
     kind: Literal["ratio_at_least"]
+    """ratio_at_least: better by a factor."""
     value: PositiveFloat
+    """The factor."""
 
 
 class RatioWithin(Frozen):
     """Treatment over baseline, whatever the metric's direction, lies in [low, high]."""
 
     kind: Literal["ratio_within"]
+    """ratio_within: a ratio between two bounds."""
     low: PositiveFloat
+    """Lower bound of the ratio."""
     high: PositiveFloat
+    """Upper bound of the ratio."""
 
     @model_validator(mode="after")
     def _order(self) -> RatioWithin:
@@ -351,26 +406,34 @@ class RatioWithin(Frozen):
 
 class Recovers(Frozen):
     kind: Literal["recovers"]
+    """recovers: a share of the ceiling's gain."""
     value: Annotated[float, Field(gt=0, le=10)]
     """Share of the ceiling's gain over the baseline."""
 
 
 class Trend(Frozen):
     kind: Literal["trend"]
+    """trend: a direction over a swept value."""
     sign: Literal["rising", "falling"]
+    """Which way the metric goes as the swept value rises."""
 
 
 class Interaction(Frozen):
     """The treatment's effect on `metric` minus its effect on `minus` exceeds the margin."""
 
     kind: Literal["interaction"]
+    """interaction: an effect on one metric beyond that on another."""
     margin: Amount = Amount(value=0.0, relative=False)
+    """`0.5%` is a ratio; a bare number is in the metric's unit."""
 
 
 class Exact(Frozen):
     kind: Literal["exact"]
+    """exact: a count."""
     value: float
+    """The count."""
     tolerance: Amount = Amount(value=0.0, relative=True)
+    """Largest difference from it."""
 
 
 Test = Annotated[
@@ -383,13 +446,16 @@ class Target(Frozen):
     """The quality to reach: a model's final mean quality, or bits per byte fixed beforehand."""
 
     reach: Name | PositiveFloat
+    """A model of the suite, or bits per byte."""
 
 
 class Claim(Frozen):
     """One sentence that a suite tests, and the test."""
 
     says: Annotated[str, Field(min_length=1, max_length=400)]
+    """The claim in one sentence."""
     compare: Compare | None = None
+    """The models compared."""
     over: Name | None = None
     """For `trend`: the swept model."""
     along: str | None = None
@@ -397,28 +463,39 @@ class Claim(Frozen):
     model: Name | None = None
     """For `exact`: a model of the suite or a published system."""
     metric: str
+    """A metric with its labels, such as speed.decode_step_s[batch=8]."""
     minus: str | None = None
     """For `interaction`: the second metric."""
     test: Test
+    """What would support or refute the claim."""
     target: Target | None = None
     """For tokens_to_quality, flops_to_quality and seconds_to_quality."""
     family: Literal["primary", "exploratory"] = "exploratory"
+    """Primary claims are corrected for their number; the others are labelled exploratory."""
 
 
 class SuiteSpec(Frozen):
     """A whole suite, resolved: no `base`, `sweep`, `extends` or `scales` is left."""
 
     suite: Name
+    """Name of the suite, of its reports and of its plans."""
     question: Annotated[str, Field(min_length=1, max_length=400)]
+    """The question the suite answers, in one sentence."""
     scale: str | None = None
     """The named scale chosen, None for the file's own values."""
     seeds: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field(min_length=1)
     """A number n in the file stands for 0 .. n-1."""
     data: DataSpec
+    """Where the text comes from."""
     models: dict[Name, ModelSpec] = Field(min_length=1)
+    """The models, by name."""
     sweeps: dict[Name, dict[Name, dict[str, float | str | bool]]] = Field(default={})
     """Swept model -> expanded model -> its swept keys and values."""
     measure: Measure = Measure()
+    """What is measured besides counts."""
     tune: Tune | None = None
+    """The learning-rate sweep."""
     controls: Controls = Controls()
+    """Checks that prove the instrument itself."""
     claims: dict[Name, Claim] = Field(default={})
+    """The claims, by name."""
