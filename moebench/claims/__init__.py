@@ -1,0 +1,14 @@
+"""From evidence to verdicts: what each claim asks, what was found, and whether that settles it.
+
+`judge` is the way in. `kinds` holds one function per kind of claim; `contrasts` turns a claim into one effect per seed
+or process; `deciding` holds the rule; `preconditions` says when there is nothing to decide; `controls` tests the
+instrument. Numbers come from `moebench.evidence`, arithmetic from `moebench.stats`.
+"""
+
+from moebench.claims.controls import check_controls
+from moebench.claims.judging import judge, strict_ok
+from moebench.claims.kinds import KINDS
+from moebench.claims.types import ControlResult, State, Verdict
+from moebench.evidence import Evidence
+
+__all__ = ["KINDS", "ControlResult", "Evidence", "State", "Verdict", "check_controls", "judge", "strict_ok"]

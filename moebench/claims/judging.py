@@ -1,0 +1,249 @@
+"""The way from evidence to verdicts, claim by claim, then over the family of primary claims.
+
+Order matters: a claim that cannot be answered is NOT_TESTED, one whose runs break a precondition is INVALID, and only
+then are numbers weighed. Holm's correction counts every primary claim the suite declares, tested or not, so that the
+correction is fixed before anything is run; counts are exact and outside it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from moebench import stats
+from moebench.claims import wording
+from moebench.claims.contrasts import Sample, draw
+from moebench.claims.deciding import Correction, Finding, settle, weigh
+from moebench.claims.kinds import KINDS, Hypothesis
+from moebench.claims.preconditions import Question, broken
+from moebench.claims.types import State, Unbounded, Verdict
+from moebench.claims.withheld import Withheld
+from moebench.evidence import Evidence
+from moebench.records import metric_of
+from moebench.spec.types import Claim
+
+
+def judge(evidence: Evidence) -> list[Verdict]:
+    """A verdict for each claim of the plan, in the suite's order."""
+    drafts = [_draft(evidence, name, claim) for name, claim in evidence.plan.spec.claims.items()]
+    family = [draft for draft in drafts if draft.in_family]
+    holm_for = stats.holm([draft.p(against=False) for draft in family])
+    holm_against = stats.holm([draft.p(against=True) for draft in family])
+    holm = {draft.id: pair for draft, pair in zip(family, zip(holm_for, holm_against, strict=True), strict=True)}
+    return [_verdict(evidence, draft, _correction(draft, holm.get(draft.id), len(family)), len(family)) for draft in drafts]
+
+
+def strict_ok(verdicts: Sequence[Verdict]) -> bool:
+    """Whether every claim that the suite declares primary is supported."""
+    return all(verdict.state == "supported" for verdict in verdicts if verdict.family == "primary")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Draft:
+    """A claim before other claims are looked at."""
+
+    id: str
+    claim: Claim
+    post_hoc: bool
+    looks: int
+    hypothesis: Hypothesis | None
+    sample: Sample | None = None
+    finding: Finding | None = None
+    withheld: Withheld | None = None
+
+    @property
+    def in_family(self) -> bool:
+        counted = metric_of(self.claim.metric).kind == "counted" or self.claim.test.kind == "exact"
+        return self.claim.family == "primary" and not self.post_hoc and not counted
+
+    def p(self, *, against: bool) -> float:
+        """One-sided p, times the number of looks taken; 1 where there is none."""
+        found = self.finding and (self.finding.p_against if against else self.finding.p_for)
+        return 1.0 if found is None else min(1.0, found * self.looks)
+
+
+def _draft(evidence: Evidence, name: str, claim: Claim) -> _Draft:
+    hypothesis: Hypothesis | None = None
+    sample: Sample | None = None
+    post_hoc, looks = False, 1
+    try:
+        hypothesis = KINDS[claim.test.kind](claim, claim.test, evidence.plan)
+        sample = draw(evidence, hypothesis.contrast, claim.target, claim.compare.baseline if claim.compare else None)
+        post_hoc, looks = _post_hoc(evidence, name, sample), _looks(evidence, name, sample)
+        why = broken(Question(evidence=evidence, contrast=hypothesis.contrast, sample=sample))
+        if why is not None:
+            raise Withheld("invalid", why)
+        finding = weigh(sample, hypothesis)
+    except Withheld as withheld:
+        return _Draft(
+            id=name, claim=claim, post_hoc=post_hoc, looks=looks, hypothesis=hypothesis, sample=sample, withheld=withheld
+        )
+    return _Draft(
+        id=name, claim=claim, post_hoc=post_hoc, looks=looks, hypothesis=hypothesis, sample=sample, finding=finding
+    )
+
+
+def _post_hoc(evidence: Evidence, name: str, sample: Sample) -> bool:
+    """Whether the claim was first stored after something it rests on was done."""
+    stored = evidence.stored
+    first = stored.claims_first_stored.get(stored.plan.claim_hashes.get(name, ""), stored.stored_at)
+    done = [run.finished for run in sample.used if run.finished is not None]
+    if (sample.units == "processes" or sample.second is not None) and evidence.speed_finished is not None:
+        done.append(evidence.speed_finished)
+    return any(at < first for at in done)
+
+
+def _looks(evidence: Evidence, name: str, sample: Sample) -> int:
+    """How often this claim has been looked at: once now, and once for each earlier, smaller set of seeds that was done."""
+    plan, used = evidence.plan, sample.used
+    seen: set[frozenset[int]] = set()
+    for earlier in evidence.earlier:
+        seeds = frozenset(earlier.plan.spec.seeds)
+        same = earlier.plan.claim_hashes.get(name) == plan.claim_hashes.get(name)
+        if not same or not seeds < frozenset(plan.spec.seeds):
+            continue
+        runs = [run for run in used if run.seed in seeds]
+        finished = [run.finished for run in runs if run.finished is not None]
+        if runs and len(finished) == len(runs) and max(finished) < evidence.stored.stored_at:
+            seen.add(seeds)
+    return 1 + len(seen)
+
+
+def _correction(draft: _Draft, holm: tuple[float, float] | None, family: int) -> Correction:
+    looks = f"{draft.looks} looks" if draft.looks > 1 else ""
+    if holm is None:
+        return Correction(p_for=draft.p(against=False), p_against=draft.p(against=True), words=looks, in_family=False)
+    words = f"Holm over {family} primary claim{'s' if family > 1 else ''}" + (f" and {looks}" if looks else "")
+    return Correction(p_for=holm[0], p_against=holm[1], words=words, in_family=True)
+
+
+# ---------------------------------------------------------------------------------------------- the verdict
+
+
+def _verdict(evidence: Evidence, draft: _Draft, correction: Correction, family: int) -> Verdict:
+    claim, hypothesis = draft.claim, draft.hypothesis
+    compare = claim.compare
+    facts: dict[str, Any] = {
+        "id": draft.id,
+        "says": claim.says,
+        "kind": claim.test.kind,
+        "family": claim.family,
+        "post_hoc": draft.post_hoc,
+        "metric": claim.metric,
+        "treatment": compare.treatment if compare else claim.model,
+        "baseline": compare.baseline if compare else None,
+        "unit": hypothesis.reading.unit if hypothesis else metric_of(claim.metric).unit,
+        "asked": hypothesis.asked if hypothesis else claim.test.kind,
+        "scope": wording.scope(evidence, _models(draft), metric_of(claim.metric).kind),
+        **(_asked_ends(hypothesis) if hypothesis else {}),
+    }
+    if draft.sample is not None:
+        facts |= {"n": draft.sample.n, "units": draft.sample.units}
+    if draft.withheld is not None or draft.finding is None or hypothesis is None or draft.sample is None:
+        withheld = draft.withheld or Withheld("not_tested", "nothing was found")
+        return Verdict(**facts, state=withheld.state, reason=withheld.reason)
+    return _weighed(evidence, draft, hypothesis, draft.sample, draft.finding, correction, family, facts)
+
+
+def _weighed(
+    evidence: Evidence,
+    draft: _Draft,
+    hypothesis: Hypothesis,
+    sample: Sample,
+    finding: Finding,
+    correction: Correction,
+    family: int,
+    facts: dict[str, Any],
+) -> Verdict:
+    state, reason = settle(finding, hypothesis, sample, correction)
+    if state == "supported" and not wording.ceiling_gains(evidence, hypothesis):
+        state, reason = "inconclusive", "the ceiling's own gain over the baseline is not shown to be above 0"
+    needs, detectable, units_needed = (
+        wording.needs(finding, hypothesis, sample, family if correction.in_family else 0) if state == "inconclusive" else (None,) * 3
+    )
+    estimate, low, high, unbounded = _printed(hypothesis, finding)
+    item = _shown(hypothesis, finding.items)
+    narrow = _shown(hypothesis, finding.narrow)
+    return Verdict(
+        **facts,
+        state=state,
+        estimate=estimate,
+        low=low,
+        high=high,
+        unbounded=unbounded,
+        low90=_finite(narrow[0]),
+        high90=_finite(narrow[1]),
+        item_low=_finite(item[0]),
+        item_high=_finite(item[1]),
+        method=finding.method,
+        p=finding.p_for,
+        p_adjusted=correction.p_for if correction.in_family else None,
+        p_against=finding.p_against,
+        p_against_adjusted=correction.p_against if correction.in_family else None,
+        reason=reason,
+        needs=needs,
+        detectable=detectable,
+        units_needed=units_needed,
+        notes=_labels(draft, correction)
+        + wording.notes(evidence, hypothesis, sample, metric=draft.claim.metric),
+    )
+
+
+def _labels(draft: _Draft, correction: Correction) -> tuple[str, ...]:
+    found: list[str] = []
+    if draft.post_hoc:
+        found.append("post hoc: first stored after a run it uses was done, counted as exploratory")
+    if draft.looks > 1:
+        found.append(f"look {draft.looks}: seeds were added after earlier ones were seen, p is multiplied by {draft.looks}")
+    if correction.in_family:
+        found.append(f"p adjusted by {correction.words}; the interval is unadjusted")
+    elif draft.claim.family == "primary" and not draft.post_hoc:
+        found.append("an exact count, outside the primary family that Holm counts")
+    return tuple(found)
+
+
+def _models(draft: _Draft) -> tuple[str, ...]:
+    if draft.hypothesis is not None:
+        return draft.hypothesis.contrast.models
+    compare = draft.claim.compare
+    return (compare.treatment, compare.baseline) if compare else ()
+
+
+# ---------------------------------------------------------------------------------------------- printed numbers
+
+
+def _printed(hypothesis: Hypothesis, finding: Finding) -> tuple[float | None, float | None, float | None, Unbounded]:
+    low, high = _shown(hypothesis, finding.interval)
+    shown = {
+        "estimate": None if math.isnan(finding.centre) else hypothesis.reading.show(finding.centre),
+        "low": low,
+        "high": high,
+    }
+    unbounded: Any = tuple(name for name, value in shown.items() if value is not None and math.isinf(value))
+    return _finite(shown["estimate"]), _finite(low), _finite(high), unbounded
+
+
+def _shown(hypothesis: Hypothesis, interval: stats.Interval | None) -> tuple[float | None, float | None]:
+    """An oriented interval's ends as the metric reads, the lower first; may be infinite."""
+    if interval is None:
+        return None, None
+    ends = sorted((hypothesis.reading.show(interval.low), hypothesis.reading.show(interval.high)))
+    return ends[0], ends[1]
+
+
+def _asked_ends(hypothesis: Hypothesis) -> dict[str, float]:
+    """The range asked for, as the metric reads."""
+    ends: dict[str, float] = {}
+    for bound in hypothesis.support:
+        upwards = (bound.side == "above") == (hypothesis.reading.sign > 0)
+        ends["asked_low" if upwards else "asked_high"] = hypothesis.reading.show(bound.value)
+    return ends
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+__all__ = ["State", "judge", "strict_ok"]

@@ -1,0 +1,90 @@
+"""What it cost a run to reach a quality: tokens, FLOPs or steps at the crossing of its own curve.
+
+This is the form for one budget: each run's evaluation curve is read as it fell, learning rate not yet decayed at the
+crossing, and every number made this way carries the `UNDECAYED` label. With three or more budgets per model the final,
+decayed losses are to be interpolated over budgets instead: that is another function beside `cost_to_quality`, chosen
+where `contrasts` calls it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from moebench import stats
+from moebench.claims.withheld import Withheld
+from moebench.evidence import Evidence, Outcome
+from moebench.plan import Plan
+from moebench.records import parse_metric
+from moebench.spec.types import Target
+
+CURVE = "curve.bits_per_byte"
+UNDECAYED = "crossing on an undecayed curve"
+
+PAID_IN: dict[str, str | None] = {
+    "tokens_to_quality": "train.tokens",
+    "flops_to_quality": "train.model_flops",
+    "seconds_to_quality": None,
+}
+"""Metric -> the curve that says what had been spent by each evaluation; None for micro-batches,
+which the speed session times."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Goal:
+    """The bits per byte to reach, which may differ by seed."""
+
+    by_seed: Mapping[int, float]
+    """NaN where there is none: the model that sets it did not complete with that seed."""
+    says: str
+
+    @staticmethod
+    def of(evidence: Evidence, target: Target, baseline: str | None) -> Goal:
+        """The goal of a claim. Raises Withheld when the model that sets it has no finished curve.
+
+        The claim's own baseline sets a goal for each seed, its final value with that seed: pairs stay pairs, and the
+        baseline reaches its own final value by construction. Any other model sets one goal for all, its mean.
+        """
+        seeds = evidence.plan.spec.seeds
+        if not isinstance(target.reach, str):
+            return Goal(by_seed=dict.fromkeys(seeds, float(target.reach)), says=f"to {target.reach:g} bits/byte")
+        model = target.reach
+        finals = {o.seed: o.curves[CURVE][-1][1] for o in evidence.outcomes_of([model]) if _complete(o)}
+        if not finals:
+            raise Withheld("not_tested", f"{model}, whose final quality is to be reached, has no finished run")
+        if model == baseline:
+            goals = {seed: finals.get(seed, math.nan) for seed in seeds}
+            return Goal(by_seed=goals, says=f"to the final quality of {model} with the same seed")
+        mean = float(np.mean(list(finals.values())))
+        return Goal(by_seed=dict.fromkeys(seeds, mean), says=f"to the mean final quality of {model}, {mean:.4g} bits/byte")
+
+
+def _complete(outcome: Outcome) -> bool:
+    return outcome.status == "completed" and bool(outcome.curves.get(CURVE))
+
+
+def cost_to_quality(outcome: Outcome, metric: str, goal: Goal, plan: Plan) -> float:
+    """What a completed run had spent when its curve first reached the goal; micro-batches for `seconds_to_quality`.
+
+    Infinite when it never did; NaN when the goal is unknown or was met before the first evaluation. Raises Withheld
+    when the curve was not measured.
+    """
+    curve = outcome.curves.get(CURVE, ())
+    if not curve:
+        raise Withheld("not_tested", f"{outcome.model} has no {CURVE}")
+    paid_in = PAID_IN[parse_metric(metric)[0]]
+    recipe = plan.models[outcome.model].recipe
+    micro_batches = recipe.batch_tokens / recipe.micro_batch_tokens
+    spent = {step: step * micro_batches for step, _ in curve}
+    if paid_in is not None:
+        spent = dict(outcome.curves.get(paid_in, ()))
+    points = [(spent[step], value) for step, value in curve if spent.get(step, 0.0) > 0]
+    if len(points) != len(curve):
+        raise Withheld("not_tested", f"{outcome.model} has no {paid_in} at {len(curve) - len(points)} evaluation points")
+    reach = goal.by_seed.get(outcome.seed, math.nan)
+    if math.isnan(reach):
+        return math.nan
+    return stats.crossing(np.array([x for x, _ in points]), np.array([y for _, y in points]), reach)

@@ -1,0 +1,199 @@
+"""The words around a verdict: its scope, its caveats, and what it would take to decide.
+
+Every verdict says for which sizes, data, tokens and hardware it holds; a nano model is called a nano model. Nothing
+here changes a state.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from moebench import stats
+from moebench.claims.contrasts import Contrast, Sample, draw
+from moebench.claims.deciding import ALPHA, MIN_UNITS, Finding
+from moebench.claims.kinds import Hypothesis
+from moebench.claims.preconditions import against_itself, is_quality, timings
+from moebench.claims.types import number
+from moebench.claims.withheld import Withheld
+from moebench.evidence import Evidence
+from moebench.plan import Plan
+
+_SIZES = ((10e6, "nano"), (100e6, "small"), (1e9, "medium"), (math.inf, "large"))
+"""Active parameters below which a model is called so."""
+
+_SOURCES = {"stdlib": "stdlib text", "text": "the user's own text", "synthetic": "synthetic Markov text"}
+
+
+# ---------------------------------------------------------------------------------------------- scope
+
+
+def scope(evidence: Evidence, models: tuple[str, ...], kind: str) -> str:
+    """`nano models (0.11 M active parameters), stdlib text, 1.0 M tokens, 2-core x86_64 CPU`."""
+    plan = evidence.plan
+    known = [name for name in models if name in plan.models] or list(plan.models)
+    sizes = _sizes(plan, known)
+    if kind == "counted":
+        return f"{sizes}, counted from the architecture: the same on any hardware"
+    tokens = [plan.models[name].recipe.steps * plan.models[name].recipe.batch_tokens for name in known]
+    source = _SOURCES.get(plan.data.source, plan.data.source)
+    return f"{sizes}, {source}, {_range(tokens)} tokens, {_machines(evidence, kind)}"
+
+
+def _sizes(plan: Plan, names: list[str]) -> str:
+    active = [plan.models[name].costs.params.active for name in names]
+    total = [plan.models[name].costs.params.total for name in names]
+    words = dict.fromkeys(next(word for limit, word in _SIZES if count < limit) for count in sorted(active))
+    sparse = f", {_range(total)} total" if total != active else ""
+    return f"{' and '.join(words)} model{'s' if len(names) > 1 else ''} ({_range(active)} active parameters{sparse})"
+
+
+def _machines(evidence: Evidence, kind: str) -> str:
+    runs = {run.machine for run in evidence.outcomes if run.machine}
+    processes = {process.machine for process in evidence.processes if process.machine}
+    found = processes if kind == "timed" and processes else runs or processes
+    return " and ".join(sorted(found)) if found else evidence.stored.environment.machine
+
+
+def _range(counts: list[int]) -> str:
+    low, high = _count(min(counts)), _count(max(counts))
+    if low == high or max(counts) <= 1.02 * min(counts):
+        return low
+    return f"{low.removesuffix(' M')} to {high}" if low[-1] == high[-1] else f"{low} to {high}"
+
+
+def _count(value: int) -> str:
+    for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M")):
+        if value >= size:
+            scaled = value / size
+            return f"{scaled:.1f} {unit}" if scaled < 100 else f"{scaled:.0f} {unit}"
+    return f"{value / 1e6:.2f} M" if value >= 1e4 else f"{value}"
+
+
+# ---------------------------------------------------------------------------------------------- notes
+
+
+def notes(evidence: Evidence, hypothesis: Hypothesis, sample: Sample, *, metric: str) -> tuple[str, ...]:
+    """Everything a reader must know beside the numbers."""
+    contrast = hypothesis.contrast
+    found = [*sample.notes]
+    if is_quality(metric):
+        found += [note] if (note := untuned(evidence, contrast.models)) else []
+    diverged = sum(run.status == "diverged" for run in sample.used)
+    infinite = int(np.sum(~np.isfinite(sample.effects)))
+    if diverged:
+        found.append(f"{diverged} run{'s' if diverged > 1 else ''} diverged, counted as the worst value there is")
+    if infinite:
+        found.append(f"{infinite} of {sample.n} {sample.units} censored: the interval is that of the median")
+    if sample.missing:
+        found.append(f"{sample.n} of {sample.planned} {sample.units} present; missing {'; '.join(sample.missing[:3])}")
+    if sample.units == "processes" and sample.n < 10:
+        found.append(f"{sample.n} processes: a headline claim takes 10")
+    found += [resolution for name in timings(contrast) if (resolution := _resolution(evidence, name))]
+    machines = {run.machine for run in sample.used if run.machine}
+    if len(machines) > 1:
+        found.append(f"runs come from {len(machines)} machines: {', '.join(sorted(machines))}")
+    share = recovered_share(evidence, hypothesis)
+    return tuple([*found, share] if share else found)
+
+
+def untuned(evidence: Evidence, models: tuple[str, ...]) -> str | None:
+    """Why the learning rate is not shown to be tuned alike for these models; None when it is."""
+    words = "learning rate not shown to be tuned"
+    swept = {name: evidence.tuned.get(name) for name in models}
+    absent = [name for name, tuned in swept.items() if tuned is None]
+    if absent:
+        return words if len(absent) == len(models) else f"{words}: no sweep of {', '.join(absent)}"
+    if len({tuned.lrs for tuned in swept.values() if tuned}) > 1:
+        return f"{words}: the models' sweeps differ"
+    for name, tuned in swept.items():
+        configured = evidence.plan.models[name].recipe.lr
+        if tuned is None or tuned.best_lr is None:
+            return f"{words}: no rate of the sweep of {name} completed"
+        if not tuned.interior:
+            return f"{words}: the best rate of {name}, {tuned.best_lr:g}, is at the end of its range"
+        if not math.isclose(configured, tuned.best_lr, rel_tol=1e-9):
+            return f"{words}: {name} was trained with {configured:g}, its best was {tuned.best_lr:g}"
+    return None
+
+
+def _resolution(evidence: Evidence, metric: str) -> str | None:
+    race = against_itself(evidence, metric)
+    if race is None:
+        return None
+    ends = race.interval(0.95)
+    ratio, low, high = (math.exp(value) for value in (race.centre, ends.low, ends.high))
+    return f"A/A resolution: the baseline against itself is {ratio:.3f}x [{low:.3f}, {high:.3f}] in {metric}"
+
+
+def recovered_share(evidence: Evidence, hypothesis: Hypothesis) -> str | None:
+    """The share of the ceiling's gain that was recovered, with Fieller's interval; None for other kinds of claim."""
+    if hypothesis.gain is None or hypothesis.share_of is None:
+        return None
+    gains = _together(evidence, hypothesis.gain, hypothesis.share_of)
+    if gains is None:
+        return None
+    gain, whole = gains
+    interval = stats.fieller(gain, whole, 1 - 2 * ALPHA)
+    if interval is None:
+        return "no share of the ceiling's gain can be stated: the gain itself is not shown to differ from 0"
+    share, half = 100 * float(np.mean(gain) / np.mean(whole)), 100 * interval.width / 2
+    low, high = (number(100 * end, half) for end in (interval.low, interval.high))
+    return f"recovers {number(share, half)}% [{low}, {high}] of the ceiling's gain (Fieller interval over seeds)"
+
+
+def ceiling_gains(evidence: Evidence, hypothesis: Hypothesis) -> bool:
+    """Whether the ceiling is shown to gain anything over the baseline: of nothing, any share is recovered."""
+    if hypothesis.gain is None or hypothesis.share_of is None:
+        return True
+    gains = _together(evidence, hypothesis.gain, hypothesis.share_of)
+    return gains is not None and stats.paired(gains[1]).interval(1 - 2 * ALPHA).low > 0
+
+
+def _together(evidence: Evidence, gain: Contrast, whole: Contrast) -> tuple[stats.Array, stats.Array] | None:
+    """Both gains over the seeds that have all three models, all finite; None below two seeds."""
+    keep: list[tuple[float, float]] = []
+    for seed in evidence.plan.spec.seeds:
+        runs = [evidence.outcome(model, seed) for model in dict.fromkeys(gain.models + whole.models)]
+        if all(run is not None and run.status == "completed" for run in runs):
+            alone = Evidence(**{**evidence.__dict__, "outcomes": tuple(run for run in runs if run is not None)})
+            try:
+                one, other = draw(alone, gain, None, None), draw(alone, whole, None, None)
+            except Withheld:
+                continue
+            keep.append((float(one.effects[0]), float(other.effects[0])))
+    return (np.array([k[0] for k in keep]), np.array([k[1] for k in keep])) if len(keep) >= 2 else None
+
+
+# ---------------------------------------------------------------------------------------------- what it would take
+
+
+def needs(finding: Finding, hypothesis: Hypothesis, sample: Sample, family: int) -> tuple[str | None, float | None, int | None]:
+    """For an inconclusive claim: words, the detectable distance in the printed unit, and the n that would decide."""
+    unit = "processes" if sample.units == "processes" else "seeds"
+    if finding.sd is None:
+        if np.all(np.isfinite(sample.effects)):
+            return f"needs at least {MIN_UNITS} {unit}", None, MIN_UNITS
+        return "more training or an easier target would leave fewer runs censored", None, None
+    alpha = hypothesis.level if family == 0 else ALPHA / family
+    floor = max(MIN_UNITS, math.floor(-math.log2(alpha)) + 1)
+    distance = min(abs(finding.centre - bound.value) for bound in (*hypothesis.support, *hypothesis.refute))
+    if finding.sd == 0:
+        return f"needs at least {floor} {unit}", 0.0, max(floor, sample.n)
+    seen = hypothesis.reading.show_distance(stats.detectable(sample.n, alpha) * finding.sd)
+    shown = _distance(seen, hypothesis.reading.unit)
+    wanted = stats.pairs_needed(min(distance / finding.sd, 50.0), alpha)
+    needed = None if wanted is None else max(wanted, floor)
+    could = f"could have seen {shown} beyond what is asked"
+    if finding.by_items:
+        return f"{could}; more evaluated text, not more seeds, would narrow it", seen, None
+    if needed is None:
+        return f"{could}; the effect lies so near the bound that 10,000 {unit} would not decide", seen, None
+    return f"{could}; about {needed} {unit} would decide if the effect is what it looks", seen, needed
+
+
+def _distance(value: float, unit: str) -> str:
+    if unit == "%":
+        return f"{value:.2g}%"
+    return f"a factor of {value:.3g}" if unit == "ratio" else f"{value:.2g} {unit}"

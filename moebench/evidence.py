@@ -1,0 +1,290 @@
+"""What the results folder holds for one plan, read once and without judging it.
+
+`gather` follows a stored plan to its runs, its speed session and its learning-rate sweep. Nothing here refuses a
+folder: a run that is missing, half done, failed or corrupt becomes an `Outcome` that says so, and the claims decide
+what that means. This module knows files and the plan; it knows no statistics.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from moebench.plan import Plan, PlannedRun, StoredPlan
+from moebench.store import CorruptFile, Results, RunFolder, Status, read_json, sha256_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """One evaluated document after the last step."""
+
+    document: str
+    domain: str
+    num_bytes: int
+    bits: float
+    """Cross-entropy summed over the document's scored bytes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of one planned run."""
+
+    model: str
+    seed: int
+    run_id: str
+    status: Status
+    reason: str | None = None
+    """Why it is not completed; None when it is."""
+    values: Mapping[str, float] = field(default_factory=dict)
+    """Metric -> its value at the last step it was measured."""
+    absent: Mapping[str, str] = field(default_factory=dict)
+    """Metric -> why it has no value."""
+    curves: Mapping[str, tuple[tuple[int, float], ...]] = field(default_factory=dict)
+    """Metric -> (step, value) in order of steps, for metrics measured more than once."""
+    items: tuple[Item, ...] = ()
+    digests: Mapping[int, str] = field(default_factory=dict)
+    """Step -> rolling digest of the tokens consumed up to it."""
+    test_digest: str | None = None
+    """Digest of the test split it was evaluated on."""
+    finished: float | None = None
+    """Unix time at which it was done."""
+    machine: str | None = None
+    """Short name of the machine it ran on."""
+
+    @property
+    def done(self) -> bool:
+        """Whether it ran to an end: completed, or diverged, which is an outcome too."""
+        return self.status in ("completed", "diverged")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeedProcess:
+    """One fresh process of the speed session."""
+
+    process: int
+    seed: int
+    values: Mapping[str, Mapping[str, float]]
+    """Model -> metric -> median within the process. The baseline's second copy is `<baseline>~again`."""
+    unsteady: frozenset[tuple[str, str]] = frozenset()
+    """(model, metric) whose timings had not settled after the warm-up."""
+    machine: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TunedModel:
+    """A model's learning-rate sweep."""
+
+    lrs: tuple[float, ...]
+    """Rates tried, ascending; one entry per rate and seed."""
+    best_lr: float | None
+    interior: bool
+    """Whether the best rate is neither the lowest nor the highest."""
+    configured_lr: float | None
+    """The rate the suite trained with when the sweep was summarised."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """Everything the claims of one plan are judged by."""
+
+    stored: StoredPlan
+    outcomes: tuple[Outcome, ...]
+    """One per planned run."""
+    processes: tuple[SpeedProcess, ...] = ()
+    speed_reason: str | None = None
+    """Why there are no processes, or fewer than planned; None when all are there."""
+    speed_finished: float | None = None
+    tuned: Mapping[str, TunedModel] = field(default_factory=dict)
+    """Empty until a sweep is recorded."""
+    earlier: tuple[StoredPlan, ...] = ()
+    """Plans of the same suite and scale stored before this one."""
+    problems: tuple[str, ...] = ()
+    """Folders that could not be read as planned, each with its reason."""
+
+    @property
+    def plan(self) -> Plan:
+        return self.stored.plan
+
+    def outcome(self, model: str, seed: int) -> Outcome | None:
+        """The run of a model with a seed; None when the plan has no such run."""
+        return next((one for one in self.outcomes if one.model == model and one.seed == seed), None)
+
+    def outcomes_of(self, models: Iterable[str]) -> tuple[Outcome, ...]:
+        wanted = set(models)
+        return tuple(one for one in self.outcomes if one.model in wanted)
+
+
+# ---------------------------------------------------------------------------------------------- gathering
+
+
+def gather(results: Results, stored: StoredPlan) -> Evidence:
+    """Reads what a plan's runs, speed session and sweep have left so far. Raises nothing for a folder's state."""
+    plan = stored.plan
+    problems: list[str] = []
+    processes, speed_reason, speed_finished = _speed(results, plan, problems)
+    return Evidence(
+        stored=stored,
+        outcomes=tuple(_outcome(results, planned, problems) for planned in plan.runs),
+        processes=processes,
+        speed_reason=speed_reason,
+        speed_finished=speed_finished,
+        tuned=_tuned(results, plan, problems),
+        earlier=_earlier(results, stored, problems),
+        problems=tuple(problems),
+    )
+
+
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
+"""What reading a file of unknown content can raise; CorruptFile, StaleRecord and UnsafeName are ValueErrors."""
+
+
+def _outcome(results: Results, planned: PlannedRun, problems: list[str]) -> Outcome:
+    model, seed, run_id = planned.model, planned.seed, planned.id
+    try:
+        folder = results.run(run_id)
+        status = folder.status()
+        if status in ("completed", "diverged"):
+            return _read_run(folder, planned)
+        reason = _why_not_done(folder, status)
+    except _UNREADABLE as error:
+        status, reason = "corrupt", _words(error)
+    if status in ("corrupt", "failed"):
+        problems.append(f"run {run_id} ({model}, seed {seed}) is {status}: {reason}")
+    return Outcome(model=model, seed=seed, run_id=run_id, status=status, reason=reason)
+
+
+def _why_not_done(folder: RunFolder, status: Status) -> str:
+    if status == "failed":
+        failure = folder.failure() or {}
+        return f"{failure.get('status', 'failed')}: {failure.get('reason', 'no reason recorded')}"
+    if status == "corrupt":
+        return "; ".join(folder.verify()[:2]) or "does not read"
+    return "not finished" if status == "partial" else "not run yet"
+
+
+def _read_run(folder: RunFolder, planned: PlannedRun) -> Outcome:
+    """A finished run. Raises one of `_UNREADABLE` when a file is not what was written."""
+    manifest = folder.manifest() or {}
+    for name in ("run.json", "steps.jsonl", "records.jsonl", "items.jsonl"):
+        entry = manifest["files"].get(name)
+        if entry is not None and sha256_of(folder.path / name) != entry["sha256"]:
+            raise CorruptFile(folder.path / name, "contents differ from what was written")
+    run = folder.run_json()
+    values: dict[str, tuple[int, float]] = {}
+    absent: dict[str, str] = {}
+    curves: dict[str, list[tuple[int, float]]] = {}
+    for record in folder.records():
+        if record.value is None:
+            absent[record.metric] = record.reason or "no reason given"
+            continue
+        step = -1 if record.step is None else record.step
+        if record.metric not in values or step >= values[record.metric][0]:
+            values[record.metric] = (step, float(record.value))
+        if record.step is not None:
+            curves.setdefault(record.metric, []).append((record.step, float(record.value)))
+    return Outcome(
+        model=planned.model,
+        seed=planned.seed,
+        run_id=planned.id,
+        status=manifest["status"],
+        reason=manifest.get("reason"),
+        values={metric: value for metric, (_, value) in values.items()},
+        absent=absent,
+        curves={metric: tuple(sorted(points)) for metric, points in curves.items() if len(points) > 1},
+        items=_items(folder),
+        digests={int(row["step"]): str(row["digest"]) for row in folder.steps() if "digest" in row},
+        test_digest=run.get("data_splits", {}).get("test", {}).get("digest"),
+        finished=float(manifest["finished"]),
+        machine=run.get("environment", {}).get("machine"),
+    )
+
+
+def _items(folder: RunFolder) -> tuple[Item, ...]:
+    try:
+        rows = folder.items()
+    except FileNotFoundError:
+        return ()
+    return tuple(
+        Item(document=str(r["document"]), domain=str(r["domain"]), num_bytes=int(r["bytes"]), bits=float(r["bits"]))
+        for r in rows
+    )
+
+
+def _speed(
+    results: Results, plan: Plan, problems: list[str]
+) -> tuple[tuple[SpeedProcess, ...], str | None, float | None]:
+    """The processes that read, why some are not there, and when the session was done."""
+    if plan.speed is None:
+        return (), "the suite asks for no speed session", None
+    processes: list[SpeedProcess] = []
+    reason, finished = None, None
+    try:
+        folder = results.speed(plan.speed.id)
+        status = folder.status()
+        if status != "completed":
+            reason = _why_not_done(folder, status)
+        else:
+            finished = float((folder.manifest() or {})["finished"])
+        for index in range(len(plan.speed.processes)):
+            path = folder.path / f"process-{index}.json"
+            if path.exists():
+                processes.append(_process(read_json(path)))
+    except _UNREADABLE as error:
+        reason = _words(error)
+        problems.append(f"speed session {plan.speed.id}: {reason}")
+    return tuple(processes), reason, finished
+
+
+def _process(raw: Any) -> SpeedProcess:
+    """One process's file. Samples become their medians: the datum of a process is its median."""
+    values: dict[str, dict[str, float]] = {}
+    for model, samples in raw["samples"].items():
+        values[model] = {metric: float(statistics.median(times)) for metric, times in samples.items() if times}
+    for model, derived in raw.get("derived", {}).items():
+        values.setdefault(model, {}).update({metric: float(value) for metric, value in derived.items()})
+    for model, growth in raw.get("resident_growth_bytes", {}).items():
+        values.setdefault(model, {})["memory.resident_growth_bytes"] = float(growth)
+    unsteady = {(m, metric) for m, flags in raw.get("steady", {}).items() for metric, ok in flags.items() if not ok}
+    return SpeedProcess(
+        process=int(raw["process"]),
+        seed=int(raw["seed"]),
+        values=values,
+        unsteady=frozenset(unsteady),
+        machine=raw.get("environment", {}).get("machine"),
+    )
+
+
+def _tuned(results: Results, plan: Plan, problems: list[str]) -> dict[str, TunedModel]:
+    if plan.tune is None:
+        return {}
+    try:
+        path = results.tune(plan.tune.id).path / "tune.json"
+        if not path.exists():
+            return {}
+        return {
+            name: TunedModel(
+                lrs=tuple(sorted(float(point["lr"]) for point in model["curve"])),
+                best_lr=model["best_lr"],
+                interior=bool(model["interior"]),
+                configured_lr=model["configured_lr"],
+            )
+            for name, model in read_json(path)["models"].items()
+        }
+    except _UNREADABLE as error:
+        problems.append(f"learning-rate sweep {plan.tune.id}: {_words(error)}")
+        return {}
+
+
+def _earlier(results: Results, stored: StoredPlan, problems: list[str]) -> tuple[StoredPlan, ...]:
+    try:
+        plans = results.plans(stored.plan.suite)
+    except _UNREADABLE as error:
+        problems.append(f"earlier plans: {_words(error)}")
+        return ()
+    return tuple(p for p in plans if p.plan.scale == stored.plan.scale and p.stored_at < stored.stored_at)
+
+
+def _words(error: Exception) -> str:
+    return f"no {error.args[0]} in it" if isinstance(error, KeyError) else str(error) or type(error).__name__
