@@ -152,7 +152,7 @@ def median_interval(x: Array, level: float = 0.95) -> Interval | None:
 
 
 def median(x: Array) -> float:
-    """Median of x [n] without its unknowns; may be infinite, NaN when nothing is known or its middle is +-inf at once."""
+    """Median of x [n] without its unknowns; may be infinite, NaN when nothing is known or its middle is +inf and -inf."""
     known = np.sort(x[~np.isnan(x)])
     if len(known) == 0:
         return math.nan
@@ -211,7 +211,7 @@ def slope_weights(x: Array) -> Array:
 
 
 def crossing(x: Array, y: Array, target: float) -> float:
-    """The x > 0 at which a falling curve (x [k] ascending, y [k]) first reaches `target`, linear in log x between points.
+    """The x > 0 at which a falling curve first reaches `target`: x [k] ascending, y [k], linear in log x between.
 
     Infinite when it never does; NaN when it is already below at the first point, since where it crossed is unknown.
     """
@@ -250,7 +250,10 @@ def fieller(numerator: Array, denominator: Array, level: float) -> Interval | No
 
 
 def power(n: int, effect_sd: float, alpha: float) -> float:
-    """Chance that a one-sided paired t test at `alpha` sees an effect of `effect_sd` SDs with n pairs (noncentral t)."""
+    """Chance that a one-sided paired t test at `alpha` sees an effect of `effect_sd` SDs with n pairs.
+
+    Noncentral t.
+    """
     critical = float(distributions.t.ppf(1 - alpha, n - 1))
     chance = float(distributions.nct.sf(critical, n - 1, effect_sd * math.sqrt(n)))
     return chance if math.isfinite(chance) else 1.0

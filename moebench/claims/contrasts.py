@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -126,10 +126,11 @@ def _event(evidence: Evidence, contrast: Contrast, target: Target | None, baseli
     if target is None:
         raise Withheld("invalid", "no target says which quality is to be reached")
     goal = reaching.Goal.of(evidence, target, baseline)
-    sample = _over_seeds(evidence, contrast, lambda run, metric: reaching.cost_to_quality(run, metric, goal, evidence.plan))
+    plan = evidence.plan
+    sample = _over_seeds(evidence, contrast, lambda run, metric: reaching.cost_to_quality(run, metric, goal, plan))
     notes = (reaching.UNDECAYED, goal.says)
     if all(parse_metric(term.metric)[0] != "seconds_to_quality" for term in contrast.terms):
-        return _with(sample, notes=notes)
+        return replace(sample, notes=notes)
     if not contrast.log:
         raise Withheld("invalid", "seconds to a quality are compared as ratios: give the margin in %")
     times = Contrast(
@@ -138,7 +139,7 @@ def _event(evidence: Evidence, contrast: Contrast, target: Target | None, baseli
     session = _timed(evidence, times, None, None)
     if session.n < 2:
         raise Withheld("not_tested", f"{session.n} of {session.planned} processes timed the training step")
-    return _with(sample, notes=notes, second=session.effects, missing=sample.missing + session.missing)
+    return replace(sample, notes=notes, second=session.effects, missing=sample.missing + session.missing)
 
 
 def _timed(evidence: Evidence, contrast: Contrast, _target: Target | None, _baseline: str | None) -> Sample:
@@ -286,7 +287,3 @@ def _over_documents(contrast: Contrast, used: list[tuple[Outcome, ...]]) -> stat
     bits_MI = np.stack([totals[term.model] for term in contrast.terms]) / len(used)
     weights_M = np.array([term.weight for term in contrast.terms])
     return stats.clustered(bits_MI, np.array(list(sizes.values()), dtype=np.float64), weights_M, log=contrast.log)
-
-
-def _with(sample: Sample, **changes: object) -> Sample:
-    return Sample(**{**sample.__dict__, **changes})

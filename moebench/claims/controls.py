@@ -8,6 +8,7 @@ A/A gate of timed claims does): it is printed beside them.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -28,16 +29,15 @@ def check_controls(evidence: Evidence) -> list[ControlResult]:
 
 def same_model(evidence: Evidence, model: str) -> ControlResult:
     """One half of a model's seeds against the other half, unpaired, with a 99% interval (Welch)."""
-    facts = {
+    facts: dict[str, Any] = {
         "id": "same_model",
         "says": f"{model} does not differ from itself with other seeds",
         "model": model,
         "metric": QUALITY,
         "unit": "%",
     }
-    values = [
-        run.values[QUALITY] for run in evidence.outcomes_of([model]) if run.status == "completed" and QUALITY in run.values
-    ]
+    finals = [run.values.get(QUALITY) for run in evidence.outcomes_of([model]) if run.status == "completed"]
+    values = [value for value in finals if value is not None]
     half = len(values) // 2
     if half < 2:
         why = f"{len(values)} runs of {model} are done: two halves of at least 2 are needed"
@@ -47,7 +47,8 @@ def same_model(evidence: Evidence, model: str) -> ControlResult:
     ends = estimate.interval(0.99)
     middle, low, high = (100 * math.expm1(value) for value in (estimate.centre, ends.low, ends.high))
     holds = ends.low <= 0 <= ends.high
-    reason = f"the 99% interval {'holds' if holds else 'excludes'} 0; an unpaired difference below {(high - low) / 2:.2g}% is lost"
+    seen = f"an unpaired difference below {(high - low) / 2:.2g}% goes unseen"
+    reason = f"the 99% interval {'holds' if holds else 'excludes'} 0; {seen}"
     return ControlResult(
         **facts,
         state="passed" if holds else "failed",
@@ -66,9 +67,9 @@ def _races(evidence: Evidence) -> list[ControlResult]:
         return []
     baseline = evidence.plan.speed.baseline
     again = f"{baseline}~again"
-    metrics = sorted({metric for process in evidence.processes for metric in process.values.get(again, {}) if is_time(metric)})
+    raced = {metric for process in evidence.processes for metric in process.values.get(again, {})}
     found: list[ControlResult] = []
-    for metric in metrics:
+    for metric in sorted(filter(is_time, raced)):
         race = against_itself(evidence, metric)
         if race is None:
             continue

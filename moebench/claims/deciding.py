@@ -109,16 +109,17 @@ def settle(finding: Finding, hypothesis: Hypothesis, sample: Sample, correction:
         return ("supported", "exactly so") if finding.supports else ("refuted", "exactly not so")
     if sample.n < MIN_UNITS:
         return "inconclusive", _too_few(sample)
+    where = " over documents" if finding.by_items else ""
     if finding.supports:
         state: State = "supported"
         exact, p, level = finding.exact_for, correction.p_for, hypothesis.level
-        words = f"the {'90' if level != ALPHA else '95'}% interval meets what is asked"
+        words = f"the {'90' if level != ALPHA else '95'}% interval{where} meets what is asked"
     elif finding.refutes:
         state = "refuted"
         exact, p, level = finding.exact_against, correction.p_against, ALPHA
-        words = "the 95% interval excludes what is asked"
+        words = f"the 95% interval{where} excludes what is asked"
     else:
-        return "inconclusive", "the interval holds both what is asked and its opposite"
+        return "inconclusive", f"the interval{where} holds both what is asked and its opposite"
     if exact is None or exact > level:
         return "inconclusive", f"fragile: {words}, but the exact test of signs gives p = {exact:.3g}, above {level:g}"
     level = ALPHA if correction.in_family else level
@@ -144,7 +145,11 @@ def _ruler(sample: Sample) -> _Ruler:
         return _sum_ruler(x, second)
     if len(x) < 2:
         return _Ruler(
-            method="a single value", centre=float(x[0]), interval=lambda _: None, p_beyond=lambda _: 1.0, exact=lambda _: 1.0
+            method="a single value",
+            centre=float(x[0]),
+            interval=lambda _: None,
+            p_beyond=lambda _: 1.0,
+            exact=lambda _: 1.0,
         )
     estimate = stats.paired(x)
     over = "processes" if sample.units == "processes" else "seeds"
@@ -176,7 +181,7 @@ def _sum_ruler(x: stats.Array, second: stats.Array) -> _Ruler:
     return _Ruler(
         method="t, variances over seeds and processes added",
         centre=centre,
-        interval=(lambda level: estimate.interval(level)) if estimate else (lambda _: None),
+        interval=estimate.interval if estimate else (lambda _: None),
         p_beyond=_t(estimate) if estimate else (lambda _: 1.0),
         exact=_signs(x + np.mean(second)),
         se=estimate.se if estimate else None,
@@ -201,7 +206,11 @@ def _median_ruler(x: stats.Array, second: stats.Array | None) -> _Ruler:
 
     middle = stats.median(x) + (float(np.mean(second)) if second is not None else 0.0)
     return _Ruler(
-        method="order statistics of the median over seeds", centre=middle, interval=interval, p_beyond=p_beyond, exact=p_beyond
+        method="order statistics of the median over seeds",
+        centre=middle,
+        interval=interval,
+        p_beyond=p_beyond,
+        exact=p_beyond,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from moebench import stats
@@ -32,7 +32,8 @@ def judge(evidence: Evidence) -> list[Verdict]:
     holm_for = stats.holm([draft.p(against=False) for draft in family])
     holm_against = stats.holm([draft.p(against=True) for draft in family])
     holm = {draft.id: pair for draft, pair in zip(family, zip(holm_for, holm_against, strict=True), strict=True)}
-    return [_verdict(evidence, draft, _correction(draft, holm.get(draft.id), len(family)), len(family)) for draft in drafts]
+    size = len(family)
+    return [_verdict(evidence, draft, _correction(draft, holm.get(draft.id), size), size) for draft in drafts]
 
 
 def strict_ok(verdicts: Sequence[Verdict]) -> bool:
@@ -46,9 +47,9 @@ class _Draft:
 
     id: str
     claim: Claim
-    post_hoc: bool
-    looks: int
-    hypothesis: Hypothesis | None
+    post_hoc: bool = False
+    looks: int = 1
+    hypothesis: Hypothesis | None = None
     sample: Sample | None = None
     finding: Finding | None = None
     withheld: Withheld | None = None
@@ -60,29 +61,26 @@ class _Draft:
 
     def p(self, *, against: bool) -> float:
         """One-sided p, times the number of looks taken; 1 where there is none."""
-        found = self.finding and (self.finding.p_against if against else self.finding.p_for)
+        if self.finding is None:
+            return 1.0
+        found = self.finding.p_against if against else self.finding.p_for
         return 1.0 if found is None else min(1.0, found * self.looks)
 
 
 def _draft(evidence: Evidence, name: str, claim: Claim) -> _Draft:
-    hypothesis: Hypothesis | None = None
-    sample: Sample | None = None
-    post_hoc, looks = False, 1
+    draft = _Draft(id=name, claim=claim)
     try:
         hypothesis = KINDS[claim.test.kind](claim, claim.test, evidence.plan)
+        draft = replace(draft, hypothesis=hypothesis)
         sample = draw(evidence, hypothesis.contrast, claim.target, claim.compare.baseline if claim.compare else None)
         post_hoc, looks = _post_hoc(evidence, name, sample), _looks(evidence, name, sample)
+        draft = replace(draft, sample=sample, post_hoc=post_hoc, looks=looks)
         why = broken(Question(evidence=evidence, contrast=hypothesis.contrast, sample=sample))
         if why is not None:
             raise Withheld("invalid", why)
-        finding = weigh(sample, hypothesis)
+        return replace(draft, finding=weigh(sample, hypothesis))
     except Withheld as withheld:
-        return _Draft(
-            id=name, claim=claim, post_hoc=post_hoc, looks=looks, hypothesis=hypothesis, sample=sample, withheld=withheld
-        )
-    return _Draft(
-        id=name, claim=claim, post_hoc=post_hoc, looks=looks, hypothesis=hypothesis, sample=sample, finding=finding
-    )
+        return replace(draft, withheld=withheld)
 
 
 def _post_hoc(evidence: Evidence, name: str, sample: Sample) -> bool:
@@ -96,7 +94,7 @@ def _post_hoc(evidence: Evidence, name: str, sample: Sample) -> bool:
 
 
 def _looks(evidence: Evidence, name: str, sample: Sample) -> int:
-    """How often this claim has been looked at: once now, and once for each earlier, smaller set of seeds that was done."""
+    """How often this claim was looked at: once now, and once for each earlier, smaller set of seeds that was done."""
     plan, used = evidence.plan, sample.used
     seen: set[frozenset[int]] = set()
     for earlier in evidence.earlier:
@@ -160,9 +158,8 @@ def _weighed(
     state, reason = settle(finding, hypothesis, sample, correction)
     if state == "supported" and not wording.ceiling_gains(evidence, hypothesis):
         state, reason = "inconclusive", "the ceiling's own gain over the baseline is not shown to be above 0"
-    needs, detectable, units_needed = (
-        wording.needs(finding, hypothesis, sample, family if correction.in_family else 0) if state == "inconclusive" else (None,) * 3
-    )
+    lacks = wording.needs(finding, hypothesis, sample, family if correction.in_family else 0)
+    needs, detectable, units_needed = lacks if state == "inconclusive" else (None, None, None)
     estimate, low, high, unbounded = _printed(hypothesis, finding)
     item = _shown(hypothesis, finding.items)
     narrow = _shown(hypothesis, finding.narrow)
@@ -186,8 +183,7 @@ def _weighed(
         needs=needs,
         detectable=detectable,
         units_needed=units_needed,
-        notes=_labels(draft, correction)
-        + wording.notes(evidence, hypothesis, sample, metric=draft.claim.metric),
+        notes=_labels(draft, correction) + wording.notes(evidence, hypothesis, sample, metric=draft.claim.metric),
     )
 
 
@@ -196,7 +192,7 @@ def _labels(draft: _Draft, correction: Correction) -> tuple[str, ...]:
     if draft.post_hoc:
         found.append("post hoc: first stored after a run it uses was done, counted as exploratory")
     if draft.looks > 1:
-        found.append(f"look {draft.looks}: seeds were added after earlier ones were seen, p is multiplied by {draft.looks}")
+        found.append(f"look {draft.looks}: seeds were added to ones already seen, p is multiplied by {draft.looks}")
     if correction.in_family:
         found.append(f"p adjusted by {correction.words}; the interval is unadjusted")
     elif draft.claim.family == "primary" and not draft.post_hoc:

@@ -9,7 +9,7 @@ lower means a ratio below 0.995.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -161,11 +161,11 @@ def trend(claim: Claim, test: Any, plan: Plan) -> Hypothesis:
     """The least-squares slope of each seed over the swept value, on a log scale where all values are positive."""
     points = _swept(claim, plan)
     along = str(claim.along)
-    values = np.array([point[along] for point in points.values()])
+    values = np.array([float(point[along]) for point in points.values()])
     doubling = bool(np.all(values > 0))
     x = np.log2(values) if doubling else values
     # Where other keys are swept too, slopes are taken within each combination of them and pooled.
-    others = [tuple(sorted((k, v) for k, v in point.items() if k != along)) for point in points.values()]
+    others = [{key: value for key, value in point.items() if key != along} for point in points.values()]
     centred = np.array([x[i] - np.mean([x[j] for j in range(len(x)) if others[j] == others[i]]) for i in range(len(x))])
     if not np.any(centred):
         raise Withheld("invalid", f"the sweep has one value of {along} only: no slope")
@@ -271,13 +271,15 @@ def _at_least(margin: Amount, metric: str, sign: int) -> str:
     return f">= {_amount(margin, metric)} {word}" if margin.value else word
 
 
-def _swept(claim: Claim, plan: Plan) -> dict[str, dict[str, float]]:
-    """Expanded model -> its swept keys and values."""
+def _swept(claim: Claim, plan: Plan) -> Mapping[str, Mapping[str, float | str | bool]]:
+    """Expanded model -> its swept keys and values; the one that the trend runs along is a number."""
     points = plan.spec.sweeps.get(claim.over or "", {})
     if not points:
         raise Withheld("invalid", f"{claim.over} is not a sweep of this suite")
     if claim.along is None or any(claim.along not in point for point in points.values()):
         raise Withheld("invalid", f"{claim.over} does not sweep {claim.along}")
+    if any(isinstance(point[claim.along], str | bool) for point in points.values()):
+        raise Withheld("invalid", f"{claim.along} is not swept over numbers: no slope")
     return points
 
 

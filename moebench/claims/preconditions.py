@@ -54,11 +54,12 @@ def _same_data(question: Question) -> str | None:
         return None
     for one, other in _pairs_of_runs(question.sample):
         shorter, longer = sorted((one, other), key=lambda run: max(run.digests, default=0))
-        if not shorter.digests or not longer.digests:
-            return f"data: no digest of the tokens of {(shorter if not shorter.digests else longer).model}, seed {one.seed}"
+        if not shorter.digests:
+            return f"data: no digest of the tokens of {shorter.model} with seed {one.seed}"
         last = max(shorter.digests)
         if shorter.digests[last] != longer.digests.get(last):
-            return f"data: {one.model} and {other.model} with seed {one.seed} did not see the same tokens up to step {last}"
+            models = f"{one.model} and {other.model}"
+            return f"data: {models} with seed {one.seed} did not see the same tokens up to step {last}"
     return None
 
 
@@ -152,9 +153,10 @@ def against_itself(evidence: Evidence, metric: str) -> stats.Estimate | None:
     baseline = evidence.plan.speed.baseline
     base, bracket, labels = metric.partition("[")
     for name in (metric, _TIMED_BY.get(base, base) + bracket + labels):
-        terms = (Term(model=f"{baseline}~again", metric=name, weight=1.0), Term(model=baseline, metric=name, weight=-1.0))
+        again = Term(model=f"{baseline}~again", metric=name, weight=1.0)
+        first = Term(model=baseline, metric=name, weight=-1.0)
         try:
-            sample = draw(evidence, Contrast(terms=terms, log=True), None, None)
+            sample = draw(evidence, Contrast(terms=(again, first), log=True), None, None)
         except Withheld:
             continue
         if sample.n >= 2:

@@ -59,7 +59,8 @@ class Goal:
             goals = {seed: finals.get(seed, math.nan) for seed in seeds}
             return Goal(by_seed=goals, says=f"to the final quality of {model} with the same seed")
         mean = float(np.mean(list(finals.values())))
-        return Goal(by_seed=dict.fromkeys(seeds, mean), says=f"to the mean final quality of {model}, {mean:.4g} bits/byte")
+        says = f"to the mean final quality of {model}, {mean:.4g} bits/byte"
+        return Goal(by_seed=dict.fromkeys(seeds, mean), says=says)
 
 
 def _complete(outcome: Outcome) -> bool:
@@ -83,7 +84,8 @@ def cost_to_quality(outcome: Outcome, metric: str, goal: Goal, plan: Plan) -> fl
         spent = dict(outcome.curves.get(paid_in, ()))
     points = [(spent[step], value) for step, value in curve if spent.get(step, 0.0) > 0]
     if len(points) != len(curve):
-        raise Withheld("not_tested", f"{outcome.model} has no {paid_in} at {len(curve) - len(points)} evaluation points")
+        lost = len(curve) - len(points)
+        raise Withheld("not_tested", f"{outcome.model} has no {paid_in} at {lost} evaluation points")
     reach = goal.by_seed.get(outcome.seed, math.nan)
     if math.isnan(reach):
         return math.nan

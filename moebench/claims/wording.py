@@ -169,8 +169,13 @@ def _together(evidence: Evidence, gain: Contrast, whole: Contrast) -> tuple[stat
 # ---------------------------------------------------------------------------------------------- what it would take
 
 
-def needs(finding: Finding, hypothesis: Hypothesis, sample: Sample, family: int) -> tuple[str | None, float | None, int | None]:
-    """For an inconclusive claim: words, the detectable distance in the printed unit, and the n that would decide."""
+def needs(
+    finding: Finding, hypothesis: Hypothesis, sample: Sample, family: int
+) -> tuple[str | None, float | None, int | None]:
+    """For an inconclusive claim: words, the detectable distance in the printed unit, and the n that would decide.
+
+    `family` is the number of primary claims, 0 for a claim outside them.
+    """
     unit = "processes" if sample.units == "processes" else "seeds"
     if finding.sd is None:
         if np.all(np.isfinite(sample.effects)):
