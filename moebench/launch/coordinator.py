@@ -64,16 +64,16 @@ class Coordinator:
         awake.setblocking(False)
         alarm.setblocking(False)
         self._selector.register(awake, selectors.EVENT_READ, None)
-        try:
-            with catching(self._signals.append), _waking(alarm):
+        with catching(self._signals.append), _waking(alarm):
+            try:
                 self._loop(awake)
-        finally:
-            for child in self._children:
-                child.kill()
-                child.bury()
-            self._selector.close()
-            awake.close()
-            alarm.close()
+            finally:
+                for child in self._children:
+                    child.kill()
+                    child.bury()
+                self._selector.close()
+        awake.close()
+        alarm.close()
         if self._signals:
             raise Stopped(self._signals[0], self.statuses, at_once=len(self._signals) > 1)
         return self.statuses

@@ -91,9 +91,11 @@ def catching(on_signal: Callable[[int], None]) -> Iterator[None]:
 
 def train_run(task: Task, *, root: Path, on_event: OnEvent, should_stop: Callable[[], bool]) -> str:
     """The real thing: trains and measures. Imports torch."""
-    from moebench import run
+    # not `from moebench import run`: the package offers a function of that name
+    from moebench.run import Task as Handed
+    from moebench.run import execute
 
-    handed = run.Task(
+    handed = Handed(
         run=task.run,
         results=root,
         data=task.data,
@@ -105,4 +107,4 @@ def train_run(task: Task, *, root: Path, on_event: OnEvent, should_stop: Callabl
         routing=task.routing,
         memory=task.memory,
     )
-    return run.execute(handed, on_event=on_event, should_stop=should_stop)
+    return execute(handed, on_event=on_event, should_stop=should_stop)
