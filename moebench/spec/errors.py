@@ -102,12 +102,17 @@ def listed(words: Sequence[str], *, last: str = "or") -> str:
     return f"{', '.join(words[:-1])} {last} {words[-1]}"
 
 
-def nearest(word: object, known: Iterable[str]) -> str | None:
-    """A hint that names the known words most like `word`, or None when none is like it."""
+def closest(word: object, known: Iterable[str]) -> str | None:
+    """The known word most like `word`, or None when none is like it."""
     by_lower = {name.lower(): name for name in known}
     asked = str(word)[:100].lower()
-    found = [by_lower[name] for name in difflib.get_close_matches(asked, by_lower, n=2, cutoff=0.6)]
-    if not found:
-        longer = [name for name in by_lower if name.startswith(asked) or name.endswith("." + asked)]
-        found = [by_lower[name] for name in longer[:2] if len(asked) >= 3]
-    return f"did you mean {listed([repr(name) for name in found])}?" if found else None
+    found = difflib.get_close_matches(asked, by_lower, n=1, cutoff=0.6)
+    if not found and len(asked) >= 3:
+        found = [name for name in by_lower if name.startswith(asked) or name.endswith("." + asked)]
+    return by_lower[found[0]] if found else None
+
+
+def nearest(word: object, known: Iterable[str]) -> str | None:
+    """A hint that names the known word most like `word`, or None when none is like it."""
+    found = closest(word, known)
+    return f"did you mean {found!r}?" if found is not None else None

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from moebench.spec.errors import Position, Problem, listed, nearest, quoted
+from moebench.spec.errors import Position, Problem, closest, listed, nearest, quoted
 from moebench.spec.parse import Node, kind_of
 from moebench.spec.types import SuiteSpec
 
@@ -93,9 +93,8 @@ def _missing(location: Sequence[str | int], path: Path, tree: Node) -> Problem:
     where = f" in {path[-1]!r}" if path and isinstance(path[-1], str) else ""
     known = known_keys(location[:-1])
     typos = [key for key in (node.mapping() if node is not None else {}) if key not in known]
-    hint = nearest(location[-1], typos)
-    if hint is not None:
-        hint = hint.replace("did you mean", "is it meant by").replace(" or ", ", ")
+    typo = closest(location[-1], typos)
+    hint = f"is {typo!r} meant to be {location[-1]!r}?" if typo else None
     return Problem(position=place(tree, path, key=True), message=f"{location[-1]!r} is missing{where}", hint=hint)
 
 
@@ -107,8 +106,8 @@ def _wrong_choice(kind: str, context: Mapping[str, Any], path: Path, tree: Node)
     cls = _type_at(path)
     choices = [str(choice) for option in _members(cls) for choice in _literal(option, word)]
     if kind == "union_tag_not_found" or given is None:
-        typo = nearest(word, node.mapping() if node is not None else ())
-        hint = f"is {typo.split(' ', 3)[3].rstrip('?')} meant to be {word!r}?" if typo else None
+        typo = closest(word, node.mapping() if node is not None else ())
+        hint = f"is {typo!r} meant to be {word!r}?" if typo else None
         message = f"{word!r} is missing in {_subject(path)}: it is {listed(choices)}"
         return Problem(position=place(tree, path, key=True), message=message, hint=hint)
     message = f"unknown {word} {quoted(given.value)}: use {listed(choices)}"

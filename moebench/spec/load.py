@@ -23,11 +23,9 @@ from moebench.spec.errors import Position, Problem, Source, SuiteError, listed, 
 from moebench.spec.explain import explain, not_a_name, place
 from moebench.spec.merge import Models, apply_set, choose_scale, merge, resolve_models, without
 from moebench.spec.parse import MAX_BYTES, Entry, Node, decode, kind_of, parse
-from moebench.spec.schema import MAX_SEEDS
-from moebench.spec.types import SuiteSpec
-from moebench.spec.words import bundled_names, suites_folder
+from moebench.spec.types import NAME, SuiteSpec
+from moebench.spec.words import MAX_SEEDS, bundled_names, bundled_path
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _UNSAID = "(unsaid)"
 
 
@@ -75,14 +73,15 @@ def load_suite(path_or_name: str | Path, *, scale: str | None = None, sets: Sequ
     base = path.resolve().parent
     tree = _extended(tree, (path.resolve(),))
     problems: list[Problem] = []
-    scales = tuple((tree.get("scales") or tree).mapping()) if tree.get("scales") else ()
+    scales = tree.get("scales")
+    names = tuple(scales.mapping()) if scales is not None else ()
     tree = choose_scale(tree, scale, problems)
     for item in sets:
         tree = apply_set(tree, item, folder=str(Path.cwd()))
     models = resolve_models(tree, problems)
     resolved = _resolved_tree(tree, models)
     spec = _validated(resolved, models, base, problems)
-    return LoadedSuite(spec=spec, path=path, text=text, base=base, source=SourceMap(tree=resolved), scales=scales)
+    return LoadedSuite(spec=spec, path=path, text=text, base=base, source=SourceMap(tree=resolved), scales=names)
 
 
 def find_suite(path_or_name: str | Path) -> Path:
@@ -92,22 +91,24 @@ def find_suite(path_or_name: str | Path) -> Path:
     if not word.strip() or "\0" in word:
         raise SuiteError([Problem(position=at, message="no suite is named")])
     try:
-        found = Path(word).is_file()
-    except OSError:
-        found = False
-    if found:
+        is_file, is_folder = Path(word).is_file(), Path(word).is_dir()
+    except OSError:  # a name that is too long
+        is_file = is_folder = False
+    if is_file:
         return Path(word)
-    if _is_name(word) and word.removesuffix(".yaml") in bundled_names():
-        return suites_folder() / f"{word.removesuffix('.yaml')}.yaml"
+    bundled = bundled_path(word)
+    if bundled is not None:
+        return bundled
     names = bundled_names()
     hint = nearest(Path(word).stem, names) or f"bundled suites, named without a path, are {listed(names, last='and')}"
-    message = "this is a folder, not a suite file" if Path(word).is_dir() else "there is no such suite file"
+    message = "this is a folder, not a suite file" if is_folder else "there is no such suite file"
     raise SuiteError([Problem(position=at, message=message, hint=hint)])
 
 
 def bundled_suites() -> list[tuple[str, str]]:
     """Name and question of every bundled suite."""
-    return [(name, load_suite(suites_folder() / f"{name}.yaml").spec.question) for name in bundled_names()]
+    found = ((name, bundled_path(name)) for name in bundled_names())
+    return [(name, load_suite(path).spec.question) for name, path in found if path is not None]
 
 
 # ------------------------------------------------------------------------------------------------ files
@@ -151,8 +152,9 @@ def _named_by(node: Node, word: str) -> Path:
     """The file that `extends` names: relative to the file that says so, or a bundled suite."""
     path = Path(node.at.source.folder) / word
     if _is_name(word) and not word.endswith((".yaml", ".yml")):
-        if word in bundled_names():
-            return suites_folder() / f"{word}.yaml"
+        bundled = bundled_path(word)
+        if bundled is not None:
+            return bundled
         hint = nearest(word, bundled_names()) or "a file is named with its ending, such as other.yaml"
         message = f"extends names no bundled suite: {quoted(word)}"
         raise SuiteError([Problem(position=node.at, message=message, hint=hint)])
@@ -164,7 +166,7 @@ def _named_by(node: Node, word: str) -> Path:
 
 
 def _is_name(word: str) -> bool:
-    return _NAME.fullmatch(word) is not None
+    return re.fullmatch(NAME, word) is not None
 
 
 def _shown(path: Path) -> str:
@@ -216,8 +218,9 @@ def _plain(tree: Node, models: Models, base: Path, problems: list[Problem]) -> d
                 plain[section].pop(name)
             elif section == "claims" and isinstance(plain[section][name], dict):
                 plain[section][name].setdefault("says", _UNSAID)
-    if models.sweeps:
-        plain["sweeps"] = {**models.sweeps, **(plain.get("sweeps") or {})}
+    given = plain.get("sweeps") or {}
+    if models.sweeps and isinstance(given, dict):
+        plain["sweeps"] = {**models.sweeps, **given}
     files = tree.get("data", "files")
     if files is not None and isinstance(files.value, list):
         plain["data"]["files"] = [_relative(node, base) for node in files.value]
@@ -243,7 +246,7 @@ def _typed(
         for path, _ in found:
             _drop(plain, path, broken)
         try:
-            spec = SuiteSpec.model_validate_json(json.dumps(plain), strict=True)
+            spec = _without_stand_ins(plain)
         except ValidationError:  # too little is left to look at
             return None
     said = {
@@ -251,6 +254,15 @@ def _typed(
         for name, claim in spec.claims.items()
     }
     return spec.model_copy(update={"claims": said})
+
+
+def _without_stand_ins(plain: dict[str, Any]) -> SuiteSpec:
+    """What is left of a suite, which may have no models, so that its claims can still be looked at."""
+    if plain.get("models"):
+        return SuiteSpec.model_validate_json(json.dumps(plain), strict=True)
+    model = {"layers": 1, "width": 2, "heads": 1, "ffn": {"kind": "dense"}, "train": {"budget": {"steps": 1}}}
+    spec = SuiteSpec.model_validate_json(json.dumps({**plain, "models": {"x": model}}), strict=True)
+    return spec.model_copy(update={"models": {}})
 
 
 def _drop(plain: dict[str, Any], path: Sequence[str | int], broken: set[str]) -> None:

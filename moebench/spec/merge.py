@@ -20,6 +20,10 @@ CURRENCIES = frozenset({"tokens", "flops", "steps", "seconds"})
 MAX_SWEPT = 64
 """Models that one sweep may make."""
 
+MAX_MODELS = 500
+MAX_BASES = 20
+"""Longest chain of models that inherit from each other."""
+
 _SAFE = re.compile(r"[A-Za-z0-9_.-]+")
 _FIXED_BY_FILE = ("extends", "scales", "scale", "suite", "sweeps")
 """Keys that neither a scale nor --set may change."""
@@ -167,6 +171,9 @@ def resolve_models(tree: Node, problems: list[Problem]) -> Models:
             models.resolved[name] = Entry(key_at=entry.key_at, node=without(merged, "base", "sweep"))
         else:
             _expand(name, entry, without(merged, "base", "sweep"), sweep, models, problems)
+    if len(models.resolved) > MAX_MODELS:
+        text = f"this suite has {len(models.resolved)} models; at most {MAX_MODELS} are allowed"
+        raise SuiteError([*problems, Problem(position=node.at, message=text)])
     for name in models.sweeps:
         for expanded in models.sweeps[name]:
             if expanded in node.value:
@@ -209,6 +216,8 @@ def _wrong_base(raw: Mapping[str, Entry], base: Node, chain: tuple[str, ...]) ->
     if base.value not in raw:
         hint = nearest(base.value, raw) or f"the models are {listed(list(raw), last='and')}"
         return Problem(position=base.at, message=f"base names no model of this suite: {quoted(base.value)}", hint=hint)
+    if len(chain) > MAX_BASES:
+        return Problem(position=base.at, message=f"more than {MAX_BASES} models inherit from each other here")
     if base.value in chain:
         circle = " -> ".join((*chain[chain.index(base.value) :], base.value))
         return Problem(position=base.at, message=f"base goes round in a circle: {circle}")

@@ -11,13 +11,9 @@ import inspect
 from typing import Any
 
 from moebench.records import METRICS
-from moebench.spec.types import Amount, SuiteSpec
-from moebench.spec.words import ROUTERS
+from moebench.spec.types import NAME, Amount, SuiteSpec
+from moebench.spec.words import MAX_SEEDS, ROUTERS
 
-MAX_SEEDS = 1000
-"""Most seeds that a file may ask for by number."""
-
-_NAME = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"}
 _REQUIRED = ["suite", "question", "seeds", "data", "models"]
 
 
@@ -73,7 +69,7 @@ def _opened(value: Any) -> Any:
         return [_opened(item) for item in value]
     if not isinstance(value, dict):
         return value
-    opened = {}
+    opened: dict[str, Any] = {}
     for key, inner in value.items():
         if key == "properties":
             opened[key] = {name: _opened(field) for name, field in inner.items()}
@@ -92,7 +88,11 @@ def _add_file_keys(definitions: dict[str, Any]) -> None:
     model = definitions["ModelSpec"]
     model["description"] = "A pre-norm decoder, all sizes its own or some from its base."
     model["properties"]["train"]["description"] = "What this model changes of the suite's training recipe."
-    model["properties"]["base"] = {**_NAME, "description": "A model of this suite to inherit from, key by key."}
+    model["properties"]["base"] = {
+        "type": "string",
+        "pattern": NAME,
+        "description": "A model of this suite to inherit from, key by key.",
+    }
     model["properties"]["sweep"] = {
         "type": "object",
         "minProperties": 1,

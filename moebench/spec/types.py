@@ -13,7 +13,8 @@ from pydantic import Field, PositiveFloat, ValidationInfo, model_serializer, mod
 
 from moebench.records import Frozen
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+Name = Annotated[str, Field(pattern=NAME)]
 """A word that is safe as a file name and a label: no slash, no leading dot."""
 
 
@@ -299,6 +300,8 @@ class ModelSpec(Frozen):
 
 
 class DecodeSpec(Frozen):
+    """Decoding through the cache."""
+
     batch: list[Annotated[int, Field(ge=1, le=4096)]] = Field(default=[1, 8])
     """Batch sizes to time."""
 
@@ -319,6 +322,8 @@ class SpeedSpec(Frozen):
 
 
 class Measure(Frozen):
+    """What is measured besides counts."""
+
     quality: list[Literal["bits_per_byte"]] = Field(default=["bits_per_byte"])
     """Quality on the test split."""
     speed: SpeedSpec | None = None
@@ -349,6 +354,8 @@ class Controls(Frozen):
 
 
 class Compare(Frozen):
+    """The models of a claim."""
+
     treatment: Name
     """The model the claim is for."""
     baseline: Name
@@ -358,6 +365,8 @@ class Compare(Frozen):
 
 
 class Superior(Frozen):
+    """The treatment is better by more than the margin."""
+
     kind: Literal["superior"]
     """superior: better by more than the margin."""
     margin: Amount = Amount(value=0.0, relative=True)
@@ -365,6 +374,8 @@ class Superior(Frozen):
 
 
 class NonInferior(Frozen):
+    """The treatment is not worse by more than the margin."""
+
     kind: Literal["non_inferior"]
     """non_inferior: not worse by more than the margin."""
     margin: Amount
@@ -372,6 +383,8 @@ class NonInferior(Frozen):
 
 
 class Equivalent(Frozen):
+    """The two differ by less than the margin, either way."""
+
     kind: Literal["equivalent"]
     """equivalent: no further apart than the margin."""
     margin: Amount
@@ -405,6 +418,8 @@ class RatioWithin(Frozen):
 
 
 class Recovers(Frozen):
+    """The treatment has at least this share of the ceiling's gain over the baseline."""
+
     kind: Literal["recovers"]
     """recovers: a share of the ceiling's gain."""
     value: Annotated[float, Field(gt=0, le=10)]
@@ -412,6 +427,8 @@ class Recovers(Frozen):
 
 
 class Trend(Frozen):
+    """The metric rises or falls with the swept value."""
+
     kind: Literal["trend"]
     """trend: a direction over a swept value."""
     sign: Literal["rising", "falling"]
@@ -428,6 +445,8 @@ class Interaction(Frozen):
 
 
 class Exact(Frozen):
+    """A count is what it is said to be."""
+
     kind: Literal["exact"]
     """exact: a count."""
     value: float

@@ -13,6 +13,9 @@ from pathlib import Path
 ROUTERS: tuple[str, ...] = ("softmax_topk",)
 """Our own routers; `model.routers` holds the same words."""
 
+MAX_SEEDS = 1000
+"""Most seeds that a suite may ask for by number."""
+
 
 def known_routers() -> list[str]:
     """Our routers and those of installed packages (entry points of the group `moebench.routers`)."""
@@ -29,6 +32,11 @@ def suites_folder() -> Path:
     package = Path(str(resources.files("moebench")))
     installed = package / "_suites"
     return installed if installed.is_dir() else package.parent / "suites"
+
+
+def bundled_path(name: str) -> Path | None:
+    """The file of a bundled suite, or None when there is none of that name."""
+    return suites_folder() / f"{name}.yaml" if name in bundled_names() else None
 
 
 def bundled_names() -> list[str]:

@@ -1,0 +1,367 @@
+"""What a suite file means: merging, names, defaults, and that it can be written out and read again."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from ruamel.yaml import YAML
+
+from moebench.spec import words
+from moebench.spec.errors import SuiteError
+from moebench.spec.load import bundled_suites, load_suite
+from moebench.spec.schema import schema
+from moebench.spec.types import Amount, DenseFFN, MoEFFN, SuiteSpec
+from moebench.spec.write import resolved_yaml
+
+HERE = Path(__file__).parent
+PRINTED = (HERE / "suites" / "printed.yaml").read_text()
+"""The suite that the documentation prints."""
+KINDS = (HERE / "suites" / "kinds.yaml").read_text()
+"""One claim for each kind of test."""
+
+
+def load(tmp_path: Path, text: str, name: str = "suite.yaml", **options: Any) -> SuiteSpec:
+    (tmp_path / name).write_text(text)
+    return load_suite(tmp_path / name, **options).spec
+
+
+def messages(tmp_path: Path, text: str, **options: Any) -> str:
+    with pytest.raises(SuiteError) as caught:
+        load(tmp_path, text, **options)
+    return str(caught.value)
+
+
+# ------------------------------------------------------------------------------------------------ what is printed
+
+
+def test_the_printed_suite_loads_as_it_reads(tmp_path: Path) -> None:
+    spec = load(tmp_path, PRINTED)
+    assert spec.seeds == [0, 1, 2, 3, 4, 5, 6, 7]
+    assert list(spec.models) == ["moe_8x2", "dense", "dense_total"]
+    moe, dense, total = spec.models.values()
+    assert isinstance(moe.ffn, MoEFFN)
+    assert moe.ffn.balance_loss == 0.01
+    assert dense.ffn == DenseFFN(kind="dense"), "another kind replaces the whole mapping"
+    assert (dense.layers, dense.width, dense.heads) == (4, 128, 4)
+    assert dense.match is not None
+    assert total.match is not None
+    assert (dense.match.on, total.match.on, total.match.to) == ("active_params", "total_params", "moe_8x2")
+    assert {model.train.budget.tokens for model in spec.models.values()} == {1.0e6}
+    assert moe.train.optimizer.lr == 3e-3
+    assert moe.train.schedule.warmup == Amount(value=0.05, relative=True)
+    claim = spec.claims["better-per-token"]
+    assert claim.family == "primary"
+    assert claim.test.kind == "superior"
+    assert claim.test.margin == Amount(value=0.005, relative=True)
+
+
+def test_one_claim_of_each_kind_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("moebench.spec.check_claims.known_systems", lambda: ["mixtral-8x7b"])
+    spec = load(tmp_path, KINDS)
+    assert [claim.test.kind for claim in spec.claims.values()] == [
+        "non_inferior", "equivalent", "ratio_within", "ratio_at_least", "recovers", "trend", "interaction", "exact",
+    ]  # fmt: skip
+    assert spec.claims["a"].says == "moe against dense on speed.train_step_s: non-inferior with a margin of 10%."
+    assert spec.claims["h"].model == "mixtral-8x7b"
+
+
+@pytest.mark.parametrize("text", [PRINTED, KINDS], ids=["printed", "kinds"])
+def test_the_schema_accepts_what_is_printed(text: str) -> None:
+    jsonschema.Draft202012Validator(schema()).validate(YAML(typ="safe").load(text))
+
+
+# ------------------------------------------------------------------------------------------------ merging
+
+
+def test_a_base_is_merged_key_by_key(tmp_path: Path) -> None:
+    more = PRINTED.replace(
+        "measure:", "  wide: {base: moe_8x2, width: 256, ffn: {experts: 32}, norm_eps: 1.0e-6}\nmeasure:"
+    )
+    wide = load(tmp_path, more).models["wide"]
+    assert isinstance(wide.ffn, MoEFFN)
+    assert (wide.width, wide.layers, wide.ffn.experts, wide.ffn.top_k, wide.ffn.expert_hidden) == (256, 4, 32, 2, 128)
+
+
+def test_a_model_may_override_any_key_of_train(tmp_path: Path) -> None:
+    more = PRINTED.replace(
+        "dense:       {base: moe_8x2,", "dense:       {base: moe_8x2, train: {optimizer: {lr: 1e-3}},"
+    )
+    spec = load(tmp_path, more)
+    assert [model.train.optimizer.lr for model in spec.models.values()] == [3e-3, 1e-3, 1e-3]
+    assert spec.models["dense"].train.budget.tokens == 1.0e6
+
+
+def test_a_sweep_makes_one_model_for_each_point_of_its_grid(tmp_path: Path) -> None:
+    grid = "{ffn.experts: [4, 8], ffn.top_k: [1, 2], train.optimizer.lr: [0.001]}"
+    spec = load(tmp_path, PRINTED.replace("measure:", f"  grid: {{base: moe_8x2, sweep: {grid}}}\nmeasure:"))
+    assert list(spec.sweeps["grid"]) == [
+        "grid.experts-4.top_k-1.lr-0.001", "grid.experts-4.top_k-2.lr-0.001",
+        "grid.experts-8.top_k-1.lr-0.001", "grid.experts-8.top_k-2.lr-0.001",
+    ]  # fmt: skip
+    assert spec.sweeps["grid"]["grid.experts-4.top_k-2.lr-0.001"] == {
+        "ffn.experts": 4, "ffn.top_k": 2, "train.optimizer.lr": 0.001,
+    }  # fmt: skip
+    assert "grid" not in spec.models
+    model = spec.models["grid.experts-4.top_k-1.lr-0.001"]
+    assert isinstance(model.ffn, MoEFFN)
+    assert (model.ffn.experts, model.ffn.top_k, model.train.optimizer.lr) == (4, 1, 0.001)
+
+
+def test_extends_reads_the_other_file_first(tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "base.yaml").write_text(PRINTED)
+    over = (
+        "extends: below/base.yaml\nsuite: mine\nseeds: [3, 5]\nmodels: {moe_8x2: {width: 64}}\nmeasure: {speed: null}\n"
+    )
+    spec = load(tmp_path, over)
+    assert (spec.suite, spec.seeds) == ("mine", [3, 5])
+    assert {model.width for model in spec.models.values()} == {64}, "bases are worked out after the files are merged"
+    assert spec.measure.speed is None
+    assert spec.measure.routing
+
+
+def test_relative_paths_belong_to_the_file_that_names_them(tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    text = re.sub(r"data: .*", "data: {source: text, files: [books, /absolute/*.txt]}", PRINTED)
+    (tmp_path / "below" / "base.yaml").write_text(text)
+    spec = load(tmp_path, "extends: below/base.yaml\n")
+    assert spec.data.source == "text"
+    assert spec.data.files == [str(Path("below") / "books"), "/absolute/*.txt"]
+
+
+def test_another_source_or_currency_replaces_the_whole_mapping(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(PRINTED)
+    over = "extends: base.yaml\ndata: {source: synthetic, symbols: 8}\ntrain: {budget: {steps: 10}}\n"
+    spec = load(tmp_path, over)
+    assert spec.data.source == "synthetic"
+    assert spec.data.context == 256
+    assert spec.models["dense"].train.budget.model_dump(exclude_none=True) == {"steps": 10}
+
+
+def test_a_scale_is_merged_over_the_suite_when_it_is_chosen(tmp_path: Path) -> None:
+    text = PRINTED + "scales:\n  nano: {seeds: 2, train: {budget: {tokens: 1e5}}, models: {moe_8x2: {layers: 1}}}\n"
+    plain, nano = load(tmp_path, text), load(tmp_path, text, scale="nano")
+    assert (plain.scale, nano.scale) == (None, "nano")
+    assert nano.seeds == [0, 1]
+    assert {model.layers for model in nano.models.values()} == {1}
+    assert nano.models["dense"].train.budget.tokens == 1e5
+    assert plain.models["dense"].train.budget.tokens == 1e6
+    assert load_suite(tmp_path / "suite.yaml").scales == ("nano",)
+
+
+def test_an_unknown_scale_names_those_there_are(tmp_path: Path) -> None:
+    text = PRINTED + "scales: {nano: {seeds: 2}, small: {seeds: 3}}\n"
+    assert messages(tmp_path, text, scale="nan").splitlines() == [
+        "--scale:1:1: unknown scale 'nan': this suite has nano and small",
+        "    nan",
+        "    ^",
+        "  did you mean 'nano'?",
+    ]
+
+
+def test_set_overrides_one_value_after_the_scale(tmp_path: Path) -> None:
+    text = PRINTED + "scales: {nano: {seeds: 2, train: {budget: {tokens: 1e5}}}}\n"
+    sets = [
+        "train.budget.tokens=2e5",
+        "models.dense.train.optimizer.lr=0.01",
+        "measure.speed.decode.batch=[4]",
+        "claims.better-per-token.family=exploratory",
+    ]
+    spec = load(tmp_path, text, scale="nano", sets=sets)
+    assert spec.models["moe_8x2"].train.budget.tokens == 2e5
+    assert spec.models["dense"].train.optimizer.lr == 0.01
+    assert spec.measure.speed is not None
+    assert spec.measure.speed.decode is not None
+    assert spec.measure.speed.decode.batch == [4]
+    assert spec.claims["better-per-token"].family == "exploratory"
+
+
+def test_set_finds_names_with_dots(tmp_path: Path) -> None:
+    text = PRINTED.replace("dense_total:", "dense.total:")
+    assert load(tmp_path, text, sets=["models.dense.total.layers=2"]).models["dense.total"].layers == 2
+    swept = PRINTED.replace("measure:", "  grid: {base: moe_8x2, sweep: {ffn.experts: [4, 8]}}\nmeasure:")
+    spec = load(tmp_path, swept, sets=["models.grid.sweep.ffn.experts=[2]"])
+    assert list(spec.sweeps["grid"]) == ["grid.experts-2"]
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "message"),
+    [
+        ("train.budgt.tokens=1", 7, "unknown key 'budgt'"),
+        ("train.batch_tokens=4097", 20, "not a multiple of the context"),
+        ("train.optimizer.lr=fast", 20, "lr must be a number, not 'fast'"),
+        ("models.moe_8x1.layers=2", 8, "no model 'moe_8x1'"),
+        ("seeds.a=2", 7, "seeds is the number 8: it has no keys to set"),
+        ("extends=other.yaml", 1, "'extends' cannot be set"),
+        ("train.budget.tokens", 1, "not of the form path.to.key=value"),
+        ("train..tokens=1", 7, "has an empty part"),
+        ("seeds=", 1, "not of the form path.to.key=value"),
+        ("seeds=[1, 2", 7, "not valid YAML"),
+        ("seeds=!!python/name:os.system 1", 7, "tags"),
+        ("", 1, "not of the form path.to.key=value"),
+    ],
+)
+def test_a_wrong_set_is_shown_where_it_is_wrong(tmp_path: Path, text: str, column: int, message: str) -> None:
+    with pytest.raises(SuiteError) as caught:
+        load(tmp_path, PRINTED, sets=[text])
+    problem = caught.value.problems[0]
+    assert (problem.file, problem.line) == ("--set", 1)
+    assert message in problem.message
+    assert problem.column == column or text == "seeds=[1, 2"
+
+
+# ------------------------------------------------------------------------------------------------ errors as a whole
+
+
+def test_all_problems_are_told_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
+    text = (
+        PRINTED.replace("layers: 4", "layers: four")
+        .replace("context: 256", "contxt: 256")
+        .replace("baseline: dense}", "baseline: dens}")
+        .replace("base: dense,", "base: denze,")
+    )
+    with pytest.raises(SuiteError) as caught:
+        load(tmp_path, text)
+    found = [(problem.line, problem.message) for problem in caught.value.problems]
+    assert [message for _, message in found] == [
+        "unknown key 'contxt'",
+        "layers must be a whole number, not 'four'",
+        "base names no model of this suite: 'denze'",
+        "no model of this suite is called 'dens'",
+    ]
+    assert [line for line, _ in found] == sorted(line for line, _ in found)
+
+
+def test_a_problem_is_shown_with_its_line_a_caret_and_the_nearest_word(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.yaml").write_text("suite: x\nquestion: y\nseds: 8\n")
+    with pytest.raises(SuiteError) as caught:
+        load_suite("mine.yaml")
+    assert str(caught.value).splitlines()[-4:] == [
+        "mine.yaml:3:1: unknown key 'seds'",
+        "    seds: 8",
+        "    ^",
+        "  did you mean 'seeds'?",
+    ]
+
+
+def test_a_model_does_not_repeat_the_mistakes_of_its_base(tmp_path: Path) -> None:
+    assert messages(tmp_path, PRINTED.replace("layers: 4, ", "")).count("'layers' is missing") == 1
+
+
+def test_mistakes_in_an_extended_file_are_shown_in_that_file(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "base.yaml").write_text(PRINTED.replace("heads: 4", "heads: 5"))
+    assert messages(tmp_path, "extends: base.yaml\nsuite: mine\n").startswith("base.yaml:8:47: width 128 is not")
+
+
+def test_a_place_of_the_loaded_suite_can_be_pointed_at(tmp_path: Path) -> None:
+    (tmp_path / "suite.yaml").write_text(PRINTED)
+    source = load_suite(tmp_path / "suite.yaml").source
+    assert source.at("models", "dense", "match", "on").line == 10
+    assert source.at("seeds").column == 8
+    assert source.at("measure", "speed", "processes").line == source.at("measure", "speed", key=True).line
+    error = source.error(("models", "dense", "match"), "no whole width will do")
+    assert str(error).splitlines()[0].endswith("suite.yaml:10:59: no whole width will do")
+
+
+# ------------------------------------------------------------------------------------------------ finding suites
+
+
+def test_bundled_suites_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(words, "suites_folder", lambda: tmp_path)
+    (tmp_path / "quick.yaml").write_text(PRINTED)
+    assert load_suite("quick").path == tmp_path / "quick.yaml"
+    assert bundled_suites() == [("quick", load_suite("quick").spec.question)]
+    (tmp_path / "elsewhere").mkdir()
+    assert load(tmp_path / "elsewhere", "extends: quick\nsuite: mine\n").suite == "mine"
+    with pytest.raises(SuiteError, match="did you mean 'quick'"):
+        load_suite("quik")
+
+
+@pytest.mark.parametrize("name", ["nothing.yaml", "", "../..", "a\0b", "x" * 5000])
+def test_a_suite_that_is_not_there_is_an_error_like_any_other(name: str) -> None:
+    with pytest.raises(SuiteError):
+        load_suite(name)
+
+
+@pytest.mark.parametrize("path", sorted((HERE.parent / "suites").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_suite_is_valid_at_every_scale(path: Path) -> None:
+    loaded = load_suite(path)
+    assert loaded.spec.suite == path.stem
+    for scale in loaded.scales:
+        load_suite(path, scale=scale)
+    jsonschema.Draft202012Validator(schema()).validate(YAML(typ="safe").load(path.read_text()))
+
+
+# ------------------------------------------------------------------------------------------------ writing
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        PRINTED,
+        KINDS.replace("mixtral-8x7b", "moe"),
+        PRINTED.replace("batch_tokens: 4096,", "batch_tokens: 4096, clip: null,"),
+        PRINTED.replace("says: At equal", "says: 'true: \"[#] 1e5, \u00e9\U0001f600' # At equal"),
+        PRINTED.replace("says: At equal", "says: '1e5' # At equal"),
+        PRINTED.replace("says: At equal", "says: 'null' # At equal"),
+        PRINTED.replace("dense:       {base", "dense:       {train: {optimizer: {lr: 1e-9}}, base"),
+    ],
+)
+def test_the_resolved_suite_loads_to_the_same_spec(tmp_path: Path, text: str) -> None:
+    spec = load(tmp_path, text)
+    written = resolved_yaml(spec)
+    assert load(tmp_path, written, "resolved.yaml") == spec
+    for word in ("base:", "sweep:", "extends:", "scales:"):
+        assert not re.search(rf"\b{word}", written)
+    jsonschema.Draft202012Validator(schema()).validate(YAML(typ="safe").load(written))
+
+
+def test_a_resolved_suite_keeps_the_name_of_its_scale(tmp_path: Path) -> None:
+    spec = load(tmp_path, PRINTED + "scales: {nano: {seeds: 2}}\n", scale="nano")
+    assert load(tmp_path, resolved_yaml(spec), "resolved.yaml") == spec
+
+
+# ------------------------------------------------------------------------------------------------ schema
+
+
+def test_the_committed_schema_is_the_one_the_types_give() -> None:
+    committed = (HERE.parent / "moebench.schema.json").read_text()
+    assert json.loads(committed) == schema(), "run `moebench schema > moebench.schema.json`"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"sede": 8}, {"seeds": 0}, {"seeds": "8"}, {"models": {"../x": {}}}, {"models": {"m": {"widht": 8}}},
+        {"train": {"optimizer": {"lr": -1}}}, {"claims": {"a": {"test": {"kind": "superb"}}}},
+        {"scales": {"nano": {"suite": "other"}}}, {"models": {"m": {"match": {"tolerance": "1x"}}}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_the_schema_refuses_what_the_loader_refuses(wrong: dict[str, Any]) -> None:
+    good = YAML(typ="safe").load(PRINTED)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.Draft202012Validator(schema()).validate({**good, **wrong})
+
+
+def test_every_key_of_the_schema_is_described() -> None:
+    made = schema()
+    for name, definition in made["$defs"].items():
+        assert definition.get("description"), name
+        for key, field in definition.get("properties", {}).items():
+            assert "description" in field or "$ref" in field, f"{name}.{key}"
+
+
+def test_loading_is_quick(tmp_path: Path) -> None:
+    load(tmp_path, PRINTED)
+    started = time.process_time()
+    load(tmp_path, PRINTED)
+    assert time.process_time() - started < 0.3
