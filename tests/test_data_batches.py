@@ -65,6 +65,13 @@ def test_other_seeds_and_other_epochs_have_other_orders() -> None:
     assert not np.array_equal(first, later)
 
 
+def test_every_seed_cuts_the_stream_at_its_own_offset() -> None:
+    one = ordinary()
+    stream = one.tokens("train").tobytes()
+    firsts = [train_batch(one, seed=seed, step=0, batch_tokens=16)[0].astype(np.uint8).tobytes() for seed in range(20)]
+    assert len({stream.index(first) % 16 for first in firsts}) > 5
+
+
 def test_batch_size_does_not_change_the_stream_of_windows() -> None:
     one = ordinary()
     small, large = batches(one, seed=2, steps=240, batch_tokens=32), batches(one, seed=2, steps=60, batch_tokens=128)

@@ -62,9 +62,9 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_near_duplicates_are_found_and_strangers_are_not() -> None:
-    original = words(1, 3000)
+    original = words(1, 9000)
     edited = original[:1000] + words(2, 60) + original[1100:]
-    contained = original[500:1500]
+    contained = original[2000:3000]  # all of the smaller, a ninth of the larger
     assert near_duplicates([words(3, 3000), original, words(4, 3000), edited, contained]) == [(1, 3), (1, 4), (3, 4)]
 
 

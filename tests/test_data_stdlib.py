@@ -101,6 +101,15 @@ def test_where_the_library_lies_does_not_matter(tmp_path: Path, monkeypatch: pyt
     assert digests[0] == digests[1]
 
 
+def test_an_edited_library_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for i in range(8):
+        Path(tmp_path, f"m{i}.py").write_bytes(b"x = '" + words(i, 300) + b"'\n")
+    monkeypatch.setattr(stdlib, "library", lambda: tmp_path)
+    before = prepare(SPEC, base=tmp_path, cache=tmp_path / "cache").digest
+    Path(tmp_path, "m3.py").write_bytes(b"y = '" + words(3, 310) + b"'\n")
+    assert prepare(SPEC, base=tmp_path, cache=tmp_path / "cache").digest != before
+
+
 def test_unparsable_files_are_left_out_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path(tmp_path, "bad.py").write_bytes(b"def (:" + b" " * 300)
     Path(tmp_path, "good.py").write_bytes(b"x = 1\n" * 100)
