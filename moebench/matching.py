@@ -17,6 +17,7 @@ from moebench.plan import (
     DataFacts,
     MatchResult,
     Plan,
+    ParameterCount,
     PlannedModel,
     PlannedRun,
     Recipe,
@@ -25,7 +26,9 @@ from moebench.plan import (
     TunePlan,
     digest_of,
 )
+from moebench.records import metric_of
 from moebench.spec.types import DenseFFN, Match, MatchOn, ModelSpec, MoEFFN, SuiteSpec, TrainSpec
+from moebench.zoo import system
 
 FAMILY_LEVEL = 0.025
 """One-sided level of the primary family, shared by Holm's procedure."""
@@ -136,7 +139,7 @@ def _refusal(
     )
 
 
-def _match_all(spec: SuiteSpec, *, vocab: int) -> tuple[dict[str, Architecture], list[MatchResult]]:
+def match_all(spec: SuiteSpec, *, vocab: int) -> tuple[dict[str, Architecture], list[MatchResult]]:
     """Solves matches in the order of their dependence (the spec has refused cycles)."""
     solved: dict[str, Architecture] = {}
     results: dict[str, MatchResult] = {}
@@ -206,7 +209,7 @@ def recipe_of(a: Architecture, train: TrainSpec, *, steps: int, split: str = "te
 
 def make_plan(spec: SuiteSpec, *, facts: DataFacts, vocab: int, machine: Machine) -> Plan:
     """Everything that will run. Raises PlanError when something asked for cannot be had."""
-    architectures, matches = _match_all(spec, vocab=vocab)
+    architectures, matches = match_all(spec, vocab=vocab)
     models: dict[str, PlannedModel] = {}
     for name, a in architectures.items():
         train = spec.models[name].train
@@ -229,11 +232,17 @@ def make_plan(spec: SuiteSpec, *, facts: DataFacts, vocab: int, machine: Machine
         speed=_speed_plan(spec, runs, machine=machine),
         tune=_tune_plan(spec, models, facts=facts, machine=machine),
         data=facts,
+        systems=_systems(spec),
         claim_hashes={name: digest_of(claim.model_dump(mode="json")) for name, claim in spec.claims.items()},
         warnings=tuple(_warnings(spec, models, facts)),
     )
     _check_family(spec, plan)
     return plan
+
+
+def _systems(spec: SuiteSpec) -> dict[str, ParameterCount]:
+    named = {claim.model for claim in spec.claims.values() if claim.model is not None} - set(spec.models)
+    return {name: costs.parameters(system(name).architecture) for name in sorted(named)}
 
 
 def run_of(planned: PlannedModel, *, seed: int, facts: DataFacts, machine: Machine, recipe: Recipe | None = None) -> Run:
@@ -330,14 +339,10 @@ def _check_family(spec: SuiteSpec, plan: Plan) -> None:
 
 
 def _is_counted(metric: str) -> bool:
-    from moebench.records import metric_of
-
     return metric_of(metric).kind == "counted"
 
 
 def _pairs(spec: SuiteSpec, metric: str) -> int:
-    from moebench.records import metric_of
-
     timed = metric_of(metric).kind == "timed"
     return spec.measure.speed.processes if timed and spec.measure.speed else len(spec.seeds)
 

@@ -194,6 +194,8 @@ class Plan(Frozen):
     speed: SpeedPlan | None
     tune: TunePlan | None
     data: DataFacts
+    systems: dict[str, ParameterCount] = {}
+    """Published systems that claims name, counted."""
     claim_hashes: dict[str, str]
     """Claim id -> hash of its text and test."""
     warnings: tuple[str, ...] = ()

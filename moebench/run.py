@@ -35,6 +35,10 @@ ROW_FILES = ("steps.jsonl", "records.jsonl", "timed.jsonl")
 PROGRESS_SECONDS = 0.25
 
 
+class DataChanged(ValueError):  # noqa: N818  reads as what happened
+    """The data are not those the plan was made for."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """A run and what it needs besides what decides its bits."""
@@ -83,35 +87,29 @@ class _Journal:
 def execute(task: Task, *, on_event: Callable[[Event], None], should_stop: Callable[[], bool]) -> str:
     """Carries a run to its end: 'completed', 'diverged', or 'stopped' after a checkpoint when `should_stop` says so.
 
-    Raises Busy when another process has the run, DataError when the data changed since the plan was made, and whatever
-    the machine raises (memory, disk).
+    The caller holds the folder's lock. Raises DataChanged when the data are not those of the plan, and whatever the
+    machine raises (memory, disk).
     """
     run = task.run
     folder = Results(task.results).run(run.id)
+    folder.path.mkdir(parents=True, exist_ok=True)
     _settle(run, task.threads)
-    with folder.lock():
-        status = folder.status()
-        if status in ("completed", "diverged"):
-            return status
-        if status == "corrupt":
-            folder.quarantine()
-            folder.path.mkdir()
-        corpus = prepare(task.data, base=task.base, cache=task.results / "data")
-        if corpus.digest != run.data_digest:
-            raise ValueError(f"the data changed since the plan was made: {corpus.digest[:12]}, planned {run.data_digest[:12]}")
-        state, journal = _begin_or_resume(task, folder, corpus)
-        report = _Reporter(task=task, on_event=on_event)
-        try:
-            if not _train(task, state, journal, corpus, report=report, should_stop=should_stop):
-                return "stopped"
-        except Diverged as problem:
-            journal.flush(state.step)
-            folder.finish("diverged", reason=str(problem))
-            return "diverged"
-        report(state.step, "measure", force=True)
-        _measure(task, state, journal, corpus)
-        folder.finish("completed")
-        return "completed"
+    corpus = prepare(task.data, base=task.base, cache=task.results / "data")
+    if corpus.digest != run.data_digest:
+        raise DataChanged(f"the data have digest {corpus.digest[:12]}, the plan {run.data_digest[:12]}: plan again")
+    state, journal = _begin_or_resume(task, folder, corpus)
+    report = _Reporter(task=task, on_event=on_event)
+    try:
+        if not _train(task, state, journal, corpus, report=report, should_stop=should_stop):
+            return "stopped"
+    except Diverged as problem:
+        journal.flush(state.step)
+        folder.finish("diverged", reason=str(problem))
+        return "diverged"
+    report(state.step, "measure", force=True)
+    _measure(task, state, journal, corpus)
+    folder.finish("completed")
+    return "completed"
 
 
 def _settle(run: Run, threads: int) -> None:
@@ -180,6 +178,7 @@ class _Reporter:
                 "seed": self.task.run.seed,
                 "step": step,
                 "steps": recipe.steps,
+                "batch_tokens": recipe.batch_tokens,
                 "loss": self.loss,
                 "tokens_per_s": done * recipe.batch_tokens / (now - self.began) if done else None,
                 "phase": phase,

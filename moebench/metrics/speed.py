@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from statistics import median
 
+import safetensors.torch
 import torch
 
 from moebench import costs
@@ -22,7 +23,8 @@ from moebench.data import Corpus, train_batch
 from moebench.model import KVCache
 from moebench.plan import Run, SpeedPlan
 from moebench.records import labelled
-from moebench.train import State, training_loss
+from moebench.store import RunFolder
+from moebench.train import State, start, training_loss
 
 AGAIN = "~again"
 """Suffix of the baseline's second copy."""
@@ -50,6 +52,14 @@ class Race:
     derived: dict[str, dict[str, float]]
     peak_flops: float
     peak_bandwidth: float
+
+
+def load_racer(name: str, folder: RunFolder) -> Racer:
+    """A racer with the trained weights of a completed run and a fresh optimizer."""
+    run = Run.model_validate(folder.run_json()["run"])
+    state = start(run)
+    state.model.load_state_dict(safetensors.torch.load_file(folder.path / "model.safetensors"))
+    return Racer(name=name, state=state, run=run)
 
 
 def race(racers: list[Racer], plan: SpeedPlan, corpus: Corpus, *, process: int, seconds: float) -> Race:
@@ -154,12 +164,12 @@ def _rotate(
     while turn < 2 or (time.perf_counter() < deadline and len(samples[names[0]]) < MAX_SAMPLES):
         for name in names if turn % 2 == 0 else names[::-1]:
             blocks.append(name)
-            samples[name].extend(_time(timed[name], device) for _ in range(calls[name]))
+            samples[name].extend(time_call(timed[name], device) for _ in range(calls[name]))
         turn += 1
     return samples, blocks
 
 
-def _time(call: Timed, device: str) -> float:
+def time_call(call: Timed, device: str) -> float:
     """Seconds of one call; on a GPU until its work is done."""
     _synchronise(device)
     began = time.perf_counter()
@@ -175,9 +185,9 @@ def _synchronise(device: str) -> None:
 
 def _warm_up(call: Timed, device: str) -> float:
     """Calls until the newer half of the samples is no faster than the older by 5%, at most 40 times; returns the median."""
-    seen: list[float] = [_time(call, device) for _ in range(4)]
+    seen: list[float] = [time_call(call, device) for _ in range(4)]
     while len(seen) < 40 and median(seen[len(seen) // 2 :]) < 0.95 * median(seen[: len(seen) // 2]):
-        seen.extend(_time(call, device) for _ in range(2))
+        seen.extend(time_call(call, device) for _ in range(2))
     return median(seen[len(seen) // 2 :])
 
 
@@ -193,14 +203,14 @@ def measure_peak_flops(device: str) -> float:
     """Best rate of a float32 (CPU) or bfloat16 (CUDA) matrix product, FLOPs per second, best of 8."""
     n, dtype = (4096, torch.bfloat16) if device == "cuda" else (768, torch.float32)
     a, b = (torch.ones(n, n, dtype=dtype, device=device) for _ in range(2))
-    best = min(_time(lambda: torch.mm(a, b), device) for _ in range(8))
+    best = min(time_call(lambda: torch.mm(a, b), device) for _ in range(8))
     return 2 * n**3 / best
 
 
 def measure_peak_bandwidth(device: str) -> float:
     """Best rate of summing an array too large for any cache, bytes per second, best of 6."""
     array = torch.ones((2**30 if device == "cuda" else 2**26) // 4, dtype=torch.float32, device=device)
-    best = min(_time(array.sum, device) for _ in range(6))
+    best = min(time_call(array.sum, device) for _ in range(6))
     return array.numel() * 4 / best
 
 

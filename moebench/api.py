@@ -1,0 +1,238 @@
+"""What the commands do, callable from Python: plan a suite, run what is missing, load the numbers.
+
+    import moebench
+    moebench.plan("quickstart")          # a Plan; trains nothing
+    moebench.run("quickstart")           # trains, measures, writes the report, returns an Outcome
+    moebench.load("results")             # a pandas DataFrame: suite, model, seed, metric, value, unit, step
+
+Each wing is imported inside the function that needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from moebench.claims import Verdict
+    from moebench.launch import Task
+    from moebench.plan import Plan
+    from moebench.spec.load import LoadedSuite
+
+RESULTS, REPORTS = Path("results"), Path("reports")
+Device = Literal["cpu", "cuda"]
+OnEvent = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """A suite read and planned, with where its results go."""
+
+    loaded: LoadedSuite
+    plan: Plan
+    results: Path
+    device: Device
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a `run` came to."""
+
+    plan: Plan
+    statuses: dict[str, str]
+    """Run id -> status, for every run of the plan (and of its sweep, when asked for)."""
+    started: int
+    """Runs this call had to do; 0 when all were there."""
+    speed: str | None
+    """'completed', 'already', why it failed, or None when the suite asks for no speed session."""
+    report: Path
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def failed(self) -> list[str]:
+        """Ids of runs that neither completed nor diverged."""
+        return [run for run, status in self.statuses.items() if status not in ("completed", "diverged")]
+
+
+def prepare_plan(
+    suite: str | Path,
+    *,
+    scale: str | None = None,
+    sets: Sequence[str] = (),
+    results: Path | str = RESULTS,
+    device: Device = "cpu",
+    threads: int = 1,
+    on_event: OnEvent = lambda event: None,
+) -> Planned:
+    """Reads a suite and plans it; prepares its data (a cache under `results/data`) and trains nothing.
+
+    Raises SuiteError, DataError or PlanError, each saying what to change.
+    """
+    from moebench import calibration, matching
+    from moebench.data import prepare
+    from moebench.spec.load import load_suite
+
+    loaded = load_suite(suite, scale=scale, sets=sets)
+    root = Path(results)
+    on_event({"event": "preparing", "source": loaded.spec.data.source})
+    corpus = prepare(loaded.spec.data, base=loaded.base, cache=root / "data")
+    machine = calibration.machine(device=device, threads=threads)
+    if any(model.train.budget.seconds is not None for model in loaded.spec.models.values()):
+        on_event({"event": "calibrating"})
+        machine = calibration.with_step_seconds(machine, loaded.spec, vocab=corpus.vocab, root=root, threads=threads)
+    made = matching.make_plan(loaded.spec, facts=corpus.facts, vocab=corpus.vocab, machine=machine)
+    return Planned(loaded=loaded, plan=made, results=root, device=device)
+
+
+def plan(suite: str | Path, *, scale: str | None = None, sets: Sequence[str] = (), results: Path | str = RESULTS) -> Plan:
+    """What would run. See `prepare_plan` for what it raises."""
+    return prepare_plan(suite, scale=scale, sets=sets, results=results).plan
+
+
+def run(
+    suite: str | Path,
+    *,
+    scale: str | None = None,
+    sets: Sequence[str] = (),
+    results: Path | str = RESULTS,
+    reports: Path | str = REPORTS,
+    workers: int | None = None,
+    device: Device = "cpu",
+    threads: int = 1,
+    tune: bool = False,
+    launcher: str = "process",
+    timeout_s: float = 600.0,
+    on_event: OnEvent = lambda event: None,
+) -> Outcome:
+    """Plans a suite, does the runs that are missing, measures speed, writes the report.
+
+    Raises what `prepare_plan` raises, and Stopped when a signal ended it after checkpoints.
+    """
+    planned = prepare_plan(
+        suite, scale=scale, sets=sets, results=results, device=device, threads=threads, on_event=on_event
+    )
+    return run_planned(
+        planned,
+        reports=Path(reports),
+        workers=workers,
+        threads=threads,
+        tune=tune,
+        launcher=launcher,
+        timeout_s=timeout_s,
+        on_event=on_event,
+    )
+
+
+def run_planned(
+    planned: Planned,
+    *,
+    reports: Path = REPORTS,
+    workers: int | None = None,
+    threads: int = 1,
+    tune: bool = False,
+    launcher: str = "process",
+    timeout_s: float = 600.0,
+    on_event: OnEvent = lambda event: None,
+) -> Outcome:
+    """Carries out a plan: the sweep when asked for, the runs, the speed session, the report."""
+    from moebench.environment import environment, usable_cores
+    from moebench.launch import launch
+    from moebench.store import Results
+    from moebench.sweep import summarise
+
+    results, made = Results(planned.results), planned.plan
+    results.save_plan(made, environment(threads))
+    tasks = [*(_tune_tasks(planned, threads=threads) if tune else []), *_run_tasks(planned, threads=threads)]
+    statuses = {task.id: results.run(task.id).status() for task in tasks}
+    missing = [task for task in tasks if statuses[task.id] not in ("completed", "diverged")]
+    on_event({"event": "planned", "plan": made, "tasks": len(tasks), "missing": missing})
+    if missing:
+        count = workers or (1 if planned.device == "cuda" else max(1, usable_cores() // threads))
+        statuses |= launch(
+            missing,
+            workers=count,
+            results_root=planned.results,
+            on_event=on_event,
+            launcher=launcher,
+            timeout_s=timeout_s,
+        )
+    if tune and made.tune is not None:
+        summarise(made, results)
+    speed = _speed(planned, threads=threads, on_event=on_event)
+    on_event({"event": "reporting"})
+    path, verdicts = write_report(planned.results, suite=made.suite, scale=made.scale, out=reports)
+    return Outcome(
+        plan=made, statuses=statuses, started=len(missing), speed=speed, report=path, verdicts=tuple(verdicts)
+    )
+
+
+def _run_tasks(planned: Planned, *, threads: int) -> list[Task]:
+    """One task for each run of the plan, seeds outermost so that early results hold whole pairs."""
+    return list(_tasks(planned, ((run.model, run.seed, None, run.id) for run in planned.plan.runs), threads=threads))
+
+
+def _tune_tasks(planned: Planned, *, threads: int) -> list[Task]:
+    if planned.plan.tune is None:
+        return []
+    chosen = ((model, seed, lr, run_id) for model, lr, seed, run_id in planned.plan.tune.runs)
+    return list(_tasks(planned, chosen, threads=threads))
+
+
+def _tasks(planned: Planned, chosen: Iterable[tuple[str, int, float | None, str]], *, threads: int) -> Iterable[Task]:
+    from moebench import calibration, matching
+    from moebench.launch import Task
+
+    made, spec = planned.plan, planned.plan.spec
+    machine = calibration.machine(device=planned.device, threads=threads)
+    for model, seed, lr, run_id in chosen:
+        recipe = None if lr is None else matching.tune_recipe(made.models[model].recipe, lr=lr)
+        run = matching.run_of(made.models[model], seed=seed, facts=made.data, machine=machine, recipe=recipe)
+        assert run.id == run_id, "a plan and its runs were made from different things"
+        yield Task(
+            run=run,
+            model=model,
+            suite=made.suite,
+            threads=threads,
+            checkpoint_seconds=spec.models[model].train.checkpoint_seconds,
+            data=spec.data,
+            base=planned.loaded.base,
+            routing=spec.measure.routing,
+            memory=spec.measure.memory,
+        )
+
+
+def _speed(planned: Planned, *, threads: int, on_event: OnEvent) -> str | None:
+    """The speed session when the suite asks for one and something was trained; a failure is told, not raised."""
+    from moebench.session import SessionFailed, measure_speed
+    from moebench.store import Busy
+
+    if planned.plan.speed is None:
+        return None
+    try:
+        return measure_speed(
+            planned.plan, results_root=planned.results, base=planned.loaded.base, threads=threads, on_event=on_event
+        )
+    except (SessionFailed, Busy) as problem:
+        on_event({"event": "warning", "text": f"no speed session: {problem}"})
+        return str(problem)
+
+
+def write_report(
+    results: Path, *, suite: str, scale: str | None, out: Path, formats: frozenset[str] | None = None
+) -> tuple[Path, list[Verdict]]:
+    """Builds the report of one suite at one scale; returns its folder and verdicts."""
+    from moebench import report
+
+    (built,) = report.build(results, suite=suite, scale=scale, out=out, **({"formats": formats} if formats else {}))
+    return built.path, list(built.verdicts)
+
+
+def load(results: Path | str = RESULTS) -> pd.DataFrame:
+    """All numbers of a results folder, long: suite, model, seed, metric, value, unit, step."""
+    from moebench.report.frames import load as load_frame
+
+    return load_frame(Path(results))

@@ -1,0 +1,397 @@
+"""The `moebench` command: click, and no logic of its own.
+
+Each command imports what it needs when it is called, so that `moebench --help` answers at once. Results go to standard
+output, progress and warnings to standard error. Exit codes: 0 done, 1 a claim failed under `--strict`, 2 the input is
+wrong, 3 some runs failed, 130/143 stopped after a checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import moebench
+
+if TYPE_CHECKING:
+    from moebench.api import Outcome, Planned
+
+Command = Callable[..., None]
+EXIT_CLAIM_FAILED, EXIT_INPUT, EXIT_RUNS_FAILED = 1, 2, 3
+FORMATS = ("html", "md", "csv", "json", "svg", "png")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(moebench.__version__, prog_name="moebench")
+def main() -> None:
+    """Settle arguments about Mixture-of-Experts versus dense models.
+
+    A suite file goes in: matched models, identical data, claims. A report comes out that says supported, refuted or
+    inconclusive, each with an interval.
+
+    \b
+    Examples:
+      moebench run quickstart            a verdict in minutes on a laptop
+      moebench plan quickstart           what would run, and what was matched
+      moebench report                    rebuild reports from results
+    """
+
+
+def _suite_options(command: Command) -> Command:
+    """The options that choose a suite's values."""
+    for option in (
+        click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Override one value, such as train.budget.tokens=2e6."),
+        click.option("--scale", metavar="NAME", help="Use a named scale of the suite."),
+        click.argument("suite"),
+    ):
+        command = option(command)
+    return command
+
+
+_results_option = click.option(
+    "--results", type=click.Path(path_type=Path, file_okay=False), default=Path("results"), show_default=True, help="Results folder."
+)
+
+
+@contextmanager
+def _input_errors() -> Iterator[None]:
+    """Turns mistakes in what the user gave into a message and exit code 2."""
+    from moebench.data import DataError
+    from moebench.matching import PlanError
+    from moebench.spec.errors import SuiteError
+    from moebench.store import CorruptFile, UnsafeName
+
+    try:
+        yield
+    except (SuiteError, DataError, PlanError, CorruptFile, UnsafeName) as error:
+        click.echo(f"error: {error}" if not isinstance(error, SuiteError) else str(error), err=True)
+        sys.exit(EXIT_INPUT)
+
+
+# ------------------------------------------------------------------------------------------------ run and plan
+
+
+@main.command()
+@_suite_options
+@click.option("--workers", type=click.IntRange(1, 256), help="Runs at a time.  [default: one per core]")
+@click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True, help="Threads of each run.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@_results_option
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("reports"), show_default=True, help="Reports folder.")
+@click.option("--tune", is_flag=True, help="First sweep the suite's learning rates on the tune split.")
+@click.option("--launcher", type=click.Choice(["process", "inline"]), default="process", show_default=True, help="Where runs go.")
+@click.option("--timeout", "timeout_s", type=float, default=600.0, show_default=True, help="Seconds without progress before a run is killed.")
+@click.option("--strict", is_flag=True, help="Exit 1 unless every primary claim is supported.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+def run(
+    suite: str,
+    scale: str | None,
+    sets: tuple[str, ...],
+    *,
+    workers: int | None,
+    threads: int,
+    device: str,
+    results: Path,
+    out: Path,
+    tune: bool,
+    launcher: str,
+    timeout_s: float,
+    strict: bool,
+    quiet: bool,
+) -> None:
+    """Run what is missing of SUITE, then report and judge its claims.
+
+    SUITE is a file, or the name of a bundled suite. What is already in the results folder is not done again; Ctrl-C
+    writes checkpoints, and the same command goes on from them.
+
+    \b
+    Examples:
+      moebench run quickstart
+      moebench run my_suite.yaml --workers 2 --results results
+      moebench run efficiency_per_token --scale nano --set seeds=10
+    """
+    from moebench import api
+    from moebench.launch import Stopped
+    from moebench.progress import watching
+    from moebench.show import outcome_text
+
+    with _input_errors():
+        try:
+            with watching(quiet=quiet) as on_event:
+                planned = api.prepare_plan(
+                    suite, scale=scale, sets=sets, results=results, device=_device(device), threads=threads, on_event=on_event
+                )
+                _warn(planned)
+                outcome = api.run_planned(
+                    planned,
+                    reports=out,
+                    workers=workers,
+                    threads=threads,
+                    tune=tune,
+                    launcher=launcher,
+                    timeout_s=timeout_s,
+                    on_event=on_event,
+                )
+        except Stopped as stop:
+            click.echo(f"{stop}; the same command goes on from the checkpoints", err=True)
+            sys.exit(stop.exit_code)
+    click.echo(outcome_text(outcome))
+    sys.exit(_exit_code(outcome, strict=strict))
+
+
+def _device(word: str) -> Any:
+    if word == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise click.UsageError("--device cuda: torch sees no CUDA device here")
+    return word
+
+
+def _warn(planned: Planned) -> None:
+    for text in planned.plan.warnings:
+        click.echo(f"note: {text}", err=True)
+
+
+def _exit_code(outcome: Outcome, *, strict: bool) -> int:
+    from moebench.claims import strict_ok
+
+    if outcome.failed or outcome.speed not in (None, "completed", "already"):
+        return EXIT_RUNS_FAILED
+    return EXIT_CLAIM_FAILED if strict and not strict_ok(list(outcome.verdicts)) else 0
+
+
+@main.command()
+@_suite_options
+@_results_option
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="The plan as JSON on standard output.")
+@click.option("--resolved", is_flag=True, help="The suite with everything merged and solved, as YAML.")
+def plan(
+    suite: str, scale: str | None, sets: tuple[str, ...], *, results: Path, device: str, as_json: bool, resolved: bool
+) -> None:
+    """Show what SUITE would run: sizes, matches and their residuals, FLOPs, memory, time. Trains nothing.
+
+    \b
+    Examples:
+      moebench plan quickstart
+      moebench plan my_suite.yaml --json | jq '.matches'
+      moebench plan quickstart --resolved
+    """
+    from moebench import api
+    from moebench.show import plan_json, plan_text
+
+    with _input_errors():
+        planned = api.prepare_plan(suite, scale=scale, sets=sets, results=results, device=_device(device))
+    if resolved:
+        from moebench.spec.write import resolved_yaml
+
+        click.echo(resolved_yaml(planned.plan.spec), nl=False)
+        return
+    click.echo(json.dumps(plan_json(planned), indent=1) if as_json else plan_text(planned))
+
+
+# ------------------------------------------------------------------------------------------------ report
+
+
+@main.command()
+@click.argument("suites", nargs=-1, metavar="[SUITE]...")
+@_results_option
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("reports"), show_default=True, help="Reports folder.")
+@click.option("--format", "formats", metavar="LIST", help=f"Comma-separated, of {', '.join(FORMATS)}.")
+@click.option("--strict", is_flag=True, help="Exit 1 unless every primary claim is supported.")
+def report(suites: tuple[str, ...], *, results: Path, out: Path, formats: str | None, strict: bool) -> None:
+    """Build reports from results, whole or partial; all suites when none is named. Loads no torch.
+
+    \b
+    Examples:
+      moebench report
+      moebench report quickstart --results results --out reports
+      moebench report quickstart --format html,png
+    """
+    from moebench.claims import strict_ok
+    from moebench.report import build
+    from moebench.show import verdict_text
+    from moebench.store import CorruptFile, UnsafeName
+
+    chosen = None if formats is None else frozenset(word.strip() for word in formats.split(","))
+    if chosen is not None and (unknown := chosen - set(FORMATS)):
+        raise click.UsageError(f"--format: unknown {', '.join(sorted(unknown))}; known: {', '.join(FORMATS)}")
+    options: dict[str, Any] = {} if chosen is None else {"formats": chosen}
+    verdicts = []
+    try:
+        for suite in suites or (None,):
+            built = build(results, suite=suite, out=out, **options)
+            if not built:
+                click.echo(f"error: no results of {suite or 'any suite'} in {results}: moebench run comes first", err=True)
+                sys.exit(EXIT_INPUT)
+            for one in built:
+                click.echo(verdict_text(one.verdicts, path=one.path))
+                verdicts += one.verdicts
+    except (CorruptFile, UnsafeName) as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(EXIT_INPUT)
+    sys.exit(EXIT_CLAIM_FAILED if strict and not strict_ok(verdicts) else 0)
+
+
+@main.command()
+@click.argument("results_a", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("results_b", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--fail-above", type=float, metavar="PERCENT", help="Exit 1 when a metric got worse by more, interval and all.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON on standard output.")
+def compare(results_a: Path, results_b: Path, *, fail_above: float | None, as_json: bool) -> None:
+    """Compare two results folders, run by run: what changed from A to B, with intervals over seeds.
+
+    \b
+    Examples:
+      moebench compare results.main results
+      moebench compare results.main results --fail-above 1
+    """
+    from moebench.report.compare import compare_folders, comparison_text
+
+    with _input_errors():
+        found = compare_folders(results_a, results_b, fail_above=fail_above)
+    click.echo(json.dumps([vars(row) for row in found], indent=1) if as_json else comparison_text(found))
+    sys.exit(EXIT_CLAIM_FAILED if any(row.failed for row in found) else 0)
+
+
+@main.command()
+@click.argument("suites", nargs=-1, required=True, metavar="SUITE...")
+@_results_option
+@click.option("--to", type=click.Path(path_type=Path, file_okay=False), required=True, help="Results root to write, such as results/reference/my-machine.")
+def reference(suites: tuple[str, ...], *, results: Path, to: Path) -> None:
+    """Copy the results of suites without weights: small enough to commit, whole enough to report from.
+
+    \b
+    Example:
+      moebench reference quickstart --to results/reference/my-machine
+    """
+    from moebench.store import Results, export_reference
+
+    with _input_errors():
+        plans = [stored for suite in suites for stored in Results(results).plans(suite)]
+        if not plans:
+            raise click.UsageError(f"no results of {', '.join(suites)} in {results}")
+        written = export_reference(results, plans, to)
+    click.echo(f"{len(written)} files written to {to}")
+
+
+# ------------------------------------------------------------------------------------------------ looking things up
+
+
+@main.command()
+@_suite_options
+def validate(suite: str, scale: str | None, sets: tuple[str, ...]) -> None:
+    """Check SUITE; say what is wrong with file, line and column.
+
+    \b
+    Example:
+      moebench validate suites/quickstart.yaml
+    """
+    from moebench.spec.load import load_suite
+
+    with _input_errors():
+        loaded = load_suite(suite, scale=scale, sets=sets)
+    spec = loaded.spec
+    click.echo(f"{loaded.path}: {len(spec.models)} models, {len(spec.seeds)} seeds, {len(spec.claims)} claims: right")
+
+
+@main.command()
+def schema() -> None:
+    """Print the JSON Schema of suite files, for editors.
+
+    \b
+    Example:
+      moebench schema > moebench.schema.json
+    """
+    from moebench.spec.schema import schema as suite_schema
+
+    click.echo(json.dumps(suite_schema(), indent=2))
+
+
+@main.command(name="list")
+@click.argument("what", type=click.Choice(["suites", "models", "routers", "metrics", "claims", "sources"]), required=False)
+def list_(what: str | None) -> None:
+    """List what there is, a line each: suites, models, routers, metrics, claims, sources.
+
+    \b
+    Examples:
+      moebench list
+      moebench list metrics
+    """
+    from moebench.show import listing
+
+    click.echo(listing(what))
+
+
+@main.command()
+@click.argument("model")
+@click.option("--context", type=click.IntRange(1), help="Tokens of context for FLOPs and cache.  [default: the model's]")
+@click.option("--json", "as_json", is_flag=True, help="As JSON on standard output.")
+def inspect(model: str, *, context: int | None, as_json: bool) -> None:
+    """Count MODEL: a published system, or SUITE:MODEL. Total, active, FLOPs per token, bytes, cache.
+
+    \b
+    Examples:
+      moebench inspect mixtral-8x7b
+      moebench inspect quickstart:moe_8x2 --json
+    """
+    from moebench.inspection import inspect_model, inspection_text
+
+    with _input_errors():
+        found = inspect_model(model, context=context)
+    click.echo(json.dumps(found, indent=1) if as_json else inspection_text(found))
+
+
+# ------------------------------------------------------------------------------------------------ trained models
+
+
+@main.command()
+@click.argument("run_id", metavar="RUN")
+@click.option("--prompt", default="def ", show_default=True, help="Text to go on from.")
+@click.option("--tokens", type=click.IntRange(1, 4096), default=120, show_default=True, help="Bytes to write.")
+@click.option("--temperature", type=click.FloatRange(0), default=0.8, show_default=True, help="0 takes the likeliest byte.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@_results_option
+def generate(run_id: str, *, prompt: str, tokens: int, temperature: float, seed: int, results: Path) -> None:
+    """Write text with a trained model. RUN is a run's id, or the beginning of one.
+
+    \b
+    Example:
+      moebench generate 3fa9 --prompt "import "
+    """
+    from moebench.generation import generate as generate_text
+    from moebench.generation import load_trained
+
+    with _input_errors():
+        model = load_trained(results, run_id)
+        text = generate_text(model, prompt.encode(), tokens=tokens, temperature=temperature, seed=seed)
+    click.echo(text.decode(errors="replace"))
+
+
+@main.command()
+@click.argument("run_id", metavar="RUN")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@_results_option
+def export(run_id: str, folder: Path, *, results: Path) -> None:
+    """Write a trained model as a transformers checkpoint: Llama for a dense model, Mixtral for an MoE.
+
+    \b
+    Example:
+      moebench export 3fa9 checkpoints/moe
+    """
+    from moebench.checkpoint import export_checkpoint
+    from moebench.generation import load_trained
+
+    with _input_errors():
+        export_checkpoint(load_trained(results, run_id), folder)
+    click.echo(f"written to {folder}")
+
+
+if __name__ == "__main__":
+    main()
