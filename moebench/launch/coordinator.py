@@ -9,7 +9,6 @@ every worker for a checkpoint, the second kills them.
 from __future__ import annotations
 
 import selectors
-import signal
 import socket
 import sys
 import time
@@ -64,16 +63,13 @@ class Coordinator:
         awake.setblocking(False)
         alarm.setblocking(False)
         self._selector.register(awake, selectors.EVENT_READ, None)
-        with catching(self._signals.append), _waking(alarm):
+        with awake, alarm, self._selector, catching(self._signals.append, alarm=alarm.fileno()):
             try:
                 self._loop(awake)
             finally:
                 for child in self._children:
                     child.kill()
                     child.bury()
-                self._selector.close()
-        awake.close()
-        alarm.close()
         if self._signals:
             raise Stopped(self._signals[0], self.statuses, at_once=len(self._signals) > 1)
         return self.statuses
@@ -98,12 +94,14 @@ class Coordinator:
 
     def _share_out(self) -> None:
         """Gives runs to idle workers, starts workers while there are too few, and lets go those without work."""
-        while (task := self._next_task()) is not None:
+        while True:
             idle = next((child for child in self._children if child.task is None and not child.retired), None)
+            if idle is None and len(self._children) >= self._workers:
+                return
+            task = self._next_task()
+            if task is None:
+                break
             if idle is None:
-                if len(self._children) >= self._workers:
-                    self._queue.appendleft((0.0, task))
-                    return
                 idle = Child(self._command, threads=task.threads)
                 self._children.append(idle)
                 self._selector.register(idle, selectors.EVENT_READ, idle)
@@ -230,18 +228,3 @@ class Coordinator:
     def _settle(self, task: Task, event: Event) -> None:
         self.statuses[task.id] = event["status"]
         self._on_event(event)
-
-
-class _waking:  # noqa: N801  reads as a clause: with waking(alarm)
-    """Has signals write to a socket, so that a selector wakes up. No effect but in the main thread."""
-
-    def __init__(self, alarm: socket.socket) -> None:
-        self._alarm = alarm
-
-    def __enter__(self) -> None:
-        with suppress(ValueError):
-            self._before = signal.set_wakeup_fd(self._alarm.fileno(), warn_on_full_buffer=False)
-
-    def __exit__(self, *_: object) -> None:
-        with suppress(ValueError, AttributeError):
-            signal.set_wakeup_fd(self._before)

@@ -74,17 +74,21 @@ class Stopped(Exception):  # noqa: N818  it is no error: the user asked for it
 
 
 @contextmanager
-def catching(on_signal: Callable[[int], None]) -> Iterator[None]:
-    """Calls `on_signal` for SIGINT and SIGTERM instead of what they did before. No effect but in the main thread."""
+def catching(on_signal: Callable[[int], object], *, alarm: int = -1) -> Iterator[None]:
+    """Calls `on_signal` for SIGINT and SIGTERM instead of what they did before, and writes a byte to `alarm`, a socket.
+
+    Signals reach the main thread alone; in another thread this has no effect.
+    """
     if current_thread() is not main_thread():
         yield
         return
-    before = {
-        signum: signal.signal(signum, lambda got, _: on_signal(got)) for signum in (signal.SIGINT, signal.SIGTERM)
-    }
+    caught = (signal.SIGINT, signal.SIGTERM)
+    before = {signum: signal.signal(signum, lambda got, _: on_signal(got)) for signum in caught}
+    woken = signal.set_wakeup_fd(alarm, warn_on_full_buffer=False)
     try:
         yield
     finally:
+        signal.set_wakeup_fd(woken)
         for signum, handler in before.items():
             signal.signal(signum, handler)
 

@@ -50,10 +50,13 @@ def serve(execute: Execute = train_run) -> int:
         except BrokenPipeError:
             os._exit(1)  # nobody is left to tell
 
-    while (line := inbox.get()) is not None and not stop.is_set():
+    while (line := inbox.get()) is not None:
         message = json.loads(line)
         root = Path(message.pop("results"))
         task = Task.model_validate(message)
+        if stop.is_set():
+            tell(task.event("stopped"))
+            break
         end = carry_out(task, root=root, execute=execute, on_event=tell, should_stop=stop.is_set)
         tell(end)
         if end["event"] in ("failed", "stopped"):
