@@ -186,5 +186,5 @@ def test_a_leak_is_noted_with_its_share(base: Path) -> None:
 
 
 def test_an_unknown_source_lists_the_known_ones() -> None:
-    with pytest.raises(KeyError, match="known: stdlib, text, synthetic"):
+    with pytest.raises(KeyError, match="known: stdlib, text, synthetic, plugin"):
         source_named("hub")

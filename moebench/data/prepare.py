@@ -11,6 +11,7 @@ from pathlib import Path
 from moebench.data.corpus import DATA_VERSION, Corpus, corpus_digest, load, save, tokenise
 from moebench.data.documents import DataError, Gathered, Source
 from moebench.data.overlap import WINDOW_BYTES, leak_share
+from moebench.data.plugin import PLUGIN
 from moebench.data.splits import SPLITS, split
 from moebench.data.stdlib import STDLIB
 from moebench.data.synthetic import SYNTHETIC
@@ -82,4 +83,5 @@ SOURCES: dict[str, Source] = {
     "stdlib": STDLIB,
     "text": TEXT,
     "synthetic": SYNTHETIC,
+    "plugin": PLUGIN,
 }

@@ -106,7 +106,22 @@ class SyntheticData(Frozen):
     """Tokens in a training window."""
 
 
-DataSpec = Annotated[StdlibData | TextData | SyntheticData, Field(discriminator="source")]
+class PluginData(Frozen):
+    """Text from a source that an installed package offers: an entry point of the group `moebench.sources`."""
+
+    source: Literal["plugin"]
+    """plugin: a source of an installed package."""
+    name: Name
+    """The entry point's name."""
+    options: dict[str, str | bool | int | float] = Field(default={})
+    """What the source asks for; its package says what."""
+    tokenizer: Literal["bytes"] = "bytes"
+    """bytes: one byte is one token."""
+    context: Annotated[int, Field(ge=8, le=8192)] = 256
+    """Tokens in a training window."""
+
+
+DataSpec = Annotated[StdlibData | TextData | SyntheticData | PluginData, Field(discriminator="source")]
 
 
 # ---------------------------------------------------------------------------------------------- training
