@@ -48,6 +48,8 @@ class Study:
     tune: dict[str, Any] | None
     environments: tuple[tuple[Environment, int], ...]
     """Where the finished runs were measured, and how many on each."""
+    finished: float | None
+    """Unix time at which the last finished run was done."""
 
     @property
     def plan(self) -> Plan:
@@ -109,12 +111,14 @@ def study(results: Results, stored: StoredPlan) -> Study:
     """Reads what the newest plan's runs, speed session and sweep left on disk."""
     runs, values, wall = [], [], []
     places: dict[str, int] = {}
+    finished: list[float] = []
     for planned in stored.plan.runs:
         folder = results.run(planned.id)
         status, reason = folder.status(), None
         if status in {"completed", "diverged"}:
             place = canonical(folder.run_json()["environment"])
             places[place] = places.get(place, 0) + 1
+            finished.append((folder.manifest() or {}).get("finished", 0.0))
         if status not in {"missing", "corrupt"}:
             reason, rows = _read_run(folder, status)
             values.extend((planned.model, planned.seed, *row) for row in rows)
@@ -132,6 +136,7 @@ def study(results: Results, stored: StoredPlan) -> Study:
         processes=processes,
         tune=_read_tune(results, stored.plan),
         environments=tuple((Environment.model_validate_json(place), n) for place, n in sorted(places.items())),
+        finished=max(finished, default=None),
     )
 
 

@@ -1,0 +1,143 @@
+"""From a results folder to `reports/<suite>/`: a page, its figures and tables, and the verdicts for machines.
+
+`build` is the way in. Nothing here loads torch, reads a clock or draws a random number: the same results give the same
+bytes. A figure is one function and one line in `plots.PLOTS`, a table one in `tables.TABLES`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from moebench.claims import ControlResult, Verdict
+    from moebench.plan import StoredPlan
+    from moebench.report.findings import Findings
+    from moebench.report.look import Drawn
+    from moebench.store import Results
+
+FORMATS = ("html", "md", "csv", "json", "svg", "png")
+"""What can be asked for. html and md bring the svg figures with them."""
+DEFAULT = ("html", "md", "csv", "json", "svg", "png")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """One report on disk."""
+
+    path: Path
+    """Its folder, such as reports/quickstart."""
+    suite: str
+    """`suite` or `suite@scale`."""
+    verdicts: tuple[Verdict, ...]
+    controls: tuple[ControlResult, ...]
+
+    @property
+    def page(self) -> Path:
+        """The page to open, if html was asked for."""
+        return self.path / "index.html"
+
+
+def build(
+    results_root: Path | str,
+    *,
+    suite: str | None = None,
+    out: Path | str | None = None,
+    formats: Iterable[str] = DEFAULT,
+) -> list[Report]:
+    """Writes a report for each suite of a results folder, or for one, from whatever is there; partial results too.
+
+    `suite` is a suite's name, or `name@scale`; without a scale all its scales are reported. Of several plans of one suite
+    and scale the newest counts. Reports go to `out`/<suite>/, `out` being `reports` by default. Raises ValueError for an
+    unknown format, KeyError when no stored plan fits `suite`.
+    """
+    from moebench.report import frames
+    from moebench.store import Results
+
+    wanted = frozenset(formats)
+    if wanted - set(FORMATS):
+        raise ValueError(f"unknown format {', '.join(sorted(wanted - set(FORMATS)))}; known: {', '.join(FORMATS)}")
+    results = Results(Path(results_root))
+    stored = frames.newest(results.plans())
+    chosen = [plan for plan in stored if suite is None or suite in {plan.plan.suite, frames.title_of(plan.plan)}]
+    if not chosen:
+        known = ", ".join(frames.title_of(plan.plan) for plan in stored) or "none"
+        raise KeyError(f"{results_root} holds no plan of {suite or 'any suite'}; it has: {known}")
+    folder = Path("reports") if out is None else Path(out)
+    name = _typed_name(Path(results_root))
+    return [_one(results, plan, folder / frames.title_of(plan.plan), wanted, name) for plan in chosen]
+
+
+def _typed_name(root: Path) -> str:
+    """The results folder as a reader would type it: no path of this machine."""
+    return root.name if root.is_absolute() else root.as_posix()
+
+
+def _one(results: Results, stored: StoredPlan, path: Path, wanted: frozenset[str], name: str) -> Report:
+    from moebench.claims import check_controls, judge
+    from moebench.evidence import gather
+    from moebench.report import frames
+    from moebench.report.findings import Findings
+
+    evidence = gather(results, stored)
+    found = Findings(
+        held=frames.study(results, stored),
+        verdicts=tuple(judge(evidence)),
+        controls=tuple(check_controls(evidence)),
+        looks=1 + len(evidence.earlier),
+        results_name=name,
+    )
+    write(found, path, wanted)
+    return Report(path=path, suite=frames.title_of(stored.plan), verdicts=found.verdicts, controls=found.controls)
+
+
+def write(found: Findings, path: Path, wanted: frozenset[str]) -> None:
+    """Writes one report's files under `path`."""
+    from moebench.report import look, plots, render, tables
+
+    made = tables.made(found)
+    if "json" in wanted:
+        _put(path / "claims.json", _claims_json(found))
+    if "csv" in wanted:
+        for table_name, table in made.items():
+            _put(path / "tables" / f"{table_name}.csv", table.csv())
+    drawn: dict[str, Drawn | str] = {}
+    svgs: dict[str, bytes] = {}
+    with look.settings():
+        if wanted & {"html", "md", "svg", "png"}:
+            drawn = {figure: draw(found) for figure, draw in plots.PLOTS.items()}
+        for figure, one in drawn.items():
+            if isinstance(one, str):
+                continue
+            if wanted & {"html", "md", "svg"}:
+                svgs[figure] = look.svg_file(one)
+                _put(path / "figures" / f"{figure}.svg", svgs[figure])
+            if "png" in wanted:
+                _put(path / "figures" / f"{figure}.png", look.png_file(one))
+    if "html" in wanted:
+        _put(path / "index.html", render.html(found, made, drawn, svgs))
+    if "md" in wanted:
+        _put(path / "index.md", render.markdown(found, made, drawn))
+
+
+def _claims_json(found: Findings) -> str:
+    from moebench.report import page
+
+    value: dict[str, Any] = {
+        "suite": found.plan.suite,
+        "scale": found.plan.scale,
+        "question": found.plan.spec.question,
+        "plan": found.plan.id,
+        "counts": page.tally(found.verdicts),
+        "claims": [verdict.model_dump(mode="json") for verdict in found.verdicts],
+        "controls": [control.model_dump(mode="json") for control in found.controls],
+    }
+    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _put(path: Path, content: str | bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)

@@ -1,0 +1,267 @@
+"""The report as a reader meets it: sections in order, each a few sentences with figures and tables by name.
+
+The same `Section`s make the html page and the markdown page. A part that is missing is a sentence with its reason; no
+section is left out for want of data, so that an absence is seen.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from moebench import __version__
+from moebench.claims import Verdict
+from moebench.plan import TRAINING_VERSION
+from moebench.report import words
+from moebench.report.findings import Findings
+from moebench.report.frames import AGAIN, title_of
+from moebench.spec.write import resolved_yaml
+
+_QUALITY_FLOOR = 1e7
+"""Total parameters below which a model is called nano, and below ten times that, small."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """One heading of the report."""
+
+    anchor: str
+    heading: str
+    words: tuple[str, ...] = ()
+    figures: tuple[str, ...] = ()
+    tables: tuple[str, ...] = ()
+
+
+def sections(found: Findings) -> list[Section]:
+    """The report below its first screen, in order."""
+    return [
+        Section(anchor="answer", heading="The figure that answers it", figures=("answer",)),
+        Section(anchor="equal", heading="What was equal", words=tuple(_equal(found)), tables=("match",)),
+        Section(
+            anchor="cost",
+            heading="What it cost",
+            words=tuple(_cost(found)),
+            figures=("costs", "latency"),
+            tables=("costs", "timings", "memory"),
+        ),
+        Section(anchor="quality", heading="Quality", words=tuple(_quality(found)), figures=("quality", "loss"), tables=("quality",)),
+        Section(anchor="place", heading="Where it sits", figures=("fronts",)),
+        Section(anchor="routing", heading="Routing", figures=("load", "balance", "domains"), tables=("routing",)),
+        Section(
+            anchor="sure",
+            heading="How sure",
+            words=tuple(_sure(found)),
+            figures=("tuning",),
+            tables=("controls", "smallest"),
+        ),
+        Section(anchor="untested", heading="What was not tested", words=tuple(_untested(found)), tables=("unfinished",)),
+    ]
+
+
+def answer(found: Findings) -> str:
+    """The first screen's one line: what became of the primary claims."""
+    primary = [v for v in found.verdicts if v.label == "primary"]
+    if not found.verdicts:
+        return "This suite makes no claims: it only measures."
+    if not primary:
+        return "No primary claim; the verdicts below are exploratory."
+    states = {v.state for v in primary}
+    if len(primary) == 1:
+        return f"The primary claim is {words.STATES[primary[0].state].lower()}, at this scale."
+    if len(states) == 1:
+        return f"All {len(primary)} primary claims are {words.STATES[states.pop()].lower()}, at this scale."
+    counts = ", ".join(f"{n} {words.STATES[s].lower()}" for s, n in tally(primary).items() if n)
+    return f"Primary claims, at this scale: {counts}."
+
+
+def tally(verdicts: tuple[Verdict, ...] | list[Verdict]) -> dict[str, int]:
+    """Verdicts by state, every state named."""
+    return {state: sum(v.state == state for v in verdicts) for state in words.STATES}
+
+
+def at_a_glance(found: Findings) -> list[str]:
+    """Seeds, models, machine, tokens and date, for the line under the title."""
+    plan = found.plan
+    machines = sorted({environment.machine for environment, _ in found.held.environments})
+    tokens = sorted({model.recipe.steps * model.recipe.batch_tokens for model in plan.models.values()})
+    span = words.count(tokens[0]) if len(tokens) == 1 else f"{words.count(tokens[0])} to {words.count(tokens[-1])}"
+    done = int(found.held.runs["status"].isin(["completed", "diverged"]).sum())
+    facts = [
+        f"{words.plural(len(plan.spec.seeds), 'seed')} {words.TIMES} {words.plural(len(plan.models), 'model')}",
+        f"{done} of {words.plural(len(plan.runs), 'run')} done",
+        words.listed(machines) if machines else found.held.stored.environment.machine,
+        f"{span} tokens each",
+    ]
+    return [*facts, date(found.held.finished)] if found.held.finished else facts
+
+
+def date(at: float) -> str:
+    """`21 Nov 2026`, in UTC."""
+    return time.strftime("%d %b %Y", time.gmtime(at)).lstrip("0")
+
+
+def scope(found: Findings) -> str:
+    """What "at this scale" means."""
+    plan = found.plan
+    sizes = sorted(model.costs.params.total for model in plan.models.values())
+    size = "nano" if sizes[-1] < _QUALITY_FLOOR else "small" if sizes[-1] < 10 * _QUALITY_FLOOR else "medium"
+    steps = sorted({model.recipe.steps for model in plan.models.values()})
+    contexts = sorted({model.architecture.context for model in plan.models.values()})
+    many = len(sizes) > 1
+    return (
+        f"These are {size} models: {words.count(sizes[0])}{f' to {words.count(sizes[-1])}' if many else ''} parameters, trained for "
+        f"{words.listed(map(str, steps))} steps on {plan.data.source} text with a context of {words.listed(map(str, contexts))} bytes. "
+        "Nothing here says what happens at another size, on other data or on other hardware."
+    )
+
+
+def evidence_line(verdict: Verdict) -> str:
+    """`8 pairs · p 0.0039 · asked ≥ 0.5% lower`; for a refuted claim the p is that of the refutation, and says so."""
+    parts = [f"asked {words.pretty(verdict.asked)}"] if verdict.asked else []
+    if verdict.n:
+        parts.append(f"{verdict.n} {verdict.units.removesuffix('s') if verdict.n == 1 else verdict.units}")
+    against = verdict.state == "refuted"
+    p, adjusted = (verdict.p_against, verdict.p_against_adjusted) if against else (verdict.p, verdict.p_adjusted)
+    if p is not None:
+        holm = f" (Holm {words.p_value(adjusted).removeprefix('p ')})" if adjusted is not None else ""
+        parts.append(f"{words.p_value(p)}{' against' if against else ''}{holm}")
+    return " · ".join(parts)
+
+
+def why(verdict: Verdict) -> list[str]:
+    """The verdict's reason, what it would need, its notes and its scope, as sentences."""
+    said = [verdict.reason, verdict.needs, *verdict.notes]
+    if verdict.item_low is not None and verdict.item_high is not None:
+        said.append(f"over documents the interval is [{verdict.item_low:+.3g}, {verdict.item_high:+.3g}]; the wider one decides")
+    return [words.sentence(words.pretty(text)) for text in said if text]
+
+
+# ---------------------------------------------------------------------------------------------- words of the sections
+
+
+def _equal(found: Findings) -> Iterator[str]:
+    data = found.plan.data
+    tokens = " / ".join(f"{words.count(n)} {split}" for split, n in data.tokens.items())
+    domains = f"; domains: {words.listed(data.domains)}" if data.domains else ""
+    yield f"Every model of a seed saw the same tokens in the same order, from {data.source} text ({tokens} tokens{domains}). Data digest {data.digest[:16]}."
+    state = "below" if data.leak_share <= data.leak_threshold else "ABOVE"
+    yield (
+        f"Leak check: {100 * data.leak_share:.2g}% of the test split's 50-byte windows occur in the training split, "
+        f"{state} the threshold of {100 * data.leak_threshold:.2g}%."
+    )
+    if data.entropy_bits_per_byte is not None:
+        yield f"The source's exact entropy rate is {data.entropy_bits_per_byte:.4f} bits per byte: no model can go below it."
+    if not found.plan.matches:
+        yield "No model was matched to another."
+    yield from (words.sentence(note) for note in (*data.notes, *found.plan.warnings))
+
+
+def _cost(found: Findings) -> Iterator[str]:
+    held = found.held
+    if held.speed_reason:
+        yield f"No timings: {held.speed_reason}."
+        return
+    planned = len(found.plan.speed.processes) if found.plan.speed else 0
+    have = held.speed["process"].nunique()
+    yield (
+        f"Speed session: {words.plural(have, 'fresh process', 'fresh processes')}"
+        + (f" of {planned} planned" if have < planned else "")
+        + ", every model in each, timed in rotating blocks with nothing else of ours running."
+    )
+    again = [r for r in found.ratios if r.model.endswith(AGAIN)]
+    if again and again[0].ratio.bounded:
+        widest = max(again, key=lambda r: r.ratio.high / r.ratio.low)
+        yield (
+            f"Resolution (A/A): {found.baseline} raced against itself; its least certain ratio is "
+            f"{words.interval(widest.ratio.centre, widest.ratio.low, widest.ratio.high, 'ratio')} ({widest.label})."
+        )
+    for metric, text in (("speed.train_utilisation", "of the measured matmul peak in a training step"),):
+        shares = _derived(found, metric)
+        if shares:
+            yield f"Utilisation {text}: " + ", ".join(f"{m} {100 * share:.0f}%" for m, share in shares.items()) + "."
+
+
+def _derived(found: Findings, metric: str) -> dict[str, float]:
+    """Mean of a derived metric over processes, by model."""
+    shares: dict[str, list[float]] = {}
+    for process in found.held.processes:
+        for model, derived in process.get("derived", {}).items():
+            if metric in derived and not model.endswith(AGAIN):
+                shares.setdefault(model, []).append(derived[metric])
+    return {model: sum(values) / len(values) for model, values in shares.items()}
+
+
+def _quality(found: Findings) -> Iterator[str]:
+    if found.quality.empty:
+        yield "No run has a final loss yet."
+    else:
+        yield "Quality is cross-entropy alone; auxiliary router losses are never inside it."
+    diverged = found.held.runs[found.held.runs["status"] == "diverged"]
+    if len(diverged):
+        by_model = ", ".join(f"{model} {n}" for model, n in diverged["model"].value_counts(sort=False).items())
+        yield f"{words.plural(len(diverged), 'run')} diverged ({by_model}): counted in the verdicts, absent from these means."
+
+
+def _sure(found: Findings) -> Iterator[str]:
+    if not found.controls:
+        yield "No control was asked for or could be run."
+    failed = [c for c in found.controls if c.state == "failed"]
+    if failed:
+        yield f"{words.plural(len(failed), 'control')} FAILED: {words.listed(c.id for c in failed)}. Read the verdicts that rest on it with that in mind."
+    resolution = [c for c in found.controls if c.resolution is not None and c.id == "same_model"]
+    for control in resolution:
+        yield f"Resolution of quality: {control.says}, to within {control.resolution:.2g} {control.unit} (99% interval)."
+    yield f"Looks taken at these claims: {found.looks}." + (" Seeds added later are another look." if found.looks > 1 else "")
+    late = [v.id for v in found.verdicts if v.post_hoc]
+    if late:
+        yield f"Post hoc, so exploratory: {words.listed(late)} (first stored after a run it uses was done)."
+
+
+def _untested(found: Findings) -> Iterator[str]:
+    for verdict in found.verdicts:
+        if verdict.state in {"not_tested", "invalid"}:
+            yield f"{words.STATES[verdict.state].capitalize()}: {verdict.id}. {words.sentence(verdict.reason)}"
+    counts = found.held.runs["status"].value_counts()
+    left = {status: int(counts.get(status, 0)) for status in ("missing", "partial", "failed", "corrupt", "diverged")}
+    if any(left.values()):
+        said = ", ".join(f"{n} {status}" for status, n in left.items() if n)
+        yield f"Of {words.plural(len(found.held.runs), 'planned run')}: {said}."
+    elif not any(v.state in {"not_tested", "invalid"} for v in found.verdicts):
+        yield "Every claim was tested and every planned run is complete."
+
+
+def provenance(found: Findings) -> list[tuple[str, str]]:
+    """Facts of where and from what this was made, as (name, value)."""
+    plan, facts = found.plan, []
+    for environment, count in found.held.environments or ((found.held.stored.environment, 0),):
+        packages = ", ".join(f"{name} {version}" for name, version in sorted(environment.packages.items()))
+        memory = f", {environment.memory_bytes / 2**30:.0f} GiB" if environment.memory_bytes else ""
+        facts += [
+            ("Machine", f"{environment.machine} ({environment.cpu or 'CPU not named'}, {words.plural(environment.cores, 'core')}{memory})"),
+            ("System", f"{environment.os}, Python {environment.python}, {packages}"),
+            ("Threads a run", str(environment.threads)),
+            ("Commit", environment.git or "installed, no checkout"),
+            ("Runs measured there", str(count)),
+        ]
+        if environment.gpu:
+            facts.insert(1, ("GPU", environment.gpu))
+    return [
+        *facts,
+        ("Plan", plan.id),
+        ("Data digest", plan.data.digest),
+        ("Training recipe version", str(TRAINING_VERSION)),
+        ("Report by", f"moebench {__version__}"),
+        ("Make this page again", f"moebench report {plan.suite} --results {found.results_name}"),
+        ("Run it all again", f"moebench run {plan.suite}" + (f" --scale {plan.scale}" if plan.scale else "")),
+    ]
+
+
+def suite_text(found: Findings) -> str:
+    """The suite, resolved in full."""
+    return resolved_yaml(found.plan.spec)
+
+
+def title(found: Findings) -> str:
+    """Name of the suite, with its scale."""
+    return title_of(found.plan)

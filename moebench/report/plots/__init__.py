@@ -1,0 +1,26 @@
+"""Every figure of a report: one function and one line here.
+
+A function takes the `Findings` and returns the figure with its title, or a sentence saying why there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from moebench.report.findings import Findings
+from moebench.report.look import Drawn
+from moebench.report.plots import costs, quality, routing, tuning, verdicts
+
+PLOTS: dict[str, Callable[[Findings], Drawn | str]] = {
+    "claims": verdicts.forest,
+    "answer": quality.answer,
+    "costs": costs.ratios,
+    "latency": costs.latency,
+    "quality": quality.finals,
+    "loss": quality.currencies,
+    "fronts": quality.pareto,
+    "load": routing.load,
+    "balance": routing.balance,
+    "domains": routing.domains,
+    "tuning": tuning.rates,
+}

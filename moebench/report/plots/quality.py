@@ -1,0 +1,321 @@
+"""Figures of quality: the one that answers the question, loss against every currency, final loss by domain, fronts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from moebench import stats
+from moebench.report import words
+from moebench.report.findings import QUALITY, Findings, difference, mean
+from moebench.report.look import GREY, INK, Drawn, canvas, panel_title, spread
+
+_NO_CURVES = "No run has reached an evaluation point yet."
+_CURRENCIES = {"tokens": "training tokens", "flops": "training FLOPs (model)", "seconds": "training seconds"}
+
+
+def answer(found: Findings) -> Drawn | str:
+    """Loss against training FLOPs, and beside it the paired difference to the baseline at equal tokens."""
+    curves = found.curves
+    if curves.empty:
+        return _NO_CURVES
+    title = _answer_title(found)
+    seeds = curves.groupby("model")["seed"].nunique()
+    subtitle = (
+        f"Left: bits per byte at the evaluation points against training model FLOPs; thin lines are seeds (n = {_span(seeds)}), "
+        "thick lines their mean with its 95% t interval."
+    )
+    others = [m for m in found.held.models if m != found.baseline and m in set(curves["model"])]
+    paired = found.baseline in set(curves["model"]) and bool(others)
+    if paired:
+        subtitle += f" Right: each seed's difference to {found.baseline} at equal tokens, in percent."
+    figure, panels = canvas(title, subtitle, height=3.0, columns=2 if paired else 1, widths=[1.25, 1] if paired else [1], gap=0.72)
+    left = panels[0]
+    _curves(left, found, "flops", labels=True)
+    left.set_ylabel("bits per byte (lower is better)")
+    _bracket(left, found)
+    if paired:
+        _differences(panels[1], found, others)
+    return Drawn(title=title, subtitle=subtitle, figure=figure)
+
+
+def _answer_title(found: Findings) -> str:
+    treatment, baseline = found.pair
+    gap = difference(found.final(treatment), found.final(baseline)) if baseline else None
+    if gap is None or baseline is None:
+        return f"Loss of {words.listed(found.held.models)} against training compute"
+    sign = "lower" if gap.centre < 0 else "higher"
+    size = words.interval(gap.centre, gap.low, gap.high, "%") if gap.bounded else words.interval(gap.centre, None, None, "%")
+    return f"{treatment} ends {sign} than {baseline}: bits per byte {size}, {words.plural(gap.n, 'seed pair')}"
+
+
+def _span(counts: pd.Series[int]) -> str:
+    low, high = int(counts.min()), int(counts.max())
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _curves(axes: Axes, found: Findings, currency: str, *, labels: bool) -> None:
+    """Every seed thin, mean and band thick, against a currency on a log axis."""
+    ends: list[tuple[float, float, str]] = []
+    for model in found.held.models:
+        rows = found.curves[(found.curves["model"] == model) & found.curves[currency].notna()]
+        if rows.empty:
+            continue
+        colour = found.styles[model].colour
+        for _, seed in rows.groupby("seed"):
+            axes.plot(seed[currency], seed["loss"], color=colour, linewidth=0.6, alpha=0.35, zorder=2)
+        x, centre, low, high = _band(rows, currency)
+        axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0, zorder=1)
+        axes.plot(x, centre, color=colour, linewidth=1.8, marker=found.styles[model].marker, markersize=3.6, zorder=3)
+        ends.append((float(x[-1]), float(centre[-1]), model))
+    if not ends:
+        return
+    axes.set_xscale("log")
+    _tidy_log(axes, currency)
+    axes.set_xlabel(_CURRENCIES[currency])
+    tail = found.curves[found.curves["step"] >= found.curves["step"].max() / 4]["loss"]
+    low, high = tail.min(), tail.max()
+    axes.set_ylim(low - 0.06 * (high - low), high + 0.04 * (high - low))
+    if labels:
+        _end_labels(axes, found, ends)
+
+
+def _band(rows: pd.DataFrame, currency: str, value: str = "loss") -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Mean and 95% t interval over seeds at each step: x, centre, low, high."""
+    groups = [group for _, group in rows.groupby("step")]
+    means = [mean(group[value]) for group in groups]
+    x = np.array([float(group[currency].mean()) for group in groups])
+    return x, np.array([m.centre for m in means]), np.array([m.low for m in means]), np.array([m.high for m in means])
+
+
+def _tidy_log(axes: Axes, currency: str) -> None:
+    axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0), numticks=12))
+    axes.xaxis.set_minor_locator(NullLocator())
+    form = words.seconds if currency == "seconds" else words.count
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: form(x).removesuffix(".00").replace(".00 ", " ").replace(".0 ", " ")))
+    axes.tick_params(axis="x", labelsize=7)
+
+
+def _end_labels(axes: Axes, found: Findings, ends: Sequence[tuple[float, float, str]]) -> None:
+    """Names at the line's ends, moved apart where lines end together, with room made on the right."""
+    low, high = axes.get_ylim()
+    left, right = axes.get_xlim()
+    axes.set_xlim(left, right * (right / left) ** 0.34)
+    heights = spread([y for _, y, _ in ends], 0.062 * (high - low))
+    last = max(x for x, _, _ in ends)
+    for (x, y, model), height in zip(ends, heights, strict=True):
+        colour = found.styles[model].colour
+        start = last * (right / left) ** 0.04
+        axes.annotate(
+            model, (x, y), (start, height), va="center", ha="left", fontsize=7.5, weight="bold", color=colour,
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.5, "shrinkA": 1, "shrinkB": 4},
+        )  # fmt: skip
+
+
+def _bracket(axes: Axes, found: Findings) -> None:
+    """How many times fewer FLOPs the treatment needs for the baseline's final loss, where its curve gets there."""
+    treatment, baseline = found.pair
+    rows = {m: found.curves[found.curves["model"] == m] for m in (treatment, baseline)}
+    if baseline is None or any(part.empty for part in rows.values()):
+        return
+    x, centre, _, _ = _band(rows[treatment], "flops")
+    x_base, centre_base, _, _ = _band(rows[baseline], "flops")
+    target, spent = float(centre_base[-1]), float(x_base[-1])
+    reached = stats.crossing(x, centre, target)
+    if not math.isfinite(reached) or reached >= spent:
+        return
+    verdict = next(
+        (v for v in found.verdicts if v.metric == "flops_to_quality" and (v.treatment, v.baseline) == found.pair and v.estimate), None
+    )
+    text = f"{spent / reached:.2f}{words.TIMES} fewer FLOPs" if verdict is None else f"{words.effect(verdict)} fewer FLOPs"
+    axes.plot([reached, reached, spent, spent], [target * k for k in (1.004, 1.010, 1.010, 1.004)], color=INK, linewidth=0.9, zorder=5)
+    axes.text(
+        spent, target * 1.013, f"{text}\nto the final loss of {baseline}\n(curve not decayed there)",
+        ha="right", va="bottom", fontsize=7, color=INK, zorder=5, linespacing=1.25,
+    )  # fmt: skip
+
+
+def _differences(axes: Axes, found: Findings, others: Sequence[str]) -> None:
+    wide = found.curves.pivot_table(index=["seed", "step"], columns="model", values="loss")
+    axes.axhline(0, color=GREY, linewidth=1)
+    ends = []
+    for model in others:
+        both = wide[[model, found.baseline]].dropna().reset_index()
+        if both.empty:
+            continue
+        both["change"] = 100 * (both[model] / both[found.baseline] - 1)
+        both["tokens"] = both["step"].astype("float64") * found.plan.models[model].recipe.batch_tokens
+        colour = found.styles[model].colour
+        for _, seed in both.groupby("seed"):
+            axes.plot(seed["tokens"], seed["change"], color=colour, linewidth=0.6, alpha=0.35)
+        x, centre, low, high = _band(both, "tokens", "change")
+        axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
+        axes.plot(x, centre, color=colour, linewidth=1.8, marker=found.styles[model].marker, markersize=3.6)
+        ends.append((float(x[-1]), float(centre[-1]), model))
+    axes.set_xscale("log")
+    _tidy_log(axes, "tokens")
+    axes.set_xlabel("training tokens")
+    axes.set_ylabel(f"difference to {found.baseline}, %")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: words.number(y, 1 if axes.get_ylim()[1] - axes.get_ylim()[0] < 4 else 0)))
+    if ends:
+        _end_labels(axes, found, ends)
+
+
+def currencies(found: Findings) -> Drawn | str:
+    """Loss against tokens, FLOPs and seconds: three panels that share the axis of loss."""
+    curves = found.curves
+    if curves.empty:
+        return _NO_CURVES
+    shown = [currency for currency in _CURRENCIES if curves[currency].notna().any()]
+    best = curves[curves["step"] == curves["step"].max()].groupby("model")["loss"].mean().sort_values()
+    title = f"Whichever is counted, training costs differ: {best.index[0]} ends lowest at {best.iloc[0]:.3f} bits per byte"
+    spent = {m: found.plan.models[m].expected_train_flops for m in found.held.models}
+    if len(spent) > 1:
+        most, least = max(spent, key=lambda m: spent[m]), min(spent, key=lambda m: spent[m])
+        if spent[most] / spent[least] > 1.1:
+            share = spent[most] / spent[least]
+            title = f"At equal tokens {best.index[0]} ends lowest ({best.iloc[0]:.3f}); {most} spends {share:.1f}{words.TIMES} the FLOPs of {least}"
+    subtitle = f"Bits per byte at the evaluation points; thin lines are seeds, band: 95% t interval. Seconds: {found.step_seconds[1]}."
+    if "seconds" not in shown:
+        subtitle = subtitle.rpartition(" Seconds:")[0] + " No times were recorded."
+    figure, panels = canvas(title, subtitle, height=2.5, columns=len(shown), gap=0.18, share_y=True, headroom=0.3)
+    for axes, currency in zip(panels, shown, strict=True):
+        _curves(axes, found, currency, labels=False)
+        if axes is not panels[0]:
+            axes.tick_params(axis="y", labelleft=False)
+    panels[0].set_ylabel("bits per byte")
+    _key(panels[0], found, [m for m in found.held.models if m in set(curves["model"])])
+    return Drawn(title=title, subtitle=subtitle, figure=figure)
+
+
+def _key(axes: Axes, found: Findings, models: Sequence[str]) -> None:
+    """Model names with marker and colour in a row over the first panel."""
+    for model in models:
+        style = found.styles[model]
+        axes.plot([], [], color=style.colour, marker=style.marker, markersize=4, linewidth=1.6, label=model)
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=min(6, len(models)), frameon=False, fontsize=7.5,
+        borderpad=0, handlelength=1.6, columnspacing=1.4, handletextpad=0.5,
+    )  # fmt: skip
+
+
+def finals(found: Findings) -> Drawn | str:
+    """Final loss over all text and by domain, every seed a point."""
+    models = [m for m in found.held.models if len(found.final(m))]
+    if not models:
+        return "No run is complete yet."
+    domains = [None, *sorted(found.quality["domain"].dropna().unique())][:6]
+    best = min(models, key=lambda m: found.final(m).mean())
+    wins = [d for d in domains[1:] if min(models, key=lambda m: found.final(m, d).mean()) == best]
+    ends = mean(found.final(best))
+    title = f"{best} has the lowest final loss, {words.interval(ends.centre, ends.low, ends.high)} bits per byte"
+    if len(domains) > 1:
+        title += f", and in {len(wins)} of {words.plural(len(domains) - 1, 'domain')}"
+    counts = pd.Series([len(found.final(m)) for m in models])
+    subtitle = f"{QUALITY} after the last step. Small: seeds (n = {_span(counts)}); large: mean with its 95% t interval. Lower is better."
+    margin = 0.25 + 0.068 * max(len(m) for m in models)
+    height = 0.28 * len(models) + 0.3
+    figure, panels = canvas(title, subtitle, height=height, columns=len(domains), gap=0.2, left=margin, share_y=True, headroom=0.25)
+    for axes, domain in zip(panels, domains, strict=True):
+        _strip(axes, found, models, domain)
+        panel_title(axes, "all domains" if domain is None else str(domain))
+        if axes is not panels[0]:
+            axes.tick_params(axis="y", labelleft=False)
+    panels[len(panels) // 2].set_xlabel("bits per byte")
+    return Drawn(title=title, subtitle=subtitle, figure=figure)
+
+
+def _strip(axes: Axes, found: Findings, models: Sequence[str], domain: str | None) -> None:
+    for place, model in enumerate(models):
+        values = found.final(model, domain)
+        if values.empty:
+            continue
+        style = found.styles[model]
+        offsets = 0.22 * (np.arange(len(values)) / max(1, len(values) - 1) - 0.5)
+        axes.plot(values, place + 0.16 + offsets, "o", color=style.colour, alpha=0.5, markersize=2.6, markeredgewidth=0)
+        middle = mean(values)
+        axes.plot([middle.low, middle.high], [place - 0.16] * 2, color=style.colour, linewidth=2)
+        axes.plot(
+            middle.centre, place - 0.16, style.marker, color=style.colour, markersize=6, markeredgecolor="white", markeredgewidth=0.7
+        )
+    axes.set(yticks=range(len(models)), yticklabels=models, ylim=(len(models) - 0.45, -0.55))
+    axes.grid(visible=False, axis="y")
+    axes.spines["left"].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    axes.locator_params(axis="x", nbins=3)
+    axes.margins(x=0.12)
+
+
+def pareto(found: Findings) -> Drawn | str:
+    """Final loss against what a model holds, what a token uses and how fast it answers, with the fronts drawn."""
+    models = [m for m in found.held.models if len(found.final(m))]
+    if not models:
+        return "No run is complete yet."
+    costs = {m: found.plan.models[m].costs for m in models}
+    panels_of: dict[str, dict[str, float]] = {
+        "active parameters": {m: float(costs[m].params.active) for m in models},
+        "weight bytes": {m: float(costs[m].weight_bytes) for m in models},
+    }
+    decode = [name for name in found.timed_metrics if name.startswith("speed.decode_step_s")]
+    if decode:
+        timed = {m: float(found.timed(m, decode[-1]).median()) for m in models if len(found.timed(m, decode[-1]))}
+        panels_of[f"decode step time, {decode[-1].partition('[')[2].rstrip(']').replace('=', ' ')}"] = timed
+    fronts = {name: _front({m: (x, float(found.final(m).mean())) for m, x in xs.items()}) for name, xs in panels_of.items()}
+    always = [m for m in models if all(m in front for front in fronts.values())]
+    several = words.plural(len(fronts), "front")
+    title = f"On all {several}: {words.listed(always)}" if always else f"No model is on all {several}"
+    subtitle = "Final bits per byte (small: seeds; large: mean, 95% t interval) against each cost, log axis. Line: models that none beats in both."
+    figure, panels = canvas(title, subtitle, height=2.3, columns=len(panels_of), gap=0.2, share_y=True, headroom=0.2)
+    for axes, (name, xs) in zip(panels, panels_of.items(), strict=True):
+        _front_panel(axes, found, xs, fronts[name])
+        axes.set_xlabel(name)
+        form = words.seconds if name.startswith("decode") else words.count
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _, form=form: form(x)))
+        if axes is not panels[0]:
+            axes.tick_params(axis="y", labelleft=False)
+    panels[0].set_ylabel("bits per byte")
+    return Drawn(title=title, subtitle=subtitle, figure=figure)
+
+
+def _front(points: dict[str, tuple[float, float]]) -> list[str]:
+    """Models for which no other is at most as costly and better, cheapest first."""
+    found: list[str] = []
+    for model, (_, loss) in sorted(points.items(), key=lambda item: item[1]):
+        if all(loss < points[held][1] for held in found):
+            found.append(model)
+    return found
+
+
+def _front_panel(axes: Axes, found: Findings, xs: dict[str, float], front: Sequence[str]) -> None:
+    axes.set_xscale("log")
+    steps = [(xs[m], float(found.final(m).mean())) for m in front]
+    axes.plot(*zip(*steps, strict=True), color=GREY, linewidth=1, drawstyle="steps-post", zorder=1)
+    for model, x in xs.items():
+        style, values = found.styles[model], found.final(model)
+        middle = mean(values)
+        axes.plot([x] * len(values), values, "o", color=style.colour, alpha=0.4, markersize=2.4, markeredgewidth=0, zorder=2)
+        axes.plot([x, x], [middle.low, middle.high], color=style.colour, linewidth=1.8, zorder=3)
+        axes.plot(x, middle.centre, style.marker, color=style.colour, markersize=6.5, markeredgecolor="white", markeredgewidth=0.7, zorder=4)
+    _name_points(axes, found, xs)
+    axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0), numticks=6))
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def _name_points(axes: Axes, found: Findings, xs: dict[str, float]) -> None:
+    left, right = min(xs.values()), max(xs.values())
+    axes.set_xlim(left / (right / left) ** 0.25 / 1.05, right * (right / left) ** 0.25 * 1.05)
+    for model, x in xs.items():
+        share = math.log(x / left) / math.log(right / left) if right > left else 0.0
+        side = ("left", 6) if share < 0.5 else ("right", -6)
+        y = float(found.final(model).mean())
+        axes.annotate(
+            model, (x, y), (side[1], 0), textcoords="offset points", ha=side[0], va="center", fontsize=7, color=found.styles[model].colour
+        )
+
+
+

@@ -1,0 +1,182 @@
+"""Figures of routing: how evenly experts are used, over training and at its end, and what for."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.colors import TwoSlopeNorm
+from matplotlib.ticker import FuncFormatter
+
+from moebench.report import words
+from moebench.report.findings import Findings, mean
+from moebench.report.look import GREY, MUTED, PAPER, Drawn, canvas, panel_title
+
+Array = npt.NDArray[np.float64]
+_NONE = "No MoE run has recorded its routing."
+_SHOWN = 4
+"""Models in one figure at most; tables have the rest."""
+
+
+def load(found: Findings) -> Drawn | str:
+    """Final load of every expert: a heat map with a row for each layer and seed."""
+    grids = {model: _loads(found, model) for model in found.held.models if found.styles[model].kind == "moe"}
+    grids = {model: grid for model, grid in grids.items() if not grid.empty}
+    if not grids:
+        return _NONE
+    shown = dict(list(grids.items())[:_SHOWN])
+    worst = {model: float(grid.to_numpy().max()) for model, grid in shown.items()}
+    busiest = max(worst, key=lambda m: worst[m])
+    title = f"The busiest expert of {busiest} takes {worst[busiest]:.2f}{words.TIMES} an even share after training"
+    subtitle = (
+        "Load of each expert over the mean of its layer, at the last evaluation; 1 is an even share. One row a layer and seed; experts "
+        "are sorted by load within a row, for their numbers mean nothing across seeds."
+    )
+    rows = max(len(grid) for grid in shown.values())
+    height = min(5.5, max(1.2, 0.135 * rows))
+    figure, panels = canvas(title, subtitle, height=height, columns=len(shown), left=0.75, right=0.85, bottom=0.45, headroom=0.25, gap=0.7)
+    limit = max(1.05, *worst.values())
+    for axes, (model, grid) in zip(panels, shown.items(), strict=True):
+        _heat(axes, grid, limit)
+        panel_title(axes, model)
+    box = panels[-1].get_position()
+    bar = figure.add_axes((box.x1 + 0.02, box.y0, 0.018, box.height))
+    figure.colorbar(panels[-1].collections[0], cax=bar, label="load / mean")
+    return Drawn(title=title, subtitle=subtitle, figure=figure)
+
+
+def _loads(found: Findings, model: str) -> pd.DataFrame:
+    """Load over the layer's mean, experts sorted: a row a (layer, seed), the last evaluation of each run."""
+    rows = found.held.of("routing.tokens", layer="*", expert="*")
+    rows = rows[rows["model"] == model]
+    if rows.empty:
+        return pd.DataFrame()
+    rows = rows[rows["step"] == rows.groupby("seed")["step"].transform("max")]
+    rows = rows.assign(layer=rows["layer"].astype(int), expert=rows["expert"].astype(int))
+    wide = rows.pivot_table(index=["layer", "seed"], columns="expert", values="value", fill_value=0.0)
+    share = wide.to_numpy() / np.maximum(wide.to_numpy().mean(axis=1, keepdims=True), 1e-12)
+    return pd.DataFrame(-np.sort(-share, axis=1), index=wide.index, columns=range(1, wide.shape[1] + 1))
+
+
+def _heat(axes: Axes, grid: pd.DataFrame, limit: float) -> None:
+    colours = sns.diverging_palette(245, 35, s=85, l=48, center="light", as_cmap=True)
+    norm = TwoSlopeNorm(vcenter=1.0, vmin=max(0.0, 2 - limit), vmax=limit)
+    axes.pcolormesh(grid.to_numpy(), cmap=colours, norm=norm, edgecolors=PAPER, linewidth=0.3)
+    axes.invert_yaxis()
+    axes.grid(visible=False)
+    axes.spines[["left", "bottom"]].set_visible(False)
+    layers = grid.index.get_level_values("layer")
+    starts = [int(np.argmax(layers == layer)) for layer in layers.unique()]
+    sizes = [int((layers == layer).sum()) for layer in layers.unique()]
+    axes.set_yticks([a + n / 2 for a, n in zip(starts, sizes, strict=True)], [f"layer {layer}" for layer in layers.unique()], rotation=0)
+    for start in starts[1:]:
+        axes.axhline(start, color="white", linewidth=2.5)
+    experts = grid.shape[1]
+    ticks = sorted({1, experts, *range(max(1, experts // 4), experts, max(1, experts // 4))})
+    axes.set_xticks([tick - 0.5 for tick in ticks], [str(tick) for tick in ticks], rotation=0)
+    axes.tick_params(length=0)
+    axes.set(xlabel="expert, by load", ylabel="")
+
+
+def balance(found: Findings) -> Drawn | str:
+    """Busiest expert over the mean, along training."""
+    rows = found.held.of("routing.max_over_mean")
+    rows = rows[rows["step"].notna()]
+    if rows.empty:
+        return _NONE
+    rows = rows.assign(step=rows["step"].astype(float), seed=rows["seed"].astype(int))
+    models = [m for m in found.held.models if (rows["model"] == m).any()]
+    last = rows[rows["step"] == rows.groupby(["model", "seed"])["step"].transform("max")]
+    ends = {m: mean(last[last["model"] == m]["value"]) for m in models}
+    model = found.treatment if found.treatment in ends else models[0]
+    end = ends[model]
+    title = f"{model}'s busiest expert ends at {words.interval(end.centre, end.low, end.high, 'ratio')} the mean load"
+    subtitle = f"Busiest expert's load over the mean, averaged over layers, at each evaluation; thin lines are seeds (n = {end.n}), band: 95% t interval."
+    figure, (axes,) = canvas(title, subtitle, height=2.0, right=1.2)
+    colours = {m: found.styles[m].colour for m in models}
+    sns.lineplot(
+        rows, x="step", y="value", hue="model", units="seed", estimator=None, palette=colours, legend=False,
+        linewidth=0.6, alpha=0.4, ax=axes,
+    )  # fmt: skip
+    for name in models:
+        groups = [(step, mean(group["value"])) for step, group in rows[rows["model"] == name].groupby("step")]
+        x, means = [step for step, _ in groups], [m for _, m in groups]
+        axes.fill_between(x, [m.low for m in means], [m.high for m in means], color=colours[name], alpha=0.18, linewidth=0)
+        axes.plot(x, [m.centre for m in means], color=colours[name], linewidth=1.8, marker=found.styles[name].marker, markersize=3.6)
+        axes.annotate(name, (x[-1], means[-1].centre), (6, 0), textcoords="offset points", va="center", fontsize=7.5, weight="bold", color=colours[name])
+    axes.axhline(1, color=MUTED, linewidth=1)
+    axes.set(xlabel="training step", ylabel="busiest / mean", ylim=(min(0.95, *axes.get_ylim()), None))
+    return Drawn(title=title, subtitle=subtitle, figure=figure)
+
+
+def domains(found: Findings) -> Drawn | str:
+    """How differently domains use the experts, against a permuted baseline."""
+    rows = found.held.final("routing.domain_tokens", layer="*", expert="*", domain="*")
+    if rows.empty:
+        return "No MoE run has recorded its routing by domain."
+    models = [m for m in found.held.models if (rows["model"] == m).any()][:_SHOWN]
+    measured = specialisation(rows)
+    means = {m: mean(measured[measured["model"] == m].groupby("seed")["distance"].mean()) for m in models}
+    model = found.treatment if found.treatment in means else models[0]
+    chance = float(measured[measured["model"] == model]["chance"].mean())
+    times = means[model].centre / chance if chance else float("inf")
+    title = f"Domains of {model} differ in {100 * means[model].centre:.0f}% of their routing, {times:.0f}{words.TIMES} what chance gives"
+    subtitle = (
+        "Share of a domain's routed tokens that would have to move to match all domains together (total variation), by layer and domain; "
+        f"each point a seed (n = {means[model].n}). Grey: tokens permuted over domains."
+    )
+    names = sorted(measured["domain"].unique())
+    figure, panels = canvas(title, subtitle, height=2.0, columns=len(models), gap=0.3, share_y=True, headroom=0.25)
+    for axes, name in zip(panels, models, strict=True):
+        _domain_panel(axes, found, measured[measured["model"] == name], name, names)
+    panels[0].yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:.0f}%"))
+    panels[0].set_ylabel("routing that differs")
+    panels[0].set_ylim(0, None)
+    return Drawn(title=title, subtitle=subtitle, figure=figure)
+
+
+def _domain_panel(axes: Axes, found: Findings, rows: pd.DataFrame, model: str, names: list[str]) -> None:
+    layers = sorted(rows["layer"].unique())
+    style = found.styles[model]
+    for place, (domain, layer) in enumerate((d, k) for d in names for k in layers):
+        part = rows[(rows["domain"] == domain) & (rows["layer"] == layer)]
+        if part.empty:
+            continue
+        middle = mean(part["distance"])
+        offsets = 0.3 * (np.arange(len(part)) / max(1, len(part) - 1) - 0.5)
+        axes.plot(place + offsets, part["chance"], "_", color=GREY, markersize=5)
+        axes.plot(place + offsets, part["distance"], "o", color=style.colour, alpha=0.5, markersize=2.6, markeredgewidth=0)
+        axes.plot([place + 0.28] * 2, [middle.low, middle.high], color=style.colour, linewidth=1.8)
+        axes.plot(place + 0.28, middle.centre, style.marker, color=style.colour, markersize=5)
+    labels = [f"{d}\nlayer {k}" if k == layers[0] else f"\nlayer {k}" for d in names for k in layers]
+    axes.set_xticks(range(len(labels)), labels, fontsize=7 if len(labels) <= 8 else 5.5)
+    axes.grid(visible=False, axis="x")
+    panel_title(axes, model)
+
+
+def specialisation(rows: pd.DataFrame) -> pd.DataFrame:
+    """Total variation distance of each domain's expert use to that of all domains: model, seed, layer, domain, distance, chance.
+
+    `chance` is the same distance after permuting tokens over domains, the mean of 20 draws from a fixed generator.
+    Tokens of one document go together in truth, so chance is a floor.
+    """
+    rng = np.random.default_rng(0)
+    found = []
+    rows = rows.assign(layer=rows["layer"].astype(int), expert=rows["expert"].astype(int))
+    for (model, seed, layer), part in rows.groupby(["model", "seed", "layer"], sort=True):
+        wide = part.pivot_table(index="domain", columns="expert", values="value", fill_value=0.0)
+        counts = wide.to_numpy()
+        together = counts.sum(axis=0) / max(counts.sum(), 1.0)
+        for domain, row in zip(wide.index, counts, strict=True):
+            if not row.sum():
+                continue
+            drawn = rng.multinomial(int(row.sum()), together, size=20) / int(row.sum())
+            chance = float(np.abs(drawn - together).sum(axis=1).mean() / 2)
+            found.append((model, int(seed), layer, domain, _distance(row / row.sum(), together), chance))
+    return pd.DataFrame(found, columns=["model", "seed", "layer", "domain", "distance", "chance"])
+
+
+def _distance(a: Array, b: Array) -> float:
+    return float(np.abs(a - b).sum() / 2)

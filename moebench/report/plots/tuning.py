@@ -1,0 +1,63 @@
+"""The learning-rate sweep: whether each model was tuned, and alike."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from moebench.report import words
+from moebench.report.findings import Findings
+from moebench.report.look import Drawn, canvas, spread
+
+
+def rates(found: Findings) -> Drawn | str:
+    """Bits per byte on the tune split against the peak learning rate, every seed a point."""
+    tune = found.held.tune
+    if tune is None:
+        return (
+            "No learning-rate sweep is recorded: the rate is not shown to be tuned for any model."
+            if found.plan.tune is None
+            else "The learning-rate sweep has not been run (start it with `moebench run --tune`)."
+        )
+    models = [m for m in found.held.models if m in tune["models"]]
+    inside = [m for m in models if tune["models"][m]["interior"]]
+    title = f"The best learning rate lies inside the range tried for {len(inside)} of {words.plural(len(models), 'model')}"
+    lost = sum(point["bits_per_byte"] is None for m in models for point in tune["models"][m]["curve"])
+    seeds = len(tune["plan"]["seeds"])
+    subtitle = f"Bits per byte on the tune split after training at each peak rate; points are seeds (n = {seeds}), lines their mean. "
+    subtitle += "Ring: the rate the suite trains with." + (f" {words.plural(lost, 'run')} without a value left out." if lost else "")
+    figure, (axes,) = canvas(title, subtitle, height=2.4, right=1.2)
+    ends = []
+    for model in models:
+        end = _curve(axes, found, model)
+        if end:
+            ends.append((*end, model))
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(tune["plan"]["lrs"]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axes.set(xlabel="peak learning rate", ylabel="bits per byte, tune split")
+    low, high = axes.get_ylim()
+    for (x, _, model), height in zip(ends, spread([y for _, y, _ in ends], 0.07 * (high - low)), strict=True):
+        axes.annotate(
+            model, (x, height), (7, 0), textcoords="offset points", va="center", fontsize=7.5, weight="bold",
+            color=found.styles[model].colour,
+        )  # fmt: skip
+    return Drawn(title=title, subtitle=subtitle, figure=figure)
+
+
+def _curve(axes: Axes, found: Findings, model: str) -> tuple[float, float] | None:
+    assert found.held.tune is not None
+    held = found.held.tune["models"][model]
+    points = pd.DataFrame(held["curve"]).dropna(subset=["bits_per_byte"]).astype({"bits_per_byte": float})
+    if points.empty:
+        return None
+    style = found.styles[model]
+    centre = points.groupby("lr")["bits_per_byte"].mean()
+    axes.plot(points["lr"], points["bits_per_byte"], "o", color=style.colour, alpha=0.45, markersize=3, markeredgewidth=0)
+    axes.plot(centre.index, centre, color=style.colour, linewidth=1.6, marker=style.marker, markersize=4.5)
+    chosen = held["configured_lr"]
+    if chosen in centre.index:
+        axes.plot(chosen, centre[chosen], "o", markerfacecolor="none", markeredgecolor=style.colour, markersize=11, markeredgewidth=1.1)
+    return float(centre.index[-1]), float(centre.iloc[-1])

@@ -1,0 +1,105 @@
+"""The forest plot: every claim's estimate and interval against what it asked for.
+
+Claims have different units, so each row has its own scale, chosen so that what was asked lines up: the bound of a
+one-sided claim on one vertical line, with the asked side shaded to its right; the range of a two-sided claim around it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+
+from moebench.claims import Verdict
+from moebench.report import words
+from moebench.report.findings import Findings
+from moebench.report.look import INK, MUTED, SHADE, STATE_COLOURS, STATE_MARKERS, Drawn, canvas
+
+_ROW = 0.42
+_EDGE = 1.0
+"""Half of the plotted width, in the rows' common scale."""
+
+
+def forest(found: Findings) -> Drawn | str:
+    """One row a claim that has an estimate."""
+    rows = [v for v in found.verdicts if v.estimate is not None and (v.asked_low is not None or v.asked_high is not None)]
+    if not rows:
+        return "No claim has an estimate yet."
+    tally = {state: sum(v.state == state for v in rows) for state in words.STATES}
+    title = "; ".join(f"{n} {words.STATES[state].lower()}" for state, n in tally.items() if n)
+    title = f"Of {words.plural(len(rows), 'claim')} with an estimate: {title}"
+    subtitle = (
+        "Estimate and 95% interval of each claim (a seed pair or a process is one observation), each row on its own scale. "
+        "Shaded: what the claim asks. Thin tick: no difference."
+    )
+    figure, (axes,) = canvas(title, subtitle, height=_ROW * len(rows) + 0.1, left=2.35, right=2.2, bottom=0.25, headroom=0.1)
+    axes.set(xlim=(-1.06 * _EDGE, 1.06 * _EDGE), ylim=(len(rows) - 0.4, -0.6), yticks=[], xticks=[])
+    axes.grid(visible=False)
+    axes.spines[["left", "bottom"]].set_visible(False)
+    for place, verdict in enumerate(rows):
+        _row(axes, place, verdict)
+    axes.text(0, len(rows) - 0.4, "asked bound", fontsize=7, color=MUTED, ha="center", va="top")
+    axes.axvline(0, color=MUTED, linewidth=0.7, linestyle=(0, (2, 2)), zorder=1)
+    return Drawn(title=title, subtitle=subtitle, figure=figure)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Scale:
+    """Maps a row's values to the common axis; `facing` is -1 where smaller is what the claim asks."""
+
+    centre: float
+    reach: float
+    facing: int
+    logarithmic: bool
+
+    def __call__(self, value: float) -> float:
+        here, centre = (math.log(value), math.log(self.centre)) if self.logarithmic else (value, self.centre)
+        return max(-_EDGE, min(_EDGE, self.facing * (here - centre) / self.reach))
+
+
+def _scale(verdict: Verdict) -> _Scale:
+    low, high = verdict.asked_low, verdict.asked_high
+    shown = [x for x in (verdict.estimate, verdict.low, verdict.high, low, high) if x is not None]
+    logarithmic = verdict.unit == "ratio" and min(shown) > 0
+    two_sided = low is not None and high is not None
+    if low is not None and high is not None:
+        centre = math.sqrt(low * high) if logarithmic else (low + high) / 2
+    else:
+        centre = low if low is not None else high if high is not None else 0.0
+    distances = [abs(math.log(x / centre)) if logarithmic else abs(x - centre) for x in shown]
+    reach = 1.15 * max(distances) or 1.0
+    return _Scale(centre=centre, reach=reach, facing=-1 if low is None and not two_sided else 1, logarithmic=logarithmic)
+
+
+def _row(axes: Axes, place: int, verdict: Verdict) -> None:
+    scale = _scale(verdict)
+    colour = STATE_COLOURS[verdict.state]
+    edges = [scale(x) for x in (verdict.asked_low, verdict.asked_high) if x is not None]
+    start, stop = (min(edges), max(edges)) if len(edges) == 2 else (edges[0], _EDGE)
+    if stop - start > 1e-9:
+        axes.fill_between([start, stop], place - 0.36, place + 0.36, color=SHADE, linewidth=0, zorder=0)
+    none = 1.0 if verdict.unit == "ratio" else 0.0
+    inside = [none / scale.centre, scale.centre / none] if scale.logarithmic else []
+    if (math.log(max(inside)) if scale.logarithmic else abs(none - scale.centre)) <= scale.reach * 1.001:
+        axes.plot([scale(none)] * 2, [place - 0.36, place + 0.36], color=MUTED, linewidth=0.8, zorder=2)
+    ends = [scale(verdict.low) if verdict.low is not None else None, scale(verdict.high) if verdict.high is not None else None]
+    for end, side in zip(ends, ("low", "high"), strict=True):
+        if end is None and side in verdict.unbounded:
+            ends[0 if side == "low" else 1] = scale.facing * _EDGE * (-1 if side == "low" else 1)
+    if ends[0] is not None and ends[1] is not None:
+        axes.plot([ends[0], ends[1]], [place, place], color=colour, linewidth=2.4, zorder=3)
+    estimate = verdict.estimate
+    if estimate is not None:
+        marker = STATE_MARKERS[verdict.state]
+        axes.plot(scale(estimate), place, marker, color=colour, markersize=7, markeredgecolor="white", markeredgewidth=0.8, zorder=4)
+    _labels(axes, place, verdict, colour)
+
+
+def _labels(axes: Axes, place: int, verdict: Verdict, colour: str) -> None:
+    left, right = -1.1 * _EDGE, 1.1 * _EDGE
+    axes.text(left, place - 0.17, verdict.id, ha="right", va="center", fontsize=8, color=INK)
+    axes.text(left, place + 0.2, words.STATES[verdict.state], ha="right", va="center", fontsize=7, weight="bold", color=colour)
+    axes.text(right, place - 0.17, words.effect(verdict), ha="left", va="center", fontsize=8, weight="bold", color=INK)
+    asked = f"asked {words.pretty(verdict.asked)}, n = {verdict.n} {verdict.units}"
+    axes.text(right, place + 0.2, asked, ha="left", va="center", fontsize=7, color=MUTED)
