@@ -49,7 +49,7 @@ class RunFolder:
     """A folder of results whose `DONE` is written last. Holds no state of its own: the disk is the truth."""
 
     def __init__(self, path: Path) -> None:
-        if not _SAFE_ID.fullmatch(path.name):
+        if not is_safe_id(path.name):
             raise UnsafeName(f"{path.name!r} is not the name of a run")
         self.path = path
         self.id = path.name
@@ -236,11 +236,9 @@ def put_aside(path: Path) -> Path:
     return path.rename(aside)
 
 
-def safe_id(name: str) -> str:
-    """The name itself when it is safe as a folder's name. Raises UnsafeName."""
-    if not _SAFE_ID.fullmatch(name):
-        raise UnsafeName(f"{name!r} is not the name of a run")
-    return name
+def is_safe_id(name: str) -> bool:
+    """Whether a name is safe as that of a run's folder."""
+    return _SAFE_ID.fullmatch(name) is not None
 
 
 @functools.lru_cache(maxsize=4096)

@@ -16,7 +16,7 @@ from moebench.plan import Plan, StoredPlan
 from moebench.records import Environment
 from moebench.store import files
 from moebench.store.files import CorruptFile
-from moebench.store.folders import RunFolder, UnsafeName, safe_id
+from moebench.store.folders import RunFolder, UnsafeName, is_safe_id
 
 
 class Results:
@@ -27,25 +27,20 @@ class Results:
 
     def run(self, run_id: str) -> RunFolder:
         """The folder of a run. Raises UnsafeName."""
-        return RunFolder(self._inside("runs", safe_id(run_id)))
+        return RunFolder(self._inside("runs", run_id))
 
     def speed(self, speed_id: str) -> RunFolder:
         """The folder of a speed session. Raises UnsafeName."""
-        return RunFolder(self._inside("speed", safe_id(speed_id)))
+        return RunFolder(self._inside("speed", speed_id))
 
     def tune(self, tune_id: str) -> RunFolder:
         """The folder of a learning-rate sweep. Raises UnsafeName."""
-        return RunFolder(self._inside("tune", safe_id(tune_id)))
+        return RunFolder(self._inside("tune", tune_id))
 
     def runs(self) -> list[RunFolder]:
-        """Every run there is, in whatever state, by id. Folders put aside are left out."""
-        found: list[RunFolder] = []
-        for path in sorted(self._inside("runs").glob("*")):
-            try:
-                found.append(self.run(path.name))
-            except UnsafeName:
-                continue
-        return found
+        """Every run there is, in whatever state, by id; not those put aside. Raises UnsafeName for a link outside."""
+        names = [path.name for path in sorted(self._inside("runs").glob("*")) if path.is_dir()]
+        return [self.run(name) for name in names if is_safe_id(name)]
 
     def plans(self, suite: str | None = None) -> list[StoredPlan]:
         """The plans stored, of one suite or all, newest first. Raises CorruptFile."""
@@ -83,9 +78,11 @@ class Results:
 
     def _inside(self, *parts: str) -> Path:
         """A path under the root, links resolved. Raises UnsafeName when it leads elsewhere."""
+        if any("/" in part or "\0" in part or part in ("", ".", "..") for part in parts):
+            raise UnsafeName(f"{parts[-1]!r} is not a name in a results folder")
         path = self.root.joinpath(*parts)
-        if not path.resolve().is_relative_to(self.root) or ".." in parts or any("/" in part for part in parts):
-            raise UnsafeName(f"{'/'.join(parts)} leads outside {self.root}")
+        if not path.resolve().is_relative_to(self.root):
+            raise UnsafeName(f"{path} leads outside {self.root}")
         return path
 
 
