@@ -123,7 +123,11 @@ def _words(kind: str, context: Mapping[str, Any], subject: str, value: Any) -> t
               "less_than": ("lt", "below"), "less_than_equal": ("le", "at most")}  # fmt: skip
     if kind in limits:
         key, words = limits[kind]
-        return f"{subject} must be {words} {context[key]:,}, not {value}", None
+        limit = context[key]
+        return (
+            f"{subject} must be {words} {f'{limit:,}' if isinstance(limit, int) else f'{limit:g}'}, not {value}",
+            None,
+        )
     if subject == "reach":
         return f"reach must be a model's name, or bits per byte as a number above 0, not {_shown(value)}", None
     if kind == "too_short":

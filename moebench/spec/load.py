@@ -20,7 +20,8 @@ from pydantic import ValidationError
 from moebench.spec.check import check
 from moebench.spec.check_claims import sentence
 from moebench.spec.errors import Position, Problem, Source, SuiteError, listed, nearest, quoted
-from moebench.spec.explain import explain, not_a_name, place
+from moebench.spec.explain import Path as TreePath
+from moebench.spec.explain import explain, known_keys, not_a_name, place
 from moebench.spec.merge import Models, apply_set, choose_scale, merge, resolve_models, without
 from moebench.spec.parse import MAX_BYTES, Entry, Node, decode, kind_of, parse
 from moebench.spec.types import NAME, SuiteSpec
@@ -75,12 +76,12 @@ def load_suite(path_or_name: str | Path, *, scale: str | None = None, sets: Sequ
     problems: list[Problem] = []
     scales = tree.get("scales")
     names = tuple(scales.mapping()) if scales is not None else ()
-    tree = choose_scale(tree, scale, problems)
+    tree = choose_scale(tree, scale, problems, known=known_keys(()))
     for item in sets:
         tree = apply_set(tree, item, folder=str(Path.cwd()))
     models = resolve_models(tree, problems)
     resolved = _resolved_tree(tree, models)
-    spec = _validated(resolved, models, base, problems)
+    spec = _validated(resolved, tree, models, base, problems)
     return LoadedSuite(spec=spec, path=path, text=text, base=base, source=SourceMap(tree=resolved), scales=names)
 
 
@@ -187,11 +188,11 @@ def _resolved_tree(tree: Node, models: Models) -> Node:
     return Node(value=entries, at=tree.at)
 
 
-def _validated(tree: Node, models: Models, base: Path, problems: list[Problem]) -> SuiteSpec:
+def _validated(tree: Node, raw: Node, models: Models, base: Path, problems: list[Problem]) -> SuiteSpec:
     """The typed suite. Raises SuiteError with the given problems and all further ones."""
     plain = _plain(tree, models, base, problems)
     broken: set[str] = set(models.broken)
-    spec = _typed(plain, tree, models, problems, broken)
+    spec = _typed(plain, tree, raw, models, problems, broken)
     if spec is not None:
         problems.extend(check(spec, tree, broken=broken))
     if problems or spec is None:
@@ -235,14 +236,14 @@ def _relative(node: Node, base: Path) -> Any:
 
 
 def _typed(
-    plain: dict[str, Any], tree: Node, models: Models, problems: list[Problem], broken: set[str]
+    plain: dict[str, Any], tree: Node, raw: Node, models: Models, problems: list[Problem], broken: set[str]
 ) -> SuiteSpec | None:
     """The suite as types. What has errors is left out and named in `broken`, so that the rest can be looked at too."""
     try:
         spec = SuiteSpec.model_validate_json(json.dumps(plain), strict=True)
     except ValidationError as error:
         found = explain(error, tree)
-        problems.extend(_not_inherited(found, models))
+        problems.extend(_not_inherited(found, raw, models))
         for path, _ in found:
             _drop(plain, path, broken)
         try:
@@ -280,12 +281,13 @@ def _drop(plain: dict[str, Any], path: Sequence[str | int], broken: set[str]) ->
         plain[section] = stand_in[section]
 
 
-def _not_inherited(found: Sequence[tuple[tuple[str | int, ...], Problem]], models: Models) -> list[Problem]:
-    """The problems without those that a model merely inherits from a base that has them too."""
-    own = {(path, problem.message) for path, problem in found}
+def _not_inherited(found: Sequence[tuple[TreePath, Problem]], raw: Node, models: Models) -> list[Problem]:
+    """The problems without those that a model merely inherits, in a part where its base has problems too."""
+    parts = {path[:3] for path, _ in found}
     kept = []
     for path, problem in found:
-        base = models.bases.get(str(path[1])) if len(path) > 1 and path[0] == "models" else None
-        if base is None or (("models", base, *path[2:]), problem.message.replace(str(path[1]), base)) not in own:
+        name = str(path[1]) if len(path) > 1 and path[0] == "models" else ""
+        own = raw.get(*path) is not None and len(path) > 2
+        if own or ("models", models.bases.get(name), *path[2:3]) not in parts:
             kept.append(problem)
     return kept

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from moebench.spec.errors import Position, Problem, Source, SuiteError, listed, nearest, quoted
@@ -53,20 +53,22 @@ def without(node: Node, *keys: str) -> Node:
     return Node(value={key: entry for key, entry in node.mapping().items() if key not in keys}, at=node.at)
 
 
-def choose_scale(tree: Node, scale: str | None, problems: list[Problem]) -> Node:
-    """The suite with the named block of `scales` merged over it; every block's keys are looked at."""
+def choose_scale(tree: Node, scale: str | None, problems: list[Problem], *, known: Collection[str]) -> Node:
+    """The suite with the named block of `scales` merged over it; every block may only have the keys in `known`."""
     scales = tree.get("scales")
     if scales is not None and not isinstance(scales.value, dict):
         problems.append(Problem(position=scales.at, message=f"scales must be a mapping, not {kind_of(scales.value)}"))
     blocks = scales.mapping() if scales is not None else {}
-    for entry in blocks.values():
+    for name, entry in blocks.items():
         if not isinstance(entry.node.value, dict):
             text = f"a scale must be a mapping of what it changes, not {kind_of(entry.node.value)}"
             problems.append(Problem(position=entry.node.at, message=text))
-        for key in _FIXED_BY_FILE:
-            if key in entry.node.mapping():
-                at = entry.node.mapping()[key].key_at
-                problems.append(Problem(position=at, message=f"a scale cannot change {key!r}"))
+        for key, inner in entry.node.mapping().items():
+            if key in _FIXED_BY_FILE:
+                problems.append(Problem(position=inner.key_at, message=f"a scale cannot change {key!r}"))
+            elif key not in known and name != scale:  # the chosen one's are found by the types
+                message = f"unknown key {quoted(key)}"
+                problems.append(Problem(position=inner.key_at, message=message, hint=nearest(key, known)))
     if "scale" in tree.mapping() and blocks:
         text = "a scale is chosen on the command line, with --scale"
         problems.append(Problem(position=tree.mapping()["scale"].key_at, message=text))
@@ -152,12 +154,16 @@ class Models:
 
 
 def resolve_models(tree: Node, problems: list[Problem]) -> Models:
-    """Works `base`, `sweep` and `train` into every model of the suite; what goes wrong is added to `problems`."""
+    """Works `base`, `sweep` and `train` into every model of the suite; what goes wrong is added to `problems`.
+
+    Raises SuiteError, with the problems so far, when there are no models to speak of, or far too many.
+    """
     node = tree.get("models")
-    if node is None or not isinstance(node.value, dict):
-        if node is not None:
-            problems.append(Problem(position=node.at, message=f"models must be a mapping, not {kind_of(node.value)}"))
+    if node is None:
         return Models()
+    if not isinstance(node.value, dict):
+        message = f"models must be a mapping of names to models, not {kind_of(node.value)}"
+        raise SuiteError([*problems, Problem(position=node.at, message=message)])
     models = Models()
     train = tree.mapping().get("train")
     for name, entry in node.value.items():

@@ -186,6 +186,8 @@ def _mapping(events: _Events, *, depth: int) -> dict[str, Entry]:
         if word != "Scalar":
             raise _error(at, "a key must be a word")
         key = _text(events.raw.value, at)
+        end = events.raw.end_mark
+        empty_at = Position(source=events.source, line=end.line + 1, column=end.column + 2)
         if not key:
             raise _error(at, "a key is missing before the ':'")
         if key == "<<":
@@ -193,7 +195,10 @@ def _mapping(events: _Events, *, depth: int) -> dict[str, Entry]:
         if key in entries:
             first = f"it is first given at line {entries[key].key_at.line}, column {entries[key].key_at.column}"
             raise _error(at, f"duplicate key {quoted(key)}", first)
-        entries[key] = Entry(key_at=at, node=_node(events, *events.take(), depth=depth + 1))
+        word, at_value = events.take()
+        if word == "Scalar" and events.raw.value == "" and events.raw.style is None:
+            at_value = empty_at  # the scanner places an absent value at whatever comes next
+        entries[key] = Entry(key_at=at, node=_node(events, word, at_value, depth=depth + 1))
     return entries
 
 

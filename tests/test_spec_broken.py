@@ -1,0 +1,328 @@
+"""Broken suite files: each gives a clear error at the right place, and nothing but a SuiteError.
+
+Every case is an edit of one good suite. The sign § in the new text marks where the mistake must be shown; it is taken
+out before the file is written.
+"""
+# ruff: noqa: E501 - a case is one line
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from moebench.spec.errors import SuiteError
+from moebench.spec.load import load_suite
+
+GOOD = """\
+suite: good
+question: Is this suite good?
+seeds: 8
+data: {source: stdlib, context: 256}
+train:
+  budget: {tokens: 1.0e6}
+  batch_tokens: 4096
+  optimizer: {lr: 3.0e-3, betas: [0.9, 0.95]}
+  schedule: {warmup: 5%}
+models:
+  moe:
+    layers: 2
+    width: 64
+    heads: 4
+    ffn: {kind: moe, experts: 8, top_k: 2, expert_hidden: 64, router: softmax_topk}
+  dense:
+    base: moe
+    ffn: {kind: dense}
+    match: {to: moe, on: active_params, by: ffn.hidden, tolerance: 1%}
+  total:
+    base: dense
+    match: {on: total_params}
+  swept:
+    base: moe
+    sweep: {ffn.experts: [2, 4, 8]}
+measure:
+  speed: {train_step: true, prefill: [64, 256], decode: {batch: [1, 8]}}
+tune: {lr: [1.0e-3, 3.0e-3, 1.0e-2]}
+controls: {same_model: dense}
+claims:
+  better:
+    compare: {treatment: moe, baseline: dense}
+    metric: test.bits_per_byte
+    test: {kind: superior, margin: 0.5%}
+    family: primary
+  latency:
+    compare: {treatment: moe, baseline: dense}
+    metric: speed.decode_step_s[batch=8]
+    test: {kind: non_inferior, margin: 10%}
+  quality:
+    compare: {treatment: moe, baseline: dense}
+    metric: flops_to_quality
+    test: {kind: ratio_at_least, value: 2.0}
+    target: {reach: dense}
+  share:
+    compare: {treatment: moe, baseline: dense, ceiling: total}
+    metric: test.bits_per_byte
+    test: {kind: recovers, value: 0.9}
+  rise:
+    over: swept
+    along: ffn.experts
+    metric: test.bits_per_byte
+    test: {kind: trend, sign: falling}
+  count:
+    model: moe
+    metric: cost.total_params
+    test: {kind: exact, value: 1.0e5, tolerance: 1%}
+scales:
+  nano: {seeds: 2}
+"""
+
+BROKEN: dict[str, tuple[str, str, str]] = {
+    # ---- unknown keys and missing ones
+    "typo at the top": ("seeds: 8", "§seds: 8", "unknown key 'seds'"),
+    "typo in a model": ("    width: 64", "    §widht: 64", "unknown key 'widht'"),
+    "typo in the optimizer": ("{lr: 3.0e-3, betas", "{§lrr: 3.0e-3, betas", "unknown key 'lrr'"),
+    "typo in a claim": ("    family: primary", "    §famly: primary", "unknown key 'famly'"),
+    "key one level too high": ("  batch_tokens: 4096", "  §lr: 0.1", "unknown key 'lr'"),
+    "typo inside an unchosen scale": ("nano: {seeds: 2}", "nano: {§sedes: 2}", "unknown key 'sedes'"),
+    "no suite name": ("suite: good\nquestion", "§question", "'suite' is missing"),
+    "no layers": ("  moe:\n    layers: 2\n", "  §moe:\n", "'layers' is missing in 'moe'"),
+    "no budget": ("train:\n  budget: {tokens: 1.0e6}\n", "§train:\n", "'budget' is missing in 'train'"),
+    "no margin": ("test: {kind: non_inferior, margin: 10%}", "§test: {kind: non_inferior}", "'margin' is missing"),
+    # ---- wrong types
+    "a word for a number": ("layers: 2", "layers: §two", "layers must be a whole number, not 'two'"),
+    "a fraction of a layer": ("layers: 2", "layers: §2.5", "layers must be a whole number, not the number 2.5"),
+    "a quoted number": ("width: 64", 'width: §"64"', "width must be a whole number, not '64'"),
+    "a number with underscores": ("batch_tokens: 4096", "batch_tokens: §4_096", "must be a whole number, not '4_096'"),
+    "true for a number": ("layers: 2", "layers: §true", "layers must be a whole number, not true"),
+    "yes for true": ("train_step: true", "train_step: §yes", "train_step must be true or false, not 'yes'"),
+    "a list for a mapping": ("ffn: {kind: dense}", "ffn: §[dense]", "ffn must be a mapping"),
+    "a word for a mapping": ("measure:\n  speed: {", "measure:\n  speed: §fast # {", "speed must be a mapping"),
+    "a number for a list": ("prefill: [64, 256]", "prefill: §64", "prefill must be a list"),
+    "nothing for a mapping": ("ffn: {kind: dense}", "ffn:§", "ffn must be a mapping of keys to values, not nothing"),
+    "a list for models": ("models:\n", "models: §[a]\nmodel:\n", "models must be a mapping of names to models"),
+    "a list for a model": ("  total:\n    base: dense\n    match: {on: total_params}\n", "  total: §[]\n", "a model must be"),
+    "a list at the top": (GOOD, "§- suite: good\n", "a suite is a mapping"),
+    "a word at the top": (GOOD, "§good\n", "a suite is a mapping"),
+    "one beta": ("[0.9, 0.95]", "§[0.9]", "betas needs more values"),
+    "three betas": ("[0.9, 0.95]", "§[0.9, 0.95, 0.99]", "betas takes at most 2 values"),
+    # ---- bad ranges
+    "no layers at all": ("layers: 2", "layers: §0", "layers must be at least 1, not 0"),
+    "a negative rate": ("lr: 3.0e-3", "lr: §-1", "lr must be above 0, not -1"),
+    "a beta of one": ("[0.9, 0.95]", "[0.9, §1.0]", "an item of betas must be below 1, not 1.0"),
+    "no tokens": ("tokens: 1.0e6", "tokens: §0", "tokens must be above 0"),
+    "not a number": ("tokens: 1.0e6", "tokens: §.nan", ".nan is not a finite number"),
+    "infinite": ("tokens: 1.0e6", "tokens: §1e999", "'1e999' is too large a number"),
+    "a huge width": ("width: 64", "width: §100000000", "width must be at most 1,000,000"),
+    "a long context": ("context: 256", "context: §1000000", "context must be at most 8,192"),
+    "less than one step": ("{tokens: 1.0e6}", "{tokens: §1000}", "a budget of 1,000 tokens is less than one step"),
+    "two budgets": ("budget: {tokens: 1.0e6}", "budget: §{tokens: 1.0e6, steps: 5}", "give exactly one of tokens"),
+    "warm-up of 200%": ("warmup: 5%", "warmup: §200%", "warmup must be a share"),
+    "warm-up in words": ("warmup: 5%", "warmup: §5 percent", "'5 percent' is not an amount"),
+    "too few rates": ("[1.0e-3, 3.0e-3, 1.0e-2]", "§[1.0e-3]", "lr needs at least 3"),
+    "rates out of order": ("[1.0e-3, 3.0e-3, 1.0e-2]", "[1.0e-3, 3.0e-2, §1.0e-2]", "0.01 comes after 0.03"),
+    "a rate twice": ("[1.0e-3, 3.0e-3, 1.0e-2]", "[1.0e-3, 3.0e-3, §3.0e-3]", "0.003 is given twice"),
+    "no seeds": ("seeds: 8", "seeds: §0", "seeds is how many"),
+    "a seed twice": ("seeds: 8", "seeds: [1, 2, §1]", "seed 1 is given twice"),
+    "a negative seed": ("seeds: 8", "seeds: [1, §-2]", "an item of seeds must be at least 0"),
+    # ---- impossible shapes
+    "more chosen than there are": ("top_k: 2", "top_k: §9", "top_k 9 is more than the 8 experts"),
+    "heads that do not divide": ("heads: 4", "heads: §3", "width 64 is not a multiple of 3 heads"),
+    "an odd head": ("heads: 4", "heads: §64", "rotary positions need an even head_dim, not 1"),
+    "key heads that do not divide": ("heads: 4", "heads: 4\n    kv_heads: §3", "not a multiple of kv_heads 3"),
+    "half a window": ("batch_tokens: 4096", "batch_tokens: §4000", "not a multiple of the context, 256"),
+    "half a micro-batch": ("batch_tokens: 4096", "batch_tokens: 4096\n  micro_batch_tokens: §768", "does not divide"),
+    "a prompt beyond the context": ("[64, 256]", "[64, §512]", "longer than the context, 256"),
+    "a batch twice": ("batch: [1, 8]", "batch: [8, §8]", "8 is given twice"),
+    "an open width": ("    match: {on: total_params}", "    match: null", "the size of this dense ffn is open"),
+    # ---- unknown words
+    "an unknown kind": ("ffn: {kind: dense}", "ffn: {kind: §dens}", "unknown kind 'dens': use dense or moe"),
+    "no kind": ("ffn: {kind: moe, ", "§ffn: {", "'kind' is missing in ffn: it is dense or moe"),
+    "an unknown test": ("{kind: trend, sign", "{kind: §tend, sign", "unknown kind 'tend': use superior"),
+    "an unknown source": ("source: stdlib", "source: §wikipedia", "unknown source 'wikipedia': use stdlib, text, synthetic"),
+    "an unknown router": ("softmax_topk", "§softmax_top", "unknown router 'softmax_top'"),
+    "an unknown sign": ("sign: falling", "sign: §down", "sign cannot be 'down': use rising or falling"),
+    "an unknown match": ("on: active_params", "on: §active", "on cannot be 'active': use active_params"),
+    "an unknown dtype": ("batch_tokens: 4096", "dtype: §fp16", "dtype cannot be 'fp16'"),
+    # ---- models and matches
+    "a base that is not there": ("base: dense", "base: §dnse", "base names no model of this suite: 'dnse'"),
+    "a base in a circle": ("    layers: 2", "    base: dense\n    layers: 2", "base goes round in a circle: moe -> dense -> moe"),
+    "a base of itself": ("    base: dense", "    base: §total", "base goes round in a circle: total -> total"),
+    "a base that is a sweep": ("    base: dense", "    base: §swept", "base cannot be 'swept'"),
+    "a match to nothing": ("{to: moe, on", "{to: §mo, on", "no model of this suite is called 'mo'"),
+    "a match to itself": ("match: {on: total_params}", "match: {to: §total}", "total is matched to itself"),
+    "matches in a circle": ("    heads: 4", "    heads: 4\n    match: {to: §dense, on: active_params}", "matches go round"),
+    "a match by another's size": ("by: ffn.hidden", "by: §ffn.expert_hidden", "is no size of this model"),
+    "a tolerance without unit": ("tolerance: 1%", "tolerance: §0.01", "tolerance 0.01 has no unit"),
+    "an empty sweep": ("sweep: {ffn.experts: [2, 4, 8]}", "sweep: §{}", "sweep must map keys to lists"),
+    "a sweep over nothing": ("[2, 4, 8]", "§[]", "sweep needs a list of values for 'ffn.experts'"),
+    "a sweep of an unknown key": ("{ffn.experts: [2, 4, 8]}", "{§ffn.expert: [2, 4, 8]}", "unknown key 'expert'"),
+    "a sweep with a value twice": ("[2, 4, 8]", "[2, 4, §4]", "4 is swept twice"),
+    "a sweep of a path": ("[2, 4, 8]", "[2, §../8]", "a swept value must be a number or a plain word"),
+    "a control of nothing": ("same_model: dense", "same_model: §dens", "no model of this suite is called 'dens'"),
+    # ---- claims
+    "a claim on an absent model": ("treatment: moe, baseline: dense}\n    metric: test", "treatment: §mo, baseline: dense}\n    metric: test", "no model of this suite is called 'mo'"),
+    "a claim on a sweep": ("baseline: dense, ceiling", "baseline: §swept, ceiling", "swept is a sweep of several models"),
+    "a claim against itself": ("baseline: dense, ceiling", "baseline: §moe, ceiling", "moe is compared with itself"),
+    "an absent metric": ("metric: flops_to_quality", "metric: §flop_to_quality", "unknown metric 'flop_to_quality'"),
+    "a metric badly written": ("metric: flops_to_quality", "metric: §Flops!", "'Flops!' is not a metric name"),
+    "a label missing": ("speed.decode_step_s[batch=8]", "§speed.decode_step_s", "needs the label 'batch'"),
+    "a label that is not measured": ("[batch=8]", "[batch=9]", "does not measure speed.decode_step_s at batch=9"),
+    "a label of another metric": ("[batch=8]", "[size=8]", "speed.decode_step_s has no label 'size'"),
+    "nothing timed": ("  speed: {train_step: true, prefill: [64, 256], decode: {batch: [1, 8]}}", "  memory: true", "does not measure speed.decode_step_s"),
+    "a margin without unit": ("margin: 10%", "margin: §0.1", "margin 0.1 has no unit that fits"),
+    "a margin below zero": ("margin: 0.5%", "margin: §-0.5%", "margin -0.5% is below 0"),
+    "no ceiling": (", ceiling: total}", "}", "a recovers test needs 'compare.ceiling'"),
+    "a ceiling for nothing": ("baseline: dense}\n    metric: test", "baseline: dense, §ceiling: total}\n    metric: test", "takes no 'compare.ceiling'"),
+    "no target": ("    target: {reach: dense}\n", "", "flops_to_quality needs a target"),
+    "a target for nothing": ("    family: primary", "    §target: {reach: dense}", "takes no target"),
+    "a target that is not there": ("{reach: dense}", "{reach: §dnse}", "no model of this suite is called 'dnse'"),
+    "a trend over one model": ("over: swept", "over: §moe", "moe is one model: a trend needs a model with a `sweep`"),
+    "a trend along another key": ("along: ffn.experts", "along: §ffn.top_k", "swept is not swept over 'ffn.top_k'"),
+    "exactly a measurement": ("metric: cost.total_params\n    test: {kind: exact", "metric: test.bits_per_byte\n    test: {kind: §exact", "is measured, not counted"),
+    "an absent system": ("model: moe", "model: §mixtral-9x9b", "neither a model of this suite nor a published system"),
+    "an empty ratio": ("{kind: ratio_at_least, value: 2.0}", "{kind: ratio_within, low: §2, high: 1}", "low 2 is not below high 1"),
+    "a bad target": ("{reach: dense}", "{reach: §-1}", "reach must be a model's name, or bits per byte"),
+    # ---- names go into paths
+    "a way out in a model's name": ("  total:", "  §../total:", "'../total' is not a name"),
+    "a way out in the suite's name": ("suite: good", "suite: §../../etc/passwd", "'../../etc/passwd' is not a name"),
+    "a way out in a claim's name": ("  better:", "  §a/b:", "'a/b' is not a name"),
+    "an empty name": ("suite: good", 'suite: §""', "'' is not a name"),
+    "a long name": ("suite: good", "suite: §" + "x" * 65, "is not a name"),
+    # ---- YAML
+    "a duplicate key": ("seeds: 8", "seeds: 8\n§seeds: 9", "duplicate key 'seeds'"),
+    "a duplicate model": ("  total:\n", "  §dense:\n", "duplicate key 'dense'"),
+    "a duplicate key in a line": ("top_k: 2,", "top_k: 2, §top_k: 2,", "duplicate key 'top_k'"),
+    "a tab": ("    width: 64", "§\twidth: 64", "a tab"),
+    "an anchor": ("seeds: 8", "seeds: §&n 8", "anchors and aliases are not allowed"),
+    "an alias": ("seeds: 8", "seeds: §*n", "anchors and aliases are not allowed"),
+    "a merge key": ("seeds: 8", "§<<: {seeds: 8}", "merge keys (<<) are not allowed"),
+    "a python tag": ("seeds: 8", "seeds: §!!python/object/apply:os.system ['true']", "tags such as"),
+    "a harmless tag": ("seeds: 8", "seeds: §!!str 8", "tags such as"),
+    "two documents": ("data:", "§---\ndata:", "a second YAML document"),
+    "an open bracket": ("[64, 256]", "[64, 256", "not valid YAML"),
+    "an open quote": ("question: Is", 'question: "Is', "not valid YAML"),
+    "bad indentation": ("    width: 64", "   width: 64", "not valid YAML"),
+    "a list for a key": ("seeds: 8", "§[a, b]: 8", "a key must be a word"),
+    "an empty file": (GOOD, "§", "the file is empty"),
+    "only a comment": (GOOD, "# nothing\n", "the file is empty"),
+    "nested too deep": ("seeds: 8", "seeds: " + "[" * 40 + "]" * 40, "nested more than 20 deep"),
+    "an escaped NUL": ("question: Is", 'question: §"\\0" #', "U+0000 is not allowed"),
+    "a NUL": ("question: Is", "question: §\0", "U+0000 is not text"),
+    "a control character": ("question: Is", "question: §\x1b[31m", "U+001B is not text"),
+    # ---- files
+    "extends nothing": ("suite: good", "suite: good\nextends: §other.yaml", "extends names no file: 'other.yaml'"),
+    "extends no bundled suite": ("suite: good", "suite: good\nextends: §nothing", "extends names no bundled suite"),
+    "extends itself": ("suite: good", "suite: good\nextends: §broken.yaml", "extends goes round in a circle"),
+    "extends a list": ("suite: good", "suite: good\nextends: §[a, b]", "extends must name one suite file, not a list"),
+    "a scale that renames": ("nano: {seeds: 2}", "nano: {§suite: other}", "a scale cannot change 'suite'"),
+    "a scale that is no mapping": ("nano: {seeds: 2}", "nano: §2", "a scale must be a mapping"),
+}  # fmt: skip
+
+
+def problems(path: Path) -> list[tuple[int, int, str]]:
+    with pytest.raises(SuiteError) as caught:
+        load_suite(path)
+    assert all(problem.line >= 1 and problem.column >= 1 for problem in caught.value.problems)
+    text = str(caught.value)
+    for jargon in ("Input should", "union", "pydantic", "Traceback", "NoneType", "tag:yaml"):
+        assert jargon not in text
+    return [(problem.line, problem.column, problem.message) for problem in caught.value.problems]
+
+
+def test_the_suite_that_is_broken_below_is_good(tmp_path: Path) -> None:
+    (tmp_path / "good.yaml").write_text(GOOD)
+    load_suite(tmp_path / "good.yaml")
+    load_suite(tmp_path / "good.yaml", scale="nano")
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_suite_is_an_error_at_the_right_place(tmp_path: Path, case: str) -> None:
+    old, new, message = BROKEN[case]
+    assert GOOD.count(old) >= 1
+    marked = GOOD.replace(old, new, 1)
+    before, mark, after = marked.partition("§")
+    (tmp_path / "broken.yaml").write_text(before + after)
+    files = sorted(tmp_path.iterdir())
+    found = problems(tmp_path / "broken.yaml")
+    about = [(line, column) for line, column, text in found if message in text]
+    assert about, f"{message!r} is not among {found}"
+    if mark:
+        assert about[0] == (before.count("\n") + 1, len(before) - before.rfind("\n"))
+    assert len(found) <= 3, "one mistake is not told many times"
+    assert sorted(tmp_path.iterdir()) == files, "nothing is written"
+
+
+@pytest.mark.parametrize(
+    ("raw", "line", "message"),
+    [
+        (b"suite: x\n# " + b"x" * 10_000_000, 1, "more than 1,000,000 bytes"),
+        (b"suite: x\nquestion: \xff\xfe\n", 2, "not UTF-8"),
+        (bytes(range(128, 256)) * 10, 1, "not UTF-8"),
+        (b"\x7fELF\x02\x01\x01\x00", 1, "not text"),
+        ("suite: x\n".encode("utf-16"), 1, "not UTF-8"),
+        (b"a: [" + b"1, " * 30_000 + b"1]\n", 1, "more than 20,000 values"),
+        (b"[" * 500_000, 1, "nested more than 20 deep"),
+    ],
+    ids=["10 MB", "latin", "bytes", "program", "utf-16", "many values", "brackets"],
+)
+def test_what_is_no_suite_at_all_is_refused(tmp_path: Path, raw: bytes, line: int, message: str) -> None:
+    (tmp_path / "broken.yaml").write_bytes(raw)
+    [(at, _, text)] = problems(tmp_path / "broken.yaml")
+    assert (at, message in text) == (line, True), text
+
+
+def test_a_bomb_of_aliases_is_refused_at_its_first_anchor(tmp_path: Path) -> None:
+    rows = ["a0: &a0 [x, x]"] + [f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}, *a{n - 1}]" for n in range(1, 40)]
+    (tmp_path / "broken.yaml").write_text("\n".join(rows))
+    [(line, column, message)] = problems(tmp_path / "broken.yaml")
+    assert (line, column) == (1, 5)
+    assert "anchors" in message
+
+
+def test_extends_in_a_circle_of_two_is_shown_where_it_closes(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("extends: b.yaml\nsuite: a\n")
+    (tmp_path / "b.yaml").write_text("suite: b\nextends: a.yaml\n")
+    with pytest.raises(SuiteError) as caught:
+        load_suite(tmp_path / "a.yaml")
+    [problem] = caught.value.problems
+    assert (Path(problem.file).name, problem.line, problem.column) == ("b.yaml", 2, 10)
+    assert problem.message == "extends goes round in a circle: a.yaml -> b.yaml -> a.yaml"
+
+
+def test_a_long_chain_of_bases_is_refused(tmp_path: Path) -> None:
+    chain = "".join(f"  m{n}: {{base: m{n + 1}}}\n" for n in range(3000))
+    (tmp_path / "broken.yaml").write_text(GOOD.replace("models:\n", f"models:\n  m3000: {{base: moe}}\n{chain}", 1))
+    assert "inherit from each other" in problems(tmp_path / "broken.yaml")[0][2]
+
+
+# ------------------------------------------------------------------------------------------------ anything at all
+
+PIECES = [
+    "", " ", "\n", "\n  ", "  ", ":", ": ", "- ", "{", "}", "[", "]", ",", "#", "&a ", "*a", "!!int ", "|", ">", "'", '"', "%",
+    "\\", "\t", "\r", "\0", "\ud7ff", "\u2028", "\ufeff", "é", "~", "null", "true", "0", "-1", "1e400", ".inf", "0x", "<<: ",
+    "? ", "--- ", "...", "@", "`", "base: ", "sweep: ", "extends: good.yaml", "moe", "dense", "kind: ", "\"\\ud800\"",
+    "\"\\U0011ffff\"", "scales: ", "train: ", "sweeps: ", "claims: ", "9" * 40, "x" * 500,
+]  # fmt: skip
+edits = st.lists(
+    st.tuples(st.integers(0, len(GOOD)), st.integers(0, 40), st.sampled_from(PIECES) | st.text(max_size=4)),
+    min_size=1,
+    max_size=4,
+)
+
+
+@settings(
+    max_examples=300, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(edits)
+def test_no_edit_of_a_suite_raises_anything_but_a_suite_error(
+    tmp_path: Path, changes: list[tuple[int, int, str]]
+) -> None:
+    text = GOOD
+    for start, length, piece in changes:
+        text = text[:start] + piece + text[start + length :]
+    (tmp_path / "good.yaml").write_bytes(text.encode(errors="surrogatepass"))
+    with contextlib.suppress(SuiteError):
+        load_suite(tmp_path / "good.yaml", scale="nano", sets=["train.budget.tokens=2e6"])
