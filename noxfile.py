@@ -1,0 +1,57 @@
+"""Every check and job of the project, each in an environment that it sets up itself: `nox -s NAME`."""
+
+from __future__ import annotations
+
+import nox
+
+nox.options.sessions = ["lint", "types", "tests"]
+nox.options.reuse_existing_virtualenvs = True
+nox.options.error_on_missing_interpreters = True
+nox.needs_version = ">=2024.10.9"
+
+CONSTRAINTS = ("-c", "constraints.txt")
+GROUPS = nox.project.load_toml("pyproject.toml")["dependency-groups"]
+
+
+def _install(session: nox.Session, *groups: str, editable: bool = True) -> None:
+    """Installs the project and dependency groups under the pinned constraints."""
+    wanted = [requirement for group in groups for requirement in GROUPS[group]]
+    project = ("-e", ".") if editable else (".",)
+    session.install(*CONSTRAINTS, *project, *wanted)
+
+
+@nox.session(default=False)
+def quickstart(session: nox.Session) -> None:
+    """Sets up and runs the main job: a nano MoE against dense models, a verdict and a report in minutes."""
+    _install(session, editable=False)
+    session.run("moebench", "run", "quickstart", *session.posargs)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The whole test suite, on all cores with one thread each."""
+    _install(session, "test")
+    session.run("pytest", "-n", "auto", *session.posargs, env={"OMP_NUM_THREADS": "1"})
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style: ruff's checks and format."""
+    session.install(*GROUPS["lint"])
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Types: mypy, strict."""
+    _install(session, "types")
+    session.run("mypy")
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Timings of layers, of the harness's own share and of two workers against one; nothing is asserted by a clock."""
+    _install(session, "test")
+    env = {"OMP_NUM_THREADS": "1"}
+    session.run("pytest", "tests/bench", "--override-ini=addopts=", "-p", "no:xdist", "--benchmark-only", *session.posargs, env=env)
