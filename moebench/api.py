@@ -227,8 +227,10 @@ def write_report(
     """Builds the report of one suite at one scale; returns its folder and verdicts."""
     from moebench import report
 
-    (built,) = report.build(results, suite=suite, scale=scale, out=out, **({"formats": formats} if formats else {}))
-    return built.path, list(built.verdicts)
+    title = suite if scale is None else f"{suite}@{scale}"
+    built = report.build(results, suite=title, out=out, formats=formats or report.DEFAULT)
+    one = next(made for made in built if made.suite == title)
+    return one.path, list(one.verdicts)
 
 
 def load(results: Path | str = RESULTS) -> pd.DataFrame:

@@ -226,15 +226,11 @@ def report(suites: tuple[str, ...], *, results: Path, out: Path, formats: str | 
     verdicts = []
     try:
         for suite in suites or (None,):
-            built = build(results, suite=suite, out=out, **options)
-            if not built:
-                click.echo(f"error: no results of {suite or 'any suite'} in {results}: moebench run comes first", err=True)
-                sys.exit(EXIT_INPUT)
-            for one in built:
+            for one in build(results, suite=suite, out=out, **options):
                 click.echo(verdict_text(one.verdicts, path=one.path))
                 verdicts += one.verdicts
-    except (CorruptFile, UnsafeName) as error:
-        click.echo(f"error: {error}", err=True)
+    except (CorruptFile, UnsafeName, KeyError) as error:
+        click.echo(f"error: {error.args[0] if isinstance(error, KeyError) else error}", err=True)
         sys.exit(EXIT_INPUT)
     sys.exit(EXIT_CLAIM_FAILED if strict and not strict_ok(verdicts) else 0)
 
