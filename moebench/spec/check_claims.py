@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from moebench.records import METRICS, Metric, labelled, parse_metric
+from moebench.spec.amounts import Amount
+from moebench.spec.claim import Claim
 from moebench.spec.errors import listed, nearest, quoted
 from moebench.spec.explain import Path
-from moebench.spec.types import Amount, Claim, DenseFFN, ModelSpec, MoEFFN
+from moebench.spec.types import DenseFFN, ModelSpec, MoEFFN
 from moebench.spec.words import known_systems
 
 if TYPE_CHECKING:

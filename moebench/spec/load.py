@@ -17,6 +17,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from moebench.spec.amounts import NAME
 from moebench.spec.check import check
 from moebench.spec.check_claims import sentence
 from moebench.spec.errors import Position, Problem, Source, SuiteError, listed, nearest, quoted
@@ -24,7 +25,7 @@ from moebench.spec.explain import Path as TreePath
 from moebench.spec.explain import explain, known_keys, not_a_name, place
 from moebench.spec.merge import Models, apply_set, choose_scale, merge, resolve_models, without
 from moebench.spec.parse import MAX_BYTES, Entry, Node, decode, kind_of, parse
-from moebench.spec.types import NAME, SuiteSpec
+from moebench.spec.types import SuiteSpec
 from moebench.spec.words import MAX_SEEDS, bundled_names, bundled_path
 
 _UNSAID = "(unsaid)"

@@ -11,7 +11,8 @@ import inspect
 from typing import Any
 
 from moebench.records import METRICS
-from moebench.spec.types import NAME, Amount, SuiteSpec
+from moebench.spec.amounts import NAME, Amount
+from moebench.spec.types import SuiteSpec
 from moebench.spec.words import MAX_SEEDS, ROUTERS
 
 _REQUIRED = ["suite", "question", "seeds", "data", "models"]

@@ -6,57 +6,17 @@ a match will solve are None here and whole numbers in the plan. This module read
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, ValidationInfo, model_serializer, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 
 from moebench.records import Frozen
-
-NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
-Name = Annotated[str, Field(pattern=NAME)]
-"""A word that is safe as a file name and a label: no slash, no leading dot."""
-
-
-Size = Annotated[int, Field(ge=1, le=1_000_000)]
-"""A width or a count of the architecture."""
-
-
-class FieldError(ValueError):
-    """What is wrong with a mapping's values together, and the one that the reader should look at."""
-
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(message)
-        self.field = field
-
-
-class Amount(Frozen):
-    """A margin or share with its unit: `0.5%` is relative, a bare number is in the metric's own unit."""
-
-    value: float
-    """A fraction when relative (`0.5%` is 0.005), else in the metric's unit."""
-    relative: bool
-    """Whether it is a share of something, rather than a number with a unit of its own."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _parse(cls, raw: Any, info: ValidationInfo) -> Any:
-        if isinstance(raw, Amount) or (isinstance(raw, dict) and info.mode == "python"):
-            return raw
-        if isinstance(raw, str) and re.fullmatch(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,3})? ?%", raw):
-            return {"value": float(raw[:-1]) / 100, "relative": True}
-        if isinstance(raw, bool) or not isinstance(raw, int | float):
-            shown = repr(raw[:60]) if isinstance(raw, str) else "this"
-            raise ValueError(f"{shown} is not an amount: write a percentage such as 0.5%, or a number in its own unit")
-        return {"value": float(raw), "relative": False}
-
-    @model_serializer
-    def _write(self) -> str | float:
-        return str(self) if self.relative else self.value
-
-    def __str__(self) -> str:
-        return f"{self.value * 100:.12g}%" if self.relative else f"{self.value:g}"
-
+from moebench.spec.amounts import Amount as Amount
+from moebench.spec.amounts import FieldError, Name, Size
+from moebench.spec.claim import Claim as Claim
+from moebench.spec.claim import Compare as Compare
+from moebench.spec.claim import Target as Target
+from moebench.spec.claim import Test as Test
 
 # ---------------------------------------------------------------------------------------------- data
 
@@ -365,147 +325,7 @@ class Controls(Frozen):
     """A model compared with itself over disjoint seeds: the difference's 99% interval must hold 0."""
 
 
-# ---------------------------------------------------------------------------------------------- claims
-
-
-class Compare(Frozen):
-    """The models of a claim."""
-
-    treatment: Name
-    """The model the claim is for."""
-    baseline: Name
-    """The model it is compared with."""
-    ceiling: Name | None = None
-    """For `recovers`: the model whose gain over the baseline is to be recovered."""
-
-
-class Superior(Frozen):
-    """The treatment is better by more than the margin."""
-
-    kind: Literal["superior"]
-    """superior: better by more than the margin."""
-    margin: Amount = Amount(value=0.0, relative=True)
-    """`0.5%` is a ratio; a bare number is in the metric's unit."""
-
-
-class NonInferior(Frozen):
-    """The treatment is not worse by more than the margin."""
-
-    kind: Literal["non_inferior"]
-    """non_inferior: not worse by more than the margin."""
-    margin: Amount
-    """`0.5%` is a ratio; a bare number is in the metric's unit."""
-
-
-class Equivalent(Frozen):
-    """The two differ by less than the margin, either way."""
-
-    kind: Literal["equivalent"]
-    """equivalent: no further apart than the margin."""
-    margin: Amount
-    """`0.5%` is a ratio; a bare number is in the metric's unit."""
-
-
-class RatioAtLeast(Frozen):
-    """Baseline over treatment for metrics where lower is better, else treatment over baseline, is at least `value`."""
-
-    kind: Literal["ratio_at_least"]
-    """ratio_at_least: better by a factor."""
-    value: PositiveFloat
-    """The factor."""
-
-
-class RatioWithin(Frozen):
-    """Treatment over baseline, whatever the metric's direction, lies in [low, high]."""
-
-    kind: Literal["ratio_within"]
-    """ratio_within: a ratio between two bounds."""
-    low: PositiveFloat
-    """Lower bound of the ratio."""
-    high: PositiveFloat
-    """Upper bound of the ratio."""
-
-    @model_validator(mode="after")
-    def _order(self) -> RatioWithin:
-        if self.low >= self.high:
-            raise FieldError("low", f"low {self.low:g} is not below high {self.high:g}")
-        return self
-
-
-class Recovers(Frozen):
-    """The treatment has at least this share of the ceiling's gain over the baseline."""
-
-    kind: Literal["recovers"]
-    """recovers: a share of the ceiling's gain."""
-    value: Annotated[float, Field(gt=0, le=10)]
-    """Share of the ceiling's gain over the baseline."""
-
-
-class Trend(Frozen):
-    """The metric rises or falls with the swept value."""
-
-    kind: Literal["trend"]
-    """trend: a direction over a swept value."""
-    sign: Literal["rising", "falling"]
-    """Which way the metric goes as the swept value rises."""
-
-
-class Interaction(Frozen):
-    """The treatment's effect on `metric` minus its effect on `minus` exceeds the margin."""
-
-    kind: Literal["interaction"]
-    """interaction: an effect on one metric beyond that on another."""
-    margin: Amount = Amount(value=0.0, relative=False)
-    """`0.5%` is a ratio; a bare number is in the metric's unit."""
-
-
-class Exact(Frozen):
-    """A count is what it is said to be."""
-
-    kind: Literal["exact"]
-    """exact: a count."""
-    value: float
-    """The count."""
-    tolerance: Amount = Amount(value=0.0, relative=True)
-    """Largest difference from it."""
-
-
-Test = Annotated[
-    Superior | NonInferior | Equivalent | RatioAtLeast | RatioWithin | Recovers | Trend | Interaction | Exact,
-    Field(discriminator="kind"),
-]
-
-
-class Target(Frozen):
-    """The quality to reach: a model's final mean quality, or bits per byte fixed beforehand."""
-
-    reach: Name | PositiveFloat
-    """A model of the suite, or bits per byte."""
-
-
-class Claim(Frozen):
-    """One sentence that a suite tests, and the test."""
-
-    says: Annotated[str, Field(min_length=1, max_length=400)]
-    """The claim in one sentence."""
-    compare: Compare | None = None
-    """The models compared."""
-    over: Name | None = None
-    """For `trend`: the swept model."""
-    along: str | None = None
-    """For `trend`: the swept key, such as ffn.experts."""
-    model: Name | None = None
-    """For `exact`: a model of the suite or a published system."""
-    metric: str
-    """A metric with its labels, such as speed.decode_step_s[batch=8]."""
-    minus: str | None = None
-    """For `interaction`: the second metric."""
-    test: Test
-    """What would support or refute the claim."""
-    target: Target | None = None
-    """For tokens_to_quality, flops_to_quality and seconds_to_quality."""
-    family: Literal["primary", "exploratory"] = "exploratory"
-    """Primary claims are corrected for their number; the others are labelled exploratory."""
+# ---------------------------------------------------------------------------------------------- the suite
 
 
 class SuiteSpec(Frozen):
