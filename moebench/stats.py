@@ -152,7 +152,7 @@ def median_interval(x: Array, level: float = 0.95) -> Interval | None:
 
 
 def median(x: Array) -> float:
-    """Median of x [n] without its unknowns; may be infinite, NaN when nothing is known or its middle is +inf and -inf."""
+    """Median of x [n] without its unknowns; may be infinite, NaN when nothing is known or +inf meets -inf."""
     known = np.sort(x[~np.isnan(x)])
     if len(known) == 0:
         return math.nan

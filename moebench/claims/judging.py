@@ -158,8 +158,11 @@ def _weighed(
     state, reason = settle(finding, hypothesis, sample, correction)
     if state == "supported" and not wording.ceiling_gains(evidence, hypothesis):
         state, reason = "inconclusive", "the ceiling's own gain over the baseline is not shown to be above 0"
-    lacks = wording.needs(finding, hypothesis, sample, family if correction.in_family else 0)
-    needs, detectable, units_needed = lacks if state == "inconclusive" else (None, None, None)
+    needs, detectable, units_needed = None, None, None
+    if state == "inconclusive":
+        needs, detectable, units_needed = wording.needs(
+            finding, hypothesis, sample, family if correction.in_family else 0
+        )
     estimate, low, high, unbounded = _printed(hypothesis, finding)
     item = _shown(hypothesis, finding.items)
     narrow = _shown(hypothesis, finding.narrow)

@@ -136,8 +136,8 @@ def recovered_share(evidence: Evidence, hypothesis: Hypothesis) -> str | None:
         return None
     gain, whole = gains
     interval = stats.fieller(gain, whole, 1 - 2 * ALPHA)
-    if interval is None:
-        return "no share of the ceiling's gain can be stated: the gain itself is not shown to differ from 0"
+    if interval is None or np.mean(whole) <= 0:
+        return "no share of the ceiling's gain can be stated: that gain is not shown to be above 0"
     share, half = 100 * float(np.mean(gain) / np.mean(whole)), 100 * interval.width / 2
     low, high = (number(100 * end, half) for end in (interval.low, interval.high))
     return f"recovers {number(share, half)}% [{low}, {high}] of the ceiling's gain (Fieller interval over seeds)"

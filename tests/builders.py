@@ -1,0 +1,219 @@
+"""Builds `Evidence` in memory from a table of values, for tests of claims and of the report.
+
+`evidence_of(values, claims)` takes model -> metric -> one value per seed and makes a plan that fits, with every
+precondition met: equal data digests, one test split, matched sizes, a quiet speed session. Tests then break one thing.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from moebench.evidence import Evidence, Item, Outcome, SpeedProcess, TunedModel
+from moebench.plan import (
+    Architecture,
+    Costs,
+    DataFacts,
+    MatchResult,
+    ParameterCount,
+    Plan,
+    PlannedModel,
+    PlannedRun,
+    Recipe,
+    SpeedPlan,
+    StoredPlan,
+    digest_of,
+)
+from moebench.records import Environment
+from moebench.spec.types import DenseFFN, MoEFFN, SuiteSpec
+
+PLANNED_AT = 1_795_000_000.0
+STEPS, BATCH_TOKENS = 250, 4096
+POINTS = (50, 100, 150, 200, 250)
+BPB = "test.bits_per_byte"
+TWIN = {"treatment": "moe", "baseline": "dense"}
+
+Values = Mapping[str, Mapping[str, Sequence[float | None]]]
+"""Model -> metric -> a value per seed, None where it was not measured."""
+
+
+def claim(test: Mapping[str, Any], metric: str = BPB, **other: Any) -> dict[str, Any]:
+    """A claim as a suite file would say it; compares `moe` with `dense` unless told otherwise."""
+    block: dict[str, Any] = {"says": "It is so.", "metric": metric, "test": dict(test), **other}
+    if not {"compare", "over", "model"} & set(other):
+        block["compare"] = TWIN
+    return block
+
+
+def plan_of(
+    models: Sequence[str],
+    claims: Mapping[str, Mapping[str, Any]],
+    *,
+    seeds: Sequence[int] = tuple(range(8)),
+    sweeps: Mapping[str, Mapping[str, Mapping[str, float]]] | None = None,
+    params: Mapping[str, tuple[int, int]] | None = None,
+    processes: int = 0,
+    residual: float = 0.0,
+    same_model: str | None = None,
+) -> Plan:
+    """A plan of small models; names that start with `moe` are sparse. `params` is model -> (total, active)."""
+    sizes = {name: (params or {}).get(name, (110_000, 110_000)) for name in models}
+    train = {"budget": {"steps": STEPS}, "batch_tokens": BATCH_TOKENS}
+    shape = {"layers": 2, "width": 64, "heads": 4, "train": train}
+    spec = SuiteSpec.model_validate(
+        {
+            "suite": "built",
+            "question": "Is it so?",
+            "seeds": list(seeds),
+            "data": {"source": "stdlib"},
+            "models": {name: {**shape, "ffn": _ffn(name).model_dump()} for name in models},
+            "sweeps": sweeps or {},
+            "controls": {"same_model": same_model},
+            "claims": claims,
+        }
+    )
+    match = MatchResult(
+        model=models[0], to=models[-1], on="active_params", by="ffn.hidden", size=177, target=100_000,
+        achieved=100_000 * (1 + residual), residual=residual, tolerance=0.01,
+    )  # fmt: skip
+    speed = SpeedPlan(
+        id=digest_of("speed"), models=tuple(models), baseline="dense", processes=tuple(range(processes)),
+        train_step=True, prefill=(), decode_batches=(1, 8), seconds=60.0,
+    )  # fmt: skip
+    return Plan(
+        suite="built", scale=None, spec=spec, models={name: _planned(name, *sizes[name]) for name in models},
+        matches=(match,) if len(models) > 1 else (), speed=speed if processes else None, tune=None,
+        runs=tuple(PlannedRun(model=m, seed=s, id=digest_of([m, s], length=20)) for s in seeds for m in models),
+        data=DataFacts(
+            source="stdlib", digest="d" * 16, documents={"test": 9}, tokens={"test": 9000}, domains=("code",),
+            leak_share=0.0, leak_threshold=0.05,
+        ),
+        claim_hashes={name: digest_of(block.model_dump(mode="json")) for name, block in spec.claims.items()},
+    )  # fmt: skip
+
+
+def evidence_of(
+    values: Values,
+    claims: Mapping[str, Mapping[str, Any]],
+    *,
+    curves: Mapping[str, Sequence[Sequence[float]]] | None = None,
+    items: Mapping[str, Sequence[Sequence[tuple[int, float]]]] | None = None,
+    times: Mapping[str, Mapping[str, Sequence[float]]] | None = None,
+    diverged: Collection[tuple[str, int]] = (),
+    missing: Collection[tuple[str, int]] = (),
+    tuned: Mapping[str, TunedModel] | None = None,
+    **plan: Any,
+) -> Evidence:
+    """Evidence in which every planned run was done, but for those in `missing` and `diverged` (model, seed).
+
+    `curves`: model -> per seed the bits per byte at `POINTS`. `items`: model -> per seed (bytes, bits) of each document.
+    `times`: model -> metric -> one median a process, the baseline's second copy being `dense~again`.
+    """
+    named = list(dict.fromkeys([*values, *(curves or {}), *(m for m in times or {} if "~" not in m)]))
+    seeds = plan.pop("seeds", tuple(range(max((len(c) for m in values.values() for c in m.values()), default=8))))
+    processes = max((len(column) for metrics in (times or {}).values() for column in metrics.values()), default=0)
+    built = plan_of(named, claims, seeds=seeds, processes=processes, **plan)
+    outcomes = []
+    for planned in built.runs:
+        index = list(seeds).index(planned.seed)
+        done = _outcome(planned, index, values, curves or {}, items or {}, built)
+        if (planned.model, planned.seed) in missing:
+            done = Outcome(
+                model=planned.model, seed=planned.seed, run_id=planned.id, status="missing", reason="not run yet"
+            )
+        elif (planned.model, planned.seed) in diverged:
+            done = replace(done, status="diverged", reason="loss is not finite", values={}, curves={}, items=())
+        outcomes.append(done)
+    return Evidence(
+        stored=StoredPlan(
+            plan=built, stored_at=PLANNED_AT, environment=machine(),
+            claims_first_stored=dict.fromkeys(built.claim_hashes.values(), PLANNED_AT),
+        ),
+        outcomes=tuple(outcomes),
+        processes=tuple(_process(i, times or {}) for i in range(processes)),
+        speed_finished=PLANNED_AT + 7200 if processes else None,
+        tuned=tuned or {},
+    )  # fmt: skip
+
+
+def machine() -> Environment:
+    return Environment(
+        machine="2-core x86_64 CPU", cpu="AMD EPYC 9R14", cores=2, memory_bytes=24 * 2**30, gpu=None, os="Linux 6.1",
+        python="3.11.7", packages={"torch": "2.13.0"}, threads=1, git=None,
+    )  # fmt: skip
+
+
+def token_digest(seed: int, step: int) -> str:
+    """The rolling digest that every well-behaved run with this seed has after a step."""
+    return hashlib.sha256(f"{seed}:{step}".encode()).hexdigest()[:16]
+
+
+@functools.cache
+def _digests(seed: int) -> Mapping[int, str]:
+    return {step: token_digest(seed, step) for step in range(1, STEPS + 1)}
+
+
+def with_outcome(evidence: Evidence, model: str, seed: int, **changes: Any) -> Evidence:
+    """The same evidence with one run changed."""
+    outcomes = [replace(o, **changes) if (o.model, o.seed) == (model, seed) else o for o in evidence.outcomes]
+    return replace(evidence, outcomes=tuple(outcomes))
+
+
+def _outcome(
+    planned: PlannedRun, index: int, values: Values, curves: Mapping[str, Any], items: Mapping[str, Any], plan: Plan
+) -> Outcome:
+    columns = {metric: column[index] for metric, column in values.get(planned.model, {}).items()}
+    rows: dict[str, tuple[tuple[int, float], ...]] = {}
+    if planned.model in curves:
+        flops = plan.models[planned.model].costs.train_flops_per_token
+        rows["curve.bits_per_byte"] = tuple(zip(POINTS, curves[planned.model][index], strict=True))
+        rows["train.tokens"] = tuple((step, float(step * BATCH_TOKENS)) for step in POINTS)
+        rows["train.model_flops"] = tuple((step, step * BATCH_TOKENS * flops) for step in POINTS)
+    documents = items[planned.model][index] if planned.model in items else ()
+    return Outcome(
+        model=planned.model, seed=planned.seed, run_id=planned.id, status="completed",
+        values={metric: value for metric, value in columns.items() if value is not None},
+        absent={metric: "not measured here" for metric, value in columns.items() if value is None},
+        curves=rows, digests=_digests(planned.seed),
+        items=tuple(Item(document=f"d{i}", domain="code", num_bytes=n, bits=b) for i, (n, b) in enumerate(documents)),
+        test_digest="t" * 16, finished=PLANNED_AT + 3600, machine="2-core x86_64 CPU",
+    )  # fmt: skip
+
+
+def _process(index: int, times: Mapping[str, Mapping[str, Sequence[float]]]) -> SpeedProcess:
+    values = {
+        model: {metric: column[index] for metric, column in metrics.items() if index < len(column)}
+        for model, metrics in times.items()
+    }
+    return SpeedProcess(process=index, seed=index, values=values, machine="2-core x86_64 CPU")
+
+
+def _ffn(name: str) -> DenseFFN | MoEFFN:
+    if name.startswith("moe"):
+        return MoEFFN(kind="moe", experts=8, top_k=2, expert_hidden=88)
+    return DenseFFN(kind="dense", hidden=177)
+
+
+def _planned(name: str, total: int, active: int) -> PlannedModel:
+    return PlannedModel(
+        architecture=Architecture(
+            vocab=256, context=256, layers=2, width=64, heads=4, kv_heads=4, head_dim=16, ffn=_ffn(name),
+            tied_embeddings=True, rope_theta=10000.0, norm_eps=1e-5,
+        ),
+        recipe=Recipe(
+            steps=STEPS, batch_tokens=BATCH_TOKENS, micro_batch_tokens=BATCH_TOKENS, lr=3e-3, betas=(0.9, 0.95), eps=1e-8,
+            weight_decay=0.1, clip=1.0, warmup_steps=12, decay="cosine", final_lr_share=0.1, dtype="float32",
+            evaluate_at=POINTS, eval_tokens=32768, final_eval_tokens=131072, split="test",
+        ),
+        costs=Costs(
+            params=ParameterCount(
+                total=total, active=active, total_no_embedding=total - 16384, active_no_embedding=active - 16384
+            ),
+            train_flops_per_token=6.0 * active, decode_flops_per_token=2.0 * active, weight_bytes=4 * total,
+            kv_bytes_per_token=1024, train_state_bytes=16 * total,
+        ),
+        expected_train_flops=6.0 * active * STEPS * BATCH_TOKENS,
+    )  # fmt: skip

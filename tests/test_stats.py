@@ -1,0 +1,290 @@
+"""Intervals cover what they say, tests reject no more than they say, and hand-computed numbers come out."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats as scipy_stats
+
+from moebench import stats
+
+ONE_TO_EIGHT = np.arange(1.0, 9.0)
+
+
+# ---------------------------------------------------------------------------------------------- paired t
+
+
+def test_paired_interval_by_hand() -> None:
+    # mean 4.5, SD sqrt(6), SE sqrt(6 / 8), t(7, 97.5%) = 2.36462
+    estimate = stats.paired(ONE_TO_EIGHT)
+    interval = estimate.interval(0.95)
+    assert estimate.centre == 4.5
+    assert interval.low == pytest.approx(4.5 - 2.36462 * math.sqrt(6 / 8), abs=1e-4)
+    assert interval.high == pytest.approx(4.5 + 2.36462 * math.sqrt(6 / 8), abs=1e-4)
+    assert estimate.p_above(4.0) == pytest.approx(scipy_stats.ttest_1samp(ONE_TO_EIGHT, 4, alternative="greater").pvalue)
+    assert estimate.p_below(4.0) == pytest.approx(1 - estimate.p_above(4.0))
+
+
+@pytest.mark.parametrize("value", [0.3, 0.1 + 0.2, -7.0, 0.0, 1e-300])
+def test_zero_variance_is_a_point_and_divides_by_nothing(value: float) -> None:
+    estimate = stats.paired(np.full(8, value))
+    assert (estimate.se, estimate.interval(0.99).width) == (0.0, 0.0)
+    assert estimate.p_above(value - 1) == 0.0
+    assert estimate.p_above(value) == 1.0
+    assert estimate.p_above(value + 1) == 1.0
+
+
+def test_values_that_agree_to_rounding_have_no_variance() -> None:
+    assert stats.paired(np.array([0.1 + 0.2, 0.3, 0.3])).se == 0.0
+
+
+@pytest.mark.parametrize("n", [3, 5, 8, 10])
+def test_paired_interval_covers_what_it_says(n: int) -> None:
+    x = np.random.default_rng(n).normal(1.0, 2.0, (3000, n))
+    inside = [interval.low <= 1.0 <= interval.high for interval in (stats.paired(row).interval(0.95) for row in x)]
+    assert 0.93 <= np.mean(inside) <= 0.97
+
+
+def test_welch_interval_covers_and_agrees_with_scipy() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(0, 1, (2000, 4)), rng.normal(0, 3, (2000, 6))
+    inside = [i.low <= 0 <= i.high for i in (stats.welch(p, q).interval(0.99) for p, q in zip(a, b, strict=True))]
+    assert 0.98 <= np.mean(inside) <= 1.0
+    ours, theirs = stats.welch(a[0], b[0]), scipy_stats.ttest_ind(a[0], b[0], equal_var=False)
+    assert ours.interval(0.95).low == pytest.approx(theirs.confidence_interval(0.95).low)
+    assert ours.df == pytest.approx(theirs.df)
+
+
+def test_sum_of_means_adds_variances() -> None:
+    a, b = ONE_TO_EIGHT, np.array([10.0, 12.0, 14.0])
+    estimate = stats.sum_of_means(a, b)
+    assert estimate.centre == 4.5 + 12.0
+    assert estimate.se == pytest.approx(math.sqrt(6 / 8 + 4 / 3))
+    assert stats.sum_of_means(np.full(3, 1.0), np.full(3, 2.0)).interval(0.95).width == 0.0
+
+
+# ---------------------------------------------------------------------------------------------- signs
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 8, 11])
+def test_sign_flip_counts_all_flips(n: int) -> None:
+    x = np.random.default_rng(n).normal(0.7, 1, n)
+    flips = np.array(np.meshgrid(*[[1, -1]] * n)).reshape(n, -1).T
+    assert stats.sign_flip_p(x, 0.2) == pytest.approx(np.mean(flips @ (x - 0.2) >= np.sum(x - 0.2) - 1e-12))
+
+
+def test_sign_flip_by_hand() -> None:
+    # 1..8 less 2: -1 0 1 2 3 4 5 6, sum 20 of at most 22. Reached by no flip, flipping -1, or flipping -1 and 1,
+    # each with either sign of the 0: 6 of 256.
+    assert stats.sign_flip_p(ONE_TO_EIGHT, 2.0) == 6 / 256
+    assert stats.sign_flip_p(ONE_TO_EIGHT) == 2**-8
+
+
+def test_sign_flip_without_variance() -> None:
+    same = np.full(8, 0.3)
+    assert stats.sign_flip_p(same) == 2**-8
+    assert stats.sign_flip_p(same, 0.3) == 1.0
+    assert stats.sign_flip_p(same, 0.4) == 1.0
+
+
+def test_sign_flip_is_exact_beyond_what_can_be_enumerated() -> None:
+    rng = np.random.default_rng(1)
+    p = np.array([stats.sign_flip_p(rng.standard_cauchy(40)) for _ in range(40)])
+    assert 0.2 < np.mean(p <= 0.5) < 0.8
+    assert stats.sign_flip_p(np.full(100, 1.0)) == 2**-32
+
+
+def test_sign_flip_rejects_no_more_than_nominal() -> None:
+    x = np.random.default_rng(2).standard_t(2, (2000, 8))
+    assert np.mean([stats.sign_flip_p(row) <= 0.025 for row in x]) <= 0.025 + 3 * math.sqrt(0.025 * 0.975 / 2000)
+
+
+def test_sign_flip_refuses_what_has_no_size() -> None:
+    with pytest.raises(ValueError, match="finite"):
+        stats.sign_flip_p(np.array([1.0, np.inf]))
+    with pytest.raises(ValueError, match="at least one"):
+        stats.sign_flip_p(np.array([]))
+
+
+def test_sign_test_takes_infinities_and_counts_unknowns_against() -> None:
+    assert stats.sign_test_p(np.array([np.inf] * 6)) == pytest.approx(2**-6)
+    assert stats.sign_test_p(np.array([1.0, 2, 3, 4, 5, np.nan])) == pytest.approx(7 / 64)
+    assert stats.sign_test_p(np.array([1.0, 2, 3, 4, 5, 0.0])) == pytest.approx(7 / 64)
+
+
+# ---------------------------------------------------------------------------------------------- medians
+
+
+@pytest.mark.parametrize(("n", "first"), [(6, 1), (8, 1), (9, 2), (10, 2), (12, 3), (20, 6)])
+def test_median_interval_is_the_usual_order_statistics(n: int, first: int) -> None:
+    x = np.random.default_rng(n).permutation(np.arange(1.0, n + 1))
+    interval = stats.median_interval(x)
+    assert interval is not None
+    assert (interval.low, interval.high) == (first, n + 1 - first)
+    assert interval.level == pytest.approx(1 - 2 * scipy_stats.binom.cdf(first - 1, n, 0.5))
+    assert interval.level >= 0.95
+    assert 1 - 2 * scipy_stats.binom.cdf(first, n, 0.5) < 0.95
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_median_interval_needs_six(n: int) -> None:
+    assert stats.median_interval(np.arange(float(n))) is None
+
+
+def test_median_interval_with_censored_and_unknown() -> None:
+    x = np.array([1.0, 2, 3, 4, 5, 6, 7, np.inf])
+    assert stats.median_interval(x) == stats.Interval(low=1.0, high=math.inf, level=1 - 2**-7)
+    unknown = stats.median_interval(np.array([1.0, 2, 3, 4, 5, 6, 7, np.nan]))
+    assert unknown is not None
+    assert (unknown.low, unknown.high) == (-math.inf, math.inf)
+
+
+def test_median_interval_covers_at_least_what_it_says() -> None:
+    x = np.random.default_rng(3).lognormal(0, 1, (2000, 8))
+    inside = [i is not None and i.low <= 1 <= i.high for i in map(stats.median_interval, x)]
+    assert np.mean(inside) >= 0.98
+
+
+def test_median() -> None:
+    assert stats.median(np.array([3.0, 1.0, 2.0, np.nan])) == 2.0
+    assert stats.median(np.array([1.0, 2.0, np.inf, np.inf])) == np.inf
+    assert stats.median(np.array([1.0, np.inf, np.inf])) == np.inf
+    assert math.isnan(stats.median(np.array([np.nan])))
+
+
+# ---------------------------------------------------------------------------------------------- Holm
+
+
+def test_holm_by_hand() -> None:
+    assert stats.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert stats.holm([0.5, 0.9]) == [1.0, 1.0]
+    assert stats.holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_holm_adjusts_upwards_keeps_order_and_stays_below_bonferroni(p: list[float]) -> None:
+    adjusted = stats.holm(p)
+    assert all(a >= b or a == 1.0 for a, b in zip(adjusted, p, strict=True))
+    assert all(a <= min(1.0, len(p) * b) + 1e-12 for a, b in zip(adjusted, p, strict=True))
+    ranks = sorted(range(len(p)), key=lambda i: p[i])
+    assert all(adjusted[a] <= adjusted[b] for a, b in zip(ranks, ranks[1:], strict=False))
+
+
+def test_holm_keeps_the_family_error() -> None:
+    rng = np.random.default_rng(4)
+    wrong = []
+    for _ in range(1000):
+        x = rng.normal(0, 1, (4, 8)) + np.array([[0], [0], [0], [3]])
+        adjusted = stats.holm([stats.paired(row).p_above(0) for row in x])
+        wrong.append(min(adjusted[:3]) <= 0.025)
+    assert np.mean(wrong) <= 0.025 + 3 * math.sqrt(0.025 * 0.975 / 1000)
+
+
+# ---------------------------------------------------------------------------------------------- documents
+
+
+def test_clustered_by_hand() -> None:
+    # Two documents of 100 bytes; bits 210 and 190 against 200 and 200: both models have 2 bits a byte, and the
+    # documents disagree by +10 and -10 bits of 200 bytes: SE = sqrt(2 / 1 * 2 * (10 / 200)^2) = 0.1.
+    bits, sizes, weights = np.array([[210.0, 190.0], [200.0, 200.0]]), np.array([100.0, 100.0]), np.array([1.0, -1.0])
+    difference = stats.clustered(bits, sizes, weights, log=False)
+    assert difference.centre == pytest.approx(0.0)
+    assert difference.se == pytest.approx(0.1)
+    assert difference.df == 1
+    assert stats.clustered(bits, sizes, weights, log=True).se == pytest.approx(0.05)
+
+
+def test_clustered_is_the_ratio_of_sums_not_the_mean_of_ratios() -> None:
+    bits, sizes = np.array([[100.0, 4000.0], [100.0, 2000.0]]), np.array([100.0, 1000.0])
+    assert stats.clustered(bits, sizes, np.array([1.0, -1.0]), log=False).centre == pytest.approx((4100 - 2100) / 1100)
+
+
+def test_clustered_interval_covers_over_documents_of_unequal_size() -> None:
+    rng = np.random.default_rng(5)
+    inside = []
+    for _ in range(1500):
+        sizes = rng.integers(500, 1500, 60).astype(float)
+        hard = rng.normal(2.2, 0.3, 60)
+        bits = np.stack([sizes * (hard + 0.02 + rng.normal(0, 0.05, 60)), sizes * hard])
+        interval = stats.clustered(bits, sizes, np.array([1.0, -1.0]), log=False).interval(0.95)
+        inside.append(interval.low <= 0.02 <= interval.high)
+    assert 0.93 <= np.mean(inside) <= 0.97
+
+
+def test_clustered_pairs_documents() -> None:
+    """What makes a document hard for both models does not widen the interval of their difference."""
+    rng = np.random.default_rng(6)
+    sizes, hard = np.full(30, 1000.0), rng.normal(2.2, 0.5, 30)
+    bits = np.stack([sizes * (hard + 0.01), sizes * hard])
+    assert stats.clustered(bits, sizes, np.array([1.0, -1.0]), log=False).se < 1e-12
+    assert stats.clustered(bits[:1], sizes, np.array([1.0]), log=False).se > 0.05
+
+
+# ---------------------------------------------------------------------------------------------- shapes
+
+
+@given(st.lists(st.floats(-100, 100), min_size=3, max_size=6, unique=True), st.floats(-5, 5), st.floats(-5, 5))
+def test_slope_weights_recover_a_line(x: list[float], slope: float, start: float) -> None:
+    points = np.array(x) * 1.0
+    if np.ptp(points) < 1e-3:
+        return
+    assert stats.slope_weights(points) @ (start + slope * points) == pytest.approx(slope, abs=1e-6)
+
+
+def test_slope_weights_need_two_values() -> None:
+    with pytest.raises(ValueError, match="two different"):
+        stats.slope_weights(np.array([3.0, 3.0]))
+
+
+def test_crossing_is_interpolated_in_log_x() -> None:
+    x, y = np.array([1.0, 100.0, 1000.0]), np.array([3.0, 2.0, 1.0])
+    assert stats.crossing(x, y, 2.5) == pytest.approx(10.0)
+    assert stats.crossing(x, y, 2.0) == 100.0
+    assert stats.crossing(x, y, 1.0) == 1000.0
+    assert stats.crossing(x, y, 0.5) == math.inf
+    assert math.isnan(stats.crossing(x, y, 3.5))
+    assert stats.crossing(x, y, 3.0) == 1.0
+
+
+def test_crossing_is_the_first_one() -> None:
+    assert stats.crossing(np.array([1.0, 10.0, 100.0, 1000.0]), np.array([3.0, 1.9, 2.1, 1.0]), 2.0) < 10.0
+
+
+def test_fieller_interval_is_the_shares_whose_contrast_holds_zero() -> None:
+    rng = np.random.default_rng(7)
+    whole = rng.normal(1.0, 0.1, 8)
+    part = 0.6 * whole + rng.normal(0, 0.05, 8)
+    interval = stats.fieller(part, whole, 0.95)
+    assert interval is not None
+    for share in (interval.low, interval.high):
+        contrast = stats.paired(part - share * whole).interval(0.95)
+        assert min(abs(contrast.low), abs(contrast.high)) == pytest.approx(0, abs=1e-9)
+    assert stats.fieller(part, whole - 1.0, 0.95) is None
+
+
+# ---------------------------------------------------------------------------------------------- planning
+
+
+def test_power_is_what_simulation_finds() -> None:
+    x = np.random.default_rng(8).normal(1.0, 1.0, (2000, 8))
+    seen = np.mean([stats.paired(row).p_above(0) <= 0.025 for row in x])
+    assert stats.power(8, 1.0, 0.025) == pytest.approx(seen, abs=0.03)
+
+
+def test_detectable_effect_has_the_power_it_says() -> None:
+    for n in (2, 6, 8, 30):
+        assert stats.power(n, stats.detectable(n, 0.025), 0.025) == pytest.approx(0.8, abs=1e-4)
+
+
+def test_pairs_needed_is_the_first_that_suffices() -> None:
+    n = stats.pairs_needed(0.7, 0.025)
+    assert n is not None
+    assert stats.power(n, 0.7, 0.025) >= 0.8 > stats.power(n - 1, 0.7, 0.025)
+    assert stats.pairs_needed(50.0, 0.025) == 6, "below six pairs no sign-flip test can reach 2.5%"
+    assert stats.pairs_needed(50.0, 0.025 / 4) == 8
+    assert stats.pairs_needed(0.001, 0.025) is None
+    assert stats.pairs_needed(0.0, 0.025) is None
