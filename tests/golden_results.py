@@ -72,13 +72,31 @@ class Truth:
 
 TRUTH = {
     "moe_8x2": Truth(
-        loss=2.165, hidden=88, active=117_000, total=321_000, train_flops=702e3, step_s=0.0330, decode_s={1: 0.0021, 8: 0.0041}
+        loss=2.165,
+        hidden=88,
+        active=117_000,
+        total=321_000,
+        train_flops=702e3,
+        step_s=0.0330,
+        decode_s={1: 0.0021, 8: 0.0041},
     ),
     "dense": Truth(
-        loss=2.186, hidden=177, active=117_200, total=117_200, train_flops=704e3, step_s=0.0270, decode_s={1: 0.0013, 8: 0.0019}
+        loss=2.186,
+        hidden=177,
+        active=117_200,
+        total=117_200,
+        train_flops=704e3,
+        step_s=0.0270,
+        decode_s={1: 0.0013, 8: 0.0019},
     ),
     "dense_total": Truth(
-        loss=2.141, hidden=709, active=321_400, total=321_400, train_flops=1929e3, step_s=0.0480, decode_s={1: 0.0018, 8: 0.0029}
+        loss=2.141,
+        hidden=709,
+        active=321_400,
+        total=321_400,
+        train_flops=1929e3,
+        step_s=0.0480,
+        decode_s={1: 0.0018, 8: 0.0029},
     ),
 }
 
@@ -113,7 +131,8 @@ def golden_suite(*, seeds: int = 8, question: str | None = None, claims: Mapping
     return SuiteSpec.model_validate(
         {
             "suite": "golden",
-            "question": question or "At equal active parameters and identical data, is a sparse model better per token than a dense one?",
+            "question": question
+            or "At equal active parameters and identical data, is a sparse model better per token than a dense one?",
             "seeds": list(range(seeds)),
             "data": {"source": "stdlib", "context": 256},
             "models": models,
@@ -144,15 +163,18 @@ def golden_claims() -> dict[str, Any]:
         },
         "flops-follow-active": {
             "says": "Training FLOPs follow active parameters.",
-            "compare": twin, "metric": "cost.train_flops_per_token", "test": {"kind": "ratio_within", "low": 0.95, "high": 1.05},
+            "compare": twin, "metric": "cost.train_flops_per_token",
+            "test": {"kind": "ratio_within", "low": 0.95, "high": 1.05},
         },
         "memory-follows-total": {
             "says": "Training memory follows total parameters.",
-            "compare": big, "metric": "memory.train_peak_bytes", "test": {"kind": "ratio_within", "low": 0.9, "high": 1.1},
+            "compare": big, "metric": "memory.train_peak_bytes",
+            "test": {"kind": "ratio_within", "low": 0.9, "high": 1.1},
         },
         "decodes-as-fast": {
             "says": "It decodes as fast as its dense twin at batch 8.",
-            "compare": twin, "metric": "speed.decode_step_s[batch=8]", "test": {"kind": "non_inferior", "margin": "10%"},
+            "compare": twin, "metric": "speed.decode_step_s[batch=8]",
+            "test": {"kind": "non_inferior", "margin": "10%"},
         },
         "steps-faster-than-total": {
             "says": "Its training step is faster than that of the equal-total dense model.",
@@ -160,7 +182,8 @@ def golden_claims() -> dict[str, Any]:
         },
         "flops-to-quality": {
             "says": "It reaches the dense model's final loss with at least 1.3 times fewer FLOPs.",
-            "compare": twin, "metric": "flops_to_quality", "test": {"kind": "ratio_at_least", "value": 1.3}, "target": {"reach": "dense"},
+            "compare": twin, "metric": "flops_to_quality", "test": {"kind": "ratio_at_least", "value": 1.3},
+            "target": {"reach": "dense"},
         },
     }  # fmt: skip
 
@@ -176,7 +199,8 @@ def golden_plan(*, seeds: int = 8, question: str | None = None, claims: Mapping[
         suite=spec.suite, scale=None, spec=spec, models=models, runs=runs,
         matches=tuple(_match(name, on) for name, on in (("dense", "active_params"), ("dense_total", "total_params"))),
         speed=SpeedPlan(
-            id=digest_of(["speed", seeds]), models=tuple(models), baseline="dense", processes=tuple(s % seeds for s in range(6)),
+            id=digest_of(["speed", seeds]), models=tuple(models), baseline="dense",
+            processes=tuple(s % seeds for s in range(6)),
             train_step=True, prefill=(64,), decode_batches=(1, 8), seconds=60.0,
         ),
         tune=TunePlan(id=digest_of("tune"), lrs=lrs, seeds=tune_seeds, runs=tune_runs),
@@ -202,7 +226,8 @@ def _planned(name: str, truth: Truth) -> PlannedModel:
             tied_embeddings=True, rope_theta=10000.0, norm_eps=1e-5,
         ),
         recipe=Recipe(
-            steps=STEPS, batch_tokens=BATCH_TOKENS, micro_batch_tokens=BATCH_TOKENS, lr=6e-3, betas=(0.9, 0.95), eps=1e-8,
+            steps=STEPS, batch_tokens=BATCH_TOKENS, micro_batch_tokens=BATCH_TOKENS, lr=6e-3, betas=(0.9, 0.95),
+            eps=1e-8,
             weight_decay=0.1, clip=1.0, warmup_steps=12, decay="cosine", final_lr_share=0.1, dtype="float32",
             evaluate_at=POINTS, eval_tokens=32768, final_eval_tokens=131072, split="test",
         ),
@@ -211,7 +236,8 @@ def _planned(name: str, truth: Truth) -> PlannedModel:
                 total=truth.total, active=truth.active,
                 total_no_embedding=truth.total - tables, active_no_embedding=truth.active - tables,
             ),
-            train_flops_per_token=truth.train_flops, decode_flops_per_token=truth.train_flops / 3, weight_bytes=4 * truth.total,
+            train_flops_per_token=truth.train_flops, decode_flops_per_token=truth.train_flops / 3,
+            weight_bytes=4 * truth.total,
             kv_bytes_per_token=2 * LAYERS * WIDTH * 4, train_state_bytes=16 * truth.total,
         ),
         expected_train_flops=truth.train_flops * STEPS * BATCH_TOKENS,
@@ -231,7 +257,8 @@ def run_of(model: PlannedModel, seed: int) -> Run:
     """The run of a planned model and a seed."""
     backend = "grouped" if model.architecture.ffn.kind == "moe" else "none"
     return Run(
-        architecture=model.architecture, recipe=model.recipe, seed=seed, data_digest=DIGEST, device="cpu", backend=backend, torch="2.13"
+        architecture=model.architecture, recipe=model.recipe, seed=seed, data_digest=DIGEST, device="cpu",
+        backend=backend, torch="2.13"
     )  # fmt: skip
 
 
@@ -368,7 +395,8 @@ def write_speed(root: Path, speed: SpeedPlan, *, aa: float = 1.0) -> None:
                 "load": [0.3, 0.4], "peak_flops": 9.1e10, "peak_bandwidth": 1.2e10, "samples": samples,
                 "steady": {name: dict.fromkeys(samples[name], True) for name in names},
                 "derived": {
-                    name: {"speed.train_utilisation": 0.22, "speed.decode_bandwidth_utilisation[batch=8]": 0.31} for name in names
+                    name: {"speed.train_utilisation": 0.22, "speed.decode_bandwidth_utilisation[batch=8]": 0.31}
+                    for name in names
                 },
                 "resident_growth_bytes": dict.fromkeys(names, 41_000_000),
             },

@@ -50,9 +50,9 @@ def build(
 ) -> list[Report]:
     """Writes a report for each suite of a results folder, or for one, from whatever is there; partial results too.
 
-    `suite` is a suite's name, or `name@scale`; without a scale all its scales are reported. Of several plans of one suite
-    and scale the newest counts. Reports go to `out`/<suite>/, `out` being `reports` by default. Raises ValueError for an
-    unknown format, KeyError when no stored plan fits `suite`.
+    `suite` is a suite's name, or `name@scale`; without a scale all its scales are reported. Of several plans of one
+    suite and scale the newest counts. Reports go to `out`/<suite>/, `out` being `reports` by default. Raises ValueError
+    for an unknown format, KeyError when no stored plan fits `suite`.
     """
     from moebench.report import frames
     from moebench.store import Results

@@ -89,7 +89,7 @@ class Findings:
 
     @cached_property
     def pair(self) -> tuple[str, str | None]:
-        """The comparison the suite is about: the first primary claim's, else the first claim's, else MoE against dense."""
+        """What the suite compares: the first primary claim's pair, else the first claim's, else MoE and dense."""
         claims = self.plan.spec.claims.values()
         for claim in sorted(claims, key=lambda claim: claim.family != "primary"):
             if claim.compare and {claim.compare.treatment, claim.compare.baseline} <= set(self.held.models):
@@ -129,7 +129,10 @@ class Findings:
         for base, name in (("train.tokens", "tokens"), ("train.model_flops", "flops")):
             spent = self.held.of(base)[["model", "seed", "step", "value"]].rename(columns={"value": name})
             rows = rows.merge(spent, on=["model", "seed", "step"], how="left")
-        recipes = {name: (model.recipe.batch_tokens, model.costs.train_flops_per_token) for name, model in self.plan.models.items()}
+        recipes = {
+            name: (model.recipe.batch_tokens, model.costs.train_flops_per_token)
+            for name, model in self.plan.models.items()
+        }
         planned = rows["step"].astype("float64") * rows["model"].map(lambda m: recipes[m][0])
         rows["tokens"] = rows["tokens"].fillna(planned)
         rows["flops"] = rows["flops"].fillna(planned * rows["model"].map(lambda m: recipes[m][1]))
@@ -149,7 +152,9 @@ class Findings:
         if set(found) == set(self.held.models):
             return found, "steps × step time of the speed session"
         wall = self.held.wall.groupby("model")["step_s"].median()
-        return {str(model): float(seconds) for model, seconds in wall.items()}, "recorded wall time of parallel runs, not a timing"
+        return {
+            str(model): float(seconds) for model, seconds in wall.items()
+        }, "recorded wall time of parallel runs, not a timing"
 
     def timed(self, model: str, metric: str) -> pd.Series[float]:
         """Median of each process, by process."""
@@ -205,7 +210,9 @@ class Findings:
 
     def _ratio(self, metric: str, model: str, ratio: Mean, units: str, absolute: float) -> Ratio:
         unit = METRICS[parse_metric(metric)[0]].unit
-        return Ratio(metric=metric, label=cost_label(metric), model=model, ratio=ratio, units=units, absolute=absolute, unit=unit)
+        return Ratio(
+            metric=metric, label=cost_label(metric), model=model, ratio=ratio, units=units, absolute=absolute, unit=unit
+        )
 
 
 def cost_label(metric: str) -> str:

@@ -74,7 +74,9 @@ class Study:
         """`of`, the last step of each run and label only."""
         rows = self.of(base, **labels)
         keys = ["model", "seed", *LABELS]
-        return rows.sort_values("step", kind="stable", na_position="first").drop_duplicates(keys, keep="last").sort_index()
+        return (
+            rows.sort_values("step", kind="stable", na_position="first").drop_duplicates(keys, keep="last").sort_index()
+        )
 
 
 def load(results_root: Path | str) -> pd.DataFrame:
@@ -109,7 +111,9 @@ def title_of(plan: Plan) -> str:
 
 def study(results: Results, stored: StoredPlan) -> Study:
     """Reads what the newest plan's runs, speed session and sweep left on disk."""
-    runs, values, wall = [], [], []
+    runs: list[tuple[Any, ...]] = []
+    values: list[tuple[Any, ...]] = []
+    wall: list[tuple[str, int, float]] = []
     places: dict[str, int] = {}
     finished: list[float] = []
     for planned in stored.plan.runs:
@@ -178,7 +182,7 @@ def _step_seconds(path: Path) -> Iterator[float]:
 def _typed(values: list[tuple[Any, ...]]) -> pd.DataFrame:
     columns = ["model", "seed", "metric", "base", *LABELS, "value", "reason", "step"]
     frame = pd.DataFrame(values, columns=columns)
-    text = {name: "object" for name in ("model", "metric", "base", "reason", *LABELS)}
+    text = dict.fromkeys(("model", "metric", "base", "reason", *LABELS), "object")
     return frame.astype({**text, "seed": "Int64", "value": "float64", "step": "Int64"})
 
 
@@ -196,7 +200,9 @@ def _read_speed(
     files = sorted(folder.path.glob("process-*.json"), key=lambda path: int(path.stem.split("-")[1]))
     if not files:
         return empty, {}, (), "the speed session has not been run"
-    rows, raw, kept = [], {}, []
+    rows: list[tuple[Any, ...]] = []
+    raw: dict[tuple[str, str], list[Any]] = {}
+    kept: list[dict[str, Any]] = []
     for file in files:
         process = read_json(file)
         for model, metrics in process["samples"].items():
@@ -205,10 +211,26 @@ def _read_speed(
                 if not seconds:
                     continue
                 middle, high = np.quantile(seconds, [0.5, 0.9])
-                rows.append((process["process"], process["seed"], model, metric, middle, high, len(seconds), steady.get(metric, True)))
+                rows.append(
+                    (
+                        process["process"],
+                        process["seed"],
+                        model,
+                        metric,
+                        middle,
+                        high,
+                        len(seconds),
+                        steady.get(metric, True),
+                    )
+                )
                 raw.setdefault((model, metric), []).append(np.asarray(seconds))
         kept.append({key: value for key, value in process.items() if key != "samples"})
-    return pd.DataFrame(rows, columns=columns), {key: np.concatenate(parts) for key, parts in raw.items()}, tuple(kept), None
+    return (
+        pd.DataFrame(rows, columns=columns),
+        {key: np.concatenate(parts) for key, parts in raw.items()},
+        tuple(kept),
+        None,
+    )
 
 
 def _read_tune(results: Results, plan: Plan) -> dict[str, Any] | None:
@@ -229,12 +251,13 @@ def _long_rows(held: Study) -> Iterator[tuple[Any, ...]]:
         for metric, value in counted(planned).items():
             yield suite, model, None, metric, value, METRICS[metric].unit, None
     there = held.values[held.values["value"].notna()]
-    for row in there[["model", "seed", "metric", "base", "value", "step"]].itertuples(index=False):
-        if not row.base.startswith("cost."):
-            yield suite, row.model, row.seed, row.metric, row.value, METRICS[row.base].unit, row.step
-    for row in held.speed.itertuples(index=False):
-        if not row.model.endswith(AGAIN):
-            yield suite, row.model, row.seed, row.metric, row.median, METRICS[parse_metric(row.metric)[0]].unit, None
+    columns: list[str] = ["model", "seed", "metric", "base", "value", "step"]
+    for name, seed, metric, base, value, step in zip(*(there[column] for column in columns), strict=True):
+        if not base.startswith("cost."):
+            yield suite, name, seed, metric, value, METRICS[base].unit, step
+    for name, seed, metric, value in zip(*(held.speed[c] for c in ("model", "seed", "metric", "median")), strict=True):
+        if not name.endswith(AGAIN):
+            yield suite, name, seed, metric, value, METRICS[parse_metric(metric)[0]].unit, None
 
 
 def counted(planned: PlannedModel) -> dict[str, float]:

@@ -19,8 +19,6 @@ import matplotlib as mpl
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
@@ -49,10 +47,10 @@ STATE_MARKERS = {"supported": "^", "refuted": "v", "inconclusive": "D", "invalid
 _DENSE, _MOE = ("#12406f", "#3f8bd0"), ("#c9480a", "#ef8a3c")
 _MARKERS = {"dense": "sDhp", "moe": "o^vP"}
 _WIDTH = 7.0
-_TITLE_PT, _TEXT_PT, _SMALL_PT = 10.5, 8.5, 7.5
+_TITLE_PT, _TEXT_PT, _SMALL_PT = 10, 8.5, 7.5
 _LINE_IN = 1.32 / 72
 """Inches of line height for each point of type."""
-SETTINGS = {
+SETTINGS: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": _TEXT_PT,
@@ -141,9 +139,7 @@ def canvas(
     Lengths are in inches: `height` is that of the panels; the rest is added around them. Margins are given rather than
     solved for, because a layout engine would draw every figure several times.
     """
-    lines = textwrap.wrap(title, 76) or [""]
-    below = textwrap.wrap(subtitle, 112)
-    head = 0.08 + _LINE_IN * (_TITLE_PT * len(lines) + _SMALL_PT * len(below)) + 0.1
+    lines, below, head = _heading(title, subtitle)
     total = head + headroom + height + bottom
     figure = Figure(figsize=(_WIDTH, total))
     heading = figure.text(0.1 / _WIDTH, 1 - 0.08 / total, "\n".join(lines), fontsize=_TITLE_PT, weight="bold", va="top")
@@ -151,7 +147,6 @@ def canvas(
     words = figure.text(0.1 / _WIDTH, y, "\n".join(below), fontsize=_SMALL_PT, color=MUTED, va="top")
     heading.set_gid("heading")
     words.set_gid("subheading")
-    figure._moebench_head = head / total  # type: ignore[attr-defined]
     inner = _WIDTH - left - right - gap * (columns - 1)
     shares = np.asarray(widths or [1.0] * columns) / sum(widths or [1.0] * columns)
     axes: list[Axes] = []
@@ -163,9 +158,17 @@ def canvas(
     return figure, axes
 
 
+def _heading(title: str, subtitle: str) -> tuple[list[str], list[str], float]:
+    """Lines of the title and of the subtitle, and the inches they take at the top of a figure."""
+    lines, below = textwrap.wrap(title, 82), textwrap.wrap(subtitle, 124)
+    return lines, below, 0.12 + _LINE_IN * (_TITLE_PT * len(lines) + _SMALL_PT * len(below))
+
+
 def panel_title(axes: Axes, text: str) -> None:
     """A small heading over one panel, at its left edge."""
-    axes.text(0, 1, text, transform=axes.transAxes, fontsize=_SMALL_PT, weight="bold", va="bottom", ha="left", color=INK)
+    axes.text(
+        0, 1, text, transform=axes.transAxes, fontsize=_SMALL_PT, weight="bold", va="bottom", ha="left", color=INK
+    )
 
 
 def spread(wanted: Sequence[float], gap: float) -> list[float]:
@@ -191,15 +194,14 @@ def svg_file(drawn: Drawn) -> bytes:
     """The figure as a file, title included, the same bytes every time."""
     stream = io.BytesIO()
     metadata: Mapping[str, Any] = {"Date": None, "Creator": None, "Title": drawn.title, "Description": drawn.subtitle}
-    FigureCanvasSVG(drawn.figure).print_svg(stream, metadata=metadata)
+    drawn.figure.savefig(stream, format="svg", metadata=metadata)
     return stream.getvalue()
 
 
 def png_file(drawn: Drawn) -> bytes:
     """The figure at 200 dots an inch, title included."""
     stream = io.BytesIO()
-    drawn.figure.set_dpi(200)
-    FigureCanvasAgg(drawn.figure).print_png(stream, metadata={"Software": None, "Title": drawn.title})
+    drawn.figure.savefig(stream, format="png", dpi=200, metadata={"Software": None, "Title": drawn.title})
     return stream.getvalue()
 
 
@@ -218,7 +220,7 @@ def inline_svg(name: str, drawn: Drawn, svg: bytes, colours: Mapping[str, str]) 
     text = _HEADING.sub("", text)
     text = re.sub(r"\s*<metadata>.*?</metadata>|\s*<title>.*?</title>", "", text, flags=re.DOTALL)
     width, height = (float(n) for n in re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text).groups())  # type: ignore[union-attr]
-    head = height * drawn.figure._moebench_head  # type: ignore[attr-defined]
+    head = 72 * _heading(drawn.title, drawn.subtitle)[2]
     opening = (
         f'<svg viewBox="0 {head:.2f} {width:g} {height - head:.2f}" role="img" aria-labelledby="{name}-title" '
         'preserveAspectRatio="xMinYMin meet">'
@@ -231,7 +233,8 @@ def inline_svg(name: str, drawn: Drawn, svg: bytes, colours: Mapping[str, str]) 
 
 def on_dark(colour: str) -> str:
     """A model's colour for a dark page: the same hue, nearer to white."""
-    return to_hex(tuple(0.55 * part + 0.45 for part in to_rgb(colour)))
+    red, green, blue = (0.55 * part + 0.45 for part in to_rgb(colour))
+    return to_hex((red, green, blue))
 
 
 def settings() -> Any:

@@ -45,7 +45,13 @@ def sections(found: Findings) -> list[Section]:
             figures=("costs", "latency"),
             tables=("costs", "timings", "memory"),
         ),
-        Section(anchor="quality", heading="Quality", words=tuple(_quality(found)), figures=("quality", "loss"), tables=("quality",)),
+        Section(
+            anchor="quality",
+            heading="Quality",
+            words=tuple(_quality(found)),
+            figures=("quality", "loss"),
+            tables=("quality",),
+        ),
         Section(anchor="place", heading="Where it sits", figures=("fronts",)),
         Section(anchor="routing", heading="Routing", figures=("load", "balance", "domains"), tables=("routing",)),
         Section(
@@ -55,7 +61,9 @@ def sections(found: Findings) -> list[Section]:
             figures=("tuning",),
             tables=("controls", "smallest"),
         ),
-        Section(anchor="untested", heading="What was not tested", words=tuple(_untested(found)), tables=("unfinished",)),
+        Section(
+            anchor="untested", heading="What was not tested", words=tuple(_untested(found)), tables=("unfinished",)
+        ),
     ]
 
 
@@ -109,9 +117,10 @@ def scope(found: Findings) -> str:
     steps = sorted({model.recipe.steps for model in plan.models.values()})
     contexts = sorted({model.architecture.context for model in plan.models.values()})
     many = len(sizes) > 1
+    span = words.count(sizes[0]) + (f" to {words.count(sizes[-1])}" if many else "")
     return (
-        f"These are {size} models: {words.count(sizes[0])}{f' to {words.count(sizes[-1])}' if many else ''} parameters, trained for "
-        f"{words.listed(map(str, steps))} steps on {plan.data.source} text with a context of {words.listed(map(str, contexts))} bytes. "
+        f"These are {size} models: {span} parameters, trained for {words.listed(map(str, steps))} steps on "
+        f"{plan.data.source} text with a context of {words.listed(map(str, contexts))} bytes. "
         "Nothing here says what happens at another size, on other data or on other hardware."
     )
 
@@ -120,7 +129,7 @@ def evidence_line(verdict: Verdict) -> str:
     """`8 pairs · p 0.0039 · asked ≥ 0.5% lower`; for a refuted claim the p is that of the refutation, and says so."""
     parts = [f"asked {words.pretty(verdict.asked)}"] if verdict.asked else []
     if verdict.n:
-        parts.append(f"{verdict.n} {verdict.units.removesuffix('s') if verdict.n == 1 else verdict.units}")
+        parts.append("exact count" if verdict.units == "counts" else f"{verdict.n} {verdict.units}")
     against = verdict.state == "refuted"
     p, adjusted = (verdict.p_against, verdict.p_against_adjusted) if against else (verdict.p, verdict.p_adjusted)
     if p is not None:
@@ -133,7 +142,9 @@ def why(verdict: Verdict) -> list[str]:
     """The verdict's reason, what it would need, its notes and its scope, as sentences."""
     said = [verdict.reason, verdict.needs, *verdict.notes]
     if verdict.item_low is not None and verdict.item_high is not None:
-        said.append(f"over documents the interval is [{verdict.item_low:+.3g}, {verdict.item_high:+.3g}]; the wider one decides")
+        digits = words.digits_for((verdict.item_high - verdict.item_low) / 2)
+        ends = f"[{words.number(verdict.item_low, digits)}, {words.number(verdict.item_high, digits)}]"
+        said.append(f"over documents the 95% interval is {ends}; the wider one decides")
     return [words.sentence(words.pretty(text)) for text in said if text]
 
 
@@ -144,14 +155,17 @@ def _equal(found: Findings) -> Iterator[str]:
     data = found.plan.data
     tokens = " / ".join(f"{words.count(n)} {split}" for split, n in data.tokens.items())
     domains = f"; domains: {words.listed(data.domains)}" if data.domains else ""
-    yield f"Every model of a seed saw the same tokens in the same order, from {data.source} text ({tokens} tokens{domains}). Data digest {data.digest[:16]}."
+    yield (
+        f"Every model of a seed saw the same tokens in the same order, from {data.source} text "
+        f"({tokens} tokens{domains}). Data digest {data.digest[:16]}."
+    )
     state = "below" if data.leak_share <= data.leak_threshold else "ABOVE"
     yield (
         f"Leak check: {100 * data.leak_share:.2g}% of the test split's 50-byte windows occur in the training split, "
         f"{state} the threshold of {100 * data.leak_threshold:.2g}%."
     )
     if data.entropy_bits_per_byte is not None:
-        yield f"The source's exact entropy rate is {data.entropy_bits_per_byte:.4f} bits per byte: no model can go below it."
+        yield f"The source's entropy rate is {data.entropy_bits_per_byte:.4f} bits per byte, the lowest loss there is."
     if not found.plan.matches:
         yield "No model was matched to another."
     yield from (words.sentence(note) for note in (*data.notes, *found.plan.warnings))
@@ -200,7 +214,8 @@ def _quality(found: Findings) -> Iterator[str]:
     diverged = found.held.runs[found.held.runs["status"] == "diverged"]
     if len(diverged):
         by_model = ", ".join(f"{model} {n}" for model, n in diverged["model"].value_counts(sort=False).items())
-        yield f"{words.plural(len(diverged), 'run')} diverged ({by_model}): counted in the verdicts, absent from these means."
+        lost = words.plural(len(diverged), "run")
+        yield f"{lost} diverged ({by_model}): counted in the verdicts, absent from these means."
 
 
 def _sure(found: Findings) -> Iterator[str]:
@@ -208,11 +223,15 @@ def _sure(found: Findings) -> Iterator[str]:
         yield "No control was asked for or could be run."
     failed = [c for c in found.controls if c.state == "failed"]
     if failed:
-        yield f"{words.plural(len(failed), 'control')} FAILED: {words.listed(c.id for c in failed)}. Read the verdicts that rest on it with that in mind."
+        names = words.listed(c.id for c in failed)
+        yield f"{words.plural(len(failed), 'control')} FAILED: {names}. The verdicts that rest on it are in doubt."
     resolution = [c for c in found.controls if c.resolution is not None and c.id == "same_model"]
     for control in resolution:
-        yield f"Resolution of quality: {control.says}, to within {control.resolution:.2g} {control.unit} (99% interval)."
-    yield f"Looks taken at these claims: {found.looks}." + (" Seeds added later are another look." if found.looks > 1 else "")
+        reach = f"{control.resolution:.2g} {control.unit}"
+        yield f"Resolution of quality: {control.says}, to within {reach} (99% interval)."
+    yield f"Looks taken at these claims: {found.looks}." + (
+        " Seeds added later are another look." if found.looks > 1 else ""
+    )
     late = [v.id for v in found.verdicts if v.post_hoc]
     if late:
         yield f"Post hoc, so exploratory: {words.listed(late)} (first stored after a run it uses was done)."
@@ -236,11 +255,15 @@ def provenance(found: Findings) -> list[tuple[str, str]]:
     plan, facts = found.plan, []
     for environment, count in found.held.environments or ((found.held.stored.environment, 0),):
         packages = ", ".join(f"{name} {version}" for name, version in sorted(environment.packages.items()))
+        cores = words.plural(environment.cores, "core")
         memory = f", {environment.memory_bytes / 2**30:.0f} GiB" if environment.memory_bytes else ""
         facts += [
-            ("Machine", f"{environment.machine} ({environment.cpu or 'CPU not named'}, {words.plural(environment.cores, 'core')}{memory})"),
+            (
+                "Machine",
+                f"{environment.machine} ({environment.cpu or 'CPU not named'}, {cores}{memory})",
+            ),
             ("System", f"{environment.os}, Python {environment.python}, {packages}"),
-            ("Threads a run", str(environment.threads)),
+            ("Threads per run", str(environment.threads)),
             ("Commit", environment.git or "installed, no checkout"),
             ("Runs measured there", str(count)),
         ]

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
 from moebench.report import look, page, words
@@ -26,14 +26,23 @@ _SHOWN_ROWS = 200
 def html(found: Findings, tables: Mapping[str, Table], drawn: Drawings, svgs: Mapping[str, bytes]) -> str:
     """The page. `svgs` are the figure files, which the page takes in."""
     colours = _colours(found)
-    inline = {name: Markup(look.inline_svg(name, one, svgs[name], colours)) for name, one in drawn.items() if isinstance(one, look.Drawn)}  # noqa: S704  our own figures, whose texts matplotlib has escaped
+    inline = {
+        name: Markup(look.inline_svg(name, one, svgs[name], colours))  # noqa: S704  ours; matplotlib escaped its texts
+        for name, one in drawn.items()
+        if isinstance(one, look.Drawn)
+    }
     context = _context(found, tables, drawn)
-    return _templates().get_template("index.html.j2").render(**context, inline=inline, colours=_css(found, colours), state_id=_state_id)
+    template = _templates().get_template("index.html.j2")
+    return template.render(**context, inline=inline, colours=_css(colours), state_id=_state_id)
 
 
 def markdown(found: Findings, tables: Mapping[str, Table], drawn: Drawings) -> str:
     """The same content for repositories and pull requests; figures by relative path."""
-    text = _templates().get_template("index.md.j2").render(**_context(found, tables, drawn), plain=_plain, suite_block=_indented(page.suite_text(found)))
+    text = (
+        _templates()
+        .get_template("index.md.j2")
+        .render(**_context(found, tables, drawn), plain=_plain, suite_block=_indented(page.suite_text(found)))
+    )
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
@@ -63,7 +72,7 @@ def _context(found: Findings, tables: Mapping[str, Table], drawn: Drawings) -> d
 def _templates() -> Environment:
     return Environment(
         loader=PackageLoader("moebench.report"),
-        autoescape=lambda name: name is not None and name.endswith(".html.j2"),
+        autoescape=select_autoescape(["html.j2"]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -72,13 +81,20 @@ def _templates() -> Environment:
 
 def _colours(found: Findings) -> dict[str, str]:
     """Hex colour -> CSS variable, for all colours that figures use on purpose."""
-    fixed = {look.INK: "ink", look.MUTED: "muted", look.GRID: "grid", look.PAPER: "paper", look.SHADE: "shade", look.GREY: "grey"}
+    fixed = {
+        look.INK: "ink",
+        look.MUTED: "muted",
+        look.GRID: "grid",
+        look.PAPER: "paper",
+        look.SHADE: "shade",
+        look.GREY: "grey",
+    }
     states = {colour: f"s-{_state_id(state)}" for state, colour in look.STATE_COLOURS.items()}
     models = {style.colour: f"m-{place}" for place, style in enumerate(found.styles.values())}
     return {**models, **states, **fixed}
 
 
-def _css(found: Findings, names: Mapping[str, str]) -> dict[str, list[tuple[str, str]]]:
+def _css(names: Mapping[str, str]) -> dict[str, list[tuple[str, str]]]:
     """Values of the variables on a light and on a dark page."""
     dark = {**look.DARK, **{look.STATE_COLOURS[state]: colour for state, colour in look.STATE_DARK.items()}}
     return {

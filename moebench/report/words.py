@@ -13,6 +13,7 @@ from moebench.claims import Verdict
 
 MINUS = "\N{MINUS SIGN}"
 TIMES = "\N{MULTIPLICATION SIGN}"
+NBSP = "\N{NO-BREAK SPACE}"
 STATES = {
     "supported": "SUPPORTED",
     "refuted": "REFUTED",
@@ -38,33 +39,32 @@ def digits_for(half_width: float, *, most: int = 6) -> int:
     return min(most, max(0, 1 - math.floor(math.log10(half_width))))
 
 
-def interval(estimate: float | None, low: float | None, high: float | None, unit: str = "") -> str:
-    """`−2.1% [−2.5, −1.7]`. A side that is not bounded is written as an infinity, a missing estimate as a dash."""
+def interval(
+    estimate: float | None, low: float | None, high: float | None, unit: str = "", *, signed: bool | None = None
+) -> str:
+    """`−2.1% [−2.5, −1.7]`, held together by no-break spaces.
+
+    A side that is not bounded is written as an infinity, a missing estimate as a dash. Changes are `signed`: by default
+    those in percent.
+    """
     if estimate is None:
         return "–"
+    plus = unit == "%" if signed is None else signed
     ends = [end for end in (low, high) if end is not None and math.isfinite(end)]
-    half = (ends[1] - ends[0]) / 2 if len(ends) == 2 else abs(estimate) / 20
-    digits = digits_for(half) if len(ends) == 2 and half > 0 else _plain_digits(estimate)
-    text = with_unit(_signed(estimate, digits, unit), unit)
+    half = (ends[1] - ends[0]) / 2 if len(ends) == 2 else 0.0
+    digits = digits_for(half) if half > 0 else _plain_digits(estimate)
+    close, apart = {"%": ("%", ""), "ratio": (TIMES, ""), "1": ("", ""), "": ("", "")}.get(unit, ("", f" {unit}"))
+    text = f"{_signed(estimate, digits, plus)}{close}"
     if low is None or high is None or (low == high == estimate):
-        return text
-    return f"{text} [{_signed(low, digits, unit)}, {_signed(high, digits, unit)}]"
+        return f"{text}{apart}"
+    return f"{text}{NBSP}[{_signed(low, digits, plus)},{NBSP}{_signed(high, digits, plus)}]{apart}"
 
 
-def with_unit(text: str, unit: str) -> str:
-    """A number's text with its unit behind it: a percent sign and a multiplication sign stand close."""
-    if unit in {"", "1"}:
-        return text
-    if unit == "%":
-        return f"{text}%"
-    return f"{text}{TIMES}" if unit in {"ratio", TIMES} else f"{text} {unit}"
-
-
-def _signed(value: float, digits: int, unit: str) -> str:
+def _signed(value: float, digits: int, plus: bool) -> str:
     if not math.isfinite(value):
         return f"{MINUS if value < 0 else ''}∞"
     text = number(value, digits)
-    return f"+{text}" if unit == "%" and value > 0 and float(text.replace(",", "")) else text
+    return f"+{text}" if plus and value > 0 and float(text.replace(",", "")) else text
 
 
 def _plain_digits(value: float) -> int:
@@ -107,6 +107,11 @@ def seconds(value: float) -> str:
     return f"{number(scaled, max(0, 2 - math.floor(math.log10(scaled)))) if scaled > 0 else '0'} {unit}"
 
 
+def short(text: str) -> str:
+    """`1 M` for `1.00 M`, as on axes."""
+    return re.sub(r"\.0+(?= |$)", "", text)
+
+
 def plural(n: int, thing: str, things: str | None = None) -> str:
     """`1 seed`, `8 seeds`."""
     return f"{n} {thing if n == 1 else things or thing + 's'}"
@@ -119,9 +124,10 @@ def listed(words: Iterable[str]) -> str:
 
 
 def sentence(text: str) -> str:
-    """With a capital and a full stop."""
+    """With a full stop, and a capital unless it begins with a symbol such as `p`."""
     text = text.strip()
-    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '!', '?')) else '.'}"
+    start = text[:1] if text[1:2] == " " else text[:1].upper()
+    return f"{start}{text[1:]}{'' if text.endswith(('.', '!', '?')) else '.'}"
 
 
 def p_value(p: float | None) -> str:
@@ -137,7 +143,9 @@ def effect(verdict: Verdict) -> str:
         return "never reached" if "estimate" in verdict.unbounded else "–"
     low = -math.inf if verdict.low is None and "low" in verdict.unbounded else verdict.low
     high = math.inf if verdict.high is None and "high" in verdict.unbounded else verdict.high
-    return interval(verdict.estimate, low, high, verdict.unit)
+    return interval(
+        verdict.estimate, low, high, verdict.unit, signed=verdict.unit != "ratio" and verdict.kind != "exact"
+    )
 
 
 def pretty(text: str) -> str:

@@ -14,6 +14,7 @@ from moebench.report.findings import Findings, Ratio, exp, mean
 from moebench.report.frames import AGAIN
 from moebench.report.look import GREY, MUTED, Drawn, Style, canvas, panel_title
 
+_NICE = (1, 1.5, 2, 3, 4, 5, 6, 8)
 _TICKS = (0.1, 0.2, 0.25, 0.33, 0.5, 0.67, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)
 
 
@@ -26,12 +27,13 @@ def ratios(found: Findings) -> Drawn | str:
     labels = list(dict.fromkeys(r.label for r in shown))
     title = _title(found, shown)
     subtitle = (
-        f"Ratio to {baseline}, log axis. Counted costs are exact; peaks: seed pairs; times: paired log ratios over processes, 95% t interval. "
+        f"Ratio to {baseline}, log axis. Counted costs are exact; peaks: seed pairs; times: paired log ratios over "
+        "processes, 95% t interval. "
         f"Grey: {baseline} raced against itself (A/A), the resolution of the timings."
     )
     models = [m for m in found.held.models if m != baseline]
     height = len(labels) * (0.16 + 0.13 * len(models))
-    left = 0.3 + 0.066 * max(map(len, labels))
+    left = 0.25 + 0.06 * max(map(len, labels))
     figure, (axes,) = canvas(title, subtitle, height=height, left=left, right=0.3, bottom=0.45, headroom=0.3)
     lanes = [*models, f"{baseline}{AGAIN}"]
     for ratio in shown:
@@ -39,7 +41,12 @@ def ratios(found: Findings) -> Drawn | str:
         _interval(axes, place, ratio, _style(found, ratio.model))
     axes.axvline(1, color=MUTED, linewidth=1, zorder=1)
     axes.set_xscale("log")
-    axes.set(yticks=range(len(labels)), yticklabels=labels, ylim=(len(labels) - 0.5, -0.5), xlabel=f"ratio to {baseline} (1 = equal)")
+    axes.set(
+        yticks=range(len(labels)),
+        yticklabels=labels,
+        ylim=(len(labels) - 0.5, -0.5),
+        xlabel=f"ratio to {baseline} (1 = equal)",
+    )
     axes.set_yticks(np.arange(len(labels) - 1) + 0.5, minor=True)
     axes.grid(visible=False, axis="y", which="major")
     axes.grid(visible=True, axis="y", which="minor")
@@ -53,10 +60,18 @@ def ratios(found: Findings) -> Drawn | str:
 def _title(found: Findings, shown: Sequence[Ratio]) -> str:
     mine = {r.metric: r for r in shown if r.model == found.treatment}
     parts = []
-    for metric, phrase in (("cost.train_flops_per_token", "training FLOPs"), ("cost.weight_bytes", "weight bytes"), ("speed.train_step_s", "step time")):
+    for metric, phrase in (
+        ("cost.train_flops_per_token", "training FLOPs"),
+        ("cost.weight_bytes", "weight bytes"),
+        ("speed.train_step_s", "step time"),
+    ):
         if metric in mine:
             parts.append(f"{mine[metric].ratio.centre:.2f}{words.TIMES} the {phrase}")
-    return f"{found.treatment} has {words.listed(parts)} of {found.baseline}" if parts else f"Costs against {found.baseline}"
+    return (
+        f"{found.treatment} has {words.listed(parts)} of {found.baseline}"
+        if parts
+        else f"Costs against {found.baseline}"
+    )
 
 
 def _lane(place: int, lanes: int) -> float:
@@ -104,15 +119,20 @@ def latency(found: Findings) -> Drawn | str:
     batches = [int(parse_metric(m)[1]["batch"]) for m in metrics]
     processes = found.held.speed["process"].nunique()
     title = _latency_title(found, metrics, batches)
-    subtitle = f"One cached decoding step for the whole batch. Small: the median of each of {processes} processes; large: their geometric mean"
-    subtitle += f", 95% t interval. Right: paired ratios to {found.baseline}." if found.baseline else ", 95% t interval."
+    subtitle = f"One cached decoding step for the whole batch. Small: the median of each of {processes} processes; "
+    subtitle += "large: their geometric mean"
+    subtitle += (
+        f", 95% t interval. Right: paired ratios to {found.baseline}." if found.baseline else ", 95% t interval."
+    )
     figure, panels = canvas(title, subtitle, height=2.3, columns=2 if found.baseline else 1, gap=0.75, headroom=0.3)
     for model in found.held.models:
         _decode_line(panels[0], found, model, metrics, batches)
     panels[0].set_yscale("log")
     panels[0].yaxis.set_minor_locator(NullLocator())
     low, high = panels[0].get_ylim()
-    steps = [k * 10.0**e for e in range(-6, 3) for k in (1, 2, 5) if low <= k * 10.0**e <= high]
+    steps = [k * 10.0**e for e in range(-7, 3) for k in _NICE if low <= k * 10.0**e <= high]
+    if len(steps) > 6:
+        steps = [k * 10.0**e for e in range(-7, 3) for k in (1, 2, 5) if low <= k * 10.0**e <= high]
     panels[0].yaxis.set_major_locator(FixedLocator(steps))
     panels[0].yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y * 1e3:g}"))
     panels[0].set_ylabel("decode step, ms")
@@ -133,8 +153,10 @@ def _latency_title(found: Findings, metrics: Sequence[str], batches: Sequence[in
     if not found.baseline or metrics[-1] not in held:
         return "Decode step time by batch"
     r = held[metrics[-1]]
-    text = words.interval(r.centre, r.low, r.high, "ratio") if r.bounded else words.interval(r.centre, None, None, "ratio")
-    return f"At batch {batches[-1]} a decode step of {found.treatment} takes {text} the time of {found.baseline}'s"
+    text = (
+        words.interval(r.centre, r.low, r.high, "ratio") if r.bounded else words.interval(r.centre, None, None, "ratio")
+    )
+    return f"At batch {batches[-1]} a decode step of {found.treatment} takes {text} as long as with {found.baseline}"
 
 
 def _decode_line(axes: Axes, found: Findings, model: str, metrics: Sequence[str], batches: Sequence[int]) -> None:
@@ -143,7 +165,9 @@ def _decode_line(axes: Axes, found: Findings, model: str, metrics: Sequence[str]
     for metric, batch in zip(metrics, batches, strict=True):
         medians = found.timed(model, metric)
         if len(medians):
-            axes.plot([batch] * len(medians), medians, "o", color=style.colour, markersize=2.4, alpha=0.4, markeredgewidth=0)
+            axes.plot(
+                [batch] * len(medians), medians, "o", color=style.colour, markersize=2.4, alpha=0.4, markeredgewidth=0
+            )
             middle = exp(mean(np.log(medians)))
             axes.plot([batch, batch], [middle.low, middle.high], color=style.colour, linewidth=1.6)
             points.append((batch, middle.centre))
@@ -157,7 +181,12 @@ def _ratio_panel(axes: Axes, found: Findings, metrics: Sequence[str], batches: S
     for model in lanes:
         style = _style(found, model)
         shift = 2 ** (0.1 * (lanes.index(model) - (len(lanes) - 1) / 2))
-        rows = [(b, r.ratio) for m, b in zip(metrics, batches, strict=True) for r in found.ratios if (r.model, r.metric) == (model, m)]
+        rows = [
+            (b, r.ratio)
+            for m, b in zip(metrics, batches, strict=True)
+            for r in found.ratios
+            if (r.model, r.metric) == (model, m)
+        ]
         for batch, ratio in rows:
             axes.plot([batch * shift] * 2, [ratio.low, ratio.high], color=style.colour, linewidth=1.8)
         marker = "_" if model.endswith(AGAIN) else style.marker
@@ -171,4 +200,4 @@ def _ratio_panel(axes: Axes, found: Findings, metrics: Sequence[str], batches: S
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}{words.TIMES}"))
     axes.set_ylabel(f"ratio to {found.baseline}")
-    panel_title(axes, "grey: A/A")
+    panel_title(axes, f"grey: {found.baseline} against itself (A/A)")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from moebench import stats
 from moebench.report import words
@@ -27,14 +27,17 @@ def answer(found: Findings) -> Drawn | str:
     title = _answer_title(found)
     seeds = curves.groupby("model")["seed"].nunique()
     subtitle = (
-        f"Left: bits per byte at the evaluation points against training model FLOPs; thin lines are seeds (n = {_span(seeds)}), "
-        "thick lines their mean with its 95% t interval."
+        "Left: bits per byte at the evaluation points against training model FLOPs; thin lines are seeds "
+        f"(n = {_span(seeds)}), thick lines their mean with its 95% t interval. A bracket compares FLOPs at equal "
+        "loss, where a curve is not yet decayed."
     )
     others = [m for m in found.held.models if m != found.baseline and m in set(curves["model"])]
     paired = found.baseline in set(curves["model"]) and bool(others)
     if paired:
         subtitle += f" Right: each seed's difference to {found.baseline} at equal tokens, in percent."
-    figure, panels = canvas(title, subtitle, height=3.0, columns=2 if paired else 1, widths=[1.25, 1] if paired else [1], gap=0.72)
+    figure, panels = canvas(
+        title, subtitle, height=3.0, columns=2 if paired else 1, widths=[1.25, 1] if paired else [1], gap=0.72
+    )
     left = panels[0]
     _curves(left, found, "flops", labels=True)
     left.set_ylabel("bits per byte (lower is better)")
@@ -50,7 +53,11 @@ def _answer_title(found: Findings) -> str:
     if gap is None or baseline is None:
         return f"Loss of {words.listed(found.held.models)} against training compute"
     sign = "lower" if gap.centre < 0 else "higher"
-    size = words.interval(gap.centre, gap.low, gap.high, "%") if gap.bounded else words.interval(gap.centre, None, None, "%")
+    size = (
+        words.interval(gap.centre, gap.low, gap.high, "%")
+        if gap.bounded
+        else words.interval(gap.centre, None, None, "%")
+    )
     return f"{treatment} ends {sign} than {baseline}: bits per byte {size}, {words.plural(gap.n, 'seed pair')}"
 
 
@@ -80,12 +87,14 @@ def _curves(axes: Axes, found: Findings, currency: str, *, labels: bool) -> None
     axes.set_xlabel(_CURRENCIES[currency])
     tail = found.curves[found.curves["step"] >= found.curves["step"].max() / 4]["loss"]
     low, high = tail.min(), tail.max()
-    axes.set_ylim(low - 0.06 * (high - low), high + 0.04 * (high - low))
+    axes.set_ylim(low - 0.12 * (high - low), high + 0.04 * (high - low))
     if labels:
         _end_labels(axes, found, ends)
 
 
-def _band(rows: pd.DataFrame, currency: str, value: str = "loss") -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _band(
+    rows: pd.DataFrame, currency: str, value: str = "loss"
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Mean and 95% t interval over seeds at each step: x, centre, low, high."""
     groups = [group for _, group in rows.groupby("step")]
     means = [mean(group[value]) for group in groups]
@@ -97,7 +106,7 @@ def _tidy_log(axes: Axes, currency: str) -> None:
     axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0), numticks=12))
     axes.xaxis.set_minor_locator(NullLocator())
     form = words.seconds if currency == "seconds" else words.count
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: form(x).removesuffix(".00").replace(".00 ", " ").replace(".0 ", " ")))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: words.short(form(x))))
     axes.tick_params(axis="x", labelsize=7)
 
 
@@ -130,13 +139,23 @@ def _bracket(axes: Axes, found: Findings) -> None:
     if not math.isfinite(reached) or reached >= spent:
         return
     verdict = next(
-        (v for v in found.verdicts if v.metric == "flops_to_quality" and (v.treatment, v.baseline) == found.pair and v.estimate), None
+        (
+            v
+            for v in found.verdicts
+            if v.metric == "flops_to_quality" and (v.treatment, v.baseline) == found.pair and v.estimate
+        ),
+        None,
     )
-    text = f"{spent / reached:.2f}{words.TIMES} fewer FLOPs" if verdict is None else f"{words.effect(verdict)} fewer FLOPs"
-    axes.plot([reached, reached, spent, spent], [target * k for k in (1.004, 1.010, 1.010, 1.004)], color=INK, linewidth=0.9, zorder=5)
-    axes.text(
-        spent, target * 1.013, f"{text}\nto the final loss of {baseline}\n(curve not decayed there)",
-        ha="right", va="bottom", fontsize=7, color=INK, zorder=5, linespacing=1.25,
+    text = f"{spent / reached:.2f}{words.TIMES}" if verdict is None else words.effect(verdict)
+    axes.annotate(
+        "", (reached, target), (spent, target), zorder=5,
+        arrowprops={"arrowstyle": "|-|,widthA=.25,widthB=.25", "color": INK, "linewidth": 1, "shrinkA": 0, "shrinkB": 0},
+    )  # fmt: skip
+    # Below and left of a falling curve there is always room.
+    axes.annotate(
+        f"{text}\nfewer FLOPs to\n{baseline}'s final loss", (reached, target), (-12, -6),
+        textcoords="offset points", ha="right", va="top", fontsize=7, color=INK, linespacing=1.3, zorder=5,
+        arrowprops={"arrowstyle": "-", "color": INK, "linewidth": 0.5, "shrinkA": 1, "shrinkB": 2, "relpos": (1, 1)},
     )  # fmt: skip
 
 
@@ -161,7 +180,9 @@ def _differences(axes: Axes, found: Findings, others: Sequence[str]) -> None:
     _tidy_log(axes, "tokens")
     axes.set_xlabel("training tokens")
     axes.set_ylabel(f"difference to {found.baseline}, %")
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: words.number(y, 1 if axes.get_ylim()[1] - axes.get_ylim()[0] < 4 else 0)))
+    axes.yaxis.set_major_formatter(
+        FuncFormatter(lambda y, _: words.number(y, 1 if axes.get_ylim()[1] - axes.get_ylim()[0] < 4 else 0))
+    )
     if ends:
         _end_labels(axes, found, ends)
 
@@ -173,16 +194,16 @@ def currencies(found: Findings) -> Drawn | str:
         return _NO_CURVES
     shown = [currency for currency in _CURRENCIES if curves[currency].notna().any()]
     best = curves[curves["step"] == curves["step"].max()].groupby("model")["loss"].mean().sort_values()
-    title = f"Whichever is counted, training costs differ: {best.index[0]} ends lowest at {best.iloc[0]:.3f} bits per byte"
+    title = f"{best.index[0]} ends lowest, at {best.iloc[0]:.3f} bits per byte"
     spent = {m: found.plan.models[m].expected_train_flops for m in found.held.models}
     if len(spent) > 1:
         most, least = max(spent, key=lambda m: spent[m]), min(spent, key=lambda m: spent[m])
         if spent[most] / spent[least] > 1.1:
             share = spent[most] / spent[least]
-            title = f"At equal tokens {best.index[0]} ends lowest ({best.iloc[0]:.3f}); {most} spends {share:.1f}{words.TIMES} the FLOPs of {least}"
-    subtitle = f"Bits per byte at the evaluation points; thin lines are seeds, band: 95% t interval. Seconds: {found.step_seconds[1]}."
-    if "seconds" not in shown:
-        subtitle = subtitle.rpartition(" Seconds:")[0] + " No times were recorded."
+            title = f"{best.index[0]} ends lowest at equal tokens ({best.iloc[0]:.3f} bits per byte); "
+            title += f"{most} spends {share:.1f}{words.TIMES} the FLOPs of {least}"
+    how = f"Seconds: {found.step_seconds[1]}." if "seconds" in shown else "No times were recorded."
+    subtitle = f"Bits per byte at the evaluation points; thin lines are seeds, band: 95% t interval. {how}"
     figure, panels = canvas(title, subtitle, height=2.5, columns=len(shown), gap=0.18, share_y=True, headroom=0.3)
     for axes, currency in zip(panels, shown, strict=True):
         _curves(axes, found, currency, labels=False)
@@ -215,12 +236,15 @@ def finals(found: Findings) -> Drawn | str:
     ends = mean(found.final(best))
     title = f"{best} has the lowest final loss, {words.interval(ends.centre, ends.low, ends.high)} bits per byte"
     if len(domains) > 1:
-        title += f", and in {len(wins)} of {words.plural(len(domains) - 1, 'domain')}"
+        title += f"; lowest in {len(wins)} of {words.plural(len(domains) - 1, 'domain')}"
     counts = pd.Series([len(found.final(m)) for m in models])
-    subtitle = f"{QUALITY} after the last step. Small: seeds (n = {_span(counts)}); large: mean with its 95% t interval. Lower is better."
+    subtitle = f"{QUALITY} after the last step, lower is better. Small: seeds (n = {_span(counts)}); "
+    subtitle += "large: mean with its 95% t interval."
     margin = 0.25 + 0.068 * max(len(m) for m in models)
     height = 0.28 * len(models) + 0.3
-    figure, panels = canvas(title, subtitle, height=height, columns=len(domains), gap=0.2, left=margin, share_y=True, headroom=0.25)
+    figure, panels = canvas(
+        title, subtitle, height=height, columns=len(domains), gap=0.2, left=margin, share_y=True, headroom=0.25
+    )
     for axes, domain in zip(panels, domains, strict=True):
         _strip(axes, found, models, domain)
         panel_title(axes, "all domains" if domain is None else str(domain))
@@ -241,13 +265,19 @@ def _strip(axes: Axes, found: Findings, models: Sequence[str], domain: str | Non
         middle = mean(values)
         axes.plot([middle.low, middle.high], [place - 0.16] * 2, color=style.colour, linewidth=2)
         axes.plot(
-            middle.centre, place - 0.16, style.marker, color=style.colour, markersize=6, markeredgecolor="white", markeredgewidth=0.7
+            middle.centre,
+            place - 0.16,
+            style.marker,
+            color=style.colour,
+            markersize=6,
+            markeredgecolor="white",
+            markeredgewidth=0.7,
         )
     axes.set(yticks=range(len(models)), yticklabels=models, ylim=(len(models) - 0.45, -0.55))
     axes.grid(visible=False, axis="y")
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
-    axes.locator_params(axis="x", nbins=3)
+    axes.xaxis.set_major_locator(MaxNLocator(3, prune="both"))
     axes.margins(x=0.12)
 
 
@@ -265,17 +295,26 @@ def pareto(found: Findings) -> Drawn | str:
     if decode:
         timed = {m: float(found.timed(m, decode[-1]).median()) for m in models if len(found.timed(m, decode[-1]))}
         panels_of[f"decode step time, {decode[-1].partition('[')[2].rstrip(']').replace('=', ' ')}"] = timed
-    fronts = {name: _front({m: (x, float(found.final(m).mean())) for m, x in xs.items()}) for name, xs in panels_of.items()}
+    fronts = {
+        name: _front({m: (x, float(found.final(m).mean())) for m, x in xs.items()}) for name, xs in panels_of.items()
+    }
     always = [m for m in models if all(m in front for front in fronts.values())]
     several = words.plural(len(fronts), "front")
-    title = f"On all {several}: {words.listed(always)}" if always else f"No model is on all {several}"
-    subtitle = "Final bits per byte (small: seeds; large: mean, 95% t interval) against each cost, log axis. Line: models that none beats in both."
+    verb = "is" if len(always) == 1 else "are"
+    title = (
+        f"{words.listed(always)} {verb} on all {several}: no model beats it in both"
+        if always
+        else f"No model is on all {several}"
+    )
+    title = title if len(always) < 2 else title.replace("beats it", "beats them")
+    subtitle = "Final bits per byte (small: seeds; large: mean, 95% t interval) against each cost, log axis. "
+    subtitle += "Line: models that none beats in both."
     figure, panels = canvas(title, subtitle, height=2.3, columns=len(panels_of), gap=0.2, share_y=True, headroom=0.2)
     for axes, (name, xs) in zip(panels, panels_of.items(), strict=True):
         _front_panel(axes, found, xs, fronts[name])
         axes.set_xlabel(name)
         form = words.seconds if name.startswith("decode") else words.count
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _, form=form: form(x)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _, form=form: words.short(form(x))))
         if axes is not panels[0]:
             axes.tick_params(axis="y", labelleft=False)
     panels[0].set_ylabel("bits per byte")
@@ -298,9 +337,20 @@ def _front_panel(axes: Axes, found: Findings, xs: dict[str, float], front: Seque
     for model, x in xs.items():
         style, values = found.styles[model], found.final(model)
         middle = mean(values)
-        axes.plot([x] * len(values), values, "o", color=style.colour, alpha=0.4, markersize=2.4, markeredgewidth=0, zorder=2)
+        axes.plot(
+            [x] * len(values), values, "o", color=style.colour, alpha=0.4, markersize=2.4, markeredgewidth=0, zorder=2
+        )
         axes.plot([x, x], [middle.low, middle.high], color=style.colour, linewidth=1.8, zorder=3)
-        axes.plot(x, middle.centre, style.marker, color=style.colour, markersize=6.5, markeredgecolor="white", markeredgewidth=0.7, zorder=4)
+        axes.plot(
+            x,
+            middle.centre,
+            style.marker,
+            color=style.colour,
+            markersize=6.5,
+            markeredgecolor="white",
+            markeredgewidth=0.7,
+            zorder=4,
+        )
     _name_points(axes, found, xs)
     axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0), numticks=6))
     axes.xaxis.set_minor_locator(NullLocator())
@@ -314,8 +364,12 @@ def _name_points(axes: Axes, found: Findings, xs: dict[str, float]) -> None:
         side = ("left", 6) if share < 0.5 else ("right", -6)
         y = float(found.final(model).mean())
         axes.annotate(
-            model, (x, y), (side[1], 0), textcoords="offset points", ha=side[0], va="center", fontsize=7, color=found.styles[model].colour
+            model,
+            (x, y),
+            (side[1], 3),
+            textcoords="offset points",
+            ha=side[0],
+            va="bottom",
+            fontsize=7,
+            color=found.styles[model].colour,
         )
-
-
-

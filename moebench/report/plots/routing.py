@@ -31,12 +31,14 @@ def load(found: Findings) -> Drawn | str:
     busiest = max(worst, key=lambda m: worst[m])
     title = f"The busiest expert of {busiest} takes {worst[busiest]:.2f}{words.TIMES} an even share after training"
     subtitle = (
-        "Load of each expert over the mean of its layer, at the last evaluation; 1 is an even share. One row a layer and seed; experts "
-        "are sorted by load within a row, for their numbers mean nothing across seeds."
+        "Load of each expert over the mean of its layer, at the last evaluation; 1 is an even share. One row a layer "
+        "and seed; experts are sorted by load within a row, for their numbers mean nothing across seeds."
     )
     rows = max(len(grid) for grid in shown.values())
     height = min(5.5, max(1.2, 0.135 * rows))
-    figure, panels = canvas(title, subtitle, height=height, columns=len(shown), left=0.75, right=0.85, bottom=0.45, headroom=0.25, gap=0.7)
+    figure, panels = canvas(
+        title, subtitle, height=height, columns=len(shown), left=0.75, right=0.85, bottom=0.45, headroom=0.25, gap=0.7
+    )
     limit = max(1.05, *worst.values())
     for axes, (model, grid) in zip(panels, shown.items(), strict=True):
         _heat(axes, grid, limit)
@@ -70,7 +72,11 @@ def _heat(axes: Axes, grid: pd.DataFrame, limit: float) -> None:
     layers = grid.index.get_level_values("layer")
     starts = [int(np.argmax(layers == layer)) for layer in layers.unique()]
     sizes = [int((layers == layer).sum()) for layer in layers.unique()]
-    axes.set_yticks([a + n / 2 for a, n in zip(starts, sizes, strict=True)], [f"layer {layer}" for layer in layers.unique()], rotation=0)
+    axes.set_yticks(
+        [a + n / 2 for a, n in zip(starts, sizes, strict=True)],
+        [f"layer {layer}" for layer in layers.unique()],
+        rotation=0,
+    )
     for start in starts[1:]:
         axes.axhline(start, color="white", linewidth=2.5)
     experts = grid.shape[1]
@@ -93,7 +99,8 @@ def balance(found: Findings) -> Drawn | str:
     model = found.treatment if found.treatment in ends else models[0]
     end = ends[model]
     title = f"{model}'s busiest expert ends at {words.interval(end.centre, end.low, end.high, 'ratio')} the mean load"
-    subtitle = f"Busiest expert's load over the mean, averaged over layers, at each evaluation; thin lines are seeds (n = {end.n}), band: 95% t interval."
+    subtitle = "Busiest expert's load over the mean, averaged over layers, at each evaluation; "
+    subtitle += f"thin lines are seeds (n = {end.n}), band: 95% t interval."
     figure, (axes,) = canvas(title, subtitle, height=2.0, right=1.2)
     colours = {m: found.styles[m].colour for m in models}
     sns.lineplot(
@@ -101,11 +108,29 @@ def balance(found: Findings) -> Drawn | str:
         linewidth=0.6, alpha=0.4, ax=axes,
     )  # fmt: skip
     for name in models:
-        groups = [(step, mean(group["value"])) for step, group in rows[rows["model"] == name].groupby("step")]
-        x, means = [step for step, _ in groups], [m for _, m in groups]
-        axes.fill_between(x, [m.low for m in means], [m.high for m in means], color=colours[name], alpha=0.18, linewidth=0)
-        axes.plot(x, [m.centre for m in means], color=colours[name], linewidth=1.8, marker=found.styles[name].marker, markersize=3.6)
-        axes.annotate(name, (x[-1], means[-1].centre), (6, 0), textcoords="offset points", va="center", fontsize=7.5, weight="bold", color=colours[name])
+        groups = [group for _, group in rows[rows["model"] == name].groupby("step")]
+        x, means = [float(group["step"].iloc[0]) for group in groups], [mean(group["value"]) for group in groups]
+        axes.fill_between(
+            x, [m.low for m in means], [m.high for m in means], color=colours[name], alpha=0.18, linewidth=0
+        )
+        axes.plot(
+            x,
+            [m.centre for m in means],
+            color=colours[name],
+            linewidth=1.8,
+            marker=found.styles[name].marker,
+            markersize=3.6,
+        )
+        axes.annotate(
+            name,
+            (x[-1], means[-1].centre),
+            (6, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=7.5,
+            weight="bold",
+            color=colours[name],
+        )
     axes.axhline(1, color=MUTED, linewidth=1)
     axes.set(xlabel="training step", ylabel="busiest / mean", ylim=(min(0.95, *axes.get_ylim()), None))
     return Drawn(title=title, subtitle=subtitle, figure=figure)
@@ -122,16 +147,17 @@ def domains(found: Findings) -> Drawn | str:
     model = found.treatment if found.treatment in means else models[0]
     chance = float(measured[measured["model"] == model]["chance"].mean())
     times = means[model].centre / chance if chance else float("inf")
-    title = f"Domains of {model} differ in {100 * means[model].centre:.0f}% of their routing, {times:.0f}{words.TIMES} what chance gives"
+    title = f"Domains of {model} differ in {100 * means[model].centre:.0f}% of their routing, "
+    title += f"{times:.0f}{words.TIMES} what chance gives"
     subtitle = (
-        "Share of a domain's routed tokens that would have to move to match all domains together (total variation), by layer and domain; "
-        f"each point a seed (n = {means[model].n}). Grey: tokens permuted over domains."
+        "Share of a domain's routed tokens that would have to move to match all domains together (total variation), "
+        f"by layer and domain; each point a seed (n = {means[model].n}). Grey: tokens permuted over domains."
     )
     names = sorted(measured["domain"].unique())
     figure, panels = canvas(title, subtitle, height=2.0, columns=len(models), gap=0.3, share_y=True, headroom=0.25)
     for axes, name in zip(panels, models, strict=True):
         _domain_panel(axes, found, measured[measured["model"] == name], name, names)
-    panels[0].yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:.0f}%"))
+    panels[0].yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g}%"))
     panels[0].set_ylabel("routing that differs")
     panels[0].set_ylim(0, None)
     return Drawn(title=title, subtitle=subtitle, figure=figure)
@@ -147,7 +173,11 @@ def _domain_panel(axes: Axes, found: Findings, rows: pd.DataFrame, model: str, n
         middle = mean(part["distance"])
         offsets = 0.3 * (np.arange(len(part)) / max(1, len(part) - 1) - 0.5)
         axes.plot(place + offsets, part["chance"], "_", color=GREY, markersize=5)
-        axes.plot(place + offsets, part["distance"], "o", color=style.colour, alpha=0.5, markersize=2.6, markeredgewidth=0)
+        if place == 0:
+            axes.text(place - 0.35, part["chance"].max(), " permuted", fontsize=6.5, color=GREY, va="bottom", ha="left")
+        axes.plot(
+            place + offsets, part["distance"], "o", color=style.colour, alpha=0.5, markersize=2.6, markeredgewidth=0
+        )
         axes.plot([place + 0.28] * 2, [middle.low, middle.high], color=style.colour, linewidth=1.8)
         axes.plot(place + 0.28, middle.centre, style.marker, color=style.colour, markersize=5)
     labels = [f"{d}\nlayer {k}" if k == layers[0] else f"\nlayer {k}" for d in names for k in layers]
@@ -157,14 +187,15 @@ def _domain_panel(axes: Axes, found: Findings, rows: pd.DataFrame, model: str, n
 
 
 def specialisation(rows: pd.DataFrame) -> pd.DataFrame:
-    """Total variation distance of each domain's expert use to that of all domains: model, seed, layer, domain, distance, chance.
+    """Total variation distance of each domain's expert use to that of all domains together.
 
+    Takes `routing.domain_tokens` rows; gives model, seed, layer, domain, distance and chance.
     `chance` is the same distance after permuting tokens over domains, the mean of 20 draws from a fixed generator.
     Tokens of one document go together in truth, so chance is a floor.
     """
     rng = np.random.default_rng(0)
     found = []
-    rows = rows.assign(layer=rows["layer"].astype(int), expert=rows["expert"].astype(int))
+    rows = rows.assign(**{name: rows[name].astype(int) for name in ("seed", "layer", "expert")})
     for (model, seed, layer), part in rows.groupby(["model", "seed", "layer"], sort=True):
         wide = part.pivot_table(index="domain", columns="expert", values="value", fill_value=0.0)
         counts = wide.to_numpy()
@@ -174,7 +205,7 @@ def specialisation(rows: pd.DataFrame) -> pd.DataFrame:
                 continue
             drawn = rng.multinomial(int(row.sum()), together, size=20) / int(row.sum())
             chance = float(np.abs(drawn - together).sum(axis=1).mean() / 2)
-            found.append((model, int(seed), layer, domain, _distance(row / row.sum(), together), chance))
+            found.append((model, seed, layer, domain, _distance(row / row.sum(), together), chance))
     return pd.DataFrame(found, columns=["model", "seed", "layer", "domain", "distance", "chance"])
 
 

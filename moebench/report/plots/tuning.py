@@ -22,11 +22,16 @@ def rates(found: Findings) -> Drawn | str:
         )
     models = [m for m in found.held.models if m in tune["models"]]
     inside = [m for m in models if tune["models"][m]["interior"]]
-    title = f"The best learning rate lies inside the range tried for {len(inside)} of {words.plural(len(models), 'model')}"
+    title = (
+        f"The best learning rate lies inside the range tried for {len(inside)} of {words.plural(len(models), 'model')}"
+    )
     lost = sum(point["bits_per_byte"] is None for m in models for point in tune["models"][m]["curve"])
     seeds = len(tune["plan"]["seeds"])
-    subtitle = f"Bits per byte on the tune split after training at each peak rate; points are seeds (n = {seeds}), lines their mean. "
-    subtitle += "Ring: the rate the suite trains with." + (f" {words.plural(lost, 'run')} without a value left out." if lost else "")
+    subtitle = "Bits per byte on the tune split after training at each peak rate; "
+    subtitle += f"points are seeds (n = {seeds}), lines their mean. "
+    subtitle += "Ring: the rate the suite trains with." + (
+        f" {words.plural(lost, 'run')} without a value left out." if lost else ""
+    )
     figure, (axes,) = canvas(title, subtitle, height=2.4, right=1.2)
     ends = []
     for model in models:
@@ -55,9 +60,19 @@ def _curve(axes: Axes, found: Findings, model: str) -> tuple[float, float] | Non
         return None
     style = found.styles[model]
     centre = points.groupby("lr")["bits_per_byte"].mean()
-    axes.plot(points["lr"], points["bits_per_byte"], "o", color=style.colour, alpha=0.45, markersize=3, markeredgewidth=0)
+    axes.plot(
+        points["lr"], points["bits_per_byte"], "o", color=style.colour, alpha=0.45, markersize=3, markeredgewidth=0
+    )
     axes.plot(centre.index, centre, color=style.colour, linewidth=1.6, marker=style.marker, markersize=4.5)
     chosen = held["configured_lr"]
     if chosen in centre.index:
-        axes.plot(chosen, centre[chosen], "o", markerfacecolor="none", markeredgecolor=style.colour, markersize=11, markeredgewidth=1.1)
+        axes.plot(
+            chosen,
+            centre[chosen],
+            "o",
+            markerfacecolor="none",
+            markeredgecolor=style.colour,
+            markersize=11,
+            markeredgewidth=1.1,
+        )
     return float(centre.index[-1]), float(centre.iloc[-1])

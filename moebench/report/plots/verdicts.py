@@ -7,6 +7,7 @@ one-sided claim on one vertical line, with the asked side shaded to its right; t
 from __future__ import annotations
 
 import math
+import textwrap
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
@@ -23,17 +24,24 @@ _EDGE = 1.0
 
 def forest(found: Findings) -> Drawn | str:
     """One row a claim that has an estimate."""
-    rows = [v for v in found.verdicts if v.estimate is not None and (v.asked_low is not None or v.asked_high is not None)]
+    rows = [
+        v for v in found.verdicts if v.estimate is not None and (v.asked_low is not None or v.asked_high is not None)
+    ]
     if not rows:
         return "No claim has an estimate yet."
     tally = {state: sum(v.state == state for v in rows) for state in words.STATES}
-    title = "; ".join(f"{n} {words.STATES[state].lower()}" for state, n in tally.items() if n)
+    title = ", ".join(f"{n} {words.STATES[state].lower()}" for state, n in tally.items() if n)
     title = f"Of {words.plural(len(rows), 'claim')} with an estimate: {title}"
     subtitle = (
-        "Estimate and 95% interval of each claim (a seed pair or a process is one observation), each row on its own scale. "
+        "Estimate and 95% interval of each claim (a seed pair or a process is one observation), each row on its own "
+        "scale. "
         "Shaded: what the claim asks. Thin tick: no difference."
     )
-    figure, (axes,) = canvas(title, subtitle, height=_ROW * len(rows) + 0.1, left=2.35, right=2.2, bottom=0.25, headroom=0.1)
+    left = min(2.6, 0.35 + 0.068 * max(len(v.id) for v in rows))
+    right = min(2.9, 0.3 + max(max(0.075 * len(words.effect(v)), 0.057 * len(_asked(v))) for v in rows))
+    figure, (axes,) = canvas(
+        title, subtitle, height=_ROW * len(rows) + 0.1, left=left, right=right, bottom=0.25, headroom=0.1
+    )
     axes.set(xlim=(-1.06 * _EDGE, 1.06 * _EDGE), ylim=(len(rows) - 0.4, -0.6), yticks=[], xticks=[])
     axes.grid(visible=False)
     axes.spines[["left", "bottom"]].set_visible(False)
@@ -69,7 +77,9 @@ def _scale(verdict: Verdict) -> _Scale:
         centre = low if low is not None else high if high is not None else 0.0
     distances = [abs(math.log(x / centre)) if logarithmic else abs(x - centre) for x in shown]
     reach = 1.15 * max(distances) or 1.0
-    return _Scale(centre=centre, reach=reach, facing=-1 if low is None and not two_sided else 1, logarithmic=logarithmic)
+    return _Scale(
+        centre=centre, reach=reach, facing=-1 if low is None and not two_sided else 1, logarithmic=logarithmic
+    )
 
 
 def _row(axes: Axes, place: int, verdict: Verdict) -> None:
@@ -83,7 +93,10 @@ def _row(axes: Axes, place: int, verdict: Verdict) -> None:
     inside = [none / scale.centre, scale.centre / none] if scale.logarithmic else []
     if (math.log(max(inside)) if scale.logarithmic else abs(none - scale.centre)) <= scale.reach * 1.001:
         axes.plot([scale(none)] * 2, [place - 0.36, place + 0.36], color=MUTED, linewidth=0.8, zorder=2)
-    ends = [scale(verdict.low) if verdict.low is not None else None, scale(verdict.high) if verdict.high is not None else None]
+    ends = [
+        scale(verdict.low) if verdict.low is not None else None,
+        scale(verdict.high) if verdict.high is not None else None,
+    ]
     for end, side in zip(ends, ("low", "high"), strict=True):
         if end is None and side in verdict.unbounded:
             ends[0 if side == "low" else 1] = scale.facing * _EDGE * (-1 if side == "low" else 1)
@@ -92,14 +105,29 @@ def _row(axes: Axes, place: int, verdict: Verdict) -> None:
     estimate = verdict.estimate
     if estimate is not None:
         marker = STATE_MARKERS[verdict.state]
-        axes.plot(scale(estimate), place, marker, color=colour, markersize=7, markeredgecolor="white", markeredgewidth=0.8, zorder=4)
+        axes.plot(
+            scale(estimate),
+            place,
+            marker,
+            color=colour,
+            markersize=7,
+            markeredgecolor="white",
+            markeredgewidth=0.8,
+            zorder=4,
+        )
     _labels(axes, place, verdict, colour)
+
+
+def _asked(verdict: Verdict) -> str:
+    n = "" if verdict.units == "counts" else f", {verdict.n} {verdict.units}"
+    return f"asked {textwrap.shorten(words.pretty(verdict.asked), 44, placeholder=' …')}{n}"
 
 
 def _labels(axes: Axes, place: int, verdict: Verdict, colour: str) -> None:
     left, right = -1.1 * _EDGE, 1.1 * _EDGE
     axes.text(left, place - 0.17, verdict.id, ha="right", va="center", fontsize=8, color=INK)
-    axes.text(left, place + 0.2, words.STATES[verdict.state], ha="right", va="center", fontsize=7, weight="bold", color=colour)
+    axes.text(
+        left, place + 0.2, words.STATES[verdict.state], ha="right", va="center", fontsize=7, weight="bold", color=colour
+    )
     axes.text(right, place - 0.17, words.effect(verdict), ha="left", va="center", fontsize=8, weight="bold", color=INK)
-    asked = f"asked {words.pretty(verdict.asked)}, n = {verdict.n} {verdict.units}"
-    axes.text(right, place + 0.2, asked, ha="left", va="center", fontsize=7, color=MUTED)
+    axes.text(right, place + 0.2, _asked(verdict), ha="left", va="center", fontsize=7, color=MUTED)

@@ -1,0 +1,159 @@
+"""Tables of judgement and bookkeeping: verdicts, controls, the sweep, what would be seen, runs and curves."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from moebench.report import words
+from moebench.report.findings import Findings
+from moebench.report.tables.table import Column, Table, amount, text, whole
+
+# ---------------------------------------------------------------------------------------------- how sure
+
+
+def tuning(found: Findings) -> Table | None:
+    """The learning-rate sweep, run by run."""
+    if found.held.tune is None:
+        return None
+    rows = [
+        {
+            "model": model, "lr": point["lr"], "seed": point["seed"], "bits_per_byte": point["bits_per_byte"],
+            "reason": point["reason"],
+            "best_lr": held["best_lr"], "interior": held["interior"], "configured_lr": held["configured_lr"],
+        }
+        for model, held in found.held.tune["models"].items()
+        for point in held["curve"]
+    ]  # fmt: skip
+    return Table(
+        title="Learning-rate sweep",
+        note="Bits per byte on the tune split.",
+        frame=pd.DataFrame(rows).astype({"bits_per_byte": "float64"}),
+        columns=(
+            text("model", "model"),
+            amount("lr", "peak rate", lambda x: f"{x:g}"),
+            amount("seed", "seed", lambda x: f"{x:g}"),
+            amount("bits_per_byte", "bits per byte", lambda x: f"{x:.4f}"),
+            text("reason", "why there is none"),
+        ),
+    )
+
+
+def controls(found: Findings) -> Table | None:
+    """Checks of the instrument and what came of them."""
+    if not found.controls:
+        return None
+    rows = [{**c.model_dump(), "effect": words.pretty(c.effect)} for c in found.controls]
+    return Table(
+        title="Controls",
+        note="A control that fails speaks against the instrument, not the models. Intervals are 99%.",
+        frame=pd.DataFrame(rows),
+        columns=(
+            text("id", "control"),
+            text("state", "outcome"),
+            Column(key="estimate", title="effect", show=lambda row: row.effect or "–"),
+            text("n", "n"),
+            text("reason", "in words"),
+        ),
+    )
+
+
+def smallest(found: Findings) -> Table | None:
+    """The smallest effect each claim could have seen."""
+    rows = [
+        {
+            "claim": v.id,
+            "state": v.state,
+            "detectable": v.detectable,
+            "unit": v.unit,
+            "n": v.n,
+            "units": v.units,
+            "units_needed": v.units_needed,
+        }
+        for v in found.verdicts
+        if v.detectable is not None
+    ]
+    if not rows:
+        return None
+    return Table(
+        title="Smallest distance from the asked bound that would be seen",
+        note="With 80% power at this n and the spread that was measured.",
+        frame=pd.DataFrame(rows).astype({"units_needed": "Int64"}),
+        columns=(
+            text("claim", "claim"),
+            Column(key="state", title="state", show=lambda row: words.STATES[row.state], number=False),
+            Column(
+                key="detectable",
+                title="smallest effect",
+                show=lambda row: words.interval(row.detectable, None, None, row.unit).lstrip("+"),
+            ),
+            Column(key="n", title="n", show=lambda row: f"{row.n} {row.units}"),
+            amount("units_needed", "needed to decide", whole),
+        ),
+    )
+
+
+# ---------------------------------------------------------------------------------------------- everything else
+
+
+def claims(found: Findings) -> Table | None:
+    """The verdicts, every field."""
+    if not found.verdicts:
+        return None
+    frame = pd.DataFrame([{**v.model_dump(exclude={"notes"}), "notes": "; ".join(v.notes)} for v in found.verdicts])
+    return Table(
+        title="Verdicts",
+        note="The interval is 95%, unadjusted for the other claims; p is one-sided in the asserted direction.",
+        frame=frame,
+        columns=(
+            Column(
+                key="state",
+                title="state",
+                show=lambda row: f"{words.SHAPES[row.state]} {words.STATES[row.state]}",
+                number=False,
+            ),
+            text("id", "claim"),
+            text("says", "says"),
+        ),
+    )
+
+
+def runs(found: Findings) -> Table | None:
+    """Every planned run and what became of it."""
+    frame = found.held.runs
+    return Table(
+        title="Runs",
+        note="",
+        frame=frame,
+        columns=(
+            text("model", "model"),
+            amount("seed", "seed", lambda x: f"{x:g}"),
+            text("id", "run"),
+            text("status", "status"),
+        ),
+    )
+
+
+def unfinished(found: Findings) -> Table | None:
+    """Planned runs that are not complete, with the reason."""
+    frame = found.held.runs[found.held.runs["status"] != "completed"]
+    if frame.empty:
+        return None
+    return Table(
+        title="Runs that are not complete",
+        note="",
+        frame=frame,
+        columns=(
+            text("model", "model"),
+            amount("seed", "seed", lambda x: f"{x:g}"),
+            text("status", "status"),
+            text("reason", "reason"),
+            text("id", "run"),
+        ),
+    )
+
+
+def curves(found: Findings) -> Table | None:
+    """Loss at every evaluation point, the numbers behind the curves."""
+    if found.curves.empty:
+        return None
+    return Table(title="Loss at the evaluation points", note="", frame=found.curves, columns=(text("model", "model"),))
