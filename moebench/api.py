@@ -66,7 +66,7 @@ def prepare_plan(
     results: Path | str = RESULTS,
     device: Device = "cpu",
     threads: int = 1,
-    on_event: OnEvent = lambda event: None,
+    on_event: OnEvent = lambda _: None,
 ) -> Planned:
     """Reads a suite and plans it; prepares its data (a cache under `results/data`) and trains nothing.
 
@@ -88,7 +88,9 @@ def prepare_plan(
     return Planned(loaded=loaded, plan=made, results=root, device=device)
 
 
-def plan(suite: str | Path, *, scale: str | None = None, sets: Sequence[str] = (), results: Path | str = RESULTS) -> Plan:
+def plan(
+    suite: str | Path, *, scale: str | None = None, sets: Sequence[str] = (), results: Path | str = RESULTS
+) -> Plan:
     """What would run. See `prepare_plan` for what it raises."""
     return prepare_plan(suite, scale=scale, sets=sets, results=results).plan
 
@@ -106,7 +108,7 @@ def run(
     tune: bool = False,
     launcher: str = "process",
     timeout_s: float = 600.0,
-    on_event: OnEvent = lambda event: None,
+    on_event: OnEvent = lambda _: None,
 ) -> Outcome:
     """Plans a suite, does the runs that are missing, measures speed, writes the report.
 
@@ -136,7 +138,7 @@ def run_planned(
     tune: bool = False,
     launcher: str = "process",
     timeout_s: float = 600.0,
-    on_event: OnEvent = lambda event: None,
+    on_event: OnEvent = lambda _: None,
 ) -> Outcome:
     """Carries out a plan: the sweep when asked for, the runs, the speed session, the report."""
     from moebench.environment import environment, usable_cores
@@ -147,7 +149,7 @@ def run_planned(
     results, made = Results(planned.results), planned.plan
     results.save_plan(made, environment(threads))
     tasks = [*(_tune_tasks(planned, threads=threads) if tune else []), *_run_tasks(planned, threads=threads)]
-    statuses = {task.id: results.run(task.id).status() for task in tasks}
+    statuses: dict[str, str] = {task.id: results.run(task.id).status() for task in tasks}
     missing = [task for task in tasks if statuses[task.id] not in ("completed", "diverged")]
     on_event({"event": "planned", "plan": made, "tasks": len(tasks), "missing": missing})
     if missing:

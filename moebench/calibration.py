@@ -102,7 +102,7 @@ def _time_here(run: Run) -> float:
     def step() -> None:
         for _ in range(recipe.batch_tokens // recipe.micro_batch_tokens):
             loss, _ = training_loss(run, state.model(tokens[:, :-1]), tokens[:, 1:])
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
         state.optimizer.step()
         state.optimizer.zero_grad()
 

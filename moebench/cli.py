@@ -20,6 +20,7 @@ import moebench
 
 if TYPE_CHECKING:
     from moebench.api import Outcome, Planned
+    from moebench.claims import Verdict
 
 Command = Callable[..., None]
 EXIT_CLAIM_FAILED, EXIT_INPUT, EXIT_RUNS_FAILED = 1, 2, 3
@@ -45,7 +46,13 @@ def main() -> None:
 def _suite_options(command: Command) -> Command:
     """The options that choose a suite's values."""
     for option in (
-        click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Override one value, such as train.budget.tokens=2e6."),
+        click.option(
+            "--set",
+            "sets",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="Override one value, such as train.budget.tokens=2e6.",
+        ),
         click.option("--scale", metavar="NAME", help="Use a named scale of the suite."),
         click.argument("suite"),
     ):
@@ -54,7 +61,11 @@ def _suite_options(command: Command) -> Command:
 
 
 _results_option = click.option(
-    "--results", type=click.Path(path_type=Path, file_okay=False), default=Path("results"), show_default=True, help="Results folder."
+    "--results",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("results"),
+    show_default=True,
+    help="Results folder.",
 )
 
 
@@ -82,10 +93,25 @@ def _input_errors() -> Iterator[None]:
 @click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True, help="Threads of each run.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @_results_option
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("reports"), show_default=True, help="Reports folder.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("reports"),
+    show_default=True,
+    help="Reports folder.",
+)
 @click.option("--tune", is_flag=True, help="First sweep the suite's learning rates on the tune split.")
-@click.option("--launcher", type=click.Choice(["process", "inline"]), default="process", show_default=True, help="Where runs go.")
-@click.option("--timeout", "timeout_s", type=float, default=600.0, show_default=True, help="Seconds without progress before a run is killed.")
+@click.option(
+    "--launcher", type=click.Choice(["process", "inline"]), default="process", show_default=True, help="Where runs go."
+)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=float,
+    default=600.0,
+    show_default=True,
+    help="Seconds without progress before a run is killed.",
+)
 @click.option("--strict", is_flag=True, help="Exit 1 unless every primary claim is supported.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 def run(
@@ -124,7 +150,13 @@ def run(
         try:
             with watching(quiet=quiet) as on_event:
                 planned = api.prepare_plan(
-                    suite, scale=scale, sets=sets, results=results, device=_device(device), threads=threads, on_event=on_event
+                    suite,
+                    scale=scale,
+                    sets=sets,
+                    results=results,
+                    device=_device(device),
+                    threads=threads,
+                    on_event=on_event,
                 )
                 _warn(planned)
                 outcome = api.run_planned(
@@ -202,7 +234,13 @@ def plan(
 @main.command()
 @click.argument("suites", nargs=-1, metavar="[SUITE]...")
 @_results_option
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("reports"), show_default=True, help="Reports folder.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("reports"),
+    show_default=True,
+    help="Reports folder.",
+)
 @click.option("--format", "formats", metavar="LIST", help=f"Comma-separated, of {', '.join(FORMATS)}.")
 @click.option("--strict", is_flag=True, help="Exit 1 unless every primary claim is supported.")
 def report(suites: tuple[str, ...], *, results: Path, out: Path, formats: str | None, strict: bool) -> None:
@@ -223,7 +261,7 @@ def report(suites: tuple[str, ...], *, results: Path, out: Path, formats: str | 
     if chosen is not None and (unknown := chosen - set(FORMATS)):
         raise click.UsageError(f"--format: unknown {', '.join(sorted(unknown))}; known: {', '.join(FORMATS)}")
     options: dict[str, Any] = {} if chosen is None else {"formats": chosen}
-    verdicts = []
+    verdicts: list[Verdict] = []
     try:
         for suite in suites or (None,):
             for one in build(results, suite=suite, out=out, **options):
@@ -238,7 +276,9 @@ def report(suites: tuple[str, ...], *, results: Path, out: Path, formats: str | 
 @main.command()
 @click.argument("results_a", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.argument("results_b", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--fail-above", type=float, metavar="PERCENT", help="Exit 1 when a metric got worse by more, interval and all.")
+@click.option(
+    "--fail-above", type=float, metavar="PERCENT", help="Exit 1 when a metric got worse by more, interval and all."
+)
 @click.option("--json", "as_json", is_flag=True, help="As JSON on standard output.")
 def compare(results_a: Path, results_b: Path, *, fail_above: float | None, as_json: bool) -> None:
     """Compare two results folders, run by run: what changed from A to B, with intervals over seeds.
@@ -259,7 +299,12 @@ def compare(results_a: Path, results_b: Path, *, fail_above: float | None, as_js
 @main.command()
 @click.argument("suites", nargs=-1, required=True, metavar="SUITE...")
 @_results_option
-@click.option("--to", type=click.Path(path_type=Path, file_okay=False), required=True, help="Results root to write, such as results/reference/my-machine.")
+@click.option(
+    "--to",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Results root to write, such as results/reference/my-machine.",
+)
 def reference(suites: tuple[str, ...], *, results: Path, to: Path) -> None:
     """Copy the results of suites without weights: small enough to commit, whole enough to report from.
 
@@ -311,7 +356,9 @@ def schema() -> None:
 
 
 @main.command(name="list")
-@click.argument("what", type=click.Choice(["suites", "models", "routers", "metrics", "claims", "sources"]), required=False)
+@click.argument(
+    "what", type=click.Choice(["suites", "models", "routers", "metrics", "claims", "sources"]), required=False
+)
 def list_(what: str | None) -> None:
     """List what there is, a line each: suites, models, routers, metrics, claims, sources.
 
@@ -327,7 +374,9 @@ def list_(what: str | None) -> None:
 
 @main.command()
 @click.argument("model")
-@click.option("--context", type=click.IntRange(1), help="Tokens of context for FLOPs and cache.  [default: the model's]")
+@click.option(
+    "--context", type=click.IntRange(1), help="Tokens of context for FLOPs and cache.  [default: the model's]"
+)
 @click.option("--json", "as_json", is_flag=True, help="As JSON on standard output.")
 def inspect(model: str, *, context: int | None, as_json: bool) -> None:
     """Count MODEL: a published system, or SUITE:MODEL. Total, active, FLOPs per token, bytes, cache.
@@ -351,7 +400,9 @@ def inspect(model: str, *, context: int | None, as_json: bool) -> None:
 @click.argument("run_id", metavar="RUN")
 @click.option("--prompt", default="def ", show_default=True, help="Text to go on from.")
 @click.option("--tokens", type=click.IntRange(1, 4096), default=120, show_default=True, help="Bytes to write.")
-@click.option("--temperature", type=click.FloatRange(0), default=0.8, show_default=True, help="0 takes the likeliest byte.")
+@click.option(
+    "--temperature", type=click.FloatRange(0), default=0.8, show_default=True, help="0 takes the likeliest byte."
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @_results_option
 def generate(run_id: str, *, prompt: str, tokens: int, temperature: float, seed: int, results: Path) -> None:

@@ -24,10 +24,13 @@ def watching(*, quiet: bool = False) -> Iterator[Callable[[Event], None]]:
     """Yields where events go: live bars on a terminal, plain lines elsewhere, nothing when quiet."""
     console = Console(stderr=True, soft_wrap=True)
     if quiet:
-        yield lambda event: None
+        yield lambda _: None
     elif console.is_terminal:
         with Progress(
-            TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[facts]}"), console=console
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[facts]}"),
+            console=console,
         ) as bars:
             yield _Bars(bars)
     else:

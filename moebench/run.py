@@ -128,12 +128,14 @@ def _begin_or_resume(task: Task, folder: RunFolder, corpus: Corpus) -> tuple[Sta
         journal.written, journal.segment = meta["rows"], meta["segment"] + 1
         journal.first_step = state.step
         for name, count in journal.written.items():
-            kept = itertools.count()
-            keep_lines(folder.path / name, lambda _row, kept=kept, count=count: next(kept) < count)
+            keep_lines(folder.path / name, _first(count))
         return state, journal
     for name in (*ROW_FILES, "items.jsonl", "model.safetensors"):
         (folder.path / name).unlink(missing_ok=True)
-    splits = {split: {"digest": corpus.split_digest(split), "documents": len(corpus.documents(split))} for split in ("tune", "test")}
+    splits = {
+        split: {"digest": corpus.split_digest(split), "documents": len(corpus.documents(split))}
+        for split in ("tune", "test")
+    }
     about = {
         "run": run.model_dump(mode="json"),
         "model": task.model,
@@ -146,8 +148,16 @@ def _begin_or_resume(task: Task, folder: RunFolder, corpus: Corpus) -> tuple[Sta
     write_json(folder.path / "run.json", about)
     batch = torch.from_numpy(train_batch(corpus, seed=run.seed, step=0, batch_tokens=run.recipe.micro_batch_tokens))
     rms = ffn_output_rms(state.model, batch[:, :-1].to(run.device))
-    journal.add_records([record(labelled("init.ffn_output_rms", layer=i), value, step=0) for i, value in enumerate(rms)])
+    journal.add_records(
+        [record(labelled("init.ffn_output_rms", layer=i), value, step=0) for i, value in enumerate(rms)]
+    )
     return state, journal
+
+
+def _first(count: int) -> Callable[[Mapping[str, Any]], bool]:
+    """Keeps the first `count` rows it is asked about."""
+    seen = itertools.count()
+    return lambda _: next(seen) < count
 
 
 @dataclass(kw_only=True)

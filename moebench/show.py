@@ -1,4 +1,4 @@
-"""What commands print: plans, outcomes and lists as text for a terminal. Numbers and words only; nothing is computed."""
+"""What commands print: plans, outcomes and lists as text for a terminal. Words only; nothing is computed."""
 
 from __future__ import annotations
 
@@ -49,7 +49,18 @@ def plan_text(planned: Planned) -> str:
     facts = plan_json(planned)
     models = _table(
         "models  (active = total minus the experts a token skips; router counts as active; * without embedding tables)",
-        ["model", "sizes", "total", "active", "total*", "active*", "train FLOPs/token", "decode FLOPs/token", "weights", "KV/token"],
+        [
+            "model",
+            "sizes",
+            "total",
+            "active",
+            "total*",
+            "active*",
+            "train FLOPs/token",
+            "decode FLOPs/token",
+            "weights",
+            "KV/token",
+        ],
         (
             [
                 name,
@@ -108,11 +119,13 @@ def _plan_lines(facts: dict[str, Any]) -> list[str]:
     splits = ", ".join(f"{name} {count:,} tokens" for name, count in data["tokens"].items())
     lines = [
         f"data: {data['source']}, {splits}; digest {data['digest'][:12]}; "
-        f"{data['leak_share']:.1%} of the test split's 50-byte windows occur in training (threshold {data['leak_threshold']:.0%})",
-        f"{todo} of {len(facts['runs'])} runs to do, about {duration(facts['estimated_s'])} of one core in all ({basis})",
+        f"{data['leak_share']:.1%} of the test split's 50-byte windows occur in training "
+        f"(threshold {data['leak_threshold']:.0%})",
+        f"{todo} of {len(facts['runs'])} runs to do, "
+        f"about {duration(facts['estimated_s'])} of one core in all ({basis})",
     ]
-    if facts["speed"]:
-        lines.append(f"speed session: {len(facts['speed']['processes'])} processes, about {duration(facts['speed']['seconds'])}")
+    if speed := facts["speed"]:
+        lines.append(f"speed session: {len(speed['processes'])} processes, about {duration(speed['seconds'])}")
     if facts["tune"]:
         lines.append(f"learning-rate sweep (with --tune): {len(facts['tune']['runs'])} runs")
     return lines + [f"note: {text}" for text in facts["warnings"]]
@@ -161,7 +174,11 @@ def plan_json(planned: Planned) -> dict[str, Any]:
 def shape_of(a: dict[str, Any]) -> str:
     """`2 x 64, 4 heads, 8 experts of 88, top-2`."""
     ffn = a["ffn"]
-    inside = f"{ffn['experts']} experts of {ffn['expert_hidden']}, top-{ffn['top_k']}" if ffn["kind"] == "moe" else f"FFN {ffn['hidden']}"
+    inside = (
+        f"{ffn['experts']} experts of {ffn['expert_hidden']}, top-{ffn['top_k']}"
+        if ffn["kind"] == "moe"
+        else f"FFN {ffn['hidden']}"
+    )
     heads = f"{a['heads']} heads" if a["kv_heads"] == a["heads"] else f"{a['heads']} heads on {a['kv_heads']}"
     return f"{a['layers']} x {a['width']}, {heads}, {inside}"
 
@@ -224,7 +241,10 @@ def _models() -> list[tuple[str, str]]:
     from moebench.spec.words import known_systems
     from moebench.zoo import system
 
-    return [(name, f"{(s := system(name)).year}, {shape_of(s.architecture.model_dump(mode='json'))}") for name in known_systems()]
+    return [
+        (name, f"{(s := system(name)).year}, {shape_of(s.architecture.model_dump(mode='json'))}")
+        for name in known_systems()
+    ]
 
 
 def _routers() -> list[tuple[str, str]]:
@@ -238,7 +258,10 @@ def _metrics() -> list[tuple[str, str]]:
     from moebench.records import METRICS
 
     return [
-        (m.name + (f"[{','.join(m.labels)}]" if m.labels else ""), f"{m.says} ({m.unit}; {m.kind}; {m.better} is better)")
+        (
+            m.name + (f"[{','.join(m.labels)}]" if m.labels else ""),
+            f"{m.says} ({m.unit}; {m.kind}; {m.better} is better)",
+        )
         for m in METRICS.values()
     ]
 

@@ -42,7 +42,8 @@ def _of_model(plan: Plan, name: str, results: Results) -> dict[str, Any]:
         if model != name:
             continue
         folder = results.run(run_id)
-        value, reason = None, f"run is {folder.status()}"
+        value: float | None = None
+        reason: str | None = f"run is {folder.status()}"
         if folder.status() == "completed":
             identity = tune_identity(Run.model_validate(folder.run_json()["run"]))
             value = next(r.value for r in folder.records() if r.metric == "tune.bits_per_byte")

@@ -28,7 +28,7 @@ EXPLODED = 3.0
 """A loss beyond this many times the uniform model's is called diverged."""
 
 
-class Diverged(Exception):
+class Diverged(Exception):  # noqa: N818  an outcome of training, no error
     """The loss or the gradient stopped being a number, or the loss exploded."""
 
 
@@ -121,7 +121,7 @@ def make_optimizer(model: Transformer, recipe: Recipe) -> torch.optim.AdamW:
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
-    """The rate of step `step`, counted from 0: linear warm-up, then decay to `final_lr_share` of the peak at the last."""
+    """The rate of step `step`, counted from 0: linear warm-up, then decay to `final_lr_share` of the peak."""
     if step < recipe.warmup_steps:
         return recipe.lr * (step + 1) / recipe.warmup_steps
     if recipe.decay == "none":
@@ -132,7 +132,7 @@ def learning_rate(recipe: Recipe, step: int) -> float:
 
 
 def training_loss(run: Run, output: Output, targets_BT: Tensor) -> tuple[Tensor, Tensor]:
-    """(loss to minimise in nats, cross-entropy in bits per token). Only the first holds the routers' auxiliary losses."""
+    """(loss to minimise in nats, cross-entropy in bits per token). Only the first holds auxiliary losses."""
     bits = cross_entropy_bits(output.logits_BTV, targets_BT).mean()
     loss = bits * math.log(2)
     ffn = run.architecture.ffn
@@ -170,7 +170,7 @@ def train(state: State, run: Run, corpus: Corpus) -> Iterator[Step]:
 def _accumulate(model: Transformer, run: Run, batch_BX: Tensor) -> tuple[float, int | None]:
     """Gradients of one batch, micro-batch by micro-batch; returns the loss in bits per token and the pairs routed."""
     rows = run.recipe.micro_batch_tokens // run.architecture.context
-    parts = batch_BX.split(rows)
+    parts = torch.split(batch_BX, rows)
     total_bits, pairs = 0.0, None
     for part_BX in parts:
         output = model(part_BX[:, :-1])

@@ -4,8 +4,8 @@ Absolute times on a shared machine drift by tens of percent, so the datum is a r
 loaded with trained weights, the baseline twice (raced against itself), and timed in turns (A B C, C B A, ...) so that a
 drift touches all alike. Raw samples are kept; medians and intervals over processes belong to the report.
 
-What is timed: a training step (forward, backward, optimizer) on one micro-batch; prefill of a prompt into an empty cache
-(time to first token); one decoding step of a batch from the middle of the context.
+What is timed: a training step (forward, backward, optimizer) on one micro-batch; prefill of a prompt into an empty
+cache (time to first token); one decoding step of a batch from the middle of the context.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from moebench.train import State, start, training_loss
 AGAIN = "~again"
 """Suffix of the baseline's second copy."""
 MIN_BLOCKS, MAX_SAMPLES = 8, 4000
-Timed = Callable[[], None]
+Timed = Callable[[], object]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +107,7 @@ def _train_step(racer: Racer, corpus: Corpus) -> Timed:
 
     def step() -> None:
         loss, _ = training_loss(run, model(batch[:, :-1]), batch[:, 1:])
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad()
 
@@ -151,7 +151,7 @@ def _text(racer: Racer, corpus: Corpus, *, rows: int) -> torch.Tensor:
 def _rotate(
     timed: Mapping[str, Timed], *, device: str, seconds: float, shift: int
 ) -> tuple[dict[str, list[float]], list[str]]:
-    """Times every entry in blocks of alternating order until the time is up; returns samples and the order of blocks."""
+    """Times every entry in blocks of alternating order until the time is up; returns samples and the blocks' order."""
     names = list(timed)
     names = names[shift % len(names) :] + names[: shift % len(names)]
     per_call = {name: _warm_up(timed[name], device) for name in names}
@@ -184,7 +184,7 @@ def _synchronise(device: str) -> None:
 
 
 def _warm_up(call: Timed, device: str) -> float:
-    """Calls until the newer half of the samples is no faster than the older by 5%, at most 40 times; returns the median."""
+    """Calls until the newer half of the samples is no faster than the older by 5%, at most 40; gives the median."""
     seen: list[float] = [time_call(call, device) for _ in range(4)]
     while len(seen) < 40 and median(seen[len(seen) // 2 :]) < 0.95 * median(seen[: len(seen) // 2]):
         seen.extend(time_call(call, device) for _ in range(2))
@@ -214,7 +214,9 @@ def measure_peak_bandwidth(device: str) -> float:
     return array.numel() * 4 / best
 
 
-def _derived(racer: Racer, samples: Mapping[str, list[float]], peak_flops: float, peak_bandwidth: float) -> dict[str, float]:
+def _derived(
+    racer: Racer, samples: Mapping[str, list[float]], peak_flops: float, peak_bandwidth: float
+) -> dict[str, float]:
     """Utilisations, from medians and the peaks measured in this same process."""
     a, recipe = racer.run.architecture, racer.run.recipe
     found: dict[str, float] = {}
