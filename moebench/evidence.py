@@ -7,6 +7,7 @@ what that means. This module knows files and the plan; it knows no statistics.
 
 from __future__ import annotations
 
+import functools
 import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -107,9 +108,13 @@ class Evidence:
     def plan(self) -> Plan:
         return self.stored.plan
 
+    @functools.cached_property
+    def _by_run(self) -> Mapping[tuple[str, int], Outcome]:
+        return {(one.model, one.seed): one for one in self.outcomes}
+
     def outcome(self, model: str, seed: int) -> Outcome | None:
         """The run of a model with a seed; None when the plan has no such run."""
-        return next((one for one in self.outcomes if one.model == model and one.seed == seed), None)
+        return self._by_run.get((model, seed))
 
     def outcomes_of(self, models: Iterable[str]) -> tuple[Outcome, ...]:
         wanted = set(models)

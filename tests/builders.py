@@ -109,7 +109,7 @@ def evidence_of(
 ) -> Evidence:
     """Evidence in which every planned run was done, but for those in `missing` and `diverged` (model, seed).
 
-    `curves`: model -> per seed the bits per byte at `POINTS`. `items`: model -> per seed (bytes, bits) of each document.
+    `curves`: model -> per seed the bits per byte at `POINTS`. `items`: model -> per seed (bytes, bits) by document.
     `times`: model -> metric -> one median a process, the baseline's second copy being `dense~again`.
     """
     named = list(dict.fromkeys([*values, *(curves or {}), *(m for m in times or {} if "~" not in m)]))
@@ -204,8 +204,8 @@ def _planned(name: str, total: int, active: int) -> PlannedModel:
             tied_embeddings=True, rope_theta=10000.0, norm_eps=1e-5,
         ),
         recipe=Recipe(
-            steps=STEPS, batch_tokens=BATCH_TOKENS, micro_batch_tokens=BATCH_TOKENS, lr=3e-3, betas=(0.9, 0.95), eps=1e-8,
-            weight_decay=0.1, clip=1.0, warmup_steps=12, decay="cosine", final_lr_share=0.1, dtype="float32",
+            steps=STEPS, batch_tokens=BATCH_TOKENS, micro_batch_tokens=BATCH_TOKENS, lr=3e-3, betas=(0.9, 0.95),
+            eps=1e-8, weight_decay=0.1, clip=1.0, warmup_steps=12, decay="cosine", final_lr_share=0.1, dtype="float32",
             evaluate_at=POINTS, eval_tokens=32768, final_eval_tokens=131072, split="test",
         ),
         costs=Costs(

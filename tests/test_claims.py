@@ -45,7 +45,12 @@ def pair(moe: Sequence[float], dense: Sequence[float], test: Mapping[str, Any], 
 def test_superior_by_hand() -> None:
     verdict = lower_by(EIGHT, {"kind": "superior", "margin": 0.02})
     assert verdict.state == "supported"
-    assert (verdict.estimate, verdict.unit, verdict.n, verdict.units) == (pytest.approx(-0.045), "bits/byte", 8, "pairs")
+    assert (verdict.estimate, verdict.unit, verdict.n, verdict.units) == (
+        pytest.approx(-0.045),
+        "bits/byte",
+        8,
+        "pairs",
+    )
     assert (verdict.low, verdict.high) == (pytest.approx(-HIGH, abs=1e-6), pytest.approx(-LOW, abs=1e-6))
     assert verdict.p == pytest.approx(6 / 256), "the sign-flip p is the larger"
     assert verdict.asked == ">= 0.02 bits/byte lower"
@@ -53,7 +58,8 @@ def test_superior_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
-    ("margin", "state"), [(0.0, "supported"), (0.02, "supported"), (0.03, "inconclusive"), (0.06, "inconclusive"), (0.07, "refuted")]
+    ("margin", "state"),
+    [(0.0, "supported"), (0.02, "supported"), (0.03, "inconclusive"), (0.06, "inconclusive"), (0.07, "refuted")],
 )
 def test_superior_follows_the_interval(margin: float, state: str) -> None:
     assert lower_by(EIGHT, {"kind": "superior", "margin": margin}).state == state
@@ -129,13 +135,17 @@ def test_ratio_at_least_is_baseline_over_treatment_when_lower_is_better(value: f
     verdict = judged(pair(moe, [2.0] * 8, {"kind": "ratio_at_least", "value": value}))
     assert verdict.state == state
     assert verdict.estimate == pytest.approx(math.exp(0.045))
-    assert (verdict.low, verdict.high) == (pytest.approx(math.exp(LOW), abs=1e-6), pytest.approx(math.exp(HIGH), abs=1e-6))
+    assert (verdict.low, verdict.high) == (
+        pytest.approx(math.exp(LOW), abs=1e-6),
+        pytest.approx(math.exp(HIGH), abs=1e-6),
+    )
     assert verdict.effect == "1.046x [1.025, 1.068]"
     assert verdict.asked == f">= {value:g}x"
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "state"), [(0.93, 0.98, "supported"), (0.95, 1.0, "inconclusive"), (1.0, 1.1, "refuted"), (0.8, 0.9, "refuted")]
+    ("low", "high", "state"),
+    [(0.93, 0.98, "supported"), (0.95, 1.0, "inconclusive"), (1.0, 1.1, "refuted"), (0.8, 0.9, "refuted")],
 )
 def test_ratio_within_is_treatment_over_baseline(low: float, high: float, state: str) -> None:
     moe = [2 * math.exp(-gain) for gain in EIGHT]
@@ -255,7 +265,12 @@ def test_counts_compare_exactly(test: dict[str, Any], metric: str, state: str) -
 
 @pytest.mark.parametrize(
     ("value", "tolerance", "state"),
-    [(300_000, "0%", "supported"), (299_999, "0%", "refuted"), (301_000, "0.5%", "supported"), (310_000, 9_999, "refuted")],
+    [
+        (300_000, "0%", "supported"),
+        (299_999, "0%", "refuted"),
+        (301_000, "0.5%", "supported"),
+        (310_000, 9_999, "refuted"),
+    ],
 )
 def test_exact(value: float, tolerance: Any, state: str) -> None:
     block = claim({"kind": "exact", "value": value, "tolerance": tolerance}, "cost.total_params", model="moe")
@@ -341,7 +356,9 @@ def test_missing_runs_are_counted_with_their_reason() -> None:
 
 
 def test_a_metric_that_was_not_measured_is_not_tested() -> None:
-    verdict = judged(evidence_of({"moe": {BPB: [None] * 8}, "dense": {BPB: [2.0] * 8}}, {"c": claim({"kind": "superior"})}))
+    verdict = judged(
+        evidence_of({"moe": {BPB: [None] * 8}, "dense": {BPB: [2.0] * 8}}, {"c": claim({"kind": "superior"})})
+    )
     assert verdict.state == "not_tested"
     assert "not measured here" in verdict.reason
 
@@ -436,7 +453,10 @@ def test_a_claim_first_stored_after_its_runs_is_post_hoc() -> None:
     evidence = evidence_of({"moe": {BPB: 2 - EIGHT}, "dense": {BPB: [2.0] * 8}}, {"c": block})
     assert judged(evidence).label == "primary"
     late = dict.fromkeys(evidence.stored.claims_first_stored, PLANNED_AT + 1800)
-    assert judged(replace(evidence, stored=evidence.stored.model_copy(update={"claims_first_stored": late}))).label == "primary"
+    assert (
+        judged(replace(evidence, stored=evidence.stored.model_copy(update={"claims_first_stored": late}))).label
+        == "primary"
+    )
     later = dict.fromkeys(evidence.stored.claims_first_stored, PLANNED_AT + 5400)
     verdict = judged(replace(evidence, stored=evidence.stored.model_copy(update={"claims_first_stored": later})))
     assert (verdict.post_hoc, verdict.label, verdict.p_adjusted) == (True, "post hoc", None)
@@ -452,7 +472,9 @@ def test_seeds_added_later_are_another_look() -> None:
     verdict = judged(replace(now, stored=stored, earlier=(first.stored,)))
     assert any("look 2" in note for note in verdict.notes)
     assert verdict.state == "inconclusive", "p = 0.0234 does not survive two looks"
-    assert judged(replace(now, earlier=(first.stored,))).state == "supported", "planned before the first seeds were done"
+    assert judged(replace(now, earlier=(first.stored,))).state == "supported", (
+        "planned before the first seeds were done"
+    )
 
 
 # ---------------------------------------------------------------------------------------------- preconditions
@@ -548,7 +570,10 @@ def test_both_diverged_is_unknown() -> None:
 
 
 def test_more_than_a_tenth_diverged_is_invalid() -> None:
-    invalid(pair(2 - EIGHT, [2.0] * 8, {"kind": "superior"}, diverged=[("moe", 1), ("moe", 2)]), "2 of 8 runs of moe diverged")
+    invalid(
+        pair(2 - EIGHT, [2.0] * 8, {"kind": "superior"}, diverged=[("moe", 1), ("moe", 2)]),
+        "2 of 8 runs of moe diverged",
+    )
 
 
 # ---------------------------------------------------------------------------------------------- to a quality
@@ -642,7 +667,9 @@ def test_censoring_is_never_support_when_the_truth_is_one() -> None:
 # ---------------------------------------------------------------------------------------------- timed claims
 
 
-def timed(ratio: float = 1.05, *, again: float = 1.0, processes: int = 10, noise: float = 0.01, **other: Any) -> Evidence:
+def timed(
+    ratio: float = 1.05, *, again: float = 1.0, processes: int = 10, noise: float = 0.01, **other: Any
+) -> Evidence:
     rng = np.random.default_rng(2)
     metric = "speed.decode_step_s[batch=8]"
     drift = np.exp(rng.normal(0, 0.2, processes))
@@ -682,7 +709,9 @@ def test_no_speed_session_is_not_tested_and_says_how_to_get_one() -> None:
     assert verdict.state == "not_tested"
     assert "moebench run built" in verdict.reason
     assert "killed" in verdict.reason
-    never = evidence_of({"moe": {BPB: [2.0]}, "dense": {BPB: [2.0]}}, {"c": claim({"kind": "superior"}, "speed.train_step_s")})
+    never = evidence_of(
+        {"moe": {BPB: [2.0]}, "dense": {BPB: [2.0]}}, {"c": claim({"kind": "superior"}, "speed.train_step_s")}
+    )
     assert "measure" in judged(never).reason
 
 
@@ -746,7 +775,8 @@ def test_every_verdict_says_its_scope() -> None:
 
 
 @pytest.mark.parametrize(
-    ("active", "words"), [(110_000, "nano models (0.11 M"), (12_000_000, "small models (12.0 M"), (2_000_000_000, "large models (2.0 B")]
+    ("active", "words"),
+    [(110_000, "nano models (0.11 M"), (12_000_000, "small models (12.0 M"), (2_000_000_000, "large models (2.0 B")],
 )
 def test_a_nano_model_is_called_one(active: int, words: str) -> None:
     sizes = {"moe": (active, active), "dense": (active, active)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -25,7 +26,9 @@ def test_paired_interval_by_hand() -> None:
     assert estimate.centre == 4.5
     assert interval.low == pytest.approx(4.5 - 2.36462 * math.sqrt(6 / 8), abs=1e-4)
     assert interval.high == pytest.approx(4.5 + 2.36462 * math.sqrt(6 / 8), abs=1e-4)
-    assert estimate.p_above(4.0) == pytest.approx(scipy_stats.ttest_1samp(ONE_TO_EIGHT, 4, alternative="greater").pvalue)
+    assert estimate.p_above(4.0) == pytest.approx(
+        scipy_stats.ttest_1samp(ONE_TO_EIGHT, 4, alternative="greater").pvalue
+    )
     assert estimate.p_below(4.0) == pytest.approx(1 - estimate.p_above(4.0))
 
 
@@ -171,7 +174,7 @@ def test_holm_adjusts_upwards_keeps_order_and_stays_below_bonferroni(p: list[flo
     assert all(a >= b or a == 1.0 for a, b in zip(adjusted, p, strict=True))
     assert all(a <= min(1.0, len(p) * b) + 1e-12 for a, b in zip(adjusted, p, strict=True))
     ranks = sorted(range(len(p)), key=lambda i: p[i])
-    assert all(adjusted[a] <= adjusted[b] for a, b in zip(ranks, ranks[1:], strict=False))
+    assert all(adjusted[a] <= adjusted[b] for a, b in itertools.pairwise(ranks))
 
 
 def test_holm_keeps_the_family_error() -> None:

@@ -7,6 +7,7 @@ here changes a state.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -157,7 +158,7 @@ def _together(evidence: Evidence, gain: Contrast, whole: Contrast) -> tuple[stat
     for seed in evidence.plan.spec.seeds:
         runs = [evidence.outcome(model, seed) for model in dict.fromkeys(gain.models + whole.models)]
         if all(run is not None and run.status == "completed" for run in runs):
-            alone = Evidence(**{**evidence.__dict__, "outcomes": tuple(run for run in runs if run is not None)})
+            alone = replace(evidence, outcomes=tuple(run for run in runs if run is not None))
             try:
                 one, other = draw(alone, gain, None, None), draw(alone, whole, None, None)
             except Withheld:

@@ -1,0 +1,250 @@
+"""Evidence is what the folder holds: whole, half done, failed, corrupt or not there, each said with its reason."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moebench import store
+from moebench.claims import judge, strict_ok
+from moebench.evidence import Evidence, Outcome, gather
+from tests import golden_results
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("golden")
+    golden_results.write(root)
+    return root
+
+
+@pytest.fixture
+def root(pristine: Path, tmp_path: Path) -> Path:
+    shutil.copytree(pristine, tmp_path / "results")
+    return tmp_path / "results"
+
+
+def read(root: Path) -> Evidence:
+    results = store.Results(root)
+    return gather(results, results.plans()[0])
+
+
+def run_of(root: Path, model: str = "moe_8x2", seed: int = 3) -> Path:
+    plan = read(root).plan
+    (planned,) = [one for one in plan.runs if (one.model, one.seed) == (model, seed)]
+    return store.Results(root).run(planned.id).path
+
+
+def outcome_of(root: Path) -> Outcome:
+    found = read(root).outcome("moe_8x2", 3)
+    assert found is not None
+    return found
+
+
+def state_of(root: Path, claim: str) -> str:
+    return next(verdict.state for verdict in judge(read(root)) if verdict.id == claim)
+
+
+def rewrite(path: Path, change: Any) -> None:
+    """Changes a JSON Lines file and makes its folder's manifest fit again, as a run with that content would have."""
+    rows = [change(json.loads(line)) for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    folder = store.RunFolder(path.parent)
+    finished = (folder.manifest() or {})["finished"]
+    folder.finish("completed", None, "omitted")
+    manifest = json.loads((path.parent / "DONE").read_text())
+    (path.parent / "DONE").write_text(json.dumps({**manifest, "finished": finished}))
+
+
+def test_a_whole_folder(root: Path) -> None:
+    evidence = read(root)
+    assert evidence.problems == ()
+    assert {outcome.status for outcome in evidence.outcomes} == {"completed"}
+    assert len(evidence.outcomes) == 24
+    run = outcome_of(root)
+    assert run.values["test.bits_per_byte"] == pytest.approx(2.165, abs=0.03)
+    assert "curve.bits_per_byte" in run.curves
+    assert [step for step, _ in run.curves["curve.bits_per_byte"]] == list(golden_results.POINTS)
+    assert run.values["train.tokens"] == golden_results.STEPS * golden_results.BATCH_TOKENS, "the last step's value"
+    assert len(run.items) == 12
+    assert run.digests[golden_results.STEPS]
+    assert run.machine == "2-core x86_64 CPU"
+    assert len(evidence.processes) == 6
+    assert evidence.processes[0].values["dense~again"]["speed.train_step_s"] > 0
+    assert evidence.processes[0].values["dense"]["memory.resident_growth_bytes"] == 41_000_000
+    assert set(evidence.tuned) == {"moe_8x2", "dense", "dense_total"}
+
+
+def test_samples_become_medians(root: Path) -> None:
+    raw = json.loads((store.Results(root).speed(read(root).plan.speed.id).path / "process-2.json").read_text())
+    times = sorted(raw["samples"]["dense"]["speed.train_step_s"])
+    middle = (times[(len(times) - 1) // 2] + times[len(times) // 2]) / 2
+    assert read(root).processes[2].values["dense"]["speed.train_step_s"] == pytest.approx(middle)
+
+
+def test_golden_verdicts(root: Path) -> None:
+    verdicts = judge(read(root))
+    assert {verdict.id: verdict.state for verdict in verdicts} == {
+        "better-per-token": "supported",
+        "as-good-as-total": "refuted",
+        "recovers-half": "inconclusive",
+        "flops-follow-active": "supported",
+        "memory-follows-total": "refuted",
+        "decodes-as-fast": "refuted",
+        "steps-faster-than-total": "supported",
+        "flops-to-quality": "refuted",
+    }
+    assert strict_ok(verdicts)
+
+
+# ---------------------------------------------------------------------------------------------- what may be missing
+
+
+def test_an_empty_results_folder_has_a_verdict_for_every_claim(root: Path) -> None:
+    for name in ("runs", "speed", "tune"):
+        shutil.rmtree(root / name)
+    evidence = read(root)
+    assert {outcome.status for outcome in evidence.outcomes} == {"missing"}
+    states = {verdict.id: verdict.state for verdict in judge(evidence)}
+    assert states.pop("flops-follow-active") == "supported", "counts need no runs"
+    assert set(states.values()) == {"not_tested"}
+    assert evidence.tuned == {}
+    assert evidence.speed_reason == "not run yet"
+
+
+def test_a_missing_run(root: Path) -> None:
+    shutil.rmtree(run_of(root))
+    assert (outcome_of(root).status, outcome_of(root).reason) == ("missing", "not run yet")
+    verdict = judge(read(root))[0]
+    assert (verdict.state, verdict.n) == ("supported", 7)
+    assert any("7 of 8 pairs present; missing seed 3" in note for note in verdict.notes)
+
+
+def test_a_run_under_way(root: Path) -> None:
+    (run_of(root) / "DONE").unlink()
+    assert (outcome_of(root).status, outcome_of(root).reason) == ("partial", "not finished")
+
+
+def test_a_failed_run_says_how(root: Path) -> None:
+    path = run_of(root)
+    (path / "DONE").unlink()
+    store.RunFolder(path).fail("oom", "the kernel killed it", last_step=7)
+    assert outcome_of(root).status == "failed"
+    assert outcome_of(root).reason == "oom: the kernel killed it"
+    assert any("seed 3) is failed: oom" in problem for problem in read(root).problems)
+
+
+def test_a_diverged_run_is_an_outcome(root: Path) -> None:
+    evidence = read(root)
+    (planned,) = [one for one in evidence.plan.runs if (one.model, one.seed) == ("moe_8x2", 3)]
+    shutil.rmtree(run_of(root))
+    golden_results.write_run(root, evidence.plan, planned, status="diverged")
+    run = outcome_of(root)
+    assert (run.status, run.reason) == ("diverged", f"loss is not finite at step {golden_results.STEPS // 2}")
+    assert "diverged" in run.absent["test.bits_per_byte"]
+
+
+@pytest.mark.parametrize("name", ["run.json", "steps.jsonl", "records.jsonl", "items.jsonl"])
+@pytest.mark.parametrize("harm", ["flip", "cut", "delete"])
+def test_a_harmed_file_is_never_read(root: Path, name: str, harm: str) -> None:
+    path = run_of(root) / name
+    data = bytearray(path.read_bytes())
+    if harm == "flip":
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+    elif harm == "cut":
+        path.write_bytes(data[: len(data) // 2])
+    else:
+        path.unlink()
+    run = outcome_of(root)
+    assert run.status == "corrupt"
+    assert run.reason is not None
+    assert name in run.reason
+    assert run.values == {}
+    assert len(read(root).problems) == 1
+    assert state_of(root, "better-per-token") == "supported", "the other seven pairs still count"
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"status": "completed"}', "\x00\xff"])
+def test_a_manifest_that_is_none(root: Path, content: str) -> None:
+    (run_of(root) / "DONE").write_text(content)
+    assert outcome_of(root).status == "corrupt"
+
+
+def test_records_of_another_version_are_refused(root: Path) -> None:
+    rewrite(run_of(root) / "records.jsonl", lambda row: {**row, "version": 99})
+    run = outcome_of(root)
+    assert run.status == "corrupt"
+    assert run.reason is not None
+    assert "version 99" in run.reason
+
+
+def test_rows_that_lack_what_they_should_have(root: Path) -> None:
+    rewrite(run_of(root) / "items.jsonl", lambda row: {k: v for k, v in row.items() if k != "bits"})
+    assert outcome_of(root).reason == "no bits in it"
+
+
+def test_one_mutated_token_in_one_runs_data(root: Path) -> None:
+    rewrite(run_of(root) / "steps.jsonl", lambda row: {**row, "digest": "0" * 16} if row["step"] >= 100 else row)
+    verdict = judge(read(root))[0]
+    assert verdict.state == "invalid"
+    assert "with seed 3 did not see the same tokens" in verdict.reason
+    assert state_of(root, "decodes-as-fast") == "refuted", "a timing does not rest on the data"
+
+
+# ---------------------------------------------------------------------------------------------- speed and sweep
+
+
+def speed_folder(root: Path) -> Path:
+    speed = read(root).plan.speed
+    assert speed is not None
+    return store.Results(root).speed(speed.id).path
+
+
+def test_a_session_under_way(root: Path) -> None:
+    (speed_folder(root) / "DONE").unlink()
+    (speed_folder(root) / "process-5.json").unlink()
+    evidence = read(root)
+    assert (len(evidence.processes), evidence.speed_reason, evidence.speed_finished) == (5, "not finished", None)
+    verdict = next(v for v in judge(evidence) if v.id == "decodes-as-fast")
+    assert (verdict.state, verdict.reason) == ("inconclusive", "5 of 6 processes present; at least 6 for any verdict")
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", "{}", '{"process": 0, "seed": 0, "samples": {"dense": {"speed.train_step_s": ["a"]}}}']
+)
+def test_a_process_file_of_another_shape(root: Path, content: str) -> None:
+    (speed_folder(root) / "process-0.json").write_text(content)
+    evidence = read(root)
+    assert evidence.speed_reason is not None
+    assert any("speed session" in problem for problem in evidence.problems)
+    assert judge(evidence)
+
+
+def test_no_sweep_yet(root: Path) -> None:
+    shutil.rmtree(root / "tune")
+    evidence = read(root)
+    assert evidence.tuned == {}
+    assert any("not shown to be tuned" in note for note in judge(evidence)[0].notes)
+
+
+def test_a_sweep_of_another_shape(root: Path) -> None:
+    next((root / "tune").glob("*/tune.json")).write_text('{"models": {"dense": {}}}')
+    evidence = read(root)
+    assert evidence.tuned == {}
+    assert any("sweep" in problem for problem in evidence.problems)
+
+
+# ---------------------------------------------------------------------------------------------- looks
+
+
+def test_earlier_plans_of_the_suite_are_found(root: Path) -> None:
+    small = golden_results.golden_plan(seeds=6)
+    path = store.Results(root).plan_path(small)
+    stored = store.Results(root).plans()[0].model_copy(update={"plan": small, "stored_at": 1.0})
+    store.write_json(path, stored.model_dump(mode="json"))
+    assert [earlier.plan.id for earlier in read(root).earlier] == [small.id]
