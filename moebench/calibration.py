@@ -41,7 +41,7 @@ def with_step_seconds(base: Machine, spec: SuiteSpec, *, vocab: int, root: Path,
         train = spec.models[name].train
         if train.budget.seconds is None:
             continue
-        recipe = recipe_of(a, train, steps=TIMED_STEPS)
+        recipe = recipe_of(train, steps=TIMED_STEPS)
         planned = PlannedModel(architecture=a, recipe=recipe, costs=costs.costs(a, recipe), expected_train_flops=0.0)
         run = run_of(planned, seed=0, facts=_no_facts(), machine=base)
         path = root / "calibration" / f"{digest_of([base.fingerprint, run.id])}.json"

@@ -6,7 +6,6 @@ Mixtral does not have (no renormalisation, another rule) is refused by name.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -53,7 +52,11 @@ def config(a: Architecture) -> dict[str, Any]:
     }
     if isinstance(a.ffn, MoEFFN):
         experts = {"num_local_experts": a.ffn.experts, "num_experts_per_tok": a.ffn.top_k}
-        rest = {"model_type": "mixtral", "architectures": ["MixtralForCausalLM"], "intermediate_size": a.ffn.expert_hidden}
+        rest = {
+            "model_type": "mixtral",
+            "architectures": ["MixtralForCausalLM"],
+            "intermediate_size": a.ffn.expert_hidden,
+        }
         return {**common, **experts, **rest, "sliding_window": None}
     rest = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "intermediate_size": a.ffn.hidden}
     return {**common, **rest, "attention_bias": False, "mlp_bias": False}

@@ -61,7 +61,8 @@ def routed_pairs_per_token(a: Architecture) -> int:
 def linear_flops(a: Architecture, *, tokens: int, routed_pairs: int | None = None) -> int:
     """Forward FLOPs of every matrix product but attention's, output head included.
 
-    `routed_pairs` is the (token, expert) pairs really computed, summed over layers; tokens x top_k x layers when absent.
+    `routed_pairs` is the (token, expert) pairs really computed, summed over layers; tokens x top_k x layers when
+    absent.
     """
     pairs = a.layers * tokens * routed_pairs_per_token(a) if routed_pairs is None else routed_pairs
     per_token = a.layers * (_attention_weights(a) + _router_weights(a)) + a.vocab * a.width
@@ -74,7 +75,7 @@ def attention_square_flops(a: Architecture, *, sequences: int, length: int) -> i
 
 
 def forward_flops(a: Architecture, *, sequences: int, length: int, routed_pairs: int | None = None) -> int:
-    """Model FLOPs of one forward pass over `sequences` sequences of `length` tokens; causal attention is half its square."""
+    """Model FLOPs of a forward pass over sequences of `length` tokens; causal attention is half its square."""
     linear = linear_flops(a, tokens=sequences * length, routed_pairs=routed_pairs)
     return linear + attention_square_flops(a, sequences=sequences, length=length) // 2
 
@@ -95,7 +96,8 @@ def executed_step_flops(
 ) -> int:
     """FLOPs of forward and backward as the kernels run them.
 
-    Flash attention computes the scores once more in its backward (Dao 2022, arXiv:2205.14135): half a forward attention.
+    Flash attention computes the scores once more in its backward (Dao 2022, arXiv:2205.14135): half a forward
+    attention.
     `padded_pairs` are rows an expert kernel computes and throws away.
     """
     recomputed = attention_square_flops(a, sequences=sequences, length=length) // 4
@@ -139,7 +141,8 @@ def decode_bytes(a: Architecture, *, batch: int, cached: int, dtype: str, touche
 def costs(a: Architecture, recipe: Recipe) -> Costs:
     """Everything `plan`, `inspect` and the report print about an architecture.
 
-    Weights are counted as served, in the recipe's dtype; training keeps float32 weights, gradients and two AdamW moments.
+    Weights are counted as served, in the recipe's dtype; training keeps float32 weights, gradients and two AdamW
+    moments.
     """
     count = parameters(a)
     return Costs(

@@ -84,9 +84,8 @@ def inspection_text(found: dict[str, Any]) -> str:
     if ffn["kind"] == "moe":
         touched = ", ".join(f"{v:.1f} at batch {k}" for k, v in found["experts_touched"].items())
         rows.append(("experts touched", f"{touched} (uniform routing)"))
-    for key in ("published_total", "published_active"):
-        if found.get(key):
-            rows.append((key.replace("_", " "), f"{found[key]:,.0f}"))
+    published = (key for key in ("published_total", "published_active") if found.get(key))
+    rows += [(key.replace("_", " "), f"{found[key]:,.0f}") for key in published]
     rows += [(key, found[key]) for key in ("source", "note") if found.get(key)]
     rows.append(("convention", found["convention"]))
     width = max(len(name) for name, _ in rows)

@@ -10,14 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import Any
 
 from moebench import costs
 from moebench.plan import (
     Architecture,
     DataFacts,
     MatchResult,
-    Plan,
     ParameterCount,
+    Plan,
     PlannedModel,
     PlannedRun,
     Recipe,
@@ -36,7 +37,6 @@ TUNE_SEED = 1_000_003
 """Tuning seeds count up from here, away from any suite's own."""
 EXPERT_STEP = 8
 """Expert widths move in steps of 8: kernels need aligned rows."""
-Steps = Callable[[Architecture, TrainSpec], int | None]
 
 
 class PlanError(ValueError):
@@ -57,10 +57,10 @@ class Machine:
 # ------------------------------------------------------------------------------------------------ matching
 
 QUANTITIES: dict[MatchOn, Callable[[Architecture, str], float]] = {
-    "active_params": lambda a, dtype: costs.parameters(a).active,
-    "total_params": lambda a, dtype: costs.parameters(a).total,
-    "train_flops": lambda a, dtype: costs.train_flops_per_token(a),
-    "decode_flops": lambda a, dtype: costs.decode_flops_per_token(a, cached=a.context),
+    "active_params": lambda a, _: costs.parameters(a).active,
+    "total_params": lambda a, _: costs.parameters(a).total,
+    "train_flops": lambda a, _: costs.train_flops_per_token(a),
+    "decode_flops": lambda a, _: costs.decode_flops_per_token(a, cached=a.context),
     "weight_bytes": lambda a, dtype: costs.parameters(a).total * costs.DTYPE_BYTES[dtype],
 }
 
@@ -125,10 +125,8 @@ def solve(
 def _refusal(
     result: MatchResult, candidates: list[Architecture], quantity: Callable[[Architecture, str], float], dtype: str
 ) -> str:
-    tried = "; ".join(
-        f"{result.by} {costs.ffn_hidden(c)} gives {quantity(c, dtype):,.0f} ({quantity(c, dtype) / result.target - 1:+.2%})"
-        for c in candidates
-    )
+    given = [(costs.ffn_hidden(c), quantity(c, dtype)) for c in candidates]
+    tried = "; ".join(f"{result.by} {n} gives {got:,.0f} ({got / result.target - 1:+.2%})" for n, got in given)
     if candidates[0] == candidates[-1] or quantity(candidates[0], dtype) > result.target:
         advice = f"{result.model} is already larger with the smallest FFN: give it fewer layers or a smaller width"
     else:
@@ -179,8 +177,8 @@ def steps_of(a: Architecture, train: TrainSpec, *, step_seconds: float | None = 
     return max(1, round(budget.seconds / step_seconds))
 
 
-def recipe_of(a: Architecture, train: TrainSpec, *, steps: int, split: str = "test", lr: float | None = None) -> Recipe:
-    """The recipe in integers. `split` is what evaluations read: 'test', or 'tune' in a sweep."""
+def recipe_of(train: TrainSpec, *, steps: int) -> Recipe:
+    """The recipe in integers; evaluations read the test split. A sweep changes it with `tune_recipe`."""
     warmup = train.schedule.warmup
     points = min(train.evaluate.points, steps)
     micro = train.micro_batch_tokens or train.batch_tokens
@@ -188,7 +186,7 @@ def recipe_of(a: Architecture, train: TrainSpec, *, steps: int, split: str = "te
         steps=steps,
         batch_tokens=train.batch_tokens,
         micro_batch_tokens=micro,
-        lr=train.optimizer.lr if lr is None else lr,
+        lr=train.optimizer.lr,
         betas=train.optimizer.betas,
         eps=train.optimizer.eps,
         weight_decay=train.optimizer.weight_decay,
@@ -200,7 +198,7 @@ def recipe_of(a: Architecture, train: TrainSpec, *, steps: int, split: str = "te
         evaluate_at=tuple(round(steps * (i + 1) / points) for i in range(points)),
         eval_tokens=train.evaluate.tokens,
         final_eval_tokens=max(train.evaluate.final_tokens, train.evaluate.tokens),
-        split="tune" if split == "tune" else "test",
+        split="test",
     )
 
 
@@ -214,9 +212,10 @@ def make_plan(spec: SuiteSpec, *, facts: DataFacts, vocab: int, machine: Machine
     for name, a in architectures.items():
         train = spec.models[name].train
         steps = steps_of(a, train, step_seconds=(machine.step_seconds or {}).get(name))
-        recipe = recipe_of(a, train, steps=steps)
+        recipe = recipe_of(train, steps=steps)
         flops = costs.train_flops_per_token(a) * steps * train.batch_tokens
-        models[name] = PlannedModel(architecture=a, recipe=recipe, costs=costs.costs(a, recipe), expected_train_flops=flops)
+        counted = costs.costs(a, recipe)
+        models[name] = PlannedModel(architecture=a, recipe=recipe, costs=counted, expected_train_flops=flops)
     runs = tuple(
         PlannedRun(model=name, seed=seed, id=run_of(planned, seed=seed, facts=facts, machine=machine).id)
         for seed in spec.seeds
@@ -236,7 +235,7 @@ def make_plan(spec: SuiteSpec, *, facts: DataFacts, vocab: int, machine: Machine
         claim_hashes={name: digest_of(claim.model_dump(mode="json")) for name, claim in spec.claims.items()},
         warnings=tuple(_warnings(spec, models, facts)),
     )
-    _check_family(spec, plan)
+    _check_family(spec)
     return plan
 
 
@@ -245,7 +244,9 @@ def _systems(spec: SuiteSpec) -> dict[str, ParameterCount]:
     return {name: costs.parameters(system(name).architecture) for name in sorted(named)}
 
 
-def run_of(planned: PlannedModel, *, seed: int, facts: DataFacts, machine: Machine, recipe: Recipe | None = None) -> Run:
+def run_of(
+    planned: PlannedModel, *, seed: int, facts: DataFacts, machine: Machine, recipe: Recipe | None = None
+) -> Run:
     """The run of one model and seed, on one kind of machine."""
     return Run(
         architecture=planned.architecture,
@@ -270,7 +271,7 @@ def _speed_plan(spec: SuiteSpec, runs: tuple[PlannedRun, ...], *, machine: Machi
     if speed is None:
         return None
     models, baseline = tuple(spec.models), baseline_of(spec)
-    wanted = {
+    wanted: dict[str, Any] = {
         "train_step": speed.train_step,
         "prefill": tuple(speed.prefill),
         "decode_batches": tuple(speed.decode.batch) if speed.decode else (),
@@ -282,8 +283,8 @@ def _speed_plan(spec: SuiteSpec, runs: tuple[PlannedRun, ...], *, machine: Machi
 
 
 def baseline_of(spec: SuiteSpec) -> str:
-    """The model that others are compared with most often in claims; the first dense model, or the first, without any."""
-    counts = {name: 0 for name in spec.models}
+    """The model that others are compared with most often in claims; the first dense model, or the first, if none is."""
+    counts = dict.fromkeys(spec.models, 0)
     for claim in spec.claims.values():
         if claim.compare is not None and claim.compare.baseline in counts:
             counts[claim.compare.baseline] += 1
@@ -324,17 +325,19 @@ def tune_identity(run: Run) -> str:
     return digest_of(value)
 
 
-def _check_family(spec: SuiteSpec, plan: Plan) -> None:
+def _check_family(spec: SuiteSpec) -> None:
     """Refuses a primary family so large that no outcome at its number of pairs could be significant."""
     primary = {
-        name: _pairs(spec, claim.metric) for name, claim in spec.claims.items() if claim.family == "primary" and not _is_counted(claim.metric)
+        name: _pairs(spec, claim.metric)
+        for name, claim in spec.claims.items()
+        if claim.family == "primary" and not _is_counted(claim.metric)
     }
     for name, pairs in primary.items():
         if 2.0**-pairs >= FAMILY_LEVEL / len(primary):
             needed = next(n for n in range(1, 64) if 2.0**-n < FAMILY_LEVEL / len(primary))
             raise PlanError(
                 f"claims.{name}: with {pairs} pairs no outcome could reach significance in a primary family of "
-                f"{len(primary)}: give {needed} seeds (or processes, for timed metrics), or call some claims exploratory"
+                f"{len(primary)}: give {needed} seeds (or processes, for timed metrics), or call some exploratory"
             )
 
 

@@ -194,7 +194,7 @@ class Plan(Frozen):
     speed: SpeedPlan | None
     tune: TunePlan | None
     data: DataFacts
-    systems: dict[str, ParameterCount] = {}
+    systems: dict[str, ParameterCount] = Field(default={})
     """Published systems that claims name, counted."""
     claim_hashes: dict[str, str]
     """Claim id -> hash of its text and test."""
@@ -203,7 +203,8 @@ class Plan(Frozen):
     @property
     def id(self) -> str:
         """Hash of what will run and what is claimed; the plan's file is `<suite>@<scale>-<id>.json`."""
-        return digest_of([[run.id for run in self.runs], self.claim_hashes, self.speed and self.speed.id, self.tune and self.tune.id], length=10)
+        speed, tune = self.speed and self.speed.id, self.tune and self.tune.id
+        return digest_of([[run.id for run in self.runs], self.claim_hashes, speed, tune], length=10)
 
 
 class StoredPlan(Frozen):

@@ -63,7 +63,9 @@ class Record(Frozen):
         return self
 
 
-def record(metric: str, value: float | int | None = None, *, step: int | None = None, reason: str | None = None) -> Record:
+def record(
+    metric: str, value: float | int | None = None, *, step: int | None = None, reason: str | None = None
+) -> Record:
     """A record of a known metric, stamped with the version of its definition.
 
     Raises KeyError for a metric that is not in `METRICS`.
@@ -146,37 +148,85 @@ METRICS: dict[str, Metric] = {
         _counted("cost.active_params", "parameters", "weights one token uses: total minus the experts it skips"),
         _counted("cost.total_params_no_embedding", "parameters", "all weights but the embedding and head tables"),
         _counted("cost.active_params_no_embedding", "parameters", "active weights but the embedding and head tables"),
-        _counted("cost.train_flops_per_token", "FLOPs/token", "model FLOPs of forward and backward, router and head included"),
-        _counted("cost.decode_flops_per_token", "FLOPs/token", "model FLOPs of one cached decoding step at the full context"),
+        _counted(
+            "cost.train_flops_per_token", "FLOPs/token", "model FLOPs of forward and backward, router and head included"
+        ),
+        _counted(
+            "cost.decode_flops_per_token", "FLOPs/token", "model FLOPs of one cached decoding step at the full context"
+        ),
         _counted("cost.weight_bytes", "bytes", "weights in the training dtype"),
         _counted("cost.kv_bytes_per_token", "bytes/token", "key and value cache one token adds"),
-        _seeded("test.bits_per_byte", "bits/byte", "cross-entropy on the test split after the last step", labels=("domain",)),
-        _seeded("tune.bits_per_byte", "bits/byte", "cross-entropy on the tune split after the last step", labels=("domain",)),
-        _seeded("curve.bits_per_byte", "bits/byte", "cross-entropy at an evaluation point, on the first documents of the split"),
+        _seeded(
+            "test.bits_per_byte", "bits/byte", "cross-entropy on the test split after the last step", labels=("domain",)
+        ),
+        _seeded(
+            "tune.bits_per_byte", "bits/byte", "cross-entropy on the tune split after the last step", labels=("domain",)
+        ),
+        _seeded(
+            "curve.bits_per_byte",
+            "bits/byte",
+            "cross-entropy at an evaluation point, on the first documents of the split",
+        ),
         _seeded("train.bits_per_token", "bits/token", "training cross-entropy over the last tenth of the steps"),
         _seeded("train.tokens", "tokens", "tokens trained on so far", "neither"),
         _seeded("train.model_flops", "FLOPs", "model FLOPs spent so far, tokens really routed"),
-        _seeded("train.counted_flops", "FLOPs", "torch's FLOP counter on one step of the loop experts and math attention"),
-        _seeded("train.executed_flops", "FLOPs", "FLOPs spent so far as the kernels run them: full attention square and padding"),
-        _seeded("init.ffn_output_rms", "1", "root mean square of the FFN's output at initialisation", "neither", ("layer",)),
+        _seeded("train.counted_flops", "FLOPs", "torch's counter on one micro-batch, loop experts and math attention"),
+        _seeded(
+            "train.executed_flops",
+            "FLOPs",
+            "FLOPs spent so far as the kernels run them: model FLOPs, recomputation and padding",
+        ),
+        _seeded(
+            "init.ffn_output_rms", "1", "root mean square of the FFN's output at initialisation", "neither", ("layer",)
+        ),
         _seeded("memory.train_peak_bytes", "bytes", "peak of live tensor bytes in one training step", labels=("part",)),
-        _seeded("memory.inference_peak_bytes", "bytes", "peak of live tensor bytes in prefill and decode", labels=("part",)),
+        _seeded(
+            "memory.inference_peak_bytes", "bytes", "peak of live tensor bytes in prefill and decode", labels=("part",)
+        ),
         _timed("memory.resident_growth_bytes", "bytes", "growth of a fresh process's resident memory after imports"),
-        _seeded("routing.tokens", "tokens", "tokens each expert received in an evaluation", "neither", ("layer", "expert")),
-        _seeded("routing.domain_tokens", "tokens", "the same by domain, after the last step", "neither", ("layer", "expert", "domain")),
+        _seeded(
+            "routing.tokens", "tokens", "tokens each expert received in an evaluation", "neither", ("layer", "expert")
+        ),
+        _seeded(
+            "routing.domain_tokens",
+            "tokens",
+            "the same by domain, after the last step",
+            "neither",
+            ("layer", "expert", "domain"),
+        ),
         _seeded("routing.entropy", "1", "entropy of the expert load over log(experts), mean of layers", "higher"),
         _seeded("routing.max_over_mean", "1", "busiest expert's load over the mean, mean of layers"),
         _seeded("routing.dead_experts", "experts", "experts that received no token, all layers"),
         _seeded("routing.dropped_share", "1", "share of routed pairs dropped for want of capacity"),
         _timed("speed.train_step_s", "s", "forward, backward and optimizer step on one micro-batch"),
-        _timed("speed.prefill_s", "s", "time to first token: the prompt through the model into the cache", labels=("tokens",)),
+        _timed(
+            "speed.prefill_s",
+            "s",
+            "time to first token: the prompt through the model into the cache",
+            labels=("tokens",),
+        ),
         _timed("speed.decode_step_s", "s", "one cached decoding step for the whole batch", labels=("batch",)),
-        _timed("speed.train_utilisation", "1", "model FLOPs per second over the matmul peak measured in the same process", "higher"),
-        _timed("speed.decode_bandwidth_utilisation", "1", "weight and cache bytes touched per second over the measured bandwidth", "higher", ("batch",)),
+        _timed(
+            "speed.train_utilisation",
+            "1",
+            "model FLOPs per second over the matmul peak measured in the same process",
+            "higher",
+        ),
+        _timed(
+            "speed.decode_bandwidth_utilisation",
+            "1",
+            "weight and cache bytes touched per second over the measured bandwidth",
+            "higher",
+            ("batch",),
+        ),
         _timed("speed.peak_flops", "FLOPs/s", "best rate of a large matrix product in this process", "higher"),
         _timed("speed.peak_bandwidth", "bytes/s", "best rate of reading a large array in this process", "higher"),
         _event("tokens_to_quality", "tokens", "training tokens at which a model reaches a quality"),
         _event("flops_to_quality", "FLOPs", "training model FLOPs at which a model reaches a quality"),
-        _event("seconds_to_quality", "s", "training seconds at which a model reaches a quality: steps to it times step time"),
+        _event(
+            "seconds_to_quality",
+            "s",
+            "training seconds at which a model reaches a quality: steps to it times step time",
+        ),
     )
 }

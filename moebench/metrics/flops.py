@@ -1,7 +1,7 @@
 """Counted FLOPs: torch's own counter on the built model, to hold the arithmetic of `costs` to account.
 
-The counter sees nothing inside `grouped_mm`, our hand-written backward or the CPU's flash attention (torch 2.13), so the
-model is counted with the loop experts and the math attention, which computes the full square of queries and keys.
+The counter sees nothing inside `grouped_mm`, our hand-written backward or the CPU's flash attention (torch 2.13), so
+the model is counted with the loop experts and the math attention, which computes the full square of queries and keys.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def counted_flops(model: Transformer, run: Run, batch_BX: torch.Tensor) -> int:
             mixture.compute = BACKENDS["loop"]
         with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
             loss, _ = training_loss(run, model(batch_BX[:, :-1]), batch_BX[:, 1:])
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
     finally:
         for mixture, compute in zip(mixtures, usual, strict=True):
             mixture.compute = compute

@@ -72,7 +72,8 @@ class Attention(nn.Module):
         return F.linear(out_BHTC.transpose(1, 2).flatten(2), self.output.to(dtype))
 
     def _split(self, x_BTX: Tensor, heads: int) -> Tensor:
-        return x_BTX.unflatten(2, (heads, self.head_dim)).transpose(1, 2)
+        x_BTHC: Tensor = x_BTX.unflatten(2, (heads, self.head_dim))  # type: ignore[no-untyped-call]
+        return x_BTHC.transpose(1, 2)
 
 
 def _mask(q_BHTC: Tensor, k_BHSC: Tensor, start: int) -> Tensor | None:

@@ -3,8 +3,8 @@
     out[t] = sum over pairs n of token t:  weight[n] * down[e(n)] (silu(gate[e(n)] x[t]) * up[e(n)] x[t])
 
 `loop` is the oracle: plain autograd, one expert after the other. `sorted` groups the pairs by expert, runs one product
-per expert and writes every gradient once, by hand. `grouped_mm` hands the groups to torch's grouped product, which never
-asks the host for the group sizes: the road on CUDA. All are deterministic on a CPU.
+per expert and writes every gradient once, by hand. `grouped_mm` hands the groups to torch's grouped product, which
+never asks the host for the group sizes: the road on CUDA. All are deterministic on a CPU.
 
 Legend: T tokens, D width, F expert hidden, E experts, K top-k, N routed pairs.
 """
@@ -46,7 +46,9 @@ class _SortedExperts(torch.autograd.Function):
     """Pairs sorted by expert, one matrix product per expert and direction, gradients written in place."""
 
     @staticmethod
-    def forward(ctx: Any, x_SD: Tensor, weight_S: Tensor, gate_up_E2FD: Tensor, down_EDF: Tensor, ends: list[int]) -> Tensor:
+    def forward(
+        ctx: Any, x_SD: Tensor, weight_S: Tensor, gate_up_E2FD: Tensor, down_EDF: Tensor, ends: list[int]
+    ) -> Tensor:
         gate_up_S2F = x_SD.new_empty(x_SD.shape[0], gate_up_E2FD.shape[1])
         out_SD = torch.empty_like(x_SD)
         for expert, (start, stop) in enumerate(_groups(ends)):
@@ -69,7 +71,7 @@ class _SortedExperts(torch.autograd.Function):
         grad_hidden_SF = torch.empty_like(hidden_SF)
         for expert, (start, stop) in enumerate(_groups(ctx.ends)):
             torch.mm(grad_out_SD[start:stop], down_EDF[expert], out=grad_hidden_SF[start:stop])
-        # d(out)/d(weight) = grad_out . (down hidden) = (down^T grad_out) . hidden, so the unweighted output is not kept.
+        # d(out)/d(weight) = grad_out . (down hidden) = (down^T grad_out) . hidden: the unweighted output is not kept.
         grad_weight_S = (grad_hidden_SF * hidden_SF).sum(1)
         grad_hidden_SF.mul_(weight_S[:, None])
         grad_gate_up_S2F = torch.empty_like(gate_up_S2F)

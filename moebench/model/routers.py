@@ -92,7 +92,7 @@ class SoftmaxTopK(nn.Module):
 
     @staticmethod
     def output_scale(ffn: MoEFFN) -> float:
-        """Root of the sum of squared weights when all experts are equally probable: how much averaging shrinks outputs."""
+        """Root of the sum of squared weights of equally probable experts: how much averaging shrinks outputs."""
         weight = 1 / ffn.top_k if ffn.renormalise else 1 / ffn.experts
         return float((ffn.top_k * weight**2) ** 0.5)
 
@@ -106,7 +106,7 @@ ROUTERS: dict[str, type[Router]] = {
 
 
 def router_class(word: str) -> type[Router]:
-    """The router a suite names: ours, or one that an installed package offers. Raises KeyError listing the known words."""
+    """The router a suite names: ours, or an installed package's. Raises KeyError listing the known words."""
     if word in ROUTERS:
         return ROUTERS[word]
     offered = {point.name: point for point in entry_points(group="moebench.routers")}

@@ -8,6 +8,7 @@ Legend: B batch, T tokens, D width, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -74,12 +75,15 @@ class Layer(nn.Module):
 class Transformer(nn.Module):
     """A decoder of one `Architecture`. `build` makes one with its initial weights."""
 
+    layers: Sequence[Layer]
+    """An nn.ModuleList, typed by what it holds."""
+
     def __init__(self, a: Architecture, *, dtype: str, backend: str) -> None:
         super().__init__()
         self.architecture = a
         self.dtype = DTYPES[dtype]
         self.embedding = nn.Parameter(torch.empty(a.vocab, a.width))
-        self.layers = nn.ModuleList(Layer(a, backend=backend) for _ in range(a.layers))
+        self.layers = nn.ModuleList(Layer(a, backend=backend) for _ in range(a.layers))  # type: ignore[assignment]
         self.norm = RMSNorm(a.width, eps=a.norm_eps)
         self.head = None if a.tied_embeddings else nn.Parameter(torch.empty(a.vocab, a.width))
         cos, sin = rotary_table(a, device=torch.device("cpu"))
@@ -120,7 +124,7 @@ class Transformer(nn.Module):
 
     @torch.no_grad()
     def initialise(self, seed: int) -> None:
-        """Fills every weight from the seed: standard deviation 1/sqrt(fan-in), residual outputs divided by sqrt(2 layers)."""
+        """Fills every weight from the seed: deviation 1/sqrt(fan-in), residual outputs divided by sqrt(2 layers)."""
         a = self.architecture
         normal_(self.embedding, seed, "embedding", std=a.width**-0.5)
         if self.head is not None:
