@@ -134,12 +134,14 @@ def test_relative_paths_belong_to_the_file_that_names_them(tmp_path: Path) -> No
     assert spec.data.files == [str(Path("below") / "books"), "/absolute/*.txt"]
 
 
-def test_another_source_or_currency_replaces_the_whole_mapping(tmp_path: Path) -> None:
-    (tmp_path / "base.yaml").write_text(PRINTED)
+def test_another_source_keeps_what_all_have_and_another_currency_nothing(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(
+        re.sub(r"data: .*", "data: {source: text, files: [books], context: 512}", PRINTED)
+    )
     over = "extends: base.yaml\ndata: {source: synthetic, symbols: 8}\ntrain: {budget: {steps: 10}}\n"
     spec = load(tmp_path, over)
     assert spec.data.source == "synthetic"
-    assert spec.data.context == 256
+    assert spec.data.context == 512
     assert spec.models["dense"].train.budget.model_dump(exclude_none=True) == {"steps": 10}
 
 

@@ -1,8 +1,9 @@
 """Merging: one suite over another, a scale over a suite, a model over its base, a grid over a swept model.
 
 One rule serves them all. Mappings merge key by key; lists and single values replace. A mapping that makes another
-choice replaces whole: another `kind`, another `source`, or a budget in another currency. Everything here works on
-trees that know their positions, so that a mistake is shown where it was written; mistakes are added to `problems`.
+choice replaces whole: another `kind`, or a budget in another currency. Another `source` of data keeps only what all
+sources have. Everything here works on trees that know their positions, so that a mistake is shown where it was
+written; mistakes are added to `problems`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ MAX_MODELS = 500
 MAX_BASES = 20
 """Longest chain of models that inherit from each other."""
 
+_OF_EVERY_SOURCE = frozenset({"tokenizer", "context"})
 _SAFE = re.compile(r"[A-Za-z0-9_.-]+")
 _FIXED_BY_FILE = ("extends", "scales", "scale", "suite", "sweeps")
 """Keys that neither a scale nor --set may change."""
@@ -34,6 +36,8 @@ def merge(below: Node, above: Node) -> Node:
     if not isinstance(below.value, dict) or not isinstance(above.value, dict) or _other_choice(below, above):
         return above
     entries = dict(below.value)
+    if _differ(below, above, "source"):
+        entries = {key: entry for key, entry in entries.items() if key in _OF_EVERY_SOURCE}
     for key, entry in above.value.items():
         old = entries.get(key)
         node = entry.node if old is None else merge(old.node, entry.node)
@@ -45,7 +49,12 @@ def _other_choice(below: Node, above: Node) -> bool:
     old, new = below.mapping(), above.mapping()
     if old and new and CURRENCIES.issuperset(old) and CURRENCIES.issuperset(new):
         return True
-    return any(key in old and key in new and old[key].node.value != new[key].node.value for key in ("kind", "source"))
+    return _differ(below, above, "kind")
+
+
+def _differ(below: Node, above: Node, key: str) -> bool:
+    old, new = below.mapping().get(key), above.mapping().get(key)
+    return old is not None and new is not None and old.node.value != new.node.value
 
 
 def without(node: Node, *keys: str) -> Node:
