@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from pathlib import Path
 from typing import Any
 
@@ -365,10 +364,3 @@ def test_every_key_of_the_schema_is_described() -> None:
         assert definition.get("description"), name
         for key, field in definition.get("properties", {}).items():
             assert "description" in field or "$ref" in field, f"{name}.{key}"
-
-
-def test_loading_is_quick(tmp_path: Path) -> None:
-    load(tmp_path, PRINTED)
-    started = time.process_time()
-    load(tmp_path, PRINTED)
-    assert time.process_time() - started < 0.3
