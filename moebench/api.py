@@ -47,10 +47,13 @@ class Outcome:
     """Run id -> status, for every run of the plan (and of its sweep, when asked for)."""
     started: int
     """Runs this call had to do; 0 when all were there."""
-    speed: str | None
+    speed: str | None = None
     """'completed', 'already', why it failed, or None when the suite asks for no speed session."""
-    report: Path
-    verdicts: tuple[Verdict, ...]
+    report: Path | None = None
+    """Folder of the report; None after a sweep, which has no report of its own."""
+    verdicts: tuple[Verdict, ...] = ()
+    sweep: dict[str, Any] | None = None
+    """After a sweep: model -> its learning-rate curve and best rate."""
 
     @property
     def failed(self) -> list[str]:
@@ -110,7 +113,7 @@ def run(
     timeout_s: float = 600.0,
     on_event: OnEvent = lambda _: None,
 ) -> Outcome:
-    """Plans a suite, does the runs that are missing, measures speed, writes the report.
+    """Plans a suite, does the runs that are missing, measures speed, writes the report; with `tune` only sweeps rates.
 
     Raises what `prepare_plan` raises, and Stopped when a signal ended it after checkpoints.
     """
@@ -140,7 +143,7 @@ def run_planned(
     timeout_s: float = 600.0,
     on_event: OnEvent = lambda _: None,
 ) -> Outcome:
-    """Carries out a plan: the sweep when asked for, the runs, the speed session, the report."""
+    """Carries out a plan: the runs, the speed session, the report; or, with `tune`, its learning-rate sweep alone."""
     from moebench.environment import environment, usable_cores
     from moebench.launch import launch
     from moebench.store import Results
@@ -178,8 +181,10 @@ def _run_tasks(planned: Planned, *, threads: int) -> list[Task]:
 
 
 def _tune_tasks(planned: Planned, *, threads: int) -> list[Task]:
+    from moebench.matching import PlanError
+
     if planned.plan.tune is None:
-        return []
+        raise PlanError("the suite has no learning rates to sweep: give it a block such as tune: {lr: [1e-3, 3e-3, 1e-2]}")
     chosen = ((model, seed, lr, run_id) for model, lr, seed, run_id in planned.plan.tune.runs)
     return list(_tasks(planned, chosen, threads=threads))
 

@@ -100,7 +100,7 @@ def _input_errors() -> Iterator[None]:
     show_default=True,
     help="Reports folder.",
 )
-@click.option("--tune", is_flag=True, help="First sweep the suite's learning rates on the tune split.")
+@click.option("--tune", is_flag=True, help="Only sweep the suite's learning rates, on the tune split.")
 @click.option(
     "--launcher", type=click.Choice(["process", "inline"]), default="process", show_default=True, help="Where runs go."
 )
@@ -139,7 +139,8 @@ def run(
     Examples:
       moebench run quickstart
       moebench run my_suite.yaml --workers 2 --results results
-      moebench run efficiency_per_token --scale nano --set seeds=10
+      moebench run efficiency_per_token --scale small_data --set seeds=10
+      moebench run quickstart --tune
     """
     from moebench import api
     from moebench.launch import Stopped

@@ -195,7 +195,26 @@ def outcome_text(outcome: Outcome) -> str:
     done = f"{len(outcome.statuses)} runs: {counts}"
     if outcome.started == 0 and outcome.speed in (None, "already"):
         done = f"nothing to do: {done}" + (", speed session there" if outcome.speed else "")
+    if outcome.sweep is not None:
+        return f"{done}\n{sweep_text(outcome.sweep)}"
+    assert outcome.report is not None
     return f"{done}\n{verdict_text(outcome.verdicts, path=outcome.report)}"
+
+
+def sweep_text(sweep: dict[str, Any]) -> str:
+    """The learning-rate curves of a sweep, and which rate to put into the suite."""
+    rates = sorted({point["lr"] for model in sweep.values() for point in model["curve"]})
+    rows = []
+    for name, model in sweep.items():
+        cells = []
+        for rate in rates:
+            found = [point["bits_per_byte"] for point in model["curve"] if point["lr"] == rate]
+            cells.append("-" if None in found else f"{sum(found) / len(found):.4f}")
+        best = "none: no rate completed" if model["best_lr"] is None else f"{model['best_lr']:g}"
+        edge = "" if model["interior"] or model["best_lr"] is None else " (at the edge: widen the sweep)"
+        rows.append([name, best + edge, f"{model['configured_lr']:g}", *cells])
+    title = "tune.bits_per_byte by learning rate, mean over seeds; put the best into models.<name>.train.optimizer.lr"
+    return _print(_table(title, ["model", "best", "configured", *(f"{rate:g}" for rate in rates)], rows, left=2))
 
 
 def verdict_text(verdicts: Sequence[Verdict], *, path: Path) -> str:

@@ -11,8 +11,8 @@ from moebench.plan import Plan, Run
 from moebench.store import Results, write_json
 
 
-def summarise(plan: Plan, results: Results) -> None:
-    """Writes what each model lost at each rate and seed; a rate where a run failed or diverged has no best.
+def summarise(plan: Plan, results: Results) -> dict[str, Any]:
+    """Writes and returns what each model lost at each rate and seed; a rate where a run failed or diverged has no best.
 
     Does nothing when the same summary is already there, so that a second `run` touches no file.
     """
@@ -20,12 +20,13 @@ def summarise(plan: Plan, results: Results) -> None:
     folder = results.tune(plan.tune.id)
     models = {name: _of_model(plan, name, results) for name in plan.models}
     if folder.status() == "completed" and _stored(folder.path / "tune.json") == models:
-        return
+        return models
     with folder.lock():
         (folder.path / "DONE").unlink(missing_ok=True)
         value = {"plan": plan.tune.model_dump(mode="json"), "models": models, "finished": time.time()}
         write_json(folder.path / "tune.json", value)
         folder.finish("completed")
+    return models
 
 
 def _stored(path: Any) -> Any:
