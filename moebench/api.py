@@ -151,7 +151,7 @@ def run_planned(
 
     results, made = Results(planned.results), planned.plan
     results.save_plan(made, environment(threads))
-    tasks = [*(_tune_tasks(planned, threads=threads) if tune else []), *_run_tasks(planned, threads=threads)]
+    tasks = list((_tune_tasks if tune else _run_tasks)(planned, threads=threads))
     statuses: dict[str, str] = {task.id: results.run(task.id).status() for task in tasks}
     missing = [task for task in tasks if statuses[task.id] not in ("completed", "diverged")]
     on_event({"event": "planned", "plan": made, "tasks": len(tasks), "missing": missing})
@@ -165,8 +165,8 @@ def run_planned(
             launcher=launcher,
             timeout_s=timeout_s,
         )
-    if tune and made.tune is not None:
-        summarise(made, results)
+    if tune:
+        return Outcome(plan=made, statuses=statuses, started=len(missing), sweep=summarise(made, results))
     speed = _speed(planned, threads=threads, on_event=on_event)
     on_event({"event": "reporting"})
     path, verdicts = write_report(planned.results, suite=made.suite, scale=made.scale, out=reports)
