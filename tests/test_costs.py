@@ -1,0 +1,131 @@
+"""Counting: every formula against shapes written out by hand, and against the model that is built."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from small_models import SHAPES, architecture, dense, moe, odd, recipe
+
+from moebench import costs
+from moebench.model import build
+
+# 7 experts top-3 of hidden 16; width 32; 3 layers; 4 query and 2 key-value heads of 6; vocabulary 256, head untied.
+QUERY, KEY_VALUE, OUTPUT = 32 * 4 * 6, 32 * 2 * 6, 4 * 6 * 32
+ATTENTION = QUERY + KEY_VALUE + KEY_VALUE + OUTPUT
+EXPERT = 32 * 16 + 32 * 16 + 16 * 32  # gate, up, down
+ROUTER = 32 * 7
+NORMS = 32 + 32
+TABLE = 256 * 32
+ODD = odd(moe(7, 3, 16))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_parameters_are_those_of_the_built_model(shape: str) -> None:
+    built = build(SHAPES[shape], seed=0)
+    assert costs.parameters(SHAPES[shape]).total == sum(p.numel() for p in built.parameters())
+
+
+def test_parameters_by_hand() -> None:
+    counted = costs.parameters(ODD)
+    layer = ATTENTION + ROUTER + NORMS
+    assert counted.total_no_embedding == 3 * (layer + 7 * EXPERT) + 32
+    assert counted.active_no_embedding == 3 * (layer + 3 * EXPERT) + 32
+    assert counted.total - counted.total_no_embedding == 2 * TABLE
+    assert counted.active - counted.active_no_embedding == 2 * TABLE
+
+
+def test_tied_tables_count_once() -> None:
+    tied, untied = (architecture(dense(), tied_embeddings=tied) for tied in (True, False))
+    assert costs.parameters(untied).total - costs.parameters(tied).total == TABLE
+    assert costs.parameters(untied).total_no_embedding == costs.parameters(tied).total_no_embedding
+
+
+def test_a_dense_model_uses_all_it_has() -> None:
+    counted = costs.parameters(architecture(dense()))
+    assert (counted.total, counted.total_no_embedding) == (counted.active, counted.active_no_embedding)
+
+
+def test_forward_flops_by_hand_count_half_the_attention_square() -> None:
+    tokens = 2 * 10  # two sequences of ten
+    linear = 2 * tokens * (3 * (ATTENTION + ROUTER + 3 * EXPERT) + TABLE)
+    square = 3 * 2 * (2 * 10 * 10 * 4 * 6 + 2 * 10 * 10 * 4 * 6)  # layers, sequences; queries by keys, weights by values
+    assert costs.attention_square_flops(ODD, sequences=2, length=10) == square
+    assert costs.forward_flops(ODD, sequences=2, length=10) == linear + square // 2
+    assert costs.train_step_flops(ODD, sequences=2, length=10) == 3 * (linear + square // 2)
+    assert costs.counted_step_flops(ODD, sequences=2, length=10) == 3 * (linear + square)
+
+
+def test_pairs_really_routed_replace_the_expected_ones() -> None:
+    """Half of the pairs dropped is half of the experts' work less, and of nothing else."""
+    whole = 3 * 20 * 3  # layers, tokens, experts a token
+    all_kept = costs.forward_flops(ODD, sequences=2, length=10, routed_pairs=whole)
+    half_kept = costs.forward_flops(ODD, sequences=2, length=10, routed_pairs=whole // 2)
+    assert all_kept == costs.forward_flops(ODD, sequences=2, length=10)
+    assert all_kept - half_kept == 2 * (whole // 2) * EXPERT
+
+
+def test_executed_flops_add_the_recomputed_scores_and_the_padding() -> None:
+    """Flash attention's backward computes queries by keys again, over the causal half: one product of the two."""
+    scores_again = 3 * 2 * (2 * 10 * 10 * 4 * 6) // 2
+    padding = 3 * 2 * 5 * EXPERT  # forward and twice backward, 2 FLOPs a multiply-add, 5 rows
+    expected = costs.train_step_flops(ODD, sequences=2, length=10) + scores_again + padding
+    assert costs.executed_step_flops(ODD, sequences=2, length=10, padded_pairs=5) == expected
+
+
+def test_train_flops_per_token_are_those_of_a_full_context() -> None:
+    assert costs.train_flops_per_token(ODD) * 16 == costs.train_step_flops(ODD, sequences=1, length=16)
+
+
+def test_decode_flops_by_hand() -> None:
+    """One token against 11 in the cache, itself included: no half here, it sees them all."""
+    linear = 2 * (3 * (ATTENTION + ROUTER + 3 * EXPERT) + TABLE)
+    attention = 3 * (2 * 11 * 4 * 6 + 2 * 11 * 4 * 6)
+    assert costs.decode_flops_per_token(ODD, cached=11) == linear + attention
+
+
+def test_cache_bytes_by_hand() -> None:
+    assert costs.kv_bytes_per_token(ODD, dtype="float32") == 2 * 3 * 2 * 6 * 4
+    assert costs.kv_bytes_per_token(ODD, dtype="bfloat16") == 2 * 3 * 2 * 6 * 2
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_cache_bytes_are_those_of_the_cache_that_is_made(shape: str) -> None:
+    a = SHAPES[shape]
+    cache = build(a, seed=0).new_cache(3)
+    held = sum(t.numel() * t.element_size() for layer in cache.layers for t in (layer.keys_BGSC, layer.values_BGSC))
+    assert held == 3 * a.context * costs.kv_bytes_per_token(a, dtype="float32")
+
+
+def test_experts_touched_by_hand() -> None:
+    assert costs.experts_touched(ODD, tokens=1) == pytest.approx(3)
+    assert costs.experts_touched(ODD, tokens=2) == pytest.approx(7 * (1 - (4 / 7) ** 2))
+    assert costs.experts_touched(architecture(dense()), tokens=64) == 1
+
+
+def test_experts_touched_is_the_mean_of_uniform_draws() -> None:
+    generator = torch.Generator().manual_seed(0)
+    draws = torch.rand(4000, 5, 7, generator=generator).topk(3, dim=2).indices.flatten(1)  # five tokens, top-3 of 7
+    seen = torch.zeros(4000, 7).scatter_(1, draws, 1.0).sum(1).mean()
+    assert costs.experts_touched(ODD, tokens=5) == pytest.approx(float(seen), rel=0.01)
+
+
+def test_decode_bytes_by_hand() -> None:
+    """Weights of the experts touched, attention, router and head; the cache of every sequence."""
+    weights = 3 * (ATTENTION + ROUTER + 4.5 * EXPERT) + TABLE
+    cache = 8 * 11 * (2 * 3 * 2 * 6)
+    assert costs.decode_bytes(ODD, batch=8, cached=11, dtype="float32", touched=4.5) == 4 * (weights + cache)
+    assert costs.decode_bytes(ODD, batch=1, cached=11, dtype="bfloat16") == 2 * (
+        3 * (ATTENTION + ROUTER + 3 * EXPERT) + TABLE + 11 * (2 * 3 * 2 * 6)
+    )
+
+
+def test_weight_bytes_are_in_the_recipes_dtype_and_training_state_in_float32() -> None:
+    total = costs.parameters(ODD).total
+    half = costs.costs(ODD, recipe(dtype="bfloat16"))
+    assert (half.weight_bytes, half.train_state_bytes) == (2 * total, (4 + 4 + 4 + 4) * total)
+    assert costs.costs(ODD, recipe()).weight_bytes == 4 * total
+
+
+def test_a_width_still_to_be_matched_cannot_be_counted() -> None:
+    with pytest.raises(ValueError, match="before its match is solved"):
+        costs.parameters(architecture(dense(None)))

@@ -1,0 +1,73 @@
+"""The arithmetic of FLOPs against torch's own counter on the built model, the full attention square put back in."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from small_models import SHAPES, architecture, built, moe, odd, run, tokens
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from moebench import costs
+from moebench.metrics.flops import counted_flops
+from moebench.model.experts import BACKENDS
+
+B, T = 3, 16
+
+# (multiply-adds of all matrix products but attention's own for one token, head dims of all layers)
+BY_HAND = {
+    "dense": (2 * (4 * 32 * 32 + 3 * 32 * 40) + 256 * 32, 2 * 4 * 8),
+    "dense, grouped-query, untied": (3 * (2 * 32 * 24 + 2 * 32 * 12 + 3 * 32 * 40) + 256 * 32, 3 * 4 * 6),
+    "8 experts, top-2": (2 * (4 * 32 * 32 + 32 * 8 + 2 * 3 * 32 * 16) + 256 * 32, 2 * 4 * 8),
+    "7 experts, top-3, grouped-query, untied": (
+        3 * (2 * 32 * 24 + 2 * 32 * 12 + 32 * 7 + 3 * 3 * 32 * 16) + 256 * 32,
+        3 * 4 * 6,
+    ),
+    "1 expert": (2 * (4 * 32 * 32 + 32 * 1 + 3 * 32 * 24) + 256 * 32, 2 * 4 * 8),
+}
+
+
+def forward_by_hand(shape: str) -> int:
+    linear, heads = BY_HAND[shape]
+    return 2 * B * T * linear + B * (2 * T * T * heads + 2 * T * T * heads)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_forward_flops_equal_torchs_count(shape: str) -> None:
+    model = built(SHAPES[shape], backend="loop")
+    with torch.no_grad(), FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        model(tokens(B, T))
+    assert counter.get_total_flops() == forward_by_hand(shape)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_forward_and_backward_flops_equal_torchs_count(shape: str) -> None:
+    counted = counted_flops(built(SHAPES[shape]), run(SHAPES[shape]), tokens(B, T + 1))
+    assert counted == 3 * forward_by_hand(shape)
+    assert counted == costs.counted_step_flops(SHAPES[shape], sequences=B, length=T)
+
+
+def test_model_flops_are_the_count_with_half_the_square() -> None:
+    a = SHAPES["8 experts, top-2"]
+    _, heads = BY_HAND["8 experts, top-2"]
+    half_square = B * (2 * T * T * heads + 2 * T * T * heads) // 2
+    assert costs.forward_flops(a, sequences=B, length=T) == forward_by_hand("8 experts, top-2") - half_square
+
+
+def test_an_expert_that_no_token_chose_changes_no_count() -> None:
+    a = odd(moe(7, 3, 16))
+    model = built(a)
+    with torch.no_grad():
+        for layer in model.layers:
+            layer.ffn.router.weight.zero_()  # every token to the same three
+    assert counted_flops(model, run(a), tokens(B, T + 1)) == costs.counted_step_flops(a, sequences=B, length=T)
+
+
+def test_counting_leaves_the_model_as_it_was() -> None:
+    a = architecture(moe())
+    model = built(a, backend="sorted")
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    counted_flops(model, run(a), tokens(B, T + 1))
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert all(layer.ffn.compute is BACKENDS["sorted"] for layer in model.layers)
