@@ -98,6 +98,7 @@ def write(found: Findings, path: Path, wanted: frozenset[str]) -> None:
     """Writes one report's files under `path`."""
     from moebench.report import look, plots, render, tables
 
+    _clear(path, {*plots.PLOTS}, {*tables.TABLES})
     made = tables.made(found)
     if "json" in wanted:
         _put(path / "claims.json", _claims_json(found))
@@ -136,6 +137,14 @@ def _claims_json(found: Findings) -> str:
         "controls": [control.model_dump(mode="json") for control in found.controls],
     }
     return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _clear(path: Path, figures: set[str], tables: set[str]) -> None:
+    """Removes what an earlier report left, so that nothing stale stands beside what is new."""
+    stale = [path / "figures" / f"{name}.{kind}" for name in figures for kind in ("svg", "png")]
+    stale += [path / "tables" / f"{name}.csv" for name in tables]
+    for file in (*stale, path / "index.html", path / "index.md", path / "claims.json"):
+        file.unlink(missing_ok=True)
 
 
 def _put(path: Path, content: str | bytes) -> None:

@@ -201,7 +201,13 @@ def svg_file(drawn: Drawn) -> bytes:
 def png_file(drawn: Drawn) -> bytes:
     """The figure at 200 dots an inch, title included."""
     stream = io.BytesIO()
-    drawn.figure.savefig(stream, format="png", dpi=200, metadata={"Software": None, "Title": drawn.title})
+    drawn.figure.savefig(
+        stream,
+        format="png",
+        dpi=200,
+        pil_kwargs={"compress_level": 4},
+        metadata={"Software": None, "Title": drawn.title},
+    )
     return stream.getvalue()
 
 
@@ -218,7 +224,7 @@ def inline_svg(name: str, drawn: Drawn, svg: bytes, colours: Mapping[str, str]) 
     text = svg.decode()
     text = text[text.index("<svg") :]
     text = _HEADING.sub("", text)
-    text = re.sub(r"\s*<metadata>.*?</metadata>|\s*<title>.*?</title>", "", text, flags=re.DOTALL)
+    text = re.sub(r"\s*<(metadata|title|style)\b.*?</\1>", "", text, flags=re.DOTALL)
     width, height = (float(n) for n in re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text).groups())  # type: ignore[union-attr]
     head = 72 * _heading(drawn.title, drawn.subtitle)[2]
     opening = (

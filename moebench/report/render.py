@@ -107,12 +107,13 @@ def _state_id(state: str) -> str:
     return state.replace("_", "-")
 
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>|~$&#])")
+# Brackets are special only where a link could follow, underscores only at the edge of a word.
+_SPECIAL = re.compile(r"[\\`*<>|~$&#!]|\](?=[(\[:])|(?<!\w)_|_(?!\w)")
 
 
 def _plain(text: object) -> str:
     """Text that markdown shows as it is, on one line, in a paragraph or in a table's cell."""
-    return _SPECIAL.sub(r"\\\1", " ".join(str(text).split()))
+    return _SPECIAL.sub(r"\\\g<0>", " ".join(str(text).split()))
 
 
 def _indented(text: str) -> str:

@@ -149,7 +149,7 @@ def _bracket(axes: Axes, found: Findings) -> None:
     text = f"{spent / reached:.2f}{words.TIMES}" if verdict is None else words.effect(verdict)
     axes.annotate(
         "", (reached, target), (spent, target), zorder=5,
-        arrowprops={"arrowstyle": "|-|,widthA=.25,widthB=.25", "color": INK, "linewidth": 1, "shrinkA": 0, "shrinkB": 0},
+        arrowprops={"arrowstyle": "|-|,widthA=.25,widthB=.25", "color": INK, "linewidth": 1, "shrinkA": 0, "shrinkB": 0},  # noqa: E501
     )  # fmt: skip
     # Below and left of a falling curve there is always room.
     axes.annotate(

@@ -38,7 +38,7 @@ def forest(found: Findings) -> Drawn | str:
         "Shaded: what the claim asks. Thin tick: no difference."
     )
     left = min(2.6, 0.35 + 0.068 * max(len(v.id) for v in rows))
-    right = min(2.9, 0.3 + max(max(0.075 * len(words.effect(v)), 0.057 * len(_asked(v))) for v in rows))
+    right = min(3.2, 0.3 + max(max(0.075 * len(words.effect(v)), 0.059 * len(_asked(v))) for v in rows))
     figure, (axes,) = canvas(
         title, subtitle, height=_ROW * len(rows) + 0.1, left=left, right=right, bottom=0.25, headroom=0.1
     )
@@ -120,7 +120,7 @@ def _row(axes: Axes, place: int, verdict: Verdict) -> None:
 
 def _asked(verdict: Verdict) -> str:
     n = "" if verdict.units == "counts" else f", {verdict.n} {verdict.units}"
-    return f"asked {textwrap.shorten(words.pretty(verdict.asked), 44, placeholder=' …')}{n}"
+    return f"asked {textwrap.shorten(words.pretty(verdict.asked), 38, placeholder=' …')}{n}"
 
 
 def _labels(axes: Axes, place: int, verdict: Verdict, colour: str) -> None:

@@ -140,21 +140,29 @@ def memory(found: Findings) -> Table | None:
     rows = []
     for metric, phase in (("memory.train_peak_bytes", "training"), ("memory.inference_peak_bytes", "inference")):
         held = pd.concat([found.held.final(metric), found.held.final(metric, part="*")])
-        for (model, part), group in held.groupby(["model", held["part"].fillna("all")], sort=False):
-            rows.append(
-                {"phase": phase, "model": model, "part": part, "bytes": float(group["value"].mean()), "n": len(group)}
-            )
+        wide = held.assign(part=held["part"].fillna("peak")).pivot_table(index="model", columns="part", values="value")
+        seeds = held.groupby("model")["seed"].nunique()
+        rows += [
+            {"phase": phase, "model": model, **wide.loc[model].to_dict(), "n": int(seeds[model])}
+            for model in found.held.models
+            if model in wide.index
+        ]
     if not rows:
         return None
+    frame = pd.DataFrame(rows)
+    parts = [part for part in frame.columns if part not in {"phase", "model", "peak", "n"}]
+    frame = frame[["phase", "model", *(["peak"] if "peak" in frame else []), *parts, "n"]]
     return Table(
         title="Peak memory by part",
         note="Live tensor bytes at the peak of one untimed step, and what they were then; mean over seeds.",
-        frame=pd.DataFrame(rows),
+        frame=frame,
         columns=(
             text("phase", "phase"),
             text("model", "model"),
-            text("part", "part"),
-            amount("bytes", "peak", lambda x: words.quantity(x, "bytes")),
+            *(
+                amount(part, part.replace("_", " "), lambda x: words.quantity(x, "bytes"))
+                for part in frame.columns[2:-1]
+            ),
             amount("n", "seeds", whole),
         ),
     )

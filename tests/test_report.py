@@ -1,0 +1,394 @@
+"""A report says what the results say: in every format, whatever is missing, and nothing that was not measured."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import golden_results
+import pytest
+
+from moebench import store
+from moebench.report import Report, build
+
+SECTIONS = ["answer", "equal", "cost", "quality", "place", "routing", "sure", "untested", "provenance"]
+FIGURES = {
+    "claims", "answer", "costs", "latency", "quality", "loss", "fronts", "load", "balance", "domains", "tuning",
+}  # fmt: skip
+VOID = {"meta", "link", "br", "hr", "img", "input", "use", "path", "rect"}
+
+
+class Page(HTMLParser):
+    """What a browser would make of a page: ids, attributes that fetch, text by tag."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.fetches: list[str] = []
+        self.texts: dict[str, list[str]] = {}
+        self._open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        held = dict(attrs)
+        if held.get("id"):
+            self.ids.append(str(held["id"]))
+        self.fetches += [
+            str(held[name]) for name in ("src", "href", "srcset", "data", "action", "poster") if name in held
+        ]
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in self._open:
+            while self._open.pop() != tag:
+                pass
+
+    def handle_data(self, data: str) -> None:
+        if self._open:
+            self.texts.setdefault(self._open[-1], []).append(data)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("golden") / "results"
+    golden_results.write(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def report(results: Path, tmp_path_factory: pytest.TempPathFactory) -> Report:
+    (made,) = build(results, out=tmp_path_factory.mktemp("reports"))
+    return made
+
+
+@pytest.fixture(scope="module")
+def page(report: Report) -> Page:
+    return Page(report.page.read_text())
+
+
+def build_one(root: Path, out: Path, formats: str = "html,md,csv,json") -> Report:
+    (made,) = build(root, out=out, formats=formats.split(","))
+    return made
+
+
+# ---------------------------------------------------------------------------------------------- what is written
+
+
+def test_every_format_is_written(report: Report) -> None:
+    assert report.path.name == "golden"
+    assert {p.stem for p in (report.path / "figures").glob("*.svg")} == FIGURES
+    assert {p.stem for p in (report.path / "figures").glob("*.png")} == FIGURES
+    assert {"claims", "match", "costs", "quality", "runs", "curves"} <= {
+        p.stem for p in (report.path / "tables").glob("*.csv")
+    }
+    assert {p.name for p in report.path.iterdir()} == {"index.html", "index.md", "claims.json", "figures", "tables"}
+
+
+def test_only_what_is_asked_for_is_written(results: Path, tmp_path: Path) -> None:
+    made = build_one(results, tmp_path, "json")
+    assert [p.name for p in made.path.iterdir()] == ["claims.json"]
+
+
+def test_an_unknown_format_is_refused(results: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"unknown format pdf; known: html, md"):
+        build(results, out=tmp_path, formats=["pdf"])
+
+
+def test_an_unknown_suite_is_refused_with_the_known_ones(results: Path, tmp_path: Path) -> None:
+    with pytest.raises(KeyError, match=r"no plan of quick; it has: golden"):
+        build(results, suite="quick", out=tmp_path)
+
+
+def test_two_builds_give_the_same_bytes(results: Path, report: Report, tmp_path: Path) -> None:
+    (again,) = build(results, out=tmp_path)
+    files = sorted(p.relative_to(report.path) for p in report.path.rglob("*") if p.is_file())
+    assert files == sorted(p.relative_to(again.path) for p in again.path.rglob("*") if p.is_file())
+    assert [f for f in files if (report.path / f).read_bytes() != (again.path / f).read_bytes()] == []
+
+
+def test_a_later_build_leaves_no_figure_of_an_earlier_one(results: Path, tmp_path: Path) -> None:
+    stale = tmp_path / "golden" / "figures" / "latency.png"
+    stale.parent.mkdir(parents=True)
+    stale.write_bytes(b"old")
+    build_one(results, tmp_path, "md")
+    assert not stale.exists()
+
+
+def test_the_newest_plan_of_a_suite_counts(results: Path, tmp_path: Path) -> None:
+    root = tmp_path / "results"
+    golden_results.write(root, seeds=2)
+    later = golden_results.golden_plan(seeds=8)
+    stored = store.Results(root).save_plan(later, golden_results.MACHINE)
+    assert stored.stored_at > golden_results.STARTED - 60
+    made = build_one(root, tmp_path / "out", "json")
+    assert json.loads((made.path / "claims.json").read_text())["plan"] == later.id
+
+
+# ---------------------------------------------------------------------------------------------- what it says
+
+
+def test_claims_json_has_every_claim_with_its_numbers(report: Report) -> None:
+    held = json.loads((report.path / "claims.json").read_text())
+    assert held["suite"] == "golden"
+    by_id = {claim["id"]: claim for claim in held["claims"]}
+    assert list(by_id) == list(golden_results.golden_claims())
+    wanted = {
+        "id",
+        "says",
+        "state",
+        "estimate",
+        "low",
+        "high",
+        "unit",
+        "n",
+        "p",
+        "p_adjusted",
+        "reason",
+        "scope",
+        "family",
+        "post_hoc",
+        "notes",
+    }
+    assert all(wanted <= set(claim) for claim in by_id.values())
+    assert by_id["better-per-token"]["state"] == "supported"
+    assert by_id["as-good-as-total"]["state"] == "refuted"
+    assert by_id["flops-follow-active"]["estimate"] == pytest.approx(702 / 704)
+
+
+def test_the_first_screen_counts_the_verdicts(report: Report) -> None:
+    held = json.loads((report.path / "claims.json").read_text())
+    text = report.page.read_text()
+    for state, n in held["counts"].items():
+        assert n == sum(claim["state"] == state for claim in held["claims"])
+        if n:
+            assert re.search(rf"<b>{n}</b> {state.replace('_', ' ')}", text)
+    assert "8 seeds × 3 models" in text
+    assert "24 of 24 runs done" in text
+
+
+def test_each_verdict_shows_state_interval_asked_n_and_scope(report: Report) -> None:
+    text = report.page.read_text()
+    for verdict in report.verdicts:
+        row = text[text.index(f'id="claim-{verdict.id}"') :].partition("</li>")[0]
+        assert {"supported": "▲", "refuted": "▼", "inconclusive": "◆"}[verdict.state] in row
+        assert verdict.state.upper() in row
+        assert verdict.says.replace("'", "&#39;") in row
+        assert "asked" in row
+        assert verdict.scope in row
+
+
+def test_a_refuted_claim_is_printed_as_large_as_a_supported_one(report: Report) -> None:
+    text = report.page.read_text()
+    shapes = {}
+    for verdict in report.verdicts:
+        row = text[text.index(f'id="claim-{verdict.id}"') :].partition("</li>")[0]
+        shapes[verdict.state] = re.findall(r'class="(says|number|evidence|state)"', row)
+    assert shapes["supported"] == shapes["refuted"]
+
+
+def test_every_section_is_there_in_order(page: Page) -> None:
+    assert [i for i in page.ids if i in SECTIONS] == SECTIONS
+
+
+def test_markdown_and_html_say_the_same(report: Report) -> None:
+    markdown, text = (report.path / "index.md").read_text(), report.page.read_text()
+    for figure in FIGURES:
+        assert f"(figures/{figure}.svg)" in markdown
+        assert f'id="fig-{figure}"' in text
+    assert markdown.count("SUPPORTED") == sum(v.state == "supported" for v in report.verdicts)
+
+
+def test_a_figures_title_is_its_alternative_text(report: Report) -> None:
+    text = report.page.read_text()
+    assert text.count('role="img"') == len(FIGURES)
+    for figure in FIGURES:
+        assert f'aria-labelledby="{figure}-title"' in text
+        assert f'<h3 id="{figure}-title">' in text
+
+
+def test_tables_hold_raw_numbers(report: Report) -> None:
+    with (report.path / "tables" / "costs.csv").open() as file:
+        rows = {(row["metric"], row["model"]): row for row in csv.DictReader(file)}
+    row = rows["cost.weight_bytes", "moe_8x2"]
+    assert float(row["value"]) == 4 * 321_000
+    assert float(row["ratio"]) == pytest.approx(321_000 / 117_200)
+    assert row["low"] == ""
+    timed = rows["speed.train_step_s", "moe_8x2"]
+    assert float(timed["low"]) < float(timed["ratio"]) < float(timed["high"])
+    assert ("speed.train_step_s", "dense again (A/A)") in rows
+
+
+def test_the_number_of_seeds_drawn_is_the_number_in_the_table(report: Report) -> None:
+    with (report.path / "tables" / "curves.csv").open() as file:
+        seeds = {(row["model"], row["seed"]) for row in csv.DictReader(file)}
+    assert len(seeds) == 24
+    assert "thin lines are seeds (n = 8)" in report.page.read_text()
+
+
+# ---------------------------------------------------------------------------------------------- how it is made
+
+
+def test_the_page_fetches_nothing(page: Page, report: Report) -> None:
+    assert all(target.startswith(("#", "data:")) for target in page.fetches)
+    text = report.page.read_text()
+    outside = set(re.findall(r"https?://[^\s\"'<>)]+", text)) - {
+        "http://www.w3.org/2000/svg",
+        "http://www.w3.org/1999/xlink",
+    }
+    assert outside == set()
+    assert "@import" not in text
+    assert not re.search(r"url\((?!#)", text)
+
+
+def test_ids_are_unique_and_references_lead_somewhere(page: Page) -> None:
+    assert len(page.ids) == len(set(page.ids))
+    assert {target[1:] for target in page.fetches if target.startswith("#")} <= set(page.ids)
+
+
+def test_tables_can_be_sorted_by_raw_numbers(report: Report) -> None:
+    text = report.page.read_text()
+    assert text.count('<table class="sortable">') >= 6
+    assert '<th scope="col" class="num"><button type="button">' in text
+    assert 'data-v="1284000' in text
+    assert "aria-sort" in text
+
+
+def test_dark_and_print_are_styled(report: Report) -> None:
+    text = report.page.read_text()
+    assert "prefers-color-scheme: dark" in text
+    assert "@media print" in text
+    assert "var(--ink)" in text.partition('role="img"')[2]
+
+
+def test_figures_carry_no_date(report: Report) -> None:
+    for path in (report.path / "figures").glob("*.svg"):
+        assert "<dc:date>" not in path.read_text()
+
+
+def test_torch_is_never_imported(results: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; from moebench.report import build, frames;"
+        f"build({str(results)!r}, out={str(tmp_path)!r}, formats=['html', 'md', 'csv', 'json']);"
+        f"frames.load({str(results)!r}); print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_the_path_of_this_machine_is_not_in_the_report(results: Path, report: Report) -> None:
+    for path in report.path.rglob("*"):
+        if path.is_file() and path.suffix != ".png":
+            assert str(results.parent) not in path.read_text()
+
+
+# ---------------------------------------------------------------------------------------------- text from outside
+
+
+HOSTILE = 'Is <script>alert(1)</script> & "$x_{1}$" | `better` [here](javascript:x)?'
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    root = tmp_path_factory.mktemp("hostile")
+    claims = golden_results.golden_claims()
+    claims["better-per-token"]["says"] = HOSTILE
+    plan = golden_results.golden_plan(question=HOSTILE, claims=claims)
+    golden_results.write(root / "results", plan=plan)
+    return build_one(root / "results", root / "out")
+
+
+def test_text_from_outside_is_escaped_in_html(hostile: Report) -> None:
+    text = hostile.page.read_text()
+    assert "<script>alert" not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp;" in text
+    assert text.count("<script>") == 1
+
+
+def test_text_from_outside_is_inert_in_markdown(hostile: Report) -> None:
+    prose = (hostile.path / "index.md").read_text().partition("<details>")[0]
+    assert "<script>" not in prose.replace(r"\<script\>", "")
+    assert not re.search(r"[^\\]\]\(javascript", prose)
+    rows = [line for line in prose.splitlines() if line.startswith("| ▲") or line.startswith("| ▼")]
+    assert all(len(re.findall(r"(?<!\\)\|", row)) == 5 for row in rows)
+
+
+def test_text_from_outside_is_quoted_in_csv(hostile: Report) -> None:
+    with (hostile.path / "tables" / "claims.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows[0]["says"] == HOSTILE
+
+
+def test_dollars_in_a_failure_are_not_mathematics(results: Path, tmp_path: Path) -> None:
+    from moebench.report import look
+
+    with look.settings():
+        figure, (axes,) = look.canvas("costs $a$ and <b> & more", "in $b_{2}$", height=1)
+        axes.set_title("$c$")
+        svg = look.svg_file(look.Drawn(title="costs $a$ and <b> & more", subtitle="in $b_{2}$", figure=figure)).decode()
+    assert "costs $a$ and &lt;b&gt; &amp; more" in svg
+    assert "in $b_{2}$" in svg
+
+
+# ---------------------------------------------------------------------------------------------- missing parts
+
+
+def spoil(root: Path) -> None:
+    """One run each that is missing, begun, failed, diverged and corrupt; no speed session; no sweep."""
+    plan = golden_results.write(root)
+    held = store.Results(root)
+    paths = [held.run(run.id).path for run in plan.runs[:5]]
+    for path in (paths[0], paths[1], paths[2], paths[3]):
+        for file in path.iterdir():
+            file.unlink()
+    paths[1].joinpath("run.json").write_text("{}")
+    held.run(paths[2].name).fail("oom", "killed by the kernel at step 7", 7, None)
+    golden_results.write_run(root, plan, plan.runs[3], status="diverged")
+    (paths[4] / "records.jsonl").write_text("torn")
+    assert plan.speed is not None
+    assert plan.tune is not None
+    for folder in (held.speed(plan.speed.id).path, held.tune(plan.tune.id).path):
+        for file in folder.iterdir():
+            file.unlink()
+
+
+def test_partial_results_say_what_is_missing(tmp_path: Path) -> None:
+    spoil(tmp_path / "results")
+    made = build_one(tmp_path / "results", tmp_path / "out")
+    text = made.page.read_text()
+    assert "Of 24 planned runs: 1 missing, 1 partial, 1 failed, 1 corrupt, 1 diverged." in text
+    assert "oom: killed by the kernel at step 7" in text
+    assert "loss is not finite at step 120" in text
+    assert "No timings: the speed session has not been run." in text
+    assert "The learning-rate sweep has not been run" in text
+    assert [i for i in Page(text).ids if i in SECTIONS] == SECTIONS
+
+
+def test_no_run_at_all_still_makes_a_page(tmp_path: Path) -> None:
+    plan = golden_results.golden_plan()
+    store.Results(tmp_path / "results").save_plan(plan, golden_results.MACHINE)
+    made = build_one(tmp_path / "results", tmp_path / "out")
+    text = made.page.read_text()
+    assert "0 of 24 runs done" in text
+    assert "No run is complete yet." in text
+    assert [i for i in Page(text).ids if i in SECTIONS] == SECTIONS
+    assert {v.state for v in made.verdicts} & {"not_tested", "invalid", "inconclusive"}
+
+
+def test_one_seed_makes_a_page_without_intervals(tmp_path: Path) -> None:
+    golden_results.write(tmp_path / "results", seeds=1)
+    text = build_one(tmp_path / "results", tmp_path / "out").page.read_text()
+    assert "1 seed × 3 models" in text
+    assert "nan" not in re.sub(r"[a-z]*nan[a-z]+", "", text.lower().replace("nano", ""))
+
+
+def test_a_suite_without_claims_only_measures(tmp_path: Path) -> None:
+    golden_results.write(tmp_path / "results", plan=golden_results.golden_plan(claims={}))
+    made = build_one(tmp_path / "results", tmp_path / "out")
+    assert made.verdicts == ()
+    assert "This suite makes no claims: it only measures." in made.page.read_text()
