@@ -7,6 +7,7 @@ or reads data: facts about the data come in as an argument.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -89,9 +90,15 @@ def with_hidden(a: Architecture, hidden: int) -> Architecture:
 
 
 def solve(
-    name: str, a: Architecture, target: Architecture, match: Match, *, dtype: str = "float32"
+    name: str,
+    a: Architecture,
+    target: Architecture,
+    match: Match,
+    *,
+    dtype: str = "float32",
+    target_dtype: str = "float32",
 ) -> tuple[Architecture, MatchResult]:
-    """The FFN width that brings `a` nearest to `target` in the matched quantity.
+    """The FFN width that brings `a` nearest to `target` in the matched quantity, each in its own training dtype.
 
     Every quantity grows linearly with the width, so two widths tell the rest. Raises PlanError when the nearest whole
     width misses by more than the tolerance, naming the widths on either side and what they give.
@@ -99,7 +106,7 @@ def solve(
     quantity = QUANTITIES[match.on]
     moe = isinstance(a.ffn, MoEFFN)
     step = EXPERT_STEP if moe else 1
-    wanted = quantity(target, dtype)
+    wanted = quantity(target, target_dtype)
     at_one, at_two = (quantity(with_hidden(a, step * n), dtype) for n in (1, 2))
     ideal = 1 + (wanted - at_one) / (at_two - at_one)
     low = max(1, int(ideal))
@@ -130,7 +137,8 @@ def _refusal(
     if candidates[0] == candidates[-1] or quantity(candidates[0], dtype) > result.target:
         advice = f"{result.model} is already larger with the smallest FFN: give it fewer layers or a smaller width"
     else:
-        advice = f"a tolerance of {abs(result.residual):.2%} would accept the nearest, or change width or layers"
+        enough = math.ceil(abs(result.residual) * 1e4) / 1e4  # rounded up: the advice, taken literally, must do
+        advice = f"a tolerance of {enough:.2%} would accept the nearest, or change width or layers"
     return (
         f"models.{result.model}.match: no whole {result.by} brings {result.on} within {result.tolerance:.2%} of "
         f"{result.to}'s {result.target:,.0f}: {tried}. {advice}."
@@ -147,7 +155,10 @@ def match_all(spec: SuiteSpec, *, vocab: int) -> tuple[dict[str, Architecture], 
             model = spec.models[name]
             a = architecture_of(model, vocab=vocab, context=spec.data.context)
             if model.match is not None:
-                a, results[name] = solve(name, a, settle(model.match.to), model.match, dtype=model.train.dtype)
+                target, target_dtype = settle(model.match.to), spec.models[model.match.to].train.dtype
+                a, results[name] = solve(
+                    name, a, target, model.match, dtype=model.train.dtype, target_dtype=target_dtype
+                )
             solved[name] = a
         return solved[name]
 

@@ -48,7 +48,9 @@ def test_a_dense_model_uses_all_it_has() -> None:
 def test_forward_flops_by_hand_count_half_the_attention_square() -> None:
     tokens = 2 * 10  # two sequences of ten
     linear = 2 * tokens * (3 * (ATTENTION + ROUTER + 3 * EXPERT) + TABLE)
-    square = 3 * 2 * (2 * 10 * 10 * 4 * 6 + 2 * 10 * 10 * 4 * 6)  # layers, sequences; queries by keys, weights by values
+    square = (
+        3 * 2 * (2 * 10 * 10 * 4 * 6 + 2 * 10 * 10 * 4 * 6)
+    )  # layers, sequences; queries by keys, weights by values
     assert costs.attention_square_flops(ODD, sequences=2, length=10) == square
     assert costs.forward_flops(ODD, sequences=2, length=10) == linear + square // 2
     assert costs.train_step_flops(ODD, sequences=2, length=10) == 3 * (linear + square // 2)

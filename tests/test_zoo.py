@@ -9,7 +9,6 @@ from moebench.spec.words import known_systems
 from moebench.zoo import system
 
 
-
 @pytest.mark.parametrize("name", known_systems())
 def test_counts_are_within_half_a_percent_of_the_published(name: str) -> None:
     found = system(name)

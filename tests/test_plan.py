@@ -1,0 +1,100 @@
+"""What a run's identity is made of: everything that decides its bits, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from builders import claim, plan_of
+from small_models import architecture, dense, moe, run
+
+from moebench.matching import tune_identity
+from moebench.plan import Plan, Run, canonical, digest_of
+
+RUN = run(architecture(moe()), data_digest="d")
+
+DECIDES = {
+    "seed": {"seed": 1},
+    "data": {"data_digest": "e"},
+    "device": {"device": "cuda"},
+    "backend": {"backend": "loop"},
+    "torch": {"torch": "2.14"},
+    "training version": {"training_version": RUN.training_version + 1},
+    "learning rate": {"recipe": RUN.recipe.model_copy(update={"lr": 1e-3})},
+    "dtype": {"recipe": RUN.recipe.model_copy(update={"dtype": "bfloat16"})},
+    "micro-batch": {"recipe": RUN.recipe.model_copy(update={"micro_batch_tokens": 32})},
+    "split": {"recipe": RUN.recipe.model_copy(update={"split": "tune"})},
+    "evaluation": {"recipe": RUN.recipe.model_copy(update={"evaluate_at": (5, 10)})},
+    "width": {"architecture": architecture(moe(hidden=16))},
+    "balance loss": {"architecture": architecture(moe(balance_loss=0.02))},
+    "renormalisation": {"architecture": architecture(moe(renormalise=False))},
+    "norm": {"architecture": architecture(moe(), norm_eps=1e-6)},
+}
+
+
+@pytest.mark.parametrize("what", DECIDES)
+def test_what_decides_the_bits_is_in_a_runs_id(what: str) -> None:
+    assert RUN.model_copy(update=DECIDES[what]).id != RUN.id
+
+
+def test_every_field_of_a_run_and_its_recipe_is_in_its_id() -> None:
+    """No field is left out by name: the id is the hash of all of it."""
+    assert RUN.id == digest_of(RUN.model_dump(mode="json"), length=20)
+
+
+def test_names_and_habits_of_the_machine_are_in_no_run() -> None:
+    keys = set(Run.model_fields) | set(type(RUN.recipe).model_fields) | set(type(RUN.architecture).model_fields)
+    assert not keys & {"name", "model", "suite", "checkpoint_seconds", "threads", "workers"}
+
+
+def test_an_id_is_the_same_after_json() -> None:
+    assert Run.model_validate_json(RUN.model_dump_json()).id == RUN.id
+
+
+def test_ids_do_not_move_by_themselves() -> None:
+    """A literal: whoever changes it makes every finished run count as missing."""
+    assert run(architecture(dense()), data_digest="d").id == "1b54b0b20b0b0e900067"
+
+
+def test_canonical_json_ignores_the_order_of_keys_and_refuses_nan() -> None:
+    assert canonical({"b": 1, "a": [1.5, None]}) == '{"a":[1.5,null],"b":1}'
+    with pytest.raises(ValueError, match="JSON compliant"):
+        canonical(float("nan"))
+
+
+def test_a_digest_has_the_length_asked_for() -> None:
+    assert len(digest_of({}, length=20)) == 20
+    assert digest_of({}, length=20).startswith(digest_of({}))
+
+
+@pytest.mark.parametrize("field", ["lr", "split", "evaluate_at"])
+def test_a_tuned_rate_is_valid_whatever_the_rate_split_and_points(field: str) -> None:
+    changes = {"lr": 1.0, "split": "tune", "evaluate_at": (1, 10)}
+    other = RUN.model_copy(update={"recipe": RUN.recipe.model_copy(update={field: changes[field]})})
+    assert tune_identity(other) == tune_identity(RUN)
+
+
+def test_a_tuned_rate_is_valid_for_every_seed() -> None:
+    assert tune_identity(RUN.model_copy(update={"seed": 77})) == tune_identity(RUN)
+
+
+@pytest.mark.parametrize("what", sorted(set(DECIDES) - {"seed", "learning rate", "split", "evaluation"}))
+def test_a_tuned_rate_is_valid_for_nothing_else(what: str) -> None:
+    assert tune_identity(RUN.model_copy(update=DECIDES[what])) != tune_identity(RUN)
+
+
+def claims(margin: str) -> dict[str, Any]:
+    return {"better": claim({"kind": "superior", "margin": margin})}
+
+
+def test_a_plans_id_follows_its_runs_and_claims() -> None:
+    first = plan_of(["moe", "dense"], claims("0.5%"))
+    assert plan_of(["moe", "dense"], claims("0.5%")).id == first.id
+    assert plan_of(["moe", "dense"], claims("1%")).id != first.id
+    assert plan_of(["moe", "dense"], claims("0.5%"), seeds=range(9)).id != first.id
+    assert plan_of(["moe", "dense"], claims("0.5%"), processes=6).id != first.id
+
+
+def test_a_plan_survives_json() -> None:
+    plan = plan_of(["moe", "dense"], claims("0.5%"), processes=6)
+    assert Plan.model_validate_json(plan.model_dump_json()) == plan
