@@ -100,19 +100,23 @@ def _counted(evidence: Evidence, contrast: Contrast, _target: Target | None, _ba
 
 def counted_value(plan: Plan, model: str, metric: str) -> float:
     """A counted metric of a planned model. Raises Withheld for a model the plan has not counted."""
-    if model not in plan.models:
-        raise Withheld("not_tested", f"{model} is no model of this suite, and published systems are not counted here")
-    costs = plan.models[model].costs
+    params = plan.systems.get(model) or (plan.models[model].costs.params if model in plan.models else None)
+    if params is None:
+        raise Withheld("not_tested", f"{model} is neither a model of this suite nor a published system that is counted")
     values: dict[str, float] = {
-        "cost.total_params": costs.params.total,
-        "cost.active_params": costs.params.active,
-        "cost.total_params_no_embedding": costs.params.total_no_embedding,
-        "cost.active_params_no_embedding": costs.params.active_no_embedding,
-        "cost.train_flops_per_token": costs.train_flops_per_token,
-        "cost.decode_flops_per_token": costs.decode_flops_per_token,
-        "cost.weight_bytes": costs.weight_bytes,
-        "cost.kv_bytes_per_token": costs.kv_bytes_per_token,
+        "cost.total_params": params.total,
+        "cost.active_params": params.active,
+        "cost.total_params_no_embedding": params.total_no_embedding,
+        "cost.active_params_no_embedding": params.active_no_embedding,
     }
+    if model in plan.models:
+        costs = plan.models[model].costs
+        values |= {
+            "cost.train_flops_per_token": costs.train_flops_per_token,
+            "cost.decode_flops_per_token": costs.decode_flops_per_token,
+            "cost.weight_bytes": costs.weight_bytes,
+            "cost.kv_bytes_per_token": costs.kv_bytes_per_token,
+        }
     if metric not in values:
         raise Withheld("not_tested", f"{metric} is not counted in the plan")
     return values[metric]
