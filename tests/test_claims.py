@@ -17,6 +17,7 @@ from moebench.claims.contrasts import Contrast, Sample, Term
 from moebench.claims.deciding import Correction, settle, weigh
 from moebench.claims.kinds import Bound, Hypothesis, Reading
 from moebench.evidence import Evidence, TunedModel
+from moebench.plan import ParameterCount
 from moebench.spec.types import Claim
 from tests.builders import BPB, PLANNED_AT, TWIN, claim, evidence_of, machine, plan_of, with_outcome
 
@@ -278,9 +279,21 @@ def test_exact(value: float, tolerance: Any, state: str) -> None:
     assert (verdict.state, verdict.estimate) == (state, 300_000)
 
 
-def test_exact_of_a_published_system_that_was_not_counted() -> None:
-    block = claim({"kind": "exact", "value": 12.9e9}, "cost.active_params", model="mixtral-8x7b")
-    verdict = judged(evidence_of({"moe": {}, "dense": {}}, {"c": block}))
+def test_exact_of_a_published_system() -> None:
+    block = claim({"kind": "exact", "value": 12.9e9, "tolerance": "0.5%"}, "cost.active_params", model="mixtral-8x7b")
+    evidence = evidence_of({"moe": {}, "dense": {}}, {"c": block})
+    counted = ParameterCount(
+        total=46_702_792_704,
+        active=12_879_925_248,
+        total_no_embedding=46_440_648_704,
+        active_no_embedding=12_617_781_248,
+    )
+    plan = evidence.plan.model_copy(update={"systems": {"mixtral-8x7b": counted}})
+    verdict = judged(replace(evidence, stored=evidence.stored.model_copy(update={"plan": plan})))
+    assert (verdict.state, verdict.estimate) == ("supported", 12_879_925_248)
+    assert verdict.scope == "mixtral-8x7b, counted from the published architecture"
+    assert verdict.asked == "= 12,900,000,000 +- 0.5%"
+    verdict = judged(evidence)
     assert verdict.state == "not_tested"
     assert "mixtral-8x7b" in verdict.reason
 

@@ -99,7 +99,7 @@ def _counted(evidence: Evidence, contrast: Contrast, _target: Target | None, _ba
 
 
 def counted_value(plan: Plan, model: str, metric: str) -> float:
-    """A counted metric of a planned model. Raises Withheld for a model the plan has not counted."""
+    """A counted metric of a planned model or published system. Raises Withheld for what the plan has not counted."""
     params = plan.systems.get(model) or (plan.models[model].costs.params if model in plan.models else None)
     if params is None:
         raise Withheld("not_tested", f"{model} is neither a model of this suite nor a published system that is counted")

@@ -33,6 +33,9 @@ _SOURCES = {"stdlib": "stdlib text", "text": "the user's own text", "synthetic":
 def scope(evidence: Evidence, models: tuple[str, ...], kind: str) -> str:
     """`nano models (0.11 M active parameters), stdlib text, 1.0 M tokens, 2-core x86_64 CPU`."""
     plan = evidence.plan
+    published = [name for name in models if name in plan.systems and name not in plan.models]
+    if published:
+        return f"{' and '.join(published)}, counted from the published architecture"
     known = [name for name in models if name in plan.models] or list(plan.models)
     sizes = _sizes(plan, known)
     if kind == "counted":
