@@ -1,0 +1,95 @@
+"""Suites that train for real within a second: two blocks of width 16 on a Markov text.
+
+`write` puts a suite file into a folder; `planned` plans it and `runs` gives the runs themselves, for tests that train
+in this process.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from moebench import api, calibration, matching
+from moebench.data import Corpus, prepare
+from moebench.plan import Run
+from moebench.run import Task
+
+SYNTHETIC = {"source": "synthetic", "sources": 2, "symbols": 6, "order": 1, "documents": 60, "document_bytes": 200}
+QUALITY = {"kind": "superior", "margin": "0%"}
+
+
+def suite(**changes: Any) -> dict[str, Any]:
+    """A suite of one mixture and one dense model with as many active parameters; `changes` replace whole blocks."""
+    train = {
+        "budget": {"steps": 12},
+        "batch_tokens": 128,
+        "optimizer": {"lr": 1.0e-2},
+        "evaluate": {"points": 3, "tokens": 256, "final_tokens": 512},
+        "checkpoint_seconds": 1000.0,
+    }
+    ffn = {"kind": "moe", "experts": 4, "top_k": 2, "expert_hidden": 16}
+    models = {
+        "moe": {"layers": 2, "width": 16, "heads": 2, "ffn": ffn},
+        "dense": {"base": "moe", "ffn": {"kind": "dense"}, "match": {"to": "moe", "on": "active_params"}},
+    }
+    usual = {
+        "suite": "tiny",
+        "question": "Does it run?",
+        "seeds": 2,
+        "data": {**SYNTHETIC, "context": 16},
+        "train": {**train, **changes.pop("train", {})},
+        "models": models,
+        "measure": {"memory": False},
+    }
+    return {**usual, **changes}
+
+
+def claim(**changes: Any) -> dict[str, Any]:
+    """The claim that the mixture is better than the dense model."""
+    usual = {
+        "says": "The mixture is better.",
+        "compare": {"treatment": "moe", "baseline": "dense"},
+        "metric": "test.bits_per_byte",
+        "test": QUALITY,
+    }
+    return {**usual, **changes}
+
+
+def write(folder: Path, **changes: Any) -> Path:
+    """The suite as a file in `folder`."""
+    path = folder / "tiny.yaml"
+    with path.open("w") as file:
+        YAML().dump(suite(**changes), file)
+    return path
+
+
+def planned(folder: Path, **changes: Any) -> api.Planned:
+    """The suite planned, with its results going to `folder/results`."""
+    return api.prepare_plan(write(folder, **changes), results=folder / "results")
+
+
+def corpus(made: api.Planned) -> Corpus:
+    """The data of a planned suite."""
+    return prepare(made.loaded.spec.data, base=made.loaded.base, cache=made.results / "data")
+
+
+def run_of(made: api.Planned, model: str = "moe", seed: int = 0, **recipe: Any) -> Run:
+    """One of its runs, with a changed recipe if any."""
+    one = made.plan.models[model]
+    changed = one.recipe.model_copy(update=recipe)
+    return matching.run_of(one, seed=seed, facts=made.plan.data, machine=calibration.machine(), recipe=changed)
+
+
+def task_of(made: api.Planned, run: Run, **changes: Any) -> Task:
+    """What `run.execute` is handed for one run."""
+    usual: dict[str, Any] = {
+        "results": made.results,
+        "data": made.loaded.spec.data,
+        "base": made.loaded.base,
+        "model": "moe",
+        "suite": "tiny",
+        "checkpoint_seconds": 1000.0,
+    }
+    return Task(run=run, **{**usual, **changes})
