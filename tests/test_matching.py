@@ -95,7 +95,7 @@ def test_a_dense_twin_matches_in_every_quantity(target: Architecture, on: MatchO
 def test_active_parameters_by_hand() -> None:
     """Dense of the same blocks: 3 width hidden = 2 experts of 88 and a router of 8, so hidden = 176 + 8 / 3."""
     target = architecture(moe(8, 2, 88), width=64, head_dim=16)
-    solved, result = solve(
+    _, result = solve(
         "twin", with_hidden(target.model_copy(update={"ffn": dense()}), 1), target, match("active_params")
     )
     assert result.size == 179

@@ -56,7 +56,7 @@ def router_z_loss(logits_TE: Tensor) -> Tensor:
 class SoftmaxTopK(nn.Module):
     """Softmax over all experts, then the k most probable (Shazeer 2017; Mixtral, arXiv:2401.04088, renormalised).
 
-    Dropless: an expert takes every token that chooses it. Ties go to the expert of the lower index.
+    Dropless: an expert takes every token that chooses it. Ties are broken as `topk` does: always alike, not by index.
     """
 
     causal: ClassVar[bool] = True
