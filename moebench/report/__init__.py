@@ -84,7 +84,7 @@ def _one(results: Results, stored: StoredPlan, path: Path, wanted: frozenset[str
 
     evidence = gather(results, stored)
     found = Findings(
-        held=frames.study(results, stored),
+        held=frames.study(results, evidence),
         verdicts=tuple(judge(evidence)),
         controls=tuple(check_controls(evidence)),
         looks=1 + len(evidence.earlier),

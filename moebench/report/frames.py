@@ -1,8 +1,8 @@
 """The results folder as tables in memory.
 
-`load` gives everything in long form for notebooks; `study` gathers what one suite's report shows. Both read partial
-folders: a run that is missing, diverged or failed is a row with its reason, and what it did record is kept. Nothing is
-computed here beyond medians of raw samples.
+`load` gives everything in long form for notebooks; `study` turns one suite's evidence into what its report shows. Both
+take partial folders: a run that is missing, diverged or failed is a row with its reason. Nothing is computed here
+beyond medians and means of raw timings.
 """
 
 from __future__ import annotations
@@ -16,14 +16,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from moebench.evidence import Evidence, Outcome, gather
 from moebench.plan import Plan, PlannedModel, StoredPlan, canonical
 from moebench.records import METRICS, Environment, parse_metric
-from moebench.store import CorruptFile, Results, RunFolder, StaleRecord, read_json, read_lines
+from moebench.store import Results, read_json, read_lines
 
 LABELS = ("domain", "layer", "expert", "part", "tokens", "batch")
+_TIMELY = ("curve.", "test.", "train.", "routing.")
+"""Metrics that belong to a step; when measured once, to the last."""
 LONG = ("suite", "model", "seed", "metric", "value", "unit", "step")
 AGAIN = "~again"
 """Suffix of the baseline's second copy in a speed session."""
+
+
+Samples = dict[tuple[str, str], np.ndarray]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,14 +38,14 @@ class Study:
 
     stored: StoredPlan
     runs: pd.DataFrame
-    """One row a planned run: model, seed, id, status, reason, machine."""
+    """One row a planned run: model, seed, id, status, reason."""
     values: pd.DataFrame
     """One row a record: model, seed, metric, base, the labels as columns, value, reason, step."""
     wall: pd.DataFrame
     """Undisturbed wall time of training: model, seed, step_s."""
     speed: pd.DataFrame
     """One row a process, model and timed metric: process, model, metric, median, p90, n, steady."""
-    samples: dict[tuple[str, str], np.ndarray]
+    samples: Samples
     """(model, metric) -> every timed sample of all processes, in seconds."""
     speed_reason: str | None
     """Why there is no speed session, or None."""
@@ -89,7 +95,7 @@ def load(results_root: Path | str) -> pd.DataFrame:
     results = Results(Path(results_root))
     rows: list[tuple[Any, ...]] = []
     for stored in newest(results.plans()):
-        rows.extend(_long_rows(study(results, stored)))
+        rows.extend(_long_rows(study(results, gather(results, stored))))
     frame = pd.DataFrame(rows, columns=list(LONG))
     return frame.astype({"seed": "Int64", "step": "Int64", "value": "float64"})
 
@@ -109,28 +115,23 @@ def title_of(plan: Plan) -> str:
     return f"{plan.suite}@{plan.scale}" if plan.scale else plan.suite
 
 
-def study(results: Results, stored: StoredPlan) -> Study:
-    """Reads what the newest plan's runs, speed session and sweep left on disk."""
-    runs: list[tuple[Any, ...]] = []
+def study(results: Results, evidence: Evidence) -> Study:
+    """The evidence as frames, with what only a reader wants: raw timings, wall times, environments."""
+    plan = evidence.plan
     values: list[tuple[Any, ...]] = []
     wall: list[tuple[str, int, float]] = []
     places: dict[str, int] = {}
-    finished: list[float] = []
-    for planned in stored.plan.runs:
-        folder = results.run(planned.id)
-        status, reason = folder.status(), None
-        if status in {"completed", "diverged"}:
+    for outcome in evidence.outcomes:
+        values.extend(_values(outcome, plan))
+        if outcome.done:
+            folder = results.run(outcome.run_id)
             place = canonical(folder.run_json()["environment"])
             places[place] = places.get(place, 0) + 1
-            finished.append((folder.manifest() or {}).get("finished", 0.0))
-        if status not in {"missing", "corrupt"}:
-            reason, rows = _read_run(folder, status)
-            values.extend((planned.model, planned.seed, *row) for row in rows)
-            wall.extend((planned.model, planned.seed, seconds) for seconds in _step_seconds(folder.path))
-        runs.append((planned.model, planned.seed, planned.id, status, reason))
-    speed, samples, processes, speed_reason = _read_speed(results, stored.plan)
+            wall.extend((outcome.model, outcome.seed, seconds) for seconds in _step_seconds(folder.path))
+    speed, samples, processes, speed_reason = _read_speed(results, plan)
+    runs = [(o.model, o.seed, o.run_id, o.status, o.reason) for o in evidence.outcomes]
     return Study(
-        stored=stored,
+        stored=evidence.stored,
         runs=pd.DataFrame(runs, columns=["model", "seed", "id", "status", "reason"]),
         values=_typed(values),
         wall=pd.DataFrame(wall, columns=["model", "seed", "step_s"]),
@@ -138,30 +139,25 @@ def study(results: Results, stored: StoredPlan) -> Study:
         samples=samples,
         speed_reason=speed_reason,
         processes=processes,
-        tune=_read_tune(results, stored.plan),
+        tune=_read_tune(results, plan),
         environments=tuple((Environment.model_validate_json(place), n) for place, n in sorted(places.items())),
-        finished=max(finished, default=None),
+        finished=max((o.finished for o in evidence.outcomes if o.finished is not None), default=None),
     )
 
 
 # ---------------------------------------------------------------------------------------------- one run
 
 
-def _read_run(folder: RunFolder, status: str) -> tuple[str | None, list[tuple[Any, ...]]]:
-    """The reason of a run that is not complete, and its records as (metric, base, labels..., value, reason, step)."""
-    try:
-        records = folder.records()
-    except (CorruptFile, StaleRecord) as error:
-        return str(error), []
-    rows = [(r.metric, *_parsed(r.metric), r.value, r.reason, r.step) for r in records]
-    if status == "completed":
-        return None, rows
-    if status == "failed":
-        failure = folder.failure() or {}
-        return f"{failure.get('status', 'failed')}: {failure.get('reason', 'no reason recorded')}", rows
-    if status == "diverged":
-        return str(read_json(folder.path / "DONE").get("reason") or "diverged"), rows
-    return "not finished", rows
+def _values(outcome: Outcome, plan: Plan) -> Iterator[tuple[Any, ...]]:
+    """Rows of `Study.values`: every point of what was measured more than once, the value of all else."""
+    steps = plan.models[outcome.model].recipe.steps if outcome.status == "completed" else None
+    for metric, value in outcome.values.items():
+        base = _parsed(metric)[0] or ""
+        step = steps if base.startswith(_TIMELY) else None
+        for at, point in outcome.curves.get(metric, ((step, value),)):
+            yield outcome.model, outcome.seed, metric, *_parsed(metric), point, None, at
+    for metric, reason in outcome.absent.items():
+        yield outcome.model, outcome.seed, metric, *_parsed(metric), None, reason, None
 
 
 @lru_cache(maxsize=4096)
@@ -189,48 +185,44 @@ def _typed(values: list[tuple[Any, ...]]) -> pd.DataFrame:
 # ---------------------------------------------------------------------------------------------- speed and tune
 
 
-def _read_speed(
-    results: Results, plan: Plan
-) -> tuple[pd.DataFrame, dict[tuple[str, str], np.ndarray], tuple[dict[str, Any], ...], str | None]:
+def _read_speed(results: Results, plan: Plan) -> tuple[pd.DataFrame, Samples, tuple[dict[str, Any], ...], str | None]:
     columns = ["process", "seed", "model", "metric", "median", "p90", "n", "steady"]
     empty = pd.DataFrame(columns=columns)
     if plan.speed is None:
         return empty, {}, (), "the suite asks for no speed session"
-    folder = results.speed(plan.speed.id)
-    files = sorted(folder.path.glob("process-*.json"), key=lambda path: int(path.stem.split("-")[1]))
-    if not files:
-        return empty, {}, (), "the speed session has not been run"
     rows: list[tuple[Any, ...]] = []
-    raw: dict[tuple[str, str], list[Any]] = {}
+    raw: dict[tuple[str, str], list[np.ndarray]] = {}
     kept: list[dict[str, Any]] = []
-    for file in files:
-        process = read_json(file)
-        for model, metrics in process["samples"].items():
-            steady = process.get("steady", {}).get(model, {})
-            for metric, seconds in metrics.items():
-                if not seconds:
-                    continue
+    for index in range(len(plan.speed.processes)):
+        path = results.speed(plan.speed.id).path / f"process-{index}.json"
+        if not path.exists():
+            continue
+        try:
+            process = read_json(path)
+            for model, metric, seconds, steady in _timings(process):
+                raw.setdefault((model, metric), []).append(seconds)
                 middle, high = np.quantile(seconds, [0.5, 0.9])
-                rows.append(
-                    (
-                        process["process"],
-                        process["seed"],
-                        model,
-                        metric,
-                        middle,
-                        high,
-                        len(seconds),
-                        steady.get(metric, True),
-                    )
-                )
-                raw.setdefault((model, metric), []).append(np.asarray(seconds))
+                rows.append((process["process"], process["seed"], model, metric, middle, high, len(seconds), steady))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            return empty, {}, (), f"{path.name} does not read: {error}"
         kept.append({key: value for key, value in process.items() if key != "samples"})
+    if not rows:
+        return empty, {}, (), "the speed session has not been run"
     return (
         pd.DataFrame(rows, columns=columns),
         {key: np.concatenate(parts) for key, parts in raw.items()},
         tuple(kept),
         None,
     )
+
+
+def _timings(process: dict[str, Any]) -> Iterator[tuple[str, str, np.ndarray, bool]]:
+    """(model, metric, seconds, steady) of one process's file."""
+    for model, metrics in process["samples"].items():
+        steady = process.get("steady", {}).get(model, {})
+        for metric, seconds in metrics.items():
+            if seconds:
+                yield model, metric, np.asarray(seconds, dtype=np.float64), bool(steady.get(metric, True))
 
 
 def _read_tune(results: Results, plan: Plan) -> dict[str, Any] | None:

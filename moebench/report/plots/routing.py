@@ -194,20 +194,17 @@ def specialisation(rows: pd.DataFrame) -> pd.DataFrame:
     Tokens of one document go together in truth, so chance is a floor.
     """
     rng = np.random.default_rng(0)
-    found = []
+    keys = ["model", "seed", "layer", "domain"]
     rows = rows.assign(**{name: rows[name].astype(int) for name in ("seed", "layer", "expert")})
-    for (model, seed, layer), part in rows.groupby(["model", "seed", "layer"], sort=True):
-        wide = part.pivot_table(index="domain", columns="expert", values="value", fill_value=0.0)
-        counts = wide.to_numpy()
-        together = counts.sum(axis=0) / max(counts.sum(), 1.0)
-        for domain, row in zip(wide.index, counts, strict=True):
-            if not row.sum():
-                continue
-            drawn = rng.multinomial(int(row.sum()), together, size=20) / int(row.sum())
-            chance = float(np.abs(drawn - together).sum(axis=1).mean() / 2)
-            found.append((model, seed, layer, domain, _distance(row / row.sum(), together), chance))
-    return pd.DataFrame(found, columns=["model", "seed", "layer", "domain", "distance", "chance"])
-
-
-def _distance(a: Array, b: Array) -> float:
-    return float(np.abs(a - b).sum() / 2)
+    wide = rows.pivot_table(index=keys, columns="expert", values="value", fill_value=0.0)
+    together = wide.groupby(level=keys[:3]).transform("sum").to_numpy()
+    together = together / np.maximum(together.sum(axis=1, keepdims=True), 1.0)
+    counts = wide.to_numpy()
+    totals = counts.sum(axis=1)
+    used = totals > 0
+    share = counts[used] / totals[used, None]
+    drawn = rng.multinomial(totals[used].astype(int), together[used], size=(20, int(used.sum()))) / totals[used, None]
+    found: pd.DataFrame = wide.index[used].to_frame(index=False)
+    found["distance"] = np.abs(share - together[used]).sum(axis=1) / 2
+    found["chance"] = (np.abs(drawn - together[used]).sum(axis=2) / 2).mean(axis=0)
+    return found
