@@ -8,6 +8,7 @@ ends in the same bits. Clock readings go to `timed.jsonl` alone.
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -102,12 +103,12 @@ def execute(task: Task, *, on_event: Callable[[Event], None], should_stop: Calla
     try:
         if not _train(task, state, journal, corpus, report=report, should_stop=should_stop):
             return "stopped"
+        report(state.step, "measure", force=True)
+        _measure(task, state, journal, corpus)
     except Diverged as problem:
         journal.flush(state.step)
         folder.finish("diverged", reason=str(problem))
         return "diverged"
-    report(state.step, "measure", force=True)
-    _measure(task, state, journal, corpus)
     folder.finish("completed")
     return "completed"
 
@@ -221,7 +222,7 @@ def _train(
         if facts.step in points:
             report(facts.step, "evaluate", force=True)
             evaluating = time.perf_counter()
-            journal.add_records(_point_records(task, state, evaluate(state.model, windows)))
+            journal.add_records(_point_records(task, state, _evaluate(task, state, windows)))
             journal.clocked("evaluate", evaluating)
         if facts.step in points or stopping or time.perf_counter() - checkpointed > task.checkpoint_seconds:
             checkpointing = time.perf_counter()
@@ -239,6 +240,14 @@ def _checkpoint(checkpoints: Checkpoints, journal: _Journal, state: State) -> No
     checkpoints.save(state.step, state.to_bytes(), {"rows": dict(journal.written), "segment": journal.segment})
 
 
+def _evaluate(task: Task, state: State, windows: Windows) -> Evaluated:
+    """Raises Diverged when the last step left weights that give no number; the training loss told of those before."""
+    seen = evaluate(state.model, windows)
+    if not math.isfinite(seen.bits_per_byte()):
+        raise Diverged(f"step {state.step}: cross-entropy on the {task.run.recipe.split} split is no number")
+    return seen
+
+
 def _point_records(task: Task, state: State, seen: Evaluated) -> Iterator[Record]:
     """What is known at an evaluation point."""
     step = state.step
@@ -254,8 +263,8 @@ def _measure(task: Task, state: State, journal: _Journal, corpus: Corpus) -> Non
     """What is measured once, on the trained model, and the weights themselves."""
     run, folder = task.run, journal.folder
     windows = evaluation_windows(corpus, run.recipe.split, tokens=run.recipe.final_eval_tokens)
+    seen = _evaluate(task, state, windows)
     write_bytes(folder.path / "model.safetensors", safetensors.torch.save(state.model.state_dict()))
-    seen = evaluate(state.model, windows)
     lines = [canonical(row) + "\n" for row in _items(corpus, windows, seen, run.recipe.split)]
     write_bytes(folder.path / "items.jsonl", "".join(lines).encode())
     journal.add_records(_final_quality(task, corpus, windows, seen))
