@@ -121,10 +121,17 @@ def misbehave(model: str, step: int, state: bytes, folder: Path, should_stop: Ca
         os.write(1, b"nor is this\n")
     if model == "slow":
         time.sleep(0.02)
+    if model == "doomed" and step % 6 == 2 and not spared(folder, step).exists():
+        signal.pause()  # the test kills it here, whichever of the two is faster
     if model.startswith("env:"):
         (folder / "seen.json").write_text(json.dumps({name: os.environ.get(name) for name in model[4:].split(",")}))
     if step == 7 and model in MISBEHAVIOURS:
         MISBEHAVIOURS[model](folder)
+
+
+def spared(folder: Path, step: int) -> Path:
+    """A file that lets a doomed run pass a step."""
+    return folder.parent.parent / f"{folder.name}-{step}.spared"
 
 
 def hang(folder: Path) -> None:
@@ -202,7 +209,7 @@ def main(arguments: Sequence[str]) -> int:
     if not arguments:
         return serve(execute)
     _, root, workers, *models = arguments
-    tasks = [task(model, seed=seed, steps=200 if model == "slow" else 20) for seed, model in enumerate(models)]
+    tasks = [task(model, seed=seed, steps=100 if model == "slow" else 20) for seed, model in enumerate(models)]
     try:
         launch_fakes(
             tasks, Path(root), workers=int(workers), on_event=lambda event: print(json.dumps(event), flush=True)

@@ -29,7 +29,7 @@ _PR_SET_PDEATHSIG = 1
 
 def serve(execute: Execute = train_run) -> int:
     """Serves until told to stop, or until a run has failed: what an exception leaves in memory is not trusted."""
-    _die_with_parent()
+    die_with_parent()
     faulthandler.enable()
     inbox: SimpleQueue[str | None] = SimpleQueue()
     stop = Flag()
@@ -85,7 +85,7 @@ def _private_pipes() -> tuple[BinaryIO, BinaryIO]:
     return tasks, events
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """Has Linux kill this process when its parent dies, even while it is suspended or stuck in native code."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
