@@ -8,6 +8,7 @@ page's own text and the fixed colours become CSS variables so that dark mode and
 
 from __future__ import annotations
 
+import colorsys
 import io
 import re
 import textwrap
@@ -238,9 +239,9 @@ def inline_svg(name: str, drawn: Drawn, svg: bytes, colours: Mapping[str, str]) 
 
 
 def on_dark(colour: str) -> str:
-    """A model's colour for a dark page: the same hue, nearer to white."""
-    red, green, blue = (0.55 * part + 0.45 for part in to_rgb(colour))
-    return to_hex((red, green, blue))
+    """A model's colour for a dark page: the same hue and order of shades, lighter."""
+    hue, lightness, saturation = colorsys.rgb_to_hls(*to_rgb(colour)[:3])
+    return to_hex(colorsys.hls_to_rgb(hue, 0.46 + 0.5 * lightness, saturation))
 
 
 def settings() -> Any:
