@@ -6,6 +6,8 @@ that the report side never loads torch and `moebench --help` answers at once.
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,9 +17,22 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "load", "plan", "run"]
 
 
-def __getattr__(name: str) -> Any:
-    if name in {"load", "plan", "run"}:
+def _offered(name: str) -> property:
+    def get(_: ModuleType) -> Any:
         from moebench import api
 
         return getattr(api, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    # Importing the modules `moebench.plan` and `moebench.run` sets attributes of these names; they stay the functions.
+    return property(get, lambda _self, _module: None)
+
+
+class _Package(ModuleType):
+    """This package, with functions that are brought in on first use."""
+
+    load = _offered("load")
+    plan = _offered("plan")
+    run = _offered("run")
+
+
+sys.modules[__name__].__class__ = _Package

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from moebench.launch import Task
     from moebench.plan import Plan
     from moebench.spec.load import LoadedSuite
+    from moebench.spec.types import SuiteSpec
 
 RESULTS, REPORTS = Path("results"), Path("reports")
 Device = Literal["cpu", "cuda"]
@@ -80,6 +81,7 @@ def prepare_plan(
     from moebench.spec.load import load_suite
 
     loaded = load_suite(suite, scale=scale, sets=sets)
+    _rehearse(loaded.spec, device=device)
     root = Path(results)
     on_event({"event": "preparing", "source": loaded.spec.data.source})
     corpus = prepare(loaded.spec.data, base=loaded.base, cache=root / "data")
@@ -89,6 +91,15 @@ def prepare_plan(
         machine = calibration.with_step_seconds(machine, loaded.spec, vocab=corpus.vocab, root=root, threads=threads)
     made = matching.make_plan(loaded.spec, facts=corpus.facts, vocab=corpus.vocab, machine=machine)
     return Planned(loaded=loaded, plan=made, results=root, device=device)
+
+
+def _rehearse(spec: SuiteSpec, *, device: Device) -> None:
+    """Plans without data or calibration, so that what cannot be planned is refused before anything is written."""
+    from moebench import calibration, matching
+    from moebench.data import VOCAB
+
+    any_machine = matching.Machine(device=device, step_seconds=dict.fromkeys(spec.models, 1.0))
+    matching.make_plan(spec, facts=calibration.no_facts(), vocab=VOCAB, machine=any_machine)
 
 
 def plan(
@@ -150,8 +161,8 @@ def run_planned(
     from moebench.sweep import summarise
 
     results, made = Results(planned.results), planned.plan
-    results.save_plan(made, environment(threads))
     tasks = list((_tune_tasks if tune else _run_tasks)(planned, threads=threads))
+    results.save_plan(made, environment(threads))
     statuses: dict[str, str] = {task.id: results.run(task.id).status() for task in tasks}
     missing = [task for task in tasks if statuses[task.id] not in ("completed", "diverged")]
     on_event({"event": "planned", "plan": made, "tasks": len(tasks), "missing": missing})
@@ -184,7 +195,9 @@ def _tune_tasks(planned: Planned, *, threads: int) -> list[Task]:
     from moebench.matching import PlanError
 
     if planned.plan.tune is None:
-        raise PlanError("the suite has no learning rates to sweep: give it a block such as tune: {lr: [1e-3, 3e-3, 1e-2]}")
+        raise PlanError(
+            "the suite has no learning rates to sweep: give it a block such as tune: {lr: [1e-3, 3e-3, 1e-2]}"
+        )
     chosen = ((model, seed, lr, run_id) for model, lr, seed, run_id in planned.plan.tune.runs)
     return list(_tasks(planned, chosen, threads=threads))
 

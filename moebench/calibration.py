@@ -43,7 +43,7 @@ def with_step_seconds(base: Machine, spec: SuiteSpec, *, vocab: int, root: Path,
             continue
         recipe = recipe_of(train, steps=TIMED_STEPS)
         planned = PlannedModel(architecture=a, recipe=recipe, costs=costs.costs(a, recipe), expected_train_flops=0.0)
-        run = run_of(planned, seed=0, facts=_no_facts(), machine=base)
+        run = run_of(planned, seed=0, facts=no_facts(), machine=base)
         path = root / "calibration" / f"{digest_of([base.fingerprint, run.id])}.json"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,7 +52,8 @@ def with_step_seconds(base: Machine, spec: SuiteSpec, *, vocab: int, root: Path,
     return Machine(device=base.device, fingerprint=base.fingerprint, step_seconds=seconds)
 
 
-def _no_facts() -> DataFacts:
+def no_facts() -> DataFacts:
+    """Stands for data where a plan does not depend on them."""
     return DataFacts(
         source="none", digest="none", documents={}, tokens={}, domains=(), leak_share=0.0, leak_threshold=1.0
     )

@@ -144,10 +144,15 @@ def run(
     """
     from moebench import api
     from moebench.launch import Stopped
+    from moebench.launch.task import catching
     from moebench.progress import watching
     from moebench.show import outcome_text
 
-    with _input_errors():
+    def stop_here(signum: int) -> None:
+        raise Stopped(signum, {}, at_once=False)
+
+    # While runs are under way the launcher catches signals itself, for their checkpoints.
+    with _input_errors(), catching(stop_here):
         try:
             with watching(quiet=quiet) as on_event:
                 planned = api.prepare_plan(

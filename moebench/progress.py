@@ -94,7 +94,7 @@ class _Bars:
         elif kind in ("finished", "failed", "stopped") and event["run"] in self.of_run:
             self.bars.remove_task(self.of_run.pop(event["run"]))
         if text is not None and kind not in ("started", "finished"):
-            self.bars.console.print(text)
+            self.bars.console.print(text, markup=False, highlight=False)
         if self.whole is not None:
             self.bars.update(self.whole, completed=self.suite.done, facts=self.suite.line())
 
@@ -118,7 +118,7 @@ class _Lines:
         text = sentence(event)
         if event["event"] == "progress":
             now = time.monotonic()
-            if now - self.told.get(event["run"], 0.0) < PLAIN_SECONDS:
+            if now - self.told.get(event["run"], -PLAIN_SECONDS) < PLAIN_SECONDS:
                 return
             self.told[event["run"]] = now
             text = f"{event['model']} seed {event['seed']}: {facts_of(event)}"

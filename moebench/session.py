@@ -1,8 +1,9 @@
 """The speed session: fresh processes, one after the other, each racing all models of a suite with trained weights.
 
-The parent starts `python -m moebench.session` once per process and seed; the child reads what to do as JSON on its
-standard input and writes `speed/<id>/process-<i>.json`. A session that was interrupted goes on with the processes that
-are missing. Nothing else of ours runs meanwhile.
+The parent starts `python -m moebench.session` once per process and seed; the child reads what to do as a line of JSON
+on its standard input and writes `speed/<id>/process-<i>.json`. A session that was interrupted goes on with the
+processes that are missing, and one that lacked a model goes back to those processes once that model has been trained.
+Nothing else of ours runs meanwhile.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from moebench.launch.child import child_environment
@@ -20,7 +23,7 @@ from moebench.launch.coordinator import STOP_S
 from moebench.plan import Plan
 from moebench.records import Frozen
 from moebench.spec.types import DataSpec
-from moebench.store import Results, write_json
+from moebench.store import Results, read_json, write_json
 
 OnEvent = Callable[[dict[str, Any]], None]
 
@@ -46,14 +49,18 @@ class SessionFailed(RuntimeError):  # noqa: N818  reads as what happened
 def measure_speed(plan: Plan, *, results_root: Path, base: Path, threads: int, on_event: OnEvent) -> str:
     """Carries out what is missing of a plan's speed session; returns 'completed' or 'already'.
 
-    Raises SessionFailed when a process fails, Busy when another moebench is at it, and FileNotFoundError with the
-    missing runs when not one model of a process has been trained.
+    Raises SessionFailed when a process fails, as it does when not one of its models has been trained, and Busy when
+    another moebench is at it.
     """
     assert plan.speed is not None
-    folder = Results(results_root).speed(plan.speed.id)
-    if folder.status() == "completed":
+    results = Results(results_root)
+    folder = results.speed(plan.speed.id)
+    outdated = [path for path in sorted(folder.path.glob("process-*.json")) if _lacks(path, results)]
+    if folder.status() == "completed" and not outdated:
         return "already"
     with folder.lock():
+        for path in (folder.path / "DONE", *outdated):
+            path.unlink(missing_ok=True)
         write_json(folder.path / "speed.json", {"plan": plan.speed.model_dump(mode="json")})
         for index, seed in enumerate(plan.speed.processes):
             on_event({"event": "speed", "process": index, "processes": len(plan.speed.processes)})
@@ -73,20 +80,36 @@ def measure_speed(plan: Plan, *, results_root: Path, base: Path, threads: int, o
     return "completed"
 
 
+def _lacks(path: Path, results: Results) -> bool:
+    """Whether a process's file went without a model that has been trained since."""
+    lacking: dict[str, str] = read_json(path)["missing"]
+    return any(results.run(run_id).status() == "completed" for run_id in lacking.values())
+
+
 def _run_process(task: SpeedTask, *, timeout_s: float) -> None:
     command = [sys.executable, "-P", "-m", "moebench.session"]
     environment = child_environment(task.threads)
-    # The child dies with this process: it notices the end of its standard input, which stays open till it is done.
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment, text=True
-    ) as child:
+    with (
+        tempfile.TemporaryFile() as log,
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log, env=environment, bufsize=0
+        ) as child,
+    ):
+        assert child.stdin is not None
         try:
-            _, words = child.communicate(task.model_dump_json(), timeout=timeout_s)
+            # Standard input stays open until the child is done: its end tells the child that this process is gone.
+            child.stdin.write(task.model_dump_json().encode() + b"\n")
+            child.wait(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            raise SessionFailed(f"speed process {task.process} was not done after {timeout_s:.0f} s") from None
         except BaseException:
             child.kill()
             raise
+        log.seek(0)
+        words = log.read().decode(errors="replace").strip()
     if child.returncode != 0:
-        last = words.strip().splitlines()[-1] if words.strip() else "no last words"
+        last = words.splitlines()[-1] if words else "no last words"
         raise SessionFailed(f"speed process {task.process} ended with {child.returncode}: {last}")
 
 
@@ -112,12 +135,14 @@ def race_here(task: SpeedTask) -> None:
         before = this_process.memory_info().rss
         run_folder = results.run(task.runs[name.removesuffix(speed.AGAIN)])
         if run_folder.status() != "completed":
-            missing[name] = f"run {run_folder.id} is {run_folder.status()}"
+            missing[name] = run_folder.id
             continue
         racers.append(speed.load_racer(name, run_folder))
         growth[name] = this_process.memory_info().rss - before
     if not racers:
-        raise FileNotFoundError(f"no model has been trained: {missing}")
+        raise FileNotFoundError(
+            f"no model has been trained: {', '.join(missing)} with seed {plan.processes[task.process]}"
+        )
     load = [os.getloadavg()[0]]
     share = plan.seconds / len(plan.processes)
     found = speed.race(racers, plan, corpus, process=task.process, seconds=share)
@@ -138,5 +163,13 @@ def _speed_plan(path: Path) -> Any:
     return SpeedPlan.model_validate(json.loads(path.read_text())["plan"])
 
 
+def _die_with_parent() -> None:
+    """Ends this process when its standard input does."""
+    os.read(0, 1)
+    os._exit(1)
+
+
 if __name__ == "__main__":
-    race_here(SpeedTask.model_validate_json(sys.stdin.read()))
+    line = sys.stdin.readline()
+    Thread(target=_die_with_parent, daemon=True).start()
+    race_here(SpeedTask.model_validate_json(line))

@@ -176,7 +176,7 @@ def _accumulate(model: Transformer, run: Run, batch_BX: Tensor) -> tuple[float, 
         output = model(part_BX[:, :-1])
         loss, bits = training_loss(run, output, part_BX[:, 1:])
         share = part_BX.shape[0] / batch_BX.shape[0]
-        (loss * share).backward()
+        (loss * share).backward()  # type: ignore[no-untyped-call]
         total_bits += float(bits.detach()) * share
         if output.routings:
             pairs = (pairs or 0) + sum(routing.token_N.numel() for routing in output.routings)
