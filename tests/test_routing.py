@@ -1,0 +1,81 @@
+"""Figures of expert load by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moebench.metrics.routing import domain_records, normalised_entropy, routing_records
+
+
+def figures(loads: list[list[int]], *, dropped: int = 0) -> dict[str, float]:
+    return {r.metric: r.value for r in routing_records(np.array(loads), dropped=dropped, step=5) if r.value is not None}
+
+
+def test_uniform_load() -> None:
+    found = figures([[10, 10, 10, 10], [5, 5, 5, 5]])
+    assert found["routing.entropy"] == pytest.approx(1.0)
+    assert found["routing.max_over_mean"] == 1.0
+    assert found["routing.dead_experts"] == 0
+    assert found["routing.dropped_share"] == 0.0
+
+
+def test_all_on_one_expert() -> None:
+    found = figures([[0, 40, 0, 0]])
+    assert found["routing.entropy"] == 0.0
+    assert found["routing.max_over_mean"] == 4.0
+    assert found["routing.dead_experts"] == 3
+
+
+def test_two_of_four_experts_alike_is_half_the_entropy() -> None:
+    assert normalised_entropy(np.array([7, 7, 0, 0])) == pytest.approx(math.log(2) / math.log(4))
+
+
+def test_figures_are_means_over_layers_and_dead_experts_a_sum() -> None:
+    found = figures([[10, 10, 10, 10], [0, 40, 0, 0]])
+    assert found["routing.entropy"] == pytest.approx(0.5)
+    assert found["routing.max_over_mean"] == 2.5
+    assert found["routing.dead_experts"] == 3
+
+
+def test_the_dropped_share_is_of_all_pairs_wanted() -> None:
+    assert figures([[10, 20], [5, 25]], dropped=20)["routing.dropped_share"] == pytest.approx(20 / 80)
+
+
+def test_each_load_is_a_record_of_its_layer_and_expert_at_its_step() -> None:
+    found = list(routing_records(np.array([[1, 2], [3, 4]]), dropped=0, step=5))
+    loads = {r.metric: r.value for r in found if r.metric.startswith("routing.tokens[")}
+    assert loads == {f"routing.tokens[layer={i},expert={j}]": 1 + 2 * i + j for i in (0, 1) for j in (0, 1)}
+    assert {r.step for r in found} == {5}
+
+
+def test_one_expert_is_always_balanced() -> None:
+    found = figures([[40]])
+    assert (found["routing.entropy"], found["routing.max_over_mean"], found["routing.dead_experts"]) == (1.0, 1.0, 0)
+
+
+def test_a_dense_model_has_no_figures() -> None:
+    assert list(routing_records(np.zeros((0, 0), dtype=np.int64), dropped=0, step=5)) == []
+
+
+def test_domains_are_told_apart() -> None:
+    by_domain = {"code": np.array([[1, 2]]), "prose": np.array([[3, 4]])}
+    found = {r.metric: r.value for r in domain_records(by_domain, step=9)}
+    assert found == {
+        "routing.domain_tokens[layer=0,expert=0,domain=code]": 1,
+        "routing.domain_tokens[layer=0,expert=1,domain=code]": 2,
+        "routing.domain_tokens[layer=0,expert=0,domain=prose]": 3,
+        "routing.domain_tokens[layer=0,expert=1,domain=prose]": 4,
+    }
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=1, max_size=64).filter(any))
+def test_entropy_lies_between_0_and_1_and_ignores_order_and_scale(load: list[int]) -> None:
+    entropy = normalised_entropy(np.array(load))
+    assert -1e-12 <= entropy <= 1 + 1e-12
+    assert normalised_entropy(np.array(load[::-1])) == pytest.approx(entropy)
+    assert normalised_entropy(np.array(load) * 3) == pytest.approx(entropy)
