@@ -157,14 +157,16 @@ def run_planned(
     """Carries out a plan: the runs, the speed session, the report; or, with `tune`, its learning-rate sweep alone."""
     from moebench.environment import environment, usable_cores
     from moebench.launch import launch
+    from moebench.launch.attempt import finished
     from moebench.store import Results
     from moebench.sweep import summarise
 
     results, made = Results(planned.results), planned.plan
     tasks = list((_tune_tasks if tune else _run_tasks)(planned, threads=threads))
     results.save_plan(made, environment(threads))
-    statuses: dict[str, str] = {task.id: results.run(task.id).status() for task in tasks}
-    missing = [task for task in tasks if statuses[task.id] not in ("completed", "diverged")]
+    # Contents are checked, not sizes alone: a run whose files went bad is put aside and done again.
+    statuses: dict[str, str] = {task.id: finished(results.run(task.id)) or "missing" for task in tasks}
+    missing = [task for task in tasks if statuses[task.id] == "missing"]
     on_event({"event": "planned", "plan": made, "tasks": len(tasks), "missing": missing})
     if missing:
         count = workers or (1 if planned.device == "cuda" else max(1, usable_cores() // threads))
