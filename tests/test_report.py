@@ -328,11 +328,10 @@ def test_dollars_in_a_failure_are_not_mathematics(results: Path, tmp_path: Path)
     from moebench.report import look
 
     with look.settings():
-        figure, (axes,) = look.canvas("costs $a$ and <b> & more", "in $b_{2}$", height=1)
-        axes.set_title("$c$")
-        svg = look.svg_file(look.Drawn(title="costs $a$ and <b> & more", subtitle="in $b_{2}$", figure=figure)).decode()
-    assert "costs $a$ and &lt;b&gt; &amp; more" in svg
-    assert "in $b_{2}$" in svg
+        figure, (axes,) = look.canvas("title", "subtitle", height=1)
+        axes.set_title("costs $a_{2}$ and <b> & more")
+        svg = look.svg_file(look.Drawn(title="title", subtitle="subtitle", figure=figure)).decode()
+    assert ">costs $a_{2}$ and &lt;b&gt; &amp; more<" in svg
 
 
 # ---------------------------------------------------------------------------------------------- missing parts
