@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from moebench import costs
+from moebench.data import VOCAB
 from moebench.matching import PlanError, match_all
 from moebench.plan import Architecture
+from moebench.spec.load import load_suite
+from moebench.zoo import system
 
 BATCHES = (1, 8, 64)
 CONVENTION = (
@@ -42,8 +45,6 @@ def inspect_model(word: str, *, context: int | None = None) -> dict[str, Any]:
 def _find(word: str) -> tuple[Architecture, dict[str, Any]]:
     if ":" in word:
         return _of_suite(*word.rsplit(":", 1)), {}
-    from moebench.zoo import system
-
     try:
         found = system(word)
     except KeyError as error:
@@ -53,9 +54,6 @@ def _find(word: str) -> tuple[Architecture, dict[str, Any]]:
 
 
 def _of_suite(suite: str, model: str) -> Architecture:
-    from moebench.data import VOCAB
-    from moebench.spec.load import load_suite
-
     solved, _ = match_all(load_suite(suite).spec, vocab=VOCAB)
     if model not in solved:
         raise PlanError(f"{suite} has no model {model!r}; it has {', '.join(solved)}")

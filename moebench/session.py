@@ -20,7 +20,7 @@ from typing import Any
 
 from moebench.launch.child import child_environment
 from moebench.launch.coordinator import STOP_S
-from moebench.plan import Plan
+from moebench.plan import Plan, SpeedPlan
 from moebench.records import Frozen
 from moebench.spec.types import DataSpec
 from moebench.store import Results, read_json, write_json
@@ -157,9 +157,7 @@ def race_here(task: SpeedTask) -> None:
     write_json(folder.path / f"process-{task.process}.json", {**about, **vars(found)})
 
 
-def _speed_plan(path: Path) -> Any:
-    from moebench.plan import SpeedPlan
-
+def _speed_plan(path: Path) -> SpeedPlan:
     return SpeedPlan.model_validate(json.loads(path.read_text())["plan"])
 
 

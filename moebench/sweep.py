@@ -8,7 +8,7 @@ from typing import Any
 
 from moebench.matching import tune_identity
 from moebench.plan import Plan, Run
-from moebench.store import Results, write_json
+from moebench.store import Results, read_json, write_json
 
 
 def summarise(plan: Plan, results: Results) -> dict[str, Any]:
@@ -19,7 +19,7 @@ def summarise(plan: Plan, results: Results) -> dict[str, Any]:
     assert plan.tune is not None
     folder = results.tune(plan.tune.id)
     models = {name: _of_model(plan, name, results) for name in plan.models}
-    if folder.status() == "completed" and _stored(folder.path / "tune.json") == models:
+    if folder.status() == "completed" and read_json(folder.path / "tune.json")["models"] == models:
         return models
     with folder.lock():
         (folder.path / "DONE").unlink(missing_ok=True)
@@ -27,12 +27,6 @@ def summarise(plan: Plan, results: Results) -> dict[str, Any]:
         write_json(folder.path / "tune.json", value)
         folder.finish("completed")
     return models
-
-
-def _stored(path: Any) -> Any:
-    from moebench.store import read_json
-
-    return read_json(path)["models"]
 
 
 def _of_model(plan: Plan, name: str, results: Results) -> dict[str, Any]:

@@ -46,10 +46,9 @@ def test_earlier_tokens_do_change_later_logits(shape: str) -> None:
 @pytest.mark.parametrize("chunks", [[1] * 16, [7, 1, 8], [16], [5, 11]], ids=str)
 def test_decoding_through_the_cache_equals_the_full_forward(shape: str, chunks: list[int]) -> None:
     model, tokens_BT = built(SHAPES[shape]), tokens(2, 16)
-    cache, parts = model.new_cache(2), []
+    cache = model.new_cache(2)
     with torch.inference_mode():
-        for chunk_BT in tokens_BT.split(chunks, dim=1):
-            parts.append(model(chunk_BT, cache=cache).logits_BTV)
+        parts = [model(chunk_BT, cache=cache).logits_BTV for chunk_BT in tokens_BT.split(chunks, dim=1)]
     assert cache.length == 16
     torch.testing.assert_close(torch.cat(parts, dim=1), logits(model, tokens_BT), **CLOSE)
 

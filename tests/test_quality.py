@@ -8,7 +8,7 @@ import small_corpora
 import torch
 from small_models import architecture, built, dense, moe, odd
 
-from moebench.data import Windows, evaluation_windows
+from moebench.data import evaluation_windows
 from moebench.metrics.quality import evaluate
 from moebench.model import Transformer, build
 from moebench.model.transformer import cross_entropy_bits

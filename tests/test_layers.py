@@ -1,0 +1,242 @@
+"""The import ladder: two wings joined by a folder, and no arrow backwards or across.
+
+Every import of the package is walked with `ast`, those inside functions included. A module may import what stands
+before it on its own wing, and the ground floor; the top may import everything. Only the top may import inside functions
+to put off the cost of a wing; below it a lazy import needs a reason in `LAZY`.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import moebench
+from moebench.launch.child import child_environment
+
+PACKAGE = Path(moebench.__file__).parent
+
+LADDER: dict[str, tuple[str, ...]] = {
+    "ground": ("__init__", "seeds", "records", "environment", "spec", "plan", "store"),
+    "run": (
+        "zoo", "costs", "matching", "data", "model", "train", "metrics", "run", "launch", "calibration", "session",
+        "sweep", "generation", "checkpoint", "inspection",
+    ),
+    "report": ("stats", "evidence", "claims", "report"),
+    "top": ("progress", "api", "show", "cli", "__main__"),
+}  # fmt: skip
+"""Wing -> its modules, each importing only earlier ones of its wing."""
+
+SEES = {"ground": {"ground"}, "run": {"ground", "run"}, "report": {"ground", "report"}, "top": set(LADDER)}
+
+FORBIDDEN = {
+    "ground": {"torch", "pandas", "seaborn", "matplotlib", "scipy"},
+    "run": {"pandas", "seaborn", "matplotlib"},
+    "report": {"torch"},
+}
+"""Third-party packages that no module of a wing imports, lazily or not."""
+
+NO_TORCH = ("costs", "matching", "zoo", "data", "sweep", "inspection")
+"""Modules of the run wing that plan and count, and so must answer without torch."""
+
+LAZY = {
+    "__init__": "load, plan and run are brought in on first use",
+    "environment": "the version is asked for when the package has been imported",
+    "calibration": "torch stays out of the process that plans",
+    "launch": "torch stays out of the process that coordinates",
+    "session": "torch stays out of the process that starts sessions",
+    "report": "pandas and matplotlib wait until a page is built",
+}
+"""Below the top: which modules import moebench inside functions, and why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Import:
+    """One import statement of one name."""
+
+    file: Path
+    line: int
+    target: str
+    """Dotted name, absolute."""
+    lazy: bool
+    """Inside a function."""
+    typing: bool
+    """Under `if TYPE_CHECKING`."""
+
+    @property
+    def module(self) -> str:
+        """The first part of the importing module below moebench."""
+        return module_of(self.file)
+
+    @property
+    def imported(self) -> str | None:
+        """The first part below moebench of what is imported; None for another package."""
+        first, _, rest = self.target.partition(".")
+        if first != "moebench":
+            return None
+        name = rest.partition(".")[0]
+        return name if name in MODULES else "__init__"
+
+    def __str__(self) -> str:
+        return f"{self.file.relative_to(PACKAGE.parent)}:{self.line} imports {self.target}"
+
+
+def module_of(file: Path) -> str:
+    return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+MODULES = {module_of(path) for path in PACKAGE.rglob("*.py")}
+
+
+def imports_of(file: Path) -> Iterator[Import]:
+    """Every import of a file, wherever it stands."""
+
+    def walk(node: ast.AST, *, lazy: bool, typing: bool) -> Iterator[Import]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Import | ast.ImportFrom):
+                for target in targets(child, file):
+                    yield Import(file=file, line=child.lineno, target=target, lazy=lazy, typing=typing)
+            inside = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            guarded = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)
+            yield from walk(child, lazy=lazy or inside, typing=typing or guarded)
+
+    yield from walk(ast.parse(file.read_text(encoding="utf-8")), lazy=False, typing=False)
+
+
+def targets(node: ast.Import | ast.ImportFrom, file: Path) -> list[str]:
+    """What a statement imports; `from moebench import costs` is moebench.costs."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    base = node.module or ""
+    if node.level:
+        package = ("moebench", *file.relative_to(PACKAGE).parts[:-1])
+        base = ".".join([*package[: len(package) - node.level + 1], *filter(None, [node.module])])
+    return [f"{base}.{alias.name}" for alias in node.names] if base == "moebench" else [base]
+
+
+@functools.cache
+def every_import() -> tuple[Import, ...]:
+    return tuple(found for file in sorted(PACKAGE.rglob("*.py")) for found in imports_of(file))
+
+
+def wing_of(module: str) -> str:
+    return next(wing for wing, modules in LADDER.items() if module in modules)
+
+
+def test_every_module_stands_on_the_ladder_once() -> None:
+    standing = [module for modules in LADDER.values() for module in modules]
+    assert sorted(standing) == sorted(MODULES - {"_suites"})
+
+
+def test_no_arrow_crosses_the_wings_or_points_up() -> None:
+    arrows = [found for found in every_import() if found.imported is not None]
+    wrong = [
+        str(a)
+        for a in arrows
+        if a.module != "__init__"  # the package's root only offers names of the top, lazily: see LAZY
+        and wing_of(a.imported or "") not in SEES[wing_of(a.module)]
+    ]
+    assert wrong == []
+    assert len(arrows) > 100
+
+
+@pytest.mark.parametrize("wing", LADDER)
+def test_no_arrow_points_backwards_within_a_wing(wing: str) -> None:
+    place = {module: index for index, module in enumerate(LADDER[wing])}
+    wrong = [
+        str(found)
+        for found in every_import()
+        if found.module in place and found.imported in place and place[found.module] < place[found.imported]
+        and not found.typing
+    ]  # fmt: skip
+    assert wrong == []
+
+
+def test_only_the_top_puts_imports_off_without_a_reason() -> None:
+    lazy = {f.module for f in every_import() if f.lazy and f.imported is not None and wing_of(f.module) != "top"}
+    assert lazy == set(LAZY)
+
+
+@pytest.mark.parametrize("wing", FORBIDDEN)
+def test_no_wing_imports_what_belongs_to_the_other(wing: str) -> None:
+    wrong = [
+        str(found)
+        for found in every_import()
+        if found.module in LADDER[wing] and found.target.partition(".")[0] in FORBIDDEN[wing]
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("module", NO_TORCH)
+def test_planning_and_counting_import_no_torch(module: str) -> None:
+    assert not [str(f) for f in every_import() if f.module == module and f.target.partition(".")[0] == "torch"]
+
+
+def loaded_after(code: str) -> set[str]:
+    """The top-level packages that a fresh Python has loaded after some code; its output is thrown away."""
+    ending = "\nimport sys\nprint('\\n' + ' '.join(sorted({name.partition('.')[0] for name in sys.modules})))"
+    command = [sys.executable, "-c", code + ending]
+    done = subprocess.run(command, env=child_environment(1), text=True, capture_output=True, check=True)
+    return set(done.stdout.splitlines()[-1].split())
+
+
+HEAVY = {"torch", "pandas", "seaborn", "matplotlib", "scipy", "transformers"}
+
+
+def test_the_command_line_and_its_help_load_nothing_heavy() -> None:
+    """So that `moebench --help` answers at once; pydantic and ruamel.yaml wait for a suite too."""
+    code = "from click.testing import CliRunner\nfrom moebench.cli import main\n"
+    code += "assert CliRunner().invoke(main, ['--help']).exit_code == 0"
+    assert not loaded_after(code) & (HEAVY | {"numpy", "pydantic", "ruamel"})
+
+
+def test_importing_the_package_only_defines() -> None:
+    assert not loaded_after("import moebench\nassert moebench.__version__") & (HEAVY | {"numpy", "pydantic"})
+
+
+@pytest.mark.parametrize("module", [*LADDER["ground"][1:], *NO_TORCH, "calibration", "launch", "session"])
+def test_what_a_coordinator_imports_loads_no_torch_and_no_pandas(module: str) -> None:
+    assert not loaded_after(f"import moebench.{module}") & (HEAVY - {"scipy"})
+
+
+def test_the_report_wing_loads_no_torch() -> None:
+    code = "import pkgutil, importlib, moebench.report\nimport moebench.stats, moebench.evidence, moebench.claims\n"
+    code += (
+        "for m in pkgutil.walk_packages(moebench.report.__path__, 'moebench.report.'): importlib.import_module(m.name)"
+    )
+    assert "torch" not in loaded_after(code)
+
+
+def test_the_run_wing_loads_no_pandas() -> None:
+    modules = ", ".join(f"moebench.{module}" for module in LADDER["run"])
+    assert not loaded_after(f"import {modules}") & {"pandas", "seaborn", "matplotlib"}
+
+
+def test_the_walk_sees_imports_wherever_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The instrument itself: top, function, method, TYPE_CHECKING, try, relative and aliased."""
+    monkeypatch.setattr(sys.modules[__name__], "PACKAGE", tmp_path)
+    file = tmp_path / "claims" / "x.py"
+    file.parent.mkdir()
+    file.write_text(
+        "import torch.nn as nn\nfrom moebench import costs, plan\nfrom . import y\nfrom ..train import start\n"
+        "class A:\n    def f(self):\n        from moebench.run import execute\n"
+        "try:\n    import pandas\nexcept ImportError:\n    pass\n"
+        "if TYPE_CHECKING:\n    from moebench.api import Outcome\n"
+    )
+    found = {(i.target, i.lazy, i.typing) for i in imports_of(file)}
+    assert found == {
+        ("torch.nn", False, False),
+        ("moebench.costs", False, False),
+        ("moebench.plan", False, False),
+        ("moebench.claims", False, False),
+        ("moebench.train", False, False),
+        ("moebench.run", True, False),
+        ("pandas", False, False),
+        ("moebench.api", False, True),
+    }
