@@ -16,9 +16,11 @@ from moebench.store import CorruptFile, Results, RunFolder
 def load_trained(results: Path, run_id: str) -> Transformer:
     """The model of a completed run, found by its id or the beginning of one.
 
-    Raises CorruptFile when there is no such run, more than one, or its weights do not fit their hash.
+    Raises CorruptFile when there is no such run, more than one, it diverged, or its weights do not fit their hash.
     """
     folder = _find(results, run_id)
+    if folder.status() == "diverged":
+        raise CorruptFile(folder.path, f"it diverged: {(folder.manifest() or {}).get('reason')}")
     problems = folder.verify()
     if problems or not (folder.path / "model.safetensors").is_file():
         raise CorruptFile(folder.path, problems[0] if problems else "its weights were left out")
@@ -45,7 +47,7 @@ def generate(model: Transformer, prompt: bytes, *, tokens: int, temperature: flo
     """
     draws = torch.Generator().manual_seed(derive(seed, "generate"))
     text = [0, *prompt]  # byte 0 begins a document
-    cache, unread = model.new_cache(1), text[-model.architecture.context // 2 :]
+    cache, unread = model.new_cache(1), text[-model.architecture.context :]
     for _ in range(tokens):
         if cache.length + len(unread) > model.architecture.context:
             cache, unread = model.new_cache(1), text[-model.architecture.context // 2 :]

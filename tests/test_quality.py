@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import small_corpora
@@ -69,10 +71,7 @@ def test_bits_are_those_of_the_scored_positions_alone() -> None:
 
 def test_what_stands_where_nothing_is_scored_does_not_matter() -> None:
     model = built(architecture(dense()))
-    targets = np.where(WINDOWS.mask, WINDOWS.targets, 65)
-    other = Windows(
-        inputs=WINDOWS.inputs, targets=targets, mask=WINDOWS.mask, document=WINDOWS.document, start=WINDOWS.start
-    )
+    other = replace(WINDOWS, targets=np.where(WINDOWS.mask, WINDOWS.targets, 65))
     assert evaluate(model, other).bits_per_byte() == evaluate(model, WINDOWS).bits_per_byte()
 
 
