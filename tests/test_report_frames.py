@@ -15,7 +15,7 @@ from moebench.claims import check_controls, judge
 from moebench.evidence import gather
 from moebench.report import frames, look, plots, words
 from moebench.report.findings import Findings, cost_label, difference, exp, mean
-from moebench.report.look import spread
+from moebench.report.look import log_ticks, spread
 from moebench.report.plots.quality import _front
 from moebench.report.plots.routing import specialisation
 
@@ -257,6 +257,18 @@ def test_intervals_show_two_digits_of_their_half_width(args: tuple[float, float,
 )
 def test_quantities_have_a_prefix_and_their_unit(value: float, unit: str, text: str) -> None:
     assert words.quantity(value, unit) == text
+
+
+def test_a_ratio_over_an_infinite_cost_is_not_a_number(found: Findings) -> None:
+    verdict = found.verdicts[-1].model_copy(update={"estimate": 0.0, "low": 0.0, "high": 1.12})
+    assert words.effect(verdict).replace(words.NBSP, " ") == "not reached [0, 1.1]"
+
+
+@pytest.mark.parametrize("span", [(142e3, 400e3), (1e5, 2.1e6), (0.0009, 0.0052), (0.97, 1.04)])
+def test_log_ticks_are_few_and_inside(span: tuple[float, float]) -> None:
+    ticks = log_ticks(*span)
+    assert 1 <= len(ticks) <= 6
+    assert all(span[0] <= tick <= span[1] for tick in ticks)
 
 
 def test_plain_words_get_their_signs() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import colorsys
 import io
+import math
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -163,6 +164,25 @@ def _heading(title: str, subtitle: str) -> tuple[list[str], list[str], float]:
     """Lines of the title and of the subtitle, and the inches they take at the top of a figure."""
     lines, below = textwrap.wrap(title, 82), textwrap.wrap(subtitle, 124)
     return lines, below, 0.12 + _LINE_IN * (_TITLE_PT * len(lines) + _SMALL_PT * len(below))
+
+
+_FINENESS: tuple[tuple[float, ...], ...] = (
+    (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8),
+    (1, 1.5, 2, 3, 5, 7),
+    (1, 2, 5),
+    (1, 3),
+    (1,),
+)
+
+
+def log_ticks(low: float, high: float, *, most: int = 6) -> list[float]:
+    """Round numbers in [low, high], low > 0, as many as fit without exceeding `most`."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for steps in _FINENESS:
+        ticks = [step * 10.0**power for power in powers for step in steps if low <= step * 10.0**power <= high]
+        if len(ticks) <= most:
+            return ticks
+    return ticks
 
 
 def panel_title(axes: Axes, text: str) -> None:

@@ -138,14 +138,14 @@ def evidence_line(verdict: Verdict) -> str:
     return " · ".join(parts)
 
 
-def why(verdict: Verdict) -> list[str]:
-    """The verdict's reason, what it would need, its notes and its scope, as sentences."""
+def why(verdict: Verdict) -> str:
+    """The verdict's reason, what it would need and its notes. No capitals are put on: a name may come first."""
     said = [verdict.reason, verdict.needs, *verdict.notes]
     if verdict.item_low is not None and verdict.item_high is not None:
         digits = words.digits_for((verdict.item_high - verdict.item_low) / 2)
         ends = f"[{words.number(verdict.item_low, digits)}, {words.number(verdict.item_high, digits)}]"
         said.append(f"over documents the 95% interval is {ends}; the wider one decides")
-    return [words.sentence(words.pretty(text)) for text in said if text]
+    return f"{'; '.join(words.pretty(text).rstrip('.') for text in said if text)}."
 
 
 # ---------------------------------------------------------------------------------------------- words of the sections
@@ -168,7 +168,7 @@ def _equal(found: Findings) -> Iterator[str]:
         yield f"The source's entropy rate is {data.entropy_bits_per_byte:.4f} bits per byte, the lowest loss there is."
     if not found.plan.matches:
         yield "No model was matched to another."
-    yield from (words.sentence(note) for note in (*data.notes, *found.plan.warnings))
+    yield from (words.sentence(note) for note in dict.fromkeys((*data.notes, *found.plan.warnings)))
 
 
 def _cost(found: Findings) -> Iterator[str]:
@@ -240,7 +240,7 @@ def _sure(found: Findings) -> Iterator[str]:
 def _untested(found: Findings) -> Iterator[str]:
     for verdict in found.verdicts:
         if verdict.state in {"not_tested", "invalid"}:
-            yield f"{words.STATES[verdict.state].capitalize()}: {verdict.id}. {words.sentence(verdict.reason)}"
+            yield f"{words.STATES[verdict.state].capitalize()}: {verdict.id}: {words.pretty(verdict.reason)}."
     counts = found.held.runs["status"].value_counts()
     left = {status: int(counts.get(status, 0)) for status in ("missing", "partial", "failed", "corrupt", "diverged")}
     if any(left.values()):

@@ -141,6 +141,11 @@ def effect(verdict: Verdict) -> str:
     """A verdict's estimate with its interval."""
     if verdict.estimate is None:
         return "never reached" if "estimate" in verdict.unbounded else "–"
+    if verdict.unit == "ratio" and verdict.estimate == 0:
+        # Over an infinite cost: the treatment never got there in the middle pair.
+        ends = [digits_for(end) if end else 0 for end in (verdict.low, verdict.high)]
+        known = [number(end or 0.0, digits) for end, digits in zip((verdict.low, verdict.high), ends, strict=True)]
+        return f"not reached{NBSP}[{known[0]},{NBSP}{known[1]}]"
     low = -math.inf if verdict.low is None and "low" in verdict.unbounded else verdict.low
     high = math.inf if verdict.high is None and "high" in verdict.unbounded else verdict.high
     return interval(

@@ -12,9 +12,8 @@ from moebench.records import parse_metric
 from moebench.report import words
 from moebench.report.findings import Findings, Ratio, exp, mean
 from moebench.report.frames import AGAIN
-from moebench.report.look import GREY, MUTED, Drawn, Style, canvas, panel_title
+from moebench.report.look import GREY, MUTED, Drawn, Style, canvas, log_ticks, panel_title
 
-_NICE = (1, 1.5, 2, 3, 4, 5, 6, 8)
 _TICKS = (0.1, 0.2, 0.25, 0.33, 0.5, 0.67, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)
 
 
@@ -129,11 +128,7 @@ def latency(found: Findings) -> Drawn | str:
         _decode_line(panels[0], found, model, metrics, batches)
     panels[0].set_yscale("log")
     panels[0].yaxis.set_minor_locator(NullLocator())
-    low, high = panels[0].get_ylim()
-    steps = [k * 10.0**e for e in range(-7, 3) for k in _NICE if low <= k * 10.0**e <= high]
-    if len(steps) > 6:
-        steps = [k * 10.0**e for e in range(-7, 3) for k in (1, 2, 5) if low <= k * 10.0**e <= high]
-    panels[0].yaxis.set_major_locator(FixedLocator(steps))
+    panels[0].yaxis.set_major_locator(FixedLocator(log_ticks(*panels[0].get_ylim())))
     panels[0].yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y * 1e3:g}"))
     panels[0].set_ylabel("decode step, ms")
     if found.baseline:

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from moebench import stats
 from moebench.report import words
 from moebench.report.findings import QUALITY, Findings, difference, mean
-from moebench.report.look import GREY, INK, Drawn, canvas, panel_title, spread
+from moebench.report.look import GREY, INK, Drawn, canvas, log_ticks, panel_title, spread
 
 _NO_CURVES = "No run has reached an evaluation point yet."
 _CURRENCIES = {"tokens": "training tokens", "flops": "training FLOPs (model)", "seconds": "training seconds"}
@@ -109,7 +109,7 @@ def _band(
 
 
 def _tidy_log(axes: Axes, currency: str) -> None:
-    axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0), numticks=12))
+    axes.xaxis.set_major_locator(FixedLocator(log_ticks(*axes.get_xlim())))
     axes.xaxis.set_minor_locator(NullLocator())
     form = words.seconds if currency == "seconds" else words.count
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: words.short(form(x))))
@@ -121,6 +121,7 @@ def _end_labels(axes: Axes, found: Findings, ends: Sequence[tuple[float, float, 
     low, high = axes.get_ylim()
     left, right = axes.get_xlim()
     axes.set_xlim(left, right * (right / left) ** 0.34)
+    axes.xaxis.set_major_locator(FixedLocator(log_ticks(left, right)))
     heights = spread([y for _, y, _ in ends], 0.062 * (high - low))
     last = max(x for x, _, _ in ends)
     for (x, y, model), height in zip(ends, heights, strict=True):
@@ -198,14 +199,16 @@ def currencies(found: Findings) -> Drawn | str:
     if curves.empty:
         return _NO_CURVES
     shown = [currency for currency in _CURRENCIES if curves[currency].notna().any()]
-    best = curves[curves["step"] == curves["step"].max()].groupby("model")["loss"].mean().sort_values()
-    title = f"{best.index[0]} ends lowest, at {best.iloc[0]:.3f} bits per byte"
+    ends = {m: float(found.final(m).mean()) for m in found.held.models if len(found.final(m))}
+    ends = ends or curves[curves["step"] == curves["step"].max()].groupby("model")["loss"].mean().to_dict()
+    best = min(ends, key=lambda m: ends[m])
+    title = f"{best} ends lowest, at {ends[best]:.3f} bits per byte"
     spent = {m: found.plan.models[m].expected_train_flops for m in found.held.models}
     if len(spent) > 1:
         most, least = max(spent, key=lambda m: spent[m]), min(spent, key=lambda m: spent[m])
         if spent[most] / spent[least] > 1.1:
             share = spent[most] / spent[least]
-            title = f"{best.index[0]} ends lowest at equal tokens ({best.iloc[0]:.3f} bits per byte); "
+            title = f"{best} ends lowest at equal tokens ({ends[best]:.3f} bits per byte); "
             title += f"{most} spends {share:.1f}{words.TIMES} the FLOPs of {least}"
     how = f"Seconds: {found.step_seconds[1]}." if "seconds" in shown else "No times were recorded."
     subtitle = f"Bits per byte at the evaluation points; thin lines are seeds, band: 95% t interval. {how}"
@@ -357,7 +360,7 @@ def _front_panel(axes: Axes, found: Findings, xs: dict[str, float], front: Seque
             zorder=4,
         )
     _name_points(axes, found, xs)
-    axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0), numticks=6))
+    axes.xaxis.set_major_locator(FixedLocator(log_ticks(*axes.get_xlim(), most=4)))
     axes.xaxis.set_minor_locator(NullLocator())
 
 

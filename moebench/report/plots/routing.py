@@ -45,7 +45,10 @@ def load(found: Findings) -> Drawn | str:
         panel_title(axes, model)
     box = panels[-1].get_position()
     bar = figure.add_axes((box.x1 + 0.02, box.y0, 0.018, box.height))
-    figure.colorbar(panels[-1].collections[0], cax=bar, label="load / mean")
+    scale = figure.colorbar(panels[-1].collections[0], cax=bar, label="load / mean")
+    scale.set_ticks(
+        [max(0.0, 2 - limit), 1.0, limit], labels=[f"{end:.2g}" for end in (max(0.0, 2 - limit), 1.0, limit)]
+    )
     return Drawn(title=title, subtitle=subtitle, figure=figure)
 
 

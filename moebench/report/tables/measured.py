@@ -55,7 +55,7 @@ def match(found: Findings) -> Table | None:
             Column(key="active_params_no_embedding", title="the same, no embedding", show=bare),
             amount("train_flops_per_token", "FLOPs/token", whole),
             Column(key="matched_on", title="matched on", show=matched, number=False),
-            amount("residual", "residual", lambda x: words.interval(100 * x, None, None, "%")),
+            amount("residual", "residual", lambda x: f"{'+' if x > 0 else ''}{words.number(100 * x, 2)}%"),
             Column(key="tokens", title="tokens (digest)", show=lambda row: f"{row.tokens:,} ({row.data_digest[:6]})"),
         ),
     )
