@@ -276,6 +276,16 @@ def test_plain_words_get_their_signs() -> None:
     assert words.pretty("moe_8x2 and 2-core") == "moe_8x2 and 2-core"
 
 
+def test_axes_carry_no_trailing_zeros() -> None:
+    assert [words.short(text) for text in ("1.00 M", "1.50 M", "500 k", "10.0 s", "0")] == [
+        "1 M",
+        "1.5 M",
+        "500 k",
+        "10 s",
+        "0",
+    ]
+
+
 def test_sentences_end_and_begin() -> None:
     assert words.sentence("not run yet") == "Not run yet."
     assert words.sentence("p adjusted by Holm") == "p adjusted by Holm."

@@ -108,8 +108,8 @@ def seconds(value: float) -> str:
 
 
 def short(text: str) -> str:
-    """`1 M` for `1.00 M`, as on axes."""
-    return re.sub(r"\.0+(?= |$)", "", text)
+    """`1 M` for `1.00 M` and `1.5 M` for `1.50 M`, as on axes."""
+    return re.sub(r"\.?0+(?= |$)", "", text) if "." in text else text
 
 
 def plural(n: int, thing: str, things: str | None = None) -> str:

@@ -109,7 +109,7 @@ def _band(
 
 
 def _tidy_log(axes: Axes, currency: str) -> None:
-    axes.xaxis.set_major_locator(FixedLocator(log_ticks(*axes.get_xlim())))
+    axes.xaxis.set_major_locator(FixedLocator(log_ticks(*axes.get_xlim(), most=4)))
     axes.xaxis.set_minor_locator(NullLocator())
     form = words.seconds if currency == "seconds" else words.count
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: words.short(form(x))))
@@ -121,7 +121,7 @@ def _end_labels(axes: Axes, found: Findings, ends: Sequence[tuple[float, float, 
     low, high = axes.get_ylim()
     left, right = axes.get_xlim()
     axes.set_xlim(left, right * (right / left) ** 0.34)
-    axes.xaxis.set_major_locator(FixedLocator(log_ticks(left, right)))
+    axes.xaxis.set_major_locator(FixedLocator(log_ticks(left, right, most=4)))
     heights = spread([y for _, y, _ in ends], 0.062 * (high - low))
     last = max(x for x, _, _ in ends)
     for (x, y, model), height in zip(ends, heights, strict=True):
