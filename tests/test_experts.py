@@ -141,3 +141,19 @@ def test_every_road_gives_the_same_bits_each_time(word: str) -> None:
 
 def test_each_device_has_a_default() -> None:
     assert {default_backend("cpu"), default_backend("cuda")} <= set(BACKENDS)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("few_bytes", [0, 2**30])
+def test_without_gradients_few_pairs_take_a_shorter_road_to_the_same_place(
+    name: str, dtype: torch.dtype, few_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("moebench.model.experts.GATHERED_BYTES", few_bytes)
+    case, generator = CASES[name], torch.Generator().manual_seed(1)
+    shapes = ((case.tokens, D), (case.experts, 2 * case.hidden, D), (case.experts, D, case.hidden))
+    x_TD, gate_up, down = (torch.randn(shape, generator=generator) for shape in shapes)
+    with torch.inference_mode():
+        oracle = loop(x_TD, case.routing, gate_up, down)
+        found = BACKENDS["sorted"](x_TD.to(dtype), case.routing, gate_up.to(dtype), down.to(dtype)).float()
+    assert float((found - oracle).abs().max()) <= TOLERANCE[dtype] * float(oracle.abs().max())

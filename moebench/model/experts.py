@@ -94,12 +94,39 @@ def _groups(ends: list[int]) -> zip[tuple[int, int]]:
 
 
 def sorted_loop(x_TD: Tensor, routing: Routing, gate_up_E2FD: Tensor, down_EDF: Tensor) -> Tensor:
-    """Pairs sorted by expert; backward by hand. Reads the group sizes on the host, so it is meant for CPUs."""
+    """Pairs sorted by expert; backward by hand. Reads the group sizes on the host, so it is meant for CPUs.
+
+    A decoding step has few pairs and is all overhead: it takes the road of `_gathered` instead.
+    """
+    if (
+        not torch.is_grad_enabled()
+        and routing.expert_N.numel() * _expert_bytes(gate_up_E2FD, down_EDF) <= GATHERED_BYTES
+    ):
+        return _gathered(x_TD, routing, gate_up_E2FD, down_EDF)
     order_S, ends_E = _by_expert(routing, num_experts=gate_up_E2FD.shape[0])
     x_SD = _dispatch(x_TD, routing, order_S)
     weight_S = routing.weight_N[order_S].to(x_TD.dtype)
     y_SD: Tensor = _SortedExperts.apply(x_SD, weight_S, gate_up_E2FD, down_EDF, ends_E.tolist())  # type: ignore[no-untyped-call]
     return _combine(y_SD, routing, order_S, num_tokens=x_TD.shape[0])
+
+
+GATHERED_BYTES = 2**20
+"""Up to this many bytes of weights are copied out for a few pairs, which is cheaper than a product per expert."""
+
+
+def _expert_bytes(gate_up_E2FD: Tensor, down_EDF: Tensor) -> int:
+    return (gate_up_E2FD[0].numel() + down_EDF[0].numel()) * gate_up_E2FD.element_size()
+
+
+def _gathered(x_TD: Tensor, routing: Routing, gate_up_E2FD: Tensor, down_EDF: Tensor) -> Tensor:
+    """Every pair's own copy of its expert's weights, and two batched products; forward alone."""
+    x_ND1 = x_TD.index_select(0, routing.token_N).unsqueeze(2)
+    hidden_NF = swiglu(torch.bmm(gate_up_E2FD.index_select(0, routing.expert_N), x_ND1).squeeze(2))
+    y_ND = torch.bmm(down_EDF.index_select(0, routing.expert_N), hidden_NF.unsqueeze(2)).squeeze(2)
+    y_ND = y_ND * routing.weight_N[:, None].to(y_ND.dtype)
+    if routing.per_token is None:
+        return torch.zeros_like(x_TD).index_add(0, routing.token_N, y_ND)
+    return y_ND.view(-1, routing.per_token, y_ND.shape[1]).sum(1)
 
 
 def grouped_mm(x_TD: Tensor, routing: Routing, gate_up_E2FD: Tensor, down_EDF: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ class Routing:
     dropped: int
     """Pairs that an expert's capacity refused; they are not among the N."""
     losses: dict[str, Tensor]
-    """Named auxiliary losses, scalars, before their coefficients."""
+    """Named auxiliary losses, scalars, before their coefficients; empty where no gradient is wanted."""
 
 
 def load_balance_loss(probabilities_TE: Tensor, expert_N: Tensor) -> Tensor:
@@ -51,6 +51,13 @@ def load_balance_loss(probabilities_TE: Tensor, expert_N: Tensor) -> Tensor:
 def router_z_loss(logits_TE: Tensor) -> Tensor:
     """Mean squared log-partition of the router's logits (Zoph et al. 2022, arXiv:2202.08906, eq. 5)."""
     return torch.logsumexp(logits_TE, dim=1).square().mean()
+
+
+def _losses(logits_TE: Tensor, probabilities_TE: Tensor, expert_N: Tensor) -> dict[str, Tensor]:
+    return {
+        "balance_loss": load_balance_loss(probabilities_TE, expert_N),
+        "z_loss": router_z_loss(logits_TE),
+    }
 
 
 class SoftmaxTopK(nn.Module):
@@ -84,10 +91,7 @@ class SoftmaxTopK(nn.Module):
             weight_N=weights_TK.reshape(-1),
             per_token=self.top_k,
             dropped=0,
-            losses={
-                "balance_loss": load_balance_loss(probabilities_TE, expert_N),
-                "z_loss": router_z_loss(logits_TE),
-            },
+            losses=_losses(logits_TE, probabilities_TE, expert_N) if torch.is_grad_enabled() else {},
         )
 
     @staticmethod
