@@ -173,6 +173,7 @@ def _weighed(
         low=low,
         high=high,
         unbounded=unbounded,
+        **(wording.recovered_share(evidence, hypothesis) or {}),
         low90=_finite(narrow[0]),
         high90=_finite(narrow[1]),
         item_low=_finite(item[0]),

@@ -46,6 +46,11 @@ class Verdict(Frozen):
     item_high: float | None = None
     unbounded: Unbounded = ()
     """Which of estimate, low and high are infinite, because runs never got there or diverged."""
+    share: float | None = None
+    """For `recovers`: the recovered share of the ceiling's gain, in %; the estimate is the contrast that decides."""
+    share_low: float | None = None
+    """Ends of its Fieller interval over seeds, 95%."""
+    share_high: float | None = None
     asked_low: float | None = None
     """Ends of the range the claim asks for, in `unit`; None where that side is open."""
     asked_high: float | None = None

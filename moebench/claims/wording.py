@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -99,7 +100,7 @@ def notes(evidence: Evidence, hypothesis: Hypothesis, sample: Sample, *, metric:
     if len(machines) > 1:
         found.append(f"runs come from {len(machines)} machines: {', '.join(sorted(machines))}")
     share = recovered_share(evidence, hypothesis)
-    return tuple([*found, share] if share else found)
+    return tuple(found if share is None else [*found, _share_words(share)])
 
 
 def untuned(evidence: Evidence, models: tuple[str, ...]) -> str | None:
@@ -131,8 +132,11 @@ def _resolution(evidence: Evidence, metric: str) -> str | None:
     return f"A/A resolution: the baseline against itself is {ratio:.3f}x [{low:.3f}, {high:.3f}] in {metric}"
 
 
-def recovered_share(evidence: Evidence, hypothesis: Hypothesis) -> str | None:
-    """The share of the ceiling's gain that was recovered, with Fieller's interval; None for other kinds of claim."""
+def recovered_share(evidence: Evidence, hypothesis: Hypothesis) -> dict[str, Any] | None:
+    """The share of the ceiling's gain that was recovered, in %, with Fieller's interval.
+
+    None for other kinds of claim; empty when the gain is not shown to be above 0, so that no share can be stated.
+    """
     if hypothesis.gain is None or hypothesis.share_of is None:
         return None
     gains = _together(evidence, hypothesis.gain, hypothesis.share_of)
@@ -141,10 +145,17 @@ def recovered_share(evidence: Evidence, hypothesis: Hypothesis) -> str | None:
     gain, whole = gains
     interval = stats.fieller(gain, whole, 1 - 2 * ALPHA)
     if interval is None or np.mean(whole) <= 0:
+        return {}
+    share = float(np.mean(gain) / np.mean(whole))
+    return {"share": 100 * share, "share_low": 100 * interval.low, "share_high": 100 * interval.high}
+
+
+def _share_words(share: dict[str, Any]) -> str:
+    if not share:
         return "no share of the ceiling's gain can be stated: that gain is not shown to be above 0"
-    share, half = 100 * float(np.mean(gain) / np.mean(whole)), 100 * interval.width / 2
-    low, high = (number(100 * end, half) for end in (interval.low, interval.high))
-    return f"recovers {number(share, half)}% [{low}, {high}] of the ceiling's gain (Fieller interval over seeds)"
+    half = (share["share_high"] - share["share_low"]) / 2
+    middle, low, high = (number(share[key], half) for key in ("share", "share_low", "share_high"))
+    return f"recovers {middle}% [{low}, {high}] of the ceiling's gain (Fieller interval over seeds)"
 
 
 def ceiling_gains(evidence: Evidence, hypothesis: Hypothesis) -> bool:

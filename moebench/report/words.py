@@ -138,7 +138,10 @@ def p_value(p: float | None) -> str:
 
 
 def effect(verdict: Verdict) -> str:
-    """A verdict's estimate with its interval."""
+    """A verdict's estimate with its interval; for `recovers` the share that a reader wants, not the contrast."""
+    if verdict.share is not None:
+        share = interval(verdict.share, verdict.share_low, verdict.share_high, "%", signed=False)
+        return f"{share} recovered"
     if verdict.estimate is None:
         return "never reached" if "estimate" in verdict.unbounded else "–"
     if verdict.unit == "ratio" and verdict.estimate == 0:
