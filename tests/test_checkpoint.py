@@ -66,12 +66,8 @@ def test_the_configuration_names_the_architecture(tmp_path: Path) -> None:
     assert config(MODELS["dense"])["architectures"] == ["LlamaForCausalLM"]
 
 
-@pytest.mark.parametrize(
-    "a",
-    [architecture(moe(renormalise=False)), architecture(moe(1, 1, renormalise=False))],
-    ids=["4 experts", "1 expert"],
-)
-def test_what_mixtral_cannot_express_is_refused_and_nothing_written(tmp_path: Path, a: Architecture) -> None:
+@pytest.mark.parametrize("experts", [1, 4])
+def test_what_mixtral_cannot_express_is_refused_and_nothing_written(tmp_path: Path, experts: int) -> None:
     with pytest.raises(PlanError, match="renormalise False"):
-        export_checkpoint(built(a), tmp_path / "out")
+        export_checkpoint(built(architecture(moe(experts, 1, renormalise=False))), tmp_path / "out")
     assert not (tmp_path / "out").exists()
