@@ -60,6 +60,12 @@ def test_the_cache_is_its_bytes_per_token_times_the_context(name: str) -> None:
     assert parts(peaks(a), INFERENCE)["kv_cache"] == counted
 
 
+def test_the_cache_is_counted_once() -> None:
+    """In a deep model it is larger than all activations, which live for a layer at a time."""
+    found = parts(peaks(architecture(dense(40), layers=12)), INFERENCE)
+    assert 0 < found["activations"] < found["kv_cache"]
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_the_optimizer_keeps_two_moments_of_every_weight(name: str) -> None:
     """And a count of steps for each parameter, a few bytes."""
