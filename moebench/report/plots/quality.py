@@ -59,7 +59,11 @@ def _answer_title(found: Findings) -> str:
         if gap.bounded
         else words.interval(gap.centre, None, None, "%")
     )
-    return f"{treatment} ends {sign} than {baseline}: bits per byte {size}, {words.plural(gap.n, 'seed pair')}"
+    if gap.bounded and gap.low <= 0 <= gap.high:
+        finding = f"{treatment} and {baseline} end too close to tell apart"
+    else:
+        finding = f"{treatment} ends {sign} than {baseline}"
+    return f"{finding}: bits per byte {size}, {words.plural(gap.n, 'seed pair')}"
 
 
 def _span(counts: pd.Series[int]) -> str:
