@@ -8,12 +8,10 @@ from __future__ import annotations
 from functools import cache
 from importlib import resources
 
-from pydantic import Field
 from ruamel.yaml import YAML
 
 from moebench.plan import Architecture
 from moebench.records import Frozen
-from moebench.spec.types import DenseFFN, MoEFFN
 from moebench.spec.words import known_systems
 
 
@@ -30,25 +28,14 @@ class System(Frozen):
     architecture: Architecture
 
 
-class _File(Frozen):
-    """A system's file."""
+class _File(Architecture):
+    """A system's file: its architecture and what is said of it."""
 
     year: int
     published_total: float | None = None
     published_active: float | None = None
     source: str
     note: str | None = None
-    vocab: int
-    context: int
-    layers: int
-    width: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    ffn: DenseFFN | MoEFFN = Field(discriminator="kind")
-    tied_embeddings: bool
-    rope_theta: float
-    norm_eps: float
 
 
 @cache
@@ -58,6 +45,6 @@ def system(name: str) -> System:
         raise KeyError(f"no published system {name!r}; known: {', '.join(known_systems())}")
     text = resources.files("moebench").joinpath("zoo", f"{name}.yaml").read_text(encoding="utf-8")
     file = _File.model_validate(YAML(typ="safe", pure=True).load(text))
-    about = {"year", "published_total", "published_active", "source", "note"}
-    architecture = Architecture.model_validate(file.model_dump(exclude=about))
-    return System(name=name, architecture=architecture, **file.model_dump(include=about))
+    sizes = set(Architecture.model_fields)
+    architecture = Architecture.model_validate(file.model_dump(include=sizes))
+    return System(name=name, architecture=architecture, **file.model_dump(exclude=sizes))
