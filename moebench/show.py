@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from rich.console import Console
 from rich.table import Table
@@ -140,7 +140,15 @@ def plan_json(planned: Planned) -> dict[str, Any]:
     rate, measured = flops_per_second(plan, results)
     status = {run.id: results.run(run.id).status() for run in plan.runs}
     seconds = {name: model.expected_train_flops / rate for name, model in plan.models.items()}
-    runs = [{**run.model_dump(), "status": status[run.id], "estimated_s": seconds[run.model]} for run in plan.runs]
+    runs = [
+        {
+            **run.model_dump(),
+            "status": status[run.id],
+            "done": status[run.id] in ("completed", "diverged"),
+            "estimated_s": seconds[run.model],
+        }
+        for run in plan.runs
+    ]
     return {
         "suite": plan.suite,
         "scale": plan.scale,
@@ -286,15 +294,16 @@ def _metrics() -> list[tuple[str, str]]:
 
 
 def _claims() -> list[tuple[str, str]]:
-    from moebench.claims import KINDS
+    from moebench.spec.types import Test
 
-    return [(name, _first_line(function)) for name, function in KINDS.items()]
+    kinds = get_args(get_args(Test)[0])
+    return [(get_args(kind.model_fields["kind"].annotation)[0], _first_line(kind)) for kind in kinds]
 
 
 def _sources() -> list[tuple[str, str]]:
     from moebench.data import SOURCES
 
-    return [(name, _first_line(source)) for name, source in SOURCES.items()]
+    return [(name, source.says) for name, source in SOURCES.items()]
 
 
 def _first_line(thing: object) -> str:

@@ -1,0 +1,396 @@
+"""The command line: what each command prints where, and how it ends. Runs here are inline and tiny."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import tiny_suites
+from click.testing import CliRunner, Result
+from ruamel.yaml import YAML
+
+import moebench
+from moebench import api, session
+from moebench.cli import main
+from moebench.store import Results, read_json
+
+COMMANDS = sorted(main.commands)
+
+
+def call(*arguments: object, **options: Any) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], **options)
+
+
+def call_run(suite: Path, *options: str) -> Result:
+    """`moebench run` in this process, results and reports beside the suite."""
+    where = ["--results", suite.parent / "results", "--out", suite.parent / "reports"]
+    return call("run", suite, *where, "--launcher", "inline", *options)
+
+
+def files_under(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+# ------------------------------------------------------------------------------------------ help
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_shows_an_example(command: str) -> None:
+    found = call(command, "--help")
+    assert found.exit_code == 0
+    assert "Example" in found.stdout
+    assert f"moebench {command} " in found.stdout or f"moebench {command}\n" in found.stdout
+
+
+def test_the_contracts_commands_are_there() -> None:
+    wanted = {"run", "plan", "report", "validate", "schema", "list", "inspect", "compare", "export", "generate"}
+    assert wanted <= set(COMMANDS)
+    assert call("--version").stdout == f"moebench, version {moebench.__version__}\n"
+
+
+# ------------------------------------------------------------------------------------------ plan
+
+
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A suite whose runs are done and whose report is written."""
+    claims = {"better": tiny_suites.claim(family="primary")}
+    folder = tmp_path_factory.mktemp("cli")
+    path = tiny_suites.write(folder, claims=claims, seeds=6, tune={"lr": [1e-3, 1e-2, 1e-1]})
+    found = call_run(path)
+    assert found.exit_code == 0, found.output
+    return path
+
+
+def test_plan_json_is_alone_on_standard_output_and_says_everything(suite: Path) -> None:
+    found = call("plan", suite, "--json", "--results", suite.parent / "results")
+    assert found.exit_code == 0
+    facts = json.loads(found.stdout)
+    for model, size in (("moe", 16), ("dense", None)):
+        one = facts["models"][model]
+        assert set(one["params"]) == {"total", "active", "total_no_embedding", "active_no_embedding"}
+        for key in (
+            "train_flops_per_token",
+            "decode_flops_per_token",
+            "weight_bytes",
+            "kv_bytes_per_token",
+            "run_flops",
+        ):
+            assert one[key] > 0
+        assert one["weight_bytes"] == 4 * one["params"]["total"]
+        assert one["tokens"] == 12 * 128
+        if size is not None:
+            assert one["architecture"]["ffn"]["expert_hidden"] == size
+    assert facts["models"]["moe"]["params"]["active"] < facts["models"]["moe"]["params"]["total"]
+    (match,) = facts["matches"]
+    assert (match["model"], match["to"], match["on"], match["by"]) == ("dense", "moe", "active_params", "ffn.hidden")
+    assert match["target"] == facts["models"]["moe"]["params"]["active"]
+    assert match["achieved"] == facts["models"]["dense"]["params"]["active"]
+    assert match["residual"] == pytest.approx(match["achieved"] / match["target"] - 1)
+    assert len(facts["runs"]) == 12
+    for run in facts["runs"]:
+        assert (suite.parent / "results" / "runs" / run["id"] / "DONE").exists()
+        assert (run["status"], run["done"]) == ("completed", True)
+        assert run["estimated_s"] > 0
+    assert facts["estimated_s"] == 0
+    assert facts["estimate_measured"] is True
+
+
+def test_plan_of_what_has_not_run_says_missing_and_guesses_the_time(tmp_path: Path) -> None:
+    path = tiny_suites.write(tmp_path)
+    facts = json.loads(call("plan", path, "--json", "--results", tmp_path / "results").stdout)
+    assert {(run["status"], run["done"]) for run in facts["runs"]} == {("missing", False)}
+    assert facts["estimate_measured"] is False
+    assert facts["estimated_s"] == pytest.approx(sum(run["estimated_s"] for run in facts["runs"]))
+    assert not (tmp_path / "results" / "runs").exists()
+    assert not (tmp_path / "results" / "plans").exists()
+
+
+def test_plan_as_text_names_models_matches_and_what_is_left(suite: Path) -> None:
+    found = call("plan", suite, "--results", suite.parent / "results")
+    assert found.exit_code == 0
+    for words in ("moe", "dense", "active_params", "ffn.hidden =", "0 of 12 runs to do", "learning-rate sweep"):
+        assert words in found.stdout
+
+
+def test_a_resolved_suite_loads_again_and_plans_the_same(suite: Path, tmp_path: Path) -> None:
+    resolved = call("plan", suite, "--resolved", "--results", suite.parent / "results")
+    assert resolved.exit_code == 0
+    again = tmp_path / "again.yaml"
+    again.write_text(resolved.stdout)
+    ids = [
+        [run["id"] for run in json.loads(call("plan", path, "--json", "--results", tmp_path / "r").stdout)["runs"]]
+        for path in (suite, again)
+    ]
+    assert ids[0] == ids[1]
+
+
+# ------------------------------------------------------------------------------------------ run
+
+
+def test_run_prints_verdicts_and_writes_the_report(suite: Path) -> None:
+    found = call_run(suite)
+    assert found.exit_code == 0
+    assert found.stdout.startswith("nothing to do: 12 runs: 12 completed")
+    assert "The mixture is better." in found.stdout
+    page = suite.parent / "reports" / "tiny" / "index.html"
+    assert str(page) in found.stdout
+    assert page.exists()
+
+
+def test_a_second_run_touches_nothing_among_the_results(suite: Path) -> None:
+    results = suite.parent / "results"
+    before = {path: path.stat().st_mtime_ns for path in results.rglob("*")}
+    call_run(suite)
+    assert {path: path.stat().st_mtime_ns for path in results.rglob("*")} == before
+
+
+def test_strict_exits_1_unless_every_primary_claim_is_supported(suite: Path, tmp_path: Path) -> None:
+    """The report alone says so too, from the results there are."""
+    verdict = read_json(suite.parent / "reports" / "tiny" / "claims.json")["claims"][0]
+    expected = 0 if verdict["state"] == "supported" else 1
+    assert call_run(suite, "--strict").exit_code == expected
+    path = tiny_suites.write(tmp_path, seeds=6, claims={"worse": tiny_suites.claim(
+        family="primary", compare={"treatment": "dense", "baseline": "moe"}, test={"kind": "superior", "margin": "50%"}
+    )})  # fmt: skip
+    where = ["--results", suite.parent / "results", "--out", tmp_path / "reports"]
+    assert call("run", path, *where, "--launcher", "inline", "--strict").exit_code == 1
+    assert call("run", path, *where, "--launcher", "inline").exit_code == 0
+    assert call("report", "tiny", *where, "--strict").exit_code == 1
+    assert call("report", "tiny", *where).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"seeds": "many"}, "seeds"),
+        ({"models": {"moe": {"layers": 2, "width": 15, "heads": 2, "ffn": {"kind": "dense", "hidden": 8}}}}, "15"),
+        ({"claims": {"c": tiny_suites.claim(metric="test.bits_per_bite")}}, "test.bits_per_byte"),
+        ({"claims": {"c": tiny_suites.claim(family="primary")}}, "give 6 seeds"),
+        (
+            {
+                "models": {
+                    "moe": {"layers": 2, "width": 16, "heads": 2, "ffn": {"kind": "dense", "hidden": 8}},
+                    "dense": {"base": "moe", "layers": 9, "match": {"to": "moe", "on": "total_params"}},
+                }
+            },
+            "match",
+        ),
+    ],
+    ids=["type", "shape", "metric", "family", "match"],
+)
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_a_bad_suite_exits_2_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, changes: dict[str, Any], words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tiny_suites.write(tmp_path, **changes)
+    found = call(command, path)
+    assert found.exit_code == 2, found.output
+    assert found.stdout == ""
+    assert words in found.stderr
+    assert "Traceback" not in found.stderr
+    assert files_under(tmp_path) == ["tiny.yaml"]
+
+
+def test_a_sweep_that_the_suite_does_not_have_is_refused_before_anything_is_stored(tmp_path: Path) -> None:
+    found = call_run(tiny_suites.write(tmp_path), "--tune")
+    assert found.exit_code == 2
+    assert "tune: {lr:" in found.stderr
+    assert not (tmp_path / "results" / "plans").exists()
+
+
+def test_a_run_that_crashes_exits_3_and_the_rest_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = sys.modules["moebench.run"]
+    honest: Callable[..., Any] = module._measure
+
+    def crashing(task: Any, *args: Any) -> None:
+        if (task.model, task.run.seed) == ("moe", 1):
+            raise RuntimeError("a wrong turn [/odd]")
+        honest(task, *args)
+
+    monkeypatch.setattr(module, "_measure", crashing)
+    path = tiny_suites.write(tmp_path)
+    found = call_run(path)
+    assert found.exit_code == 3
+    assert "moe seed 1: crash: RuntimeError: a wrong turn [/odd]" in found.stderr
+    assert "4 runs: 3 completed, 1 crash" in found.stdout
+    assert (tmp_path / "reports" / "tiny" / "index.html").exists()
+    monkeypatch.setattr(module, "_measure", honest)
+    again = call_run(path)
+    assert again.exit_code == 0
+    assert "4 runs: 4 completed" in again.stdout
+
+
+def test_data_that_changed_under_a_plan_fail_their_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = sys.modules["moebench.run"]
+    honest: Callable[..., Any] = module.prepare
+
+    def other(spec: Any, **kw: Any) -> Any:
+        return honest(spec.model_copy(update={"documents": 70}), **kw)
+
+    monkeypatch.setattr(module, "prepare", other)
+    found = call_run(tiny_suites.write(tmp_path))
+    assert found.exit_code == 3
+    assert "plan again" in found.stderr
+
+
+def test_divergence_is_no_failure(tmp_path: Path) -> None:
+    hot = {"base": "moe", "train": {"optimizer": {"lr": 1e4}, "clip": None}}
+    models = {**tiny_suites.suite()["models"], "hot": hot}
+    found = call_run(tiny_suites.write(tmp_path, models=models, seeds=1))
+    assert found.exit_code == 0
+    assert "3 runs: 2 completed, 1 diverged" in found.stdout
+    assert "hot seed 0: diverged" in found.stderr
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("moment", ["preparing", "reporting"])
+def test_a_signal_at_any_moment_is_a_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signum: int, code: int, moment: str
+) -> None:
+    """Also while no run is under way: when data are prepared, timings taken, the report written."""
+    name = {"preparing": "prepare_plan", "reporting": "write_report"}[moment]
+    monkeypatch.setattr(api, name, lambda *args, **kw: os.kill(os.getpid(), signum))
+    found = call_run(tiny_suites.write(tmp_path, seeds=1))
+    assert (found.exit_code, found.stdout) == (code, "")
+    assert "the same command goes on" in found.stderr
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_speed_session_that_fails_is_told_and_exits_3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*args: Any, **kw: Any) -> str:
+        raise session.SessionFailed("speed process 0 ended with 1: no luck")
+
+    monkeypatch.setattr(session, "measure_speed", failing)
+    path = tiny_suites.write(tmp_path, seeds=1, measure={"speed": {"processes": 2, "seconds": 1}})
+    found = call_run(path)
+    assert found.exit_code == 3
+    assert "no speed session: speed process 0 ended with 1: no luck" in found.stderr
+
+
+# ------------------------------------------------------------------------------------------ looking things up
+
+
+def test_validate_says_right_or_where_it_is_wrong(suite: Path, tmp_path: Path) -> None:
+    found = call("validate", suite)
+    assert (found.exit_code, found.stdout) == (0, f"{suite}: 2 models, 6 seeds, 1 claims: right\n")
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(suite.read_text().replace("seeds: 6", "seads: 6"))
+    found = call("validate", bad)
+    assert found.exit_code == 2
+    assert f"{bad}:" in found.stderr
+    assert "seeds" in found.stderr
+
+
+def test_the_schema_accepts_the_shipped_suites() -> None:
+    schema = json.loads(call("schema").stdout)
+    shipped = sorted((Path(moebench.__file__).parents[1] / "suites").glob("*.yaml"))
+    assert shipped
+    for path in shipped:
+        jsonschema.validate(json.loads(json.dumps(YAML(typ="safe").load(path))), schema)
+
+
+@pytest.mark.parametrize(
+    ("what", "word"),
+    [
+        ("suites", "quickstart"),
+        ("models", "mixtral-8x7b"),
+        ("routers", "softmax_topk"),
+        ("metrics", "test.bits_per_byte"),
+        ("claims", "superior"),
+        ("sources", "stdlib"),
+    ],
+)
+def test_lists_name_things_with_a_line_each(what: str, word: str) -> None:
+    found = call("list", what)
+    assert found.exit_code == 0
+    (line,) = [line for line in found.stdout.splitlines() if line.split()[:1] == [word] or line.startswith(f"{word}[")]
+    assert line in call("list").stdout
+    said = [line.split(maxsplit=1)[1:] for line in found.stdout.splitlines()[2:]]
+    assert all(words and len(words[0].split()) > 3 for words in said)
+    assert len({words[0] for words in said}) == len(said)
+
+
+def test_inspect_counts_a_published_system_and_a_model_of_a_suite(suite: Path) -> None:
+    found = json.loads(call("inspect", "mixtral-8x7b", "--json").stdout)
+    assert found["params"] == {
+        "total": 46_702_792_704,
+        "active": 12_879_925_248,
+        "total_no_embedding": 46_702_792_704 - 2 * 32000 * 4096,
+        "active_no_embedding": 12_879_925_248 - 2 * 32000 * 4096,
+    }
+    own = json.loads(call("inspect", f"{suite}:moe", "--json").stdout)
+    planned = json.loads(call("plan", suite, "--json", "--results", suite.parent / "results").stdout)
+    assert own["params"] == planned["models"]["moe"]["params"]
+    assert "12,879,925,248" in call("inspect", "mixtral-8x7b").stdout
+
+
+@pytest.mark.parametrize("word", ["mixtral-8x9b", "quickstart:nobody", "nosuite:moe"])
+def test_inspect_of_nothing_exits_2(word: str) -> None:
+    found = call("inspect", word)
+    assert (found.exit_code, found.stdout) == (2, "")
+    assert "Traceback" not in found.stderr
+
+
+def test_report_of_an_unknown_suite_or_format_exits_2(suite: Path, tmp_path: Path) -> None:
+    where = ["--results", suite.parent / "results", "--out", tmp_path / "out"]
+    for arguments in (["nobody"], ["tiny", "--format", "pdf"]):
+        found = call("report", *arguments, *where)
+        assert (found.exit_code, found.stdout) == (2, "")
+    assert not (tmp_path / "out").exists()
+
+
+# ------------------------------------------------------------------------------------------ trained models
+
+
+def run_id(suite: Path, model: str) -> str:
+    stored = Results(suite.parent / "results").plans("tiny")[0]
+    return next(run.id for run in stored.plan.runs if run.model == model)
+
+
+def test_generate_goes_on_from_a_prompt_the_same_with_the_same_seed(suite: Path) -> None:
+    where = ["--results", suite.parent / "results", "--tokens", "20", "--prompt", "ab"]
+    one, other = (call("generate", run_id(suite, "moe")[:9], *where) for _ in range(2))
+    assert one.exit_code == 0
+    assert one.stdout == other.stdout
+    assert one.stdout.startswith("ab")
+    assert call("generate", run_id(suite, "moe"), *where, "--seed", "5").stdout != one.stdout
+
+
+def test_export_writes_a_checkpoint(suite: Path, tmp_path: Path) -> None:
+    for model, kind in (("moe", "mixtral"), ("dense", "llama")):
+        found = call("export", run_id(suite, model), tmp_path / model, "--results", suite.parent / "results")
+        assert found.exit_code == 0
+        assert read_json(tmp_path / model / "config.json")["model_type"] == kind
+
+
+def test_unknown_and_ambiguous_runs_exit_2(suite: Path, tmp_path: Path) -> None:
+    for word in ("zzz", ""):
+        found = call("generate", word, "--results", suite.parent / "results")
+        assert (found.exit_code, found.stdout) == (2, "")
+        assert "run" in found.stderr
+    assert call("export", "zzz", tmp_path / "x", "--results", suite.parent / "results").exit_code == 2
+    assert not (tmp_path / "x").exists()
+
+
+def test_reference_copies_everything_but_the_weights(suite: Path, tmp_path: Path) -> None:
+    found = call("reference", "tiny", "--results", suite.parent / "results", "--to", tmp_path / "reference")
+    assert found.exit_code == 0
+    assert not list((tmp_path / "reference").rglob("model.safetensors"))
+    verdicts = [
+        read_json(out / "tiny" / "claims.json")["claims"]
+        for out in (suite.parent / "reports", tmp_path / "reports")
+        if out.exists() or call("report", "--results", tmp_path / "reference", "--out", out).exit_code == 0
+    ]
+    assert verdicts[0] == verdicts[1]
+    refused = call("generate", run_id(suite, "moe"), "--results", tmp_path / "reference")
+    assert refused.exit_code == 2
+    assert "weights were left out" in refused.stderr
