@@ -161,13 +161,17 @@ def _speed_plan(path: Path) -> SpeedPlan:
     return SpeedPlan.model_validate(json.loads(path.read_text())["plan"])
 
 
-def _die_with_parent() -> None:
-    """Ends this process when its standard input does."""
-    os.read(0, 1)
-    os._exit(1)
+def end_with_parent() -> None:
+    """Ends this process at once when its standard input ends: whoever was to read its file is gone."""
+
+    def wait() -> None:
+        os.read(0, 1)
+        os._exit(1)
+
+    Thread(target=wait, daemon=True).start()
 
 
 if __name__ == "__main__":
     line = sys.stdin.readline()
-    Thread(target=_die_with_parent, daemon=True).start()
+    end_with_parent()
     race_here(SpeedTask.model_validate_json(line))

@@ -1,0 +1,203 @@
+"""The race: what is timed, in which order, and what follows from the samples. No clock is asserted."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_suites
+import torch
+
+from moebench import api, costs
+from moebench.metrics import speed
+from moebench.metrics.speed import AGAIN, Racer, is_steady, load_racer, race
+from moebench.plan import SpeedPlan
+from moebench.run import execute
+from moebench.store import Results
+from moebench.train import start
+
+
+class Clock:
+    """A clock that only ticks when somebody works."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        monkeypatch.setattr(speed.time, "perf_counter", lambda: self.now)
+
+    def worker(self, seconds: float) -> Any:
+        def work() -> None:
+            self.now += seconds
+
+        return work
+
+
+# ------------------------------------------------------------------------------------------ rotation
+
+
+def test_blocks_alternate_between_an_order_and_its_reverse(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    timed = {name: clock.worker(0.01) for name in "ABC"}
+    samples, blocks = speed._rotate(timed, device="cpu", seconds=6.0, shift=0)
+    turns = thirds(blocks)
+    assert turns[:4] == ["ABC", "CBA", "ABC", "CBA"]
+    assert len(turns) >= speed.MIN_BLOCKS
+    assert len({len(seconds) for seconds in samples.values()}) == 1
+    assert samples["A"][0] == pytest.approx(0.01)
+
+
+def thirds(blocks: list[str]) -> list[str]:
+    return ["".join(blocks[i : i + 3]) for i in range(0, len(blocks), 3)]
+
+
+def test_each_process_begins_with_another_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    firsts = []
+    for process in range(4):
+        _, blocks = speed._rotate({n: clock.worker(0.01) for n in "ABC"}, device="cpu", seconds=1.0, shift=process)
+        firsts.append("".join(blocks[:3]))
+    assert firsts == ["ABC", "BCA", "CAB", "ABC"]
+
+
+def test_a_slow_model_gets_fewer_calls_and_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    samples, _ = speed._rotate(
+        {"slow": clock.worker(0.1), "fast": clock.worker(0.01)}, device="cpu", seconds=8.0, shift=0
+    )
+    assert len(samples["fast"]) > 5 * len(samples["slow"]) > 0
+    assert sum(samples["fast"]) == pytest.approx(sum(samples["slow"]), rel=0.2)
+
+
+def test_both_orders_are_seen_however_short_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    _, blocks = speed._rotate({n: clock.worker(5.0) for n in "AB"}, device="cpu", seconds=0.1, shift=0)
+    assert blocks == ["A", "B", "B", "A"]
+
+
+def test_warming_up_goes_on_while_calls_get_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, calls = Clock(monkeypatch), itertools.count()
+
+    def warming() -> None:
+        clock.now += max(0.01, 1.0 * 0.8 ** next(calls))
+
+    assert speed._warm_up(warming, "cpu") < 0.05
+    assert 4 < next(calls) <= 42
+    calls = itertools.count()
+    assert speed._warm_up(clock.worker(0.5), "cpu") == pytest.approx(0.5)
+
+
+def test_steady_means_that_both_halves_agree_to_a_tenth() -> None:
+    assert is_steady([1.0, 1.0, 1.09, 1.09])
+    assert not is_steady([1.0, 1.0, 1.2, 1.2])
+    assert not is_steady([1.0])
+
+
+# ------------------------------------------------------------------------------------------ rates by hand
+
+
+def test_the_peak_of_products_is_flops_over_the_best_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([0.5, 0.25, *[0.5] * 6])
+    monkeypatch.setattr(speed, "time_call", lambda call, device: next(times))
+    assert speed.measure_peak_flops("cpu") == 2 * 768**3 / 0.25
+
+
+def test_the_peak_of_reading_is_bytes_over_the_best_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([0.5, 0.125, *[0.5] * 4])
+    monkeypatch.setattr(speed, "time_call", lambda call, device: next(times))
+    assert speed.measure_peak_bandwidth("cpu") == 2**26 / 0.125
+
+
+def test_utilisation_by_hand(tmp_path: Path) -> None:
+    """A dense model of one layer whose products can be counted on paper."""
+    shape = {"layers": 1, "width": 8, "heads": 2, "ffn": {"kind": "dense", "hidden": 4}}
+    made = tiny_suites.planned(tmp_path, models={"dense": shape})
+    racer = Racer(name="dense", state=start(tiny_suites.run_of(made, "dense")), run=tiny_suites.run_of(made, "dense"))
+    samples = {"speed.train_step_s": [3.0, 1.0, 2.0], "speed.decode_step_s[batch=4]": [0.5]}
+    found = speed._derived(racer, samples, peak_flops=1e6, peak_bandwidth=1e5)
+    weights = 4 * 8 * 8 + 3 * 8 * 4 + 256 * 8  # attention, FFN, the tied table as output head
+    # 128 tokens in 8 sequences of 16: products of weights, and half of attention's square, times 3 for the backward
+    flops = 3 * (2 * 128 * weights + 4 * 8 * 16 * 16 * 8 // 2)
+    assert found["speed.train_utilisation"] == pytest.approx(flops / 2.0 / 1e6)
+    # 4 sequences with 12 cached tokens, a key and a value of 8 numbers each
+    read = 4 * weights + 4 * 12 * (2 * 8 * 4)
+    assert found["speed.decode_bandwidth_utilisation[batch=4]"] == pytest.approx(read / 0.5 / 1e5)
+
+
+def test_only_the_experts_touched_count_as_read(tmp_path: Path) -> None:
+    made = tiny_suites.planned(tmp_path)
+    a = made.plan.models["moe"].architecture
+    one = costs.decode_bytes(a, batch=1, cached=0, dtype="float32")
+    dense_part = 4 * (a.layers * (4 * 16 * 16 + 16 * 4) + 256 * 16)
+    assert one == dense_part + 4 * a.layers * 2 * (3 * 16 * 16)  # two experts of four
+
+
+# ------------------------------------------------------------------------------------------ the race itself
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> api.Planned:
+    made = tiny_suites.planned(tmp_path_factory.mktemp("speed"), seeds=1)
+    for model in ("moe", "dense"):
+        task = tiny_suites.task_of(made, tiny_suites.run_of(made, model))
+        execute(task, on_event=lambda _: None, should_stop=lambda: False)
+    return made
+
+
+def racers(made: api.Planned) -> list[Racer]:
+    results = Results(made.results)
+    ids = {run.model: run.id for run in made.plan.runs}
+    return [load_racer(name, results.run(ids[name.removesuffix(AGAIN)])) for name in ("moe", "dense", "dense" + AGAIN)]
+
+
+def plan_of(**changes: Any) -> SpeedPlan:
+    usual: dict[str, Any] = {
+        "id": "s", "models": ("moe", "dense"), "baseline": "dense", "processes": (0,), "train_step": True,
+        "prefill": (8, 16), "decode_batches": (1, 3), "seconds": 0.1,
+    }  # fmt: skip
+    return SpeedPlan(**{**usual, **changes})
+
+
+METRICS = {
+    "speed.train_step_s", "speed.prefill_s[tokens=8]", "speed.prefill_s[tokens=16]",
+    "speed.decode_step_s[batch=1]", "speed.decode_step_s[batch=3]",
+}  # fmt: skip
+
+
+def test_every_model_is_timed_on_everything_and_the_baseline_twice(trained: api.Planned) -> None:
+    found = race(racers(trained), plan_of(), tiny_suites.corpus(trained), process=0, seconds=0.05)
+    assert set(found.samples) == {"moe", "dense", "dense~again"}
+    for model, samples in found.samples.items():
+        assert set(samples) == METRICS
+        assert set(found.steady[model]) == METRICS
+        assert all(len(seconds) >= 2 and min(seconds) > 0 for seconds in samples.values())
+        assert set(found.derived[model]) == {
+            "speed.train_utilisation",
+            "speed.decode_bandwidth_utilisation[batch=1]",
+            "speed.decode_bandwidth_utilisation[batch=3]",
+        }
+    assert found.order[:6] == ["moe", "dense", "dense~again", "dense~again", "dense", "moe"]
+    assert min(found.peak_flops, found.peak_bandwidth) > 0
+
+
+def test_racing_leaves_the_weights_as_trained(trained: api.Planned) -> None:
+    field = racers(trained)
+    before = {name: value.clone() for name, value in field[0].state.model.state_dict().items()}
+    race(field, plan_of(prefill=(), decode_batches=()), tiny_suites.corpus(trained), process=0, seconds=0.02)
+    assert all(torch.equal(value, before[name]) for name, value in field[0].state.model.state_dict().items())
+
+
+def test_decoding_goes_on_token_by_token_and_back_to_the_middle(trained: api.Planned) -> None:
+    racer = racers(trained)[0]
+    seen: list[tuple[int, int]] = []
+    honest = racer.state.model.forward
+
+    def forward(tokens: torch.Tensor, *, cache: Any = None) -> Any:
+        seen.append((cache.length, tokens.shape[1]))
+        return honest(tokens, cache=cache)
+
+    racer.state.model.forward = forward  # type: ignore[method-assign]
+    decode = speed._decode_step(racer, tiny_suites.corpus(trained), batch=2)
+    for _ in range(10):
+        decode()
+    assert seen == [(0, 8), *((held, 1) for held in range(8, 16)), (8, 1), (9, 1)]
