@@ -1,0 +1,122 @@
+"""Budgets in seconds become steps once, and estimates of time come from what has run here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_suites
+
+from moebench import calibration
+from moebench.calibration import GUESSED_FLOPS_PER_S, flops_per_second
+from moebench.plan import Run
+from moebench.run import execute
+from moebench.store import Results, append_lines, read_json
+
+SECONDS = {"models": {
+    "moe": {"layers": 2, "width": 16, "heads": 2, "train": {"budget": {"seconds": 3}},
+            "ffn": {"kind": "moe", "experts": 4, "top_k": 2, "expert_hidden": 16}},
+    "dense": {"base": "moe", "ffn": {"kind": "dense"}, "match": {"to": "moe", "on": "active_params"}},
+}}  # fmt: skip
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
+    """Measuring takes no time and finds 0.25 s for a mixture, 0.1 s for a dense model."""
+    asked: list[Run] = []
+
+    def pretend(run: Run, *, threads: int) -> float:
+        asked.append(run)
+        return 0.25 if run.architecture.ffn.kind == "moe" else 0.1
+
+    monkeypatch.setattr(calibration, "_measure", pretend)
+    return asked
+
+
+def test_seconds_become_steps_by_the_measured_time_of_a_step(tmp_path: Path, measured: list[Run]) -> None:
+    plan = tiny_suites.planned(tmp_path, **SECONDS).plan
+    assert {name: model.recipe.steps for name, model in plan.models.items()} == {"moe": 12, "dense": 30}
+    assert len(measured) == 2
+    assert {run.recipe.batch_tokens for run in measured} == {128}  # a step as it will be trained
+
+
+def test_a_measurement_is_kept_so_that_the_plan_stays_the_same(
+    tmp_path: Path, measured: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = tiny_suites.planned(tmp_path, **SECONDS).plan
+    monkeypatch.setattr(calibration, "_measure", lambda run, threads: 99.0)
+    assert tiny_suites.planned(tmp_path, **SECONDS).plan == first
+    kept = [read_json(path) for path in (tmp_path / "results" / "calibration").glob("*.json")]
+    assert {(one["model"], one["step_s"]) for one in kept} == {("moe", 0.25), ("dense", 0.1)}
+
+
+def test_another_machine_is_measured_anew(tmp_path: Path, measured: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny_suites.planned(tmp_path, **SECONDS)
+    usual = calibration.machine()
+    other = type(usual)(device="cpu", fingerprint="another")
+    monkeypatch.setattr(calibration, "machine", lambda **_: other)
+    tiny_suites.planned(tmp_path, **SECONDS)
+    assert len(measured) == 4
+
+
+def test_budgets_in_other_units_need_no_measurement(tmp_path: Path, measured: list[Run]) -> None:
+    tiny_suites.planned(tmp_path)
+    assert measured == []
+    assert not (tmp_path / "results" / "calibration").exists()
+
+
+def test_seconds_too_few_for_a_step_are_one_step(tmp_path: Path, measured: list[Run]) -> None:
+    changed = json.loads(json.dumps(SECONDS).replace('"seconds": 3', '"seconds": 0.001'))
+    plan = tiny_suites.planned(tmp_path, **changed).plan
+    assert {model.recipe.steps for model in plan.models.values()} == {1}
+
+
+def test_a_step_timed_here_is_a_step_as_it_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The median after two warm-up steps; the clock is replaced."""
+    from moebench.metrics import speed
+
+    steps: list[Any] = []
+    times = iter([9.0, 8.0, 0.5, 0.4, 0.3, 0.2, 0.1, 0.6])
+
+    def time_call(call: Any, device: str) -> float:
+        call()
+        steps.append(device)
+        return next(times)
+
+    monkeypatch.setattr(speed, "time_call", time_call)
+    run = tiny_suites.run_of(tiny_suites.planned(tmp_path))
+    assert calibration._time_here(run) == pytest.approx(0.35)
+    assert steps == ["cpu"] * calibration.TIMED_STEPS
+
+
+@pytest.mark.slow
+def test_measuring_happens_in_a_process_of_its_own_and_failure_is_told(tmp_path: Path) -> None:
+    run = tiny_suites.run_of(tiny_suites.planned(tmp_path))
+    assert calibration._measure(run, threads=1) > 0
+    with pytest.raises(RuntimeError, match="calibration ended with 1"):
+        calibration._measure(run.model_copy(update={"backend": "no such"}), threads=1)
+
+
+def test_estimates_are_a_guess_until_something_has_run(tmp_path: Path) -> None:
+    made = tiny_suites.planned(tmp_path)
+    results = Results(made.results)
+    assert flops_per_second(made.plan, results) == (GUESSED_FLOPS_PER_S, False)
+    run = tiny_suites.run_of(made)
+    execute(tiny_suites.task_of(made, run), on_event=lambda _: None, should_stop=lambda: False)
+    folder = results.run(run.id)
+    (folder.path / "timed.jsonl").unlink()
+    append_lines(folder.path / "timed.jsonl", [{"what": "train", "seconds": 1.5}, {"what": "evaluate", "seconds": 0.5}])
+    folder.finish("completed")
+    assert flops_per_second(made.plan, results) == (made.plan.models["moe"].expected_train_flops / 2.0, True)
+
+
+def test_the_machines_mark_changes_with_what_changes_timings(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert calibration.machine() == calibration.machine()
+    assert calibration.machine(threads=1).fingerprint != calibration.machine(threads=2).fingerprint
+    honest = calibration.environment
+    other = honest(1).model_copy(update={"cpu": "another"})
+    before = calibration.machine()
+    monkeypatch.setattr(calibration, "environment", lambda threads: other)
+    assert calibration.machine().fingerprint != before.fingerprint

@@ -1,0 +1,115 @@
+"""The learning-rate sweep: which rate is best, whether it lies inside, and that failed points are told."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_suites
+
+from moebench import api
+from moebench.evidence import gather
+from moebench.plan import TunePlan
+from moebench.store import Results, read_json
+from moebench.sweep import best_rate, summarise
+
+RATES = [1e-3, 1e-2, 1e-1]
+
+
+def curve(**values: list[float | None]) -> list[dict[str, Any]]:
+    """`curve(r1=[...])`: the values of rate 1, one a seed."""
+    return [
+        {"lr": float(name[1:]), "seed": seed, "bits_per_byte": value}
+        for name, column in values.items()
+        for seed, value in enumerate(column)
+    ]
+
+
+def test_the_best_rate_has_the_lowest_mean_over_seeds() -> None:
+    assert best_rate(curve(r1=[3.0, 3.0], r2=[1.0, 4.0], r3=[2.9, 2.9])) == 2.0
+    assert best_rate(curve(r1=[3.0], r2=[4.0])) == 1.0
+
+
+def test_a_rate_at_which_a_seed_failed_is_never_best() -> None:
+    assert best_rate(curve(r1=[3.0, 3.0], r2=[0.1, None])) == 1.0
+    assert best_rate(curve(r1=[None], r2=[None])) is None
+    assert best_rate([]) is None
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, api.Outcome]:
+    """A sweep of two models, three rates and two seeds, really trained."""
+    tune = {"lr": RATES, "seeds": 2}
+    path = tiny_suites.write(tmp_path_factory.mktemp("sweep"), tune=tune)
+    return path, sweep(path)
+
+
+def sweep(path: Path) -> api.Outcome:
+    return api.run(path, results=path.parent / "results", tune=True, launcher="inline")
+
+
+def tune_of(outcome: api.Outcome) -> TunePlan:
+    assert outcome.plan.tune is not None
+    return outcome.plan.tune
+
+
+def test_a_sweep_trains_every_model_at_every_rate_and_nothing_else(swept: tuple[Path, api.Outcome]) -> None:
+    path, outcome = swept
+    runs = tune_of(outcome).runs
+    assert outcome.statuses == {run_id: "completed" for *_, run_id in runs}
+    assert {(model, lr) for model, lr, *_ in runs} == {(model, lr) for model in ("moe", "dense") for lr in RATES}
+    assert {folder.id for folder in Results(path.parent / "results").runs()} == set(outcome.statuses)
+    assert {seed for _, _, seed, _ in runs}.isdisjoint(outcome.plan.spec.seeds)
+    assert (outcome.report, outcome.verdicts) == (None, ())
+
+
+def test_its_summary_holds_what_each_run_lost_on_the_tune_split(swept: tuple[Path, api.Outcome]) -> None:
+    path, outcome = swept
+    results = Results(path.parent / "results")
+    folder = results.tune(tune_of(outcome).id)
+    assert (folder.status(), folder.verify()) == ("completed", [])
+    models = read_json(folder.path / "tune.json")["models"]
+    assert models == outcome.sweep
+    for name, model in models.items():
+        ids = {(lr, seed): run_id for m, lr, seed, run_id in tune_of(outcome).runs if m == name}
+        assert len(model["curve"]) == 6
+        for point in model["curve"]:
+            records = results.run(ids[point["lr"], point["seed"]]).records()
+            (value,) = [one.value for one in records if one.metric == "tune.bits_per_byte"]
+            assert (point["bits_per_byte"], point["reason"]) == (value, None)
+        assert model["best_lr"] == best_rate(model["curve"])
+        assert model["interior"] == (model["best_lr"] == RATES[1])
+        assert model["configured_lr"] == 1e-2
+
+
+def test_a_second_sweep_touches_nothing(swept: tuple[Path, api.Outcome]) -> None:
+    path, _ = swept
+    before = {file: file.stat().st_mtime_ns for file in (path.parent / "results").rglob("*")}
+    assert sweep(path).started == 0
+    assert {file: file.stat().st_mtime_ns for file in (path.parent / "results").rglob("*")} == before
+
+
+def test_failed_points_have_a_reason_and_no_value(swept: tuple[Path, api.Outcome], tmp_path: Path) -> None:
+    path, outcome = swept
+    shutil.copytree(path.parent / "results", tmp_path / "results")
+    results = Results(tmp_path / "results")
+    for model, lr, _, run_id in tune_of(outcome).runs:
+        if model == "moe" and lr in RATES[1:]:
+            (results.run(run_id).path / "DONE").unlink()
+    found = summarise(outcome.plan, results)
+    reasons = {point["lr"]: (point["bits_per_byte"], point["reason"]) for point in found["moe"]["curve"]}
+    assert reasons[RATES[2]] == (None, "run is partial")
+    assert reasons[RATES[0]][1] is None
+    assert (found["moe"]["best_lr"], found["moe"]["interior"]) == (RATES[0], False)  # at the edge of what is left
+    assert results.tune(tune_of(outcome).id).verify() == []
+
+
+def test_the_evidence_reads_the_sweep(swept: tuple[Path, api.Outcome]) -> None:
+    path, outcome = swept
+    results = Results(path.parent / "results")
+    tuned = gather(results, results.plans()[0]).tuned
+    assert set(tuned) == {"moe", "dense"}
+    assert outcome.sweep is not None
+    assert tuned["moe"].best_lr == outcome.sweep["moe"]["best_lr"]
