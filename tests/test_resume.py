@@ -1,0 +1,351 @@
+"""Killed at any moment and begun again, a run ends in the bits it would have had, and does only the rest again.
+
+The killing is real: SIGKILL, to processes that train. Moments are drawn from a seeded generator as shares of how long
+the undisturbed run took, so they fall everywhere: in training, in evaluation, between a temporary file and its place.
+Named points of the store and of the run are killed one by one as well.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import random
+import select
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import tiny_suites
+from crash_runs import Nursery
+
+from moebench import api
+from moebench.launch import Task
+from moebench.run import execute
+from moebench.store import Checkpoints, Results, RunFolder
+from moebench.store.files import FAULT_POINTS
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # the limit is for machines that do much else
+
+BITS = ("steps.jsonl", "records.jsonl", "items.jsonl", "model.safetensors")
+STEPS = 60
+
+
+def contents(folder: RunFolder) -> dict[str, bytes]:
+    assert folder.verify() == []
+    return {name: (folder.path / name).read_bytes() for name in BITS}
+
+
+# ------------------------------------------------------------------------------------------ single runs
+
+
+@pytest.fixture(scope="module")
+def nursery() -> Iterator[Nursery]:
+    one = Nursery()
+    yield one
+    one.close()
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> api.Planned:
+    return tiny_suites.planned(tmp_path_factory.mktemp("resume"), measure={"memory": True})
+
+
+class Undisturbed:
+    """A run that nothing happened to: what it left, and how long it took."""
+
+    def __init__(self, nursery: Nursery, made: api.Planned, root: Path, **recipe: Any) -> None:
+        recipe = {"steps": STEPS, "evaluate_at": (20, 40, STEPS), **recipe}
+        run = tiny_suites.run_of(made, recipe.pop("model", "moe"), **recipe)
+        # A checkpoint at every other step or so, so that a killing falls between two of them.
+        self.task = Task(
+            run=run, model="moe", suite="tiny", threads=1, checkpoint_seconds=0.02,
+            data=made.loaded.spec.data, base=made.loaded.base,
+        )  # fmt: skip
+        began = time.perf_counter()
+        code, _ = nursery.carry_out(self.task, root / "undisturbed")
+        self.seconds = time.perf_counter() - began
+        assert code == 0
+        self.contents = contents(Results(root / "undisturbed").run(run.id))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(nursery: Nursery, made: api.Planned, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    return Undisturbed(nursery, made, tmp_path_factory.mktemp("undisturbed"))
+
+
+def checkpointed(folder: RunFolder) -> int:
+    """The step a resumed run must begin at."""
+    found = Checkpoints(folder).load() if folder.path.exists() else None
+    return found[0] if found else 0
+
+
+def assert_only_the_rest_was_done(events: list[dict[str, Any]], step: int) -> None:
+    began = [event["step"] for event in events if event["event"] == "progress"]
+    assert not began or began[0] == step
+
+
+def assert_segments_do_not_overlap(folder: RunFolder) -> None:
+    rows = [json.loads(line) for line in (folder.path / "timed.jsonl").read_text().splitlines()]
+    spans = [(row["step_from"], row["step_to"]) for row in rows if row["what"] == "train"]
+    assert spans == sorted(spans)
+    assert all(earlier[1] <= later[0] for earlier, later in itertools.pairwise(spans))
+
+
+@pytest.mark.parametrize("kind", [{}, {"model": "dense"}, {"dtype": "bfloat16"}], ids=["moe", "dense", "bfloat16"])
+def test_killed_at_random_moments(nursery: Nursery, made: api.Planned, tmp_path: Path, kind: dict[str, Any]) -> None:
+    whole, moments = Undisturbed(nursery, made, tmp_path, **kind), random.Random(f"moments {kind}")
+    for life in ("first", "second"):
+        folder = Results(tmp_path / life).run(whole.task.id)
+        for _ in range(5):
+            step = checkpointed(folder)
+            moment = moments.uniform(0, 0.6) * whole.seconds
+            code, events = nursery.carry_out(whole.task, tmp_path / life, kill_after_s=moment)
+            assert code in (0, -signal.SIGKILL)
+            assert_only_the_rest_was_done(events, step)
+        code, _ = nursery.carry_out(whole.task, tmp_path / life)
+        assert code == 0
+        assert contents(folder) == whole.contents
+        assert_segments_do_not_overlap(folder)
+
+
+@pytest.mark.parametrize("point", FAULT_POINTS)
+def test_killed_at_a_point_of_the_store(nursery: Nursery, undisturbed: Undisturbed, tmp_path: Path, point: str) -> None:
+    """Each life of the process gets one file further than the one before, and dies there."""
+    folder = Results(tmp_path).run(undisturbed.task.id)
+    deaths = 0
+    for nth in (1, 2, 3, 5, 8) if point != "before_done" else (1,):
+        step = checkpointed(folder)
+        code, events = nursery.carry_out(undisturbed.task, tmp_path, fault=f"{point}:{nth}")
+        assert_only_the_rest_was_done(events, step)
+        deaths += code == -signal.SIGKILL
+    assert deaths == (1 if point == "before_done" else 5)
+    code, _ = nursery.carry_out(undisturbed.task, tmp_path)
+    assert code == 0
+    assert contents(folder) == undisturbed.contents
+    assert not [path.name for path in folder.path.iterdir() if path.name.startswith((".", "checkpoint"))]
+
+
+@pytest.mark.parametrize(
+    "die_in",
+    [("_evaluate", 1), ("_evaluate", 3), ("_evaluate", 4), ("counted_flops", 1), ("_items", 1), ("_checkpoint", 2)],
+    ids=lambda value: f"{value[0]}-{value[1]}",
+)
+def test_killed_in_evaluation_and_in_the_last_measurements(
+    nursery: Nursery, undisturbed: Undisturbed, tmp_path: Path, die_in: tuple[str, int]
+) -> None:
+    folder = Results(tmp_path).run(undisturbed.task.id)
+    code, _ = nursery.carry_out(undisturbed.task, tmp_path, die_in=die_in)
+    assert code == -signal.SIGKILL
+    step = checkpointed(folder)
+    code, events = nursery.carry_out(undisturbed.task, tmp_path)
+    assert code == 0
+    assert_only_the_rest_was_done(events, step)
+    assert contents(folder) == undisturbed.contents
+
+
+# ------------------------------------------------------------------------------------------ the whole command
+
+
+class Command:
+    """`python -m moebench run` in a process group of its own, marked so that whatever it leaves behind is found."""
+
+    def __init__(self, suite: Path, *, workers: int) -> None:
+        self.marker = uuid.uuid4().hex
+        self.results = suite.parent / "results"
+        self.log = suite.parent / f"{self.marker}.log"
+        where = ["--results", str(self.results), "--out", str(suite.parent / "reports")]
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "moebench", "run", str(suite), *where, "--workers", str(workers)],
+                env={**os.environ, "OMP_NUM_THREADS": "1", "MOEBENCH_TEST": self.marker},
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                start_new_session=True,
+            )
+
+    def finish(self) -> tuple[int, str, str]:
+        """Waits for its end: exit code, standard output and error. Nothing it started may outlive it."""
+        out, _ = self.process.communicate()
+        _, alive = psutil.wait_procs(self.offspring(), timeout=30)
+        assert [one for one in alive if is_alive(one)] == []
+        return self.process.returncode, out, self.log.read_text()
+
+    def offspring(self) -> list[psutil.Process]:
+        """Living processes that inherited the marker."""
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error, OSError):
+                if process.environ().get("MOEBENCH_TEST") == self.marker and process.pid != self.process.pid:
+                    found.append(process)
+        return [one for one in found if is_alive(one)]
+
+    def wait_for(self, *, pattern: str | None = None, words: str | None = None) -> None:
+        """Until a result is there or something has been said, or the command has ended."""
+        while self.process.poll() is None:
+            if pattern is not None and any(self.results.glob(pattern)):
+                return
+            if words is not None and words in self.log.read_text():
+                return
+            select.select([], [], [], 0.005)
+
+    def signal_group(self, signum: int) -> None:
+        """To all of its group, as a terminal's Ctrl-C; nothing once it has ended: its pid may be another's."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signum)
+
+    def clear_away(self) -> None:
+        self.signal_group(signal.SIGKILL)
+        self.process.communicate()
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Zombies are dead: only their new parent has not looked yet."""
+    with suppress(psutil.NoSuchProcess):
+        return process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    return False
+
+
+@pytest.fixture(scope="module")
+def begin() -> Iterator[Callable[..., Command]]:
+    """Begins a command; whatever a failed test leaves is cleared away."""
+    commands: list[Command] = []
+
+    def make(suite: Path, *, workers: int = 1) -> Command:
+        commands.append(Command(suite, workers=workers))
+        return commands[-1]
+
+    yield make
+    for command in commands:
+        if command.process.returncode is None:
+            command.clear_away()
+
+
+def long_suite(folder: Path) -> Path:
+    """Two models, two seeds, runs of about a second: long enough to be caught at work."""
+    folder.mkdir(parents=True, exist_ok=True)
+    train = {"budget": {"steps": 150}, "checkpoint_seconds": 0.1, "evaluate": {"points": 3, "tokens": 256}}
+    return tiny_suites.write(folder, claims={"better": tiny_suites.claim()}, train=train)
+
+
+def all_contents(root: Path) -> dict[str, dict[str, bytes]]:
+    return {folder.id: contents(folder) for folder in Results(root).runs()}
+
+
+def touched(root: Path) -> dict[str, int]:
+    return {str(path.relative_to(root)): path.stat().st_mtime_ns for path in root.rglob("*")}
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory, begin: Callable[..., Command]) -> tuple[Path, float]:
+    """A folder in which the command ran undisturbed, and how long its runs took."""
+    folder = tmp_path_factory.mktemp("plain")
+    code, out, err = begin(long_suite(folder), workers=2).finish()
+    assert code == 0, err
+    assert "4 runs: 4 completed" in out
+    runs = Results(folder / "results").runs()
+    began = min(one.run_json()["started"] for one in runs)
+    return folder, max((one.path / "DONE").stat().st_mtime for one in runs) - began
+
+
+def test_a_second_command_does_nothing_and_says_so(plain: tuple[Path, float], begin: Callable[..., Command]) -> None:
+    folder, _ = plain
+    before = touched(folder / "results")
+    code, out, err = begin(folder / "tiny.yaml").finish()
+    assert code == 0, err
+    assert out.startswith("nothing to do: 4 runs: 4 completed")
+    assert touched(folder / "results") == before
+
+
+def test_the_whole_group_killed_at_random_moments(
+    plain: tuple[Path, float], begin: Callable[..., Command], tmp_path: Path
+) -> None:
+    folder, seconds = plain
+    suite, moments = long_suite(tmp_path), random.Random("groups")
+    for _ in range(4):
+        command = begin(suite, workers=2)
+        command.wait_for(words="step ")
+        select.select([], [], [], moments.uniform(0, 0.7) * seconds)
+        command.signal_group(signal.SIGKILL)
+        code, *_ = command.finish()
+        assert code in (-signal.SIGKILL, 0)  # it may have been done
+    code, out, err = begin(suite, workers=2).finish()
+    assert code == 0, err
+    assert all_contents(tmp_path / "results") == all_contents(folder / "results")
+    assert list((tmp_path / "results").rglob(".*tmp-*")) == []
+    assert "4 runs: 4 completed" in out
+
+
+def test_a_worker_killed_and_then_the_coordinator(
+    plain: tuple[Path, float], begin: Callable[..., Command], tmp_path: Path
+) -> None:
+    folder, _ = plain
+    suite = long_suite(tmp_path)
+    command = begin(suite)
+    command.wait_for(pattern="runs/*/checkpoint.json")
+    for worker in command.offspring():
+        worker.kill()
+    command.wait_for(pattern="runs/*/DONE")  # it went on with another worker
+    command.process.kill()
+    code, _, err = command.finish()  # and no worker outlived it
+    assert (code, "trying again" in err) == (-signal.SIGKILL, True)
+    code, _, err = begin(suite).finish()
+    assert code == 0, err
+    assert all_contents(tmp_path / "results") == all_contents(folder / "results")
+
+
+def test_signals_stop_after_a_checkpoint_and_the_same_command_goes_on(
+    begin: Callable[..., Command], tmp_path: Path
+) -> None:
+    """One run of some seconds, stopped by Ctrl-C and then by SIGTERM."""
+    one = {"layers": 2, "width": 16, "heads": 2, "ffn": {"kind": "dense", "hidden": 16}}
+    suite = tiny_suites.write(tmp_path, models={"dense": one}, seeds=1, train={"budget": {"steps": 1500}})
+    made = api.prepare_plan(suite, results=tmp_path / "results")
+    (folder,) = (Results(tmp_path / "results").run(run.id) for run in made.plan.runs)
+    at = 0
+    for signum, expected in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        command = begin(suite)
+        command.wait_for(words="step ")
+        if signum == signal.SIGINT:
+            command.signal_group(signum)
+        else:
+            command.process.send_signal(signum)
+        code, out, err = command.finish()
+        assert (code, out) == (expected, ""), err
+        assert f"stopped by {signal.Signals(signum).name}; the same command goes on from the checkpoints" in err
+        assert "dense seed 0: checkpoint written" in err
+        assert "Traceback" not in err
+        assert at < checkpointed(folder) < 1500
+        at = checkpointed(folder)
+    code, _, err = begin(suite).finish()
+    assert code == 0, err
+    assert f"step {at}/1500" in err
+    run = tiny_suites.run_of(made, "dense")
+    execute(
+        tiny_suites.task_of(made, run, results=tmp_path / "undisturbed", memory=False),
+        on_event=lambda _: None,
+        should_stop=lambda: False,
+    )
+    assert contents(folder) == contents(Results(tmp_path / "undisturbed").run(run.id))
+
+
+def test_two_commands_at_once_do_every_run_once(
+    plain: tuple[Path, float], begin: Callable[..., Command], tmp_path: Path
+) -> None:
+    folder, _ = plain
+    suite = long_suite(tmp_path)
+    ends = [command.finish() for command in [begin(suite), begin(suite)]]
+    assert [code for code, *_ in ends] == [0, 0], ends
+    assert all_contents(tmp_path / "results") == all_contents(folder / "results")
+    for one in Results(tmp_path / "results").runs():
+        rows = [json.loads(line) for line in (one.path / "timed.jsonl").read_text().splitlines()]
+        assert {row["segment"] for row in rows} == {0}  # nobody took over what another had begun
