@@ -148,7 +148,10 @@ def test_nothing_trained_fails_with_the_models_named(made: api.Planned, raced: l
 
 
 @pytest.mark.slow
-def test_a_process_of_its_own_writes_its_file_and_tells_why_it_failed(made: api.Planned) -> None:
+@pytest.mark.timeout(900)
+def test_a_process_of_its_own_writes_its_file_and_tells_why_it_failed(tmp_path: Path) -> None:
+    speed = {**SPEED["speed"], "processes": 2}
+    made = tiny_suites.planned(tmp_path, measure={"speed": speed, "memory": False}, train={"budget": {"steps": 2}})
     with pytest.raises(SessionFailed, match=r"speed process 0 ended with 1: .*no model has been trained"):
         measure(made)
     train(made, "moe", "dense")
