@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
 from moebench.records import Environment, Frozen
-from moebench.spec.types import DenseFFN, MatchOn, MoEFFN, SuiteSpec
+from moebench.spec.types import DataSpec, DenseFFN, MatchOn, MoEFFN, SuiteSpec
 
 TRAINING_VERSION = 1
 """Raised by hand when the same run would give other bits; the golden-loss test notices when it should have been."""
@@ -87,6 +88,32 @@ class Run(Frozen):
     @property
     def id(self) -> str:
         return digest_of(self.model_dump(mode="json"), length=20)
+
+
+class Task(Frozen):
+    """One run, and what carrying it out needs beyond what decides its bits."""
+
+    run: Run
+    model: str
+    """Display name."""
+    suite: str
+    threads: int = 1
+    checkpoint_seconds: float = 30.0
+    data: DataSpec
+    base: Path
+    """Folder that the data's relative paths start from."""
+    routing: bool = True
+    """Whether expert load is recorded."""
+    memory: bool = True
+    """Whether memory is measured."""
+
+    @property
+    def id(self) -> str:
+        return self.run.id
+
+    def event(self, name: str, **facts: Any) -> dict[str, Any]:
+        """An event of this run."""
+        return {"event": name, "run": self.id, "model": self.model, "seed": self.run.seed, **facts}
 
 
 class ParameterCount(Frozen):

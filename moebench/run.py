@@ -25,9 +25,8 @@ from moebench.metrics.flops import counted_flops
 from moebench.metrics.memory import memory_records
 from moebench.metrics.quality import Evaluated, evaluate
 from moebench.metrics.routing import domain_records, ffn_output_rms, routing_records
-from moebench.plan import Run, canonical
+from moebench.plan import Run, Task, canonical
 from moebench.records import Record, labelled, record
-from moebench.spec.types import DataSpec
 from moebench.store import Checkpoints, Results, RunFolder, append_lines, keep_lines, write_bytes, write_json
 from moebench.train import Diverged, State, start, train
 
@@ -38,23 +37,6 @@ PROGRESS_SECONDS = 0.25
 
 class DataChanged(ValueError):  # noqa: N818  reads as what happened
     """The data are not those the plan was made for."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """A run and what it needs besides what decides its bits."""
-
-    run: Run
-    results: Path
-    data: DataSpec
-    base: Path
-    """Folder that the data's relative paths start from."""
-    model: str
-    suite: str
-    threads: int = 1
-    checkpoint_seconds: float = 30.0
-    routing: bool = True
-    memory: bool = True
 
 
 @dataclass(kw_only=True)
@@ -85,17 +67,17 @@ class _Journal:
         self.waiting, self.spent, self.first_step = {name: [] for name in ROW_FILES}, {}, step
 
 
-def execute(task: Task, *, on_event: Callable[[Event], None], should_stop: Callable[[], bool]) -> str:
+def execute(task: Task, *, root: Path, on_event: Callable[[Event], None], should_stop: Callable[[], bool]) -> str:
     """Carries a run to its end: 'completed', 'diverged', or 'stopped' after a checkpoint when `should_stop` says so.
 
     The caller holds the folder's lock. Raises DataChanged when the data are not those of the plan, and whatever the
     machine raises (memory, disk).
     """
     run = task.run
-    folder = Results(task.results).run(run.id)
+    folder = Results(root).run(run.id)
     folder.path.mkdir(parents=True, exist_ok=True)
     _settle(run, task.threads)
-    corpus = prepare(task.data, base=task.base, cache=task.results / "data")
+    corpus = prepare(task.data, base=task.base, cache=root / "data")
     if corpus.digest != run.data_digest:
         raise DataChanged(f"the data have digest {corpus.digest[:12]}, the plan {run.data_digest[:12]}: plan again")
     state, journal = _begin_or_resume(task, folder, corpus)

@@ -104,7 +104,7 @@ def test_estimates_are_a_guess_until_something_has_run(tmp_path: Path) -> None:
     results = Results(made.results)
     assert flops_per_second(made.plan, results) == (GUESSED_FLOPS_PER_S, False)
     run = tiny_suites.run_of(made)
-    execute(tiny_suites.task_of(made, run), on_event=lambda _: None, should_stop=lambda: False)
+    execute(tiny_suites.task_of(made, run), root=made.results, on_event=lambda _: None, should_stop=lambda: False)
     folder = results.run(run.id)
     (folder.path / "timed.jsonl").unlink()
     append_lines(folder.path / "timed.jsonl", [{"what": "train", "seconds": 1.5}, {"what": "evaluate", "seconds": 0.5}])

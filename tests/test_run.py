@@ -35,16 +35,19 @@ def carry_out(
     *,
     stop_after: int | None = None,
     events: list[dict[str, Any]] | None = None,
+    results: Path | None = None,
     **task: Any,
 ) -> tuple[str, RunFolder]:
     """Executes a run; asks it to stop at the `stop_after`-th step it takes."""
+    root = results or made.results
     asked = iter(range(10**6))
     status = execute(
         tiny_suites.task_of(made, run, **task),
+        root=root,
         on_event=(events if events is not None else []).append,
         should_stop=lambda: stop_after is not None and next(asked) + 1 >= stop_after,
     )
-    return status, Results(task.get("results", made.results)).run(run.id)
+    return status, Results(root).run(run.id)
 
 
 def values(folder: RunFolder) -> dict[tuple[str, int | None], float | int | None]:

@@ -29,7 +29,9 @@ def train(made: api.Planned, *models: str) -> None:
     for planned in made.plan.runs:
         if planned.model in models:
             run = tiny_suites.run_of(made, planned.model, planned.seed)
-            execute(tiny_suites.task_of(made, run), on_event=lambda _: None, should_stop=lambda: False)
+            execute(
+                tiny_suites.task_of(made, run), root=made.results, on_event=lambda _: None, should_stop=lambda: False
+            )
 
 
 def measure(made: api.Planned, on_event: Callable[[dict[str, Any]], None] = lambda _: None) -> str:

@@ -140,7 +140,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> api.Planned:
     made = tiny_suites.planned(tmp_path_factory.mktemp("speed"), seeds=1)
     for model in ("moe", "dense"):
         task = tiny_suites.task_of(made, tiny_suites.run_of(made, model))
-        execute(task, on_event=lambda _: None, should_stop=lambda: False)
+        execute(task, root=made.results, on_event=lambda _: None, should_stop=lambda: False)
     return made
 
 

@@ -13,8 +13,7 @@ from ruamel.yaml import YAML
 
 from moebench import api, calibration, matching
 from moebench.data import Corpus, prepare
-from moebench.plan import Run
-from moebench.run import Task
+from moebench.plan import Run, Task
 
 SYNTHETIC = {"source": "synthetic", "sources": 2, "symbols": 6, "order": 1, "documents": 60, "document_bytes": 200}
 QUALITY = {"kind": "superior", "margin": "0%"}
@@ -85,7 +84,6 @@ def run_of(made: api.Planned, model: str = "moe", seed: int = 0, **recipe: Any) 
 def task_of(made: api.Planned, run: Run, **changes: Any) -> Task:
     """What `run.execute` is handed for one run."""
     usual: dict[str, Any] = {
-        "results": made.results,
         "data": made.loaded.spec.data,
         "base": made.loaded.base,
         "model": "moe",

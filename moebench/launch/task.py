@@ -17,38 +17,10 @@ from pathlib import Path
 from threading import current_thread, main_thread
 from typing import Any, Protocol
 
-from moebench.plan import Run
-from moebench.records import Frozen
-from moebench.spec.types import DataSpec
+from moebench.plan import Task
 
 Event = dict[str, Any]
 OnEvent = Callable[[Event], None]
-
-
-class Task(Frozen):
-    """One run, and what carrying it out needs beyond its identity."""
-
-    run: Run
-    model: str
-    """Display name."""
-    suite: str
-    threads: int
-    checkpoint_seconds: float
-    data: DataSpec
-    base: Path
-    """Folder that the data's relative paths start from."""
-    routing: bool = True
-    """Whether expert load is recorded."""
-    memory: bool = True
-    """Whether memory is measured."""
-
-    @property
-    def id(self) -> str:
-        return self.run.id
-
-    def event(self, name: str, **facts: Any) -> Event:
-        """An event of this run."""
-        return {"event": name, "run": self.id, "model": self.model, "seed": self.run.seed, **facts}
 
 
 class Execute(Protocol):
@@ -96,19 +68,6 @@ def catching(on_signal: Callable[[int], object], *, alarm: int = -1) -> Iterator
 def train_run(task: Task, *, root: Path, on_event: OnEvent, should_stop: Callable[[], bool]) -> str:
     """The real thing: trains and measures. Imports torch."""
     # not `from moebench import run`: the package offers a function of that name
-    from moebench.run import Task as Handed
     from moebench.run import execute
 
-    handed = Handed(
-        run=task.run,
-        results=root,
-        data=task.data,
-        base=task.base,
-        model=task.model,
-        suite=task.suite,
-        threads=task.threads,
-        checkpoint_seconds=task.checkpoint_seconds,
-        routing=task.routing,
-        memory=task.memory,
-    )
-    return execute(handed, on_event=on_event, should_stop=should_stop)
+    return execute(task, root=root, on_event=on_event, should_stop=should_stop)

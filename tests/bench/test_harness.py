@@ -16,7 +16,7 @@ import pytest
 
 from moebench import api
 from moebench.launch import launch
-from moebench.run import Task, execute
+from moebench.run import execute
 from moebench.store import Results
 
 SETS = (
@@ -42,15 +42,7 @@ def test_share_of_the_training_loop(benchmark, planned: api.Planned) -> None:
         task = api._run_tasks(planned, threads=1)[0]
         folder = Results(planned.results).run(task.id)
         shutil.rmtree(folder.path, ignore_errors=True)
-        handed = Task(
-            run=task.run,
-            results=planned.results,
-            data=task.data,
-            base=task.base,
-            model=task.model,
-            suite=task.suite,
-        )
-        execute(handed, on_event=lambda _: None, should_stop=lambda: False)
+        execute(task, root=planned.results, on_event=lambda _: None, should_stop=lambda: False)
         spent: dict[str, float] = {}
         for line in (folder.path / "timed.jsonl").read_text().splitlines():
             row = json.loads(line)
