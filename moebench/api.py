@@ -222,8 +222,6 @@ def _tasks(planned: Planned, chosen: Iterable[tuple[str, int, float | None, str]
             checkpoint_seconds=spec.models[model].train.checkpoint_seconds,
             data=spec.data,
             base=planned.loaded.base,
-            routing=spec.measure.routing,
-            memory=spec.measure.memory,
         )
 
 

@@ -368,6 +368,11 @@ def _warnings(spec: SuiteSpec, models: dict[str, PlannedModel], facts: DataFacts
         if tokens > facts.tokens.get("train", tokens):
             epochs = tokens / facts.tokens["train"]
             found.append(f"{name} reads the training split {epochs:.1f} times")
+    if len({model.recipe.batch_tokens for model in models.values()}) > 1:
+        found.append(
+            "models differ in batch_tokens: digests of their tokens cannot be compared batch by batch, so claims about "
+            "quality between them will be INVALID"
+        )
     if len(spec.seeds) < 6 and any(not _is_counted(claim.metric) for claim in spec.claims.values()):
         found.append(f"{len(spec.seeds)} seeds: no verdict over seeds is possible below 6")
     return found

@@ -11,9 +11,10 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from moebench.records import Environment, Frozen
+from moebench.spec.amounts import Name
 from moebench.spec.types import DataSpec, DenseFFN, MatchOn, MoEFFN, SuiteSpec
 
 TRAINING_VERSION = 1
@@ -102,10 +103,6 @@ class Task(Frozen):
     data: DataSpec
     base: Path
     """Folder that the data's relative paths start from."""
-    routing: bool = True
-    """Whether expert load is recorded."""
-    memory: bool = True
-    """Whether memory is measured."""
 
     @property
     def id(self) -> str:
@@ -161,7 +158,7 @@ class MatchResult(Frozen):
 
 
 class PlannedRun(Frozen):
-    model: str
+    model: Name
     seed: int
     id: str
 
@@ -212,10 +209,11 @@ class TunePlan(Frozen):
 class Plan(Frozen):
     """Everything that will run for a suite, and everything the report needs to know about it."""
 
-    suite: str
-    scale: str | None
+    suite: Name
+    """Names a folder of reports, and plans are read from files that others wrote; hence a name that is safe in paths."""
+    scale: Name | None
     spec: SuiteSpec
-    models: dict[str, PlannedModel]
+    models: dict[Name, PlannedModel]
     matches: tuple[MatchResult, ...]
     runs: tuple[PlannedRun, ...]
     speed: SpeedPlan | None
@@ -226,6 +224,12 @@ class Plan(Frozen):
     claim_hashes: dict[str, str]
     """Claim id -> hash of its text and test."""
     warnings: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _is_of_its_suite(self) -> Plan:
+        if (self.suite, self.scale) != (self.spec.suite, self.spec.scale):
+            raise ValueError(f"the plan of {self.suite!r} at scale {self.scale!r} holds another suite or scale")
+        return self
 
     @property
     def id(self) -> str:

@@ -157,7 +157,10 @@ METRICS: dict[str, Metric] = {
         _counted("cost.weight_bytes", "bytes", "weights in the training dtype"),
         _counted("cost.kv_bytes_per_token", "bytes/token", "key and value cache one token adds"),
         _seeded(
-            "test.bits_per_byte", "bits/byte", "cross-entropy on the test split after the last step", labels=("domain",)
+            "test.bits_per_byte",
+            "bits/byte",
+            "cross-entropy on the test split after the last step; domains take turns",
+            labels=("domain",),
         ),
         _seeded(
             "tune.bits_per_byte", "bits/byte", "cross-entropy on the tune split after the last step", labels=("domain",)
@@ -215,7 +218,7 @@ METRICS: dict[str, Metric] = {
         _timed(
             "speed.decode_bandwidth_utilisation",
             "1",
-            "weight and cache bytes touched per second over the measured bandwidth",
+            "weight and cache bytes per second (experts touched: uniform routing) over the measured bandwidth",
             "higher",
             ("batch",),
         ),

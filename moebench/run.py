@@ -105,7 +105,8 @@ def _begin_or_resume(task: Task, folder: RunFolder, corpus: Corpus) -> tuple[Sta
     """The state after the last checkpoint, files cut back to it; or a fresh state in an emptied folder."""
     run, state, journal = task.run, start(task.run), _Journal(folder=folder)
     found = Checkpoints(folder).load()
-    if found is not None:
+    # Another number of threads sums in another order: going on would end in bits that neither number gives.
+    if found is not None and found[2].get("threads") == task.threads:
         _, data, meta = found
         state.load_bytes(data)
         journal.written, journal.segment = meta["rows"], meta["segment"] + 1
@@ -219,7 +220,8 @@ def _train(
 
 def _checkpoint(checkpoints: Checkpoints, journal: _Journal, state: State) -> None:
     journal.flush(state.step)
-    checkpoints.save(state.step, state.to_bytes(), {"rows": dict(journal.written), "segment": journal.segment})
+    about = {"rows": dict(journal.written), "segment": journal.segment, "threads": torch.get_num_threads()}
+    checkpoints.save(state.step, state.to_bytes(), about)
 
 
 def _evaluate(task: Task, state: State, windows: Windows) -> Evaluated:
@@ -237,8 +239,7 @@ def _point_records(task: Task, state: State, seen: Evaluated) -> Iterator[Record
     yield record("train.tokens", step * task.run.recipe.batch_tokens, step=step)
     yield record("train.model_flops", state.model_flops, step=step)
     yield record("train.executed_flops", state.executed_flops, step=step)
-    if task.routing:
-        yield from routing_records(seen.tokens_NLE.sum(0), dropped=seen.dropped, step=step)
+    yield from routing_records(seen.tokens_NLE.sum(0), dropped=seen.dropped, step=step)
 
 
 def _measure(task: Task, state: State, journal: _Journal, corpus: Corpus) -> None:
@@ -254,8 +255,7 @@ def _measure(task: Task, state: State, journal: _Journal, corpus: Corpus) -> Non
     journal.add_records([record("train.bits_per_token", sum(row["loss"] for row in last) / len(last), step=state.step)])
     batch = torch.from_numpy(train_batch(corpus, seed=run.seed, step=0, batch_tokens=run.recipe.micro_batch_tokens))
     journal.add_records([record("train.counted_flops", counted_flops(state.model, run, batch), step=state.step)])
-    if task.memory:
-        journal.add_records(memory_records(state, run, batch, step=state.step))  # last: it moves the weights
+    journal.add_records(memory_records(state, run, batch, step=state.step))  # last: it moves the weights
     journal.flush(state.step)
 
 
@@ -280,5 +280,5 @@ def _final_quality(task: Task, corpus: Corpus, windows: Windows, seen: Evaluated
     domains = sorted(set(domain_N.tolist()))
     for domain in domains:
         yield record(labelled(metric, domain=domain), seen.bits_per_byte(domain_N == domain), step=step)
-    if task.routing and seen.tokens_NLE.shape[1]:
+    if seen.tokens_NLE.shape[1]:
         yield from domain_records({d: seen.tokens_NLE[domain_N == d].sum(0) for d in domains}, step=step)

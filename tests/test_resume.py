@@ -338,7 +338,7 @@ def test_signals_stop_after_a_checkpoint_and_the_same_command_goes_on(
     assert f"step {at}/1500" in err
     run = tiny_suites.run_of(made, "dense")
     execute(
-        tiny_suites.task_of(made, run, memory=False),
+        tiny_suites.task_of(made, run),
         root=tmp_path / "undisturbed",
         on_event=lambda _: None,
         should_stop=lambda: False,

@@ -101,11 +101,17 @@ def test_quality_is_measured_at_the_points_and_on_more_text_at_the_end(made: api
     assert found["train.counted_flops", 12] > 0
 
 
-def test_a_dense_run_has_no_routing_and_a_suite_may_leave_routing_and_memory_out(made: api.Planned) -> None:
-    _, dense = carry_out(made, tiny_suites.run_of(made, "dense"), memory=False)
-    _, quiet = carry_out(made, tiny_suites.run_of(made), memory=False, routing=False)
-    for folder in (dense, quiet):
-        assert not [one.metric for one in folder.records() if one.metric.startswith(("routing.", "memory."))]
+def test_a_dense_run_has_no_routing(made: api.Planned) -> None:
+    _, folder = carry_out(made, tiny_suites.run_of(made, "dense"))
+    assert not [one.metric for one in folder.records() if one.metric.startswith("routing.")]
+
+
+def test_another_number_of_threads_begins_anew(made: api.Planned) -> None:
+    """Sums over threads round differently: a run must not be half of each."""
+    run, events = tiny_suites.run_of(made), []
+    carry_out(made, run, stop_after=6)
+    carry_out(made, run, events=events, threads=2)
+    assert events[0]["step"] == 0
 
 
 def test_a_tune_run_is_read_on_the_tune_split(made: api.Planned) -> None:
@@ -118,12 +124,13 @@ def test_a_tune_run_is_read_on_the_tune_split(made: api.Planned) -> None:
     assert {row["document"] for row in folder.items()} <= tune
 
 
-def test_weights_on_disk_are_those_after_the_last_step(made: api.Planned) -> None:
+def test_weights_on_disk_are_those_after_the_last_step(made: api.Planned, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory is measured with one more real step: it must not reach the weights."""
     run = tiny_suites.run_of(made)
-    _, folder = carry_out(made, run, memory=True)
+    _, folder = carry_out(made, run)
     with_memory = (folder.path / "model.safetensors").read_bytes()
-    _, other = carry_out(made, run, memory=False, results=made.results / "other")
+    monkeypatch.setattr("moebench.run.memory_records", lambda *_, **__: [])
+    _, other = carry_out(made, run, results=made.results / "other")
     assert (other.path / "model.safetensors").read_bytes() == with_memory
     assert any(one.metric == "memory.train_peak_bytes" for one in folder.records())
 

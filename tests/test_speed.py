@@ -99,7 +99,7 @@ def test_steady_means_that_both_halves_agree_to_a_tenth() -> None:
 def test_the_peak_of_products_is_flops_over_the_best_time(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([0.5, 0.25, *[0.5] * 6])
     monkeypatch.setattr(speed, "time_call", lambda call, device: next(times))
-    assert speed.measure_peak_flops("cpu") == 2 * 768**3 / 0.25
+    assert speed.measure_peak_flops("cpu", torch.float32) == 2 * 768**3 / 0.25
 
 
 def test_the_peak_of_reading_is_bytes_over_the_best_time(monkeypatch: pytest.MonkeyPatch) -> None:

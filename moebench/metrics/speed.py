@@ -51,6 +51,7 @@ class Race:
     steady: dict[str, dict[str, bool]]
     derived: dict[str, dict[str, float]]
     peak_flops: float
+    """In the dtype of the first model."""
     peak_bandwidth: float
 
 
@@ -65,7 +66,9 @@ def load_racer(name: str, folder: RunFolder) -> Racer:
 def race(racers: list[Racer], plan: SpeedPlan, corpus: Corpus, *, process: int, seconds: float) -> Race:
     """Times all racers for about `seconds`, sharing the time equally between what is measured."""
     device = racers[0].run.device
-    peak_flops, peak_bandwidth = measure_peak_flops(device), measure_peak_bandwidth(device)
+    dtypes = dict.fromkeys(racer.state.model.dtype for racer in racers)
+    peaks = {dtype: measure_peak_flops(device, dtype) for dtype in dtypes}
+    peak_bandwidth = measure_peak_bandwidth(device)
     contests = list(_contests(racers, plan, corpus))
     samples: dict[str, dict[str, list[float]]] = {racer.name: {} for racer in racers}
     order: list[str] = []
@@ -75,13 +78,13 @@ def race(racers: list[Racer], plan: SpeedPlan, corpus: Corpus, *, process: int, 
         for name, values in found.items():
             samples[name][metric] = values
     steady = {name: {metric: is_steady(v) for metric, v in found.items()} for name, found in samples.items()}
-    derived = {r.name: _derived(r, samples[r.name], peak_flops, peak_bandwidth) for r in racers}
+    derived = {r.name: _derived(r, samples[r.name], peaks[r.state.model.dtype], peak_bandwidth) for r in racers}
     return Race(
         order=order,
         samples=samples,
         steady=steady,
         derived=derived,
-        peak_flops=peak_flops,
+        peak_flops=peaks[racers[0].state.model.dtype],
         peak_bandwidth=peak_bandwidth,
     )
 
@@ -199,9 +202,9 @@ def is_steady(samples: list[float]) -> bool:
     return abs(median(samples[half:]) / median(samples[:half]) - 1) <= 0.10
 
 
-def measure_peak_flops(device: str) -> float:
-    """Best rate of a float32 (CPU) or bfloat16 (CUDA) matrix product, FLOPs per second, best of 8."""
-    n, dtype = (4096, torch.bfloat16) if device == "cuda" else (768, torch.float32)
+def measure_peak_flops(device: str, dtype: torch.dtype) -> float:
+    """Best rate of a large matrix product in `dtype`, FLOPs per second, best of 8."""
+    n = 4096 if device == "cuda" else 768
     a, b = (torch.ones(n, n, dtype=dtype, device=device) for _ in range(2))
     best = min(time_call(lambda: torch.mm(a, b), device) for _ in range(8))
     return 2 * n**3 / best
@@ -226,7 +229,8 @@ def _derived(
             found["speed.train_utilisation"] = flops / median(values) / peak_flops
         elif metric.startswith("speed.decode_step_s"):
             batch = int(metric.split("batch=")[1].rstrip("]"))
-            # Weights are float32 in memory whatever the dtype of the products; only the experts touched are read.
+            # Weights are float32 in memory whatever the dtype of the products; of the experts only those are read that
+            # a batch is expected to touch under uniform routing.
             read = costs.decode_bytes(a, batch=batch, cached=a.context * 3 // 4, dtype="float32")
             name = labelled("speed.decode_bandwidth_utilisation", batch=batch)
             found[name] = read / median(values) / peak_bandwidth

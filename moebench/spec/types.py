@@ -304,9 +304,9 @@ class Measure(Frozen):
     speed: SpeedSpec | None = None
     """The speed session; none when absent."""
     memory: bool = True
-    """Whether to measure peaks of tensor bytes."""
+    """Whether claims may rest on peaks of tensor bytes. They are always measured, because suites share runs."""
     routing: bool = True
-    """Whether to record the load of the experts."""
+    """Whether claims may rest on the load of the experts. It is always recorded, because suites share runs."""
 
 
 class Tune(Frozen):
