@@ -129,7 +129,7 @@ def test_weights_on_disk_are_those_after_the_last_step(made: api.Planned, monkey
     run = tiny_suites.run_of(made)
     _, folder = carry_out(made, run)
     with_memory = (folder.path / "model.safetensors").read_bytes()
-    monkeypatch.setattr("moebench.run.memory_records", lambda *_, **__: [])
+    monkeypatch.setattr(sys.modules["moebench.run"], "memory_records", lambda *_, **__: [])
     _, other = carry_out(made, run, results=made.results / "other")
     assert (other.path / "model.safetensors").read_bytes() == with_memory
     assert any(one.metric == "memory.train_peak_bytes" for one in folder.records())
