@@ -130,6 +130,56 @@ def test_the_newest_plan_of_a_suite_counts(results: Path, tmp_path: Path) -> Non
     assert json.loads((made.path / "claims.json").read_text())["plan"] == later.id
 
 
+def test_a_plan_that_is_named_is_judged_and_not_the_newest(tmp_path: Path) -> None:
+    root = tmp_path / "results"
+    first = golden_results.write(root, seeds=2)
+    store.Results(root).save_plan(golden_results.golden_plan(seeds=8), golden_results.MACHINE)
+    (made,) = build(root, suite="golden", plan_id=first.id, out=tmp_path / "out", formats={"json"})
+    assert made.plan == first.id
+    assert json.loads((made.path / "claims.json").read_text())["plan"] == first.id
+    with pytest.raises(KeyError, match="with id 0123"):
+        build(root, plan_id="0123", out=tmp_path / "out")
+
+
+# ---------------------------------------------------------------------------------------------- where it writes
+
+
+@pytest.mark.parametrize("word", ["../outside", "/tmp/outside", "..", "a/b", ""])
+@pytest.mark.parametrize("key", ["suite", "scale"])
+def test_a_plan_whose_name_is_a_path_is_not_read_and_nothing_is_written(tmp_path: Path, key: str, word: str) -> None:
+    root, out = tmp_path / "results", tmp_path / "deep" / "out"
+    golden_results.write(root, seeds=2)
+    (path,) = (root / "plans").iterdir()
+    stored = json.loads(path.read_text())
+    stored["plan"][key] = word
+    stored["plan"]["spec"][key] = word
+    path.write_text(json.dumps(stored))
+    with pytest.raises(KeyError, match="holds no plan"):
+        build(root, out=out)
+    assert [one.name for one in tmp_path.iterdir()] == ["results"]
+
+
+def test_a_plan_named_otherwise_than_its_suite_is_not_read(tmp_path: Path) -> None:
+    golden_results.write(tmp_path, seeds=2)
+    (path,) = (tmp_path / "plans").iterdir()
+    stored = json.loads(path.read_text())
+    stored["plan"]["suite"] = "other"
+    path.write_text(json.dumps(stored))
+    (problem,) = store.Results(tmp_path).unreadable_plans()
+    assert "holds another suite or scale" in str(problem)
+
+
+@pytest.mark.parametrize("link", ["golden", "golden/figures", "golden/tables"])
+def test_no_report_is_written_through_a_link_that_leads_outside(results: Path, tmp_path: Path, link: str) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    place = tmp_path / "out" / link
+    place.parent.mkdir(parents=True)
+    place.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(store.UnsafeName, match="outside"):
+        build_one(results, tmp_path / "out")
+    assert not any((tmp_path / "elsewhere").iterdir())
+
+
 # ---------------------------------------------------------------------------------------------- what it says
 
 

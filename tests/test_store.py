@@ -515,11 +515,25 @@ def test_a_claim_is_dated_by_the_first_plan_that_made_it(tmp_path: Path, clock: 
 
 
 @pytest.mark.parametrize("text", ["{", "{}", '{"plan": 1}'])
-def test_a_spoilt_plan_is_refused_by_name(tmp_path: Path, text: str) -> None:
+def test_a_spoilt_plan_is_passed_over_and_told_by_name(tmp_path: Path, text: str) -> None:
+    plan, results = golden_results.golden_plan(seeds=2), Results(tmp_path)
     (tmp_path / "plans").mkdir()
     (tmp_path / "plans" / "x@default-1.json").write_text(text)
-    with pytest.raises(CorruptFile, match=r"x@default-1\.json"):
-        Results(tmp_path).plans()
+    stored = results.save_plan(plan, golden_results.MACHINE)
+    assert results.plans() == [stored]
+    (problem,) = results.unreadable_plans()
+    assert "x@default-1.json" in str(problem)
+
+
+def test_a_plan_takes_the_place_of_a_spoilt_one_which_is_kept(tmp_path: Path, clock: list[float]) -> None:
+    plan, results = golden_results.golden_plan(seeds=2), Results(tmp_path)
+    path = results.plan_path(plan)
+    path.parent.mkdir()
+    path.write_text("{")
+    assert results.plans() == []
+    stored = results.save_plan(plan, golden_results.MACHINE)
+    assert results.plans() == [stored]
+    assert path.with_name(path.name + ".unreadable").read_text() == "{"
 
 
 # ------------------------------------------------------------------------------------------ reference results

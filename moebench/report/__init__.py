@@ -32,6 +32,8 @@ class Report:
     """Its folder, such as reports/quickstart."""
     suite: str
     """`suite` or `suite@scale`."""
+    plan: str
+    """Id of the plan that was judged."""
     verdicts: tuple[Verdict, ...]
     controls: tuple[ControlResult, ...]
 
@@ -45,14 +47,16 @@ def build(
     results_root: Path | str,
     *,
     suite: str | None = None,
+    plan_id: str | None = None,
     out: Path | str | None = None,
     formats: Iterable[str] = DEFAULT,
 ) -> list[Report]:
     """Writes a report for each suite of a results folder, or for one, from whatever is there; partial results too.
 
     `suite` is a suite's name, or `name@scale`; without a scale all its scales are reported. Of several plans of one
-    suite and scale the newest counts. Reports go to `out`/<suite>/, `out` being `reports` by default. Raises ValueError
-    for an unknown format, KeyError when no stored plan fits `suite`.
+    suite and scale the newest counts, unless `plan_id` names one. Reports go to `out`/<suite>/, `out` being `reports` by
+    default. Raises ValueError for an unknown format, KeyError when no stored plan fits, UnsafeName when a report would be
+    written outside `out`.
     """
     from moebench.report import frames
     from moebench.store import Results
@@ -61,14 +65,28 @@ def build(
     if wanted - set(FORMATS):
         raise ValueError(f"unknown format {', '.join(sorted(wanted - set(FORMATS)))}; known: {', '.join(FORMATS)}")
     results = Results(Path(results_root))
-    stored = frames.newest(results.plans())
+    stored = frames.newest(plan for plan in results.plans() if plan_id in (None, plan.plan.id))
     chosen = [plan for plan in stored if suite is None or suite in {plan.plan.suite, frames.title_of(plan.plan)}]
     if not chosen:
         known = ", ".join(frames.title_of(plan.plan) for plan in stored) or "none"
-        raise KeyError(f"{results_root} holds no plan of {suite or 'any suite'}; it has: {known}")
+        raise KeyError(
+            f"{results_root} holds no plan of {suite or 'any suite'}{f' with id {plan_id}' if plan_id else ''}; it has: {known}"
+        )
     folder = Path("reports") if out is None else Path(out)
     name = _typed_name(Path(results_root))
-    return [_one(results, plan, folder / frames.title_of(plan.plan), wanted, name) for plan in chosen]
+    places = [_inside(folder, frames.title_of(plan.plan)) for plan in chosen]
+    return [_one(results, plan, place, wanted, name) for plan, place in zip(chosen, places, strict=True)]
+
+
+def _inside(out: Path, title: str) -> Path:
+    """A report's folder. Raises UnsafeName when it, or a folder that is written in it, leads outside `out`."""
+    from moebench.store import UnsafeName
+
+    path = out / title
+    for folder in (path, path / "figures", path / "tables"):
+        if out.resolve() not in folder.resolve().parents:
+            raise UnsafeName(f"the report of {title!r} would be written outside {out}")
+    return path
 
 
 def _typed_name(root: Path) -> str:
@@ -91,7 +109,13 @@ def _one(results: Results, stored: StoredPlan, path: Path, wanted: frozenset[str
         results_name=name,
     )
     write(found, path, wanted)
-    return Report(path=path, suite=frames.title_of(stored.plan), verdicts=found.verdicts, controls=found.controls)
+    return Report(
+        path=path,
+        suite=frames.title_of(stored.plan),
+        plan=stored.plan.id,
+        verdicts=found.verdicts,
+        controls=found.controls,
+    )
 
 
 def write(found: Findings, path: Path, wanted: frozenset[str]) -> None:

@@ -2,12 +2,13 @@
 
 Names come from command lines and from files that others wrote, so each is matched against a safe pattern and each path
 is resolved and checked before it is used. A plan is stored once; storing it again changes nothing, and when a claim was
-first stored is remembered over all plans.
+first stored is remembered over all plans. A plan that does not read is passed over: it is no reason to lose the others.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -43,10 +44,21 @@ class Results:
         return [self.run(name) for name in names if is_safe_id(name)]
 
     def plans(self, suite: str | None = None) -> list[StoredPlan]:
-        """The plans stored, of one suite or all, newest first. Raises CorruptFile."""
-        stored = [_read_plan(path) for path in sorted(self._inside("plans").glob("[!.]*.json"))]
-        chosen = [plan for plan in stored if suite is None or plan.plan.suite == suite]
+        """The plans stored that can be read, of one suite or all, newest first; `unreadable_plans` has the others."""
+        found = [plan for plan in self._read_plans() if isinstance(plan, StoredPlan)]
+        chosen = [plan for plan in found if suite is None or plan.plan.suite == suite]
         return sorted(chosen, key=lambda plan: (-plan.stored_at, plan.plan.id))
+
+    def unreadable_plans(self) -> list[CorruptFile]:
+        """What is wrong with each plan that was passed over: spoilt, or of another version of moebench."""
+        return [problem for problem in self._read_plans() if isinstance(problem, CorruptFile)]
+
+    def _read_plans(self) -> Iterator[StoredPlan | CorruptFile]:
+        for path in sorted(self._inside("plans").glob("[!.]*.json")):
+            try:
+                yield _read_plan(path)
+            except CorruptFile as problem:
+                yield problem
 
     def plan_path(self, plan: Plan) -> Path:
         """Where a plan is stored. Raises UnsafeName."""
@@ -55,10 +67,15 @@ class Results:
     def save_plan(self, plan: Plan, environment: Environment) -> StoredPlan:
         """Stores a plan, or returns what is already stored when the plan is the same; then no file is touched.
 
-        The times at which the plan and each of its claims were first stored are kept. Raises CorruptFile, OSError.
+        The times at which the plan and each of its claims were first stored are kept. A file in its place that does not
+        read is renamed to end in `.unreadable`. Raises OSError.
         """
         path = self.plan_path(plan)
-        earlier = _read_plan(path) if path.exists() else None
+        try:
+            earlier = _read_plan(path) if path.exists() else None
+        except CorruptFile:
+            path.rename(path.with_name(f"{path.name}.unreadable"))
+            earlier = None
         if earlier is not None and earlier.plan == plan:
             return earlier
         now = time.time()
