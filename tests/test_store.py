@@ -570,6 +570,20 @@ def test_a_reference_copy_is_whole_without_weights_and_copied_once(golden: tuple
     assert json.loads((target.tune(plan.tune.id).path / "tune.json").read_text())
 
 
+def test_of_the_steps_a_copy_keeps_those_that_were_evaluated(golden: tuple[Path, Plan], tmp_path: Path) -> None:
+    root, plan = golden
+    source, target = Results(root), Results(tmp_path / "reference")
+    store.export_reference(root, source.plans(), target.root)
+    here, there = source.run(plan.runs[1].id), target.run(plan.runs[1].id)
+    points = set(plan.models[plan.runs[1].model].recipe.evaluate_at)
+    assert there.steps() == [row for row in here.steps() if row["step"] in points]
+    assert 0 < len(there.steps()) < len(here.steps())
+    manifest = there.manifest()
+    assert manifest is not None
+    original = hashlib.sha256((here.path / "steps.jsonl").read_bytes()).hexdigest()
+    assert manifest["thinned_from"]["steps.jsonl"]["sha256"] == original
+
+
 def test_a_spoilt_run_is_not_copied_and_a_failed_one_only_as_its_failure(
     golden: tuple[Path, Plan], tmp_path: Path
 ) -> None:

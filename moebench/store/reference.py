@@ -1,19 +1,24 @@
-"""A small copy of results to commit: everything but the weights, whose hashes stay in the manifests.
+"""A small copy of results to commit: no weights, and of the training steps only those that were evaluated.
 
+The hashes of what was left out stay in the manifests, so the copy can still be held against the original.
 The copy is a results folder of its own, from which a report is built like from any other; `run` never takes a run
 from it. Copying again changes nothing that is already there.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from moebench.plan import Plan, StoredPlan
 from moebench.store import files
 from moebench.store.files import CorruptFile
 from moebench.store.folders import WEIGHTS, RunFolder
 from moebench.store.results import Results
+
+STEPS = "steps.jsonl"
 
 
 def export_reference(results_root: Path, stored_plans: Iterable[StoredPlan], target_root: Path) -> list[Path]:
@@ -50,23 +55,42 @@ def _copy_folder(here: RunFolder, there: RunFolder) -> list[Path]:
     wrong = here.verify()
     if wrong:
         raise CorruptFile(here.path, "; ".join(wrong))
-    written = [
-        path
-        for name in manifest["files"]
-        if name != WEIGHTS
-        for path in _copy_file(here.path / name, there.path / name)
-    ]
-    omitted = {**manifest, "weights": "omitted" if WEIGHTS in manifest["files"] else manifest["weights"]}
-    if there.manifest() != omitted:
+    listed = dict(manifest["files"])
+    left_out: dict[str, dict[str, Any]] = {}
+    written: list[Path] = []
+    for name in manifest["files"]:
+        if name == WEIGHTS:
+            continue
+        data = files.read_bytes(here.path / name)
+        if name == STEPS:
+            data = _evaluated_steps(here, data)
+            left_out[name] = listed[name]
+            listed[name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+        written += _put(data, there.path / name)
+    weights = "omitted" if WEIGHTS in listed else manifest["weights"]
+    small = {**manifest, "files": listed, "weights": weights, **({"thinned_from": left_out} if left_out else {})}
+    if there.manifest() != small:
         there.path.mkdir(parents=True, exist_ok=True)
         (there.path / "FAILED.json").unlink(missing_ok=True)
-        files.write_json(there.path / "DONE", omitted)
+        files.write_json(there.path / "DONE", small)
         written.append(there.path / "DONE")
     return written
 
 
+def _evaluated_steps(folder: RunFolder, data: bytes) -> bytes:
+    """The rows of `steps.jsonl` after which quality was measured, and the last row, each with its own bytes."""
+    points = set(folder.run_json()["run"]["recipe"]["evaluate_at"])
+    rows = folder.steps()
+    lines = data.splitlines(keepends=True)
+    kept = [line for line, row in zip(lines, rows, strict=True) if row["step"] in points or row is rows[-1]]
+    return b"".join(kept)
+
+
 def _copy_file(here: Path, there: Path) -> list[Path]:
-    data = files.read_bytes(here)
+    return _put(files.read_bytes(here), there)
+
+
+def _put(data: bytes, there: Path) -> list[Path]:
     if there.exists() and files.read_bytes(there) == data:
         return []
     there.parent.mkdir(parents=True, exist_ok=True)
