@@ -163,7 +163,7 @@ def run_planned(
 
     results, made = Results(planned.results), planned.plan
     tasks = list((_tune_tasks if tune else _run_tasks)(planned, threads=threads))
-    results.save_plan(made, environment(threads))
+    results.save_plan(made, environment(threads, planned.device))
     # Contents are checked, not sizes alone: a run whose files went bad is put aside and done again.
     statuses: dict[str, str] = {task.id: finished(results.run(task.id)) or "missing" for task in tasks}
     missing = [task for task in tasks if statuses[task.id] == "missing"]
@@ -182,7 +182,7 @@ def run_planned(
         return Outcome(plan=made, statuses=statuses, started=len(missing), sweep=summarise(made, results))
     speed = _speed(planned, threads=threads, on_event=on_event)
     on_event({"event": "reporting"})
-    path, verdicts = write_report(planned.results, suite=made.suite, scale=made.scale, out=reports)
+    path, verdicts = write_report(planned.results, suite=made.suite, scale=made.scale, plan_id=made.id, out=reports)
     return Outcome(
         plan=made, statuses=statuses, started=len(missing), speed=speed, report=path, verdicts=tuple(verdicts)
     )
@@ -242,13 +242,19 @@ def _speed(planned: Planned, *, threads: int, on_event: OnEvent) -> str | None:
 
 
 def write_report(
-    results: Path, *, suite: str, scale: str | None, out: Path, formats: frozenset[str] | None = None
+    results: Path,
+    *,
+    suite: str,
+    scale: str | None,
+    out: Path,
+    plan_id: str | None = None,
+    formats: frozenset[str] | None = None,
 ) -> tuple[Path, list[Verdict]]:
-    """Builds the report of one suite at one scale; returns its folder and verdicts."""
+    """Builds the report of one suite at one scale, of the newest plan or the one named; its folder and verdicts."""
     from moebench import report
 
     title = suite if scale is None else f"{suite}@{scale}"
-    built = report.build(results, suite=title, out=out, formats=formats or report.DEFAULT)
+    built = report.build(results, suite=title, plan_id=plan_id, out=out, formats=formats or report.DEFAULT)
     one = next(made for made in built if made.suite == title)
     return one.path, list(one.verdicts)
 

@@ -26,6 +26,10 @@ GUESSED_FLOPS_PER_S = 35e9
 TIMED_STEPS = 8
 
 
+class CalibrationFailed(RuntimeError):  # noqa: N818  the name is read in `except CalibrationFailed`
+    """A budget in seconds could not be turned into steps, for its model could not be timed."""
+
+
 def machine(*, device: str = "cpu", threads: int = 1) -> Machine:
     """The machine as part of a speed session's identity: timings of another processor or torch are another session."""
     here = environment(threads)
@@ -60,7 +64,7 @@ def no_facts() -> DataFacts:
 
 
 def _measure(run: Run, *, threads: int) -> float:
-    """Seconds of one optimizer step, median, in a fresh process. Raises RuntimeError with its last words."""
+    """Seconds of one optimizer step, median, in a fresh process. Raises CalibrationFailed with its last words."""
     done = subprocess.run(
         [sys.executable, "-P", "-m", "moebench.calibration"],
         input=run.model_dump_json(),
@@ -70,7 +74,8 @@ def _measure(run: Run, *, threads: int) -> float:
         check=False,
     )
     if done.returncode != 0:
-        raise RuntimeError(f"calibration ended with {done.returncode}: {done.stderr.strip().splitlines()[-1:]}")
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise CalibrationFailed(f"calibration ended with {done.returncode}: {last}")
     return float(json.loads(done.stdout)["step_s"])
 
 

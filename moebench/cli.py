@@ -71,7 +71,10 @@ _results_option = click.option(
 
 @contextmanager
 def _input_errors() -> Iterator[None]:
-    """Turns mistakes in what the user gave into a message and exit code 2."""
+    """Turns mistakes in what the user gave, stored results among it, into a message and exit code 2."""
+    from pydantic import ValidationError
+
+    from moebench.calibration import CalibrationFailed
     from moebench.data import DataError
     from moebench.matching import PlanError
     from moebench.spec.errors import SuiteError
@@ -81,6 +84,12 @@ def _input_errors() -> Iterator[None]:
         yield
     except (SuiteError, DataError, PlanError, CorruptFile, UnsafeName) as error:
         click.echo(f"error: {error}" if not isinstance(error, SuiteError) else str(error), err=True)
+        sys.exit(EXIT_INPUT)
+    except CalibrationFailed as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(EXIT_RUNS_FAILED)
+    except ValidationError as error:
+        click.echo(f"error: what was stored is no {error.title} of this version: {error.errors()[0]['msg']}", err=True)
         sys.exit(EXIT_INPUT)
 
 
@@ -165,6 +174,7 @@ def run(
                     on_event=on_event,
                 )
                 _warn(planned)
+                _warn_unreadable(results)
                 outcome = api.run_planned(
                     planned,
                     reports=out,
@@ -194,6 +204,13 @@ def _device(word: str) -> Any:
 def _warn(planned: Planned) -> None:
     for text in planned.plan.warnings:
         click.echo(f"note: {text}", err=True)
+
+
+def _warn_unreadable(results: Path) -> None:
+    from moebench.store import Results
+
+    for problem in Results(results).unreadable_plans():
+        click.echo(f"note: passed over: {problem}", err=True)
 
 
 def _exit_code(outcome: Outcome, *, strict: bool) -> int:
@@ -261,21 +278,24 @@ def report(suites: tuple[str, ...], *, results: Path, out: Path, formats: str | 
     from moebench.claims import strict_ok
     from moebench.report import build
     from moebench.show import verdict_text
-    from moebench.store import CorruptFile, UnsafeName
 
     chosen = None if formats is None else frozenset(word.strip() for word in formats.split(","))
     if chosen is not None and (unknown := chosen - set(FORMATS)):
         raise click.UsageError(f"--format: unknown {', '.join(sorted(unknown))}; known: {', '.join(FORMATS)}")
     options: dict[str, Any] = {} if chosen is None else {"formats": chosen}
     verdicts: list[Verdict] = []
-    try:
+    with _input_errors():
+        _warn_unreadable(results)
         for suite in suites or (None,):
-            for one in build(results, suite=suite, out=out, **options):
+            try:
+                built = build(results, suite=suite, out=out, **options)
+            except KeyError as error:
+                click.echo(f"error: {error.args[0]}", err=True)
+                sys.exit(EXIT_INPUT)
+            for one in built:
+                click.echo(f"note: {one.suite}: the newest plan, {one.plan}", err=True)
                 click.echo(verdict_text(one.verdicts, path=one.path))
                 verdicts += one.verdicts
-    except (CorruptFile, UnsafeName, KeyError) as error:
-        click.echo(f"error: {error.args[0] if isinstance(error, KeyError) else error}", err=True)
-        sys.exit(EXIT_INPUT)
     sys.exit(EXIT_CLAIM_FAILED if strict and not strict_ok(verdicts) else 0)
 
 

@@ -24,12 +24,15 @@ PACKAGES = ("moebench", "torch", "numpy")
 _CGROUP = Path("/sys/fs/cgroup")
 
 
-def environment(threads: int) -> Environment:
-    """This machine as a reader would want it described; `threads` is what each run may use."""
-    cores = usable_cores()
-    gpu = _gpu()
+def environment(threads: int, device: str = "cpu") -> Environment:
+    """This machine as a reader would want it described; `threads` is what each run may use.
+
+    `machine` is what did the work: it names the graphics card only when `device` is 'cuda'.
+    """
+    cores, gpu = usable_cores(), _gpu()
+    on_gpu = gpu is not None and device == "cuda"
     return Environment(
-        machine=f"{cores}-core {platform.machine()} CPU" if gpu is None else f"{gpu}, {cores}-core host",
+        machine=f"{gpu}, {cores}-core host" if on_gpu else f"{cores}-core {platform.machine()} CPU",
         cpu=_cpu(),
         cores=cores,
         memory_bytes=memory_bytes(),

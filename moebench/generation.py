@@ -6,6 +6,7 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
+from pydantic import ValidationError
 
 from moebench.model import Transformer, build
 from moebench.plan import Run
@@ -16,7 +17,7 @@ from moebench.store import CorruptFile, Results, RunFolder
 def load_trained(results: Path, run_id: str) -> Transformer:
     """The model of a completed run, found by its id or the beginning of one.
 
-    Raises CorruptFile when there is no such run, more than one, it diverged, or its weights do not fit their hash.
+    Raises CorruptFile when there is no such run, more than one, it diverged, or its files are not what a run leaves.
     """
     folder = _find(results, run_id)
     if folder.status() == "diverged":
@@ -24,9 +25,16 @@ def load_trained(results: Path, run_id: str) -> Transformer:
     problems = folder.verify()
     if problems or not (folder.path / "model.safetensors").is_file():
         raise CorruptFile(folder.path, problems[0] if problems else "its weights were left out")
-    run = Run.model_validate(folder.run_json()["run"])
-    model = build(run.architecture, seed=run.seed, dtype=run.recipe.dtype)
-    model.load_state_dict(safetensors.torch.load_file(folder.path / "model.safetensors"))
+    try:
+        run = Run.model_validate(folder.run_json()["run"])
+    except (KeyError, ValidationError) as error:
+        raise CorruptFile(folder.path / "run.json", "not a run of this version of moebench") from error
+    weights = folder.path / "model.safetensors"
+    try:
+        model = build(run.architecture, seed=run.seed, dtype=run.recipe.dtype)
+        model.load_state_dict(safetensors.torch.load_file(weights))
+    except (RuntimeError, ValueError, safetensors.SafetensorError) as error:
+        raise CorruptFile(weights, f"not the weights of the run beside it: {error}") from error
     return model.eval()
 
 

@@ -210,7 +210,7 @@ class Plan(Frozen):
     """Everything that will run for a suite, and everything the report needs to know about it."""
 
     suite: Name
-    """Names a folder of reports, and plans are read from files that others wrote; hence a name that is safe in paths."""
+    """Names a folder of reports; safe in paths, as plans are read from files that others wrote."""
     scale: Name | None
     spec: SuiteSpec
     models: dict[Name, PlannedModel]

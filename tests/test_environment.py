@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,14 @@ def test_this_machine_is_described() -> None:
     assert found.python == sys.version.split()[0]
     assert found.threads == 3
     assert Environment.model_validate_json(found.model_dump_json()) == found
+
+
+def test_the_machine_is_named_by_what_did_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(env, "_gpu", lambda: "A Graphics Card")
+    host = f"{env.usable_cores()}-core"
+    on_cpu, on_cuda = env.environment(1, "cpu"), env.environment(1, "cuda")
+    assert (on_cpu.machine, on_cpu.gpu) == (f"{host} {platform.machine()} CPU", "A Graphics Card")
+    assert (on_cuda.machine, on_cuda.gpu) == (f"A Graphics Card, {host} host", "A Graphics Card")
 
 
 def test_nothing_heavy_is_imported() -> None:

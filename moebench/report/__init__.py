@@ -54,9 +54,9 @@ def build(
     """Writes a report for each suite of a results folder, or for one, from whatever is there; partial results too.
 
     `suite` is a suite's name, or `name@scale`; without a scale all its scales are reported. Of several plans of one
-    suite and scale the newest counts, unless `plan_id` names one. Reports go to `out`/<suite>/, `out` being `reports` by
-    default. Raises ValueError for an unknown format, KeyError when no stored plan fits, UnsafeName when a report would be
-    written outside `out`.
+    suite and scale the newest counts, unless `plan_id` names one. Reports go to `out`/<suite>/, `out` being `reports`
+    by default. Raises ValueError for an unknown format, KeyError when no stored plan fits, UnsafeName when a report
+    would be written outside `out`.
     """
     from moebench.report import frames
     from moebench.store import Results
@@ -69,9 +69,8 @@ def build(
     chosen = [plan for plan in stored if suite is None or suite in {plan.plan.suite, frames.title_of(plan.plan)}]
     if not chosen:
         known = ", ".join(frames.title_of(plan.plan) for plan in stored) or "none"
-        raise KeyError(
-            f"{results_root} holds no plan of {suite or 'any suite'}{f' with id {plan_id}' if plan_id else ''}; it has: {known}"
-        )
+        asked = (suite or "any suite") + (f" with id {plan_id}" if plan_id else "")
+        raise KeyError(f"{results_root} holds no plan of {asked}; it has: {known}")
     folder = Path("reports") if out is None else Path(out)
     name = _typed_name(Path(results_root))
     places = [_inside(folder, frames.title_of(plan.plan)) for plan in chosen]

@@ -61,16 +61,15 @@ class Row:
 
 
 def compare_folders(a: Path, b: Path, *, fail_above: float | None = None) -> list[Row]:
-    """Compares the newest plans of every suite that both folders hold.
+    """Compares the newest plans of every suite of A; one that B does not hold is a lost row for each of its models.
 
     With `fail_above`, in %, a row fails when the whole interval is worse than that, and when B lacks what A has: a gate
     that cannot judge stays shut. Raises CorruptFile when the folders have no suite in common.
     """
     in_a, in_b = _suites(a), _suites(b)
-    common = [title for title in in_a if title in in_b]
-    if not common:
+    if not set(in_a) & set(in_b):
         raise CorruptFile(b, f"no suite in common: {a} holds {_names(in_a)}, {b} holds {_names(in_b)}")
-    rows = [row for title in common for row in _compare(title, in_a[title], in_b[title])]
+    rows = [row for title in in_a for row in _compare(title, in_a[title], in_b.get(title))]
     return rows if fail_above is None else [replace(row, failed=_fails(row, fail_above)) for row in rows]
 
 
@@ -97,8 +96,11 @@ def _names(suites: dict[str, Evidence]) -> str:
     return ", ".join(suites) or "none"
 
 
-def _compare(title: str, a: Evidence, b: Evidence) -> Iterator[Row]:
+def _compare(title: str, a: Evidence, b: Evidence | None) -> Iterator[Row]:
     for model, planned in a.plan.models.items():
+        if b is None:
+            yield replace(_row(title, model, QUALITY), note="no such suite in B", lost=True)
+            continue
         if model not in b.plan.models:
             yield replace(_row(title, model, QUALITY), note="no such model in B", lost=True)
             continue
