@@ -11,6 +11,7 @@ import functools
 import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from moebench.plan import Plan, PlannedRun, StoredPlan
@@ -141,7 +142,7 @@ def gather(results: Results, stored: StoredPlan) -> Evidence:
     )
 
 
-_UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
 """What reading a file of unknown content can raise; CorruptFile, StaleRecord and UnsafeName are ValueErrors."""
 
 
@@ -153,7 +154,7 @@ def _outcome(results: Results, planned: PlannedRun, problems: list[str]) -> Outc
         if status in ("completed", "diverged"):
             return _read_run(folder, planned)
         reason = _why_not_done(folder, status)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         status, reason = "corrupt", _words(error)
     if status in ("corrupt", "failed"):
         problems.append(f"run {run_id} ({model}, seed {seed}) is {status}: {reason}")
@@ -170,7 +171,7 @@ def _why_not_done(folder: RunFolder, status: Status) -> str:
 
 
 def _read_run(folder: RunFolder, planned: PlannedRun) -> Outcome:
-    """A finished run. Raises one of `_UNREADABLE` when a file is not what was written."""
+    """A finished run. Raises one of `UNREADABLE` when a file is not what was written."""
     manifest = folder.manifest() or {}
     for name in ("run.json", "steps.jsonl", "records.jsonl", "items.jsonl"):
         entry = manifest["files"].get(name)
@@ -223,27 +224,35 @@ def _speed(
     """The processes that read, why some are not there, and when the session was done."""
     if plan.speed is None:
         return (), "the suite asks for no speed session", None
-    processes: list[SpeedProcess] = []
-    reason, finished = None, None
     try:
         folder = results.speed(plan.speed.id)
         status = folder.status()
-        if status != "completed":
-            reason = _why_not_done(folder, status)
-        else:
-            finished = float((folder.manifest() or {})["finished"])
-        for index in range(len(plan.speed.processes)):
-            path = folder.path / f"process-{index}.json"
+        wrong = folder.verify() if (folder.path / "DONE").exists() else []
+        if wrong:
+            raise CorruptFile(folder.path, f"the session is corrupt: {'; '.join(wrong[:2])}")
+        finished = float((folder.manifest() or {})["finished"]) if status == "completed" else None
+        reason = None if status == "completed" else _why_not_done(folder, status)
+    except UNREADABLE as error:
+        problems.append(f"speed session {plan.speed.id}: {_words(error)}")
+        return (), _words(error), None
+    processes: list[SpeedProcess] = []
+    for index in range(len(plan.speed.processes)):
+        path = folder.path / f"process-{index}.json"
+        try:
             if path.exists():
-                processes.append(_process(read_json(path)))
-    except _UNREADABLE as error:
-        reason = _words(error)
-        problems.append(f"speed session {plan.speed.id}: {reason}")
+                processes.append(_process(path))
+        except UNREADABLE as error:
+            reason = f"{path.name} does not read: {_words(error)}"
+            problems.append(f"speed session {plan.speed.id}: {reason}")
     return tuple(processes), reason, finished
 
 
-def _process(raw: Any) -> SpeedProcess:
-    """One process's file. Samples become their medians: the datum of a process is its median."""
+def _process(path: Path) -> SpeedProcess:
+    """One process's file. Samples become their medians: the datum of a process is its median.
+
+    Raises one of `UNREADABLE` when the file is not what a process writes.
+    """
+    raw = read_json(path)
     values: dict[str, dict[str, float]] = {}
     for model, samples in raw["samples"].items():
         values[model] = {metric: float(statistics.median(times)) for metric, times in samples.items() if times}
@@ -261,13 +270,27 @@ def _process(raw: Any) -> SpeedProcess:
     )
 
 
+def read_sweep(results: Results, plan: Plan) -> dict[str, Any] | None:
+    """The summary of the plan's learning-rate sweep; None when it was not asked for or is not finished.
+
+    Raises one of `UNREADABLE` when it is not what was written.
+    """
+    if plan.tune is None:
+        return None
+    folder = results.tune(plan.tune.id)
+    if not (folder.path / "DONE").exists():
+        return None
+    if wrong := folder.verify():
+        raise CorruptFile(folder.path, f"the sweep is corrupt: {'; '.join(wrong[:2])}")
+    summary: dict[str, Any] = read_json(folder.path / "tune.json")
+    return summary
+
+
 def _tuned(results: Results, plan: Plan, problems: list[str]) -> dict[str, TunedModel]:
     if plan.tune is None:
         return {}
     try:
-        path = results.tune(plan.tune.id).path / "tune.json"
-        if not path.exists():
-            return {}
+        sweep = read_sweep(results, plan) or {"models": {}}
         return {
             name: TunedModel(
                 lrs=tuple(sorted(float(point["lr"]) for point in model["curve"])),
@@ -275,9 +298,9 @@ def _tuned(results: Results, plan: Plan, problems: list[str]) -> dict[str, Tuned
                 interior=bool(model["interior"]),
                 configured_lr=model["configured_lr"],
             )
-            for name, model in read_json(path)["models"].items()
+            for name, model in sweep["models"].items()
         }
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         problems.append(f"learning-rate sweep {plan.tune.id}: {_words(error)}")
         return {}
 
@@ -285,7 +308,7 @@ def _tuned(results: Results, plan: Plan, problems: list[str]) -> dict[str, Tuned
 def _earlier(results: Results, stored: StoredPlan, problems: list[str]) -> tuple[StoredPlan, ...]:
     try:
         plans = results.plans(stored.plan.suite)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         problems.append(f"earlier plans: {_words(error)}")
         return ()
     return tuple(p for p in plans if p.plan.scale == stored.plan.scale and p.stored_at < stored.stored_at)

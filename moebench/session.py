@@ -23,7 +23,7 @@ from moebench.launch.coordinator import STOP_S
 from moebench.plan import Plan, SpeedPlan
 from moebench.records import Frozen
 from moebench.spec.types import DataSpec
-from moebench.store import Results, read_json, write_json
+from moebench.store import Results, RunFolder, read_json, write_json
 
 OnEvent = Callable[[dict[str, Any]], None]
 
@@ -55,10 +55,13 @@ def measure_speed(plan: Plan, *, results_root: Path, base: Path, threads: int, o
     assert plan.speed is not None
     results = Results(results_root)
     folder = results.speed(plan.speed.id)
-    outdated = [path for path in sorted(folder.path.glob("process-*.json")) if _lacks(path, results)]
-    if folder.status() == "completed" and not outdated:
+    if not _changed(folder) and folder.status() == "completed" and not _outdated(folder, results):
         return "already"
     with folder.lock():
+        if _changed(folder):
+            folder.quarantine()
+            folder.path.mkdir()
+        outdated = _outdated(folder, results)
         for path in (folder.path / "DONE", *outdated):
             path.unlink(missing_ok=True)
         write_json(folder.path / "speed.json", {"plan": plan.speed.model_dump(mode="json")})
@@ -80,10 +83,26 @@ def measure_speed(plan: Plan, *, results_root: Path, base: Path, threads: int, o
     return "completed"
 
 
+def _changed(folder: RunFolder) -> bool:
+    """Whether a finished session is not what was written: its times are then nobody's."""
+    return (folder.path / "DONE").exists() and bool(folder.verify())
+
+
+def _outdated(folder: RunFolder, results: Results) -> list[Path]:
+    """Files of processes that are to be run again."""
+    return [path for path in sorted(folder.path.glob("process-*.json")) if _lacks(path, results)]
+
+
 def _lacks(path: Path, results: Results) -> bool:
-    """Whether a process's file went without a model that has been trained since."""
-    lacking: dict[str, str] = read_json(path)["missing"]
-    return any(results.run(run_id).status() == "completed" for run_id in lacking.values())
+    """Whether a process's file does not read, or went without a model that has been trained since."""
+    try:
+        value = read_json(path)
+        samples = [seconds for metrics in value["samples"].values() for many in metrics.values() for seconds in many]
+        reads = bool(samples) and all(isinstance(seconds, float) for seconds in samples)
+        lacking: dict[str, str] = dict(value["missing"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return True
+    return not reads or any(results.run(run_id).status() == "completed" for run_id in lacking.values())
 
 
 def _run_process(task: SpeedTask, *, timeout_s: float) -> None:
@@ -149,7 +168,7 @@ def race_here(task: SpeedTask) -> None:
     about = {
         "process": task.process,
         "seed": plan.processes[task.process],
-        "environment": environment(task.threads).model_dump(mode="json"),
+        "environment": environment(task.threads, racers[0].run.device).model_dump(mode="json"),
         "load": [*load, os.getloadavg()[0]],
         "resident_growth_bytes": growth,
         "missing": missing,

@@ -19,7 +19,8 @@ def summarise(plan: Plan, results: Results) -> dict[str, Any]:
     assert plan.tune is not None
     folder = results.tune(plan.tune.id)
     models = {name: _of_model(plan, name, results) for name in plan.models}
-    if folder.status() == "completed" and read_json(folder.path / "tune.json")["models"] == models:
+    whole = folder.status() == "completed" and not folder.verify()
+    if whole and read_json(folder.path / "tune.json")["models"] == models:
         return models
     with folder.lock():
         (folder.path / "DONE").unlink(missing_ok=True)

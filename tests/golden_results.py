@@ -432,6 +432,7 @@ def write_tune(root: Path, tune: TunePlan) -> None:
     store.write_json(
         folder.path / "tune.json", {"plan": tune.model_dump(mode="json"), "models": models, "finished": STARTED + 600}
     )
+    folder.finish("completed")
 
 
 def _made(folder: store.RunFolder) -> store.RunFolder:

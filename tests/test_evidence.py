@@ -12,6 +12,7 @@ import pytest
 from moebench import store
 from moebench.claims import judge, strict_ok
 from moebench.evidence import Evidence, Outcome, gather
+from moebench.report.frames import study
 from tests import golden_results
 
 
@@ -223,6 +224,33 @@ def test_a_process_file_of_another_shape(root: Path, content: str) -> None:
     assert evidence.speed_reason is not None
     assert any("speed session" in problem for problem in evidence.problems)
     assert judge(evidence)
+
+
+def test_a_harmed_session_gives_no_verdicts(root: Path) -> None:
+    path = speed_folder(root) / "process-2.json"
+    path.write_text(path.read_text().replace('"seed": ', '"seed":  ', 1).replace("}", "} ", 1))
+    evidence = read(root)
+    assert (evidence.processes, evidence.speed_finished) == ((), None)
+    assert "corrupt" in (evidence.speed_reason or "")
+    assert any("speed session" in problem and "process-2.json" in problem for problem in evidence.problems)
+    assert state_of(root, "decodes-as-fast") == "not_tested"
+
+
+def test_a_file_of_an_unfinished_session_that_does_not_read_is_left_out(root: Path) -> None:
+    (speed_folder(root) / "DONE").unlink()
+    (speed_folder(root) / "process-1.json").write_text("{")
+    evidence = read(root)
+    assert [process.process for process in evidence.processes] == [0, 2, 3, 4, 5]
+    assert any("process-1.json" in problem for problem in evidence.problems)
+
+
+def test_a_harmed_sweep_tuned_nothing_and_stops_nothing(root: Path) -> None:
+    path = next((root / "tune").glob("*/tune.json"))
+    path.write_text(path.read_text().replace("true", "TRUE"))
+    evidence = read(root)
+    assert evidence.tuned == {}
+    assert any("sweep" in problem and "corrupt" in problem for problem in evidence.problems)
+    assert study(store.Results(root), evidence).tune is None
 
 
 def test_no_sweep_yet(root: Path) -> None:

@@ -141,6 +141,31 @@ def test_a_model_without_weights_is_left_out_and_raced_once_it_has_them(made: ap
     assert folder_of(made).verify() == []
 
 
+def test_a_harmed_session_is_put_aside_and_measured_again(made: api.Planned, raced: list[int]) -> None:
+    train(made, "moe", "dense")
+    measure(made)
+    path = folder_of(made).path / "process-1.json"
+    harmed = path.read_text().replace("0", "1", 1)
+    path.write_text(harmed)
+    assert measure(made) == "completed"
+    assert raced == [0, 1, 2, 0, 1, 2]
+    assert folder_of(made).verify() == []
+    aside = folder_of(made).path.with_name(f"{folder_of(made).id}.corrupt-1")
+    assert (aside / "process-1.json").read_text() == harmed
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"missing": {}}'])
+def test_a_file_of_an_unfinished_session_that_does_not_read_is_made_again(
+    made: api.Planned, raced: list[int], content: str
+) -> None:
+    train(made, "moe", "dense")
+    measure(made)
+    (folder_of(made).path / "DONE").unlink()
+    (folder_of(made).path / "process-1.json").write_text(content)
+    assert measure(made) == "completed"
+    assert raced == [0, 1, 2, 1]
+
+
 def test_nothing_trained_fails_with_the_models_named(made: api.Planned, raced: list[int]) -> None:
     with pytest.raises(FileNotFoundError, match=r"no model has been trained: moe, dense, dense~again with seed 0"):
         measure(made)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from moebench.evidence import Evidence, Outcome, gather
+from moebench.evidence import UNREADABLE, Evidence, Outcome, gather, read_sweep
 from moebench.plan import Plan, PlannedModel, StoredPlan, canonical
 from moebench.records import METRICS, Environment, parse_metric
 from moebench.store import Results, read_json, read_lines
@@ -226,12 +226,11 @@ def _timings(process: dict[str, Any]) -> Iterator[tuple[str, str, np.ndarray, bo
 
 
 def _read_tune(results: Results, plan: Plan) -> dict[str, Any] | None:
-    """The learning-rate sweep's summary, or None when it was not asked for or is not finished."""
-    if plan.tune is None:
-        return None
-    path = results.tune(plan.tune.id).path / "tune.json"
-    found: dict[str, Any] | None = read_json(path) if path.exists() else None
-    return found
+    """The learning-rate sweep's summary, or None when it was not asked for, not finished or not whole."""
+    try:
+        return read_sweep(results, plan)
+    except UNREADABLE:
+        return None  # the evidence names it among its problems
 
 
 # ---------------------------------------------------------------------------------------------- long form
