@@ -102,6 +102,8 @@ class Evidence:
     """Empty until a sweep is recorded."""
     earlier: tuple[StoredPlan, ...] = ()
     """Plans of the same suite and scale stored before this one."""
+    earlier_finished: Mapping[str, float] = field(default_factory=dict)
+    """Run id -> Unix time at which a run of one of these plans was done."""
     problems: tuple[str, ...] = ()
     """Folders that could not be read as planned, each with its reason."""
 
@@ -129,6 +131,7 @@ def gather(results: Results, stored: StoredPlan) -> Evidence:
     """Reads what a plan's runs, speed session and sweep have left so far. Raises nothing for a folder's state."""
     plan = stored.plan
     problems: list[str] = []
+    earlier = _earlier(results, stored, problems)
     processes, speed_reason, speed_finished = _speed(results, plan, problems)
     return Evidence(
         stored=stored,
@@ -137,7 +140,8 @@ def gather(results: Results, stored: StoredPlan) -> Evidence:
         speed_reason=speed_reason,
         speed_finished=speed_finished,
         tuned=_tuned(results, plan, problems),
-        earlier=_earlier(results, stored, problems),
+        earlier=earlier,
+        earlier_finished=_finished(results, earlier),
         problems=tuple(problems),
     )
 
@@ -312,6 +316,19 @@ def _earlier(results: Results, stored: StoredPlan, problems: list[str]) -> tuple
         problems.append(f"earlier plans: {_words(error)}")
         return ()
     return tuple(p for p in plans if p.plan.scale == stored.plan.scale and p.stored_at < stored.stored_at)
+
+
+def _finished(results: Results, plans: Iterable[StoredPlan]) -> dict[str, float]:
+    """When the runs of some plans were done, by run id; those that are not done are left out."""
+    found: dict[str, float] = {}
+    for run_id in {run.id for stored in plans for run in stored.plan.runs}:
+        try:
+            manifest = results.run(run_id).manifest()
+            if manifest is not None:
+                found[run_id] = float(manifest["finished"])
+        except UNREADABLE:
+            continue  # a run that does not read was not looked at
+    return found
 
 
 def _words(error: Exception) -> str:

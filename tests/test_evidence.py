@@ -275,4 +275,6 @@ def test_earlier_plans_of_the_suite_are_found(root: Path) -> None:
     path = store.Results(root).plan_path(small)
     stored = store.Results(root).plans()[0].model_copy(update={"plan": small, "stored_at": 1.0})
     store.write_json(path, stored.model_dump(mode="json"))
-    assert [earlier.plan.id for earlier in read(root).earlier] == [small.id]
+    evidence = read(root)
+    assert [earlier.plan.id for earlier in evidence.earlier] == [small.id]
+    assert set(evidence.earlier_finished) == {run.id for run in small.runs}

@@ -8,7 +8,7 @@ correction is fixed before anything is run; counts are exact and outside it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from moebench.claims.preconditions import Question, broken
 from moebench.claims.types import State, Unbounded, Verdict
 from moebench.claims.withheld import Withheld
 from moebench.evidence import Evidence
+from moebench.plan import Plan
 from moebench.records import metric_of
 from moebench.spec.types import Claim
 
@@ -37,8 +38,9 @@ def judge(evidence: Evidence) -> list[Verdict]:
 
 
 def strict_ok(verdicts: Sequence[Verdict]) -> bool:
-    """Whether every claim that the suite declares primary is supported."""
-    return all(verdict.state == "supported" for verdict in verdicts if verdict.family == "primary")
+    """Whether there is a primary claim and each is supported; one that came post hoc shows nothing and fails."""
+    primary = [verdict for verdict in verdicts if verdict.family == "primary"]
+    return bool(primary) and all(v.state == "supported" and v.label == "primary" for v in primary)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,19 +96,35 @@ def _post_hoc(evidence: Evidence, name: str, sample: Sample) -> bool:
 
 
 def _looks(evidence: Evidence, name: str, sample: Sample) -> int:
-    """How often this claim was looked at: once now, and once for each earlier, smaller set of seeds that was done."""
-    plan, used = evidence.plan, sample.used
+    """How often this claim was looked at: once now, and once for each other set of seeds that was done before.
+
+    An earlier plan counts when all its runs of the compared models were done before this plan was stored. One that
+    trained them otherwise asked another question and is no look; neither is a sweep, whose seeds are this plan's.
+    """
+    if not sample.used:
+        return 1
+    plan, models = evidence.plan, {run.model for run in sample.used}
+    finished = {**evidence.earlier_finished}
+    finished |= {run.run_id: run.finished for run in evidence.outcomes if run.finished is not None}
     seen: set[frozenset[int]] = set()
     for earlier in evidence.earlier:
         seeds = frozenset(earlier.plan.spec.seeds)
-        same = earlier.plan.claim_hashes.get(name) == plan.claim_hashes.get(name)
-        if not same or not seeds < frozenset(plan.spec.seeds):
+        same = plan.claim_hashes.get(name) in earlier.plan.claim_hashes.values()
+        if not same or seeds == frozenset(plan.spec.seeds) or not _trained_alike(plan, earlier.plan, models):
             continue
-        runs = [run for run in used if run.seed in seeds]
-        finished = [run.finished for run in runs if run.finished is not None]
-        if runs and len(finished) == len(runs) and max(finished) < evidence.stored.stored_at:
+        done = [finished.get(run.id, math.inf) for run in earlier.plan.runs if run.model in models]
+        if done and max(done) < evidence.stored.stored_at:
             seen.add(seeds)
     return 1 + len(seen)
+
+
+def _trained_alike(plan: Plan, earlier: Plan, models: Iterable[str]) -> bool:
+    """Whether an earlier plan has the same models under these names, trained by the same recipe."""
+    pairs = [(plan.models.get(name), earlier.models.get(name)) for name in models]
+    return all(
+        one is not None and other is not None and (one.architecture, one.recipe) == (other.architecture, other.recipe)
+        for one, other in pairs
+    )
 
 
 def _correction(draft: _Draft, holm: tuple[float, float] | None, family: int) -> Correction:
@@ -129,6 +147,7 @@ def _verdict(evidence: Evidence, draft: _Draft, correction: Correction, family: 
         "kind": claim.test.kind,
         "family": claim.family,
         "post_hoc": draft.post_hoc,
+        "looks": draft.looks,
         "metric": claim.metric,
         "treatment": compare.treatment if compare else claim.model,
         "baseline": compare.baseline if compare else None,
@@ -196,7 +215,7 @@ def _labels(draft: _Draft, correction: Correction) -> tuple[str, ...]:
     if draft.post_hoc:
         found.append("post hoc: first stored after a run it uses was done, counted as exploratory")
     if draft.looks > 1:
-        found.append(f"look {draft.looks}: seeds were added to ones already seen, p is multiplied by {draft.looks}")
+        found.append(f"look {draft.looks}: judged on another set of seeds before, p is multiplied by {draft.looks}")
     if correction.in_family:
         found.append(f"p adjusted by {correction.words}; the interval is unadjusted")
     elif draft.claim.family == "primary" and not draft.post_hoc:

@@ -28,6 +28,8 @@ class Verdict(Frozen):
     """As the suite declares it; see `label`."""
     post_hoc: bool = False
     """Whether the claim was first stored after a run it uses was done: then it counts as exploratory."""
+    looks: int = 1
+    """How often it was looked at, this time included: p is multiplied by it."""
     metric: str
     treatment: str | None = None
     baseline: str | None = None

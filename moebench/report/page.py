@@ -229,9 +229,9 @@ def _sure(found: Findings) -> Iterator[str]:
     for control in resolution:
         reach = f"{control.resolution:.2g} {control.unit}"
         yield f"Resolution of quality: {control.says}, to within {reach} (99% interval)."
-    yield f"Looks taken at these claims: {found.looks}." + (
-        " Seeds added later are another look." if found.looks > 1 else ""
-    )
+    looks = max((verdict.looks for verdict in found.verdicts), default=1)
+    again = f" Another set of seeds is another look: p is multiplied by up to {looks}." if looks > 1 else ""
+    yield f"Looks taken at these claims: {looks}.{again}"
     late = [v.id for v in found.verdicts if v.post_hoc]
     if late:
         yield f"Post hoc, so exploratory: {words.listed(late)} (first stored after a run it uses was done)."
