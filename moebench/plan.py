@@ -237,6 +237,14 @@ class Plan(Frozen):
         speed, tune = self.speed and self.speed.id, self.tune and self.tune.id
         return digest_of([[run.id for run in self.runs], self.claim_hashes, speed, tune], length=10)
 
+    def solved_spec(self) -> SuiteSpec:
+        """The suite with the widths that were solved written in; its matches stay, and solve to the same again."""
+        models = {
+            name: model.model_copy(update={"ffn": self.models[name].architecture.ffn})
+            for name, model in self.spec.models.items()
+        }
+        return self.spec.model_copy(update={"models": models})
+
 
 class StoredPlan(Frozen):
     """A plan on disk, with when each claim was first stored and where it was planned."""

@@ -124,7 +124,7 @@ def _begin_or_resume(task: Task, folder: RunFolder, corpus: Corpus) -> tuple[Sta
         "run": run.model_dump(mode="json"),
         "model": task.model,
         "suite": task.suite,
-        "environment": environment(task.threads).model_dump(mode="json"),
+        "environment": environment(task.threads, run.device).model_dump(mode="json"),
         "data": task.data.model_dump(mode="json"),
         "data_splits": splits,
         "started": time.time(),

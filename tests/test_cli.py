@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import shutil
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from click.testing import CliRunner, Result
 from ruamel.yaml import YAML
 
 import moebench
-from moebench import api, session
+from moebench import api, calibration, session
 from moebench.cli import main
 from moebench.store import Results, read_json
 
@@ -125,11 +126,14 @@ def test_a_resolved_suite_loads_again_and_plans_the_same(suite: Path, tmp_path: 
     assert resolved.exit_code == 0
     again = tmp_path / "again.yaml"
     again.write_text(resolved.stdout)
-    ids = [
-        [run["id"] for run in json.loads(call("plan", path, "--json", "--results", tmp_path / "r").stdout)["runs"]]
-        for path in (suite, again)
-    ]
-    assert ids[0] == ids[1]
+    one, other = (api.plan(path, results=tmp_path / "r") for path in (suite, again))
+    assert one.id == other.id
+    assert one.matches == other.matches
+    solved = other.spec.models["dense"].ffn
+    assert solved == one.models["dense"].architecture.ffn
+    assert solved.kind == "dense"
+    assert solved.hidden is not None
+    assert call("plan", again, "--resolved", "--results", tmp_path / "r").stdout == resolved.stdout
 
 
 # ------------------------------------------------------------------------------------------ run
@@ -208,7 +212,7 @@ def test_a_sweep_that_the_suite_does_not_have_is_refused_before_anything_is_stor
 
 
 def test_a_run_that_crashes_exits_3_and_the_rest_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = sys.modules["moebench.run"]
+    module = importlib.import_module("moebench.run")
     honest: Callable[..., Any] = module._measure
 
     def crashing(task: Any, *args: Any) -> None:
@@ -230,7 +234,7 @@ def test_a_run_that_crashes_exits_3_and_the_rest_is_kept(tmp_path: Path, monkeyp
 
 
 def test_data_that_changed_under_a_plan_fail_their_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = sys.modules["moebench.run"]
+    module = importlib.import_module("moebench.run")
     honest: Callable[..., Any] = module.prepare
 
     def other(spec: Any, **kw: Any) -> Any:
@@ -274,6 +278,64 @@ def test_a_speed_session_that_fails_is_told_and_exits_3(tmp_path: Path, monkeypa
     found = call_run(path)
     assert found.exit_code == 3
     assert "no speed session: speed process 0 ended with 1: no luck" in found.stderr
+
+
+def test_a_model_that_cannot_be_timed_exits_3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "child_environment", lambda threads: {"PYTHONPATH": "/nowhere", "PATH": ""})
+    monkeypatch.setattr(calibration.sys, "executable", shutil.which("false"))
+    path = tiny_suites.write(tmp_path, train={"budget": {"seconds": 1}})
+    found = call("plan", path, "--results", tmp_path / "results")
+    assert (found.exit_code, found.stdout) == (3, "")
+    assert found.stderr == "error: calibration ended with 1: no message\n"
+
+
+def test_run_reports_the_plan_it_ran_and_report_says_which(tmp_path: Path) -> None:
+    """Also when another plan of the suite was stored since."""
+    narrow, wide = (api.plan(tiny_suites.write(tmp_path, seeds=n), results=tmp_path / "results") for n in (1, 2))
+    for seeds, plan in ((1, narrow), (2, wide), (1, narrow)):
+        assert call_run(tiny_suites.write(tmp_path, seeds=seeds)).exit_code == 0
+        assert read_json(tmp_path / "reports" / "tiny" / "claims.json")["plan"] == plan.id
+    found = call("report", "--results", tmp_path / "results", "--out", tmp_path / "reports")
+    assert found.exit_code == 0
+    assert wide.id in found.stderr
+
+
+def test_a_plan_that_does_not_read_is_told_and_costs_no_other(suite: Path, tmp_path: Path) -> None:
+    root = tmp_path / "results"
+    shutil.copytree(suite.parent / "results" / "plans", root / "plans")
+    (root / "plans" / "old@default-1.json").write_text("{}")
+    found = call("report", "--results", root, "--out", tmp_path / "out", "--format", "json")
+    assert found.exit_code == 0
+    assert "passed over" in found.stderr
+    assert "old@default-1.json" in found.stderr
+    assert (tmp_path / "out" / "tiny" / "claims.json").exists()
+
+
+def test_a_report_is_not_written_outside_its_folder(suite: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out" / "tiny").symlink_to(tmp_path / "elsewhere")
+    found = call("report", "tiny", "--results", suite.parent / "results", "--out", tmp_path / "out")
+    assert (found.exit_code, found.stdout) == (2, "")
+    assert "outside" in found.stderr
+    assert not any((tmp_path / "elsewhere").iterdir())
+
+
+@pytest.mark.parametrize("about", ["{}", '{"run": {}, "environment": 1}', '{"run": {"seed": 0}}'])
+@pytest.mark.parametrize("command", ["generate", "export", "report"])
+def test_a_run_that_says_nothing_of_itself_exits_2(suite: Path, tmp_path: Path, command: str, about: str) -> None:
+    root = tmp_path / "results"
+    shutil.copytree(suite.parent / "results", root)
+    folder = Results(root).run(run_id(suite, "moe"))
+    (folder.path / "run.json").write_text(about)
+    (folder.path / "DONE").unlink()
+    folder.finish("completed")
+    arguments = {"generate": [folder.id], "export": [folder.id, tmp_path / "x"], "report": ["--out", tmp_path / "o"]}
+    found = call(command, *arguments[command], "--results", root)
+    # A report says what is wrong with the run where it can, and else is refused.
+    assert found.exit_code in ((0, 2) if command == "report" else (2,))
+    assert found.exception is None or isinstance(found.exception, SystemExit)
+    assert found.exit_code == 0 or "run.json" in found.stderr
 
 
 # ------------------------------------------------------------------------------------------ looking things up

@@ -172,13 +172,13 @@ def test_different_test_text_is_not_compared(two: tuple[Path, Path, Plan]) -> No
 def test_a_suite_missing_in_b_is_told_and_keeps_the_gate_shut(two: tuple[Path, Path, Plan]) -> None:
     a, b, plan = two
     spec = plan.spec.model_copy(update={"suite": "another"})
-    Results(a).save_plan(plan.model_copy(update={"suite": "another", "spec": spec}), golden_results.MACHINE)
-    assert not any(row.failed for row in compare_folders(a, b))
-    lost = [row for row in compare_folders(a, b, fail_above=1.0) if row.failed]
+    Results(b).save_plan(plan.model_copy(update={"suite": "another", "spec": spec}), golden_results.MACHINE)
+    assert not any(row.failed for row in compare_folders(b, a))
+    lost = [row for row in compare_folders(b, a, fail_above=1.0) if row.failed]
     assert [(row.suite, row.model, row.note) for row in lost] == [
         ("another", model, "no such suite in B") for model in plan.models
     ]
-    assert not any(row.failed for row in compare_folders(b, a, fail_above=1.0))
+    assert not any(row.failed for row in compare_folders(a, b, fail_above=1.0))
 
 
 def test_folders_without_a_common_suite_are_refused(golden: tuple[Path, Plan], tmp_path: Path) -> None:

@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import ValidationError
 
 from moebench.evidence import UNREADABLE, Evidence, Outcome, gather, read_sweep
 from moebench.plan import Plan, PlannedModel, StoredPlan, canonical
 from moebench.records import METRICS, Environment, parse_metric
-from moebench.store import Results, read_json, read_lines
+from moebench.store import CorruptFile, Results, RunFolder, read_json, read_lines
 
 LABELS = ("domain", "layer", "expert", "part", "tokens", "batch")
 _TIMELY = ("curve.", "test.", "train.", "routing.")
@@ -125,7 +126,7 @@ def study(results: Results, evidence: Evidence) -> Study:
         values.extend(_values(outcome, plan))
         if outcome.done:
             folder = results.run(outcome.run_id)
-            place = canonical(folder.run_json()["environment"])
+            place = _place(folder)
             places[place] = places.get(place, 0) + 1
             wall.extend((outcome.model, outcome.seed, seconds) for seconds in _step_seconds(folder.path))
     speed, samples, processes, speed_reason = _read_speed(results, plan)
@@ -166,13 +167,24 @@ def _parsed(metric: str) -> tuple[str | None, ...]:
     return (base, *(labels.get(label) for label in LABELS))
 
 
+def _place(folder: RunFolder) -> str:
+    """Where a run was measured, as canonical JSON. Raises CorruptFile."""
+    try:
+        return canonical(Environment.model_validate(folder.run_json()["environment"]).model_dump(mode="json"))
+    except (KeyError, ValidationError) as error:
+        raise CorruptFile(folder.path / "run.json", "it does not say where it was measured") from error
+
+
 def _step_seconds(path: Path) -> Iterator[float]:
-    """Mean wall seconds of a training step over the undisturbed segments, if any were kept."""
+    """Mean wall seconds of a training step over the undisturbed segments, if any were kept. Raises CorruptFile."""
     rows = read_lines(path / "timed.jsonl") if (path / "timed.jsonl").exists() else []
-    train = [row for row in rows if row["what"] == "train"]
-    steps = sum(row["step_to"] - row["step_from"] for row in train)
-    if steps:
-        yield sum(row["seconds"] for row in train) / steps
+    try:
+        train = [row for row in rows if row["what"] == "train"]
+        steps = sum(row["step_to"] - row["step_from"] for row in train)
+        if steps:
+            yield sum(row["seconds"] for row in train) / steps
+    except (KeyError, TypeError) as error:
+        raise CorruptFile(path / "timed.jsonl", "a row is no timing") from error
 
 
 def _typed(values: list[tuple[Any, ...]]) -> pd.DataFrame:
