@@ -227,7 +227,7 @@ def sweep_text(sweep: dict[str, Any]) -> str:
 
 def verdict_text(verdicts: Sequence[Verdict], *, path: Path) -> str:
     """A table of verdicts with their intervals, the reasons of those that are not clear, and the report's place."""
-    from moebench.report.words import effect
+    from moebench.report.words import counted, decisive_p, effect
 
     table = _table(
         "",
@@ -238,8 +238,8 @@ def verdict_text(verdicts: Sequence[Verdict], *, path: Path) -> str:
                 verdict.says + ("" if verdict.label == "primary" else f" ({verdict.label})"),
                 effect(verdict),
                 verdict.asked,
-                f"{verdict.n} {verdict.units}",
-                "" if verdict.p is None else f"{verdict.p:.2g}",
+                counted(verdict),
+                decisive_p(verdict).removeprefix("p "),
             ]
             for verdict in verdicts
         ),

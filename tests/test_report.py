@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,7 +15,12 @@ import golden_results
 import pytest
 
 from moebench import store
+from moebench.evidence import Evidence, gather
 from moebench.report import Report, build
+from moebench.report.findings import Findings
+from moebench.report.frames import study
+from moebench.report.page import sections
+from tests.builders import with_outcome
 
 SECTIONS = ["answer", "equal", "cost", "quality", "place", "routing", "sure", "untested", "provenance"]
 FIGURES = {
@@ -341,6 +347,22 @@ def test_the_path_of_this_machine_is_not_in_the_report(results: Path, report: Re
 
 
 HOSTILE = 'Is <script>alert(1)</script> & "$x_{1}$" | `better` [here](javascript:x)?'
+
+
+def test_that_tokens_were_the_same_is_read_from_digests(results: Path, report: Report) -> None:
+    held = store.Results(results)
+    evidence = gather(held, held.plans()[0])
+
+    def says(evidence: Evidence) -> str:
+        found = Findings(held=study(held, evidence), verdicts=(), controls=())
+        (equal,) = [section for section in sections(found) if section.anchor == "equal"]
+        return " ".join(equal.words)
+
+    assert "saw the same tokens in the same order: 24 pairs" in says(evidence)
+    changed = with_outcome(evidence, "dense", 3, digests={1: "f" * 16})
+    assert "saw the same tokens in the same order" not in says(changed)
+    assert says(changed).count("with seed 3 did not see the same tokens up to step 1") == 2
+    assert "not known" in says(replace(evidence, outcomes=()))
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ what the numbers are: a broken one makes the verdict INVALID whichever way it po
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -52,14 +52,18 @@ def _same_data(question: Question) -> str | None:
     """With each seed, the shorter run's tokens are a prefix of the longer's."""
     if question.contrast.kind not in ("seeded", "event"):
         return None
-    for one, other in _pairs_of_runs(question.sample):
-        shorter, longer = sorted((one, other), key=lambda run: max(run.digests, default=0))
-        if not shorter.digests:
-            return f"data: no digest of the tokens of {shorter.model} with seed {one.seed}"
-        last = max(shorter.digests)
-        if shorter.digests[last] != longer.digests.get(last):
-            models = f"{one.model} and {other.model}"
-            return f"data: {models} with seed {one.seed} did not see the same tokens up to step {last}"
+    pairs = pairs_of_runs(question.sample.used)
+    return next((f"data: {why}" for pair in pairs if (why := unlike(*pair)) is not None), None)
+
+
+def unlike(one: Outcome, other: Outcome) -> str | None:
+    """How two runs with one seed break the rule that the shorter's tokens are a prefix of the longer's; else None."""
+    shorter, longer = sorted((one, other), key=lambda run: max(run.digests, default=0))
+    if not shorter.digests:
+        return f"no digest of the tokens of {shorter.model} with seed {one.seed}"
+    last = max(shorter.digests)
+    if shorter.digests[last] != longer.digests.get(last):
+        return f"{one.model} and {other.model} with seed {one.seed} did not see the same tokens up to step {last}"
     return None
 
 
@@ -164,8 +168,9 @@ def against_itself(evidence: Evidence, metric: str) -> stats.Estimate | None:
     return None
 
 
-def _pairs_of_runs(sample: Sample) -> list[tuple[Outcome, Outcome]]:
+def pairs_of_runs(used: Iterable[Outcome]) -> list[tuple[Outcome, Outcome]]:
+    """Every two runs with one seed."""
     by_seed: dict[int, list[Outcome]] = {}
-    for run in sample.used:
+    for run in used:
         by_seed.setdefault(run.seed, []).append(run)
     return [pair for runs in by_seed.values() for pair in combinations(runs, 2)]

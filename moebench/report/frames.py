@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
+from moebench.claims.preconditions import pairs_of_runs, unlike
 from moebench.evidence import UNREADABLE, Evidence, Outcome, gather, read_sweep
 from moebench.plan import Plan, PlannedModel, StoredPlan, canonical
 from moebench.records import METRICS, Environment, parse_metric
@@ -53,6 +54,10 @@ class Study:
     processes: tuple[dict[str, Any], ...]
     """The speed session's process files, without their samples."""
     tune: dict[str, Any] | None
+    alike: int
+    """Pairs of finished runs with one seed whose tokens were the same, as far as the shorter goes."""
+    unlike: tuple[str, ...]
+    """The other pairs, in words."""
     environments: tuple[tuple[Environment, int], ...]
     """Where the finished runs were measured, and how many on each."""
     finished: float | None
@@ -131,6 +136,7 @@ def study(results: Results, evidence: Evidence) -> Study:
             wall.extend((outcome.model, outcome.seed, seconds) for seconds in _step_seconds(folder.path))
     speed, samples, processes, speed_reason = _read_speed(results, plan)
     runs = [(o.model, o.seed, o.run_id, o.status, o.reason) for o in evidence.outcomes]
+    pairs = [unlike(*pair) for pair in pairs_of_runs(o for o in evidence.outcomes if o.done)]
     return Study(
         stored=evidence.stored,
         runs=pd.DataFrame(runs, columns=["model", "seed", "id", "status", "reason"]),
@@ -141,6 +147,8 @@ def study(results: Results, evidence: Evidence) -> Study:
         speed_reason=speed_reason,
         processes=processes,
         tune=_read_tune(results, plan),
+        alike=pairs.count(None),
+        unlike=tuple(why for why in pairs if why is not None),
         environments=tuple((Environment.model_validate_json(place), n) for place, n in sorted(places.items())),
         finished=max((o.finished for o in evidence.outcomes if o.finished is not None), default=None),
     )

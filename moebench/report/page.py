@@ -128,14 +128,9 @@ def scope(found: Findings) -> str:
 def evidence_line(verdict: Verdict) -> str:
     """`8 pairs · p 0.0039 · asked ≥ 0.5% lower`; for a refuted claim the p is that of the refutation, and says so."""
     parts = [f"asked {words.pretty(verdict.asked)}"] if verdict.asked else []
-    if verdict.n:
-        parts.append("exact count" if verdict.units == "counts" else f"{verdict.n} {verdict.units}")
-    against = verdict.state == "refuted"
-    p, adjusted = (verdict.p_against, verdict.p_against_adjusted) if against else (verdict.p, verdict.p_adjusted)
-    if p is not None:
-        holm = f" (Holm {words.p_value(adjusted).removeprefix('p ')})" if adjusted is not None else ""
-        parts.append(f"{words.p_value(p)}{' against' if against else ''}{holm}")
-    return " · ".join(parts)
+    n = words.counted(verdict)
+    parts += ["exact count" if n == "exact" else n, words.decisive_p(verdict)]
+    return " · ".join(part for part in parts if part)
 
 
 def why(verdict: Verdict) -> str:
@@ -155,10 +150,16 @@ def _equal(found: Findings) -> Iterator[str]:
     data = found.plan.data
     tokens = " / ".join(f"{words.count(n)} {split}" for split, n in data.tokens.items())
     domains = f"; domains: {words.listed(data.domains)}" if data.domains else ""
-    yield (
-        f"Every model of a seed saw the same tokens in the same order, from {data.source} text "
-        f"({tokens} tokens{domains}). Data digest {data.digest[:16]}."
-    )
+    yield f"Data: {data.source} text ({tokens} tokens{domains}), digest {data.digest[:16]}."
+    if found.held.unlike:
+        yield f"Models of a seed did NOT all see the same tokens: {'; '.join(found.held.unlike)}."
+    elif found.held.alike:
+        yield (
+            f"Every model of a seed saw the same tokens in the same order: {words.plural(found.held.alike, 'pair')} of "
+            "runs have equal digests of what they read, the shorter run's being a prefix of the longer's."
+        )
+    else:
+        yield "Whether the models of a seed saw the same tokens is not known: no two of their runs are done."
     state = "below" if data.leak_share <= data.leak_threshold else "ABOVE"
     yield (
         f"Leak check: {100 * data.leak_share:.2g}% of the test split's 50-byte windows occur in the training split, "

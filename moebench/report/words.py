@@ -137,6 +137,23 @@ def p_value(p: float | None) -> str:
     return "p < 0.0001" if p < 0.0001 else f"p {p:.2g}"
 
 
+def decisive_p(verdict: Verdict) -> str:
+    """`p 0.0039 (Holm 0.016)`; for a refuted claim that of the refutation, `p 0.0039 against`. Empty without one."""
+    against = verdict.state == "refuted"
+    p, adjusted = (verdict.p_against, verdict.p_against_adjusted) if against else (verdict.p, verdict.p_adjusted)
+    if p is None:
+        return ""
+    holm = f" (Holm {p_value(adjusted).removeprefix('p ')})" if adjusted is not None else ""
+    return f"{p_value(p)}{' against' if against else ''}{holm}"
+
+
+def counted(verdict: Verdict) -> str:
+    """`8 pairs`, or `exact` for a count; empty when nothing was measured."""
+    if not verdict.n:
+        return ""
+    return "exact" if verdict.units == "counts" else f"{verdict.n} {verdict.units}"
+
+
 def effect(verdict: Verdict) -> str:
     """A verdict's estimate with its interval; for `recovers` the share that a reader wants, not the contrast."""
     if verdict.share is not None:
