@@ -53,5 +53,5 @@ def types(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Timings of layers, of the harness's own share and of two workers against one; nothing is asserted by a clock."""
     _install(session, "test")
-    env = {"OMP_NUM_THREADS": "1"}
-    session.run("pytest", "tests/bench", "--override-ini=addopts=", "-p", "no:xdist", "--benchmark-only", *session.posargs, env=env)
+    options = ("--override-ini=addopts=", "-p", "no:xdist", "--benchmark-only", "-s")
+    session.run("pytest", "tests/bench", *options, *session.posargs, env={"OMP_NUM_THREADS": "1"})

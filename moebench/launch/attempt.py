@@ -13,7 +13,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from moebench.launch.task import Event, Execute, OnEvent, Task
+from moebench.launch.task import Event, Execute, OnEvent
+from moebench.plan import Task
 from moebench.store import Busy, Failure, Results, RunFolder
 
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")

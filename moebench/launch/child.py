@@ -20,8 +20,9 @@ import psutil
 
 import moebench
 from moebench.environment import oom_kills
-from moebench.launch.task import Event, Task
+from moebench.launch.task import Event
 from moebench.launch.worker import STOP
+from moebench.plan import Task
 from moebench.store import Failure
 
 _TAIL_BYTES = 4000

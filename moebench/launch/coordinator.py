@@ -19,7 +19,8 @@ from pathlib import Path
 
 from moebench.launch.attempt import finished
 from moebench.launch.child import Child
-from moebench.launch.task import Event, OnEvent, Stopped, Task, catching
+from moebench.launch.task import Event, OnEvent, Stopped, catching
+from moebench.plan import Task
 from moebench.store import Busy, Failure, Results
 
 WORKER = (sys.executable, "-P", "-m", "moebench.launch")

@@ -8,7 +8,8 @@ from typing import Protocol
 
 from moebench.launch.attempt import carry_out
 from moebench.launch.coordinator import WORKER, Coordinator
-from moebench.launch.task import Execute, OnEvent, Stopped, Task, catching, train_run
+from moebench.launch.task import Execute, OnEvent, Stopped, catching, train_run
+from moebench.plan import Task
 
 
 class Launcher(Protocol):

@@ -21,7 +21,8 @@ from threading import Thread
 from typing import Any, BinaryIO
 
 from moebench.launch.attempt import carry_out
-from moebench.launch.task import Event, Execute, Task, train_run
+from moebench.launch.task import Event, Execute, train_run
+from moebench.plan import Task
 
 STOP = b'{"do": "stop"}\n'
 _PR_SET_PDEATHSIG = 1
