@@ -9,21 +9,20 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 import moebench
+from moebench.refusals import EXIT_CLAIM_FAILED, EXIT_INPUT, EXIT_RUNS_FAILED, input_errors, warn_unreadable
 
 if TYPE_CHECKING:
     from moebench.api import Outcome, Planned
     from moebench.claims import Verdict
 
 Command = Callable[..., None]
-EXIT_CLAIM_FAILED, EXIT_INPUT, EXIT_RUNS_FAILED = 1, 2, 3
 FORMATS = ("html", "md", "csv", "json", "svg", "png")
 
 
@@ -67,30 +66,6 @@ _results_option = click.option(
     show_default=True,
     help="Results folder.",
 )
-
-
-@contextmanager
-def _input_errors() -> Iterator[None]:
-    """Turns mistakes in what the user gave, stored results among it, into a message and exit code 2."""
-    from pydantic import ValidationError
-
-    from moebench.calibration import CalibrationFailed
-    from moebench.data import DataError
-    from moebench.matching import PlanError
-    from moebench.spec.errors import SuiteError
-    from moebench.store import CorruptFile, UnsafeName
-
-    try:
-        yield
-    except (SuiteError, DataError, PlanError, CorruptFile, UnsafeName) as error:
-        click.echo(f"error: {error}" if not isinstance(error, SuiteError) else str(error), err=True)
-        sys.exit(EXIT_INPUT)
-    except CalibrationFailed as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(EXIT_RUNS_FAILED)
-    except ValidationError as error:
-        click.echo(f"error: what was stored is no {error.title} of this version: {error.errors()[0]['msg']}", err=True)
-        sys.exit(EXIT_INPUT)
 
 
 # ------------------------------------------------------------------------------------------------ run and plan
@@ -161,7 +136,7 @@ def run(
         raise Stopped(signum, {}, at_once=False)
 
     # While runs are under way the launcher catches signals itself, for their checkpoints.
-    with _input_errors(), catching(stop_here):
+    with input_errors(), catching(stop_here):
         try:
             with watching(quiet=quiet) as on_event:
                 planned = api.prepare_plan(
@@ -174,7 +149,7 @@ def run(
                     on_event=on_event,
                 )
                 _warn(planned)
-                _warn_unreadable(results)
+                warn_unreadable(results)
                 outcome = api.run_planned(
                     planned,
                     reports=out,
@@ -206,13 +181,6 @@ def _warn(planned: Planned) -> None:
         click.echo(f"note: {text}", err=True)
 
 
-def _warn_unreadable(results: Path) -> None:
-    from moebench.store import Results
-
-    for problem in Results(results).unreadable_plans():
-        click.echo(f"note: passed over: {problem}", err=True)
-
-
 def _exit_code(outcome: Outcome, *, strict: bool) -> int:
     from moebench.claims import strict_ok
 
@@ -241,7 +209,7 @@ def plan(
     from moebench import api
     from moebench.show import plan_json, plan_text
 
-    with _input_errors():
+    with input_errors():
         planned = api.prepare_plan(suite, scale=scale, sets=sets, results=results, device=_device(device))
     if resolved:
         from moebench.spec.write import resolved_yaml
@@ -284,8 +252,8 @@ def report(suites: tuple[str, ...], *, results: Path, out: Path, formats: str | 
         raise click.UsageError(f"--format: unknown {', '.join(sorted(unknown))}; known: {', '.join(FORMATS)}")
     options: dict[str, Any] = {} if chosen is None else {"formats": chosen}
     verdicts: list[Verdict] = []
-    with _input_errors():
-        _warn_unreadable(results)
+    with input_errors():
+        warn_unreadable(results)
         for suite in suites or (None,):
             try:
                 built = build(results, suite=suite, out=out, **options)
@@ -316,7 +284,7 @@ def compare(results_a: Path, results_b: Path, *, fail_above: float | None, as_js
     """
     from moebench.report.compare import compare_folders, comparison_text
 
-    with _input_errors():
+    with input_errors():
         found = compare_folders(results_a, results_b, fail_above=fail_above)
     click.echo(json.dumps([vars(row) for row in found], indent=1) if as_json else comparison_text(found))
     sys.exit(EXIT_CLAIM_FAILED if any(row.failed for row in found) else 0)
@@ -340,7 +308,7 @@ def reference(suites: tuple[str, ...], *, results: Path, to: Path) -> None:
     """
     from moebench.store import Results, export_reference
 
-    with _input_errors():
+    with input_errors():
         plans = [stored for suite in suites for stored in Results(results).plans(suite)]
         if not plans:
             raise click.UsageError(f"no results of {', '.join(suites)} in {results}")
@@ -362,7 +330,7 @@ def validate(suite: str, scale: str | None, sets: tuple[str, ...]) -> None:
     """
     from moebench.spec.load import load_suite
 
-    with _input_errors():
+    with input_errors():
         loaded = load_suite(suite, scale=scale, sets=sets)
     spec = loaded.spec
     click.echo(f"{loaded.path}: {len(spec.models)} models, {len(spec.seeds)} seeds, {len(spec.claims)} claims: right")
@@ -414,7 +382,7 @@ def inspect(model: str, *, context: int | None, as_json: bool) -> None:
     """
     from moebench.inspection import inspect_model, inspection_text
 
-    with _input_errors():
+    with input_errors():
         found = inspect_model(model, context=context)
     click.echo(json.dumps(found, indent=1) if as_json else inspection_text(found))
 
@@ -441,7 +409,7 @@ def generate(run_id: str, *, prompt: str, tokens: int, temperature: float, seed:
     from moebench.generation import generate as generate_text
     from moebench.generation import load_trained
 
-    with _input_errors():
+    with input_errors():
         model = load_trained(results, run_id)
         text = generate_text(model, prompt.encode(), tokens=tokens, temperature=temperature, seed=seed)
     click.echo(text.decode(errors="replace"))
@@ -461,7 +429,7 @@ def export(run_id: str, folder: Path, *, results: Path) -> None:
     from moebench.checkpoint import export_checkpoint
     from moebench.generation import load_trained
 
-    with _input_errors():
+    with input_errors():
         export_checkpoint(load_trained(results, run_id), folder)
     click.echo(f"written to {folder}")
 

@@ -164,7 +164,8 @@ def test_strict_exits_1_unless_every_primary_claim_is_supported(suite: Path, tmp
     path = tiny_suites.write(tmp_path, seeds=6, claims={"worse": tiny_suites.claim(
         family="primary", compare={"treatment": "dense", "baseline": "moe"}, test={"kind": "superior", "margin": "50%"}
     )})  # fmt: skip
-    where = ["--results", suite.parent / "results", "--out", tmp_path / "reports"]
+    shutil.copytree(suite.parent / "results", tmp_path / "results")
+    where = ["--results", tmp_path / "results", "--out", tmp_path / "reports"]
     assert call("run", path, *where, "--launcher", "inline", "--strict").exit_code == 1
     assert call("run", path, *where, "--launcher", "inline").exit_code == 0
     assert call("report", "tiny", *where, "--strict").exit_code == 1
@@ -309,16 +310,6 @@ def test_a_plan_that_does_not_read_is_told_and_costs_no_other(suite: Path, tmp_p
     assert "passed over" in found.stderr
     assert "old@default-1.json" in found.stderr
     assert (tmp_path / "out" / "tiny" / "claims.json").exists()
-
-
-def test_a_report_is_not_written_outside_its_folder(suite: Path, tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "out" / "tiny").symlink_to(tmp_path / "elsewhere")
-    found = call("report", "tiny", "--results", suite.parent / "results", "--out", tmp_path / "out")
-    assert (found.exit_code, found.stdout) == (2, "")
-    assert "outside" in found.stderr
-    assert not any((tmp_path / "elsewhere").iterdir())
 
 
 @pytest.mark.parametrize("about", ["{}", '{"run": {}, "environment": 1}', '{"run": {"seed": 0}}'])

@@ -29,7 +29,7 @@ LADDER: dict[str, tuple[str, ...]] = {
         "sweep", "generation", "checkpoint", "inspection",
     ),
     "report": ("stats", "evidence", "claims", "report"),
-    "top": ("progress", "api", "show", "cli", "__main__"),
+    "top": ("progress", "api", "show", "refusals", "cli", "__main__"),
 }  # fmt: skip
 """Wing -> its modules, each importing only earlier ones of its wing."""
 
