@@ -306,10 +306,11 @@ def reference(suites: tuple[str, ...], *, results: Path, to: Path) -> None:
     Example:
       moebench reference quickstart --to results/reference/my-machine
     """
+    from moebench.report.frames import newest
     from moebench.store import Results, export_reference
 
     with input_errors():
-        plans = [stored for suite in suites for stored in Results(results).plans(suite)]
+        plans = [stored for suite in suites for stored in newest(Results(results).plans(suite))]
         if not plans:
             raise click.UsageError(f"no results of {', '.join(suites)} in {results}")
         written = export_reference(results, plans, to)

@@ -218,7 +218,7 @@ METRICS: dict[str, Metric] = {
         _timed(
             "speed.decode_bandwidth_utilisation",
             "1",
-            "weight and cache bytes per second (experts touched: uniform routing) over the measured bandwidth",
+            "bytes read per second, experts as if routed uniformly, over the measured bandwidth",
             "higher",
             ("batch",),
         ),

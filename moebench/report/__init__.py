@@ -104,7 +104,6 @@ def _one(results: Results, stored: StoredPlan, path: Path, wanted: frozenset[str
         held=frames.study(results, evidence),
         verdicts=tuple(judge(evidence)),
         controls=tuple(check_controls(evidence)),
-        looks=1 + len(evidence.earlier),
         results_name=name,
     )
     write(found, path, wanted)

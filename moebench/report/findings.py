@@ -74,8 +74,6 @@ class Findings:
     held: Study
     verdicts: tuple[Verdict, ...]
     controls: tuple[ControlResult, ...]
-    looks: int = 1
-    """Plans of this suite so far, this one included: seeds added later are another look."""
     results_name: str = "results"
     """The results folder as a reader would type it."""
 

@@ -134,7 +134,7 @@ def study(results: Results, evidence: Evidence) -> Study:
             place = _place(folder)
             places[place] = places.get(place, 0) + 1
             wall.extend((outcome.model, outcome.seed, seconds) for seconds in _step_seconds(folder.path))
-    speed, samples, processes, speed_reason = _read_speed(results, plan)
+    speed, samples, processes, speed_reason = _read_speed(results, plan, evidence)
     runs = [(o.model, o.seed, o.run_id, o.status, o.reason) for o in evidence.outcomes]
     pairs = [unlike(*pair) for pair in pairs_of_runs(o for o in evidence.outcomes if o.done)]
     return Study(
@@ -205,7 +205,9 @@ def _typed(values: list[tuple[Any, ...]]) -> pd.DataFrame:
 # ---------------------------------------------------------------------------------------------- speed and tune
 
 
-def _read_speed(results: Results, plan: Plan) -> tuple[pd.DataFrame, Samples, tuple[dict[str, Any], ...], str | None]:
+def _read_speed(
+    results: Results, plan: Plan, evidence: Evidence
+) -> tuple[pd.DataFrame, Samples, tuple[dict[str, Any], ...], str | None]:
     columns = ["process", "seed", "model", "metric", "median", "p90", "n", "steady"]
     empty = pd.DataFrame(columns=columns)
     if plan.speed is None:
@@ -228,6 +230,8 @@ def _read_speed(results: Results, plan: Plan) -> tuple[pd.DataFrame, Samples, tu
         kept.append({key: value for key, value in process.items() if key != "samples"})
     if not rows:
         return empty, {}, (), "the speed session has not been run"
+    if not evidence.processes:  # what verdicts refuse is not drawn either
+        return empty, {}, (), f"the speed session is not used: {evidence.speed_reason}"
     return (
         pd.DataFrame(rows, columns=columns),
         {key: np.concatenate(parts) for key, parts in raw.items()},
