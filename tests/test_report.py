@@ -16,7 +16,7 @@ import pytest
 
 from moebench import store
 from moebench.evidence import Evidence, gather
-from moebench.report import Report, build
+from moebench.report import FORMATS, Report, build
 from moebench.report.findings import Findings
 from moebench.report.frames import study
 from moebench.report.page import sections
@@ -69,7 +69,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def report(results: Path, tmp_path_factory: pytest.TempPathFactory) -> Report:
-    (made,) = build(results, out=tmp_path_factory.mktemp("reports"))
+    (made,) = build(results, out=tmp_path_factory.mktemp("reports"), formats=FORMATS)
     return made
 
 
@@ -112,7 +112,7 @@ def test_an_unknown_suite_is_refused_with_the_known_ones(results: Path, tmp_path
 
 
 def test_two_builds_give_the_same_bytes(results: Path, report: Report, tmp_path: Path) -> None:
-    (again,) = build(results, out=tmp_path)
+    (again,) = build(results, out=tmp_path, formats=FORMATS)
     files = sorted(p.relative_to(report.path) for p in report.path.rglob("*") if p.is_file())
     assert files == sorted(p.relative_to(again.path) for p in again.path.rglob("*") if p.is_file())
     assert [f for f in files if (report.path / f).read_bytes() != (again.path / f).read_bytes()] == []

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 FORMATS = ("html", "md", "csv", "json", "svg", "png")
 """What can be asked for. html and md bring the svg figures with them."""
-DEFAULT = ("html", "md", "csv", "json", "svg", "png")
+DEFAULT = ("html", "md", "csv", "json", "svg")
+"""What is made unless told: a page that opens, in a few seconds. `png` is for papers and slides."""
 
 
 @dataclass(frozen=True, kw_only=True)
