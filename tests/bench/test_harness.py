@@ -21,7 +21,7 @@ from moebench.store import Results
 
 SETS = (
     "seeds=8",
-    "train.budget.tokens=2.4e5",
+    "train.budget.tokens=1.2e5",
     "train.evaluate.tokens=4096",
     "train.evaluate.final_tokens=4096",
     "train.evaluate.points=1",
