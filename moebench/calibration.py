@@ -99,7 +99,7 @@ def _time_here(run: Run) -> float:
     import torch
 
     from moebench.metrics.speed import time_call
-    from moebench.train import start, training_loss
+    from moebench.train import chance, start, training_loss
 
     state, recipe, context = start(run), run.recipe, run.architecture.context
     tokens = torch.randint(0, run.architecture.vocab, (recipe.micro_batch_tokens // context, context + 1))
@@ -107,7 +107,7 @@ def _time_here(run: Run) -> float:
 
     def step() -> None:
         for _ in range(recipe.batch_tokens // recipe.micro_batch_tokens):
-            loss, _ = training_loss(run, state.model(tokens[:, :-1]), tokens[:, 1:])
+            loss, _ = training_loss(run, state.model(tokens[:, :-1], generator=chance(run, step=0)), tokens[:, 1:])
             loss.backward()  # type: ignore[no-untyped-call]
         state.optimizer.step()
         state.optimizer.zero_grad()

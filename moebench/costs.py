@@ -13,7 +13,9 @@ Conventions, printed beside every figure that uses them:
 from __future__ import annotations
 
 from moebench.plan import Architecture, Costs, ParameterCount, Recipe
-from moebench.spec.types import MoEFFN
+from moebench.spec import routers
+from moebench.spec.activations import input_matrices
+from moebench.spec.types import DenseFFN, MoEFFN
 
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2}
 
@@ -21,7 +23,10 @@ DTYPE_BYTES = {"float32": 4, "bfloat16": 2}
 def ffn_hidden(architecture: Architecture) -> int:
     """Hidden width of the dense FFN, or of one expert. Raises ValueError while a match still has to solve it."""
     ffn = architecture.ffn
-    hidden = ffn.expert_hidden if isinstance(ffn, MoEFFN) else ffn.hidden
+    return _solved(ffn.expert_hidden if isinstance(ffn, MoEFFN) else ffn.hidden)
+
+
+def _solved(hidden: int | None) -> int:
     if hidden is None:
         raise ValueError("the FFN's hidden width is not known before its match is solved")
     return hidden
@@ -32,21 +37,42 @@ def _attention_weights(a: Architecture) -> int:
     return a.width * a.head_dim * (2 * a.heads + 2 * a.kv_heads)
 
 
-def _expert_weights(a: Architecture) -> int:
-    """Gate, up and down projections of the dense FFN or of one expert."""
-    return 3 * a.width * ffn_hidden(a)
+def _network_weights(width: int, hidden: int | None, activation: str) -> int:
+    """Matrices of one feed-forward network: gate, up and down when gated, else in and out."""
+    return (input_matrices(activation) + 1) * width * _solved(hidden)
 
 
-def _router_weights(a: Architecture) -> int:
-    return a.width * a.ffn.experts if isinstance(a.ffn, MoEFFN) else 0
+def _expert_weights(a: Architecture, ffn: MoEFFN) -> int:
+    """Matrices of one routed expert."""
+    return _network_weights(a.width, ffn.expert_hidden, ffn.activation)
+
+
+def _expert_biases(a: Architecture, ffn: MoEFFN) -> int:
+    return input_matrices(ffn.activation) * _solved(ffn.expert_hidden) + a.width if ffn.bias else 0
+
+
+def _always_weights(a: Architecture, ffn: DenseFFN | MoEFFN) -> int:
+    """Matrices of one layer's FFN that every token meets, router apart: a dense FFN, or shared expert and its gate."""
+    if isinstance(ffn, DenseFFN):
+        return _network_weights(a.width, ffn.hidden, ffn.activation)
+    if ffn.shared_hidden is None:
+        return 0
+    return _network_weights(a.width, ffn.shared_hidden, ffn.activation) + (a.width if ffn.shared_gate else 0)
+
+
+def _mixtures(a: Architecture) -> list[MoEFFN]:
+    return [ffn for ffn in a.ffns if isinstance(ffn, MoEFFN)]
 
 
 def parameters(a: Architecture) -> ParameterCount:
     """Weights of the architecture: total and active, with and without the embedding and head tables."""
-    experts, chosen = (a.ffn.experts, a.ffn.top_k) if isinstance(a.ffn, MoEFFN) else (1, 1)
-    shared = _attention_weights(a) + _router_weights(a) + 2 * a.width
-    total = a.layers * (shared + experts * _expert_weights(a)) + a.width
-    active = a.layers * (shared + chosen * _expert_weights(a)) + a.width
+    common = a.layers * (_attention_weights(a) + 2 * a.width) + a.width
+    total = active = common + sum(_always_weights(a, ffn) for ffn in a.ffns)
+    for ffn in _mixtures(a):
+        router = routers.parameters(ffn, width=a.width)
+        expert = _expert_weights(a, ffn) + _expert_biases(a, ffn)
+        total += router + ffn.experts * expert
+        active += router + ffn.top_k * expert
     tables = a.vocab * a.width * (1 if a.tied_embeddings else 2)
     return ParameterCount(
         total=total + tables, active=active + tables, total_no_embedding=total, active_no_embedding=active
@@ -54,19 +80,23 @@ def parameters(a: Architecture) -> ParameterCount:
 
 
 def routed_pairs_per_token(a: Architecture) -> int:
-    """(token, expert) pairs one token makes in one layer when nothing is dropped; 1 for a dense FFN."""
-    return a.ffn.top_k if isinstance(a.ffn, MoEFFN) else 1
+    """(token, expert) pairs of one token over all layers when nothing is dropped; the most, where routers may drop."""
+    return sum(ffn.top_k for ffn in _mixtures(a))
 
 
-def linear_flops(a: Architecture, *, tokens: int, routed_pairs: int | None = None) -> int:
+def linear_flops(a: Architecture, *, tokens: int, routed_pairs: int | None = None, training: bool = True) -> int:
     """Forward FLOPs of every matrix product but attention's, output head included.
 
-    `routed_pairs` is the (token, expert) pairs really computed, summed over layers; tokens x top_k x layers when
-    absent.
+    `routed_pairs` is the (token, expert) pairs really computed, summed over layers; tokens x top_k x mixtures when
+    absent, a bound where routers drop or choose how many. `training` counts what routers compute in training alone.
     """
-    pairs = a.layers * tokens * routed_pairs_per_token(a) if routed_pairs is None else routed_pairs
-    per_token = a.layers * (_attention_weights(a) + _router_weights(a)) + a.vocab * a.width
-    return 2 * (tokens * per_token + pairs * _expert_weights(a))
+    mixtures = _mixtures(a)
+    pairs = tokens * routed_pairs_per_token(a) if routed_pairs is None else routed_pairs
+    routing = sum(routers.multiply_adds(ffn, width=a.width, training=training) for ffn in mixtures)
+    always = sum(_always_weights(a, ffn) for ffn in a.ffns)
+    per_token = a.layers * _attention_weights(a) + routing + always + a.vocab * a.width
+    per_pair = _expert_weights(a, mixtures[0]) if mixtures else 0
+    return 2 * (tokens * per_token + pairs * per_pair)
 
 
 def attention_square_flops(a: Architecture, *, sequences: int, length: int) -> int:
@@ -74,21 +104,31 @@ def attention_square_flops(a: Architecture, *, sequences: int, length: int) -> i
     return 4 * a.layers * sequences * length * length * a.heads * a.head_dim
 
 
-def forward_flops(a: Architecture, *, sequences: int, length: int, routed_pairs: int | None = None) -> int:
+def forward_flops(
+    a: Architecture, *, sequences: int, length: int, routed_pairs: int | None = None, training: bool = True
+) -> int:
     """Model FLOPs of a forward pass over sequences of `length` tokens; causal attention is half its square."""
-    linear = linear_flops(a, tokens=sequences * length, routed_pairs=routed_pairs)
+    linear = linear_flops(a, tokens=sequences * length, routed_pairs=routed_pairs, training=training)
     return linear + attention_square_flops(a, sequences=sequences, length=length) // 2
 
 
 def train_step_flops(a: Architecture, *, sequences: int, length: int, routed_pairs: int | None = None) -> int:
     """Model FLOPs of forward and backward."""
-    return 3 * forward_flops(a, sequences=sequences, length=length, routed_pairs=routed_pairs)
+    forward = forward_flops(a, sequences=sequences, length=length, routed_pairs=routed_pairs)
+    return 3 * forward - _frozen_flops(a, tokens=sequences * length)
 
 
-def counted_step_flops(a: Architecture, *, sequences: int, length: int) -> int:
+def _frozen_flops(a: Architecture, *, tokens: int) -> int:
+    """FLOPs that a backward saves because routers that are not trained need no gradient of their weights."""
+    frozen = [ffn for ffn in _mixtures(a) if not routers.facts(ffn.router).learned]
+    return 2 * tokens * sum(routers.multiply_adds(ffn, width=a.width, training=True) for ffn in frozen)
+
+
+def counted_step_flops(a: Architecture, *, sequences: int, length: int, routed_pairs: int | None = None) -> int:
     """What torch's counter must report for forward and backward of the loop experts with the math attention."""
-    linear = linear_flops(a, tokens=sequences * length)
-    return 3 * (linear + attention_square_flops(a, sequences=sequences, length=length))
+    linear = linear_flops(a, tokens=sequences * length, routed_pairs=routed_pairs)
+    square = attention_square_flops(a, sequences=sequences, length=length)
+    return 3 * (linear + square) - _frozen_flops(a, tokens=sequences * length)
 
 
 def executed_step_flops(
@@ -101,7 +141,8 @@ def executed_step_flops(
     `padded_pairs` are rows an expert kernel computes and throws away.
     """
     recomputed = attention_square_flops(a, sequences=sequences, length=length) // 4
-    padding = 3 * 2 * padded_pairs * _expert_weights(a)
+    mixtures = _mixtures(a)
+    padding = 3 * 2 * padded_pairs * _expert_weights(a, mixtures[0]) if mixtures else 0
     return train_step_flops(a, sequences=sequences, length=length, routed_pairs=routed_pairs) + recomputed + padding
 
 
@@ -112,7 +153,7 @@ def train_flops_per_token(a: Architecture) -> float:
 
 def decode_flops_per_token(a: Architecture, *, cached: int) -> int:
     """Model FLOPs of one decoding step for one sequence that attends to `cached` tokens, itself included."""
-    return linear_flops(a, tokens=1) + 4 * a.layers * cached * a.heads * a.head_dim
+    return linear_flops(a, tokens=1, training=False) + 4 * a.layers * cached * a.heads * a.head_dim
 
 
 def kv_bytes_per_token(a: Architecture, *, dtype: str) -> int:
@@ -133,8 +174,11 @@ def decode_bytes(a: Architecture, *, batch: int, cached: int, dtype: str, touche
     `touched` is the experts used in one layer, measured; the expectation under uniform routing when absent.
     """
     experts = experts_touched(a, tokens=batch) if touched is None else touched
-    layer = _attention_weights(a) + _router_weights(a) + experts * _expert_weights(a)
-    weights = a.layers * layer + a.vocab * a.width
+    always = sum(_always_weights(a, ffn) for ffn in a.ffns)
+    weights: float = a.layers * _attention_weights(a) + always + a.vocab * a.width
+    for ffn in _mixtures(a):
+        weights += routers.multiply_adds(ffn, width=a.width, training=False)
+        weights += experts * (_expert_weights(a, ffn) + _expert_biases(a, ffn))
     return weights * DTYPE_BYTES[dtype] + batch * cached * kv_bytes_per_token(a, dtype=dtype)
 
 

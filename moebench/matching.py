@@ -29,6 +29,7 @@ from moebench.plan import (
     digest_of,
 )
 from moebench.records import metric_of
+from moebench.spec.routers import facts as router_facts
 from moebench.spec.types import DenseFFN, Match, MatchOn, ModelSpec, MoEFFN, SuiteSpec, TrainSpec
 from moebench.zoo import system
 
@@ -83,10 +84,15 @@ def architecture_of(model: ModelSpec, *, vocab: int, context: int) -> Architectu
     )
 
 
-def with_hidden(a: Architecture, hidden: int) -> Architecture:
-    """The same architecture with another FFN or expert width."""
-    key = "expert_hidden" if isinstance(a.ffn, MoEFFN) else "hidden"
-    return a.model_copy(update={"ffn": a.ffn.model_copy(update={key: hidden})})
+def with_size(a: Architecture, size: str, value: int) -> Architecture:
+    """The same architecture with another width of its FFN, named by its field: `hidden`, `expert_hidden`, ..."""
+    return a.model_copy(update={"ffn": a.ffn.model_copy(update={size: value})})
+
+
+def _size(a: Architecture, size: str) -> int:
+    value = getattr(a.ffn, size)
+    assert isinstance(value, int)
+    return value
 
 
 def solve(
@@ -104,21 +110,21 @@ def solve(
     width misses by more than the tolerance, naming the widths on either side and what they give.
     """
     quantity = QUANTITIES[match.on]
-    moe = isinstance(a.ffn, MoEFFN)
-    step = EXPERT_STEP if moe else 1
+    by = match.by or ("ffn.expert_hidden" if isinstance(a.ffn, MoEFFN) else "ffn.hidden")
+    size = by.removeprefix("ffn.")
+    step = match.step or (EXPERT_STEP if size == "expert_hidden" else 1)
     wanted = quantity(target, target_dtype)
-    at_one, at_two = (quantity(with_hidden(a, step * n), dtype) for n in (1, 2))
+    at_one, at_two = (quantity(with_size(a, size, step * n), dtype) for n in (1, 2))
     ideal = 1 + (wanted - at_one) / (at_two - at_one)
     low = max(1, int(ideal))
-    candidates = [with_hidden(a, step * n) for n in (low, low + 1)]
+    candidates = [with_size(a, size, step * n) for n in (low, low + 1)]
     solved = min(candidates, key=lambda c: abs(quantity(c, dtype) / wanted - 1))
-    by = match.by or ("ffn.expert_hidden" if moe else "ffn.hidden")
     result = MatchResult(
         model=name,
         to=match.to,
         on=match.on,
         by=by,
-        size=costs.ffn_hidden(solved),
+        size=_size(solved, size),
         target=wanted,
         achieved=quantity(solved, dtype),
         residual=quantity(solved, dtype) / wanted - 1,
@@ -132,7 +138,7 @@ def solve(
 def _refusal(
     result: MatchResult, candidates: list[Architecture], quantity: Callable[[Architecture, str], float], dtype: str
 ) -> str:
-    given = [(costs.ffn_hidden(c), quantity(c, dtype)) for c in candidates]
+    given = [(_size(c, result.by.removeprefix("ffn.")), quantity(c, dtype)) for c in candidates]
     tried = "; ".join(f"{result.by} {n} gives {got:,.0f} ({got / result.target - 1:+.2%})" for n, got in given)
     if candidates[0] == candidates[-1] or quantity(candidates[0], dtype) > result.target:
         advice = f"{result.model} is already larger with the smallest FFN: give it fewer layers or a smaller width"
@@ -314,7 +320,8 @@ def _tune_plan(
     lrs = tuple(sorted(spec.tune.lr))
     runs = []
     for lr in lrs:
-        for name, planned in models.items():
+        for name in spec.tune.models or models:
+            planned = models[name]
             recipe = tune_recipe(planned.recipe, lr=lr)
             for seed in seeds:
                 run = run_of(planned, seed=seed, facts=facts, machine=machine, recipe=recipe)
@@ -373,6 +380,14 @@ def _warnings(spec: SuiteSpec, models: dict[str, PlannedModel], facts: DataFacts
             "models differ in batch_tokens: digests of their tokens cannot be compared batch by batch, so claims about "
             "quality between them will be INVALID"
         )
+    for name, model in models.items():
+        ffn = model.architecture.ffn
+        if isinstance(ffn, DenseFFN):
+            continue
+        if not router_facts(ffn.router).causal:
+            found.append(f"{name}: {ffn.router} sees future tokens, so claims about its quality on text are INVALID")
+        if ffn.capacity_factor is not None or ffn.top_p is not None:
+            found.append(f"{name}: its FLOPs are a bound: its router may use fewer than {ffn.top_k} experts a token")
     if len(spec.seeds) < 6 and any(not _is_counted(claim.metric) for claim in spec.claims.values()):
         found.append(f"{len(spec.seeds)} seeds: no verdict over seeds is possible below 6")
     return found

@@ -48,6 +48,18 @@ class Architecture(Frozen):
     rope_theta: float
     norm_eps: float
 
+    @property
+    def ffns(self) -> tuple[DenseFFN | MoEFFN, ...]:
+        """What each layer holds."""
+        if isinstance(self.ffn, DenseFFN):
+            return (self.ffn,) * self.layers
+        return tuple(self.ffn if self.ffn.is_mixture(i) else self.ffn.dense_layer for i in range(self.layers))
+
+    @property
+    def moe_layers(self) -> tuple[int, ...]:
+        """Indices of the layers that are mixtures, from 0."""
+        return tuple(i for i, ffn in enumerate(self.ffns) if isinstance(ffn, MoEFFN))
+
 
 class Recipe(Frozen):
     """Training in integers: everything that decides the bits."""

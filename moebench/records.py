@@ -179,6 +179,7 @@ METRICS: dict[str, Metric] = {
             "FLOPs",
             "FLOPs spent so far as the kernels run them: model FLOPs, recomputation and padding",
         ),
+        _seeded("train.dropped_share", "1", "share of routed pairs refused for want of capacity in training so far"),
         _seeded(
             "init.ffn_output_rms", "1", "root mean square of the FFN's output at initialisation", "neither", ("layer",)
         ),

@@ -239,7 +239,11 @@ def _point_records(task: Task, state: State, seen: Evaluated) -> Iterator[Record
     yield record("train.tokens", step * task.run.recipe.batch_tokens, step=step)
     yield record("train.model_flops", state.model_flops, step=step)
     yield record("train.executed_flops", state.executed_flops, step=step)
-    yield from routing_records(seen.tokens_NLE.sum(0), dropped=seen.dropped, step=step)
+    layers = task.run.architecture.moe_layers
+    yield from routing_records(seen.tokens_NLE.sum(0), layers=layers, dropped=seen.dropped, step=step)
+    if getattr(task.run.architecture.ffn, "capacity_factor", None) is not None:
+        dropped = state.pairs_dropped / (state.pairs_dropped + state.pairs_computed)
+        yield record("train.dropped_share", dropped, step=step)
 
 
 def _measure(task: Task, state: State, journal: _Journal, corpus: Corpus) -> None:
@@ -281,4 +285,5 @@ def _final_quality(task: Task, corpus: Corpus, windows: Windows, seen: Evaluated
     for domain in domains:
         yield record(labelled(metric, domain=domain), seen.bits_per_byte(domain_N == domain), step=step)
     if seen.tokens_NLE.shape[1]:
-        yield from domain_records({d: seen.tokens_NLE[domain_N == d].sum(0) for d in domains}, step=step)
+        by_domain = {d: seen.tokens_NLE[domain_N == d].sum(0) for d in domains}
+        yield from domain_records(by_domain, layers=task.run.architecture.moe_layers, step=step)

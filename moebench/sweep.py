@@ -18,7 +18,7 @@ def summarise(plan: Plan, results: Results) -> dict[str, Any]:
     """
     assert plan.tune is not None
     folder = results.tune(plan.tune.id)
-    models = {name: _of_model(plan, name, results) for name in plan.models}
+    models = {name: _of_model(plan, name, results) for name in dict.fromkeys(run[0] for run in plan.tune.runs)}
     whole = folder.status() == "completed" and not folder.verify()
     if whole and read_json(folder.path / "tune.json")["models"] == models:
         return models

@@ -22,8 +22,11 @@ from moebench.data import Corpus, roll, train_batch
 from moebench.model import Output, Transformer, build
 from moebench.model.transformer import cross_entropy_bits
 from moebench.plan import Recipe, Run
+from moebench.seeds import derive
 from moebench.spec.types import MoEFFN
 
+AUXILIARY = ("balance_loss", "z_loss", "importance_loss", "load_loss", "entropy_loss")
+"""Losses of routers, each the mean over the layers that have it, times the mixture's coefficient of the same name."""
 EXPLODED = 3.0
 """A loss beyond this many times the uniform model's is called diverged."""
 
@@ -58,6 +61,10 @@ class State:
     model_flops: int = 0
     """Spent so far, counting the pairs really routed."""
     executed_flops: int = 0
+    pairs_computed: int = 0
+    """(token, expert) pairs computed in training so far."""
+    pairs_dropped: int = 0
+    """Pairs refused for want of capacity in training so far."""
 
     def to_bytes(self) -> bytes:
         """The state as safetensors; the counters travel in its metadata."""
@@ -70,6 +77,8 @@ class State:
             "digest": self.digest.hex(),
             "model_flops": self.model_flops,
             "executed_flops": self.executed_flops,
+            "pairs_computed": self.pairs_computed,
+            "pairs_dropped": self.pairs_dropped,
         }
         return safetensors.torch.save(
             {name: value.detach().cpu().contiguous() for name, value in tensors.items()},
@@ -88,6 +97,7 @@ class State:
         counters = _metadata(data)
         self.step, self.digest = counters["step"], bytes.fromhex(counters["digest"])
         self.model_flops, self.executed_flops = counters["model_flops"], counters["executed_flops"]
+        self.pairs_computed, self.pairs_dropped = counters["pairs_computed"], counters["pairs_dropped"]
 
 
 def _metadata(data: bytes) -> dict[str, Any]:
@@ -110,9 +120,9 @@ def start(run: Run) -> State:
 
 
 def make_optimizer(model: Transformer, recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW with decoupled decay (Loshchilov and Hutter 2019, arXiv:1711.05101); vectors (norms) are not decayed."""
-    matrices = [p for p in model.parameters() if p.ndim >= 2]
-    vectors = [p for p in model.parameters() if p.ndim < 2]
+    """AdamW with decoupled decay (Loshchilov and Hutter 2019, arXiv:1711.05101); norms and biases are not decayed."""
+    matrices = [p for name, p in model.named_parameters() if p.ndim >= 2 and not name.endswith("bias")]
+    vectors = [p for name, p in model.named_parameters() if p.ndim < 2 or name.endswith("bias")]
     groups = [
         {"params": matrices, "weight_decay": recipe.weight_decay},
         {"params": vectors, "weight_decay": 0.0},
@@ -137,10 +147,19 @@ def training_loss(run: Run, output: Output, targets_BT: Tensor) -> tuple[Tensor,
     loss = bits * math.log(2)
     ffn = run.architecture.ffn
     if isinstance(ffn, MoEFFN):
-        for name, coefficient in (("balance_loss", ffn.balance_loss), ("z_loss", ffn.z_loss)):
-            if coefficient:
-                loss = loss + coefficient * torch.stack([r.losses[name] for r in output.routings]).mean()
+        for name in AUXILIARY:
+            losses = [routing.losses[name] for routing in output.routings if name in routing.losses]
+            if losses:
+                loss = loss + getattr(ffn, name) * torch.stack(losses).mean()
     return loss, bits
+
+
+def chance(run: Run, *, step: int, part: int = 0) -> torch.Generator | None:
+    """What the routers of a run draw from in one micro-batch of one step, so that a resumed run draws the same."""
+    if not run.architecture.moe_layers:
+        return None
+    generator = torch.Generator(device=run.device)
+    return generator.manual_seed(derive(run.seed, f"route.{step}.{part}"))
 
 
 def train(state: State, run: Run, corpus: Corpus) -> Iterator[Step]:
@@ -155,32 +174,41 @@ def train(state: State, run: Run, corpus: Corpus) -> Iterator[Step]:
         lr = learning_rate(recipe, state.step)
         for group in state.optimizer.param_groups:
             group["lr"] = lr
-        loss, pairs = _accumulate(state.model, run, torch.from_numpy(batch).to(run.device))
+        loss, routed = _accumulate(state, run, torch.from_numpy(batch).to(run.device))
         limit = math.inf if recipe.clip is None else recipe.clip
         grad_norm = float(torch.nn.utils.clip_grad_norm_(state.model.parameters(), limit))
         _check(loss, grad_norm, step=state.step + 1, vocab=run.architecture.vocab)
         state.optimizer.step()
         state.optimizer.zero_grad()
+        state.model.after_step()
         state.step += 1
         state.digest = roll(state.digest, batch)
-        _count(state, run, sequences=batch.shape[0], pairs=pairs)
+        _count(state, run, sequences=batch.shape[0], routed=routed)
         yield Step(step=state.step, loss=loss, lr=lr, grad_norm=grad_norm, digest=state.digest.hex()[:16])
 
 
-def _accumulate(model: Transformer, run: Run, batch_BX: Tensor) -> tuple[float, int | None]:
+@dataclass(frozen=True, kw_only=True)
+class _Routed:
+    """Pairs of one batch, over all mixtures and micro-batches."""
+
+    computed: int = 0
+    dropped: int = 0
+
+
+def _accumulate(state: State, run: Run, batch_BX: Tensor) -> tuple[float, _Routed]:
     """Gradients of one batch, micro-batch by micro-batch; returns the loss in bits per token and the pairs routed."""
     rows = run.recipe.micro_batch_tokens // run.architecture.context
     parts = torch.split(batch_BX, rows)
-    total_bits, pairs = 0.0, None
-    for part_BX in parts:
-        output = model(part_BX[:, :-1])
+    total_bits, computed, dropped = 0.0, 0, 0
+    for index, part_BX in enumerate(parts):
+        output = state.model(part_BX[:, :-1], generator=chance(run, step=state.step, part=index))
         loss, bits = training_loss(run, output, part_BX[:, 1:])
         share = part_BX.shape[0] / batch_BX.shape[0]
         (loss * share).backward()  # type: ignore[no-untyped-call]
         total_bits += float(bits.detach()) * share
-        if output.routings:
-            pairs = (pairs or 0) + sum(routing.token_N.numel() for routing in output.routings)
-    return total_bits, pairs
+        computed += sum(routing.token_N.numel() for routing in output.routings)
+        dropped += sum(routing.dropped for routing in output.routings)
+    return total_bits, _Routed(computed=computed, dropped=dropped)
 
 
 def _check(loss: float, grad_norm: float, *, step: int, vocab: int) -> None:
@@ -190,7 +218,9 @@ def _check(loss: float, grad_norm: float, *, step: int, vocab: int) -> None:
         raise Diverged(f"step {step}: loss {loss:.1f} bits/token, over {EXPLODED:g} times a uniform guess")
 
 
-def _count(state: State, run: Run, *, sequences: int, pairs: int | None) -> None:
-    a, length = run.architecture, run.architecture.context
+def _count(state: State, run: Run, *, sequences: int, routed: _Routed) -> None:
+    a, length, pairs = run.architecture, run.architecture.context, routed.computed
+    state.pairs_computed += routed.computed
+    state.pairs_dropped += routed.dropped
     state.model_flops += costs.train_step_flops(a, sequences=sequences, length=length, routed_pairs=pairs)
     state.executed_flops += costs.executed_step_flops(a, sequences=sequences, length=length, routed_pairs=pairs)

@@ -18,6 +18,7 @@ from moebench.claims.deciding import Correction, settle, weigh
 from moebench.claims.kinds import Bound, Hypothesis, Reading
 from moebench.evidence import Evidence, TunedModel
 from moebench.plan import ParameterCount
+from moebench.spec.routers import ROUTERS
 from moebench.spec.types import Claim
 from tests.builders import BPB, PLANNED_AT, TWIN, claim, evidence_of, machine, plan_of, with_outcome
 
@@ -565,7 +566,7 @@ def test_a_missed_match() -> None:
 
 
 def test_a_router_that_sees_the_future(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preconditions, "NON_CAUSAL", frozenset({"softmax_topk"}))
+    monkeypatch.setattr(preconditions, "facts", lambda _: ROUTERS["expert_choice"])
     invalid(pair(2 - EIGHT, [2.0] * 8, {"kind": "superior"}), "softmax_topk of moe sees later tokens")
 
 

@@ -24,7 +24,7 @@ from moebench.matching import (
     run_of,
     solve,
     steps_of,
-    with_hidden,
+    with_size,
 )
 from moebench.plan import Architecture, DataFacts, Plan
 from moebench.spec.types import Amount, Match, MatchOn, SuiteSpec, TrainSpec
@@ -96,7 +96,7 @@ def test_active_parameters_by_hand() -> None:
     """Dense of the same blocks: 3 width hidden = 2 experts of 88 and a router of 8, so hidden = 176 + 8 / 3."""
     target = architecture(moe(8, 2, 88), width=64, head_dim=16)
     _, result = solve(
-        "twin", with_hidden(target.model_copy(update={"ffn": dense()}), 1), target, match("active_params")
+        "twin", with_size(target.model_copy(update={"ffn": dense()}), "hidden", 1), target, match("active_params")
     )
     assert result.size == 179
     assert result.achieved - result.target == 2 * (3 * 64 * 179 - 2 * 3 * 64 * 88 - 64 * 8)
@@ -147,7 +147,10 @@ def test_no_whole_width_is_nearer(
     distance = abs(result.achieved - result.target)
     for size in (result.size - step, result.size + step):
         if size >= 1:
-            assert abs(QUANTITIES[on](with_hidden(solved, size), "float32") - result.target) >= distance
+            assert (
+                abs(QUANTITIES[on](with_size(solved, result.by.removeprefix("ffn."), size), "float32") - result.target)
+                >= distance
+            )
     assert result.size >= step
     assert result.size % step == 0
 

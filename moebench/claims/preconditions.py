@@ -17,9 +17,7 @@ from moebench.claims.contrasts import Contrast, Sample, Term, draw
 from moebench.claims.withheld import Withheld
 from moebench.evidence import Evidence, Outcome
 from moebench.records import metric_of, parse_metric
-
-NON_CAUSAL: frozenset[str] = frozenset()
-"""Routers that see later tokens: language-modelling quality means nothing for them. None is shipped yet."""
+from moebench.spec.routers import facts
 
 AA_RANGE = (0.98, 1.02)
 
@@ -79,7 +77,7 @@ def _causal(question: Question) -> str | None:
         return None
     for model in question.contrast.models:
         ffn = question.evidence.plan.models[model].architecture.ffn
-        if ffn.kind == "moe" and ffn.router in NON_CAUSAL:
+        if ffn.kind == "moe" and not facts(ffn.router).causal:
             return f"router: {ffn.router} of {model} sees later tokens, so its language-modelling loss means nothing"
     return None
 

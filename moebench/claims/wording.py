@@ -108,6 +108,9 @@ def untuned(evidence: Evidence, models: tuple[str, ...]) -> str | None:
     words = "learning rate not shown to be tuned"
     swept = {name: evidence.tuned.get(name) for name in models}
     absent = [name for name, tuned in swept.items() if tuned is None]
+    tune = evidence.plan.spec.tune
+    if absent and tune is not None and tune.models is not None and not set(absent) & set(tune.models):
+        return f"learning rate of {', '.join(absent)} transferred from the sweep of {' and '.join(tune.models)}"
     if absent:
         return words if len(absent) == len(models) else f"{words}: no sweep of {', '.join(absent)}"
     if len({tuned.lrs for tuned in swept.values() if tuned}) > 1:

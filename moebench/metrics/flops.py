@@ -14,11 +14,14 @@ from moebench.model import Transformer
 from moebench.model.experts import BACKENDS
 from moebench.model.moe import MoE
 from moebench.plan import Run
-from moebench.train import training_loss
+from moebench.train import chance, training_loss
 
 
 def counted_flops(model: Transformer, run: Run, batch_BX: torch.Tensor) -> int:
-    """FLOPs of forward and backward over [B, context + 1] tokens, as torch counts them. Leaves no gradients behind."""
+    """FLOPs of forward and backward over [B, context + 1] tokens, as torch counts them. Leaves no gradients behind.
+
+    Pairs that an expert refuses for want of room are not computed, so not counted.
+    """
     mixtures = [layer.ffn for layer in model.layers if isinstance(layer.ffn, MoE)]
     usual = [mixture.compute for mixture in mixtures]
     batch_BX = batch_BX.to(model.embedding.device)
@@ -26,7 +29,7 @@ def counted_flops(model: Transformer, run: Run, batch_BX: torch.Tensor) -> int:
         for mixture in mixtures:
             mixture.compute = BACKENDS["loop"]
         with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-            loss, _ = training_loss(run, model(batch_BX[:, :-1]), batch_BX[:, 1:])
+            loss, _ = training_loss(run, model(batch_BX[:, :-1], generator=chance(run, step=0)), batch_BX[:, 1:])
             loss.backward()  # type: ignore[no-untyped-call]
     finally:
         for mixture, compute in zip(mixtures, usual, strict=True):

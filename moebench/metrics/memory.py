@@ -15,7 +15,7 @@ from torch.distributed._tools.mem_tracker import MemTracker
 from moebench.model import Transformer
 from moebench.plan import Run
 from moebench.records import Record, labelled, record
-from moebench.train import State, training_loss
+from moebench.train import State, chance, training_loss
 
 _PARTS = {"PARAM": "weights", "GRAD": "gradients", "OPT": "optimizer"}
 
@@ -38,11 +38,12 @@ def memory_records(state: State, run: Run, batch_BX: torch.Tensor, *, step: int)
 
 def _training_peak(state: State, run: Run, batch_BX: torch.Tensor) -> dict[str, int]:
     model, optimizer = state.model, state.optimizer
+    model.train()
     part_BX = batch_BX[: run.recipe.micro_batch_tokens // run.architecture.context]
     tracker = MemTracker()
     tracker.track_external(model, optimizer, part_BX)
     with tracker:
-        loss, _ = training_loss(run, model(part_BX[:, :-1]), part_BX[:, 1:])
+        loss, _ = training_loss(run, model(part_BX[:, :-1], generator=chance(run, step=0)), part_BX[:, 1:])
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad()
@@ -50,6 +51,7 @@ def _training_peak(state: State, run: Run, batch_BX: torch.Tensor) -> dict[str, 
 
 
 def _inference_peak(model: Transformer, tokens: torch.Tensor) -> dict[str, int]:
+    model.eval()
     cache = model.new_cache(1)
     held = [t for layer in cache.layers for t in (layer.keys_BGSC, layer.values_BGSC)]
     cache_bytes = sum(t.numel() * t.element_size() for t in held)

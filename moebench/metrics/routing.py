@@ -19,24 +19,32 @@ from moebench.model import Transformer
 from moebench.records import Record, labelled, record
 
 
-def routing_records(tokens_LE: NDArray[np.int64], *, dropped: int, step: int) -> Iterator[Record]:
-    """Load per expert and layer, and its summaries; nothing for a dense model (L = 0)."""
+def routing_records(
+    tokens_LE: NDArray[np.int64], *, layers: tuple[int, ...], dropped: int, step: int
+) -> Iterator[Record]:
+    """Load per expert and layer, and its summaries; nothing for a dense model (L = 0).
+
+    `layers` are the indices of the L layers that are mixtures.
+    """
     if tokens_LE.shape[0] == 0:
         return
-    for layer, expert in np.ndindex(*tokens_LE.shape):
-        yield record(labelled("routing.tokens", layer=layer, expert=expert), int(tokens_LE[layer, expert]), step=step)
+    for row, expert in np.ndindex(*tokens_LE.shape):
+        name = labelled("routing.tokens", layer=layers[row], expert=expert)
+        yield record(name, int(tokens_LE[row, expert]), step=step)
     yield record("routing.entropy", float(np.mean([normalised_entropy(load) for load in tokens_LE])), step=step)
     yield record("routing.max_over_mean", float((tokens_LE.max(1) / tokens_LE.mean(1)).mean()), step=step)
     yield record("routing.dead_experts", int((tokens_LE == 0).sum()), step=step)
     yield record("routing.dropped_share", dropped / (dropped + int(tokens_LE.sum())), step=step)
 
 
-def domain_records(tokens_by_domain: Mapping[str, NDArray[np.int64]], *, step: int) -> Iterator[Record]:
+def domain_records(
+    tokens_by_domain: Mapping[str, NDArray[np.int64]], *, layers: tuple[int, ...], step: int
+) -> Iterator[Record]:
     """Load per expert and layer, domain by domain."""
     for domain, tokens_LE in tokens_by_domain.items():
-        for layer, expert in np.ndindex(*tokens_LE.shape):
-            name = labelled("routing.domain_tokens", layer=layer, expert=expert, domain=domain)
-            yield record(name, int(tokens_LE[layer, expert]), step=step)
+        for row, expert in np.ndindex(*tokens_LE.shape):
+            name = labelled("routing.domain_tokens", layer=layers[row], expert=expert, domain=domain)
+            yield record(name, int(tokens_LE[row, expert]), step=step)
 
 
 def normalised_entropy(load_E: NDArray[np.int64]) -> float:
@@ -57,9 +65,12 @@ def ffn_output_rms(model: Transformer, tokens_BT: Tensor) -> list[float]:
         found.append(float(output[0].float().square().mean().sqrt()))
 
     handles = [layer.ffn.register_forward_hook(note) for layer in model.layers]
+    was_training = model.training
     try:
+        model.eval()
         model(tokens_BT)
     finally:
         for handle in handles:
             handle.remove()
+        model.train(was_training)
     return found

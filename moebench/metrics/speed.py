@@ -20,11 +20,11 @@ import torch
 
 from moebench import costs
 from moebench.data import Corpus, train_batch
-from moebench.model import KVCache
+from moebench.model import KVCache, Transformer
 from moebench.plan import Run, SpeedPlan
 from moebench.records import labelled
 from moebench.store import RunFolder
-from moebench.train import State, start, training_loss
+from moebench.train import State, chance, start, training_loss
 
 AGAIN = "~again"
 """Suffix of the baseline's second copy."""
@@ -110,8 +110,11 @@ def _train_step(racer: Racer, corpus: Corpus) -> Timed:
         group["weight_decay"] = 0.0
     batch = _text(racer, corpus, rows=run.recipe.micro_batch_tokens // run.architecture.context)
 
+    generator = chance(run, step=0)
+
     def step() -> None:
-        loss, _ = training_loss(run, model(batch[:, :-1]), batch[:, 1:])
+        _set_mode(model, training=True)
+        loss, _ = training_loss(run, model(batch[:, :-1], generator=generator), batch[:, 1:])
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad()
@@ -124,6 +127,7 @@ def _prefill(racer: Racer, corpus: Corpus, *, tokens: int) -> Timed:
 
     @torch.inference_mode()
     def prefill() -> None:
+        _set_mode(model, training=False)
         model(prompt, cache=model.new_cache(1))
 
     return prefill
@@ -132,18 +136,26 @@ def _prefill(racer: Racer, corpus: Corpus, *, tokens: int) -> Timed:
 def _decode_step(racer: Racer, corpus: Corpus, *, batch: int) -> Timed:
     model, half = racer.state.model, racer.run.architecture.context // 2
     text = _text(racer, corpus, rows=batch)
+    _set_mode(model, training=False)
     with torch.inference_mode():
         cache: KVCache = model.new_cache(batch)
         model(text[:, :half], cache=cache)
 
     @torch.inference_mode()
     def decode() -> None:
+        _set_mode(model, training=False)
         # Each call decodes the next real token; at the context's end it goes back to the middle.
         if cache.length >= cache.capacity:
             cache.length = half
         model(text[:, cache.length : cache.length + 1], cache=cache)
 
     return decode
+
+
+def _set_mode(model: Transformer, *, training: bool) -> None:
+    """Only when it changes: walking all modules would be timed too."""
+    if model.training != training:
+        model.train(training)
 
 
 def _text(racer: Racer, corpus: Corpus, *, rows: int) -> torch.Tensor:

@@ -12,6 +12,7 @@ Legend: T tokens, D width, F expert hidden, E experts, K top-k, N routed pairs.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,8 +21,27 @@ from torch.nn import functional as F  # noqa: N812
 
 from moebench.model.routers import Routing
 
-Backend = Callable[[Tensor, Routing, Tensor, Tensor], Tensor]
-"""(x_TD, routing, gate_up_E2FD, down_EDF) -> out_TD"""
+
+@dataclass(frozen=True, kw_only=True)
+class Experts:
+    """Weights of all experts of a layer, in the dtype of the products."""
+
+    gate_up_EXD: Tensor
+    """Input projections; gate rows first, then up rows, when gated."""
+    down_EDF: Tensor
+    activation: str
+    """A word of `spec.activations`."""
+    gate_up_bias_EX: Tensor | None = None
+    down_bias_ED: Tensor | None = None
+
+    @property
+    def plain(self) -> bool:
+        """SwiGLU without biases: what the hand-written road computes."""
+        return self.activation == "swiglu" and self.gate_up_bias_EX is None
+
+
+Backend = Callable[[Tensor, Routing, Experts], Tensor]
+"""(x_TD, routing, experts) -> out_TD"""
 
 
 def swiglu(gate_up_N2F: Tensor) -> Tensor:
@@ -30,14 +50,40 @@ def swiglu(gate_up_N2F: Tensor) -> Tensor:
     return F.silu(gate_NF) * up_NF
 
 
-def loop(x_TD: Tensor, routing: Routing, gate_up_E2FD: Tensor, down_EDF: Tensor) -> Tensor:
+CLAMP, ALPHA = 7.0, 1.702
+"""Of gpt-oss's activation."""
+
+
+def activate(word: str, hidden_NX: Tensor) -> Tensor:
+    """The activation of a suite's word on a (fused) input projection: [N, 2F] -> [N, F] when gated, else [N, F]."""
+    if word == "swiglu":
+        return swiglu(hidden_NX)
+    if word == "relu":
+        return F.relu(hidden_NX)
+    if word == "gelu":
+        return F.gelu(hidden_NX)
+    gate_NF, up_NF = hidden_NX.chunk(2, dim=-1)
+    if word == "geglu":
+        return F.gelu(gate_NF) * up_NF
+    if word == "swiglu_clamped":
+        gate_NF, up_NF = gate_NF.clamp(max=CLAMP), up_NF.clamp(-CLAMP, CLAMP)
+        return (up_NF + 1) * gate_NF * (ALPHA * gate_NF).sigmoid()
+    raise KeyError(f"unknown activation {word!r}")
+
+
+def loop(x_TD: Tensor, routing: Routing, experts: Experts) -> Tensor:
     """One expert after the other, in autograd's own words."""
     out_TD = torch.zeros_like(x_TD)
     # unbind, not weight[e]: the backward of an index fills a gradient of all experts with zeros, once per expert.
-    for expert, (gate_up_2FD, down_DF) in enumerate(zip(gate_up_E2FD.unbind(), down_EDF.unbind(), strict=True)):
+    weights = zip(experts.gate_up_EXD.unbind(), experts.down_EDF.unbind(), strict=True)
+    for expert, (gate_up_XD, down_DF) in enumerate(weights):
         pairs = (routing.expert_N == expert).nonzero().squeeze(1)
         token = routing.token_N[pairs]
-        y = F.linear(swiglu(F.linear(x_TD[token], gate_up_2FD)), down_DF)
+        gate_up_bias_X = None if experts.gate_up_bias_EX is None else experts.gate_up_bias_EX[expert]
+        down_bias_D = None if experts.down_bias_ED is None else experts.down_bias_ED[expert]
+        y = F.linear(
+            activate(experts.activation, F.linear(x_TD[token], gate_up_XD, gate_up_bias_X)), down_DF, down_bias_D
+        )
         out_TD = out_TD.index_add(0, token, y * routing.weight_N[pairs, None].to(y.dtype))
     return out_TD
 
@@ -93,20 +139,57 @@ def _groups(ends: list[int]) -> zip[tuple[int, int]]:
     return zip([0, *ends[:-1]], ends, strict=True)
 
 
-def sorted_loop(x_TD: Tensor, routing: Routing, gate_up_E2FD: Tensor, down_EDF: Tensor) -> Tensor:
+class _GroupedLinear(torch.autograd.Function):
+    """y = x W[expert]^T for rows sorted by expert, one product per expert and direction."""
+
+    @staticmethod
+    def forward(ctx: Any, x_SD: Tensor, weight_EXD: Tensor, ends: list[int]) -> Tensor:
+        y_SX = x_SD.new_empty(x_SD.shape[0], weight_EXD.shape[1])
+        for expert, (start, stop) in enumerate(_groups(ends)):
+            torch.mm(x_SD[start:stop], weight_EXD[expert].t(), out=y_SX[start:stop])
+        ctx.save_for_backward(x_SD, weight_EXD)
+        ctx.ends = ends
+        return y_SX
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        x_SD, weight_EXD = ctx.saved_tensors
+        grad_SX = grads[0].contiguous()
+        grad_x_SD, grad_weight_EXD = torch.empty_like(x_SD), torch.empty_like(weight_EXD)
+        for expert, (start, stop) in enumerate(_groups(ctx.ends)):
+            torch.mm(grad_SX[start:stop], weight_EXD[expert], out=grad_x_SD[start:stop])
+            torch.mm(grad_SX[start:stop].t(), x_SD[start:stop], out=grad_weight_EXD[expert])
+        return grad_x_SD, grad_weight_EXD, None
+
+
+def _any_network(x_SD: Tensor, weight_S: Tensor, experts: Experts, expert_S: Tensor, ends: list[int]) -> Tensor:
+    """Networks with biases or another activation: grouped products by hand, the rest in autograd's words."""
+    hidden_SX: Tensor = _GroupedLinear.apply(x_SD, experts.gate_up_EXD, ends)  # type: ignore[no-untyped-call]
+    if experts.gate_up_bias_EX is not None:
+        hidden_SX = hidden_SX + experts.gate_up_bias_EX.index_select(0, expert_S)
+    hidden_SF = activate(experts.activation, hidden_SX)
+    y_SD: Tensor = _GroupedLinear.apply(hidden_SF, experts.down_EDF, ends)  # type: ignore[no-untyped-call]
+    if experts.down_bias_ED is not None:
+        y_SD = y_SD + experts.down_bias_ED.index_select(0, expert_S)
+    return y_SD * weight_S[:, None]
+
+
+def sorted_loop(x_TD: Tensor, routing: Routing, experts: Experts) -> Tensor:
     """Pairs sorted by expert; backward by hand. Reads the group sizes on the host, so it is meant for CPUs.
 
     A decoding step has few pairs and is all overhead: it takes the road of `_gathered` instead.
     """
-    if (
-        not torch.is_grad_enabled()
-        and routing.expert_N.numel() * _expert_bytes(gate_up_E2FD, down_EDF) <= GATHERED_BYTES
-    ):
-        return _gathered(x_TD, routing, gate_up_E2FD, down_EDF)
-    order_S, ends_E = _by_expert(routing, num_experts=gate_up_E2FD.shape[0])
+    gate_up_EXD, down_EDF = experts.gate_up_EXD, experts.down_EDF
+    few = routing.expert_N.numel() * _expert_bytes(gate_up_EXD, down_EDF) <= GATHERED_BYTES
+    if few and not torch.is_grad_enabled():
+        return _gathered(x_TD, routing, experts)
+    order_S, ends_E = _by_expert(routing, num_experts=gate_up_EXD.shape[0])
     x_SD = _dispatch(x_TD, routing, order_S)
-    weight_S = routing.weight_N[order_S].to(x_TD.dtype)
-    y_SD: Tensor = _SortedExperts.apply(x_SD, weight_S, gate_up_E2FD, down_EDF, ends_E.tolist())  # type: ignore[no-untyped-call]
+    weight_S, ends = routing.weight_N[order_S].to(x_TD.dtype), ends_E.tolist()
+    if experts.plain:
+        y_SD: Tensor = _SortedExperts.apply(x_SD, weight_S, gate_up_EXD, down_EDF, ends)  # type: ignore[no-untyped-call]
+    else:
+        y_SD = _any_network(x_SD, weight_S, experts, routing.expert_N[order_S], ends)
     return _combine(y_SD, routing, order_S, num_tokens=x_TD.shape[0])
 
 
@@ -118,26 +201,36 @@ def _expert_bytes(gate_up_E2FD: Tensor, down_EDF: Tensor) -> int:
     return (gate_up_E2FD[0].numel() + down_EDF[0].numel()) * gate_up_E2FD.element_size()
 
 
-def _gathered(x_TD: Tensor, routing: Routing, gate_up_E2FD: Tensor, down_EDF: Tensor) -> Tensor:
+def _gathered(x_TD: Tensor, routing: Routing, experts: Experts) -> Tensor:
     """Every pair's own copy of its expert's weights, and two batched products; forward alone."""
     x_ND1 = x_TD.index_select(0, routing.token_N).unsqueeze(2)
-    hidden_NF = swiglu(torch.bmm(gate_up_E2FD.index_select(0, routing.expert_N), x_ND1).squeeze(2))
-    y_ND = torch.bmm(down_EDF.index_select(0, routing.expert_N), hidden_NF.unsqueeze(2)).squeeze(2)
+    hidden_NX = torch.bmm(experts.gate_up_EXD.index_select(0, routing.expert_N), x_ND1).squeeze(2)
+    if experts.gate_up_bias_EX is not None:
+        hidden_NX = hidden_NX + experts.gate_up_bias_EX.index_select(0, routing.expert_N)
+    hidden_NF = activate(experts.activation, hidden_NX)
+    y_ND = torch.bmm(experts.down_EDF.index_select(0, routing.expert_N), hidden_NF.unsqueeze(2)).squeeze(2)
+    if experts.down_bias_ED is not None:
+        y_ND = y_ND + experts.down_bias_ED.index_select(0, routing.expert_N)
     y_ND = y_ND * routing.weight_N[:, None].to(y_ND.dtype)
     if routing.per_token is None:
         return torch.zeros_like(x_TD).index_add(0, routing.token_N, y_ND)
     return y_ND.view(-1, routing.per_token, y_ND.shape[1]).sum(1)
 
 
-def grouped_mm(x_TD: Tensor, routing: Routing, gate_up_E2FD: Tensor, down_EDF: Tensor) -> Tensor:
+def grouped_mm(x_TD: Tensor, routing: Routing, experts: Experts) -> Tensor:
     """torch's grouped product over pairs sorted by expert: no host synchronisation.
 
     Row strides must be multiples of 16 bytes (widths of 4 in float32, 8 in bfloat16); torch raises otherwise.
     """
-    order_S, ends_E = _by_expert(routing, num_experts=gate_up_E2FD.shape[0])
-    x_SD = _dispatch(x_TD, routing, order_S)
-    hidden_SF = swiglu(F.grouped_mm(x_SD, gate_up_E2FD.transpose(1, 2), offs=ends_E))
-    y_SD = F.grouped_mm(hidden_SF, down_EDF.transpose(1, 2), offs=ends_E)
+    order_S, ends_E = _by_expert(routing, num_experts=experts.gate_up_EXD.shape[0])
+    x_SD, expert_S = _dispatch(x_TD, routing, order_S), routing.expert_N[order_S]
+    hidden_SX = F.grouped_mm(x_SD, experts.gate_up_EXD.transpose(1, 2), offs=ends_E)
+    if experts.gate_up_bias_EX is not None:
+        hidden_SX = hidden_SX + experts.gate_up_bias_EX.index_select(0, expert_S)
+    hidden_SF = activate(experts.activation, hidden_SX)
+    y_SD = F.grouped_mm(hidden_SF, experts.down_EDF.transpose(1, 2), offs=ends_E)
+    if experts.down_bias_ED is not None:
+        y_SD = y_SD + experts.down_bias_ED.index_select(0, expert_S)
     return _combine(y_SD * routing.weight_N[order_S, None].to(y_SD.dtype), routing, order_S, num_tokens=x_TD.shape[0])
 
 

@@ -19,7 +19,7 @@ from moebench.model.attention import Attention, LayerCache, rotary_table
 from moebench.model.experts import default_backend
 from moebench.model.init import normal_
 from moebench.model.moe import Dense, MoE
-from moebench.model.routers import Routing
+from moebench.model.routers import Routing, Text
 from moebench.plan import Architecture
 from moebench.spec.types import MoEFFN
 
@@ -60,16 +60,17 @@ class RMSNorm(nn.Module):
 class Layer(nn.Module):
     """x + attention(norm x), then x + ffn(norm x)."""
 
-    def __init__(self, a: Architecture, *, backend: str) -> None:
+    def __init__(self, a: Architecture, *, index: int, backend: str) -> None:
         super().__init__()
         self.attention_norm = RMSNorm(a.width, eps=a.norm_eps)
         self.attention = Attention(a)
         self.ffn_norm = RMSNorm(a.width, eps=a.norm_eps)
+        ffn = a.ffns[index]
         self.ffn: Dense | MoE
-        if isinstance(a.ffn, MoEFFN):
-            self.ffn = MoE(a.ffn, width=a.width, backend=backend)
+        if isinstance(ffn, MoEFFN):
+            self.ffn = MoE(ffn, width=a.width, vocab=a.vocab, layer=index, backend=backend)
         else:
-            self.ffn = Dense(a.ffn, width=a.width)
+            self.ffn = Dense(ffn, width=a.width)
 
 
 class Transformer(nn.Module):
@@ -83,18 +84,21 @@ class Transformer(nn.Module):
         self.architecture = a
         self.dtype = DTYPES[dtype]
         self.embedding = nn.Parameter(torch.empty(a.vocab, a.width))
-        self.layers = nn.ModuleList(Layer(a, backend=backend) for _ in range(a.layers))  # type: ignore[assignment]
+        self.layers = nn.ModuleList(Layer(a, index=i, backend=backend) for i in range(a.layers))  # type: ignore[assignment]
         self.norm = RMSNorm(a.width, eps=a.norm_eps)
         self.head = None if a.tied_embeddings else nn.Parameter(torch.empty(a.vocab, a.width))
         cos, sin = rotary_table(a, device=torch.device("cpu"))
         self.register_buffer("cos_TC", cos, persistent=False)
         self.register_buffer("sin_TC", sin, persistent=False)
 
-    def forward(self, tokens_BT: Tensor, *, cache: KVCache | None = None) -> Output:
+    def forward(
+        self, tokens_BT: Tensor, *, cache: KVCache | None = None, generator: torch.Generator | None = None
+    ) -> Output:
         """Logits for every position.
 
-        With a cache, `tokens_BT` follow the tokens it holds, and it holds them afterwards. Raises ValueError when the
-        sequence would grow beyond the context.
+        With a cache, `tokens_BT` follow the tokens it holds, and it holds them afterwards. `generator`, on the model's
+        device, is what routers draw from in training. Raises ValueError when the sequence would grow beyond the
+        context, and when a router must draw and has no generator.
         """
         start = 0 if cache is None else cache.length
         stop = start + tokens_BT.shape[1]
@@ -102,11 +106,12 @@ class Transformer(nn.Module):
             raise ValueError(f"{stop} tokens do not fit the context of {self.architecture.context}")
         cos, sin = self.cos_TC[start:stop], self.sin_TC[start:stop]  # type: ignore[index]
         x_BTD = F.embedding(tokens_BT, self.embedding).to(self.dtype)
+        text = Text(ids_BT=tokens_BT, start=start, generator=generator)
         routings: list[Routing] = []
         for index, layer in enumerate(self.layers):
             held = None if cache is None else cache.layers[index]
             x_BTD = x_BTD + layer.attention(layer.attention_norm(x_BTD), cos, sin, cache=held, start=start)
-            out_BTD, routing = layer.ffn(layer.ffn_norm(x_BTD))
+            out_BTD, routing = layer.ffn(layer.ffn_norm(x_BTD), text)
             x_BTD = x_BTD + out_BTD
             if routing is not None:
                 routings.append(routing)
@@ -121,6 +126,12 @@ class Transformer(nn.Module):
         a = self.architecture
         layers = [LayerCache(a, batch=batch, dtype=self.dtype, device=self.embedding.device) for _ in range(a.layers)]
         return KVCache(layers=layers, capacity=a.context)
+
+    def after_step(self) -> None:
+        """Called after every optimizer step, for routers that balance their load from step to step."""
+        for layer in self.layers:
+            if isinstance(layer.ffn, MoE):
+                layer.ffn.router.after_step()
 
     @torch.no_grad()
     def initialise(self, seed: int) -> None:

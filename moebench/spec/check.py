@@ -13,8 +13,9 @@ from moebench.spec.check_claims import check_claims
 from moebench.spec.errors import Problem, listed, nearest, quoted
 from moebench.spec.explain import Path, place
 from moebench.spec.parse import Node
+from moebench.spec.routers import ROUTERS, facts
 from moebench.spec.types import Match, ModelSpec, MoEFFN, SuiteSpec, TrainSpec
-from moebench.spec.words import ROUTERS, known_routers
+from moebench.spec.words import known_routers
 
 
 @dataclass(kw_only=True)
@@ -60,6 +61,8 @@ def check(spec: SuiteSpec, tree: Node, *, broken: set[str]) -> list[Problem]:
             _check_match(found, name, model.match)
     _check_measure(found)
     _check_tune(found)
+    for index, name in enumerate((spec.tune.models if spec.tune is not None else None) or ()):
+        found.model(("tune", "models", index), name)
     if spec.controls.same_model is not None:
         found.model(("controls", "same_model"), spec.controls.same_model)
     for swept, models in spec.sweeps.items():
@@ -98,17 +101,33 @@ def _check_training(found: Findings, path: Path, train: TrainSpec) -> None:
 def _check_ffn(found: Findings, path: Path, model: ModelSpec) -> None:
     ffn, match = model.ffn, model.match
     own = "expert_hidden" if isinstance(ffn, MoEFFN) else "hidden"
-    solved = match is not None and match.by in (None, f"ffn.{own}")
-    if getattr(ffn, own) is None and not solved and not (match is not None and match.by is not None):
-        message = f"the size of this {ffn.kind} ffn is open"
-        found.add((*path, "ffn"), message, f"give it {own!r}, or a `match` that solves it", key=True)
-    if match is not None and match.by is not None and not solved:
+    by = match and (match.by or f"ffn.{own}").removeprefix("ffn.")
+    sizes = _sizes(model)
+    for size in sizes:
+        if getattr(ffn, size) is None and size != by and (by is None or by in sizes):
+            message = f"the size {size} of this {ffn.kind} ffn is open"
+            found.add((*path, "ffn"), message, f"give it {size!r}, or a `match` that solves it", key=True)
+    if match is not None and by not in sizes:
         message = f"{match.by!r} is no size of this model, whose ffn is {ffn.kind}"
-        found.add((*path, "match", "by"), message, f"use ffn.{own}")
+        found.add((*path, "match", "by"), message, f"use {listed([f'ffn.{size}' for size in sizes], last='or')}")
     if isinstance(ffn, MoEFFN) and ffn.router not in ROUTERS and ffn.router not in (routers := known_routers()):
         message = f"unknown router {quoted(ffn.router)}"
         hint = nearest(ffn.router, routers) or f"the routers are {listed(routers, last='and')}"
         found.add((*path, "ffn", "router"), message, hint)
+
+
+def _sizes(model: ModelSpec) -> list[str]:
+    """The widths that the model's ffn must have."""
+    ffn = model.ffn
+    if not isinstance(ffn, MoEFFN):
+        return ["hidden"]
+    shared = ["shared_hidden"] if ffn.shared_hidden is not None or _solves(model, "shared_hidden") else []
+    dense = [] if all(map(ffn.is_mixture, range(model.layers))) else ["dense_hidden"]
+    return ["expert_hidden", *shared, *dense]
+
+
+def _solves(model: ModelSpec, size: str) -> bool:
+    return model.match is not None and model.match.by == f"ffn.{size}"
 
 
 def _check_match(found: Findings, name: str, match: Match) -> None:
@@ -146,6 +165,10 @@ def _check_measure(found: Findings) -> None:
     for index, batch in enumerate(speed.decode.batch if speed.decode is not None else ()):
         if speed.decode is not None and batch in speed.decode.batch[:index]:
             found.add((*path, "decode", "batch", index), f"{batch} is given twice")
+    for name, model in found.spec.models.items():
+        if speed.decode is not None and isinstance(model.ffn, MoEFFN) and not facts(model.ffn.router).causal:
+            message = f"{name} cannot decode: its router {model.ffn.router} looks at later tokens"
+            found.add((*path, "decode"), message, "leave decode out, or choose another router", key=True)
     if not speed.train_step and not speed.prefill and speed.decode is None:
         found.add(path, "nothing is timed", "give train_step, prefill or decode, or leave `speed` out", key=True)
 

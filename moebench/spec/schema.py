@@ -12,8 +12,9 @@ from typing import Any
 
 from moebench.records import METRICS
 from moebench.spec.amounts import NAME, Amount
+from moebench.spec.routers import ROUTERS
 from moebench.spec.types import SuiteSpec
-from moebench.spec.words import MAX_SEEDS, ROUTERS
+from moebench.spec.words import MAX_SEEDS
 
 _REQUIRED = ["suite", "question", "seeds", "data", "models"]
 

@@ -6,11 +6,13 @@ a match will solve are None here and whole numbers in the plan. This module read
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat, model_validator
 
 from moebench.records import Frozen
+from moebench.spec import routers
+from moebench.spec.activations import Activation
 from moebench.spec.amounts import Amount as Amount
 from moebench.spec.amounts import FieldError, Name, Size
 from moebench.spec.claim import Claim as Claim
@@ -178,24 +180,31 @@ class TrainSpec(Frozen):
 # ---------------------------------------------------------------------------------------------- models
 
 
+def _since_2(default: Any = None, **limits: Any) -> Any:
+    """A field that suites of the first version lack: at its default it is left out of dumps, so run ids stay."""
+    return Field(default=default, exclude_if=lambda value: value == default, **limits)
+
+
 class DenseFFN(Frozen):
-    """A gated feed-forward network (SwiGLU, Shazeer 2020, arXiv:2002.05202)."""
+    """One feed-forward network for every token, gated unless its activation says otherwise."""
 
     kind: Literal["dense"]
     """dense: one gated network for every token."""
     hidden: Size | None = None
     """Width of the hidden layer; may be left to `match`."""
+    activation: Activation = _since_2("swiglu")
+    """Activation; the gated ones have three matrices, relu and gelu two."""
 
 
 class MoEFFN(Frozen):
-    """Experts, each a gated feed-forward network, and a router that picks `top_k` of them for a token."""
+    """Experts, each a feed-forward network, and a router that picks `top_k` of them for a token."""
 
     kind: Literal["moe"]
     """moe: several experts and a router."""
     experts: Annotated[int, Field(ge=1, le=1024)]
     """Experts in each layer."""
     top_k: Size
-    """Experts that a token goes to."""
+    """Experts that a token goes to; the most it may go to, where the router decides how many."""
     expert_hidden: Size | None = None
     """Width of one expert's hidden layer; may be left to `match`."""
     router: str = "softmax_topk"
@@ -203,15 +212,72 @@ class MoEFFN(Frozen):
     renormalise: bool = True
     """Whether the chosen experts' weights are scaled to add up to 1."""
     balance_loss: Annotated[float, Field(ge=0)] = 0.01
-    """Coefficient of the load-balance loss, 1.0 at perfect balance."""
+    """Coefficient of the load-balance loss, 1.0 at perfect balance; not used by routers that have none."""
     z_loss: Annotated[float, Field(ge=0)] = 0.0
-    """Coefficient of the router z-loss (ST-MoE, arXiv:2202.08906)."""
+    """Coefficient of the router z-loss (ST-MoE, arXiv:2202.08906); not used by routers without logits."""
+
+    activation: Activation = _since_2("swiglu")
+    """Activation of experts and shared experts; the gated ones have three matrices, relu and gelu two."""
+    bias: bool = _since_2(False)
+    """Whether experts, and routers that can, have biases (gpt-oss)."""
+    capacity_factor: float | None = _since_2(gt=0, le=1024)
+    """Room of an expert in training: this times top_k x tokens / experts, over a micro-batch. Absent: dropless."""
+    jitter: float | None = _since_2(gt=0, lt=1)
+    """In training the router's input is multiplied by numbers from 1 - jitter to 1 + jitter (Switch: 0.01)."""
+    top_p: float | None = _since_2(gt=0, le=1)
+    """Probability that the chosen experts must reach together (router top_p)."""
+    groups: int | None = _since_2(ge=1, le=1024)
+    """Groups that the experts are divided into (routers hierarchical and sigmoid_bias)."""
+    groups_chosen: int | None = _since_2(ge=1, le=1024)
+    """Groups that a token's experts come from."""
+    scale: float | None = _since_2(gt=0, le=1000)
+    """Factor of all routed weights (DeepSeek-V3: 2.5)."""
+    bias_rate: float | None = _since_2(ge=0, le=1)
+    """Step of the selection biases that balance the load without a loss (DeepSeek-V3: 0.001)."""
+    importance_loss: float | None = _since_2(ge=0)
+    """Coefficient of the squared coefficient of variation of the experts' summed weights (Shazeer 2017: 0.1)."""
+    load_loss: float | None = _since_2(ge=0)
+    """Coefficient of the squared coefficient of variation of the experts' expected load (Shazeer 2017: 0.1)."""
+    entropy_loss: float | None = _since_2(ge=0)
+    """Coefficient of the mean entropy of the routing probabilities, in nats (router top_p)."""
+    balance_over: Literal["sequence", "batch"] | None = _since_2()
+    """Tokens that the balance loss is taken over: each sequence, or the batch so far; the micro-batch when absent."""
+    shared_hidden: Size | None = _since_2()
+    """Width of the shared expert that every token uses; n shared experts of width f are one of width n x f."""
+    shared_gate: bool = _since_2(False)
+    """Whether a sigmoid gate scales the shared expert (Qwen1.5-MoE)."""
+    every: int | None = _since_2(ge=2, le=256)
+    """Layer i, counted from 1, is a mixture only when `every` divides i; every layer is when absent."""
+    first_dense: int | None = _since_2(ge=1, le=255)
+    """Layers at the start that are dense."""
+    dense_hidden: Size | None = _since_2()
+    """Width of the hidden layer of those layers that are dense."""
+    dense_activation: Activation | None = _since_2()
+    """Their activation; that of the experts when absent."""
 
     @model_validator(mode="after")
     def _top_k(self) -> MoEFFN:
         if self.top_k > self.experts:
             raise FieldError("top_k", f"top_k {self.top_k} is more than the {self.experts} experts there are")
+        if self.shared_gate and self.shared_hidden is None:
+            raise FieldError("shared_gate", "shared_gate needs a shared expert: give shared_hidden")
+        mixed = self.every is not None or self.first_dense is not None
+        for field in ("dense_hidden", "dense_activation"):
+            if getattr(self, field) is not None and not mixed:
+                raise FieldError(field, f"{field} has no layer to be used in: give `every` or `first_dense` too")
+        found = routers.problem(self)
+        if found is not None:
+            raise FieldError(*found)
         return self
+
+    def is_mixture(self, layer: int) -> bool:
+        """Whether layer `layer`, counted from 0, is a mixture; the others are dense."""
+        return layer >= (self.first_dense or 0) and (layer + 1) % (self.every or 1) == 0
+
+    @property
+    def dense_layer(self) -> DenseFFN:
+        """What the layers that are no mixture hold."""
+        return DenseFFN(kind="dense", hidden=self.dense_hidden, activation=self.dense_activation or self.activation)
 
 
 FFN = Annotated[DenseFFN | MoEFFN, Field(discriminator="kind")]
@@ -225,10 +291,12 @@ class Match(Frozen):
     """The model to be equal to."""
     on: MatchOn
     """What must be equal; the router's weights and FLOPs count as active."""
-    by: Literal["ffn.hidden", "ffn.expert_hidden"] | None = None
+    by: Literal["ffn.hidden", "ffn.expert_hidden", "ffn.shared_hidden", "ffn.dense_hidden"] | None = None
     """The size to solve; the FFN's own width when absent."""
     tolerance: Amount = Amount(value=0.01, relative=True)
     """Largest residual accepted; beyond it the plan is refused."""
+    step: Size | None = _since_2()
+    """Steps the size moves in; when absent 8 for experts, whose kernels need aligned rows, else 1."""
 
 
 class ModelSpec(Frozen):
@@ -266,6 +334,8 @@ class ModelSpec(Frozen):
         if head_dim % 2:
             field = "heads" if self.head_dim is None else "head_dim"
             raise FieldError(field, f"rotary positions need an even head_dim, not {head_dim}")
+        if isinstance(self.ffn, MoEFFN) and not any(map(self.ffn.is_mixture, range(self.layers))):
+            raise FieldError("layers", f"none of {self.layers} layers would be a mixture: see ffn.every, first_dense")
         if self.kv_heads is not None and self.heads % self.kv_heads:
             raise FieldError("kv_heads", f"heads {self.heads} is not a multiple of kv_heads {self.kv_heads}")
         return self
@@ -310,12 +380,14 @@ class Measure(Frozen):
 
 
 class Tune(Frozen):
-    """A learning-rate sweep on the `tune` split, the same for every model. Started by `moebench run --tune`."""
+    """A learning-rate sweep on the `tune` split, the same for all models it covers: `moebench run --tune`."""
 
     lr: list[PositiveFloat] = Field(min_length=3)
     """Peak learning rates to try, the same list for every model."""
     seeds: Annotated[int, Field(ge=1, le=100)] = 1
     """Seeds per rate; they are none of the suite's own seeds."""
+    models: list[Name] | None = _since_2()
+    """The models it covers, all when absent. The others' rates are transferred, and their verdicts say so."""
 
 
 class Controls(Frozen):

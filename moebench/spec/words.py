@@ -10,8 +10,7 @@ from importlib import resources
 from importlib.metadata import entry_points
 from pathlib import Path
 
-ROUTERS: tuple[str, ...] = ("softmax_topk",)
-"""Our own routers; `model.routers` holds the same words."""
+from moebench.spec.routers import ROUTERS
 
 MAX_SEEDS = 1000
 """Most seeds that a suite may ask for by number."""

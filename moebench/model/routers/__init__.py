@@ -1,0 +1,46 @@
+"""Routers: which experts a token goes to, with what weight, and what the auxiliary losses are.
+
+A new router is a class in this package, a line in `ROUTERS` below, and its facts (options, matrices, whether it is
+causal) in `spec.routers`. Installed packages add theirs through the entry point group `moebench.routers`.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+
+from moebench.model.routers.expert_choice import ExpertChoice
+from moebench.model.routers.losses import load_balance_loss as load_balance_loss
+from moebench.model.routers.losses import router_z_loss as router_z_loss
+from moebench.model.routers.noisy import Hierarchical, NoisyTopK
+from moebench.model.routers.routing import Router as Router
+from moebench.model.routers.routing import Routing as Routing
+from moebench.model.routers.routing import Text as Text
+from moebench.model.routers.sigmoid import SigmoidBias
+from moebench.model.routers.softmax import FrozenRandom, GShard, SoftmaxTopK, SoftMixture, Switch, TopKSoftmax, TopP
+from moebench.model.routers.unlearned import RoundRobin, TokenHash
+
+ROUTERS: dict[str, type[Router]] = {
+    "softmax_topk": SoftmaxTopK,
+    "topk_softmax": TopKSoftmax,
+    "noisy_topk": NoisyTopK,
+    "hierarchical": Hierarchical,
+    "switch": Switch,
+    "gshard": GShard,
+    "expert_choice": ExpertChoice,
+    "sigmoid_bias": SigmoidBias,
+    "token_hash": TokenHash,
+    "frozen_random": FrozenRandom,
+    "round_robin": RoundRobin,
+    "soft_mixture": SoftMixture,
+    "top_p": TopP,
+}
+
+
+def router_class(word: str) -> type[Router]:
+    """The router a suite names: ours, or an installed package's. Raises KeyError listing the known words."""
+    if word in ROUTERS:
+        return ROUTERS[word]
+    offered = {point.name: point for point in entry_points(group="moebench.routers")}
+    if word in offered:
+        return offered[word].load()  # type: ignore[no-any-return]
+    raise KeyError(f"unknown router {word!r}; known: {', '.join(sorted([*ROUTERS, *offered]))}")

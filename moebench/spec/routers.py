@@ -1,0 +1,262 @@
+"""What suites and counting know of each router: its words, its options and its matrices; `model.routers` computes it.
+
+The two are kept apart so that checking, planning and reporting load no torch; a test holds their words equal and the
+counts below equal to what is built. Routers of installed packages are known by name alone: their options are not
+checked, and they are counted as one projection from the width to the experts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from moebench.spec.types import MoEFFN
+
+OPTIONS = (
+    "capacity_factor",
+    "jitter",
+    "top_p",
+    "groups",
+    "groups_chosen",
+    "scale",
+    "bias_rate",
+    "importance_loss",
+    "load_loss",
+    "entropy_loss",
+    "balance_over",
+)
+"""Fields of an MoE that only some routers read; absent (None) unless a suite gives them."""
+
+
+def _one_row_an_expert(ffn: MoEFFN) -> int:
+    return ffn.experts
+
+
+def _none(_: MoEFFN) -> int:
+    return 0
+
+
+def _fits(_: MoEFFN) -> tuple[str, str] | None:
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RouterFacts:
+    """A router as suites, plans and counts see it."""
+
+    says: str
+    """One line: the rule."""
+    source: str
+    """Where it was published."""
+    causal: bool = True
+    """Whether a token's experts depend on no later token and on no other sequence when evaluated."""
+    options: tuple[str, ...] = ()
+    """Which of `OPTIONS` it reads."""
+    needs: tuple[str, ...] = ()
+    """Which of them it cannot do without."""
+    losses: tuple[str, ...] = ("balance_loss", "z_loss")
+    """Auxiliary losses it offers."""
+    rows: Callable[[MoEFFN], int] = _one_row_an_expert
+    """Rows of its projection of the width: its weights, and its FLOPs a token over 2 x width."""
+    noise_rows: Callable[[MoEFFN], int] = _none
+    """Further rows that are used in training alone."""
+    learned: bool = True
+    """Whether its projection is trained."""
+    can_bias: bool = False
+    """Whether its logits take a bias an expert when the mixture has biases."""
+    fits: Callable[[MoEFFN], tuple[str, str] | None] = _fits
+    """(field, what is wrong) of a mixture that it cannot route."""
+
+
+def _top_1(ffn: MoEFFN) -> tuple[str, str] | None:
+    return None if ffn.top_k == 1 else ("top_k", f"switch sends a token to 1 expert, not {ffn.top_k}: give top_k: 1")
+
+
+def _top_2(ffn: MoEFFN) -> tuple[str, str] | None:
+    return None if ffn.top_k == 2 else ("top_k", f"gshard sends a token to 2 experts, not {ffn.top_k}: give top_k: 2")
+
+
+def _all(ffn: MoEFFN) -> tuple[str, str] | None:
+    if ffn.top_k == ffn.experts:
+        return None
+    return "top_k", f"in a soft mixture every expert runs: give top_k: {ffn.experts}, the number of experts"
+
+
+def _grouped(ffn: MoEFFN) -> tuple[str, str] | None:
+    """Groups of equal size, enough of them chosen to hold top_k experts."""
+    if ffn.groups is None and ffn.groups_chosen is None:
+        return None
+    if ffn.groups is None or ffn.groups_chosen is None:
+        missing = "groups" if ffn.groups is None else "groups_chosen"
+        return missing, "groups and groups_chosen are given together"
+    if ffn.experts % ffn.groups:
+        return "groups", f"{ffn.groups} groups do not divide {ffn.experts} experts"
+    if ffn.groups_chosen > ffn.groups:
+        return "groups_chosen", f"groups_chosen {ffn.groups_chosen} is more than the {ffn.groups} groups there are"
+    if ffn.groups_chosen * (ffn.experts // ffn.groups) < ffn.top_k:
+        return "groups_chosen", f"{ffn.groups_chosen} groups hold fewer than top_k {ffn.top_k} experts"
+    return None
+
+
+def _two_levels(ffn: MoEFFN) -> tuple[str, str] | None:
+    if (found := _grouped(ffn)) is not None:
+        return found
+    assert ffn.groups_chosen is not None
+    if ffn.top_k % ffn.groups_chosen:
+        return "top_k", f"top_k {ffn.top_k} is not shared equally by {ffn.groups_chosen} chosen groups"
+    return None
+
+
+def _group_of_two(ffn: MoEFFN) -> tuple[str, str] | None:
+    """DeepSeek-V3 ranks a group by its two best experts, so a group has at least two."""
+    if (found := _grouped(ffn)) is not None:
+        return found
+    if ffn.groups is not None and ffn.groups > 1 and ffn.experts // ffn.groups < 2:
+        return "groups", f"{ffn.groups} groups of {ffn.experts} experts are groups of one: a group has at least two"
+    return None
+
+
+_TOKEN_CHOICE = ("capacity_factor", "jitter", "balance_over")
+
+ROUTERS: dict[str, RouterFacts] = {
+    "softmax_topk": RouterFacts(
+        says="softmax over all experts, then the k most probable, renormalised or not; dropless unless capped",
+        source="Mixtral, arXiv:2401.04088 (renormalised); OLMoE, arXiv:2409.02060 (not)",
+        options=_TOKEN_CHOICE,
+        can_bias=True,
+    ),
+    "topk_softmax": RouterFacts(
+        says="the k largest logits, then a softmax over those k; equals softmax_topk renormalised",
+        source="gpt-oss 2025; Mixtral's equation (arXiv:2401.04088)",
+        options=_TOKEN_CHOICE,
+        can_bias=True,
+    ),
+    "noisy_topk": RouterFacts(
+        says="top-k of logits plus trainable Gaussian noise, then softmax over those k; importance and load losses",
+        source="Shazeer et al. 2017, arXiv:1701.06538",
+        options=(*_TOKEN_CHOICE, "importance_loss", "load_loss"),
+        losses=("balance_loss", "z_loss", "importance_loss", "load_loss"),
+        noise_rows=_one_row_an_expert,
+    ),
+    "hierarchical": RouterFacts(
+        says="two levels of noisy top-k: groups first, then experts within each chosen group; weights multiply",
+        source="Shazeer et al. 2017, arXiv:1701.06538, appendix B",
+        options=("capacity_factor", "jitter", "groups", "groups_chosen", "importance_loss", "load_loss"),
+        needs=("groups", "groups_chosen"),
+        losses=("z_loss", "importance_loss", "load_loss"),
+        rows=lambda ffn: ffn.experts + (ffn.groups or 0),
+        noise_rows=lambda ffn: ffn.experts + (ffn.groups or 0),
+        fits=_two_levels,
+    ),
+    "switch": RouterFacts(
+        says="the most probable expert, its output scaled by that probability; capacity, dropping and input jitter",
+        source="Fedus et al. 2021, arXiv:2101.03961",
+        options=_TOKEN_CHOICE,
+        needs=("capacity_factor",),
+        can_bias=True,
+        fits=_top_1,
+    ),
+    "gshard": RouterFacts(
+        says="the two most probable experts; in training the second with probability twice its weight; capacity",
+        source="Lepikhin et al. 2020, arXiv:2006.16668",
+        options=_TOKEN_CHOICE,
+        needs=("capacity_factor",),
+        can_bias=True,
+        fits=_top_2,
+    ),
+    "expert_choice": RouterFacts(
+        says="NOT CAUSAL: each expert picks its tokens of the sequence, so a token's experts depend on later ones",
+        source="Zhou et al. 2022, arXiv:2202.09368",
+        causal=False,
+        options=("jitter",),
+        losses=("z_loss",),
+    ),
+    "sigmoid_bias": RouterFacts(
+        says="sigmoid scores; selection by score plus a bias that evens the load without a loss; optional groups",
+        source="DeepSeek-V3, arXiv:2412.19437; Wang et al. 2024, arXiv:2408.15664",
+        options=(*_TOKEN_CHOICE, "groups", "groups_chosen", "scale", "bias_rate"),
+        fits=_group_of_two,
+    ),
+    "token_hash": RouterFacts(
+        says="a fixed random table from the token's word to k experts; nothing is learned",
+        source="Roller et al. 2021, arXiv:2106.04426",
+        options=("capacity_factor",),
+        losses=(),
+        rows=_none,
+        learned=False,
+    ),
+    "frozen_random": RouterFacts(
+        says="softmax_topk whose projection is drawn once and never trained",
+        source="Dikkala et al. 2023, On the Benefits of Learnable Routing in MoE",
+        options=("capacity_factor", "jitter"),
+        losses=(),
+        can_bias=False,
+        learned=False,
+    ),
+    "round_robin": RouterFacts(
+        says="experts in turn by position: perfectly balanced, blind to content; a control",
+        source="control of this suite",
+        options=(),
+        losses=(),
+        rows=_none,
+        learned=False,
+    ),
+    "soft_mixture": RouterFacts(
+        says="every expert runs, weighted by a softmax gate: no sparsity, active equals total",
+        source="Jacobs et al. 1991, doi:10.1162/neco.1991.3.1.79",
+        options=("jitter",),
+        can_bias=True,
+        fits=_all,
+    ),
+    "top_p": RouterFacts(
+        says="the fewest experts whose probabilities reach p, at most top_k; how many is the token's own",
+        source="Huang et al. 2024, arXiv:2403.07652",
+        options=("capacity_factor", "jitter", "top_p", "entropy_loss"),
+        needs=("top_p",),
+        losses=("balance_loss", "z_loss", "entropy_loss"),
+        can_bias=True,
+    ),
+}
+
+REFUSED = {
+    "soft_moe": "Soft MoE (Puigcerver et al. 2023, arXiv:2308.00951) mixes all tokens of a sequence into every slot, "
+    "so each output holds later tokens; a causal form is not published, and a prefix-wise one costs another order",
+}
+"""Designs that cannot be routers of a causal decoder, and why."""
+
+_PLUGIN = RouterFacts(says="of an installed package", source="", options=OPTIONS)
+
+
+def facts(word: str) -> RouterFacts:
+    """What is known of a router; a word that is not ours belongs to an installed package."""
+    return ROUTERS.get(word, _PLUGIN)
+
+
+def problem(ffn: MoEFFN) -> tuple[str, str] | None:
+    """(field, message) when a mixture's options do not go with its router."""
+    if ffn.router in REFUSED:
+        return "router", REFUSED[ffn.router]
+    known = facts(ffn.router)
+    for option in OPTIONS:
+        if getattr(ffn, option) is not None and option not in known.options:
+            reads = f"it reads {', '.join(known.options)}" if known.options else "it has no options"
+            return option, f"the router {ffn.router} does not use {option}: {reads}"
+    for option in known.needs:
+        if getattr(ffn, option) is None:
+            return "router", f"the router {ffn.router} needs {option}"
+    return known.fits(ffn)
+
+
+def parameters(ffn: MoEFFN, *, width: int) -> int:
+    """Weights of the router, those of its noise and biases included."""
+    known = facts(ffn.router)
+    biases = ffn.experts if ffn.bias and known.can_bias else 0
+    return width * (known.rows(ffn) + known.noise_rows(ffn)) + biases
+
+
+def multiply_adds(ffn: MoEFFN, *, width: int, training: bool) -> int:
+    """Multiply-adds of routing one token."""
+    known = facts(ffn.router)
+    return width * (known.rows(ffn) + (known.noise_rows(ffn) if training else 0))
