@@ -37,6 +37,12 @@ def _attention_weights(a: Architecture) -> int:
     return a.width * a.head_dim * (2 * a.heads + 2 * a.kv_heads)
 
 
+def _norm_weights(a: Architecture) -> int:
+    """The two norms of one layer, and those of its queries and keys."""
+    qk = {None: 0, "full": a.heads + a.kv_heads, "per_head": 2}[a.qk_norm]
+    return 2 * a.width + qk * a.head_dim
+
+
 def _network_weights(width: int, hidden: int | None, activation: str) -> int:
     """Matrices of one feed-forward network: gate, up and down when gated, else in and out."""
     return (input_matrices(activation) + 1) * width * _solved(hidden)
@@ -66,7 +72,7 @@ def _mixtures(a: Architecture) -> list[MoEFFN]:
 
 def parameters(a: Architecture) -> ParameterCount:
     """Weights of the architecture: total and active, with and without the embedding and head tables."""
-    common = a.layers * (_attention_weights(a) + 2 * a.width) + a.width
+    common = a.layers * (_attention_weights(a) + _norm_weights(a)) + a.width
     total = active = common + sum(_always_weights(a, ffn) for ffn in a.ffns)
     for ffn in _mixtures(a):
         router = routers.parameters(ffn, width=a.width)

@@ -81,6 +81,7 @@ def architecture_of(model: ModelSpec, *, vocab: int, context: int) -> Architectu
         tied_embeddings=model.tied_embeddings,
         rope_theta=model.rope_theta,
         norm_eps=model.norm_eps,
+        qk_norm=model.qk_norm,
     )
 
 
@@ -258,7 +259,10 @@ def make_plan(spec: SuiteSpec, *, facts: DataFacts, vocab: int, machine: Machine
 
 def _systems(spec: SuiteSpec) -> dict[str, ParameterCount]:
     named = {claim.model for claim in spec.claims.values() if claim.model is not None} - set(spec.models)
-    return {name: costs.parameters(system(name).architecture) for name in sorted(named)}
+    try:
+        return {name: system(name).parameters for name in sorted(named)}
+    except LookupError as error:
+        raise PlanError(f"claims: {error.args[0]}") from None
 
 
 def run_of(

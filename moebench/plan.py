@@ -47,6 +47,8 @@ class Architecture(Frozen):
     tied_embeddings: bool
     rope_theta: float
     norm_eps: float
+    qk_norm: Literal["full", "per_head"] | None = Field(default=None, exclude_if=lambda value: value is None)
+    """RMSNorm of queries and keys; a run without it keeps the id it had before there was any."""
 
     @property
     def ffns(self) -> tuple[DenseFFN | MoEFFN, ...]:

@@ -36,6 +36,8 @@ SHAPES: dict[str, Architecture] = {
     "8 experts, top-2": architecture(moe(8, 2, 16)),
     "7 experts, top-3, grouped-query, untied": odd(moe(7, 3, 16)),
     "1 expert": architecture(moe(1, 1, 24)),
+    "normed queries and keys": odd(dense(40)).model_copy(update={"qk_norm": "full"}),
+    "normed queries and keys, each head": odd(moe(4, 2, 8)).model_copy(update={"qk_norm": "per_head"}),
 }
 
 

@@ -29,6 +29,7 @@ DECIDES = {
     "balance loss": {"architecture": architecture(moe(balance_loss=0.02))},
     "renormalisation": {"architecture": architecture(moe(renormalise=False))},
     "norm": {"architecture": architecture(moe(), norm_eps=1e-6)},
+    "normed queries and keys": {"architecture": architecture(moe(), qk_norm="full")},
 }
 
 

@@ -1,7 +1,8 @@
 """Causal self-attention with rotary positions, grouped-query heads and a cache of keys and values.
 
 Rotary positions: Su et al. 2021 (arXiv:2104.09864), halves rotated as in Llama. Grouped queries: Ainslie et al. 2023
-(arXiv:2305.13245).
+(arXiv:2305.13245). Queries and keys may be normalised before they are rotated (Henry et al. 2020, arXiv:2010.04245):
+each head on its own, with weights that heads share, or all heads at once.
 
 Legend: B batch, T tokens, S cached and new tokens, D width, H heads, G key-value heads, C head dim.
 """
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from moebench.model.norm import RMSNorm
 from moebench.plan import Architecture
 
 
@@ -55,14 +57,22 @@ class Attention(nn.Module):
         self.key = nn.Parameter(torch.empty(a.kv_heads * a.head_dim, a.width))
         self.value = nn.Parameter(torch.empty(a.kv_heads * a.head_dim, a.width))
         self.output = nn.Parameter(torch.empty(a.width, a.heads * a.head_dim))
+        self.query_norm: RMSNorm | None = None
+        self.key_norm: RMSNorm | None = None
+        if a.qk_norm is not None:
+            queries, keys = (a.heads, a.kv_heads) if a.qk_norm == "full" else (1, 1)
+            self.query_norm = RMSNorm(queries * a.head_dim, eps=a.norm_eps)
+            self.key_norm = RMSNorm(keys * a.head_dim, eps=a.norm_eps)
 
     def forward(
         self, x_BTD: Tensor, cos_TC: Tensor, sin_TC: Tensor, *, cache: LayerCache | None = None, start: int = 0
     ) -> Tensor:
         """Attends to itself and, with a cache, to the `start` tokens before it."""
         dtype = x_BTD.dtype
-        q = rotate(self._split(F.linear(x_BTD, self.query.to(dtype)), self.heads), cos_TC, sin_TC)
-        k = rotate(self._split(F.linear(x_BTD, self.key.to(dtype)), self.kv_heads), cos_TC, sin_TC)
+        q_BTX = _normalised(F.linear(x_BTD, self.query.to(dtype)), self.query_norm)
+        k_BTX = _normalised(F.linear(x_BTD, self.key.to(dtype)), self.key_norm)
+        q = rotate(self._split(q_BTX, self.heads), cos_TC, sin_TC)
+        k = rotate(self._split(k_BTX, self.kv_heads), cos_TC, sin_TC)
         v = self._split(F.linear(x_BTD, self.value.to(dtype)), self.kv_heads)
         if cache is not None:
             k, v = cache.extend(start, k, v)
@@ -74,6 +84,14 @@ class Attention(nn.Module):
     def _split(self, x_BTX: Tensor, heads: int) -> Tensor:
         x_BTHC: Tensor = x_BTX.unflatten(2, (heads, self.head_dim))  # type: ignore[no-untyped-call]
         return x_BTHC.transpose(1, 2)
+
+
+def _normalised(x_BTX: Tensor, norm: RMSNorm | None) -> Tensor:
+    """All heads at once when the norm has a weight for each of their elements, else each head on its own."""
+    if norm is None:
+        return x_BTX
+    groups: Tensor = x_BTX.unflatten(2, (-1, norm.weight.numel()))  # type: ignore[no-untyped-call]
+    return norm(groups).flatten(2)  # type: ignore[no-any-return]
 
 
 def _mask(q_BHTC: Tensor, k_BHSC: Tensor, start: int) -> Tensor | None:

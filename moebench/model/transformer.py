@@ -19,6 +19,7 @@ from moebench.model.attention import Attention, LayerCache, rotary_table
 from moebench.model.experts import default_backend
 from moebench.model.init import normal_
 from moebench.model.moe import Dense, MoE
+from moebench.model.norm import RMSNorm as RMSNorm
 from moebench.model.routers import Routing, Text
 from moebench.plan import Architecture
 from moebench.spec.types import MoEFFN
@@ -43,18 +44,6 @@ class KVCache:
     layers: list[LayerCache]
     length: int = 0
     capacity: int = field(default=0)
-
-
-class RMSNorm(nn.Module):
-    """x / rms(x) * weight, in float32 (Zhang and Sennrich 2019, arXiv:1910.07467)."""
-
-    def __init__(self, width: int, *, eps: float) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(width))
-        self.eps = eps
-
-    def forward(self, x_BTD: Tensor) -> Tensor:
-        return F.rms_norm(x_BTD.float(), (x_BTD.shape[-1],), self.weight, self.eps).to(x_BTD.dtype)
 
 
 class Layer(nn.Module):

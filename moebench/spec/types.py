@@ -320,6 +320,8 @@ class ModelSpec(Frozen):
     """Base of the rotary positions (Su et al. 2021, arXiv:2104.09864)."""
     norm_eps: PositiveFloat = 1.0e-5
     """Added to the mean square in RMSNorm."""
+    qk_norm: Literal["full", "per_head"] | None = _since_2()
+    """RMSNorm of queries and keys: over all heads at once (OLMoE), or each head on its own (Qwen3); absent: none."""
     match: Match | None = None
     """What must be equal to another model, and the size solved for it."""
     train: TrainSpec

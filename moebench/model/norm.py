@@ -1,0 +1,22 @@
+"""Root-mean-square normalisation, before every sublayer, after the last, and of queries and keys where asked.
+
+Legend: B batch, T tokens, D width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) * weight, in float32 (Zhang and Sennrich 2019, arXiv:1910.07467)."""
+
+    def __init__(self, width: int, *, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.eps = eps
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return F.rms_norm(x_BTD.float(), (x_BTD.shape[-1],), self.weight, self.eps).to(x_BTD.dtype)
