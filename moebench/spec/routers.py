@@ -207,6 +207,7 @@ ROUTERS: dict[str, RouterFacts] = {
         says="every expert runs, weighted by a softmax gate: no sparsity, active equals total",
         source="Jacobs et al. 1991, doi:10.1162/neco.1991.3.1.79",
         options=("jitter",),
+        losses=("z_loss",),
         can_bias=True,
         fits=_all,
     ),

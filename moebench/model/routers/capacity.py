@@ -10,6 +10,7 @@ Legend: N pairs in token order.
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import torch
 from torch import Tensor
@@ -17,7 +18,8 @@ from torch import Tensor
 
 def room(capacity_factor: float, *, tokens: int, top_k: int, experts: int) -> int:
     """Pairs that one expert takes: at a factor of 1.0 just its share of a perfectly balanced load, rounded up."""
-    return math.ceil(capacity_factor * top_k * tokens / experts)
+    factor = Fraction(str(capacity_factor))  # the decimal that was written: as a float 1.1 x 100 / 2 is above 55
+    return math.ceil(factor * top_k * tokens / experts)
 
 
 def refuse_when_full(token_N: Tensor, expert_N: Tensor, *, slots: int, experts: int) -> Tensor:

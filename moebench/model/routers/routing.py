@@ -154,5 +154,7 @@ class Router(nn.Module):
 
     def pairs_of_batch(self, pairs_E: Tensor) -> Tensor:
         """Pairs of each expert since the last optimizer step, these included: shares of the whole batch so far."""
+        if not self.training:
+            return pairs_E
         self._pairs_E = pairs_E if self._pairs_E is None else self._pairs_E + pairs_E
         return self._pairs_E

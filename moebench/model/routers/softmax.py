@@ -5,7 +5,9 @@ Legend: T tokens, D width, E experts, K top-k, N routed pairs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from fractions import Fraction
 
 import torch
 from torch import Tensor, nn
@@ -159,7 +161,8 @@ class FrozenRandom(SoftmaxTopK):
 
     def __init__(self, ffn: MoEFFN, *, width: int, vocab: int, layer: int) -> None:
         super().__init__(ffn, width=width, vocab=vocab, layer=layer)
-        self.weight.requires_grad_(False)
+        del self.weight
+        self.register_buffer("weight", torch.empty(ffn.experts, width))  # stored and counted, but never a parameter
         self.bias = None
         self.wanted_losses = frozenset()
 
@@ -180,6 +183,12 @@ class SoftMixture(SoftmaxTopK):
     def select(self, _logits_TE: Tensor, probabilities_TE: Tensor) -> tuple[Tensor, Tensor]:
         all_E = torch.arange(self.experts, device=probabilities_TE.device)
         return probabilities_TE, all_E.expand_as(probabilities_TE)
+
+    def losses(
+        self, logits_TE: Tensor, _probabilities_TE: Tensor, _experts_TK: Tensor, _text: Text
+    ) -> dict[str, Callable[[], Tensor]]:
+        """No balance loss: all experts get every token, so it would be 1 whatever the gate does."""
+        return {"z_loss": lambda: router_z_loss(logits_TE)}
 
 
 class TopP(SoftmaxTopK):
@@ -220,3 +229,10 @@ class TopP(SoftmaxTopK):
             dropped=0,
             losses=self.taken(losses),
         )
+
+    @classmethod
+    def output_scale(cls, ffn: MoEFFN) -> float:
+        """Of the m equally probable experts that reach p."""
+        assert ffn.top_p is not None
+        chosen = min(ffn.top_k, math.ceil(Fraction(str(ffn.top_p)) * ffn.experts))
+        return float(chosen**-0.5 if ffn.renormalise else chosen**0.5 / ffn.experts)
