@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from small_models import moe, tokens
+from small_models import architecture, moe, tokens
 from torch import Tensor
 
 from moebench.model.routers import ROUTERS, Router, Routing, Text
+from moebench.plan import Architecture
 from moebench.spec.routers import ROUTERS as FACTS
 from moebench.spec.types import MoEFFN
 
@@ -44,6 +45,30 @@ UNEVEN = ["expert_choice", "top_p"]
 """Those that give tokens different numbers of experts even when nothing is refused."""
 
 
+VARIANTS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "shared expert": {"shared_hidden": 12},
+    "shared expert with a gate": {"shared_hidden": 12, "shared_gate": True},
+    "biases": {"bias": True},
+    "every other layer": {"every": 2, "dense_hidden": 20},
+    "first layer dense": {"first_dense": 1, "dense_hidden": 20, "dense_activation": "relu"},
+    "geglu": {"activation": "geglu"},
+    "relu": {"activation": "relu"},
+    "gelu": {"activation": "gelu"},
+    "clamped": {"activation": "swiglu_clamped"},
+    "everything": {
+        "shared_hidden": 12, "shared_gate": True, "bias": True, "every": 2, "first_dense": 1, "dense_hidden": 20,
+        "dense_activation": "swiglu", "activation": "gelu",
+    },
+}  # fmt: skip
+"""What combines with any router."""
+
+
+def model_of(word: str, variant: str = "plain", *, layers: int = 2, **changes: Any) -> Architecture:
+    """A model with a router, in a variant."""
+    return architecture(mixture(word, **VARIANTS[variant], **changes), layers=layers)
+
+
 def mixture(word: str, **changes: Any) -> MoEFFN:
     """The mixture of a router; `changes` replace options."""
     return moe(**{"experts": 8, "top_k": 2, "router": word, **OPTIONS[word], **changes})
@@ -67,16 +92,16 @@ def of(ffn: MoEFFN, *, width: int = WIDTH, seed: int = 0, layer: int = 0) -> Rou
     made.initialise(seed, f"layers.{layer}.ffn.router")
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for parameter in made.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 2 * width**-0.5)
+        for name, value in made.state_dict().items():
+            if name.endswith(("weight", "noise")):
+                value.copy_(torch.randn(value.shape, generator=generator) * 2 * width**-0.5)
     return made.train()
 
 
-def projection(made: Router) -> torch.nn.Parameter:
-    """The weights of the experts' logits."""
-    gate = getattr(made, "gate", made)
-    weight = gate.weight
-    assert isinstance(weight, torch.nn.Parameter)
+def projection(made: Router) -> Tensor:
+    """The weights of the experts' logits; a buffer where they are frozen."""
+    weight = getattr(made, "gate", made).weight
+    assert isinstance(weight, Tensor)
     return weight
 
 

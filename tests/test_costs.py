@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from small_models import SHAPES, architecture, dense, moe, odd, recipe
+from small_routers import VARIANTS, model_of
 
 from moebench import costs
 from moebench.model import build
+from moebench.model.routers import ROUTERS
 
 # 7 experts top-3 of hidden 16; width 32; 3 layers; 4 query and 2 key-value heads of 6; vocabulary 256, head untied.
 QUERY, KEY_VALUE, OUTPUT = 32 * 4 * 6, 32 * 2 * 6, 4 * 6 * 32
@@ -23,6 +25,77 @@ ODD = odd(moe(7, 3, 16))
 def test_parameters_are_those_of_the_built_model(shape: str) -> None:
     built = build(SHAPES[shape], seed=0)
     assert costs.parameters(SHAPES[shape]).total == sum(p.numel() for p in built.parameters())
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("word", ROUTERS)
+def test_parameters_of_every_router_in_every_variant_are_those_of_the_built_model(word: str, variant: str) -> None:
+    """A projection that is drawn once and never trained is a weight too."""
+    a = model_of(word, variant)
+    model = build(a, seed=0)
+    frozen = {name: value for name, value in model.named_buffers() if name.endswith("router.weight")}
+    weights = {**dict(model.named_parameters()), **frozen}
+    experts = [
+        value[0].numel()
+        for name, value in weights.items()
+        if name.split(".")[-1].removesuffix("_bias") in ("gate_up", "down") and value.shape[0] == a.ffn.experts
+    ]
+    counted = costs.parameters(a)
+    assert counted.total == sum(value.numel() for value in weights.values())
+    assert counted.total - counted.active == (a.ffn.experts - a.ffn.top_k) * sum(experts)
+    assert len(experts) == len(a.moe_layers) * (4 if a.ffn.bias else 2)
+    assert len(frozen) == (len(a.moe_layers) if word == "frozen_random" else 0)
+
+
+# Four layers: dense, mixture, dense, mixture. Two noisy gates a mixture, of 9 experts and of 3 groups; experts with two
+# matrices and biases; a shared expert with a gate; dense layers with three matrices.
+HIERARCHICAL = model_of("hierarchical", "everything", layers=4)
+GATES = 32 * (9 + 3)
+HIDDEN_8, BIASES_8 = 2 * 32 * 8, 8 + 32
+SHARED = 2 * 32 * 12 + 32
+DENSE_20 = 3 * 32 * 20
+PROJECTIONS = 4 * 32 * 32  # attention
+
+
+def test_parameters_of_a_mixed_model_by_hand() -> None:
+    counted = costs.parameters(HIERARCHICAL)
+    common = 4 * (PROJECTIONS + NORMS) + 32 + 2 * DENSE_20 + 2 * (SHARED + GATES + GATES)  # weights and noise
+    assert counted.total_no_embedding == common + 2 * 9 * (HIDDEN_8 + BIASES_8)
+    assert counted.active_no_embedding == common + 2 * 4 * (HIDDEN_8 + BIASES_8)
+
+
+def test_flops_of_a_mixed_model_by_hand() -> None:
+    """Noise is projected in training alone; biases are additions, and not counted."""
+    common = 4 * PROJECTIONS + 2 * DENSE_20 + 2 * (SHARED + GATES + 4 * HIDDEN_8) + TABLE
+    assert costs.linear_flops(HIERARCHICAL, tokens=7, training=False) == 2 * 7 * common
+    assert costs.linear_flops(HIERARCHICAL, tokens=7) == 2 * 7 * (common + 2 * GATES)
+    assert costs.linear_flops(HIERARCHICAL, tokens=7, routed_pairs=5) == 2 * (
+        7 * (common + 2 * GATES - 2 * 4 * HIDDEN_8) + 5 * HIDDEN_8
+    )
+    attention = 4 * (2 * 11 * 4 * 8 + 2 * 11 * 4 * 8)
+    assert costs.decode_flops_per_token(HIERARCHICAL, cached=11) == 2 * common + attention
+
+
+def test_a_frozen_router_has_no_gradient_to_compute() -> None:
+    """A third of its share of a training step: the input's gradient goes through it, its weights' is not taken."""
+    frozen, learned = (model_of(word) for word in ("frozen_random", "softmax_topk"))
+    flops = [costs.train_step_flops(a, sequences=2, length=10) for a in (frozen, learned)]
+    assert flops[1] - flops[0] == 2 * 2 * 20 * 32 * 8
+
+
+@pytest.mark.parametrize("word", ["token_hash", "round_robin"])
+def test_a_router_without_weights_costs_nothing(word: str) -> None:
+    bare, learned = model_of(word), model_of("softmax_topk")
+    assert costs.parameters(learned).total - costs.parameters(bare).total == 2 * 32 * 8
+    flops = [costs.linear_flops(a, tokens=1) for a in (learned, bare)]
+    assert flops[0] - flops[1] == 2 * 2 * 32 * 8
+
+
+def test_decode_bytes_of_a_mixed_model_by_hand() -> None:
+    weights = 4 * PROJECTIONS + 2 * DENSE_20 + 2 * (SHARED + GATES + 2.5 * (HIDDEN_8 + BIASES_8)) + TABLE
+    cache = 3 * 11 * (2 * 4 * 32)
+    found = costs.decode_bytes(HIERARCHICAL, batch=3, cached=11, dtype="float32", touched=2.5)
+    assert found == 4 * (weights + cache)
 
 
 def test_parameters_by_hand() -> None:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 from small_models import SHAPES, architecture, built, moe, odd, run, tokens
+from small_routers import CAPPED, VARIANTS, model_of
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from moebench import costs
 from moebench.metrics.flops import counted_flops
+from moebench.model import Transformer
 from moebench.model.experts import BACKENDS
+from moebench.model.routers import ROUTERS
+from moebench.plan import Run
+from moebench.train import chance
 
 B, T = 3, 16
 
@@ -50,6 +55,39 @@ def test_forward_and_backward_flops_equal_torchs_count(shape: str) -> None:
     counted = counted_flops(built(SHAPES[shape]), run(SHAPES[shape]), tokens(B, T + 1))
     assert counted == 3 * forward_by_hand(shape)
     assert counted == costs.counted_step_flops(SHAPES[shape], sequences=B, length=T)
+
+
+def routed_pairs(model: Transformer, chosen: Run) -> int:
+    """Pairs over all layers of the very pass that is counted."""
+    output = model(tokens(B, T + 1)[:, :-1], generator=chance(chosen, step=0))
+    return sum(routing.token_N.numel() for routing in output.routings)
+
+
+CASES = [(word, variant) for word in ROUTERS for variant in ("plain", "everything")]
+CASES += [("softmax_topk", variant) for variant in VARIANTS]
+
+
+@pytest.mark.parametrize(("word", "variant"), dict.fromkeys(CASES))
+def test_the_formula_equals_torchs_count_for_every_router_and_variant(word: str, variant: str) -> None:
+    """Forward and backward, with the pairs really routed: fewer than k a token where some are refused or not asked for.
+
+    Forward alone as it is evaluated: without what routers compute in training only.
+    """
+    tight = {"capacity_factor": 0.5} if word in CAPPED else {}
+    a = model_of(word, variant, **tight)
+    model, chosen = built(a), run(a)
+    pairs = routed_pairs(model, chosen)
+    counted = counted_flops(model, chosen, tokens(B, T + 1))
+    assert counted == costs.counted_step_flops(a, sequences=B, length=T, routed_pairs=pairs)
+    assert (pairs < len(a.moe_layers) * B * T * a.ffn.top_k) == (word in CAPPED)
+    model.eval()
+    for mixture in (layer.ffn for layer in model.layers):
+        mixture.compute = BACKENDS["loop"]
+    with torch.no_grad(), FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        output = model(tokens(B, T))
+    evaluated = sum(routing.token_N.numel() for routing in output.routings)
+    linear = costs.linear_flops(a, tokens=B * T, routed_pairs=evaluated, training=False)
+    assert counter.get_total_flops() == linear + costs.attention_square_flops(a, sequences=B, length=T)
 
 
 def test_model_flops_are_the_count_with_half_the_square() -> None:
