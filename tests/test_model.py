@@ -5,13 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 from small_models import SHAPES, architecture, built, dense, moe, odd, tokens
+from small_routers import CAUSAL, mixture, model_of
 from torch import Tensor
 
 from moebench.metrics.routing import ffn_output_rms
 from moebench.model import Transformer, build
 from moebench.model.attention import rotary_table, rotate
+from moebench.model.routers import ROUTERS
 from moebench.model.transformer import RMSNorm, cross_entropy_bits
 from moebench.plan import Architecture
+from moebench.spec.activations import ACTIVATIONS
+from moebench.spec.types import DenseFFN, MoEFFN
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}  # of logits whose size is 1 to 10; products of other shapes round otherwise
 
@@ -23,10 +27,22 @@ def logits(model: Transformer, tokens_BT: Tensor) -> Tensor:
 
 # ------------------------------------------------------------------------------------------ causality
 
+MODELS = {**SHAPES, **{word: model_of(word) for word in CAUSAL}}
+MODELS |= {f"{word}, with everything": model_of(word, "everything") for word in ("sigmoid_bias", "round_robin")}
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_changing_later_tokens_leaves_earlier_logits_unchanged(shape: str) -> None:
-    model, original = built(SHAPES[shape]), tokens(2, 16)
+
+def evaluated(name: str) -> Transformer:
+    """The law is one of evaluation: in training, capacity lets tokens take each other's places."""
+    model = built(MODELS[name]).eval()
+    for buffer, value in model.named_buffers():
+        if buffer.endswith("bias_E"):
+            value.copy_(torch.randn(value.shape, generator=torch.Generator().manual_seed(5)) * 0.1)
+    return model
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_changing_later_tokens_leaves_earlier_logits_unchanged(name: str) -> None:
+    model, original = evaluated(name), tokens(2, 16)
     changed = original.clone()
     changed[:, 9:] = (changed[:, 9:] + 1) % 256
     before, after = logits(model, original), logits(model, changed)
@@ -34,32 +50,49 @@ def test_changing_later_tokens_leaves_earlier_logits_unchanged(shape: str) -> No
     assert (after[:, 9:] - before[:, 9:]).abs().amax(2).min() > 0.01
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_earlier_tokens_do_change_later_logits(shape: str) -> None:
-    model, original = built(SHAPES[shape]), tokens(2, 16)
+@pytest.mark.parametrize("name", MODELS)
+def test_earlier_tokens_do_change_later_logits(name: str) -> None:
+    model, original = evaluated(name), tokens(2, 16)
     changed = original.clone()
     changed[:, 0] = (changed[:, 0] + 1) % 256
     assert (logits(model, changed)[:, -1] - logits(model, original)[:, -1]).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("chunks", [[1] * 16, [7, 1, 8], [16], [5, 11]], ids=str)
-def test_decoding_through_the_cache_equals_the_full_forward(shape: str, chunks: list[int]) -> None:
-    model, tokens_BT = built(SHAPES[shape]), tokens(2, 16)
-    cache = model.new_cache(2)
+def decoded(model: Transformer, tokens_BT: Tensor, chunks: list[int]) -> Tensor:
+    """Logits by way of the cache, some tokens at a time."""
+    cache = model.new_cache(tokens_BT.shape[0])
     with torch.inference_mode():
         parts = [model(chunk_BT, cache=cache).logits_BTV for chunk_BT in tokens_BT.split(chunks, dim=1)]
-    assert cache.length == 16
-    torch.testing.assert_close(torch.cat(parts, dim=1), logits(model, tokens_BT), **CLOSE)
+    assert cache.length == tokens_BT.shape[1]
+    return torch.cat(parts, dim=1)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_a_documents_loss_does_not_depend_on_its_batch_mates(shape: str) -> None:
-    """Within 1e-5 bits a byte: a product of more rows may be summed in another order."""
-    model, mine, mates = built(SHAPES[shape]), tokens(1, 17), tokens(5, 17, seed=8)
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("chunks", [[1] * 16, [7, 1, 8], [16], [5, 11]], ids=str)
+def test_decoding_through_the_cache_equals_the_full_forward(name: str, chunks: list[int]) -> None:
+    model = evaluated(name)
+    torch.testing.assert_close(decoded(model, tokens(2, 16), chunks), logits(model, tokens(2, 16)), **CLOSE)
+
+
+@pytest.mark.parametrize("name", [*MODELS, "expert_choice"])
+def test_a_documents_loss_does_not_depend_on_its_batch_mates(name: str) -> None:
+    """Within 1e-5 bits a byte: a product of more rows may be summed in another order. expert_choice keeps this one."""
+    model = built(model_of(name)).eval() if name == "expert_choice" else evaluated(name)
+    mine, mates = tokens(1, 17), tokens(5, 17, seed=8)
     alone, among = mine, torch.cat([mates[:2], mine, mates[2:]])
     loss = [cross_entropy_bits(logits(model, batch[:, :-1]), batch[:, 1:]).mean(1) for batch in (alone, among)]
     assert float(loss[1][2]) == pytest.approx(float(loss[0][0]), rel=1e-5)
+
+
+def test_expert_choice_breaks_the_law_and_says_so() -> None:
+    """A later token takes an earlier one's place with an expert; alone in the cache, a token gets every expert."""
+    assert [word for word, router in ROUTERS.items() if not router.causal] == ["expert_choice"]
+    model, original = built(model_of("expert_choice")).eval(), tokens(2, 16)
+    changed = original.clone()
+    changed[:, 9:] = (changed[:, 9:] + 1) % 256
+    before, after = logits(model, original), logits(model, changed)
+    assert (after[:, :9] - before[:, :9]).abs().max() > 0.01
+    assert (decoded(model, original, [1] * 16) - before).abs().max() > 0.01
 
 
 def test_every_routing_is_reported_layer_by_layer() -> None:
@@ -141,14 +174,18 @@ def test_bfloat16_products_give_float32_logits_near_those_of_float32() -> None:
     assert float(loss[1]) == pytest.approx(float(loss[0]), rel=0.01)
 
 
-def test_every_parameter_has_a_gradient() -> None:
-    for a in SHAPES.values():
-        model = built(a)
-        output = model(tokens(4, 16))
-        losses = [loss for routing in output.routings for loss in routing.losses.values()]
-        (cross_entropy_bits(output.logits_BTV, tokens(4, 16, seed=1)).mean() + sum(losses)).backward()
-        idle = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
-        assert idle == []
+@pytest.mark.parametrize("name", MODELS)
+def test_every_parameter_has_a_gradient(name: str) -> None:
+    """Those of a router with one expert, or of one expert to choose, by its auxiliary losses alone."""
+    a = MODELS[name]
+    if isinstance(a.ffn, MoEFFN):
+        a = a.model_copy(update={"ffn": a.ffn.model_copy(update={"z_loss": 0.1})})
+    model = built(a)
+    output = model(tokens(4, 16), generator=torch.Generator().manual_seed(0))
+    losses = [loss for routing in output.routings for loss in routing.losses.values()]
+    (cross_entropy_bits(output.logits_BTV, tokens(4, 16, seed=1)).mean() + sum(losses)).backward()
+    idle = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert idle == []
 
 
 # ------------------------------------------------------------------------------------------ initial values
@@ -175,8 +212,8 @@ def test_expert_0_starts_as_the_dense_network_of_its_width() -> None:
     """To the bit for one expert; with more, its output is scaled by what averaging takes away."""
     plain, single, several = (state(architecture(ffn)) for ffn in (dense(24), moe(1, 1, 24), moe(8, 4, 24)))
     for layer in ("layers.0.ffn", "layers.1.ffn"):
-        for mixture in (single, several):
-            assert torch.equal(mixture[f"{layer}.gate_up"][0], plain[f"{layer}.gate_up"])
+        for sparse in (single, several):
+            assert torch.equal(sparse[f"{layer}.gate_up"][0], plain[f"{layer}.gate_up"])
         assert torch.equal(single[f"{layer}.down"][0], plain[f"{layer}.down"])
         torch.testing.assert_close(several[f"{layer}.down"][0], 2 * plain[f"{layer}.down"])
 
@@ -185,6 +222,28 @@ def test_adding_experts_moves_no_other_weight() -> None:
     fewer, more = state(architecture(moe(5, 2, 24))), state(architecture(moe(9, 2, 24)))
     for name, value in fewer.items():
         assert torch.equal(more[name][:5] if ".ffn." in name else more[name], value), name
+
+
+@pytest.mark.parametrize("word", ROUTERS)
+def test_no_router_moves_another_weight(word: str) -> None:
+    """Nor does its noise, its table, a shared expert or a bias: all but the router and the experts' scale is as before.
+
+    A router that averages otherwise scales the down projections otherwise; experts start in the same directions.
+    """
+    plain = state(architecture(moe(8, 2, 8)))
+    for variant in ("plain", "shared expert with a gate", "biases"):
+        other = state(model_of(word, variant))
+        for name, value in plain.items():
+            if name.endswith(".ffn.down"):
+                scale = other[name][0, 0, 0] / value[0, 0, 0]
+                torch.testing.assert_close(other[name][:8], value * scale, msg=name)
+            elif ".router." not in name:
+                assert torch.equal(other[name][:8] if ".ffn." in name else other[name], value), name
+
+
+def test_dense_layers_among_mixtures_start_as_those_of_a_dense_model() -> None:
+    plain, mixed = state(architecture(dense(20))), state(model_of("softmax_topk", "every other layer"))
+    assert all(torch.equal(mixed[name], value) for name, value in plain.items() if not name.startswith("layers.1.ffn."))
 
 
 def test_no_two_experts_or_layers_start_alike() -> None:
@@ -213,6 +272,40 @@ def test_ffn_outputs_of_a_matched_pair_start_at_the_same_scale(top_k: int, renor
     plain = ffn_output_rms(build(architecture(dense(top_k * 64), **sizes), seed=0), text)
     mixture = ffn_output_rms(build(architecture(moe(8, top_k, 64, renormalise=renormalise), **sizes), seed=0), text)
     assert mixture == pytest.approx(plain, rel=0.2 if renormalise else 0.35)
+
+
+SIZES = {"width": 64, "head_dim": 16, "context": 64}
+
+
+def start_rms(ffn: DenseFFN | MoEFFN) -> list[float]:
+    return ffn_output_rms(build(architecture(ffn, **SIZES), seed=0), tokens(16, 64))
+
+
+USUAL = start_rms(dense(128))
+
+
+@pytest.mark.parametrize("word", ROUTERS)
+def test_ffn_outputs_of_every_router_start_at_the_scale_of_the_dense_network(word: str) -> None:
+    """Within 25%. Those that weigh by a bare probability choose where it is high: 10 to 20% above."""
+    assert start_rms(mixture(word, hidden=64)) == pytest.approx(USUAL, rel=0.25)
+
+
+@pytest.mark.parametrize("word", ["sigmoid_bias", "top_p", "frozen_random"])
+def test_so_they_do_without_renormalisation(word: str) -> None:
+    assert start_rms(mixture(word, hidden=64, renormalise=False)) == pytest.approx(USUAL, rel=0.25)
+
+
+@pytest.mark.parametrize("changes", [{}, {"shared_hidden": 64}, {"shared_hidden": 64, "shared_gate": True}], ids=str)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_ffn_outputs_of_every_activation_start_at_the_scale_of_swiglu(
+    activation: str, changes: dict[str, object]
+) -> None:
+    """Dense and mixture, with a shared expert and its gate too: within 10%."""
+    plain = DenseFFN(kind="dense", hidden=128, activation=activation)
+    assert start_rms(plain) == pytest.approx(USUAL, rel=0.1)
+    assert start_rms(mixture("softmax_topk", hidden=64, activation=activation, **changes)) == pytest.approx(
+        USUAL, rel=0.1
+    )
 
 
 def test_the_scale_of_ffn_outputs_by_hand() -> None:

@@ -171,6 +171,15 @@ class FrozenRandom(SoftmaxTopK):
         """Decided from the start: logits of normalised tokens have a deviation of about 1."""
         normal_(self.weight, seed, prefix, std=self.width**-0.5)
 
+    @classmethod
+    def output_scale(cls, ffn: MoEFFN) -> float:
+        """Without renormalisation that of the k largest probabilities of such logits, over a fixed sample of them."""
+        if ffn.renormalise:
+            return float(ffn.top_k**-0.5)
+        logits_TE = torch.randn(4096, ffn.experts, generator=torch.Generator().manual_seed(0))
+        weights_TK = logits_TE.softmax(1).topk(ffn.top_k, dim=1).values
+        return float(weights_TK.square().sum(1).mean().sqrt())
+
 
 class SoftMixture(SoftmaxTopK):
     """Every expert runs, weighted by a softmax gate (Jacobs et al. 1991, doi:10.1162/neco.1991.3.1.79).
