@@ -352,14 +352,20 @@ def schema() -> None:
 
 @main.command(name="list")
 @click.argument(
-    "what", type=click.Choice(["suites", "models", "routers", "metrics", "claims", "sources"]), required=False
+    "what",
+    type=click.Choice(["suites", "models", "systems", "routers", "metrics", "claims", "sources"]),
+    required=False,
 )
 def list_(what: str | None) -> None:
-    """List what there is, a line each: suites, models, routers, metrics, claims, sources.
+    """List what there is: suites, models, systems, routers, metrics, claims, sources.
+
+    `models` are the published systems, with their sizes; `systems` says which words of a suite stand for which
+    published design, and what they leave out.
 
     \b
     Examples:
       moebench list
+      moebench list systems
       moebench list metrics
     """
     from moebench.show import listing
@@ -368,24 +374,65 @@ def list_(what: str | None) -> None:
 
 
 @main.command()
-@click.argument("model")
+@click.argument("model", required=False)
+@click.option("--all", "everything", is_flag=True, help="Every published system, in one table.")
 @click.option(
-    "--context", type=click.IntRange(1), help="Tokens of context for FLOPs and cache.  [default: the model's]"
+    "--context",
+    type=click.IntRange(1, 2**31),
+    help="Tokens of context for FLOPs and cache.  [default: the model's; 2048 with --all]",
+)
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="With --all: draw active against total parameters into a .svg or .png.",
 )
 @click.option("--json", "as_json", is_flag=True, help="As JSON on standard output.")
-def inspect(model: str, *, context: int | None, as_json: bool) -> None:
-    """Count MODEL: a published system, or SUITE:MODEL. Total, active, FLOPs per token, bytes, cache.
+def inspect(model: str | None, *, everything: bool, context: int | None, plot: Path | None, as_json: bool) -> None:
+    """Count MODEL: total, active, FLOPs per token, bytes, cache, experts touched.
+
+    MODEL is a published system (moebench list models), a transformers config.json or the folder that holds one, or a
+    model of a suite as SUITE:MODEL. A configuration of a family that is not counted exactly is refused by name.
 
     \b
     Examples:
       moebench inspect mixtral-8x7b
-      moebench inspect quickstart:moe_8x2 --json
+      moebench inspect path/to/config.json --context 4096
+      moebench inspect quickstart:moe_8x2 --json | jq .params
+      moebench inspect --all --plot systems.svg
     """
+    if everything == (model is not None):
+        raise click.UsageError("give one MODEL, or --all for every published system")
+    if plot is not None and not (everything and plot.suffix in (".svg", ".png")):
+        raise click.UsageError("--plot goes with --all, and takes a file that ends in .svg or .png")
+    with input_errors():
+        text = (
+            _inspect_all(context, plot, as_json=as_json) if model is None else _inspect(model, context, as_json=as_json)
+        )
+    click.echo(text)
+
+
+def _inspect(model: str, context: int | None, *, as_json: bool) -> str:
     from moebench.inspection import inspect_model, inspection_text
 
-    with input_errors():
-        found = inspect_model(model, context=context)
-    click.echo(json.dumps(found, indent=1) if as_json else inspection_text(found))
+    found = inspect_model(model, context=context)
+    return json.dumps(found, indent=1) if as_json else inspection_text(found)
+
+
+def _inspect_all(context: int | None, plot: Path | None, *, as_json: bool) -> str:
+    from moebench.inspection import inspect_all
+    from moebench.show import systems_text
+
+    found = inspect_all(context=context)
+    if plot is not None:
+        from moebench.report.systems import systems_file
+
+        try:
+            plot.write_bytes(systems_file(found, suffix=plot.suffix))
+        except OSError as error:
+            raise click.UsageError(f"--plot {plot}: {error.strerror}") from None
+        click.echo(f"drawn to {plot}", err=True)
+    return json.dumps(found, indent=1) if as_json else systems_text(found)
 
 
 # ------------------------------------------------------------------------------------------------ trained models

@@ -1,56 +1,120 @@
-"""`moebench inspect`: everything that can be counted about one model, from its sizes alone."""
+"""`moebench inspect`: everything that can be counted about one model from its sizes alone, or about all systems.
+
+Whatever is named, a published system, a transformers configuration or a model of a suite, becomes a `Blueprint` and is
+counted by the same formulas.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from moebench import costs
 from moebench.data import VOCAB
 from moebench.matching import PlanError, match_all
 from moebench.plan import Architecture
+from moebench.spec.designs import DESIGNS
 from moebench.spec.load import load_suite
-from moebench.zoo import system
+from moebench.spec.words import known_systems
+from moebench.zoo import System, counting, shape, system, systems, undisclosed
+from moebench.zoo.blueprint import Blueprint, Experts
+from moebench.zoo.configs import ConfigError, load_config, read_config
+from moebench.zoo.trained import blueprint_of
 
-BATCHES = (1, 8, 64)
+BATCHES = (1, 2, 4, 8, 16, 32, 64)
+"""Tokens at once for which the experts touched are told."""
+CONTEXT = 2048
+"""Tokens of context where neither the command nor the model says how many."""
 CONVENTION = (
     "active = total minus the experts a token skips, router included, both tables included; "
-    "FLOPs: 2 per multiply-add, causal attention as half its square"
+    "FLOPs: 2 per multiply-add, causal attention as half its square, output head in, look-ups out"
 )
+PAIRS = "; a token of an encoder-decoder is one of the source and one of the target"
 
 
 def inspect_model(word: str, *, context: int | None = None) -> dict[str, Any]:
-    """Counts of a published system, or of `SUITE:MODEL`. Raises PlanError or SuiteError for unknown names."""
-    a, about = _find(word)
-    if context is not None:
-        a = a.model_copy(update={"context": context})
-    count = costs.parameters(a)
-    hidden = costs.ffn_hidden(a)
+    """Counts of a published system, of a `config.json` or a folder that holds one, or of `SUITE:MODEL`.
+
+    Raises PlanError or SuiteError, saying what would do, for what is not known or cannot be counted exactly.
+    """
+    if word in known_systems():
+        return _of_system(system(word), context=context)
+    path = Path(word)
+    if _is_there(path):
+        return _of_config(word, path, context=context)
+    if ":" in word:
+        a = _of_suite(*word.rsplit(":", 1))
+        found = inspect_blueprint(word, blueprint_of(a), context=context)
+        return {**found, "architecture": a.model_dump(mode="json"), "ffn_hidden": costs.ffn_hidden(a)}
+    if path.suffix == ".json" or len(path.parts) > 1:
+        raise PlanError(f"{word}: no such file or folder")
+    try:
+        system(word)
+    except KeyError as error:
+        raise PlanError(
+            f"{error.args[0]}; a model of a suite is written SUITE:MODEL, and a configuration path/to/config.json"
+        ) from None
+    raise AssertionError
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name longer than the system's longest
+        return False
+
+
+def inspect_all(*, context: int | None = None) -> dict[str, Any]:
+    """Counts of every published system at one context, the oldest first, and the names of the undisclosed."""
+    context = context or CONTEXT
     return {
-        "model": word,
-        **about,
-        "architecture": a.model_dump(mode="json"),
-        "params": count.model_dump(),
-        "context": a.context,
-        "train_flops_per_token": costs.train_flops_per_token(a),
-        "decode_flops_per_token": costs.decode_flops_per_token(a, cached=a.context),
-        "weight_bytes": {name: count.total * size for name, size in costs.DTYPE_BYTES.items()},
-        "kv_bytes_per_token": {name: costs.kv_bytes_per_token(a, dtype=name) for name in costs.DTYPE_BYTES},
-        "experts_touched": {str(n): costs.experts_touched(a, tokens=n) for n in BATCHES},
-        "ffn_hidden": hidden,
-        "saving_against_equal_total": 1 - count.active_no_embedding / count.total_no_embedding,
-        "convention": CONVENTION,
+        "context": context,
+        "systems": [_of_system(one, context=context) for one in systems()],
+        "undisclosed": [one.model_dump() for one in undisclosed()],
+        "convention": CONVENTION + PAIRS,
     }
 
 
-def _find(word: str) -> tuple[Architecture, dict[str, Any]]:
-    if ":" in word:
-        return _of_suite(*word.rsplit(":", 1)), {}
+def _of_system(one: System, *, context: int | None) -> dict[str, Any]:
+    about = one.model_dump(exclude={"name", "published", "blueprint"}, exclude_none=True)
+    published = {
+        f"published_{part}": figure.value
+        for part in ("total", "active")
+        if (figure := getattr(one.published, part)) is not None
+    }
+    if one.blueprint is None:
+        return {"model": one.name, "kind": one.kind, **about, **published, "params": None, "why_not": one.describes}
+    found = inspect_blueprint(one.name, one.blueprint, context=context)
+    return {**found, **about, **published, "published": _compared(one)}
+
+
+def _compared(one: System) -> dict[str, Any]:
+    """Each published figure beside the count in its convention."""
+    counts = {"total": one.parameters.total, "active": one.active_by_convention}
+    return {
+        part: {
+            "figure": figure.text,
+            "counts": one.published.active_counts if part == "active" else "all",
+            "counted": counts[part],
+            "error": counts[part] / figure.value - 1,
+            "within_rounding": figure.holds(counts[part]),
+        }
+        for part in ("total", "active")
+        if (figure := getattr(one.published, part)) is not None
+    }
+
+
+def _of_config(word: str, path: Path, *, context: int | None) -> dict[str, Any]:
+    if path.suffix in (".yaml", ".yml"):
+        raise PlanError(f"{word}: a configuration is JSON; a model of a suite is written {word}:MODEL")
     try:
-        found = system(word)
-    except KeyError as error:
-        raise PlanError(f"{error.args[0]}; a model of a suite is written SUITE:MODEL") from None
-    about = found.model_dump(include={"year", "published_total", "published_active", "source", "note"})
-    return found.architecture, about
+        config = load_config(path)
+        blueprint, notes = read_config(config)
+    except ConfigError as error:
+        raise PlanError(f"{word}: {error}") from None
+    found = inspect_blueprint(word, blueprint, context=context)
+    return {**found, "family": config["model_type"], **({"note": "; ".join(notes)} if notes else {})}
 
 
 def _of_suite(suite: str, model: str) -> Architecture:
@@ -60,31 +124,103 @@ def _of_suite(suite: str, model: str) -> Architecture:
     return solved[model]
 
 
+def inspect_blueprint(name: str, b: Blueprint, *, context: int | None = None) -> dict[str, Any]:
+    """Every count of one model, as plain data."""
+    context = context or b.context or CONTEXT
+    count = counting.parameters(b)
+    moe = bool(b.moe_layers)
+    return {
+        "model": name,
+        "kind": "moe" if moe else "dense",
+        "shape": shape(b),
+        "blueprint": b.model_dump(mode="json", exclude_defaults=True),
+        "params": count.model_dump(),
+        "active_without_input_tables": counting.active_without_input_tables(b),
+        "params_per_expert": list(counting.parameters_per_expert(b)),
+        "selection_biases": counting.selection_biases(b),
+        "context": context,
+        "forward_flops_per_token": counting.forward_flops_per_token(b, context=context),
+        "train_flops_per_token": counting.train_flops_per_token(b, context=context),
+        "decode_flops_per_token": counting.decode_flops_per_token(b, cached=context),
+        "weight_bytes": counting.weight_bytes(b),
+        "kv_bytes_per_token": {
+            name: counting.kv_bytes_per_token(b, bits=bits) for name, bits in counting.BITS.items() if bits >= 8
+        },
+        "kv_bytes": {
+            name: counting.kv_bytes(b, context=context, bits=bits) for name, bits in counting.BITS.items() if bits >= 8
+        },
+        "experts": max((layer.ffn.experts for layer in b.layers if isinstance(layer.ffn, Experts)), default=None),
+        "experts_touched": {str(n): counting.experts_touched(b, tokens=n) for n in BATCHES} if moe else None,
+        "saving_against_equal_total": counting.saving(b),
+        "convention": CONVENTION + (PAIRS if len(b.stacks) == 2 else ""),
+    }
+
+
+# ------------------------------------------------------------------------------------------------ words
+
+
 def inspection_text(found: dict[str, Any]) -> str:
-    """The same for a reader."""
-    a, params = found["architecture"], found["params"]
-    ffn = a["ffn"]
-    shape = f"{a['layers']} layers, width {a['width']}, {a['heads']} heads ({a['kv_heads']} key-value), FFN "
-    if ffn["kind"] == "moe":
-        shape += f"{ffn['experts']} experts of {ffn['expert_hidden']}, top-{ffn['top_k']}"
-    else:
-        shape += f"dense of {ffn['hidden']}"
-    rows = [
-        ("shape", shape),
-        ("total", f"{params['total']:,} parameters ({params['total_no_embedding']:,} without tables)"),
-        ("active", f"{params['active']:,} ({params['active_no_embedding']:,} without tables)"),
-        ("train FLOPs/token", f"{found['train_flops_per_token']:,.0f} at context {found['context']:,}"),
-        ("decode FLOPs/token", f"{found['decode_flops_per_token']:,.0f} at {found['context']:,} cached tokens"),
-        ("weight bytes", ", ".join(f"{v:,} {k}" for k, v in found["weight_bytes"].items())),
-        ("cache bytes/token", ", ".join(f"{v:,} {k}" for k, v in found["kv_bytes_per_token"].items())),
-        ("saving", f"{found['saving_against_equal_total']:.1%} of the weights per token, against equal total"),
-    ]
-    if ffn["kind"] == "moe":
-        touched = ", ".join(f"{v:.1f} at batch {k}" for k, v in found["experts_touched"].items())
-        rows.append(("experts touched", f"{touched} (uniform routing)"))
-    published = (key for key in ("published_total", "published_active") if found.get(key))
-    rows += [(key.replace("_", " "), f"{found[key]:,.0f}") for key in published]
-    rows += [(key, found[key]) for key in ("source", "note") if found.get(key)]
-    rows.append(("convention", found["convention"]))
+    """One model's counts for a reader."""
+    rows = [("not counted", found["why_not"])] if found["params"] is None else _count_rows(found)
+    rows += _published_rows(found)
+    rows += [(key, found[key]) for key in ("discrepancy", "source", "note", "family") if found.get(key)]
+    if {"design", "suite", "apart"} & set(found):
+        rows.append(("in a suite", suite_words(found)))
+    if "convention" in found:
+        rows.append(("convention", found["convention"]))
     width = max(len(name) for name, _ in rows)
     return "\n".join([found["model"], *(f"  {name.ljust(width)}  {value}" for name, value in rows)])
+
+
+def _count_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
+    params, context = found["params"], f"{found['context']:,}"
+    without = found["active_without_input_tables"]
+    rows = [
+        ("shape", found["shape"]),
+        ("total", f"{params['total']:,} parameters ({params['total_no_embedding']:,} without tables)"),
+        (
+            "active",
+            f"{params['active']:,} ({without:,} without the input table, {params['active_no_embedding']:,} without "
+            "tables)",
+        ),
+        ("forward FLOPs/token", f"{found['forward_flops_per_token']:,.0f} at context {context}"),
+        ("train FLOPs/token", f"{found['train_flops_per_token']:,.0f} at context {context}"),
+        ("decode FLOPs/token", f"{found['decode_flops_per_token']:,.0f} at {context} cached tokens"),
+        ("weight bytes", ", ".join(f"{v:,} {k}" for k, v in found["weight_bytes"].items())),
+        ("cache bytes/token", ", ".join(f"{v:,} {k}" for k, v in found["kv_bytes_per_token"].items())),
+        ("cache bytes", ", ".join(f"{v:,} {k}" for k, v in found["kv_bytes"].items()) + f" of {context} tokens"),
+        ("saving", f"{found['saving_against_equal_total']:.1%} of the weights per token, against equal total"),
+    ]
+    if found["experts_touched"]:
+        rows.append(("one expert", " or ".join(f"{n:,}" for n in found["params_per_expert"]) + " parameters"))
+        touched = ", ".join(f"{v:.1f} at batch {k}" for k, v in found["experts_touched"].items())
+        rows.append(("experts touched", f"{touched}, of {found['experts']:,} in a layer (uniform routing)"))
+    if found["selection_biases"]:
+        rows.append(("not in total", f"{found['selection_biases']:,} selection biases, which are no parameters"))
+    return rows
+
+
+_CONVENTIONS = {"all": "", "without_input_tables": " without the input table"}
+
+
+def _published_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
+    rows = []
+    for part, one in found.get("published", {}).items():
+        fits = "within its rounding" if one["within_rounding"] else "not within its rounding: see discrepancy"
+        counted = f"counted {one['counted']:,}{_CONVENTIONS[one['counts']]}, {one['error']:+.2%}, {fits}"
+        rows.append((f"published {part}", f"{one['figure']}; {counted}"))
+    if "published" not in found:
+        published = (key for key in ("published_total", "published_active") if found.get(key))
+        rows += [(key.replace("_", " "), f"{found[key]:,.0f}") for key in published]
+    return rows
+
+
+def suite_words(one: Mapping[str, Any]) -> str:
+    """How a suite would write a system: the words of its design or its own, and what they do not say."""
+    if one.get("design") is not None:
+        design = DESIGNS[one["design"]]
+        differs = f"; here {one['differs']}" if one.get("differs") else ""
+        words, apart = f"{one['design']}: {design.words}{differs}", str(design.apart)
+    else:
+        words, apart = str(one.get("suite") or "no words"), str(one.get("apart") or "")
+    return f"{words} (apart: {apart})" if apart else words

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -249,13 +250,74 @@ def verdict_text(verdicts: Sequence[Verdict], *, path: Path) -> str:
     return _print(table, *(["", "why not:", *reasons] if reasons else []), "", f"report: {path / 'index.html'}")
 
 
+# ------------------------------------------------------------------------------------------------ systems
+
+
+def systems_text(found: dict[str, Any]) -> str:
+    """`moebench inspect --all`: every published system in a row, the undisclosed by name."""
+    title = (
+        f"published systems at context {found['context']:,}  (active*: without the input table; FLOPs: forward, per "
+        "token; weights and cache per token in bfloat16; touched: experts of a layer at batch 1, 8, 64; "
+        "saving: against equal total)"
+    )
+    columns = ["system", "year", "total", "active", "active*", "FLOPs", "weights", "cache", "touched", "saving",
+               "published total", "published active"]  # fmt: skip
+    counted = [one for one in found["systems"] if one["params"] is not None]
+    others = [one for one in found["systems"] if one["params"] is None]
+    names = ", ".join(one["name"] for one in found["undisclosed"])
+    lines = [f"  {one['model']}: {one['discrepancy']}" for one in counted if "discrepancy" in one]
+    return _print(
+        _table(title, columns, map(_system_row, counted)),
+        "",
+        "published figures that the published sizes do not give (marked !):",
+        *lines,
+        "",
+        "not counted:",
+        *(f"  {one['model']} ({one['year']}): {one['why_not']}" for one in others),
+        f"  undisclosed, so without numbers: {names}",
+        "",
+        f"convention: {found['convention']}",
+    )
+
+
+def _system_row(one: dict[str, Any]) -> list[str]:
+    params, touched = one["params"], one["experts_touched"]
+    published = []
+    for part in ("total", "active"):
+        figure = one["published"].get(part)
+        mark = "" if figure is None or figure["within_rounding"] else " !"
+        published.append("-" if figure is None else f"{figure['figure']} {figure['error']:+.1%}{mark}")
+    return [
+        one["model"],
+        str(one["year"]),
+        amount(params["total"], "MBT"),
+        amount(params["active"], "MBT"),
+        amount(one["active_without_input_tables"], "MBT"),
+        amount(one["forward_flops_per_token"], "MGT"),
+        amount(one["weight_bytes"]["bfloat16"], "MGT") + "B",
+        f"{one['kv_bytes_per_token']['bfloat16'] / 1000:,.0f} kB",
+        " ".join(f"{touched[n]:.3g}" for n in ("1", "8", "64")) if touched else "-",
+        f"{one['saving_against_equal_total']:.2%}",
+        *published,
+    ]
+
+
+def amount(value: float, units: str) -> str:
+    """Three digits and a unit, of those for 10^6, 10^9 and 10^12: `46.7B` with units MBT."""
+    power = min(max(int(math.log10(max(value, 1))) // 3, 2), 4)
+    scaled = value / 10 ** (3 * power)
+    return f"{scaled:.{max(0, 3 - len(str(int(scaled))))}f}{units[power - 2]}"
+
+
 # ------------------------------------------------------------------------------------------------ lists
 
 
 def listing(what: str | None) -> str:
     """`moebench list`: one section, or all of them."""
     chosen = [what] if what else list(LISTS)
-    return "\n\n".join(_print(_table(name, ["name", "what it is"], LISTS[name](), left=2)) for name in chosen)
+    return "\n\n".join(
+        _print(_table(name, COLUMNS.get(name, ("name", "what it is")), LISTS[name](), left=5)) for name in chosen
+    )
 
 
 def _suites() -> list[tuple[str, str]]:
@@ -265,13 +327,33 @@ def _suites() -> list[tuple[str, str]]:
 
 
 def _models() -> list[tuple[str, str]]:
-    from moebench.spec.words import known_systems
-    from moebench.zoo import system
+    from moebench.zoo import shape, systems, undisclosed
 
-    return [
-        (name, f"{(s := system(name)).year}, {shape_of(s.architecture.model_dump(mode='json'))}")
-        for name in known_systems()
+    found = [
+        (s.name, f"{s.year}, {shape(s.blueprint) if s.blueprint else f'not counted: moebench inspect {s.name}'}")
+        for s in systems()
     ]
+    return found + [(one.name, one.says) for one in undisclosed()]
+
+
+def _systems() -> list[tuple[str, str, str, str, str]]:
+    from moebench.spec.designs import DESIGNS
+    from moebench.zoo import systems
+
+    of: dict[str, list[str]] = {}
+    for s in systems():
+        if s.design is not None:
+            of.setdefault(s.design, []).append(s.name + (f" ({s.differs})" if s.differs else ""))
+    found = [
+        (name, design.words, design.apart or "-", design.equal_to or "-", ", ".join(of.get(name, ["-"])))
+        for name, design in DESIGNS.items()
+    ]
+    own = [
+        ("-", s.suite or "no words", s.apart or "-", "-", s.name)
+        for s in systems()
+        if s.design is None and s.kind == "moe"
+    ]
+    return found + own
 
 
 def _routers() -> list[tuple[str, str]]:
@@ -310,11 +392,15 @@ def _first_line(thing: object) -> str:
     return (thing.__doc__ or "").strip().splitlines()[0] if thing.__doc__ else ""
 
 
-LISTS = {
+LISTS: dict[str, Callable[[], Iterable[Sequence[object]]]] = {
     "suites": _suites,
     "models": _models,
+    "systems": _systems,
     "routers": _routers,
     "metrics": _metrics,
     "claims": _claims,
     "sources": _sources,
 }
+
+COLUMNS = {"systems": ("design", "words under ffn", "apart", "computed equal to", "published systems")}
+"""Headings of the lists that have more than a name and what it is."""

@@ -386,6 +386,48 @@ def test_inspect_counts_a_published_system_and_a_model_of_a_suite(suite: Path) -
     assert "12,879,925,248" in call("inspect", "mixtral-8x7b").stdout
 
 
+def test_inspect_of_every_system_is_a_table_or_json_and_a_figure(tmp_path: Path) -> None:
+    found = call("inspect", "--all", "--json", "--plot", tmp_path / "systems.svg")
+    systems = json.loads(found.stdout)["systems"]
+    assert len(systems) == 42
+    assert "drawn to" in found.stderr
+    figure = (tmp_path / "systems.svg").read_text()
+    counted = [one["model"] for one in systems if one["params"]]
+    assert all(f">{name}</text>" in figure for name in counted)
+    table = call("inspect", "--all", "--context", 1024).stdout
+    assert all(name in table for name in counted)
+    assert "undisclosed, so without numbers: GPT-3.5, GPT-4" in table
+    assert call("inspect", "--all", "--plot", tmp_path / "systems.png").exit_code == 0
+    assert (tmp_path / "systems.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_inspect_of_a_configuration(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "mixtral"}')
+    found = json.loads(call("inspect", tmp_path, "--json").stdout)
+    assert found["params"]["total"] == 46_702_792_704
+    (tmp_path / "config.json").write_text('{"model_type": "perceiver"}')
+    refused = call("inspect", tmp_path / "config.json")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "'perceiver'" in refused.stderr
+
+
+def test_the_list_of_systems_says_which_words_stand_for_which_design() -> None:
+    found = call("list", "systems").stdout
+    assert "sigmoid_bias" in found
+    assert "mixtral-8x22b" in found
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["--all", "mixtral-8x7b"], ["mixtral-8x7b", "--plot", "x.svg"], ["--all", "--plot", "x.pdf"],
+     ["--all", "--plot", "no/such/folder/x.svg"], ["gpt-4"], ["."]],
+)  # fmt: skip
+def test_inspect_says_what_it_needs(arguments: list[str]) -> None:
+    found = call("inspect", *arguments)
+    assert (found.exit_code, found.stdout) == (2, "")
+    assert "Traceback" not in found.stderr
+
+
 @pytest.mark.parametrize("word", ["mixtral-8x9b", "quickstart:nobody", "nosuite:moe"])
 def test_inspect_of_nothing_exits_2(word: str) -> None:
     found = call("inspect", word)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from moebench.inspection import inspect_model, inspection_text
+from moebench.inspection import inspect_all, inspect_model, inspection_text
 from moebench.matching import PlanError
 from moebench.spec.errors import SuiteError
 
@@ -32,17 +33,35 @@ def suite(tmp_path: Path) -> str:
 def test_a_published_system() -> None:
     found = inspect_model("mixtral-8x7b")
     assert found["params"]["total"] == 46_702_792_704
-    assert found["weight_bytes"] == {"float32": 4 * 46_702_792_704, "bfloat16": 2 * 46_702_792_704}
+    assert found["params"]["active"] == 12_879_925_248
+    assert found["active_without_input_tables"] == 12_879_925_248 - 32000 * 4096
+    assert found["params_per_expert"] == [3 * 4096 * 14336]
+    assert found["weight_bytes"]["float32"] == 4 * 46_702_792_704
+    assert found["weight_bytes"]["bfloat16"] == 2 * 46_702_792_704
     assert found["kv_bytes_per_token"]["bfloat16"] == 2 * 32 * 8 * 128 * 2
+    assert list(found["experts_touched"]) == ["1", "2", "4", "8", "16", "32", "64"]
     assert found["experts_touched"]["1"] == pytest.approx(2)
     assert found["context"] == 32768
+    assert found["published"]["total"] == {
+        "figure": "46.7B", "counts": "all", "counted": 46_702_792_704, "within_rounding": True,
+        "error": pytest.approx(46_702_792_704 / 46.7e9 - 1),
+    }  # fmt: skip
 
 
 def test_the_context_changes_flops_and_no_weight() -> None:
-    usual, short = inspect_model("mistral-7b"), inspect_model("mistral-7b", context=1024)
+    usual, short = inspect_model("mixtral-8x7b"), inspect_model("mixtral-8x7b", context=1024)
     fewer = 4 * 32 * (32768 - 1024) * 32 * 128  # layers, cached tokens, heads, head dim
     assert usual["decode_flops_per_token"] - short["decode_flops_per_token"] == fewer
+    assert usual["forward_flops_per_token"] - short["forward_flops_per_token"] == fewer / 2
     assert usual["params"] == short["params"]
+
+
+def test_a_window_bounds_cache_and_flops() -> None:
+    """Mistral 7B sees 4,096 tokens, so ten times the context decodes with the same FLOPs and cache."""
+    short, long = inspect_model("mistral-7b", context=4096), inspect_model("mistral-7b", context=40960)
+    assert short["decode_flops_per_token"] == long["decode_flops_per_token"]
+    assert short["kv_bytes"] == long["kv_bytes"]
+    assert short["kv_bytes"]["bfloat16"] == 4096 * short["kv_bytes_per_token"]["bfloat16"]
 
 
 def test_the_saving_leaves_the_tables_out() -> None:
@@ -52,9 +71,88 @@ def test_the_saving_leaves_the_tables_out() -> None:
     assert inspect_model("mistral-7b")["saving_against_equal_total"] == 0
 
 
+def test_a_system_that_cannot_be_counted_is_described() -> None:
+    found = inspect_model("jacobs1991-adaptive-mixtures")
+    assert found["params"] is None
+    assert "vowels" in inspection_text(found)
+    assert inspect_model("gshard-dense-T96L")["published_total"] == 2.3e9
+    assert "2,300,000,000" in inspection_text(inspect_model("gshard-dense-T96L"))
+
+
+# ------------------------------------------------------------------------------------------------ configurations
+
+
+def test_a_configuration_of_nobodys(tmp_path: Path) -> None:
+    """Shared experts, a leading dense layer, latent attention: counted as the family's class would be."""
+    config = {
+        "model_type": "deepseek_v3", "vocab_size": 1000, "hidden_size": 64, "intermediate_size": 96,
+        "moe_intermediate_size": 24, "num_hidden_layers": 5, "num_attention_heads": 4, "n_routed_experts": 8,
+        "n_shared_experts": 2, "num_experts_per_tok": 3, "first_k_dense_replace": 1, "kv_lora_rank": 16,
+        "q_lora_rank": None, "qk_nope_head_dim": 12, "qk_rope_head_dim": 4, "v_head_dim": 8,
+        "num_nextn_predict_layers": 1,
+    }  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    attention = 64 * 4 * 16 + 64 * 20 + 16 + 16 * 4 * 20 + 32 * 64
+    one, shared, router, dense = 3 * 64 * 24, 3 * 64 * 48, 64 * 8, 3 * 64 * 96
+    common = 5 * (attention + 2 * 64) + 64 + 2 * 64000 + dense + 4 * (shared + router)
+    for word in (str(tmp_path), str(tmp_path / "config.json")):
+        found = inspect_model(word)
+        assert (found["params"]["total"], found["params"]["active"]) == (common + 32 * one, common + 12 * one)
+        assert found["family"] == "deepseek_v3"
+        assert "multi-token prediction" in found["note"]
+        assert f"{common + 32 * one:,}" in inspection_text(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"model_type": "mamba"}', "family 'mamba' is not one that is counted"),
+        ('{"model_type": "llama", "lora_rank": 8}', "lora_rank: not a key"),
+        ("nothing", "no JSON"),
+    ],
+)
+def test_a_configuration_that_is_not_counted_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(PlanError, match=message):
+        inspect_model(str(tmp_path))
+
+
+def test_files_that_are_not_there_are_refused(suite: str) -> None:
+    with pytest.raises(PlanError, match="no such file or folder"):
+        inspect_model("models/none/config.json")
+    with pytest.raises(PlanError, match=r"a configuration is JSON; a model of a suite is written .*mine\.yaml:MODEL"):
+        inspect_model(suite)
+    with pytest.raises(PlanError, match="no published system"):
+        inspect_model("x" * 5000)
+
+
+# ------------------------------------------------------------------------------------------------ everything
+
+
+def test_all_systems_at_one_context() -> None:
+    found = inspect_all()
+    assert len(found["systems"]) == 42
+    assert {one["context"] for one in found["systems"] if one["params"]} == {2048}
+    assert {"GPT-4", "Claude", "Gemini"} <= {one["name"] for one in found["undisclosed"]}
+    assert all(isinstance(one["params"]["total"], int) for one in found["systems"] if one["params"])
+    assert json.loads(json.dumps(found)) == found
+    mixtral = next(one for one in inspect_all(context=99)["systems"] if one["model"] == "mixtral-8x7b")
+    assert mixtral == inspect_model("mixtral-8x7b", context=99)
+
+
+def test_every_figure_off_its_rounding_is_explained() -> None:
+    for one in inspect_all()["systems"]:
+        off = [part for part in one.get("published", {}).values() if not part["within_rounding"]]
+        assert bool(off) == ("discrepancy" in one), one["model"]
+
+
+# ------------------------------------------------------------------------------------------------ models of suites
+
+
 def test_a_model_of_a_suite_is_counted_as_solved(suite: str) -> None:
     found = inspect_model(f"{suite}:dense")
     assert found["ffn_hidden"] == 179
+    assert found["architecture"]["ffn"]["hidden"] == 179
     assert found["params"]["active"] == pytest.approx(inspect_model(f"{suite}:moe")["params"]["active"], rel=0.01)
 
 
@@ -72,7 +170,7 @@ def test_a_suites_model_has_text_too(suite: str) -> None:
     text = inspection_text(inspect_model(f"{suite}:moe"))
     assert "8 experts of 88, top-2" in text
     assert "published" not in text
-    assert "dense of 179" in inspection_text(inspect_model(f"{suite}:dense"))
+    assert "FFN 179" in inspection_text(inspect_model(f"{suite}:dense"))
 
 
 def test_unknown_names_are_refused_with_the_known_ones(suite: str) -> None:

@@ -1,0 +1,243 @@
+"""A transformers `config.json` as a `Blueprint`: the families that are counted exactly, and refusals for the rest.
+
+transformers is not needed: each family's defaults stand here, and a test holds them and the counts equal to
+transformers' own. Configurations are untrusted: JSON alone, of limited size, every number checked; no code is run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from moebench.zoo.blueprint import Blueprint
+from moebench.zoo.configs import dense, latent, moe, seq2seq
+from moebench.zoo.configs.fields import ConfigError as ConfigError
+from moebench.zoo.configs.fields import Fields, renamed
+
+MOST_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """One `model_type`: its keys and how they become a blueprint."""
+
+    build: Callable[[Fields], Blueprint]
+    defaults: Mapping[str, Any]
+    architecture: str
+    """The class with the language-modelling head; another class of the family has other weights."""
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """Second name -> name."""
+    harmless: tuple[str, ...] = ()
+    """Keys of the family that sound like weights and are none."""
+
+
+_LOCAL = {"num_experts": "num_local_experts"}
+_GLOBAL = {"num_local_experts": "num_experts"}
+_T5 = {"hidden_size": "d_model", "num_attention_heads": "num_heads", "num_hidden_layers": "num_layers"}
+_DEEPSEEK = (
+    "moe_layer_freq", "num_nextn_predict_layers", "num_mtp_layers", "ep_size", "topk_method", "rope_interleave",
+    "qk_head_dim",
+)  # fmt: skip
+_GRANITE = ("embedding_multiplier",)
+_JITTER = ("input_jitter_noise", "moe_jitter_eps")
+
+FAMILIES: dict[str, Family] = {
+    "llama": Family(build=dense.llama, defaults=dense.LLAMA, architecture="LlamaForCausalLM"),
+    "granite": Family(
+        build=dense.llama, defaults=dense.LLAMA, architecture="GraniteForCausalLM", harmless=_GRANITE
+    ),
+    "mistral": Family(build=dense.mistral, defaults=dense.MISTRAL, architecture="MistralForCausalLM"),
+    "olmo": Family(build=dense.olmo, defaults=dense.OLMO, architecture="OlmoForCausalLM"),
+    "olmo2": Family(build=dense.olmo2, defaults=dense.OLMO, architecture="Olmo2ForCausalLM"),
+    "olmo3": Family(build=dense.olmo3, defaults=dense.OLMO3, architecture="Olmo3ForCausalLM"),
+    "qwen2": Family(build=dense.qwen2, defaults=dense.QWEN2, architecture="Qwen2ForCausalLM"),
+    "qwen3": Family(build=dense.qwen3, defaults=dense.QWEN3, architecture="Qwen3ForCausalLM"),
+    "glm4": Family(build=dense.glm4, defaults=dense.GLM4, architecture="Glm4ForCausalLM"),
+    "smollm3": Family(build=dense.smollm3, defaults=dense.SMOLLM3, architecture="SmolLM3ForCausalLM"),
+    "seed_oss": Family(build=dense.seed_oss, defaults=dense.SEED_OSS, architecture="SeedOssForCausalLM"),
+    "ernie4_5": Family(build=dense.ernie, defaults=dense.ERNIE, architecture="Ernie4_5ForCausalLM"),
+    "mixtral": Family(
+        build=moe.mixtral, defaults=moe.MIXTRAL, architecture="MixtralForCausalLM", aliases=_LOCAL
+    ),
+    "olmoe": Family(build=moe.olmoe, defaults=moe.OLMOE, architecture="OlmoeForCausalLM", aliases=_GLOBAL),
+    "flex_olmo": Family(
+        build=moe.olmoe, defaults=moe.FLEX_OLMO, architecture="FlexOlmoForCausalLM", aliases=_GLOBAL
+    ),
+    "qwen2_moe": Family(build=moe.qwen2_moe, defaults=moe.QWEN2_MOE, architecture="Qwen2MoeForCausalLM"),
+    "qwen3_moe": Family(
+        build=moe.qwen3_moe, defaults=moe.QWEN3_MOE, architecture="Qwen3MoeForCausalLM", aliases=_LOCAL
+    ),
+    "gpt_oss": Family(
+        build=moe.gpt_oss,
+        defaults=moe.GPT_OSS,
+        architecture="GptOssForCausalLM",
+        aliases=_LOCAL,
+        harmless=("experts_per_token",),
+    ),
+    "llama4_text": Family(build=moe.llama4, defaults=moe.LLAMA4, architecture="Llama4ForCausalLM",
+                          harmless=("use_qk_norm", "no_rope_layers")),
+    "dbrx": Family(
+        build=moe.dbrx,
+        defaults=moe.DBRX,
+        architecture="DbrxForCausalLM",
+        aliases={
+            "num_attention_heads": "n_heads",
+            "hidden_size": "d_model",
+            "num_hidden_layers": "n_layers",
+            "max_position_embeddings": "max_seq_len",
+        },
+        harmless=("emb_pdrop", "num_key_value_heads"),
+    ),
+    "phimoe": Family(build=moe.phimoe, defaults=moe.PHIMOE, architecture="PhimoeForCausalLM", harmless=_JITTER),
+    "granitemoe": Family(
+        build=moe.granite_moe, defaults=moe.GRANITE_MOE, architecture="GraniteMoeForCausalLM", harmless=_GRANITE
+    ),
+    "granitemoeshared": Family(
+        build=moe.granite_moe,
+        defaults={**moe.GRANITE_MOE, "shared_intermediate_size": 0},
+        architecture="GraniteMoeSharedForCausalLM",
+        harmless=_GRANITE,
+    ),
+    "glm4_moe": Family(
+        build=moe.glm4_moe,
+        defaults=moe.GLM4_MOE,
+        architecture="Glm4MoeForCausalLM",
+        aliases={"num_local_experts": "n_routed_experts"},
+        harmless=_DEEPSEEK,
+    ),
+    "dots1": Family(
+        build=moe.dots1,
+        defaults=moe.DOTS1,
+        architecture="Dots1ForCausalLM",
+        aliases={"num_local_experts": "n_routed_experts"},
+        harmless=_DEEPSEEK,
+    ),
+    "minimax_m2": Family(
+        build=moe.minimax_m2, defaults=moe.MINIMAX_M2, architecture="MiniMaxM2ForCausalLM", aliases=_LOCAL,
+        harmless=(
+            "rotary_dim", "use_qk_norm", "qk_norm_type", "use_routing_bias", "use_mtp", "num_mtp_modules",
+            "mtp_transformer_layers", "shared_moe_mode", "layernorm_full_attention_beta", "layernorm_mlp_beta",
+            "layernorm_linear_attention_beta",
+        ),
+    ),
+    "ernie4_5_moe": Family(
+        build=moe.ernie_moe,
+        defaults=moe.ERNIE_MOE,
+        architecture="Ernie4_5_MoeForCausalLM",
+        aliases={"num_experts": "moe_num_experts", "num_experts_per_tok": "moe_k"},
+        harmless=("moe_norm_min", "moe_capacity", "moe_gate", "moe_use_aux_free", "moe_group"),
+    ),
+    "deepseek": Family(
+        build=latent.deepseek, defaults=latent.DEEPSEEK, architecture="DeepseekForCausalLM", harmless=_DEEPSEEK
+    ),
+    "deepseek_v2": Family(
+        build=latent.deepseek_v2,
+        defaults=latent.DEEPSEEK_V2,
+        architecture="DeepseekV2ForCausalLM",
+        aliases={"num_experts": "n_routed_experts"},
+        harmless=_DEEPSEEK,
+    ),
+    "deepseek_v3": Family(
+        build=latent.deepseek_v3,
+        defaults=latent.DEEPSEEK_V3,
+        architecture="DeepseekV3ForCausalLM",
+        aliases={"num_local_experts": "n_routed_experts"},
+        harmless=_DEEPSEEK,
+    ),
+    "kimi_k2": Family(
+        build=latent.deepseek_v3,
+        defaults=latent.DEEPSEEK_V3,
+        architecture="DeepseekV3ForCausalLM",
+        harmless=_DEEPSEEK,
+    ),
+    "t5": Family(
+        build=seq2seq.t5, defaults=seq2seq.T5, architecture="T5ForConditionalGeneration",
+        aliases={**_T5, "head_dim": "d_kv"},
+    ),
+    "mt5": Family(
+        build=seq2seq.t5, defaults=seq2seq.MT5, architecture="MT5ForConditionalGeneration",
+        aliases={**_T5, "head_dim": "d_kv"},
+    ),
+    "switch_transformers": Family(
+        build=seq2seq.switch,
+        defaults=seq2seq.SWITCH,
+        architecture="SwitchTransformersForConditionalGeneration",
+        aliases=_T5,
+        harmless=("expert_capacity", "num_selected_experts"),
+    ),
+}  # fmt: skip
+"""`model_type` -> its family."""
+
+
+def read_config(config: Mapping[str, Any]) -> tuple[Blueprint, tuple[str, ...]]:
+    """The blueprint of a configuration, and what a reader should know of how it was read.
+
+    Raises ConfigError, naming the family or the key, for whatever cannot be counted exactly.
+    """
+    word = config.get("model_type")
+    if not isinstance(word, str) or word not in FAMILIES:
+        raise ConfigError(_unknown(word, config))
+    family = FAMILIES[word]
+    values = renamed(config, family.aliases, word)
+    f = Fields(family=word, values=values, defaults=family.defaults)
+    _check_whole(f, family)
+    f.check(harmless=("architectures", *family.harmless))
+    blueprint = family.build(f)
+    if config.get("quantization_config"):
+        f.notes.append("quantization_config: weights are counted as they were before quantisation")
+    return blueprint, tuple(f.notes)
+
+
+def _unknown(word: object, config: Mapping[str, Any]) -> str:
+    known = f"known: {', '.join(sorted(FAMILIES))}"
+    if word is None:
+        return f"model_type: missing, so the family is not known; {known}"
+    text = f"model_type: family {str(word)[:60]!r} is not one that is counted exactly here; {known}"
+    inner = config.get("text_config")
+    if isinstance(inner, dict) and inner.get("model_type") in FAMILIES:
+        text += f". Its text_config, of family {inner['model_type']!r}, is: put that object into a file of its own"
+    return text
+
+
+def _check_whole(f: Fields, family: Family) -> None:
+    """Refuses configurations of other classes of the family, and of more than the language model."""
+    given = f.values.get("architectures")
+    if given is not None and (not isinstance(given, list) or [str(g) for g in given] != [family.architecture]):
+        raise f.refuse("architectures", f"{str(given)[:60]} is not [{family.architecture!r}], the only one counted")
+    if "is_encoder_decoder" not in family.defaults:
+        f.fixed("is_encoder_decoder", False, "the family is counted as a decoder")
+    f.fixed("add_cross_attention", False, "cross-attention is not counted in this family")
+
+
+def load_config(path: Path) -> dict[str, Any]:
+    """The JSON object in a file, or in the `config.json` of a folder. Raises ConfigError when there is none."""
+    file = path / "config.json" if path.is_dir() else path
+    if file.exists() and not file.is_file():
+        raise ConfigError(f"{file}: no plain file")
+    try:
+        with file.open("rb") as stream:
+            text = stream.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"{file}: {error.strerror}") from None
+    if len(text) > MOST_BYTES:
+        raise ConfigError(f"{file}: more than {MOST_BYTES:,} bytes, too long for a configuration")
+    try:
+        found = json.loads(text, object_pairs_hook=_no_twice)
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{file}: no JSON: {str(error)[:120]}") from None
+    if not isinstance(found, dict):
+        raise ConfigError(f"{file}: no JSON object")
+    return found
+
+
+def _no_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise ConfigError(f"key {next(n for n in names if names.count(n) > 1)[:60]!r} is there twice")
+    return found
