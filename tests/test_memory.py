@@ -6,6 +6,7 @@ import functools
 
 import pytest
 from small_models import architecture, dense, moe, odd, run, tokens
+from small_routers import model_of
 
 from moebench import costs
 from moebench.metrics.memory import memory_records
@@ -13,7 +14,12 @@ from moebench.plan import Architecture
 from moebench.train import start
 
 TRAIN, INFERENCE = "memory.train_peak_bytes", "memory.inference_peak_bytes"
-MODELS = {"dense": architecture(dense(40)), "moe": architecture(moe(8, 2, 16)), "odd": odd(moe(7, 3, 16))}
+MODELS = {
+    "dense": architecture(dense(40)),
+    "moe": architecture(moe(8, 2, 16)),
+    "odd": odd(moe(7, 3, 16)),
+    "noisy": model_of("noisy_topk", "everything", capacity_factor=1.0),
+}
 
 
 @functools.cache

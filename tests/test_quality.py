@@ -9,10 +9,12 @@ import pytest
 import small_corpora
 import torch
 from small_models import architecture, built, dense, moe, odd
+from small_routers import model_of
 
 from moebench.data import evaluation_windows
 from moebench.metrics.quality import evaluate
 from moebench.model import Transformer, build
+from moebench.model.routers import ROUTERS
 from moebench.model.transformer import cross_entropy_bits
 from moebench.plan import Architecture
 
@@ -96,6 +98,20 @@ def test_expert_loads_add_up_to_the_scored_tokens_times_k(a: Architecture) -> No
     assert seen.tokens_NLE.shape == (len(WINDOWS.inputs), a.layers, a.ffn.experts)
     assert np.array_equal(seen.tokens_NLE.sum(2), np.repeat(seen.bytes_N[:, None] * a.ffn.top_k, a.layers, axis=1))
     assert seen.dropped == 0
+
+
+@pytest.mark.parametrize("word", ROUTERS)
+def test_every_router_is_evaluated_without_drops_noise_or_a_generator(word: str) -> None:
+    """The same figures twice, from a model in the middle of its training. Layers that are dense have no loads."""
+    a = model_of(word, "every other layer", layers=4)
+    model = built(a).train()
+    seen, again = evaluate(model, WINDOWS), evaluate(model, WINDOWS)
+    assert seen.dropped == 0
+    assert seen.tokens_NLE.shape == (len(WINDOWS.inputs), 2, a.ffn.experts)
+    assert np.array_equal(seen.bits_N, again.bits_N)
+    assert np.array_equal(seen.tokens_NLE, again.tokens_NLE)
+    if word not in ("top_p", "expert_choice"):
+        assert np.array_equal(seen.tokens_NLE.sum(2), np.repeat(seen.bytes_N[:, None] * a.ffn.top_k, 2, axis=1))
 
 
 def test_expert_loads_are_counted_where_the_routing_says() -> None:

@@ -13,7 +13,9 @@ from moebench.metrics.routing import domain_records, normalised_entropy, routing
 
 
 def figures(loads: list[list[int]], *, dropped: int = 0) -> dict[str, float]:
-    return {r.metric: r.value for r in routing_records(np.array(loads), dropped=dropped, step=5) if r.value is not None}
+    rows = np.array(loads)
+    found = routing_records(rows, layers=tuple(range(len(rows))), dropped=dropped, step=5)
+    return {r.metric: r.value for r in found if r.value is not None}
 
 
 def test_uniform_load() -> None:
@@ -47,9 +49,10 @@ def test_the_dropped_share_is_of_all_pairs_wanted() -> None:
 
 
 def test_each_load_is_a_record_of_its_layer_and_expert_at_its_step() -> None:
-    found = list(routing_records(np.array([[1, 2], [3, 4]]), dropped=0, step=5))
+    """Layers are told by their index in the model, in which some may be dense."""
+    found = list(routing_records(np.array([[1, 2], [3, 4]]), layers=(1, 3), dropped=0, step=5))
     loads = {r.metric: r.value for r in found if r.metric.startswith("routing.tokens[")}
-    assert loads == {f"routing.tokens[layer={i},expert={j}]": 1 + 2 * i + j for i in (0, 1) for j in (0, 1)}
+    assert loads == {f"routing.tokens[layer={1 + 2 * i},expert={j}]": 1 + 2 * i + j for i in (0, 1) for j in (0, 1)}
     assert {r.step for r in found} == {5}
 
 
@@ -59,17 +62,17 @@ def test_one_expert_is_always_balanced() -> None:
 
 
 def test_a_dense_model_has_no_figures() -> None:
-    assert list(routing_records(np.zeros((0, 0), dtype=np.int64), dropped=0, step=5)) == []
+    assert list(routing_records(np.zeros((0, 0), dtype=np.int64), layers=(), dropped=0, step=5)) == []
 
 
 def test_domains_are_told_apart() -> None:
     by_domain = {"code": np.array([[1, 2]]), "prose": np.array([[3, 4]])}
-    found = {r.metric: r.value for r in domain_records(by_domain, step=9)}
+    found = {r.metric: r.value for r in domain_records(by_domain, layers=(1,), step=9)}
     assert found == {
-        "routing.domain_tokens[layer=0,expert=0,domain=code]": 1,
-        "routing.domain_tokens[layer=0,expert=1,domain=code]": 2,
-        "routing.domain_tokens[layer=0,expert=0,domain=prose]": 3,
-        "routing.domain_tokens[layer=0,expert=1,domain=prose]": 4,
+        "routing.domain_tokens[layer=1,expert=0,domain=code]": 1,
+        "routing.domain_tokens[layer=1,expert=1,domain=code]": 2,
+        "routing.domain_tokens[layer=1,expert=0,domain=prose]": 3,
+        "routing.domain_tokens[layer=1,expert=1,domain=prose]": 4,
     }
 
 

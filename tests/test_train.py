@@ -8,12 +8,16 @@ import math
 from typing import Any
 
 import pytest
+import small_corpora
+import small_models
 import tiny_suites
 import torch
+from small_routers import CAPPED, LEARNED, NOISY, mixture, model_of
 
-from moebench import api
+from moebench import api, costs
 from moebench.data import Corpus, train_batch
-from moebench.plan import TRAINING_VERSION, Recipe, Run
+from moebench.model.routers import ROUTERS
+from moebench.plan import TRAINING_VERSION, Architecture, Recipe, Run
 from moebench.train import Diverged, State, Step, learning_rate, make_optimizer, start, train, training_loss
 
 STEPS = 8
@@ -169,6 +173,79 @@ def test_flops_spent_are_steps_times_the_formula(made: api.Planned, corpus: Corp
         assert state.executed_flops > state.model_flops
 
 
+# ------------------------------------------------------------------------------------------ routers in training
+
+SMALL = small_corpora.ordinary(context=16)
+
+
+def small_run(a: Architecture, **changes: Any) -> Run:
+    return small_models.run(a, data_digest=SMALL.digest, **{"steps": 6, **changes})
+
+
+def test_pairs_computed_and_refused_are_counted_and_the_flops_are_those_of_the_computed() -> None:
+    run = small_run(model_of("switch", capacity_factor=0.5))
+    state, _ = whole(run, SMALL)
+    free, _ = whole(small_run(model_of("switch", capacity_factor=100.0)), SMALL)
+    wanted = 6 * 2 * 64  # steps, layers, tokens; one expert each
+    assert state.pairs_computed + state.pairs_dropped == wanted
+    assert state.pairs_computed <= wanted // 2
+    assert (free.pairs_computed, free.pairs_dropped) == (wanted, 0)
+    a = run.architecture
+    assert a.ffn.expert_hidden is not None  # type: ignore[union-attr]
+    assert free.model_flops - state.model_flops == 3 * 2 * 3 * a.width * 8 * state.pairs_dropped
+    assert free.model_flops == 6 * 64 * costs.train_flops_per_token(a)
+
+
+@pytest.mark.parametrize("word", LEARNED)
+def test_training_moves_the_routers_weights(word: str) -> None:
+    run = small_run(model_of(word))
+    state, fresh = whole(run, SMALL)[0].model.state_dict(), start(run).model.state_dict()
+    moved = [name for name in fresh if ".router." in name and not torch.equal(state[name], fresh[name])]
+    assert moved == [name for name in fresh if ".router." in name]
+
+
+@pytest.mark.parametrize("word", ["frozen_random", "token_hash"])
+def test_training_leaves_an_unlearned_router_as_it_was(word: str) -> None:
+    """Weight decay and clipping too."""
+    run = small_run(model_of(word), weight_decay=0.5)
+    state, fresh = whole(run, SMALL)[0].model.state_dict(), start(run).model.state_dict()
+    still = [name for name in fresh if torch.equal(state[name], fresh[name])]
+    assert still == [name for name in fresh if ".router." in name]
+    assert len(still) == 2
+
+
+@pytest.mark.parametrize("word", [word for word in ROUTERS if word not in NOISY and word != "switch"])
+def test_gradients_of_micro_batches_add_up_to_those_of_the_batch(word: str) -> None:
+    """For dropless routers without a loss of each micro-batch: tokens are routed on their own, expert_choice's too,
+    by their own sequence. Weights after four steps, biases of sigmoid_bias too, which count the whole step.
+    """
+    changes = {"entropy_loss": 0.1} if word == "top_p" else {}
+    a = small_models.architecture(mixture(word, balance_loss=0.0, z_loss=0.1, **changes))
+    (one, at_once), (other, in_parts) = (
+        whole(small_run(a, steps=4, clip=None, eps=1e-3, micro_batch_tokens=size), SMALL) for size in (64, 32)
+    )
+    assert [facts.loss for facts in in_parts] == pytest.approx([facts.loss for facts in at_once], rel=1e-5)
+    assert [facts.grad_norm for facts in in_parts] == pytest.approx([f.grad_norm for f in at_once], rel=1e-4)
+    for (name, value), twin in zip(one.model.state_dict().items(), other.model.state_dict().values(), strict=True):
+        torch.testing.assert_close(value, twin, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_the_balance_of_a_batch_in_parts_is_that_of_the_batch_but_for_its_first_parts() -> None:
+    """The last part sees all pairs of the step, so with many parts the sum comes near the loss of the whole batch."""
+    a = model_of("softmax_topk", balance_loss=1.0, balance_over="batch")
+    alone = model_of("softmax_topk", balance_loss=1.0)
+    steps = {
+        (name, size): whole(small_run(shape, steps=1, clip=None, batch_tokens=256, micro_batch_tokens=size), SMALL)[1][
+            0
+        ]
+        for name, shape in (("batch", a), ("part", alone))
+        for size in (256, 32)
+    }
+    norms = {key: facts.grad_norm for key, facts in steps.items()}
+    assert norms["batch", 256] == norms["part", 256]
+    assert abs(norms["batch", 32] - norms["batch", 256]) < abs(norms["part", 32] - norms["part", 256])
+
+
 @pytest.mark.parametrize("model", ["moe", "dense"])
 def test_micro_batches_add_up_to_the_batch(made: api.Planned, corpus: Corpus, model: str) -> None:
     run = run_of(made, model, clip=None)
@@ -242,6 +319,21 @@ def test_a_state_goes_to_bytes_and_back_and_on_to_the_same_bits(
     assert revived.to_bytes() == data
     assert [*first, *train(revived, run, corpus)] == all_steps
     assert revived.to_bytes() == undisturbed.to_bytes()
+
+
+@pytest.mark.parametrize("word", ROUTERS)
+def test_with_every_router_the_state_travels_too(word: str) -> None:
+    """Chance of a step is drawn anew from the seed and the step; biases, tables and frozen weights are in the state."""
+    tight = {"capacity_factor": 0.7} if word in CAPPED else {}
+    run = small_run(model_of(word, "everything", **tight), micro_batch_tokens=32)
+    undisturbed, all_steps = whole(run, SMALL)
+    state = start(run)
+    first = list(itertools.islice(train(state, run, SMALL), 3))
+    revived = start(run.model_copy(update={"seed": 5}))
+    revived.load_bytes(state.to_bytes())
+    assert [*first, *train(revived, run, SMALL)] == all_steps
+    assert revived.to_bytes() == undisturbed.to_bytes()
+    assert (revived.pairs_dropped > 0) == (word in CAPPED)
 
 
 def test_a_state_from_before_the_first_step_travels_too(made: api.Planned, corpus: Corpus) -> None:

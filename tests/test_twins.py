@@ -12,9 +12,11 @@ import pytest
 import small_corpora
 import torch
 from small_models import architecture, dense, moe, run
+from small_routers import single as single_of
 
 from moebench.data import evaluation_windows
 from moebench.metrics.quality import evaluate
+from moebench.model.routers import ROUTERS
 from moebench.plan import Architecture, Run
 from moebench.train import State, start, train
 
@@ -46,6 +48,32 @@ def test_one_expert_is_the_dense_model_step_for_step(backend: str) -> None:
     windows = evaluation_windows(CORPUS, "test", tokens=512)
     quality = [evaluate(state.model, windows).bits_per_byte() for state in (plain, mixture)]
     assert quality[1] == pytest.approx(quality[0], rel=1e-5)
+
+
+@pytest.mark.parametrize("word", [word for word in ROUTERS if word != "gshard"])
+def test_one_expert_of_any_router_is_the_dense_model_step_for_step(word: str) -> None:
+    """Noise, capacity and auxiliary losses left out where they can be, and what is left changes nothing.
+
+    gshard sends tokens to two experts, so it has no such form.
+    """
+    _, dense_losses = trained(architecture(dense(24)))
+    _, losses = trained(architecture(single_of(word)))
+    assert losses == pytest.approx(dense_losses, rel=1e-5)
+
+
+@pytest.mark.parametrize("activation", ["relu", "gelu", "geglu", "swiglu_clamped"])
+def test_with_any_activation_too(activation: str) -> None:
+    plain = dense(24).model_copy(update={"activation": activation})
+    _, dense_losses = trained(architecture(plain))
+    _, losses = trained(architecture(moe(1, 1, 24, balance_loss=0.0, activation=activation)))
+    assert losses == pytest.approx(dense_losses, rel=1e-5)
+    assert losses != pytest.approx(trained(architecture(dense(24)))[1], rel=1e-3)
+
+
+def test_in_every_other_layer_too() -> None:
+    _, dense_losses = trained(architecture(dense(24)))
+    _, losses = trained(architecture(moe(1, 1, 24, balance_loss=0.0, every=2, dense_hidden=24)))
+    assert losses == pytest.approx(dense_losses, rel=1e-5)
 
 
 def test_with_micro_batches_too() -> None:
