@@ -287,6 +287,7 @@ def test_windows_are_where_the_family_puts_them() -> None:
         ({"model_type": "t5", "feed_forward_proj": "gated-gelu-new"}, "feed_forward_proj: is neither"),
         ({"model_type": "t5", "is_encoder_decoder": False}, "only the whole encoder-decoder"),
         ({"model_type": "switch_transformers", "tie_word_embeddings": False}, "holds four tables"),
+        ({"model_type": "switch_transformers", "feed_forward_proj": "gated-gelu"}, "has no gates"),
         ({"model_type": "switch_transformers", "num_selected_experts": 2}, "routes a token to one expert"),
     ],
 )  # fmt: skip
@@ -308,6 +309,22 @@ def test_keys_about_training_and_generation_are_passed_over() -> None:
     b, notes = read_config({"model_type": "deepseek_v3", **more})
     assert b == read_config({"model_type": "deepseek_v3"})[0]
     assert [note.partition(":")[0] for note in notes] == ["num_nextn_predict_layers", "quantization_config"]
+
+
+def test_published_configurations_of_other_families_are_read_whole() -> None:
+    """Keys that sound like weights and are none, each in the family that has it."""
+    switch = {"decoder_sparse_step": 2, "encoder_sparse_step": 2, "expert_capacity": 64, "feed_forward_proj": "relu",
+              "dense_act_fn": "relu", "is_gated_act": False, "num_selected_experts": 1, "d_ff": 3072}  # fmt: skip
+    assert ours({"model_type": "switch_transformers", **switch})[0] == 619_339_008
+    dbrx = {
+        "d_model": 6144, "n_heads": 48, "n_layers": 40, "vocab_size": 100352, "emb_pdrop": 0.0, "resid_pdrop": 0.0,
+        "attn_config": {"kv_n_heads": 8, "clip_qkv": 8, "tie_word_embeddings": True, "add_cross_attention": False},
+        "ffn_config": {"ffn_act_fn": {"name": "silu"}, "ffn_hidden_size": 10752, "moe_num_experts": 16, "moe_top_k": 4,
+                       "moe_jitter_eps": 0, "moe_loss_weight": 0.05, "moe_normalize_expert_weights": 1},
+    }  # fmt: skip
+    assert ours({"model_type": "dbrx", **dbrx}) == (131_596_523_520, 36_469_708_800)
+    phi = {"architectures": ["PhiMoEForCausalLM"], "lm_head_bias": True, "original_max_position_embeddings": 4096}
+    assert ours({"model_type": "phimoe", **phi}) == counted({"model_type": "phimoe", "lm_head_bias": True})
 
 
 def test_latents_and_shared_experts_are_seen() -> None:

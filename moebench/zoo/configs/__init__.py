@@ -28,6 +28,8 @@ class Family:
     defaults: Mapping[str, Any]
     architecture: str
     """The class with the language-modelling head; another class of the family has other weights."""
+    also: tuple[str, ...] = ()
+    """Other names of that class, of its publisher or of old configurations."""
     aliases: Mapping[str, str] = field(default_factory=dict)
     """Second name -> name."""
     harmless: tuple[str, ...] = ()
@@ -45,7 +47,9 @@ _GRANITE = ("embedding_multiplier",)
 _JITTER = ("input_jitter_noise", "moe_jitter_eps")
 
 FAMILIES: dict[str, Family] = {
-    "llama": Family(build=dense.llama, defaults=dense.LLAMA, architecture="LlamaForCausalLM"),
+    "llama": Family(
+        build=dense.llama, defaults=dense.LLAMA, architecture="LlamaForCausalLM", also=("LLaMAForCausalLM",)
+    ),
     "granite": Family(
         build=dense.llama, defaults=dense.LLAMA, architecture="GraniteForCausalLM", harmless=_GRANITE
     ),
@@ -91,7 +95,10 @@ FAMILIES: dict[str, Family] = {
         },
         harmless=("emb_pdrop", "num_key_value_heads"),
     ),
-    "phimoe": Family(build=moe.phimoe, defaults=moe.PHIMOE, architecture="PhimoeForCausalLM", harmless=_JITTER),
+    "phimoe": Family(
+        build=moe.phimoe, defaults=moe.PHIMOE, architecture="PhimoeForCausalLM", also=("PhiMoEForCausalLM",),
+        harmless=_JITTER,
+    ),
     "granitemoe": Family(
         build=moe.granite_moe, defaults=moe.GRANITE_MOE, architecture="GraniteMoeForCausalLM", harmless=_GRANITE
     ),
@@ -155,6 +162,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "t5": Family(
         build=seq2seq.t5, defaults=seq2seq.T5, architecture="T5ForConditionalGeneration",
+        also=("T5WithLMHeadModel",),
         aliases={**_T5, "head_dim": "d_kv"},
     ),
     "mt5": Family(
@@ -166,7 +174,7 @@ FAMILIES: dict[str, Family] = {
         defaults=seq2seq.SWITCH,
         architecture="SwitchTransformersForConditionalGeneration",
         aliases=_T5,
-        harmless=("expert_capacity", "num_selected_experts"),
+        harmless=("expert_capacity", "num_selected_experts", "feed_forward_proj"),
     ),
 }  # fmt: skip
 """`model_type` -> its family."""
@@ -204,8 +212,8 @@ def _unknown(word: object, config: Mapping[str, Any]) -> str:
 
 def _check_whole(f: Fields, family: Family) -> None:
     """Refuses configurations of other classes of the family, and of more than the language model."""
-    given = f.values.get("architectures")
-    if given is not None and (not isinstance(given, list) or [str(g) for g in given] != [family.architecture]):
+    given, known = f.values.get("architectures"), (family.architecture, *family.also)
+    if given is not None and not (isinstance(given, list) and len(given) == 1 and given[0] in known):
         raise f.refuse("architectures", f"{str(given)[:60]} is not [{family.architecture!r}], the only one counted")
     if "is_encoder_decoder" not in family.defaults:
         f.fixed("is_encoder_decoder", False, "the family is counted as a decoder")

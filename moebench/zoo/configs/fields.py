@@ -29,44 +29,16 @@ _TELLS = re.compile(
 )
 """Parts of names that speak of weights."""
 
-_HARMLESS = frozenset(
-    [
-        "rms_norm_eps",
-        "norm_eps",
-        "layer_norm_eps",
-        "layer_norm_epsilon",
-        "layernorm_epsilon",
-        "output_hidden_states",
-        "hidden_act",
-        "hidden_activation",
-        "hidden_dropout",
-        "hidden_dropout_prob",
-        "embd_pdrop",
-        "embed_pdrop",
-        "embedding_dropout",
-        "embed_dropout",
-        "resid_pdrop",
-        "ffn_dropout",
-        "decoder_start_token_id",
-        "encoder_no_repeat_ngram_size",
-        "chunk_size_feed_forward",
-        "tie_encoder_decoder",
-        "norm_topk_prob",
-        "initializer_range",
-        "max_window_layers",
-        "dense_act_fn",
-        "bad_words_ids",
-        "typical_p",
-        "batch_size",
-        "image_token_id",
-        "use_sliding_window",
-        "sliding_window_pattern",
-        "head_dropout",
-        "tie_last_hidden_states",
-        "layer_types",
-        "is_decoder",
-    ]
-)
+_HARMLESS = frozenset({
+    "rms_norm_eps", "norm_eps", "layer_norm_eps", "layer_norm_epsilon", "layernorm_epsilon", "output_hidden_states",
+    "hidden_act", "hidden_activation", "hidden_dropout", "hidden_dropout_prob", "embd_pdrop", "embed_pdrop",
+    "embedding_dropout", "embed_dropout", "resid_pdrop", "ffn_dropout", "decoder_start_token_id",
+    "encoder_no_repeat_ngram_size", "chunk_size_feed_forward", "tie_encoder_decoder", "norm_topk_prob",
+    "initializer_range", "max_window_layers", "dense_act_fn", "bad_words_ids", "typical_p", "batch_size",
+    "image_token_id", "use_sliding_window", "sliding_window_pattern", "head_dropout", "tie_last_hidden_states",
+    "layer_types", "is_decoder", "scale_decoder_outputs", "original_max_position_embeddings",
+    "max_position_embeddings",
+})  # fmt: skip
 """Names that match and change no count."""
 
 NESTED = (

@@ -67,6 +67,8 @@ def switch(f: Fields) -> Blueprint:
             "false: transformers then holds four tables, of which checkpoints fill two; set it to true, or see "
             "`moebench inspect switch-base-8`",
         )
+    if f.values.get("is_gated_act") or str(f.values.get("feed_forward_proj")).startswith("gated"):
+        raise f.refuse("feed_forward_proj", "gated: transformers' class of the family has no gates")
     f.fixed("num_selected_experts", 1, "the family routes a token to one expert")
     dense = Dense(hidden=f.size("d_ff"), gated=False)
     routed = Experts(
