@@ -24,6 +24,7 @@ from typing import Any
 
 import psutil
 import pytest
+import safetensors.torch
 import tiny_suites
 from crash_runs import Nursery
 
@@ -54,9 +55,19 @@ def nursery() -> Iterator[Nursery]:
     one.close()
 
 
+NOISY = {"kind": "moe", "experts": 4, "top_k": 2, "router": "noisy_topk", "capacity_factor": 0.75, "jitter": 0.1,
+         "importance_loss": 0.1, "load_loss": 0.1, "balance_loss": 0.0}  # fmt: skip
+BIASED = {"kind": "moe", "experts": 4, "top_k": 2, "router": "sigmoid_bias", "bias_rate": 0.01, "balance_over": "batch",
+          "shared_hidden": 16, "first_dense": 1, "dense_hidden": 16}  # fmt: skip
+"""A router that draws and refuses, and one that carries state beside its weights."""
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> api.Planned:
-    return tiny_suites.planned(tmp_path_factory.mktemp("resume"), measure={"memory": True})
+    models = tiny_suites.suite()["models"]
+    for name, ffn in (("noisy", NOISY), ("biased", BIASED)):
+        models[name] = {"layers": 2, "width": 16, "heads": 2, "ffn": {"expert_hidden": 16, **ffn}}
+    return tiny_suites.planned(tmp_path_factory.mktemp("resume"), measure={"memory": True}, models=models)
 
 
 class Undisturbed:
@@ -150,6 +161,31 @@ def test_killed_in_evaluation_and_in_the_last_measurements(
     assert code == 0
     assert_only_the_rest_was_done(events, step)
     assert contents(folder) == undisturbed.contents
+
+
+@pytest.mark.parametrize("model", ["noisy", "biased"])
+def test_routers_that_draw_refuse_or_carry_biases_go_on_to_the_same_bits(
+    nursery: Nursery, made: api.Planned, tmp_path: Path, model: str
+) -> None:
+    """Killed after the second checkpoint of each life, in micro-batches of half a batch."""
+    whole = Undisturbed(nursery, made, tmp_path, model=model, micro_batch_tokens=64)
+    folder, steps = Results(tmp_path / "life").run(whole.task.id), [0]
+    for _ in range(3):
+        code, events = nursery.carry_out(whole.task, tmp_path / "life", die_in=("_checkpoint", 2))
+        assert code == -signal.SIGKILL
+        assert_only_the_rest_was_done(events, steps[-1])
+        steps.append(checkpointed(folder))
+    assert steps == sorted(set(steps))
+    assert steps[-1] < STEPS
+    code, _ = nursery.carry_out(whole.task, tmp_path / "life")
+    assert code == 0
+    assert contents(folder) == whole.contents
+    rows = [json.loads(line) for line in whole.contents["records.jsonl"].splitlines()]
+    dropped = [row["value"] for row in rows if row["metric"] == "train.dropped_share"]
+    assert (len(dropped) == 3 and min(dropped) > 0.1) if model == "noisy" else dropped == []
+    state = safetensors.torch.load(whole.contents["model.safetensors"])
+    assert [name for name in state if "bias_E" in name] == (["layers.1.ffn.router.bias_E"] if model == "biased" else [])
+    assert all(value.abs().max() > 0.01 for name, value in state.items() if "bias_E" in name)
 
 
 # ------------------------------------------------------------------------------------------ the whole command
