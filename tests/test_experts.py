@@ -12,8 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from moebench.model.experts import BACKENDS, default_backend, loop
+from moebench.model.experts import BACKENDS, Backend, Experts, activate, default_backend, loop
+from moebench.model.experts import sorted as roads
+from moebench.model.experts.chunked import chunked
 from moebench.model.routers import Routing
+from moebench.spec.activations import ACTIVATIONS, input_matrices
 
 D, TOLERANCE = 32, {torch.float32: 1e-5, torch.bfloat16: 0.04}
 
@@ -56,46 +59,121 @@ CASES = {
     "equal numbers of pairs, not promised": Case(routing=routing_of(drawn(40, 8, 2)), tokens=40, experts=8),
 }
 ODD_WIDTH = Case(routing=routing_of(drawn(40, 8, 2), per_token=2), tokens=40, experts=8, hidden=13)
-ROADS = [(word, name) for word in BACKENDS if word != "loop" for name in CASES]
 
 
-def results(word: str, case: Case, dtype: torch.dtype) -> dict[str, Tensor]:
+def _padded(x_TD: Tensor, routing: Routing, experts: Experts) -> Tensor:
+    return roads.padded(x_TD, routing, experts, rows=int(torch.bincount(routing.expert_N).max()))
+
+
+ROADS: dict[str, Backend] = {**BACKENDS, "plain": roads._sorted, "padded": _padded, "chunked": chunked}
+"""The backends, and the roads inside `sorted`, which chooses one by shape."""
+TRIALS = [
+    (road, name)
+    for road in ROADS
+    for name, case in CASES.items()
+    if road != "loop" and (road != "chunked" or case.routing.per_token is not None)
+]
+
+
+def results(
+    road: str, case: Case, dtype: torch.dtype, *, activation: str = "swiglu", bias: bool = False
+) -> dict[str, Tensor]:
     """Output and all gradients of one road, under the same random gradient from above."""
     generator = torch.Generator().manual_seed(1)
 
     def leaf(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator).to(dtype).requires_grad_()
 
-    x_TD, gate_up, down = (
-        leaf(case.tokens, D),
-        leaf(case.experts, 2 * case.hidden, D),
-        leaf(case.experts, D, case.hidden),
+    rows = input_matrices(activation) * case.hidden
+    x_TD, gate_up, down = leaf(case.tokens, D), leaf(case.experts, rows, D), leaf(case.experts, D, case.hidden)
+    named = {"x": x_TD, "gate_up": gate_up, "down": down}
+    if bias:
+        named |= {"gate_up_bias": leaf(case.experts, rows), "down_bias": leaf(case.experts, D)}
+    experts = Experts(
+        gate_up_EXD=gate_up,
+        down_EDF=down,
+        activation=activation,
+        gate_up_bias_EX=named.get("gate_up_bias"),
+        down_bias_ED=named.get("down_bias"),
     )
-    weight_N = case.routing.weight_N.clone().requires_grad_()
-    out_TD = BACKENDS[word](x_TD, replace(case.routing, weight_N=weight_N), gate_up, down)
+    named["weight"] = weight_N = case.routing.weight_N.clone().requires_grad_()
+    out_TD = ROADS[road](x_TD, replace(case.routing, weight_N=weight_N), experts)
     out_TD.backward(torch.randn(out_TD.shape, generator=generator).to(dtype))
-    named = {"x": x_TD, "gate_up": gate_up, "down": down, "weight": weight_N}
     return {"out": out_TD.detach(), **{name: leaf.grad for name, leaf in named.items() if leaf.grad is not None}}
 
 
 def assert_alike(found: dict[str, Tensor], expected: dict[str, Tensor], tolerance: float) -> None:
-    assert found.keys() == expected.keys() == {"out", "x", "gate_up", "down", "weight"}
+    assert found.keys() == expected.keys() >= {"out", "x", "gate_up", "down", "weight"}
     for name, value in expected.items():
         error = (found[name].float() - value.float()).abs().max() / value.float().abs().max()
         assert error <= tolerance, f"{name}: off by {error:.1e} of its largest value"
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
-@pytest.mark.parametrize(("word", "name"), ROADS)
-def test_output_and_every_gradient_are_the_loops(word: str, name: str, dtype: torch.dtype) -> None:
-    found = results(word, CASES[name], dtype)
+@pytest.mark.parametrize(("road", "name"), TRIALS)
+def test_output_and_every_gradient_are_the_loops(road: str, name: str, dtype: torch.dtype) -> None:
+    found = results(road, CASES[name], dtype)
     assert found["out"].dtype == found["gate_up"].dtype == dtype
     assert_alike(found, results("loop", CASES[name], torch.float32), TOLERANCE[dtype])
 
 
+@pytest.mark.parametrize("bias", [False, True], ids=["no bias", "bias"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("road", ["sorted", "grouped_mm", "plain", "padded"])
+@pytest.mark.parametrize("name", ["uneven", "first and last empty", "tokens with other numbers of pairs"])
+def test_every_activation_and_bias(road: str, activation: str, bias: bool, name: str) -> None:
+    found, expected = (
+        results(word, CASES[name], torch.float32, activation=activation, bias=bias) for word in (road, "loop")
+    )
+    assert_alike(found, expected, 1e-5)
+    assert ("down_bias" in found) == bias
+
+
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
-def test_sorted_takes_widths_of_any_size(dtype: torch.dtype) -> None:
-    assert_alike(results("sorted", ODD_WIDTH, dtype), results("loop", ODD_WIDTH, torch.float32), TOLERANCE[dtype])
+@pytest.mark.parametrize("road", [road for road in ROADS if road != "loop"])
+def test_widths_of_any_size(road: str, dtype: torch.dtype) -> None:
+    assert_alike(results(road, ODD_WIDTH, dtype), results("loop", ODD_WIDTH, torch.float32), TOLERANCE[dtype])
+
+
+def test_a_group_of_several_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("moebench.model.experts.chunked.CHUNK_ROWS", 7)
+    case = CASES["uneven"]
+    assert int(torch.bincount(case.routing.expert_N).max()) > 2 * 7
+    assert_alike(results("chunked", case, torch.float32), results("loop", case, torch.float32), 1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_sorted_chooses_its_road_by_shape(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many bytes of rows go chunk by chunk, few rows of large experts are padded, all else is plain."""
+    taken: list[str] = []
+    for name in ("chunked", "padded", "_sorted", "_gathered", "_singly"):
+        road = getattr(roads, name)
+        spy = lambda *given, _road=road, _name=name, **more: (taken.append(_name), _road(*given, **more))[1]  # noqa: E731
+        monkeypatch.setattr(roads, name, spy)
+    case = CASES["uneven"]
+    results("sorted", case, dtype)
+    monkeypatch.setattr(roads, "CHUNKED_BYTES", 1)
+    results("sorted", case, dtype)
+    monkeypatch.setattr(roads, "PADDED_EXPERT_BYTES", 1)
+    monkeypatch.setattr(roads, "PADDED_ROWS", 64)
+    results("sorted", case, dtype)
+    assert taken == ["_sorted", "chunked", "padded"]
+
+
+@pytest.mark.parametrize("word", ACTIVATIONS)
+def test_activations_along_another_axis(word: str) -> None:
+    hidden = torch.randn(3, 8, 5, generator=torch.Generator().manual_seed(0))
+    turned = activate(word, hidden.transpose(1, 2)).transpose(1, 2)
+    torch.testing.assert_close(activate(word, hidden, dim=1), turned)
+
+
+def test_the_clamped_activation_by_hand() -> None:
+    """gpt-oss: gate at most 7, up within -7 to 7, (up + 1) gate sigmoid(1.702 gate)."""
+    hidden = torch.tensor([[9.0, -1.0, 10.0, -9.0]])  # gates 9, -1; ups 10, -9
+    gates, ups = torch.tensor([7.0, -1.0]), torch.tensor([7.0, -7.0])
+    torch.testing.assert_close(
+        activate("swiglu_clamped", hidden)[0], (ups + 1) * gates / (1 + torch.exp(-1.702 * gates))
+    )
 
 
 def test_the_bfloat16_loop_is_as_far_from_float32_as_the_others_may_be() -> None:
@@ -115,10 +193,11 @@ def test_the_loop_by_hand() -> None:
 
     first, second, third = silu(1.0) * 2, silu(2.0) * 3, silu(-1.0) * 2  # silu(gate) * up of the three pairs
     expected = [[0.25 * first - 0.75 * second, 0.25 * 2 * first + 0.75 * 0.5 * second], [-2 * third, third]]
-    torch.testing.assert_close(loop(x_TD, routing, gate_up, down), torch.tensor(expected))
+    experts = Experts(gate_up_EXD=gate_up, down_EDF=down, activation="swiglu")
+    torch.testing.assert_close(loop(x_TD, routing, experts), torch.tensor(expected))
 
 
-@pytest.mark.parametrize("word", BACKENDS)
+@pytest.mark.parametrize("word", ROADS)
 def test_an_expert_without_tokens_has_a_gradient_of_zeros(word: str) -> None:
     found = results(word, CASES["first and last empty"], torch.float32)
     for name in ("gate_up", "down"):
@@ -126,14 +205,14 @@ def test_an_expert_without_tokens_has_a_gradient_of_zeros(word: str) -> None:
         assert (found[name][[1, 2]] != 0).any()
 
 
-@pytest.mark.parametrize("word", BACKENDS)
+@pytest.mark.parametrize("word", [road for road in ROADS if road != "chunked"])
 def test_a_token_without_experts_gives_nothing(word: str) -> None:
     found = results(word, CASES["tokens with other numbers of pairs"], torch.float32)
     for name in ("out", "x"):
         assert torch.equal(found[name][[1, 4]], torch.zeros(2, D))
 
 
-@pytest.mark.parametrize("word", BACKENDS)
+@pytest.mark.parametrize("word", ROADS)
 def test_every_road_gives_the_same_bits_each_time(word: str) -> None:
     first, second = (results(word, CASES["uneven"], torch.float32) for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -143,17 +222,29 @@ def test_each_device_has_a_default() -> None:
     assert {default_backend("cpu"), default_backend("cuda")} <= set(BACKENDS)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("few_bytes", [0, 2**30])
+@pytest.mark.parametrize(
+    ("few_bytes", "single"), [(0, 0), (2**30, 0), (0, 2**30)], ids=["sorted", "gathered", "singly"]
+)
+@pytest.mark.parametrize("activation", ["swiglu", "swiglu_clamped", "relu"])
 def test_without_gradients_few_pairs_take_a_shorter_road_to_the_same_place(
-    name: str, dtype: torch.dtype, few_bytes: int, monkeypatch: pytest.MonkeyPatch
+    name: str, dtype: torch.dtype, few_bytes: int, single: int, activation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("moebench.model.experts.GATHERED_BYTES", few_bytes)
+    monkeypatch.setattr(roads, "GATHERED_BYTES", few_bytes)
+    monkeypatch.setattr(roads, "SINGLE_PAIRS", single)
     case, generator = CASES[name], torch.Generator().manual_seed(1)
-    shapes = ((case.tokens, D), (case.experts, 2 * case.hidden, D), (case.experts, D, case.hidden))
+    rows = input_matrices(activation) * case.hidden
+    shapes = ((case.tokens, D), (case.experts, rows, D), (case.experts, D, case.hidden))
     x_TD, gate_up, down = (torch.randn(shape, generator=generator) for shape in shapes)
+    biases = [torch.randn(case.experts, size, generator=generator) for size in (rows, D)]
+
+    def experts(kind: torch.dtype) -> Experts:
+        bias = [None, None] if activation == "swiglu" else [b.to(kind) for b in biases]
+        weights = {"gate_up_EXD": gate_up.to(kind), "down_EDF": down.to(kind), "activation": activation}
+        return Experts(**weights, gate_up_bias_EX=bias[0], down_bias_ED=bias[1])  # type: ignore[arg-type]
+
     with torch.inference_mode():
-        oracle = loop(x_TD, case.routing, gate_up, down)
-        found = BACKENDS["sorted"](x_TD.to(dtype), case.routing, gate_up.to(dtype), down.to(dtype)).float()
+        oracle = loop(x_TD, case.routing, experts(torch.float32))
+        found = BACKENDS["sorted"](x_TD.to(dtype), case.routing, experts(dtype)).float()
     assert float((found - oracle).abs().max()) <= TOLERANCE[dtype] * float(oracle.abs().max())

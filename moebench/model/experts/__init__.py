@@ -1,0 +1,37 @@
+"""Expert compute: the same sum over routed pairs, by several roads.
+
+    out[t] = sum over pairs n of token t:  weight[n] * down[e(n)] act(gate_up[e(n)] x[t])
+
+`loop` is the oracle: plain autograd, one expert after the other. `sorted` groups the pairs by expert and writes every
+gradient once, by hand; it is the road of CPUs and chooses its inside by shape. `grouped_mm` hands the groups to torch's
+grouped product, which never asks the host for the group sizes: the road of CUDA. All are deterministic on a CPU, and
+the tests hold all equal to the oracle, forward and every gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from moebench.model.experts.grouped import grouped_mm
+from moebench.model.experts.loop import loop
+from moebench.model.experts.sorted import sorted_loop
+from moebench.model.experts.weights import Experts as Experts
+from moebench.model.experts.weights import activate as activate
+from moebench.model.experts.weights import swiglu as swiglu
+from moebench.model.routers import Routing
+
+Backend = Callable[[Tensor, Routing, Experts], Tensor]
+"""(x_TD, routing, experts) -> out_TD"""
+
+BACKENDS: dict[str, Backend] = {
+    "loop": loop,
+    "sorted": sorted_loop,
+    "grouped_mm": grouped_mm,
+}
+
+
+def default_backend(device: str) -> str:
+    """The fastest backend measured for a device type; it is named in every run's identity."""
+    return "grouped_mm" if device == "cuda" else "sorted"
