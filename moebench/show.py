@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 STYLES = {"supported": "green", "refuted": "red", "inconclusive": "yellow", "invalid": "magenta", "not_tested": "dim"}
 
 
-def _print(*parts: Any) -> str:
-    """Rich renderables as text: with colours on a terminal, plain elsewhere, never cut."""
+def _print(*parts: Any, plain_width: int = 160) -> str:
+    """Rich renderables as text: with colours on a terminal, plain and `plain_width` wide elsewhere, never cut."""
     terminal = Console()
-    width = max(terminal.width, 100) if terminal.is_terminal else 160
+    width = max(terminal.width, 100) if terminal.is_terminal else plain_width
     console = Console(file=StringIO(), width=width, force_terminal=terminal.is_terminal, highlight=False)
     for part in parts:
         console.print(part, markup=False) if isinstance(part, str) else console.print(part)
@@ -181,15 +181,38 @@ def plan_json(planned: Planned) -> dict[str, Any]:
 
 
 def shape_of(a: dict[str, Any]) -> str:
-    """`2 x 64, 4 heads, 8 experts of 88, top-2`."""
-    ffn = a["ffn"]
-    inside = (
-        f"{ffn['experts']} experts of {ffn['expert_hidden']}, top-{ffn['top_k']}"
-        if ffn["kind"] == "moe"
-        else f"FFN {ffn['hidden']}"
-    )
+    """`2 x 64, 4 heads, 8 experts of 88, top-2`, then what is not as usual: shared experts, dense layers, router."""
     heads = f"{a['heads']} heads" if a["kv_heads"] == a["heads"] else f"{a['heads']} heads on {a['kv_heads']}"
-    return f"{a['layers']} x {a['width']}, {heads}, {inside}"
+    return ", ".join([f"{a['layers']} x {a['width']}", heads, *_ffn_shape(a["ffn"])])
+
+
+def _ffn_shape(ffn: dict[str, Any]) -> Iterator[str]:
+    """Parts of a dumped feed-forward network; dumps leave out what is at its default."""
+    activation = ffn.get("activation", "swiglu")
+    if ffn["kind"] == "dense":
+        yield f"FFN {ffn['hidden']}"
+    else:
+        yield f"{ffn['experts']} experts of {ffn['expert_hidden']}"
+        yield f"top-{ffn['top_k']}"
+        if shared := ffn.get("shared_hidden"):
+            yield f"{'gated ' if ffn.get('shared_gate') else ''}shared expert of {shared}"
+        first, every = ffn.get("first_dense"), ffn.get("every")
+        if first or every:
+            rules = [f"in every {ordinal(every)} layer" if every else "", f"from layer {first + 1} on" if first else ""]
+            kind = ffn.get("dense_activation", activation)
+            yield f"{' '.join(filter(None, rules))}, else FFN {ffn['dense_hidden']}" + f" {kind}" * (kind != activation)
+        if ffn["router"] != "softmax_topk":
+            yield f"router {ffn['router']}"
+        if capacity := ffn.get("capacity_factor"):
+            yield f"capacity {capacity:g}"
+    if activation != "swiglu":
+        yield activation
+
+
+def ordinal(number: int) -> str:
+    """`2nd`, `11th`."""
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
 
 
 # ------------------------------------------------------------------------------------------------ verdicts
@@ -313,11 +336,10 @@ def amount(value: float, units: str) -> str:
 
 
 def listing(what: str | None) -> str:
-    """`moebench list`: one section, or all of them."""
+    """`moebench list`: one section, or all of them. In a pipe a thing is one line, however long."""
     chosen = [what] if what else list(LISTS)
-    return "\n\n".join(
-        _print(_table(name, COLUMNS.get(name, ("name", "what it is")), LISTS[name](), left=5)) for name in chosen
-    )
+    tables = (_table(name, COLUMNS.get(name, ("name", "what it is")), LISTS[name](), left=5) for name in chosen)
+    return "\n\n".join(_print(table, plain_width=1000) for table in tables)
 
 
 def _suites() -> list[tuple[str, str]]:
@@ -356,11 +378,19 @@ def _systems() -> list[tuple[str, str, str, str, str]]:
     return found + own
 
 
-def _routers() -> list[tuple[str, str]]:
-    from moebench.model.routers import router_class
+def _routers() -> list[tuple[str, str, str, str, str]]:
+    from moebench.spec.routers import ROUTERS
     from moebench.spec.words import known_routers
 
-    return [(word, _first_line(router_class(word))) for word in known_routers()]
+    found = []
+    for word in known_routers():
+        facts = ROUTERS.get(word)
+        if facts is None:
+            found.append((word, "of an installed package", "it says", "all", "-"))
+            continue
+        options = ", ".join(f"{option} (needed)" if option in facts.needs else option for option in facts.options)
+        found.append((word, facts.says, "yes" if facts.causal else "NO", options or "-", facts.source))
+    return found
 
 
 def _metrics() -> list[tuple[str, str]]:
@@ -402,5 +432,8 @@ LISTS: dict[str, Callable[[], Iterable[Sequence[object]]]] = {
     "sources": _sources,
 }
 
-COLUMNS = {"systems": ("design", "words under ffn", "apart", "computed equal to", "published systems")}
+COLUMNS = {
+    "routers": ("router", "what it does", "causal", "options it reads under ffn", "published in"),
+    "systems": ("design", "words under ffn", "apart", "computed equal to", "published systems"),
+}
 """Headings of the lists that have more than a name and what it is."""

@@ -114,6 +114,32 @@ def test_plan_of_what_has_not_run_says_missing_and_guesses_the_time(tmp_path: Pa
     assert not (tmp_path / "results" / "plans").exists()
 
 
+def test_plan_warns_of_routers_that_see_the_future_and_of_bounds(tmp_path: Path) -> None:
+    path = tiny_suites.write(tmp_path)
+    moe = "{kind: moe, experts: 4, top_k: 2, expert_hidden: 16, %s}"
+    routers = {
+        "seer": "router: expert_choice",
+        "capped": "router: gshard, capacity_factor: 1.0, every: 2, dense_hidden: 8",
+        "adaptive": "router: top_p, top_p: 0.5, shared_hidden: 8",
+        "free": "router: noisy_topk, first_dense: 1, dense_hidden: 8",
+    }
+    lines = [
+        f"  {name}: {{base: dense, match: null, layers: 2, ffn: {moe % words}}}\n" for name, words in routers.items()
+    ]
+    path.write_text(path.read_text().replace("models:\n", "models:\n" + "".join(lines)))
+    found = call("plan", path, "--results", tmp_path / "results")
+    assert found.exit_code == 0, found.output
+    text = " ".join(found.stdout.split())
+    assert "note: seer: expert_choice sees future tokens, so claims about its quality on text are INVALID" in text
+    for name in ("capped", "adaptive"):
+        assert f"note: {name}: its FLOPs are a bound: its router may use fewer than 2 experts a token" in text
+    assert "note: free" not in text
+    shapes = {name: one["shape"] for name, one in json.loads(call("plan", path, "--json").stdout)["models"].items()}
+    assert shapes["capped"].endswith("top-2, in every 2nd layer, else FFN 8, router gshard, capacity 1")
+    assert shapes["adaptive"].endswith("top-2, shared expert of 8, router top_p")
+    assert shapes["free"].endswith("top-2, from layer 2 on, else FFN 8, router noisy_topk")
+
+
 def test_plan_as_text_names_models_matches_and_what_is_left(suite: Path) -> None:
     found = call("plan", suite, "--results", suite.parent / "results")
     assert found.exit_code == 0

@@ -1,14 +1,20 @@
-"""A terminal is told of verdicts what the page says of them: which p decided, how it was corrected, of what n."""
+"""A terminal is told of models what they are, of routers what they read, of verdicts what the page says of them."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
 from moebench.claims import Verdict, judge
-from moebench.show import verdict_text
+from moebench.show import listing, ordinal, shape_of, verdict_text
+from moebench.spec.routers import ROUTERS
 from tests.builders import BPB, claim, evidence_of
+from tests.small_models import architecture, dense, moe
 
 GAINS = np.arange(1.0, 9.0) / 100
 
@@ -42,3 +48,64 @@ def test_a_refuted_claim_shows_the_p_of_its_refutation() -> None:
 def test_counts_are_exact_and_nothing_measured_has_no_n() -> None:
     assert line_of("Count.").endswith("exact")
     assert "0 pairs" not in line_of("Timed.")
+
+
+# ------------------------------------------------------------------------------------------------ shapes
+
+
+def shape(**options: Any) -> str:
+    ffn = moe(experts=8, top_k=2, hidden=24).model_copy(update=options)
+    return shape_of(architecture(ffn).model_dump(mode="json")).partition(" heads, ")[2]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, "8 experts of 24, top-2"),
+        ({"shared_hidden": 37}, "8 experts of 24, top-2, shared expert of 37"),
+        ({"shared_hidden": 37, "shared_gate": True}, "8 experts of 24, top-2, gated shared expert of 37"),
+        ({"first_dense": 1, "dense_hidden": 96}, "8 experts of 24, top-2, from layer 2 on, else FFN 96"),
+        ({"every": 2, "dense_hidden": 96}, "8 experts of 24, top-2, in every 2nd layer, else FFN 96"),
+        (
+            {"every": 3, "first_dense": 2, "dense_hidden": 96, "dense_activation": "geglu"},
+            "8 experts of 24, top-2, in every 3rd layer from layer 3 on, else FFN 96 geglu",
+        ),
+        ({"router": "sigmoid_bias"}, "8 experts of 24, top-2, router sigmoid_bias"),
+        ({"capacity_factor": 1.25}, "8 experts of 24, top-2, capacity 1.25"),
+        ({"activation": "relu"}, "8 experts of 24, top-2, relu"),
+    ],
+)
+def test_a_shape_says_what_is_not_as_usual(options: dict[str, Any], said: str) -> None:
+    assert shape(**options) == said
+
+
+def test_a_dense_shape_says_its_activation_when_it_is_not_the_usual_one() -> None:
+    ffn = dense(hidden=96)
+    assert shape_of(architecture(ffn).model_dump(mode="json")).endswith("heads, FFN 96")
+    gelu = ffn.model_copy(update={"activation": "gelu"})
+    assert shape_of(architecture(gelu).model_dump(mode="json")).endswith("heads, FFN 96, gelu")
+
+
+def test_ordinals() -> None:
+    assert [
+        ordinal(n) for n in (1, 2, 3, 4, 11, 12, 13, 21, 102)
+    ] == ["1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "102nd"]
+
+
+# ------------------------------------------------------------------------------------------------ routers
+
+
+@pytest.mark.parametrize("word", ROUTERS)
+def test_a_router_is_one_line_with_its_rule_options_and_source(word: str) -> None:
+    (line,) = [line for line in listing("routers").splitlines() if line.split()[0] == word]
+    facts = ROUTERS[word]
+    assert facts.says in line
+    assert facts.source in line
+    assert all(option in line for option in facts.options)
+    assert all(f"{option} (needed)" in line for option in facts.needs)
+    assert ("NOT CAUSAL" in line) == (not facts.causal)
+
+
+def test_routers_are_listed_without_torch() -> None:
+    code = "import sys; from moebench.show import listing; listing('routers'); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -11,11 +11,12 @@ import jsonschema
 import pytest
 from ruamel.yaml import YAML
 
+from moebench.plan import Plan, Run
 from moebench.spec import words
 from moebench.spec.errors import SuiteError
 from moebench.spec.load import bundled_suites, load_suite
 from moebench.spec.schema import schema
-from moebench.spec.types import Amount, DenseFFN, MoEFFN, SuiteSpec
+from moebench.spec.types import Amount, DenseFFN, Match, ModelSpec, MoEFFN, SuiteSpec, Tune
 from moebench.spec.write import resolved_yaml
 
 HERE = Path(__file__).parent
@@ -335,6 +336,125 @@ def test_a_resolved_suite_keeps_the_name_of_its_scale(tmp_path: Path) -> None:
     assert load(tmp_path, resolved_yaml(spec), "resolved.yaml") == spec
 
 
+VARIANTS = """\
+suite: variants
+question: Do all fields of a mixture come back?
+seeds: 2
+data: {source: stdlib, context: 64}
+train: {budget: {tokens: 1.0e6}, batch_tokens: 1024}
+models:
+  dense: {layers: 4, width: 64, heads: 4, qk_norm: full, ffn: {kind: dense, hidden: 192, activation: gelu}}
+  deepseek:
+    base: dense
+    ffn: {kind: moe, experts: 8, top_k: 2, router: sigmoid_bias, groups: 4, groups_chosen: 2, bias_rate: 0.001,
+          scale: 2.5, expert_hidden: 24, shared_gate: true, first_dense: 1, dense_hidden: 192,
+          balance_over: sequence, jitter: 0.01}
+    match: {to: dense, on: train_flops, by: ffn.shared_hidden, step: 1}
+  switch:
+    base: dense
+    ffn: {kind: moe, experts: 8, top_k: 1, router: switch, activation: relu, bias: true, capacity_factor: 1.25,
+          expert_hidden: 64, shared_hidden: 32, every: 2, dense_hidden: 192, dense_activation: geglu}
+  shazeer:
+    base: dense
+    ffn: {kind: moe, experts: 8, top_k: 2, router: noisy_topk, importance_loss: 0.1, load_loss: 0.1, expert_hidden: 24}
+  adaptive:
+    base: dense
+    ffn: {kind: moe, experts: 8, top_k: 4, router: top_p, top_p: 0.4, entropy_loss: 0.0001, expert_hidden: 24}
+tune: {lr: [1.0e-3, 2.0e-3, 4.0e-3], models: [dense]}
+"""
+"""A suite that gives every field of the second version somewhere."""
+
+
+def since_2(field: Any) -> bool:
+    """Whether a field is left out of dumps at its default: those that version 1 did not have."""
+    return field.exclude_if is not None
+
+
+NEW = {
+    (cls.__name__, name)
+    for cls in (DenseFFN, MoEFFN, Match, ModelSpec, Tune)
+    for name, field in cls.model_fields.items()
+    if since_2(field)
+}
+
+
+def test_every_new_field_comes_back_from_the_resolved_suite(tmp_path: Path) -> None:
+    spec = load(tmp_path, VARIANTS)
+    written = resolved_yaml(spec)
+    assert load(tmp_path, written, "resolved.yaml") == spec
+    jsonschema.Draft202012Validator(schema()).validate(YAML(typ="safe").load(VARIANTS))
+    jsonschema.Draft202012Validator(schema()).validate(YAML(typ="safe").load(written))
+    parts = [part for m in spec.models.values() for part in (m, m.ffn, m.match) if part] + [spec.tune]
+    given = {(type(p).__name__, name) for p in parts for name in p.model_dump(exclude_defaults=True) if p}
+    assert given >= NEW
+    assert len(NEW) >= 20
+
+
+def test_dumps_of_what_version_1_could_say_hold_no_new_key(tmp_path: Path) -> None:
+    """Run and plan ids are hashes of dumps: a new key at its default would make every finished run count as missing."""
+    old = load(tmp_path, PRINTED)
+    dumps = [part.model_dump(mode="json") for m in old.models.values() for part in (m, m.ffn, m.match) if part]
+    assert not {name for _, name in NEW} & {key for dump in dumps for key in dump}
+
+
+@pytest.mark.parametrize(
+    "path", sorted((HERE.parent / "results/reference").glob("*/plans/*.json")), ids=lambda p: p.stem
+)
+def test_plans_of_version_1_keep_their_spec_their_id_and_the_ids_of_their_runs(path: Path) -> None:
+    stored = json.loads(path.read_text())["plan"]
+    plan = Plan.model_validate(stored)
+    for key in ("spec", "models", "claim_hashes"):
+        assert plan.model_dump(mode="json")[key] == stored[key], key
+    assert path.stem.endswith(plan.id)
+    runs = [path.parents[1] / "runs" / planned.id / "run.json" for planned in plan.runs]
+    committed = [file for file in runs if file.is_file()]
+    assert committed
+    for file in committed:
+        assert Run.model_validate(json.loads(file.read_text())["run"]).id == file.parent.name
+
+
+# ------------------------------------------------------------------------------------------------ inheriting routers
+
+OVER = "  other: {base: %s, ffn: {%s}}\ntune:"
+
+
+def other(tmp_path: Path, base: str, ffn: str) -> MoEFFN:
+    found = load(tmp_path, VARIANTS.replace("tune:", OVER % (base, ffn))).models["other"].ffn
+    assert isinstance(found, MoEFFN)
+    return found
+
+
+def test_an_inherited_option_is_taken_back_with_null(tmp_path: Path) -> None:
+    hashed = other(tmp_path, "switch", "router: token_hash, capacity_factor: null, every: null, first_dense: 2")
+    assert (hashed.router, hashed.capacity_factor, hashed.every, hashed.first_dense) == ("token_hash", None, None, 2)
+    assert (hashed.activation, hashed.dense_hidden) == ("relu", 192)
+
+
+def test_options_that_both_routers_read_stay(tmp_path: Path) -> None:
+    assert other(tmp_path, "switch", "router: gshard, top_k: 2").capacity_factor == 1.25
+
+
+def test_an_option_that_the_new_router_does_not_read_is_shown_where_the_router_is_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = OVER.partition("\n")[0] % ("adaptive", "router: softmax_topk")
+    assert messages(tmp_path, VARIANTS.replace("tune:", f"{line}\ntune:")).splitlines()[-4:] == [
+        str(tmp_path / "suite.yaml")
+        + f":{VARIANTS[: VARIANTS.index('tune:')].count(chr(10)) + 1}:{line.index('softmax') + 1}: "
+        "the router softmax_topk does not use top_p or entropy_loss: it reads capacity_factor, jitter, balance_over",
+        f"    {line}",
+        f"    {' ' * line.index('softmax')}^",
+        "  what comes from the base is left out with top_p: null, entropy_loss: null",
+    ]
+
+
+def test_a_shared_gate_may_stand_where_the_shared_width_is_solved(tmp_path: Path) -> None:
+    ffn = load(tmp_path, VARIANTS).models["deepseek"].ffn
+    assert isinstance(ffn, MoEFFN)
+    assert (ffn.shared_gate, ffn.shared_hidden) == (True, None)
+
+
 # ------------------------------------------------------------------------------------------------ schema
 
 
@@ -349,6 +469,10 @@ def test_the_committed_schema_is_the_one_the_types_give() -> None:
         {"sede": 8}, {"seeds": 0}, {"seeds": "8"}, {"models": {"../x": {}}}, {"models": {"m": {"widht": 8}}},
         {"train": {"optimizer": {"lr": -1}}}, {"claims": {"a": {"test": {"kind": "superb"}}}},
         {"scales": {"nano": {"suite": "other"}}}, {"models": {"m": {"match": {"tolerance": "1x"}}}},
+        {"models": {"m": {"ffn": {"kind": "moe", "capacity": 1}}}}, {"models": {"m": {"ffn": {"capacity_factor": 0}}}},
+        {"models": {"m": {"ffn": {"activation": "swish"}}}}, {"models": {"m": {"ffn": {"balance_over": "token"}}}},
+        {"models": {"m": {"ffn": {"every": 1}}}}, {"models": {"m": {"ffn": {"groups": 2.5}}}},
+        {"models": {"m": {"match": {"step": 0}}}}, {"models": {"m": {"qk_norm": True}}}, {"tune": {"models": "dense"}},
     ],
     ids=str,
 )  # fmt: skip

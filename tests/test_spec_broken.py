@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from moebench.spec.errors import SuiteError
+from moebench.spec.errors import Problem, SuiteError
 from moebench.spec.load import load_suite
 
 GOOD = """\
@@ -79,6 +79,104 @@ scales:
   nano: {seeds: 2}
 """
 
+MIXTURES = """\
+suite: mixtures
+question: Is this suite of many routers good?
+seeds: 8
+data: {source: stdlib, context: 64}
+train: {budget: {tokens: 1.0e6}, batch_tokens: 1024}
+models:
+  dense: {layers: 4, width: 64, heads: 4, ffn: {kind: dense, hidden: 192}}
+  plain:
+    base: dense
+    ffn: {kind: moe, experts: 8, top_k: 2, router: softmax_topk, jitter: 0.01, expert_hidden: 64}
+  switch:
+    base: dense
+    ffn: {kind: moe, experts: 8, top_k: 1, router: switch, activation: relu, capacity_factor: 1.25, expert_hidden: 64,
+          every: 2, dense_hidden: 192}
+  levels:
+    base: dense
+    ffn: {kind: moe, experts: 8, top_k: 4, router: hierarchical, groups: 4, groups_chosen: 2, importance_loss: 0.1, expert_hidden: 32}
+  deepseek:
+    base: dense
+    ffn: {kind: moe, experts: 8, top_k: 2, router: sigmoid_bias, groups: 4, groups_chosen: 2, bias_rate: 0.001, scale: 2.5,
+          expert_hidden: 24, shared_gate: true, first_dense: 1, dense_hidden: 192, balance_over: sequence}
+    match: {to: dense, on: train_flops, by: ffn.shared_hidden, step: 1}
+  soft:
+    base: dense
+    ffn: {kind: moe, experts: 4, top_k: 4, router: soft_mixture, expert_hidden: 48}
+  adaptive:
+    base: dense
+    ffn: {kind: moe, experts: 8, top_k: 4, router: top_p, top_p: 0.4, entropy_loss: 0.0001, expert_hidden: 48}
+  choosers:
+    base: dense
+    ffn: {kind: moe, experts: 8, top_k: 2, router: expert_choice, expert_hidden: 64}
+  hashed: {base: plain, ffn: {router: token_hash, jitter: null}}
+  finer: {base: levels, ffn: {experts: 16}}
+measure:
+  speed: {train_step: true, prefill: [64]}
+"""
+"""A suite whose models use every router's options, for mistakes in those."""
+
+OF_MIXTURES: dict[str, tuple[str, str, str, str]] = {
+    # ---- words
+    "a router that is nearly one": ("router: top_p,", "router: §topp,", "unknown router 'topp'", "did you mean 'top_p'?"),
+    "a router like no other": ("router: top_p,", "router: §zzz,", "unknown router 'zzz'", "the routers are softmax_topk, topk_softmax"),
+    "soft MoE": ("router: soft_mixture", "router: §soft_moe", "soft_moe is refused: Soft MoE (Puigcerver et al. 2023, arXiv:2308.00951) mixes all tokens", ""),
+    "an unknown activation": ("activation: relu", "activation: §rleu", "activation cannot be 'rleu': use swiglu, geglu", "did you mean 'relu'?"),
+    "an unknown dense activation": ("first_dense: 1", "first_dense: 1, dense_activation: §swigl", "dense_activation cannot be 'swigl'", "did you mean 'swiglu'?"),
+    "an unknown scope of balance": ("balance_over: sequence", "balance_over: §token", "balance_over cannot be 'token': use sequence or batch", ""),
+    "an option badly spelt": ("capacity_factor: 1.25", "§capacity: 1.25", "unknown key 'capacity'", "did you mean 'capacity_factor'?"),
+    "an option of a dense model": ("hidden: 192}}", "hidden: 192, §bias: true}}", "unknown key 'bias'", "the keys here are"),
+    # ---- options against the router
+    "an option that another router reads": ("jitter: 0.01", "§top_p: 0.4", "the router softmax_topk does not use top_p: it reads capacity_factor, jitter, balance_over", "leave it out, or use a router that reads it: top_p"),
+    "an option where there are none": ("router: expert_choice", "router: round_robin, §capacity_factor: 1.0", "the router round_robin does not use capacity_factor: it has no options", "leave it out, or use a router that reads it: softmax_topk"),
+    "two options at once": ("jitter: 0.01", "bias_rate: 0.1, §scale: 2", "does not use scale or bias_rate", "use a router that reads it: sigmoid_bias"),
+    "a switch without capacity": ("capacity_factor: 1.25, ", "", "the router switch needs capacity_factor, such as capacity_factor: 1.25", ""),
+    "a top_p without p": ("router: top_p, top_p: 0.4,", "router: §top_p,", "the router top_p needs top_p, such as top_p: 0.4", ""),
+    "two levels without groups": ("router: hierarchical, groups: 4, groups_chosen: 2,", "router: §hierarchical,", "needs groups and groups_chosen, such as groups: 4, groups_chosen: 2", ""),
+    "an option that the base gives": ("router: token_hash, jitter: null", "router: §token_hash", "the router token_hash does not use jitter: it reads capacity_factor", "what comes from the base is left out with jitter: null"),
+    "options that the base gives": ("{base: levels, ffn: {experts: 16}}", "{base: levels, ffn: {router: §round_robin}}", "does not use groups or groups_chosen or importance_loss", "left out with groups: null, groups_chosen: null, importance_loss: null"),
+    # ---- sizes that do not go together
+    "two experts for switch": ("top_k: 1", "top_k: §2", "switch sends a token to 1 expert, not 2: give top_k: 1", ""),
+    "a top_k that the base gives": ("{router: token_hash, jitter: null}", "{router: §switch, capacity_factor: 1.0}", "switch sends a token to 1 expert, not 2", "top_k comes from the base: give it here too"),
+    "three experts for gshard": ("top_k: 1, router: switch", "top_k: §1, router: gshard", "gshard sends a token to 2 experts, not 1", ""),
+    "a soft mixture of some": ("experts: 4, top_k: 4", "experts: 4, top_k: §2", "in a soft mixture every expert runs: give top_k: 4", ""),
+    "groups that do not divide": ("groups: 4, groups_chosen: 2, importance", "groups: §3, groups_chosen: 2, importance", "3 groups do not divide 8 experts: use 2, 4", ""),
+    "groups that the base gives": ("{experts: 16}", "{experts: §18}", "4 groups do not divide 18 experts", "groups comes from the base: give it here too"),
+    "more groups chosen than there are": ("groups_chosen: 2, importance", "groups_chosen: §5, importance", "groups_chosen 5 is more than the 4 groups", ""),
+    "groups that hold too few": ("groups_chosen: 2, importance", "groups_chosen: §1, importance", "groups_chosen 1 of 2 experts each hold fewer than top_k 4: choose at least 2", ""),
+    "groups of one": ("groups: 4, groups_chosen: 2, bias_rate", "groups: §8, groups_chosen: 2, bias_rate", "groups of one", ""),
+    "groups without how many": ("groups: 4, groups_chosen: 2, bias_rate", "groups: §4, bias_rate", "groups is given without groups_chosen", ""),
+    "how many without groups": ("groups: 4, groups_chosen: 2, bias_rate", "groups_chosen: §2, bias_rate", "groups_chosen is given without groups", ""),
+    "an uneven share of groups": ("top_k: 4, router: hierarchical", "top_k: §3, router: hierarchical", "top_k 3 is not shared equally by 2 chosen groups: give a multiple of 2", ""),
+    # ---- which layers
+    "no layer in so many": ("every: 2,", "every: §5,", "with every 5 none of the 4 layers is a mixture", ""),
+    "all layers dense": ("first_dense: 1", "first_dense: §4", "with first_dense 4 none of the 4 layers is a mixture", ""),
+    "no layer of both rules": ("every: 2,", "every: 4, first_dense: §4,", "with every 4 and first_dense 4 none of the 4 layers", ""),
+    "every layer": ("every: 2,", "every: §1,", "every must be at least 2, not 1", ""),
+    "no width for a dense layer": (", dense_hidden: 192, balance_over", ", balance_over", "the size dense_hidden of this moe ffn is open: layer 1 of 4 is dense", "give it 'dense_hidden', or a `match` that solves it"),
+    "no width for dense layers": ("every: 2, dense_hidden: 192", "every: 2", "layers 1 and 3 of 4 are dense", ""),
+    "a dense width without dense layers": ("every: 2, dense_hidden: 192", "dense_hidden: §192", "dense_hidden has no layer to be used in", ""),
+    "a dense activation without dense layers": ("jitter: 0.01", "dense_activation: §relu", "dense_activation has no layer to be used in", ""),
+    # ---- shared experts and matches
+    "a gate without a shared expert": ("jitter: 0.01", "shared_gate: §true", "shared_gate has no shared expert to gate", "give shared_hidden"),
+    "a match by a size that no layer has": ("{to: dense, on: train_flops, by: ffn.shared_hidden, step: 1}\n  soft:", "{to: dense, on: train_flops}\n  soft:", "shared_gate has no shared expert", ""),
+    "a match by dense layers that are not there": ("expert_hidden: 48}\n  adaptive", "expert_hidden: 48}\n    match: {to: dense, on: train_flops, by: §ffn.dense_hidden}\n  adaptive", "'ffn.dense_hidden' is no size of this model", "no layer of it is dense: give `every` or `first_dense` too"),
+    "a match of a dense model by a mixture's size": ("hidden: 192}}", "hidden: 192}, match: {to: soft, on: train_flops, by: §ffn.shared_hidden}}", "'ffn.shared_hidden' is no size of this model, whose ffn is dense", "use ffn.hidden"),
+    "a match by no size": ("by: ffn.shared_hidden", "by: §ffn.experts", "by cannot be 'ffn.experts': use ffn.hidden", "did you mean 'ffn.expert_hidden'?"),
+    "a step of nothing": ("step: 1", "step: §0", "step must be at least 1, not 0", ""),
+    "half a step": ("step: 1", "step: §0.5", "step must be a whole number, not the number 0.5", ""),
+    # ---- ranges
+    "no room at all": ("capacity_factor: 1.25", "capacity_factor: §0", "capacity_factor must be above 0, not 0", ""),
+    "jitter of all": ("jitter: 0.01", "jitter: §1.0", "jitter must be below 1, not 1", ""),
+    "more than certain": ("top_p: 0.4", "top_p: §1.5", "top_p must be at most 1, not 1.5", ""),
+    "a loss below nothing": ("importance_loss: 0.1", "importance_loss: §-0.1", "importance_loss must be at least 0, not -0.1", ""),
+    "a bias that is a number": ("jitter: 0.01", "bias: §1", "bias must be true or false, not the number 1", ""),
+    # ---- what is measured
+    "decoding of what sees the future": ("prefill: [64]", "prefill: [64], §decode: {batch: [1]}", "choosers cannot decode: its router expert_choice looks at later tokens", "leave decode out, or choose another router"),
+}  # fmt: skip
+
 BROKEN: dict[str, tuple[str, str, str]] = {
     # ---- unknown keys and missing ones
     "typo at the top": ("seeds: 8", "§seds: 8", "unknown key 'seds'"),
@@ -136,7 +234,7 @@ BROKEN: dict[str, tuple[str, str, str]] = {
     "half a micro-batch": ("batch_tokens: 4096", "batch_tokens: 4096\n  micro_batch_tokens: §768", "does not divide"),
     "a prompt beyond the context": ("[64, 256]", "[64, §512]", "longer than the context, 256"),
     "a batch twice": ("batch: [1, 8]", "batch: [8, §8]", "8 is given twice"),
-    "an open width": ("    match: {on: total_params}", "    match: null", "the size of this dense ffn is open"),
+    "an open width": ("    match: {on: total_params}", "    match: null", "the size hidden of this dense ffn is open"),
     # ---- unknown words
     "an unknown kind": ("ffn: {kind: dense}", "ffn: {kind: §dens}", "unknown kind 'dens': use dense or moe"),
     "no kind": ("ffn: {kind: moe, ", "§ffn: {", "'kind' is missing in ffn: it is dense or moe"),
@@ -222,14 +320,14 @@ BROKEN: dict[str, tuple[str, str, str]] = {
 }  # fmt: skip
 
 
-def problems(path: Path) -> list[tuple[int, int, str]]:
+def problems(path: Path) -> tuple[Problem, ...]:
     with pytest.raises(SuiteError) as caught:
         load_suite(path)
     assert all(problem.line >= 1 and problem.column >= 1 for problem in caught.value.problems)
     text = str(caught.value)
     for jargon in ("Input should", "union", "pydantic", "Traceback", "NoneType", "tag:yaml"):
         assert jargon not in text
-    return [(problem.line, problem.column, problem.message) for problem in caught.value.problems]
+    return caught.value.problems
 
 
 def test_the_suite_that_is_broken_below_is_good(tmp_path: Path) -> None:
@@ -240,19 +338,35 @@ def test_the_suite_that_is_broken_below_is_good(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("case", BROKEN)
 def test_a_broken_suite_is_an_error_at_the_right_place(tmp_path: Path, case: str) -> None:
-    old, new, message = BROKEN[case]
-    assert GOOD.count(old) >= 1
-    marked = GOOD.replace(old, new, 1)
+    told(tmp_path, GOOD, *BROKEN[case])
+
+
+def test_the_suite_of_mixtures_is_good(tmp_path: Path) -> None:
+    (tmp_path / "good.yaml").write_text(MIXTURES)
+    load_suite(tmp_path / "good.yaml")
+
+
+@pytest.mark.parametrize("case", OF_MIXTURES)
+def test_a_broken_mixture_is_an_error_at_the_right_place_with_advice(tmp_path: Path, case: str) -> None:
+    *edit, hint = OF_MIXTURES[case]
+    assert hint in told(tmp_path, MIXTURES, *edit)
+
+
+def told(tmp_path: Path, good: str, old: str, new: str, message: str) -> str:
+    """The advice given for an edit of a good suite, which is an error at the place marked in the new text."""
+    assert good.count(old) >= 1
+    marked = good.replace(old, new, 1)
     before, mark, after = marked.partition("§")
     (tmp_path / "broken.yaml").write_text(before + after)
     files = sorted(tmp_path.iterdir())
     found = problems(tmp_path / "broken.yaml")
-    about = [(line, column) for line, column, text in found if message in text]
-    assert about, f"{message!r} is not among {found}"
+    about = [(problem.line, problem.column) for problem in found if message in problem.message]
+    assert about, f"{message!r} is not among {[problem.message for problem in found]}"
     if mark:
         assert about[0] == (before.count("\n") + 1, len(before) - before.rfind("\n"))
     assert len(found) <= 3, "one mistake is not told many times"
     assert sorted(tmp_path.iterdir()) == files, "nothing is written"
+    return next(problem.hint or "" for problem in found if message in problem.message)
 
 
 @pytest.mark.parametrize(
@@ -270,16 +384,16 @@ def test_a_broken_suite_is_an_error_at_the_right_place(tmp_path: Path, case: str
 )
 def test_what_is_no_suite_at_all_is_refused(tmp_path: Path, raw: bytes, line: int, message: str) -> None:
     (tmp_path / "broken.yaml").write_bytes(raw)
-    [(at, _, text)] = problems(tmp_path / "broken.yaml")
-    assert (at, message in text) == (line, True), text
+    [problem] = problems(tmp_path / "broken.yaml")
+    assert (problem.line, message in problem.message) == (line, True), problem.message
 
 
 def test_a_bomb_of_aliases_is_refused_at_its_first_anchor(tmp_path: Path) -> None:
     rows = ["a0: &a0 [x, x]"] + [f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}, *a{n - 1}]" for n in range(1, 40)]
     (tmp_path / "broken.yaml").write_text("\n".join(rows))
-    [(line, column, message)] = problems(tmp_path / "broken.yaml")
-    assert (line, column) == (1, 5)
-    assert "anchors" in message
+    [problem] = problems(tmp_path / "broken.yaml")
+    assert (problem.line, problem.column) == (1, 5)
+    assert "anchors" in problem.message
 
 
 def test_extends_in_a_circle_of_two_is_shown_where_it_closes(tmp_path: Path) -> None:
@@ -295,7 +409,7 @@ def test_extends_in_a_circle_of_two_is_shown_where_it_closes(tmp_path: Path) -> 
 def test_a_long_chain_of_bases_is_refused(tmp_path: Path) -> None:
     chain = "".join(f"  m{n}: {{base: m{n + 1}}}\n" for n in range(3000))
     (tmp_path / "broken.yaml").write_text(GOOD.replace("models:\n", f"models:\n  m3000: {{base: moe}}\n{chain}", 1))
-    assert "inherit from each other" in problems(tmp_path / "broken.yaml")[0][2]
+    assert "inherit from each other" in problems(tmp_path / "broken.yaml")[0].message
 
 
 # ------------------------------------------------------------------------------------------------ anything at all

@@ -105,15 +105,33 @@ def _check_ffn(found: Findings, path: Path, model: ModelSpec) -> None:
     sizes = _sizes(model)
     for size in sizes:
         if getattr(ffn, size) is None and size != by and (by is None or by in sizes):
-            message = f"the size {size} of this {ffn.kind} ffn is open"
+            message = f"the size {size} of this {ffn.kind} ffn is open{_why(model, size)}"
             found.add((*path, "ffn"), message, f"give it {size!r}, or a `match` that solves it", key=True)
     if match is not None and by not in sizes:
         message = f"{match.by!r} is no size of this model, whose ffn is {ffn.kind}"
-        found.add((*path, "match", "by"), message, f"use {listed([f'ffn.{size}' for size in sizes], last='or')}")
-    if isinstance(ffn, MoEFFN) and ffn.router not in ROUTERS and ffn.router not in (routers := known_routers()):
-        message = f"unknown router {quoted(ffn.router)}"
-        hint = nearest(ffn.router, routers) or f"the routers are {listed(routers, last='and')}"
-        found.add((*path, "ffn", "router"), message, hint)
+        hint = "no layer of it is dense: give `every` or `first_dense` too" if by == "dense_hidden" else None
+        use = f"use {listed([f'ffn.{size}' for size in sizes], last='or')}"
+        found.add((*path, "match", "by"), message, hint if hint and isinstance(ffn, MoEFFN) else use)
+    if isinstance(ffn, MoEFFN):
+        if ffn.shared_gate and "shared_hidden" not in sizes:
+            hint = "give shared_hidden, or a `match` that solves it"
+            found.add((*path, "ffn", "shared_gate"), "shared_gate has no shared expert to gate", hint)
+        _check_router(found, (*path, "ffn", "router"), ffn.router)
+
+
+def _check_router(found: Findings, path: Path, word: str) -> None:
+    if word not in ROUTERS and word not in (routers := known_routers()):
+        hint = nearest(word, routers) or f"the routers are {listed(routers, last='and')}"
+        found.add(path, f"unknown router {quoted(word)}", hint)
+
+
+def _why(model: ModelSpec, size: str) -> str:
+    """Which layers need a size that a mixture needs only for some."""
+    if size != "dense_hidden" or not isinstance(model.ffn, MoEFFN):
+        return ""
+    dense = [str(layer + 1) for layer in range(model.layers) if not model.ffn.is_mixture(layer)]
+    layers, are = ("layer", "is") if len(dense) == 1 else ("layers", "are")
+    return f": {layers} {listed(dense, last='and')} of {model.layers} {are} dense"
 
 
 def _sizes(model: ModelSpec) -> list[str]:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from moebench.spec.errors import Position, Problem, closest, listed, nearest, quoted
 from moebench.spec.parse import Node, kind_of
+from moebench.spec.routers import ROUTERS, unread_options
 from moebench.spec.types import SuiteSpec
 
 FILE_KEYS: dict[tuple[str, ...], tuple[str, ...]] = {(): ("extends", "scales", "train"), ("models",): ("base", "sweep")}
@@ -23,12 +24,15 @@ FILE_KEYS: dict[tuple[str, ...], tuple[str, ...]] = {(): ("extends", "scales", "
 Path = tuple[str | int, ...]
 
 
-def explain(error: ValidationError, tree: Node) -> list[tuple[Path, Problem]]:
-    """Every error as the path of the value it is about, and a problem at that value's position."""
+def explain(error: ValidationError, tree: Node, *, raw: Node) -> list[tuple[Path, Problem]]:
+    """Every error as the path of the value it is about, and a problem at that value's position.
+
+    `raw` is the suite before `base` was worked into its models: it tells a model's own keys from inherited ones.
+    """
     found: dict[Path, tuple[Path, Problem]] = {}
     for detail in error.errors(include_url=False):
         path = _path_in(tree, detail["loc"])
-        problem = _problem(dict(detail), path, tree)
+        problem = _problem(dict(detail), path, tree, raw)
         key = (*path, detail["loc"][-1]) if detail["type"] in {"missing", "extra_forbidden"} else path
         found.setdefault(key, (path, problem))
     return list(found.values())
@@ -60,7 +64,7 @@ def _path_in(tree: Node, location: Sequence[str | int]) -> Path:
     return tuple(path)
 
 
-def _problem(detail: dict[str, Any], path: Path, tree: Node) -> Problem:
+def _problem(detail: dict[str, Any], path: Path, tree: Node, raw: Node) -> Problem:
     node = tree.get(*path)
     kind, context = detail["type"], detail.get("ctx", {})
     location: tuple[str | int, ...] = detail["loc"]
@@ -78,12 +82,44 @@ def _problem(detail: dict[str, Any], path: Path, tree: Node) -> Problem:
     if kind in {"union_tag_invalid", "union_tag_not_found"}:
         return _wrong_choice(kind, context, path, tree)
     if kind == "value_error":
-        wrong = context["error"]
-        fields = getattr(wrong, "field", None)
-        at = place(tree, (*path, fields)) if fields and tree.get(*path, fields) is not None else place(tree, path)
-        return Problem(position=at, message=str(wrong))
+        return _together(context["error"], path, tree, raw)
     message, hint = _words(kind, context, _subject(path), node.value if node is not None else None)
     return Problem(position=place(tree, path), message=message, hint=hint)
+
+
+_DECIDING = ("router", "experts", "top_k", "groups", "groups_chosen", "every", "first_dense", "layers", "heads")
+"""Keys that make an inherited value wrong, the likeliest first."""
+
+
+def _together(wrong: ValueError, path: Path, tree: Node, raw: Node) -> Problem:
+    """Values that do not go together. One that comes from a base is shown where the model made it wrong."""
+    field = getattr(wrong, "field", None)
+    parts = (*path, *field.split(".")) if field else path
+    if field is None or tree.get(*parts) is None:
+        return Problem(position=place(tree, path), message=str(wrong))
+    *above, name = parts
+    given = raw.get(*above)
+    own = [key for key in _DECIDING if given is not None and key in given.mapping()]
+    inherited = path[:1] == ("models",) and raw.get(*parts) is None and bool(own)
+    at = place(tree, (*above, own[0])) if inherited else place(tree, parts)
+    unread = _unread(name, above, tree)
+    if not unread:
+        hint = f"{name} comes from the base: give it here too" if inherited else None
+        return Problem(position=at, message=str(wrong), hint=hint)
+    if inherited:
+        hint = f"what comes from the base is left out with {', '.join(f'{option}: null' for option in unread)}"
+        return Problem(position=at, message=str(wrong), hint=hint)
+    readers = [word for word, facts in ROUTERS.items() if set(unread) <= set(facts.options)]
+    hint = f"leave it out, or use a router that reads it: {listed(readers)}" if readers else "leave it out"
+    return Problem(position=place(tree, parts, key=True), message=str(wrong), hint=hint)
+
+
+def _unread(field: str | int, path: Sequence[str | int], tree: Node) -> list[str]:
+    """The options of a mixture that its router does not read, when `field` is one of them."""
+    ffn = tree.get(*path)
+    given = {key: entry.node.value for key, entry in ffn.mapping().items()} if ffn is not None else {}
+    unread = unread_options(str(given.get("router", "softmax_topk")), given)
+    return unread if field in unread else []
 
 
 def _missing(location: Sequence[str | int], path: Path, tree: Node) -> Problem:

@@ -243,7 +243,7 @@ def _typed(
     try:
         spec = SuiteSpec.model_validate_json(json.dumps(plain), strict=True)
     except ValidationError as error:
-        found = explain(error, tree)
+        found = explain(error, tree, raw=raw)
         problems.extend(_not_inherited(found, raw, models))
         for path, _ in found:
             _drop(plain, path, broken)

@@ -7,7 +7,7 @@ checked, and they are counted as one projection from the width to the experts.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,9 @@ OPTIONS = (
     "balance_over",
 )
 """Fields of an MoE that only some routers read; absent (None) unless a suite gives them."""
+
+_EXAMPLES = {"capacity_factor": "1.25", "top_p": "0.4", "groups": "4", "groups_chosen": "2"}
+"""Values to start from, for options that some router cannot do without."""
 
 
 def _one_row_an_expert(ffn: MoEFFN) -> int:
@@ -89,14 +92,18 @@ def _grouped(ffn: MoEFFN) -> tuple[str, str] | None:
     if ffn.groups is None and ffn.groups_chosen is None:
         return None
     if ffn.groups is None or ffn.groups_chosen is None:
-        missing = "groups" if ffn.groups is None else "groups_chosen"
-        return missing, "groups and groups_chosen are given together"
+        given, missing = ("groups_chosen", "groups") if ffn.groups is None else ("groups", "groups_chosen")
+        return given, f"{given} is given without {missing}: they go together"
     if ffn.experts % ffn.groups:
-        return "groups", f"{ffn.groups} groups do not divide {ffn.experts} experts"
+        divisors = [str(n) for n in range(2, ffn.experts) if ffn.experts % n == 0]
+        these = f"use {', '.join(divisors)}" if divisors else "no number of groups does"
+        return "groups", f"{ffn.groups} groups do not divide {ffn.experts} experts: {these}"
     if ffn.groups_chosen > ffn.groups:
         return "groups_chosen", f"groups_chosen {ffn.groups_chosen} is more than the {ffn.groups} groups there are"
     if ffn.groups_chosen * (ffn.experts // ffn.groups) < ffn.top_k:
-        return "groups_chosen", f"{ffn.groups_chosen} groups hold fewer than top_k {ffn.top_k} experts"
+        each = ffn.experts // ffn.groups
+        held = f"groups_chosen {ffn.groups_chosen} of {each} experts each hold fewer than top_k {ffn.top_k}"
+        return "groups_chosen", f"{held}: choose at least {-(-ffn.top_k // each)}"
     return None
 
 
@@ -105,7 +112,8 @@ def _two_levels(ffn: MoEFFN) -> tuple[str, str] | None:
         return found
     assert ffn.groups_chosen is not None
     if ffn.top_k % ffn.groups_chosen:
-        return "top_k", f"top_k {ffn.top_k} is not shared equally by {ffn.groups_chosen} chosen groups"
+        text = f"top_k {ffn.top_k} is not shared equally by {ffn.groups_chosen} chosen groups"
+        return "top_k", f"{text}: give a multiple of {ffn.groups_chosen}"
     return None
 
 
@@ -238,16 +246,23 @@ def facts(word: str) -> RouterFacts:
 def problem(ffn: MoEFFN) -> tuple[str, str] | None:
     """(field, message) when a mixture's options do not go with its router."""
     if ffn.router in REFUSED:
-        return "router", REFUSED[ffn.router]
+        return "router", f"{ffn.router} is refused: {REFUSED[ffn.router]}"
     known = facts(ffn.router)
-    for option in OPTIONS:
-        if getattr(ffn, option) is not None and option not in known.options:
-            reads = f"it reads {', '.join(known.options)}" if known.options else "it has no options"
-            return option, f"the router {ffn.router} does not use {option}: {reads}"
-    for option in known.needs:
-        if getattr(ffn, option) is None:
-            return "router", f"the router {ffn.router} needs {option}"
+    unread = unread_options(ffn.router, {option: getattr(ffn, option) for option in OPTIONS})
+    if unread:
+        reads = f"it reads {', '.join(known.options)}" if known.options else "it has no options"
+        return unread[0], f"the router {ffn.router} does not use {' or '.join(unread)}: {reads}"
+    missing = [option for option in known.needs if getattr(ffn, option) is None]
+    if missing:
+        such = ", ".join(f"{option}: {_EXAMPLES[option]}" for option in missing)
+        return "router", f"the router {ffn.router} needs {' and '.join(missing)}, such as {such}"
     return known.fits(ffn)
+
+
+def unread_options(word: str, given: Mapping[str, object]) -> list[str]:
+    """Those of the given options (not None) that a router does not read."""
+    read = facts(word).options
+    return [option for option in OPTIONS if given.get(option) is not None and option not in read]
 
 
 def parameters(ffn: MoEFFN, *, width: int) -> int:

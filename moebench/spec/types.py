@@ -259,8 +259,6 @@ class MoEFFN(Frozen):
     def _top_k(self) -> MoEFFN:
         if self.top_k > self.experts:
             raise FieldError("top_k", f"top_k {self.top_k} is more than the {self.experts} experts there are")
-        if self.shared_gate and self.shared_hidden is None:
-            raise FieldError("shared_gate", "shared_gate needs a shared expert: give shared_hidden")
         mixed = self.every is not None or self.first_dense is not None
         for field in ("dense_hidden", "dense_activation"):
             if getattr(self, field) is not None and not mixed:
@@ -337,7 +335,11 @@ class ModelSpec(Frozen):
             field = "heads" if self.head_dim is None else "head_dim"
             raise FieldError(field, f"rotary positions need an even head_dim, not {head_dim}")
         if isinstance(self.ffn, MoEFFN) and not any(map(self.ffn.is_mixture, range(self.layers))):
-            raise FieldError("layers", f"none of {self.layers} layers would be a mixture: see ffn.every, first_dense")
+            alone = (self.ffn.first_dense or 0) >= self.layers
+            field = "ffn.first_dense" if alone or self.ffn.every is None else "ffn.every"
+            rules = {name: getattr(self.ffn, name) for name in ("every", "first_dense")}
+            said = " and ".join(f"{name} {value}" for name, value in rules.items() if value is not None)
+            raise FieldError(field, f"with {said} none of the {self.layers} layers is a mixture")
         if self.kv_heads is not None and self.heads % self.kv_heads:
             raise FieldError("kv_heads", f"heads {self.heads} is not a multiple of kv_heads {self.kv_heads}")
         return self
