@@ -87,9 +87,7 @@ def test_a_dense_shape_says_its_activation_when_it_is_not_the_usual_one() -> Non
 
 
 def test_ordinals() -> None:
-    assert [
-        ordinal(n) for n in (1, 2, 3, 4, 11, 12, 13, 21, 102)
-    ] == ["1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "102nd"]
+    assert " ".join(map(ordinal, (1, 2, 3, 4, 11, 12, 13, 21, 102))) == "1st 2nd 3rd 4th 11th 12th 13th 21st 102nd"
 
 
 # ------------------------------------------------------------------------------------------------ routers
