@@ -61,11 +61,7 @@ CASES = {
 ODD_WIDTH = Case(routing=routing_of(drawn(40, 8, 2), per_token=2), tokens=40, experts=8, hidden=13)
 
 
-def _padded(x_TD: Tensor, routing: Routing, experts: Experts) -> Tensor:
-    return roads.padded(x_TD, routing, experts, rows=int(torch.bincount(routing.expert_N).max()))
-
-
-ROADS: dict[str, Backend] = {**BACKENDS, "plain": roads._sorted, "padded": _padded, "chunked": chunked}
+ROADS: dict[str, Backend] = {**BACKENDS, "plain": roads._sorted, "chunked": chunked}
 """The backends, and the roads inside `sorted`, which chooses one by shape."""
 TRIALS = [
     (road, name)
@@ -119,7 +115,7 @@ def test_output_and_every_gradient_are_the_loops(road: str, name: str, dtype: to
 
 @pytest.mark.parametrize("bias", [False, True], ids=["no bias", "bias"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("road", ["sorted", "grouped_mm", "plain", "padded"])
+@pytest.mark.parametrize("road", ["sorted", "grouped_mm", "plain"])
 @pytest.mark.parametrize("name", ["uneven", "first and last empty", "tokens with other numbers of pairs"])
 def test_every_activation_and_bias(road: str, activation: str, bias: bool, name: str) -> None:
     found, expected = (
@@ -144,9 +140,9 @@ def test_a_group_of_several_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_sorted_chooses_its_road_by_shape(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many bytes of rows go chunk by chunk, few rows of large experts are padded, all else is plain."""
+    """Rows of many bytes go chunk by chunk, all else is plain."""
     taken: list[str] = []
-    for name in ("chunked", "padded", "_sorted", "_gathered", "_singly"):
+    for name in ("chunked", "_sorted", "_gathered", "_singly"):
         road = getattr(roads, name)
         spy = lambda *given, _road=road, _name=name, **more: (taken.append(_name), _road(*given, **more))[1]  # noqa: E731
         monkeypatch.setattr(roads, name, spy)
@@ -154,10 +150,7 @@ def test_sorted_chooses_its_road_by_shape(dtype: torch.dtype, monkeypatch: pytes
     results("sorted", case, dtype)
     monkeypatch.setattr(roads, "CHUNKED_BYTES", 1)
     results("sorted", case, dtype)
-    monkeypatch.setattr(roads, "PADDED_EXPERT_BYTES", 1)
-    monkeypatch.setattr(roads, "PADDED_ROWS", 64)
-    results("sorted", case, dtype)
-    assert taken == ["_sorted", "chunked", "padded"]
+    assert taken == ["_sorted", "chunked"]
 
 
 @pytest.mark.parametrize("word", ACTIVATIONS)
@@ -232,6 +225,7 @@ def test_without_gradients_few_pairs_take_a_shorter_road_to_the_same_place(
     name: str, dtype: torch.dtype, few_bytes: int, single: int, activation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(roads, "GATHERED_BYTES", few_bytes)
+    monkeypatch.setattr(roads, "GATHERED_EXPERT_BYTES", few_bytes)
     monkeypatch.setattr(roads, "SINGLE_PAIRS", single)
     case, generator = CASES[name], torch.Generator().manual_seed(1)
     rows = input_matrices(activation) * case.hidden

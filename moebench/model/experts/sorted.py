@@ -1,9 +1,8 @@
 """The road of CPUs: pairs sorted by expert, one product per expert and direction, gradients written once, by hand.
 
-It chooses by shape, as measured (`nox -s bench`; the choice changes no sum where runs are shared, see `roads`):
+It chooses by shape, as measured (`nox -s bench`):
 
 - a decoding step of few pairs copies out the pairs' weights when they are small, or goes pair by pair;
-- few tokens on large experts are padded to equal groups, whose batched products read every weight once;
 - many tokens go through `chunked`, which keeps each expert's rows in the cache from gather to product;
 - everything else is the plain sorted road below.
 
@@ -25,30 +24,23 @@ from moebench.model.experts.dispatch import by_expert, combine, dispatch, groups
 from moebench.model.experts.weights import Experts, activate, swiglu
 from moebench.model.routers import Routing
 
-GATHERED_BYTES = 2**20
-"""Up to this many bytes of weights are copied out for a few pairs, which is cheaper than a product per expert."""
-SINGLE_PAIRS = 16
+GATHERED_EXPERT_BYTES, GATHERED_BYTES = 2**15, 2**20
+"""Experts this small, and this much of them in all, are copied out for a few pairs: cheaper than a product per expert."""
+SINGLE_PAIRS = 8
 """Up to this many pairs of larger experts are computed one by one when no gradient is wanted."""
 CHUNKED_BYTES = 2**23
 """From this many bytes of sorted rows on they would leave the cache between one operation and the next."""
-PADDED_EXPERT_BYTES = 2**19
-"""From this size of an expert on, reading its weights costs more than padding its few rows."""
-PADDED_ROWS = 16
-"""Most rows of the fullest expert for which groups are padded."""
 
 
 def sorted_loop(x_TD: Tensor, routing: Routing, experts: Experts) -> Tensor:
     """The fastest road of a CPU for this shape."""
     num_pairs = routing.expert_N.numel()
     if not torch.is_grad_enabled():
-        if num_pairs * experts.bytes_each <= GATHERED_BYTES:
+        small = experts.bytes_each <= GATHERED_EXPERT_BYTES
+        if small and num_pairs * experts.bytes_each <= GATHERED_BYTES:
             return _gathered(x_TD, routing, experts)
         if num_pairs <= SINGLE_PAIRS:
             return _singly(x_TD, routing, experts)
-    if experts.bytes_each >= PADDED_EXPERT_BYTES and num_pairs <= PADDED_ROWS * experts.num_experts:
-        fullest = int(torch.bincount(routing.expert_N, minlength=1).max()) if num_pairs else 0
-        if 0 < fullest <= PADDED_ROWS:
-            return padded(x_TD, routing, experts, rows=fullest)
     if (
         experts.plain
         and routing.per_token is not None
@@ -185,26 +177,3 @@ def _singly(x_TD: Tensor, routing: Routing, experts: Experts) -> Tensor:
         hidden_F = activate(experts.activation, F.linear(x_TD[token], experts.gate_up_EXD[expert], gate_up_bias_X))
         out_TD[token].addcmul_(F.linear(hidden_F, experts.down_EDF[expert], down_bias_D), weight.to(out_TD.dtype))
     return out_TD
-
-
-def padded(x_TD: Tensor, routing: Routing, experts: Experts, *, rows: int) -> Tensor:
-    """Every expert's tokens as columns, padded to `rows` of them, and batched products; autograd does the rest.
-
-    The weights stand on the left of each product, which reads them faster than on the right (measured).
-    """
-    num_tokens, width = x_TD.shape
-    order_S, ends_E = by_expert(routing, num_experts=experts.num_experts)
-    expert_S, token_S = routing.expert_N[order_S], routing.token_N[order_S]
-    starts_E = torch.cat((ends_E.new_zeros(1), ends_E[:-1]))
-    slot_S = expert_S * rows + torch.arange(order_S.numel(), device=x_TD.device) - starts_E[expert_S]
-    x_PD = x_TD.new_zeros(experts.num_experts * rows, width).index_copy(0, slot_S, x_TD.index_select(0, token_S))
-    x_EDR = x_PD.view(experts.num_experts, rows, width).transpose(1, 2)
-    hidden_EXR = torch.bmm(experts.gate_up_EXD, x_EDR)
-    if experts.gate_up_bias_EX is not None:
-        hidden_EXR = hidden_EXR + experts.gate_up_bias_EX[:, :, None]
-    y_EDR = torch.bmm(experts.down_EDF, activate(experts.activation, hidden_EXR, dim=1))
-    if experts.down_bias_ED is not None:
-        y_EDR = y_EDR + experts.down_bias_ED[:, :, None]
-    y_SD = y_EDR.transpose(1, 2).reshape(-1, width).index_select(0, slot_S)
-    y_SD = y_SD * routing.weight_N[order_S, None].to(y_SD.dtype)
-    return y_SD.new_zeros(num_tokens, width).index_add(0, token_S, y_SD)
