@@ -25,7 +25,7 @@ from moebench.model.experts.weights import Experts, activate, swiglu
 from moebench.model.routers import Routing
 
 GATHERED_EXPERT_BYTES, GATHERED_BYTES = 2**15, 2**20
-"""Experts this small, and this much of them in all, are copied out for a few pairs: cheaper than a product per expert."""
+"""Experts this small, and this much of them in all, are copied out for few pairs: cheaper than a product an expert."""
 SINGLE_PAIRS = 8
 """Up to this many pairs of larger experts are computed one by one when no gradient is wanted."""
 CHUNKED_BYTES = 2**23
