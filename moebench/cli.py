@@ -468,7 +468,7 @@ def generate(run_id: str, *, prompt: str, tokens: int, temperature: float, seed:
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @_results_option
 def export(run_id: str, folder: Path, *, results: Path) -> None:
-    """Write a trained model as a transformers checkpoint: Llama for a dense model, Mixtral for an MoE.
+    """Write a trained model as a transformers checkpoint: Llama, Mixtral, or another class that computes the same.
 
     \b
     Example:

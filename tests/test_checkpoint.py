@@ -12,8 +12,10 @@ import safetensors.torch
 import torch
 from small_models import architecture, built, dense, moe, odd, tokens
 
-from moebench.checkpoint import config, export_checkpoint
+from moebench.checkpoint import config, export_checkpoint, family_of
 from moebench.matching import PlanError
+from moebench.plan import Architecture
+from moebench.spec.types import DenseFFN, MoEFFN
 
 # Values that differ from transformers' own defaults, so that one left out of the file would be noticed.
 UNUSUAL: dict[str, Any] = {"rope_theta": 500.0, "norm_eps": 1e-2, "context": 64}
@@ -24,6 +26,79 @@ MODELS = {
     "7 experts, top-3, grouped-query, untied": odd(moe(7, 3, 16)).model_copy(update=UNUSUAL),
     "one expert at a time": architecture(moe(4, 1, 16), **UNUSUAL),
 }
+SHARED: dict[str, Any] = {"shared_hidden": 24, "shared_gate": True}
+MIXED: dict[str, Any] = {"every": 2, "first_dense": 1, "dense_hidden": 24}
+GROUPED: dict[str, Any] = {"router": "sigmoid_bias", "groups": 4, "groups_chosen": 2, "scale": 2.5, "shared_hidden": 32}
+
+
+def unusual(ffn: Any, **changes: Any) -> Architecture:
+    return odd(ffn).model_copy(update=UNUSUAL | changes)
+
+
+LATER = {
+    "Llama": (architecture(dense(40), **UNUSUAL),),
+    "Qwen3": (unusual(dense(40), qk_norm="per_head"),),
+    "Mixtral": (
+        unusual(moe(8, 2, 16, router="topk_softmax")),
+        unusual(moe(8, 2, 16, router="gshard", capacity_factor=1.0, jitter=0.1)),
+        unusual(moe(4, 4, 16, router="soft_mixture")),
+        unusual(moe(4, 2, 16, router="frozen_random", balance_loss=0)),
+    ),
+    "OLMoE": (
+        unusual(moe(8, 3, 16, renormalise=False), qk_norm="full", head_dim=8),
+        architecture(moe(8, 2, 16), qk_norm="full", **UNUSUAL),
+        architecture(moe(8, 1, 16, router="switch", capacity_factor=1.25), qk_norm="full", **UNUSUAL),
+    ),
+    "Qwen3-MoE": (
+        unusual(moe(8, 3, 16, renormalise=False), qk_norm="per_head"),
+        unusual(moe(8, 3, 16, **MIXED), qk_norm="per_head", layers=4),
+    ),
+    "Qwen2-MoE": (
+        unusual(moe(8, 3, 16, **SHARED)),
+        unusual(moe(8, 1, 16, router="switch", capacity_factor=1.25, **SHARED, **MIXED), layers=4),
+    ),
+    "GLM-4-MoE": (
+        unusual(moe(8, 3, 16, **GROUPED, bias_rate=0.001, balance_over="sequence")),
+        unusual(moe(8, 3, 16, router="sigmoid_bias", renormalise=False, shared_hidden=16, first_dense=2,
+                    dense_hidden=24), qk_norm="per_head"),
+    ),
+}  # fmt: skip
+"""Family of transformers -> models that are exported as its class."""
+MODELS |= {f"{family} {number}": a for family, models in LATER.items() for number, a in enumerate(models)}
+
+REFUSED = {
+    "renormalise False": architecture(moe(4, 1, renormalise=False)),
+    "activation relu": architecture(moe(activation="relu")),
+    "activation geglu": architecture(DenseFFN(kind="dense", hidden=24, activation="geglu")),
+    "bias True": architecture(moe(bias=True)),
+    "shared_hidden without gate": architecture(moe(shared_hidden=16)),
+    "every 2": architecture(moe(every=2, dense_hidden=24)),
+    "first_dense 1": architecture(moe(first_dense=1, dense_hidden=24)),
+    "router noisy_topk": architecture(moe(router="noisy_topk")),
+    "router top_p": architecture(moe(router="top_p", top_p=0.5)),
+    "router expert_choice": architecture(moe(router="expert_choice")),
+    "router token_hash": architecture(moe(router="token_hash")),
+    "router switch": architecture(moe(4, 1, router="switch", capacity_factor=1.0)),
+    "layer without shared_hidden": architecture(moe(router="sigmoid_bias")),
+    "shared_hidden 20 that is no multiple of expert_hidden 8": architecture(
+        moe(router="sigmoid_bias", shared_hidden=20)
+    ),
+    "qk_norm full": architecture(dense(), qk_norm="full"),
+    "head_dim 6 that is not width / heads": architecture(moe(renormalise=False), qk_norm="full", head_dim=6),
+    "bias True, no every 2": architecture(moe(bias=True, every=2, dense_hidden=24)),
+}
+"""What the message names, and a model that has it."""
+
+ACTS_IN_TRAINING = {
+    "balance_loss", "z_loss", "importance_loss", "load_loss", "entropy_loss", "balance_over", "capacity_factor",
+    "jitter", "bias_rate",
+}  # fmt: skip
+SAID = {
+    "kind", "experts", "top_k", "expert_hidden", "router", "renormalise", "activation", "bias", "groups",
+    "groups_chosen", "scale", "shared_hidden", "shared_gate", "every", "first_dense", "dense_hidden",
+    "dense_activation", "top_p",  # of a router that no family has
+}  # fmt: skip
+FIELDS = sorted(MoEFFN.model_fields)
 
 
 def by_transformers(folder: Path, tokens_BT: torch.Tensor) -> torch.Tensor:
@@ -42,7 +117,7 @@ def by_transformers(folder: Path, tokens_BT: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_transformers_computes_the_same_logits(tmp_path: Path, name: str) -> None:
-    model, tokens_BT = built(MODELS[name]), tokens(2, 64)
+    model, tokens_BT = built(MODELS[name]).eval(), tokens(2, 64)
     export_checkpoint(model, tmp_path)
     with torch.inference_mode():
         ours = model(tokens_BT).logits_BTV
@@ -54,8 +129,23 @@ def test_every_weight_is_in_the_file_once(tmp_path: Path, name: str) -> None:
     model = built(MODELS[name])
     export_checkpoint(model, tmp_path)
     stored = safetensors.torch.load_file(tmp_path / "model.safetensors")
-    assert sum(t.numel() for t in stored.values()) == sum(p.numel() for p in model.parameters())
+    assert sum(t.numel() for t in stored.values()) == sum(t.numel() for t in model.state_dict().values())
     assert {t.dtype for t in stored.values()} == {torch.float32}
+
+
+def test_selection_biases_are_exported(tmp_path: Path) -> None:
+    """They are no parameters, yet they decide who is selected; here they are set, and logits must follow."""
+    a, tokens_BT = MODELS["GLM-4-MoE 0"], tokens(2, 64)
+    model = built(a)
+    with torch.inference_mode():
+        before = model.eval()(tokens_BT).logits_BTV
+        for name, bias_E in model.named_buffers():
+            if name.endswith("bias_E"):
+                bias_E.copy_(torch.linspace(-1, 1, len(bias_E)))
+        after = model(tokens_BT).logits_BTV
+    assert not torch.allclose(before, after, atol=1e-2)
+    export_checkpoint(model, tmp_path)
+    torch.testing.assert_close(by_transformers(tmp_path, tokens_BT), after, rtol=1e-4, atol=1e-4)
 
 
 def test_the_configuration_names_the_architecture(tmp_path: Path) -> None:
@@ -66,8 +156,24 @@ def test_the_configuration_names_the_architecture(tmp_path: Path) -> None:
     assert config(MODELS["dense"])["architectures"] == ["LlamaForCausalLM"]
 
 
-@pytest.mark.parametrize("experts", [1, 4])
-def test_what_mixtral_cannot_express_is_refused_and_nothing_written(tmp_path: Path, experts: int) -> None:
-    with pytest.raises(PlanError, match="renormalise False"):
-        export_checkpoint(built(architecture(moe(experts, 1, renormalise=False))), tmp_path / "out")
+@pytest.mark.parametrize("named", REFUSED)
+def test_what_no_family_computes_is_refused_by_name_and_nothing_written(tmp_path: Path, named: str) -> None:
+    with pytest.raises(PlanError, match=f"transformers has no class for this model.* has no {named}$"):
+        export_checkpoint(built(REFUSED[named]), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_one_expert_that_is_not_renormalised_is_refused_too(tmp_path: Path) -> None:
+    with pytest.raises(PlanError, match="renormalise False"):
+        export_checkpoint(built(architecture(moe(1, 1, renormalise=False))), tmp_path / "out")
+
+
+@pytest.mark.parametrize("family", LATER)
+def test_a_model_goes_to_the_family_that_computes_it(family: str) -> None:
+    assert {family_of(a).name for a in LATER[family]} == {family}
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_no_option_of_a_suite_is_forgotten(name: str) -> None:
+    """Whoever adds a field says here what exporting does with it."""
+    assert name in ACTS_IN_TRAINING | SAID
