@@ -7,6 +7,7 @@ or over processes of the speed session. The statistics themselves are `moebench.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +21,8 @@ from moebench.claims import ControlResult, Verdict
 from moebench.plan import Plan
 from moebench.records import METRICS, parse_metric
 from moebench.report.frames import AGAIN, Study, counted
-from moebench.report.look import Style, styles
+from moebench.report.look import FEW, Style, styles
+from moebench.spec.claim import Claim
 
 QUALITY = "test.bits_per_byte"
 CURVE = "curve.bits_per_byte"
@@ -85,11 +87,25 @@ class Findings:
     def styles(self) -> Mapping[str, Style]:
         return styles(self.plan)
 
+    @property
+    def many(self) -> bool:
+        """Whether there are more models than one panel can hold."""
+        return len(self.plan.models) > FEW
+
     @cached_property
     def pair(self) -> tuple[str, str | None]:
-        """What the suite compares: the first primary claim's pair, else the first claim's, else MoE and dense."""
+        """What the suite compares: the first primary claim's pair, else the first claim's, else MoE and dense.
+
+        Of many models, a pair with the model that most claims compare with comes first.
+        """
         claims = self.plan.spec.claims.values()
-        for claim in sorted(claims, key=lambda claim: claim.family != "primary"):
+        usual = Counter(claim.compare.baseline for claim in claims if claim.compare).most_common(1) if self.many else []
+        common = usual[0][0] if usual else None
+
+        def order(claim: Claim) -> tuple[bool, bool]:
+            return common not in {None, claim.compare and claim.compare.baseline}, claim.family != "primary"
+
+        for claim in sorted(claims, key=order):
             if claim.compare and {claim.compare.treatment, claim.compare.baseline} <= set(self.held.models):
                 return claim.compare.treatment, claim.compare.baseline
         kinds = {kind: [m for m in self.held.models if self.styles[m].kind == kind] for kind in ("moe", "dense")}

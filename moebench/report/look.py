@@ -1,9 +1,12 @@
 """How every figure looks: paper, ink, one colour and marker a model, and how it becomes bytes.
 
 Dense models are shades of blue, MoE models of orange, controls grey; the pair stays apart under the common forms of
-colour blindness, and markers repeat the distinction. Figures are built on `matplotlib.figure.Figure`, never on pyplot's
-global state. The same figure gives a file with its title, for papers, and markup for the page, where the title is the
-page's own text and the fixed colours become CSS variables so that dark mode and print restyle them.
+colour blindness, and markers repeat the distinction. A crowd, more models than shades of one hue can tell apart, takes
+seven hues and eight markers in turn, so that no two share both, and is drawn in rows or small panels.
+
+Figures are built on `matplotlib.figure.Figure`, never on pyplot's global state. The same figure gives a file with its
+title, for papers, and markup for the page, where the title is the page's own text and the fixed colours become CSS
+variables so that dark mode and print restyle them.
 """
 
 from __future__ import annotations
@@ -25,6 +28,8 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
 from moebench.plan import Plan
+from moebench.spec.routers import facts
+from moebench.spec.types import DenseFFN, MoEFFN
 
 INK, MUTED, GRID, PAPER, SHADE, GREY = "#1b1f24", "#58626d", "#dfe3e8", "#ffffff", "#e3ebe7", "#7d8590"
 DARK = {INK: "#e8eaed", MUTED: "#a5aeb8", GRID: "#343a42", PAPER: "#15181c", SHADE: "#25332d", GREY: "#98a1ab"}
@@ -48,6 +53,12 @@ STATE_MARKERS = {"supported": "^", "refuted": "v", "inconclusive": "D", "invalid
 
 _DENSE, _MOE = ("#12406f", "#3f8bd0"), ("#c9480a", "#ef8a3c")
 _MARKERS = {"dense": "sDhp", "moe": "o^vP"}
+FEW = 6
+"""Models that one panel can hold; with more, figures have a row or a panel for each."""
+_HUES = ("#c9480a", "#8a4b2a", "#c2296e", "#4f7a1c", "#7b3294", "#a87900", "#00877a")
+"""In an order in which neighbours, who come to share a marker, differ to every eye."""
+_SHAPES = "o^vP<>dX"
+_CONTROLS, _CONTROL_SHAPES = ("#363c43", "#5c646e", "#7c838c"), "*ph8H"
 _WIDTH = 7.0
 _TITLE_PT, _TEXT_PT, _SMALL_PT = 10, 8.5, 7.5
 _LINE_IN = 1.32 / 72
@@ -97,6 +108,8 @@ class Style:
     marker: str
     kind: str
     """dense or moe."""
+    control: bool = False
+    """Whether its experts are chosen by a rule that is not learned: an arm for comparison."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +125,8 @@ class Drawn:
 
 def styles(plan: Plan) -> dict[str, Style]:
     """Colour and marker of each model, by its place among the plan's models of its kind."""
+    if len(plan.models) > FEW:
+        return _crowd(plan)
     found: dict[str, Style] = {}
     for kind, shades in (("dense", _DENSE), ("moe", _MOE)):
         names = [name for name, model in plan.models.items() if model.architecture.ffn.kind == kind]
@@ -120,6 +135,28 @@ def styles(plan: Plan) -> dict[str, Style]:
             marker = _MARKERS[kind][place % len(_MARKERS[kind])]
             found[name] = Style(colour=to_hex(colours[place]), marker=marker, kind=kind)
     return {name: found[name] for name in plan.models}
+
+
+def _crowd(plan: Plan) -> dict[str, Style]:
+    """Dense: shades of blue; unlearned routers: greys; the other mixtures: hues and markers in turn."""
+    kinds = {name: _kind(model.architecture.ffn) for name, model in plan.models.items()}
+    dense = [to_hex(shade) for shade in sns.blend_palette(list(_DENSE), max(2, list(kinds.values()).count("dense")))]
+    looks = {"dense": (dense, _MARKERS["dense"]), "moe": (_HUES, _SHAPES), "control": (_CONTROLS, _CONTROL_SHAPES)}
+    places = dict.fromkeys(looks, 0)
+    found: dict[str, Style] = {}
+    for name, kind in kinds.items():
+        place, (colours, markers) = places[kind], looks[kind]
+        places[kind] += 1
+        colour, marker = colours[place % len(colours)], markers[place % len(markers)]
+        kept = "dense" if kind == "dense" else "moe"
+        found[name] = Style(colour=colour, marker=marker, kind=kept, control=kind == "control")
+    return found
+
+
+def _kind(ffn: DenseFFN | MoEFFN) -> str:
+    if isinstance(ffn, DenseFFN):
+        return "dense"
+    return "moe" if facts(ffn.router).learned else "control"
 
 
 def canvas(
@@ -141,14 +178,7 @@ def canvas(
     Lengths are in inches: `height` is that of the panels; the rest is added around them. Margins are given rather than
     solved for, because a layout engine would draw every figure several times.
     """
-    lines, below, head = _heading(title, subtitle)
-    total = head + headroom + height + bottom
-    figure = Figure(figsize=(_WIDTH, total))
-    heading = figure.text(0.1 / _WIDTH, 1 - 0.08 / total, "\n".join(lines), fontsize=_TITLE_PT, weight="bold", va="top")
-    y = 1 - (0.08 + _LINE_IN * _TITLE_PT * len(lines) + 0.03) / total
-    words = figure.text(0.1 / _WIDTH, y, "\n".join(below), fontsize=_SMALL_PT, color=MUTED, va="top")
-    heading.set_gid("heading")
-    words.set_gid("subheading")
+    figure, total = _sheet(title, subtitle, headroom, height, bottom)
     inner = _WIDTH - left - right - gap * (columns - 1)
     shares = np.asarray(widths or [1.0] * columns) / sum(widths or [1.0] * columns)
     axes: list[Axes] = []
@@ -158,6 +188,55 @@ def canvas(
         axes.append(figure.add_axes(box, sharey=axes[0] if axes and share_y else None))
         x += inner * share + gap
     return figure, axes
+
+
+def grid(
+    title: str,
+    subtitle: str,
+    *,
+    panels: int,
+    columns: int,
+    height: float,
+    left: float = 0.62,
+    right: float = 0.15,
+    bottom: float = 0.5,
+    headroom: float = 0.22,
+    gap: tuple[float, float] = (0.14, 0.24),
+    share: str = "xy",
+) -> tuple[Figure, list[Axes]]:
+    """A figure with its finding as title and `panels` small ones, row by row, that share the axes named in `share`.
+
+    Lengths are in inches; `height` is one panel's. Ticks of a shared axis are labelled at the figure's edge alone.
+    """
+    rows = -(-panels // columns)
+    figure, total = _sheet(title, subtitle, headroom, rows * height + (rows - 1) * gap[1], bottom)
+    width = (_WIDTH - left - right - gap[0] * (columns - 1)) / columns
+    axes: list[Axes] = []
+    for place in range(panels):
+        row, column = divmod(place, columns)
+        y = bottom + (rows - 1 - row) * (height + gap[1])
+        box = ((left + column * (width + gap[0])) / _WIDTH, y / total, width / _WIDTH, height / total)
+        first = axes[0] if axes else None
+        one = figure.add_axes(box, sharex=first if "x" in share else None, sharey=first if "y" in share else None)
+        if "y" in share and column:
+            one.tick_params(axis="y", labelleft=False)
+        if "x" in share and place + columns < panels:
+            one.tick_params(axis="x", labelbottom=False)
+        axes.append(one)
+    return figure, axes
+
+
+def _sheet(title: str, subtitle: str, *parts: float) -> tuple[Figure, float]:
+    """A figure with its heading over room for the parts below each other, and its height; all in inches."""
+    lines, below, head = _heading(title, subtitle)
+    total = sum(parts, start=head)
+    figure = Figure(figsize=(_WIDTH, total))
+    heading = figure.text(0.1 / _WIDTH, 1 - 0.08 / total, "\n".join(lines), fontsize=_TITLE_PT, weight="bold", va="top")
+    y = 1 - (0.08 + _LINE_IN * _TITLE_PT * len(lines) + 0.03) / total
+    words = figure.text(0.1 / _WIDTH, y, "\n".join(below), fontsize=_SMALL_PT, color=MUTED, va="top")
+    heading.set_gid("heading")
+    words.set_gid("subheading")
+    return figure, total
 
 
 def _heading(title: str, subtitle: str) -> tuple[list[str], list[str], float]:

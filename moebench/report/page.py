@@ -53,7 +53,7 @@ def sections(found: Findings) -> list[Section]:
             tables=("quality",),
         ),
         Section(anchor="place", heading="Where it sits", figures=("fronts",)),
-        Section(anchor="routing", heading="Routing", figures=("load", "balance", "domains"), tables=("routing",)),
+        Section(anchor="routing", heading="Routing", figures=_routing(found), tables=("routing",)),
         Section(
             anchor="sure",
             heading="How sure",
@@ -65,6 +65,13 @@ def sections(found: Findings) -> list[Section]:
             anchor="untested", heading="What was not tested", words=tuple(_untested(found)), tables=("unfinished",)
         ),
     ]
+
+
+def _routing(found: Findings) -> tuple[str, ...]:
+    """What was refused is asked only where a model has a capacity."""
+    ffns = [model.architecture.ffn for model in found.plan.models.values()]
+    capped = any(getattr(ffn, "capacity_factor", None) is not None for ffn in ffns)
+    return ("load", "balance", "dropped", "domains") if capped else ("load", "balance", "domains")
 
 
 def answer(found: Findings) -> str:
@@ -169,7 +176,9 @@ def _equal(found: Findings) -> Iterator[str]:
         yield f"The source's entropy rate is {data.entropy_bits_per_byte:.4f} bits per byte, the lowest loss there is."
     if not found.plan.matches:
         yield "No model was matched to another."
-    yield from (words.sentence(note) for note in dict.fromkeys((*data.notes, *found.plan.warnings)))
+    for note in dict.fromkeys((*data.notes, *found.plan.warnings)):
+        named = note.partition(":")[0] in found.plan.models  # a name keeps its letters
+        yield f"{note}." if named else words.sentence(note)
 
 
 def _cost(found: Findings) -> Iterator[str]:

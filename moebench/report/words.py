@@ -117,6 +117,12 @@ def plural(n: int, thing: str, things: str | None = None) -> str:
     return f"{n} {thing if n == 1 else things or thing + 's'}"
 
 
+def span(counts: Iterable[int]) -> str:
+    """`8`, or `6 to 8` where counts differ."""
+    low, *_, high = (*(found := sorted(counts)), found[-1])
+    return str(low) if low == high else f"{low} to {high}"
+
+
 def listed(words: Iterable[str]) -> str:
     """`a, b and c`."""
     parts = list(words)

@@ -21,6 +21,7 @@ PLOTS: dict[str, Callable[[Findings], Drawn | str]] = {
     "fronts": quality.pareto,
     "load": routing.load,
     "balance": routing.balance,
+    "dropped": routing.dropped,
     "domains": routing.domains,
     "tuning": tuning.rates,
 }

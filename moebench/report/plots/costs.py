@@ -13,12 +13,15 @@ from moebench.report import words
 from moebench.report.findings import Findings, Ratio, exp, mean
 from moebench.report.frames import AGAIN
 from moebench.report.look import GREY, MUTED, Drawn, Style, canvas, log_ticks, panel_title
+from moebench.report.plots import rows
 
 _TICKS = (0.1, 0.2, 0.25, 0.33, 0.5, 0.67, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)
 
 
 def ratios(found: Findings) -> Drawn | str:
     """Every cost of every model over the baseline's, on a log axis with 1 marked."""
+    if found.many:
+        return rows.ratios(found)
     baseline = found.baseline
     shown = [r for r in found.ratios if r.model != baseline]
     if baseline is None or not shown:
@@ -116,6 +119,8 @@ def latency(found: Findings) -> Drawn | str:
     if not metrics:
         return found.held.speed_reason or "The speed session did not time decoding."
     batches = [int(parse_metric(m)[1]["batch"]) for m in metrics]
+    if found.many:
+        return rows.latency(found, metrics, batches)
     processes = found.held.speed["process"].nunique()
     title = _latency_title(found, metrics, batches)
     subtitle = f"One cached decoding step for the whole batch. Small: the median of each of {processes} processes; "
@@ -176,16 +181,18 @@ def _ratio_panel(axes: Axes, found: Findings, metrics: Sequence[str], batches: S
     for model in lanes:
         style = _style(found, model)
         shift = 2 ** (0.1 * (lanes.index(model) - (len(lanes) - 1) / 2))
-        rows = [
+        points = [
             (b, r.ratio)
             for m, b in zip(metrics, batches, strict=True)
             for r in found.ratios
             if (r.model, r.metric) == (model, m)
         ]
-        for batch, ratio in rows:
+        for batch, ratio in points:
             axes.plot([batch * shift] * 2, [ratio.low, ratio.high], color=style.colour, linewidth=1.8)
         marker = "_" if model.endswith(AGAIN) else style.marker
-        axes.plot([b * shift for b, _ in rows], [r.centre for _, r in rows], marker, color=style.colour, markersize=5.5)
+        axes.plot(
+            [b * shift for b, _ in points], [r.centre for _, r in points], marker, color=style.colour, markersize=5.5
+        )
     axes.set_yscale("log")
     low, high = axes.get_ylim()
     low, high = min(low, 0.9), max(high, 1.1)

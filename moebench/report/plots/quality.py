@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -14,14 +15,23 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from moebench import stats
 from moebench.report import words
 from moebench.report.findings import QUALITY, Findings, difference, mean
-from moebench.report.look import GREY, INK, Drawn, canvas, log_ticks, panel_title, spread
+from moebench.report.look import GREY, INK, Drawn, canvas, grid, log_ticks, panel_title, spread
+from moebench.report.plots import panels as small
+from moebench.report.plots import rows as ranked
 
+_EVEN = 1.05
+"""Ratio of the largest to the smallest cost below which many models are not set against each other by it."""
 _NO_CURVES = "No run has reached an evaluation point yet."
 _CURRENCIES = {"tokens": "training tokens", "flops": "training FLOPs (model)", "seconds": "training seconds"}
 
 
 def answer(found: Findings) -> Drawn | str:
-    """Loss against training FLOPs, and beside it the paired difference to the baseline at equal tokens."""
+    """Loss against training FLOPs, and beside it the paired difference to the baseline at equal tokens.
+
+    Of many models, the final difference of each.
+    """
+    if found.many:
+        return ranked.differences(found)
     curves = found.curves
     if curves.empty:
         return _NO_CURVES
@@ -29,7 +39,7 @@ def answer(found: Findings) -> Drawn | str:
     seeds = curves.groupby("model")["seed"].nunique()
     subtitle = (
         "Left: bits per byte at the evaluation points against training model FLOPs; thin lines are seeds "
-        f"(n = {_span(seeds)}), thick lines their mean with its 95% t interval. A bracket compares FLOPs at equal "
+        f"(n = {words.span(seeds)}), thick lines their mean with its 95% t interval. A bracket compares FLOPs at equal "
         "loss, where a curve is not yet decayed."
     )
     others = [m for m in found.held.models if m != found.baseline and m in set(curves["model"])]
@@ -64,11 +74,6 @@ def _answer_title(found: Findings) -> str:
     else:
         finding = f"{treatment} ends {sign} than {baseline}"
     return f"{finding}: bits per byte {size}, {words.plural(gap.n, 'seed pair')}"
-
-
-def _span(counts: pd.Series[int]) -> str:
-    low, high = int(counts.min()), int(counts.max())
-    return str(low) if low == high else f"{low} to {high}"
 
 
 def _curves(axes: Axes, found: Findings, currency: str, *, labels: bool) -> None:
@@ -214,6 +219,8 @@ def currencies(found: Findings) -> Drawn | str:
             share = spent[most] / spent[least]
             title = f"{best} ends lowest at equal tokens ({ends[best]:.3f} bits per byte); "
             title += f"{most} spends {share:.1f}{words.TIMES} the FLOPs of {least}"
+    if found.many:
+        return small.loss(found, title)
     how = f"Seconds: {found.step_seconds[1]}." if "seconds" in shown else "No times were recorded."
     subtitle = f"Bits per byte at the evaluation points; thin lines are seeds, band: 95% t interval. {how}"
     figure, panels = canvas(title, subtitle, height=2.5, columns=len(shown), gap=0.18, share_y=True, headroom=0.3)
@@ -242,6 +249,8 @@ def finals(found: Findings) -> Drawn | str:
     models = [m for m in found.held.models if len(found.final(m))]
     if not models:
         return "No run is complete yet."
+    if found.many:
+        models.sort(key=lambda m: found.final(m).mean())
     domains = [None, *sorted(found.quality["domain"].dropna().unique())][:6]
     best = min(models, key=lambda m: found.final(m).mean())
     wins = [d for d in domains[1:] if min(models, key=lambda m: found.final(m, d).mean()) == best]
@@ -249,8 +258,8 @@ def finals(found: Findings) -> Drawn | str:
     title = f"{best} has the lowest final loss, {words.interval(ends.centre, ends.low, ends.high)} bits per byte"
     if len(domains) > 1:
         title += f"; lowest in {len(wins)} of {words.plural(len(domains) - 1, 'domain')}"
-    counts = pd.Series([len(found.final(m)) for m in models])
-    subtitle = f"{QUALITY} after the last step, lower is better. Small: seeds (n = {_span(counts)}); "
+    counts = [len(found.final(m)) for m in models]
+    subtitle = f"{QUALITY} after the last step, lower is better. Small: seeds (n = {words.span(counts)}); "
     subtitle += "large: mean with its 95% t interval."
     margin = 0.25 + 0.068 * max(len(m) for m in models)
     height = 0.28 * len(models) + 0.3
@@ -281,9 +290,9 @@ def _strip(axes: Axes, found: Findings, models: Sequence[str], domain: str | Non
             place - 0.16,
             style.marker,
             color=style.colour,
-            markersize=6,
+            markersize=4.4 if found.many else 6,
             markeredgecolor="white",
-            markeredgewidth=0.7,
+            markeredgewidth=0 if found.many else 0.7,
         )
     axes.set(yticks=range(len(models)), yticklabels=models, ylim=(len(models) - 0.45, -0.55))
     axes.grid(visible=False, axis="y")
@@ -307,29 +316,44 @@ def pareto(found: Findings) -> Drawn | str:
     if decode:
         timed = {m: float(found.timed(m, decode[-1]).median()) for m in models if len(found.timed(m, decode[-1]))}
         panels_of[f"decode step time, {decode[-1].partition('[')[2].rstrip(']').replace('=', ' ')}"] = timed
+    even = [name for name, xs in panels_of.items() if max(xs.values()) < _EVEN * min(xs.values())] if found.many else []
+    panels_of = {name: xs for name, xs in panels_of.items() if name not in even} or panels_of
     fronts = {
         name: _front({m: (x, float(found.final(m).mean())) for m, x in xs.items()}) for name, xs in panels_of.items()
     }
     always = [m for m in models if all(m in front for front in fronts.values())]
-    several = words.plural(len(fronts), "front")
+    several = "both fronts" if len(fronts) == 2 else f"all {words.plural(len(fronts), 'front')}"
     verb = "is" if len(always) == 1 else "are"
     title = (
-        f"{words.listed(always)} {verb} on all {several}: no model beats it in both"
+        f"{words.listed(always)} {verb} on {several}: no model beats it in both"
         if always
-        else f"No model is on all {several}"
+        else f"No model is on {several}"
     )
     title = title if len(always) < 2 else title.replace("beats it", "beats them")
-    subtitle = "Final bits per byte (small: seeds; large: mean, 95% t interval) against each cost, log axis. "
+    subtitle = f"Final bits per byte ({'mean' if found.many else 'small: seeds; large: mean'}, 95% t interval) against "
+    subtitle += "each cost, log axis. "
     subtitle += "Line: models that none beats in both."
-    figure, panels = canvas(title, subtitle, height=2.3, columns=len(panels_of), gap=0.2, share_y=True, headroom=0.2)
-    for axes, (name, xs) in zip(panels, panels_of.items(), strict=True):
+    subtitle += "".join(
+        f" Not drawn: {name}, as the models differ by less than {_EVEN - 1:.0%} in it." for name in even
+    )
+    if found.many:
+        figure, axes_of = grid(
+            title, subtitle, panels=len(panels_of), columns=1, height=3.0, gap=(0, 0.55), headroom=0.1, share=""
+        )
+    else:
+        figure, axes_of = canvas(
+            title, subtitle, height=2.3, columns=len(panels_of), gap=0.2, share_y=True, headroom=0.2
+        )
+    for axes, (name, xs) in zip(axes_of, panels_of.items(), strict=True):
         _front_panel(axes, found, xs, fronts[name])
         axes.set_xlabel(name)
         form = words.seconds if name.startswith("decode") else words.count
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _, form=form: words.short(form(x))))
-        if axes is not panels[0]:
+        if found.many:
+            axes.set_ylabel("bits per byte")
+        elif axes is not axes_of[0]:
             axes.tick_params(axis="y", labelleft=False)
-    panels[0].set_ylabel("bits per byte")
+    axes_of[0].set_ylabel("bits per byte")
     return Drawn(title=title, subtitle=subtitle, figure=figure)
 
 
@@ -349,21 +373,26 @@ def _front_panel(axes: Axes, found: Findings, xs: dict[str, float], front: Seque
     for model, x in xs.items():
         style, values = found.styles[model], found.final(model)
         middle = mean(values)
-        axes.plot(
-            [x] * len(values), values, "o", color=style.colour, alpha=0.4, markersize=2.4, markeredgewidth=0, zorder=2
-        )
+        if not found.many:
+            axes.plot(
+                [x] * len(values), values, "o", color=style.colour, alpha=0.4, markersize=2.4, markeredgewidth=0,
+                zorder=2,
+            )  # fmt: skip
         axes.plot([x, x], [middle.low, middle.high], color=style.colour, linewidth=1.8, zorder=3)
         axes.plot(
             x,
             middle.centre,
             style.marker,
             color=style.colour,
-            markersize=6.5,
+            markersize=5.5 if found.many else 6.5,
             markeredgecolor="white",
             markeredgewidth=0.7,
             zorder=4,
         )
-    _name_points(axes, found, xs)
+    if found.many:
+        _place_names(axes, found, xs, front)
+    else:
+        _name_points(axes, found, xs)
     axes.xaxis.set_major_locator(FixedLocator(log_ticks(*axes.get_xlim(), most=4)))
     axes.xaxis.set_minor_locator(NullLocator())
 
@@ -385,3 +414,61 @@ def _name_points(axes: Axes, found: Findings, xs: dict[str, float]) -> None:
             fontsize=7,
             color=found.styles[model].colour,
         )
+
+
+_LETTER, _LINE = 0.61, 1.15
+"""Width and height of type, as shares of its size; widths are an average of the font's."""
+_LEADER = {"arrowstyle": "-", "color": GREY, "linewidth": 0.4, "shrinkA": 0, "shrinkB": 3}
+_REACH = (0, 7, 15, 25, 38, 55, 75, 100)
+_SPOTS: tuple[tuple[float, float], ...] = tuple(
+    (dx, dy)
+    for far in _REACH
+    for dx, dy in (
+        (6 + far, 0), (6 + far, far), (6 + far, -far), (0, 7 + far), (0, -7 - far), (-6 - far, far), (-6 - far, 0),
+        (-6 - far, -far),
+    )
+)  # fmt: skip
+"""Where a name may stand beside its point, in points of type: near ones first, right before left."""
+
+
+def _place_names(axes: Axes, found: Findings, xs: dict[str, float], front: Sequence[str]) -> None:
+    """Names of many points, each at the nearest spot where it covers no point, interval, front or other name."""
+    left, right = min(xs.values()), max(xs.values())
+    pad = (right / left) ** 0.12 * 1.02
+    axes.set_xlim(left / pad, right * pad)
+    size, dots = 7.0, 72 / axes.figure.dpi
+    means = {m: mean(found.final(m)) for m in xs}
+    points = {m: axes.transData.transform((x, means[m].centre)) * dots for m, x in xs.items()}
+    frame = axes.get_window_extent()
+    edges = np.array([frame.x0, frame.y0, frame.x1, frame.y1]) * dots
+    taken = [np.array([x - 4, y - 4, x + 4, y + 4]) for x, y in points.values()]
+    for model, (x, _) in points.items():
+        low, high = (axes.transData.transform((xs[model], y))[1] * dots for y in (means[model].low, means[model].high))
+        taken.append(np.array([x - 1, low, x + 1, high]))
+    steps = [points[model] for model in front]
+    for (x, y), (right, below) in pairwise(steps):
+        taken += [np.array([x, y - 1, right, y + 1]), np.array([right - 1, below, right + 1, y])]
+    names: list[np.ndarray] = []
+    for model in sorted(points, key=lambda m: -points[m][1]):
+        x, y = points[model]
+        width, height = _LETTER * size * len(model), _LINE * size
+        spots: list[tuple[float, int, float, float, np.ndarray]] = []
+        for dx, dy in _SPOTS:
+            start = x + dx - (width / 2 if not dx else width if dx < 0 else 0)
+            box = np.array([start, y + dy - height / 2, start + width, y + dy + height / 2])
+            over = sum(_overlap(box, other) for other in taken) + 20 * sum(_overlap(box, name) for name in names)
+            outside = 20 * max(0.0, *(edges[:2] - box[:2]), *(box[2:] - edges[2:]))
+            spots.append((over + outside + math.hypot(dx, dy) / 2, len(spots), dx, dy, box))
+        _, _, dx, dy, box = min(spots, key=lambda spot: spot[:2])
+        names.append(box)
+        far = math.hypot(dx, dy) > 13
+        axes.annotate(
+            model, (xs[model], means[model].centre), (dx, dy), textcoords="offset points", va="center",
+            ha="center" if not dx else "left" if dx > 0 else "right", fontsize=size, color=found.styles[model].colour,
+            arrowprops=_LEADER if far else None,
+        )  # fmt: skip
+
+
+def _overlap(a: np.ndarray, b: np.ndarray) -> float:
+    """Area that two boxes (left, bottom, right, top) share."""
+    return max(0.0, float(min(a[2], b[2]) - max(a[0], b[0]))) * max(0.0, float(min(a[3], b[3]) - max(a[1], b[1])))

@@ -8,11 +8,14 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
+from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from moebench.report import words
-from moebench.report.findings import Findings, mean
-from moebench.report.look import GREY, MUTED, PAPER, Drawn, canvas, panel_title
+from moebench.report.findings import Findings, Mean, mean
+from moebench.report.look import GREY, MUTED, PAPER, Drawn, canvas, grid, panel_title
+from moebench.report.plots.panels import heading, over_steps
+from moebench.report.plots.rows import domains as by_domain
 
 Array = npt.NDArray[np.float64]
 _NONE = "No MoE run has recorded its routing."
@@ -23,9 +26,11 @@ _SHOWN = 4
 def load(found: Findings) -> Drawn | str:
     """Final load of every expert: a heat map with a row for each layer and seed."""
     grids = {model: _loads(found, model) for model in found.held.models if found.styles[model].kind == "moe"}
-    grids = {model: grid for model, grid in grids.items() if not grid.empty}
+    grids = {model: one for model, one in grids.items() if not one.empty}
     if not grids:
         return _NONE
+    if found.many:
+        return _loads_of_many(found, grids)
     shown = dict(list(grids.items())[:_SHOWN])
     worst = {model: float(grid.to_numpy().max()) for model, grid in shown.items()}
     busiest = max(worst, key=lambda m: worst[m])
@@ -34,22 +39,60 @@ def load(found: Findings) -> Drawn | str:
         "Load of each expert over the mean of its layer, at the last evaluation; 1 is an even share. One row a layer "
         "and seed; experts are sorted by load within a row, for their numbers mean nothing across seeds."
     )
-    rows = max(len(grid) for grid in shown.values())
+    rows = max(map(len, shown.values()))
     height = min(5.5, max(1.2, 0.135 * rows))
     figure, panels = canvas(
         title, subtitle, height=height, columns=len(shown), left=0.75, right=0.85, bottom=0.45, headroom=0.25, gap=0.7
     )
     limit = max(1.05, *worst.values())
-    for axes, (model, grid) in zip(panels, shown.items(), strict=True):
-        _heat(axes, grid, limit)
+    for axes, (model, one) in zip(panels, shown.items(), strict=True):
+        _heat(axes, one, limit)
         panel_title(axes, model)
-    box = panels[-1].get_position()
-    bar = figure.add_axes((box.x1 + 0.02, box.y0, 0.018, box.height))
-    scale = figure.colorbar(panels[-1].collections[0], cax=bar, label="load / mean")
-    scale.set_ticks(
-        [max(0.0, 2 - limit), 1.0, limit], labels=[f"{end:.2g}" for end in (max(0.0, 2 - limit), 1.0, limit)]
-    )
+    _scale(figure, panels[-1], limit)
     return Drawn(title=title, subtitle=subtitle, figure=figure)
+
+
+_LIMIT = 4.0
+"""Load over the mean beyond which all loads have one colour, where many models share a scale."""
+
+
+def _loads_of_many(found: Findings, grids: dict[str, pd.DataFrame]) -> Drawn:
+    """A small heat map for each model; their layers and experts differ."""
+    worst = {model: float(one.to_numpy().max()) for model, one in grids.items()}
+    most, least = max(worst, key=lambda m: worst[m]), min(worst, key=lambda m: worst[m])
+    title = f"The busiest expert takes from {worst[least]:.2f}{words.TIMES} an even share ({least}) "
+    title += f"to {worst[most]:.2f}{words.TIMES} ({most}) after training"
+    subtitle = (
+        "Load of each expert over the mean of its layer, at the last evaluation; 1 is an even share. One row a mixture "
+        "layer (counted from 0) and seed; experts are sorted by load within a row. Below: their number and the busiest "
+        "one's load."
+    )
+    columns = min(4, len(grids))
+    figure, panels = grid(
+        title, subtitle, panels=len(grids), columns=columns, height=0.85, gap=(0.42, 0.52), share="", right=0.8,
+        headroom=0.28, left=0.5,
+    )  # fmt: skip
+    limit = min(_LIMIT, max(1.05, *worst.values()))
+    for axes, (model, one) in zip(panels, grids.items(), strict=True):
+        _heat(axes, one, limit, edge=0)
+        heading(axes, found, model)
+        axes.set_xticks([])
+        axes.set_xlabel(f"{one.shape[1]} experts, to {worst[model]:.1f}{words.TIMES}", fontsize=6.5, labelpad=2)
+        axes.set_yticks(axes.get_yticks(), [text.get_text().removeprefix("layer ") for text in axes.get_yticklabels()])
+        axes.tick_params(axis="y", labelsize=6.5)
+    for axes in panels[::columns]:
+        axes.set_ylabel("layer", fontsize=7)
+    _scale(figure, panels[columns - 1], limit, more=limit < max(worst.values()))
+    return Drawn(title=title, subtitle=subtitle, figure=figure)
+
+
+def _scale(figure: Figure, axes: Axes, limit: float, *, more: bool = False) -> None:
+    """The colours of a heat map and the loads they stand for."""
+    box = axes.get_position()
+    bar = figure.add_axes((box.x1 + 0.02, box.y0, 0.018, box.height))
+    scale = figure.colorbar(axes.collections[0], cax=bar, label="load / mean")
+    ends = (max(0.0, 2 - limit), 1.0, limit)
+    scale.set_ticks(list(ends), labels=[f"{end:.2g}" for end in ends[:2]] + [f"{'≥ ' if more else ''}{limit:.2g}"])
 
 
 def _loads(found: Findings, model: str) -> pd.DataFrame:
@@ -65,14 +108,14 @@ def _loads(found: Findings, model: str) -> pd.DataFrame:
     return pd.DataFrame(-np.sort(-share, axis=1), index=wide.index, columns=range(1, wide.shape[1] + 1))
 
 
-def _heat(axes: Axes, grid: pd.DataFrame, limit: float) -> None:
+def _heat(axes: Axes, loads: pd.DataFrame, limit: float, *, edge: float = 0.3) -> None:
     colours = sns.diverging_palette(245, 35, s=85, l=48, center="light", as_cmap=True)
     norm = TwoSlopeNorm(vcenter=1.0, vmin=max(0.0, 2 - limit), vmax=limit)
-    axes.pcolormesh(grid.to_numpy(), cmap=colours, norm=norm, edgecolors=PAPER, linewidth=0.3)
+    axes.pcolormesh(loads.to_numpy(), cmap=colours, norm=norm, edgecolors=PAPER if edge else "face", linewidth=edge)
     axes.invert_yaxis()
     axes.grid(visible=False)
     axes.spines[["left", "bottom"]].set_visible(False)
-    layers = grid.index.get_level_values("layer")
+    layers = loads.index.get_level_values("layer")
     starts = [int(np.argmax(layers == layer)) for layer in layers.unique()]
     sizes = [int((layers == layer).sum()) for layer in layers.unique()]
     axes.set_yticks(
@@ -82,7 +125,7 @@ def _heat(axes: Axes, grid: pd.DataFrame, limit: float) -> None:
     )
     for start in starts[1:]:
         axes.axhline(start, color="white", linewidth=2.5)
-    experts = grid.shape[1]
+    experts = loads.shape[1]
     ticks = sorted({1, experts, *range(max(1, experts // 4), experts, max(1, experts // 4))})
     axes.set_xticks([tick - 0.5 for tick in ticks], [str(tick) for tick in ticks], rotation=0)
     axes.tick_params(length=0)
@@ -101,6 +144,8 @@ def balance(found: Findings) -> Drawn | str:
     ends = {m: mean(last[last["model"] == m]["value"]) for m in models}
     model = found.treatment if found.treatment in ends else models[0]
     end = ends[model]
+    if found.many:
+        return _balance_of_many(found, rows, ends)
     title = f"{model}'s busiest expert ends at {words.interval(end.centre, end.low, end.high, 'ratio')} the mean load"
     subtitle = "Busiest expert's load over the mean, averaged over layers, at each evaluation; "
     subtitle += f"thin lines are seeds (n = {end.n}), band: 95% t interval."
@@ -139,14 +184,51 @@ def balance(found: Findings) -> Drawn | str:
     return Drawn(title=title, subtitle=subtitle, figure=figure)
 
 
+def _balance_of_many(found: Findings, rows: pd.DataFrame, ends: dict[str, Mean]) -> Drawn:
+    least, most = (pick(ends, key=lambda m: ends[m].centre) for pick in (min, max))
+    first, last = (words.interval(ends[m].centre, ends[m].low, ends[m].high, "ratio") for m in (least, most))
+    title = f"Busiest experts end at {first} ({least}) to {last} ({most}) the mean load"
+    subtitle = (
+        "Busiest expert's load over the mean, averaged over mixture layers, at each evaluation, log axis; 1 is an "
+    )
+    subtitle += (
+        f"even load. Thin lines are seeds (n = {words.span(m.n for m in ends.values())}). Grey: the other models."
+    )
+    return over_steps(found, rows, title, subtitle, "busiest / mean", percent=False)
+
+
+def dropped(found: Findings) -> Drawn | str:
+    """Share of routed pairs that a capacity refused in training, along training."""
+    rows = found.held.of("train.dropped_share")
+    if rows.empty:
+        return "No run of a model with a capacity has recorded what it refused."
+    rows = rows.assign(step=rows["step"].astype(float), seed=rows["seed"].astype(int))
+    last = rows[rows["step"] == rows.groupby(["model", "seed"])["step"].transform("max")]
+    ends = {m: mean(100 * last[last["model"] == m]["value"]) for m in found.held.models if (last["model"] == m).any()}
+    most = max(ends, key=lambda m: ends[m].centre)
+    end = ends[most]
+    said = words.interval(end.centre, end.low, end.high, "%", signed=False)
+    title = f"{most} refuses {said} of its routed pairs in training"
+    if len(ends) > 1:
+        title += f", the most of {len(ends)} models with a capacity"
+    subtitle = (
+        "Share of (token, expert) pairs refused for want of room, over training so far; evaluation refuses none. "
+    )
+    subtitle += f"Thin lines are seeds (n = {words.span(m.n for m in ends.values())})."
+    return over_steps(found, rows, title, subtitle, "refused", percent=True)
+
+
 def domains(found: Findings) -> Drawn | str:
     """How differently domains use the experts, against a permuted baseline."""
     rows = found.held.final("routing.domain_tokens", layer="*", expert="*", domain="*")
     if rows.empty:
         return "No MoE run has recorded its routing by domain."
-    models = [m for m in found.held.models if (rows["model"] == m).any()][:_SHOWN]
+    models = [m for m in found.held.models if (rows["model"] == m).any()]
+    models = models if found.many else models[:_SHOWN]
     measured = specialisation(rows)
     means = {m: mean(measured[measured["model"] == m].groupby("seed")["distance"].mean()) for m in models}
+    if found.many:
+        return by_domain(found, measured, means)
     model = found.treatment if found.treatment in means else models[0]
     chance = float(measured[measured["model"] == model]["chance"].mean())
     times = means[model].centre / chance if chance else float("inf")

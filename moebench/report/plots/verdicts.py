@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import textwrap
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from matplotlib.axes import Axes
 
@@ -32,9 +33,10 @@ def forest(found: Findings) -> Drawn | str:
     tally = {state: sum(v.state == state for v in rows) for state in words.STATES}
     title = ", ".join(f"{n} {words.STATES[state].lower()}" for state, n in tally.items() if n)
     title = f"Of {words.plural(len(rows), 'claim')} with an estimate: {title}"
+    scales = _scales(rows, common=found.many)
+    own = "rows that ask the same of the same metric on one scale" if found.many else "each row on its own scale"
     subtitle = (
-        "Estimate and 95% interval of each claim (a seed pair or a process is one observation), each row on its own "
-        "scale. "
+        f"Estimate and 95% interval of each claim (a seed pair or a process is one observation), {own}. "
         "Shaded: what the claim asks. Thin tick: no difference."
     )
     left = min(2.6, 0.35 + 0.068 * max(len(v.id) for v in rows))
@@ -46,7 +48,7 @@ def forest(found: Findings) -> Drawn | str:
     axes.grid(visible=False)
     axes.spines[["left", "bottom"]].set_visible(False)
     for place, verdict in enumerate(rows):
-        _row(axes, place, verdict)
+        _row(axes, place, verdict, scales[place])
     axes.text(0, len(rows) - 0.4, "asked bound", fontsize=7, color=MUTED, ha="center", va="top")
     axes.axvline(0, color=MUTED, linewidth=0.7, linestyle=(0, (2, 2)), zorder=1)
     return Drawn(title=title, subtitle=subtitle, figure=figure)
@@ -60,6 +62,8 @@ class _Scale:
     reach: float
     facing: int
     logarithmic: bool
+    marker: float = 1.0
+    """Size of the row's marker: smaller where a common scale makes intervals short."""
 
     def __call__(self, value: float) -> float:
         here, centre = (math.log(value), math.log(self.centre)) if self.logarithmic else (value, self.centre)
@@ -82,8 +86,17 @@ def _scale(verdict: Verdict) -> _Scale:
     )
 
 
-def _row(axes: Axes, place: int, verdict: Verdict) -> None:
-    scale = _scale(verdict)
+def _scales(rows: Sequence[Verdict], *, common: bool) -> list[_Scale]:
+    """A scale for each row; in common where rows ask the same of the same metric, so that their effects compare."""
+    own = [_scale(verdict) for verdict in rows]
+    if not common:
+        return own
+    asks = [(v.metric, v.unit, v.asked_low, v.asked_high, one.logarithmic) for v, one in zip(rows, own, strict=True)]
+    reach = {ask: max(one.reach for other, one in zip(asks, own, strict=True) if other == ask) for ask in asks}
+    return [replace(one, reach=reach[ask], marker=0.75) for ask, one in zip(asks, own, strict=True)]
+
+
+def _row(axes: Axes, place: int, verdict: Verdict, scale: _Scale) -> None:
     colour = STATE_COLOURS[verdict.state]
     edges = [scale(x) for x in (verdict.asked_low, verdict.asked_high) if x is not None]
     start, stop = (min(edges), max(edges)) if len(edges) == 2 else (edges[0], _EDGE)
@@ -110,9 +123,9 @@ def _row(axes: Axes, place: int, verdict: Verdict) -> None:
             place,
             marker,
             color=colour,
-            markersize=7,
+            markersize=7 * scale.marker,
             markeredgecolor="white",
-            markeredgewidth=0.8,
+            markeredgewidth=0.8 * scale.marker,
             zorder=4,
         )
     _labels(axes, place, verdict, colour)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 
@@ -9,8 +11,16 @@ from moebench.records import METRICS
 from moebench.report import words
 from moebench.report.findings import Findings, Mean, cost_label, difference, mean
 from moebench.report.frames import AGAIN
-from moebench.report.tables.table import Column, Row, Table, amount, text, whole, with_interval
+from moebench.report.tables.table import Column, Row, Table, across, amount, text, whole, with_interval
 
+_ROUTING = {
+    "routing.max_over_mean": "busiest / mean",
+    "routing.entropy": "entropy of load",
+    "routing.dead_experts": "idle experts",
+    "routing.dropped_share": "dropped in evaluation",
+    "train.dropped_share": "dropped in training",
+}
+"""Metrics of the routing table, and their headings where each is a column."""
 _P99_SAMPLES = 1000
 """Samples from which a 99th percentile means something."""
 
@@ -81,6 +91,14 @@ def costs(found: Findings) -> Table | None:
     def ratio(row: Row) -> str:
         return "baseline" if row.model == found.baseline else words.interval(row.ratio, row.low, row.high, "ratio")
 
+    if found.many:
+        frame = pd.DataFrame(rows)
+        shown, columns = across(frame, by="cost", value="ratio", show=ratio)
+        return Table(
+            title=f"Costs as a ratio to {found.baseline}",
+            note="Paired by process or seed, 95% t interval; without one: counted. Absolute values: tables/costs.csv.",
+            frame=frame, columns=columns, shown=shown,
+        )  # fmt: skip
     return Table(
         title=f"Costs, absolute and as a ratio to {found.baseline}",
         note="Times: median over processes, each its own median. Ratios: paired by process or seed, 95% t interval.",
@@ -206,6 +224,8 @@ def quality(found: Findings) -> Table | None:
             "%",
         )
 
+    if found.many:
+        return _quality_of_many(found, pd.DataFrame(rows), changed)
     return Table(
         title="Final bits per byte",
         note="Mean over seeds with its 95% t interval; the change is paired by seed. Lower is better.",
@@ -217,6 +237,21 @@ def quality(found: Findings) -> Table | None:
             amount("n", "seeds", whole),
             Column(key="change_percent", title=f"against {found.baseline}", show=changed),
         ),
+    )
+
+
+def _quality_of_many(found: Findings, frame: pd.DataFrame, changed: Callable[[Row], str]) -> Table:
+    whole_text = frame[frame["domain"] == "all"].set_index("model")
+    shown, columns = across(frame, by="domain", value="bits_per_byte", show=with_interval("bits_per_byte", "").show)
+    shown = shown.assign(**{c: list(whole_text.loc[shown["model"], c]) for c in ("change_percent", "n")})
+    shown["change"] = [changed(row) for row in whole_text.loc[shown["model"]].itertuples(index=False)]
+    change = Column(key="change_percent", title=f"all, against {found.baseline}", show=lambda row: row.change)
+    return Table(
+        title="Final bits per byte",
+        note="Mean over seeds with its 95% t interval; the change is paired by seed. Lower is better.",
+        frame=frame,
+        columns=(columns[0], columns[1], change, *columns[2:], amount("n", "seeds", whole)),
+        shown=shown.sort_values("v0", ignore_index=True),
     )
 
 
@@ -232,8 +267,8 @@ def _change(m: Mean | None) -> dict[str, float]:
 
 def routing(found: Findings) -> Table | None:
     """Summary numbers of routing after the last step."""
-    rows = []
-    for metric in ("routing.max_over_mean", "routing.entropy", "routing.dead_experts", "routing.dropped_share"):
+    rows: list[dict[str, object]] = []
+    for metric in _ROUTING:
         for model, group in found.held.final(metric).groupby("model", sort=False):
             m = mean(group["value"])
             rows.append(
@@ -248,9 +283,18 @@ def routing(found: Findings) -> Table | None:
             )
     if not rows:
         return None
+    note = "Mean over seeds with its 95% t interval."
+    if found.many:
+        frame = pd.DataFrame(rows)
+        frame["short"] = frame["metric"].map(_ROUTING)
+        order = {name: place for place, name in enumerate(found.held.models)}
+        shown, columns = across(frame, by="short", value="value", show=with_interval("value", "").show)
+        shown = shown.sort_values("model", key=lambda names: names.map(order), ignore_index=True)
+        frame = frame.drop(columns="short")
+        return Table(title="Routing after the last step", note=note, frame=frame, columns=columns, shown=shown)
     return Table(
         title="Routing after the last step",
-        note="Mean over seeds with its 95% t interval.",
+        note=note,
         frame=pd.DataFrame(rows),
         columns=(
             text("says", "measure"),

@@ -34,11 +34,14 @@ class Table:
     title: str
     note: str
     frame: pd.DataFrame
+    """What csv holds."""
     columns: tuple[Column, ...]
+    shown: pd.DataFrame | None = None
+    """What the page shows, where it is not the frame."""
 
     def rows(self) -> Iterator[list[tuple[str, Any, bool, str]]]:
         """Cells of each row as (text, value to sort by, whether it is a number, column title)."""
-        plain = self.frame.astype(object)
+        plain = (self.frame if self.shown is None else self.shown).astype(object)
         for row in plain.where(plain.notna(), None).itertuples(index=False):
             yield [(c.show(row), _sortable(getattr(row, c.key)), c.number, c.title) for c in self.columns]
 
@@ -73,3 +76,22 @@ def with_interval(key: str, title: str, unit: str = "") -> Column:
 
 def whole(value: float) -> str:
     return words.number(value, 0)
+
+
+def across(
+    frame: pd.DataFrame, *, by: str, value: str, show: Callable[[Row], str], rows: str = "model"
+) -> tuple[pd.DataFrame, tuple[Column, ...]]:
+    """A long frame with one row for each of `rows` and one sortable column for each word in its column `by`."""
+    names = list(dict.fromkeys(frame[by]))
+    wide: dict[str, dict[str, Any]] = {}
+    plain = frame.astype(object)
+    for row in plain.where(plain.notna(), None).itertuples(index=False):
+        cells = wide.setdefault(getattr(row, rows), {rows: getattr(row, rows)})
+        place = names.index(getattr(row, by))
+        cells |= {f"v{place}": getattr(row, value), f"t{place}": show(row)}
+    made = pd.DataFrame(list(wide.values()))
+    return made, (text(rows, rows), *(_shown(name, place) for place, name in enumerate(names)))
+
+
+def _shown(name: str, place: int) -> Column:
+    return Column(key=f"v{place}", title=name, show=lambda row: getattr(row, f"t{place}") or "–")

@@ -1,0 +1,184 @@
+"""Writes results of a suite of many systems with known answers, for reports that must stay legible.
+
+Nothing is trained: a model's loss, times and loads come from its name, by generators derived by name. Sizes are those
+that planning solves, so mixtures in some layers, expert counts from 4 to 32, capacity and unlearned routers all occur.
+`python -m tests.golden_systems FOLDER` writes it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from moebench import store
+from moebench.matching import Machine, make_plan, run_of
+from moebench.plan import DataFacts, Plan, PlannedModel, PlannedRun, digest_of
+from moebench.records import labelled
+from moebench.spec.load import load_suite
+from moebench.spec.types import MoEFFN
+from tests.golden_results import DIGEST, DOMAINS, MACHINE, STARTED, _fix_times, _generator, _made
+
+FACTS = DataFacts(
+    source="stdlib", digest=DIGEST, documents={"train": 900, "tune": 60, "test": 120},
+    tokens={"train": 9_000_000, "tune": 600_000, "test": 1_200_000}, domains=DOMAINS,
+    leak_share=0.004, leak_threshold=0.05,
+)  # fmt: skip
+SPEED = "measure.speed={train_step: true, prefill: [64], decode: {batch: [1, 8, 32]}, processes: 6}"
+
+
+def systems_plan(*, seeds: int = 8, sets: Iterable[str] = (SPEED,)) -> Plan:
+    """The shipped suite of systems, with a speed session."""
+    loaded = load_suite("systems", sets=[f"seeds={seeds}", *sets])
+    return make_plan(loaded.spec, facts=FACTS, vocab=256, machine=Machine())
+
+
+def write(root: Path, plan: Plan | None = None) -> Plan:
+    """Writes the whole folder under `root` and returns its plan."""
+    plan = plan or systems_plan()
+    store.Results(root).save_plan(plan, MACHINE)
+    for planned in plan.runs:
+        write_run(root, plan, planned)
+    _write_speed(root, plan)
+    _write_tune(root, plan)
+    _fix_times(root)
+    return plan
+
+
+def gain(model: str) -> float:
+    """True change of the final loss against the first model's, as a share: from -5% to +1%."""
+    return float(_generator("gain", model).uniform(-0.05, 0.01))
+
+
+def write_run(root: Path, plan: Plan, planned: PlannedRun) -> None:
+    """One finished run."""
+    folder = _made(store.Results(root).run(planned.id))
+    model = plan.models[planned.model]
+    rng = _generator("run", planned.model, planned.seed)
+    run = run_of(model, seed=planned.seed, facts=plan.data, machine=Machine())
+    about = {
+        "run": run.model_dump(mode="json"), "model": planned.model, "suite": plan.suite,
+        "environment": MACHINE.model_dump(mode="json"),
+        "data_splits": {"test": {"documents": ["doc"], "digest": DIGEST[:16]}}, "started": STARTED,
+    }  # fmt: skip
+    store.write_json(folder.path / "run.json", about)
+    digest = digest_of(["tokens", planned.seed])
+    steps = [{"step": s, "loss": 1.6, "lr": 1e-3, "grad_norm": 0.5, "digest": digest} for s in model.recipe.evaluate_at]
+    store.append_lines(folder.path / "steps.jsonl", steps)
+    records = [{**row, "version": 1} for row in _records(plan, planned, model, rng)]
+    store.append_lines(folder.path / "records.jsonl", records)
+    folder.finish("completed", None, "omitted")
+
+
+def _records(
+    plan: Plan, planned: PlannedRun, model: PlannedModel, rng: np.random.Generator
+) -> Iterable[dict[str, Any]]:
+    last = model.recipe.steps
+    truth = 2.2 * (1 + (gain(planned.model) if planned.model != next(iter(plan.models)) else 0))
+    level = truth + float(_generator("shared", planned.seed).normal(0, 0.008)) + float(rng.normal(0, 0.006))
+    flops = model.costs.train_flops_per_token * model.recipe.batch_tokens
+    for step in model.recipe.evaluate_at:
+        loss = level + 2.6 * ((step / 40 + 1) ** -0.9 - (last / 40 + 1) ** -0.9)
+        yield {"metric": "curve.bits_per_byte", "value": round(loss, 6), "step": step}
+        yield {"metric": "train.tokens", "value": step * model.recipe.batch_tokens, "step": step}
+        yield {"metric": "train.model_flops", "value": step * flops, "step": step}
+        yield from _routing(planned.model, model, rng, step)
+    yield {"metric": "test.bits_per_byte", "value": round(level, 6), "step": last}
+    for domain, shift in zip(DOMAINS, (-0.25, 0.05, 0.20), strict=True):
+        value = round(level + shift + float(rng.normal(0, 0.004)), 6)
+        yield {"metric": labelled("test.bits_per_byte", domain=domain), "value": value, "step": last}
+    total, activations = model.costs.params.total, 3_000_000 + 20 * model.costs.params.active
+    yield {"metric": "memory.train_peak_bytes", "value": 16 * total + activations}
+    yield {"metric": labelled("memory.train_peak_bytes", part="weights"), "value": 4 * total}
+    yield {"metric": labelled("memory.train_peak_bytes", part="activations"), "value": activations}
+    yield {"metric": "memory.inference_peak_bytes", "value": 4 * total + 700_000}
+
+
+def _routing(name: str, model: PlannedModel, rng: np.random.Generator, step: int) -> Iterable[dict[str, Any]]:
+    ffn, layers, last = model.architecture.ffn, model.architecture.moe_layers, model.recipe.steps
+    if not isinstance(ffn, MoEFFN):
+        return
+    evenness = float(_generator("evenness", name).uniform(1, 30))
+    worst, entropies = [], []
+    for layer in layers:
+        share = rng.dirichlet(np.full(ffn.experts, evenness * (0.3 + step / last)))
+        worst.append(float(share.max() * ffn.experts))
+        entropies.append(float(-(share * np.log(np.maximum(share, 1e-12))).sum() / np.log(ffn.experts)))
+        for expert, tokens in enumerate((share * 65536).astype(int).tolist()):
+            yield {"metric": labelled("routing.tokens", layer=layer, expert=expert), "value": tokens, "step": step}
+        for domain in DOMAINS if step == last else ():
+            for expert, tokens in enumerate((rng.dirichlet(40 * share + 0.1) * 20000).astype(int).tolist()):
+                labels = {"layer": layer, "expert": expert, "domain": domain}
+                yield {"metric": labelled("routing.domain_tokens", **labels), "value": tokens, "step": step}
+    yield {"metric": "routing.max_over_mean", "value": round(float(np.mean(worst)), 6), "step": step}
+    yield {"metric": "routing.entropy", "value": round(float(np.mean(entropies)), 6), "step": step}
+    yield {"metric": "routing.dead_experts", "value": 0, "step": step}
+    yield {"metric": "routing.dropped_share", "value": 0.0, "step": step}
+    if ffn.capacity_factor is not None:
+        dropped = 0.3 / evenness / ffn.capacity_factor * (1.2 - step / last) + float(rng.uniform(0, 0.004))
+        yield {"metric": "train.dropped_share", "value": round(dropped, 6), "step": step}
+
+
+def _write_speed(root: Path, plan: Plan) -> None:
+    if plan.speed is None:
+        return
+    folder = _made(store.Results(root).speed(plan.speed.id))
+    store.write_json(folder.path / "speed.json", {"plan": plan.speed.model_dump(mode="json")})
+    names = [*plan.speed.models, f"{plan.speed.baseline}~again"]
+    for process, seed in enumerate(plan.speed.processes):
+        rng = _generator("speed", process)
+        machine = float(np.exp(rng.normal(0, 0.1)))
+        samples = {name: _samples(name, plan, machine, rng) for name in names}
+        store.write_json(
+            folder.path / f"process-{process}.json",
+            {
+                "process": process, "seed": seed, "order": names, "environment": MACHINE.model_dump(mode="json"),
+                "load": [0.3, 0.4], "peak_flops": 9.1e10, "peak_bandwidth": 1.2e10, "samples": samples,
+                "steady": {name: dict.fromkeys(samples[name], True) for name in names},
+                "derived": {name: {"speed.train_utilisation": 0.22} for name in names},
+                "resident_growth_bytes": dict.fromkeys(names, 41_000_000),
+            },
+        )  # fmt: skip
+    folder.finish("completed", None, "omitted")
+
+
+def _samples(name: str, plan: Plan, machine: float, rng: np.random.Generator) -> dict[str, list[float]]:
+    model = name.removesuffix("~again")
+    slow = 1.0 if model == "dense" else float(_generator("slow", model).uniform(1.05, 2.2))
+    own = machine * slow * float(np.exp(rng.normal(0, 0.01)))
+    assert plan.speed is not None
+    centres = {"speed.train_step_s": 0.03, **{labelled("speed.prefill_s", tokens=n): 0.003 for n in plan.speed.prefill}}
+    centres |= {labelled("speed.decode_step_s", batch=n): 0.001 * n**0.4 for n in plan.speed.decode_batches}
+    return {
+        metric: [round(centre * own * float(np.exp(abs(rng.normal(0, 0.03)))), 7) for _ in range(12)]
+        for metric, centre in centres.items()
+    }
+
+
+def _write_tune(root: Path, plan: Plan) -> None:
+    if plan.tune is None:
+        return
+    best = plan.tune.lrs[len(plan.tune.lrs) // 2]
+    curves: dict[str, list[dict[str, Any]]] = {}
+    for model, lr, seed, _ in plan.tune.runs:
+        noise = float(_generator("tune", model, lr, seed).normal(0, 0.004))
+        value = round(2.25 * (1 + gain(model)) + 0.06 * np.log2(lr / best) ** 2 + noise, 6)
+        curves.setdefault(model, []).append({"lr": lr, "seed": seed, "bits_per_byte": value, "reason": None})
+    models = {
+        model: {
+            "identity": digest_of(model), "curve": curve, "best_lr": best, "interior": True,
+            "configured_lr": plan.models[model].recipe.lr,
+        }
+        for model, curve in curves.items()
+    }  # fmt: skip
+    folder = _made(store.Results(root).tune(plan.tune.id))
+    facts = {"plan": plan.tune.model_dump(mode="json"), "models": models, "finished": STARTED + 600}
+    store.write_json(folder.path / "tune.json", facts)
+    folder.finish("completed")
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))
