@@ -562,7 +562,12 @@ def test_a_reference_copy_is_whole_without_weights_and_copied_once(golden: tuple
     assert manifest["files"]["model.safetensors"]["sha256"] == hashlib.sha256(bytes(1000)).hexdigest()
     for run in plan.runs:
         assert (target.run(run.id).status(), target.run(run.id).verify()) == ("completed", [])
-        assert target.run(run.id).records() == source.run(run.id).records()
+        last = max(record.step or 0 for record in source.run(run.id).records())
+        assert target.run(run.id).records() == [
+            record
+            for record in source.run(run.id).records()
+            if not record.metric.startswith("routing.tokens[") or record.step == last
+        ]
         assert not (target.run(run.id).path / "model.safetensors").exists()
     assert plan.speed is not None
     assert target.speed(plan.speed.id).verify() == []

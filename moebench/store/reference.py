@@ -1,4 +1,5 @@
-"""A small copy of results to commit: no weights, and of the training steps only those that were evaluated.
+"""A small copy of results to commit: no weights, of the training steps only those that were evaluated, and each expert's
+load only as it ended (the summaries of the load stay at every evaluation).
 
 The hashes of what was left out stay in the manifests, so the copy can still be held against the original.
 The copy is a results folder of its own, from which a report is built like from any other; `run` never takes a run
@@ -18,7 +19,8 @@ from moebench.store.files import CorruptFile
 from moebench.store.folders import WEIGHTS, RunFolder
 from moebench.store.results import Results
 
-STEPS = "steps.jsonl"
+STEPS, RECORDS = "steps.jsonl", "records.jsonl"
+LOADS = "routing.tokens["
 
 
 def export_reference(results_root: Path, stored_plans: Iterable[StoredPlan], target_root: Path) -> list[Path]:
@@ -62,8 +64,9 @@ def _copy_folder(here: RunFolder, there: RunFolder) -> list[Path]:
         if name == WEIGHTS:
             continue
         data = files.read_bytes(here.path / name)
-        if name == STEPS:
-            data = _evaluated_steps(here, data)
+        thinned = THINNED[name](here, data) if name in THINNED else data
+        if thinned != data:
+            data = thinned
             left_out[name] = listed[name]
             listed[name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
         written += _put(data, there.path / name)
@@ -84,6 +87,19 @@ def _evaluated_steps(folder: RunFolder, data: bytes) -> bytes:
     lines = data.splitlines(keepends=True)
     kept = [line for line, row in zip(lines, rows, strict=True) if row["step"] in points or row is rows[-1]]
     return b"".join(kept)
+
+
+def _final_loads(folder: RunFolder, data: bytes) -> bytes:
+    """The rows of `records.jsonl` without the load of single experts before the last evaluation."""
+    records, lines = folder.records(), data.splitlines(keepends=True)
+    last = max((record.step or 0 for record in records), default=0)
+    loads = [record.metric.startswith(LOADS) for record in records]
+    kept = [line for line, row, load in zip(lines, records, loads, strict=True) if not load or row.step == last]
+    return b"".join(kept)
+
+
+THINNED = {STEPS: _evaluated_steps, RECORDS: _final_loads}
+"""Files of which only some rows are copied."""
 
 
 def _copy_file(here: Path, there: Path) -> list[Path]:
