@@ -1,5 +1,5 @@
-"""A small copy of results to commit: no weights, of the training steps only those that were evaluated, and each expert's
-load only as it ended (the summaries of the load stay at every evaluation).
+"""A small copy of results to commit: no weights, of the training steps only those that were evaluated, and of each
+expert's load only the last (the summaries of the load stay at every evaluation).
 
 The hashes of what was left out stay in the manifests, so the copy can still be held against the original.
 The copy is a results folder of its own, from which a report is built like from any other; `run` never takes a run
