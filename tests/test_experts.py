@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from moebench.model.experts import BACKENDS, Backend, Experts, activate, default_backend, loop
+from moebench.model.experts import blocks as inside
 from moebench.model.experts import sorted as roads
-from moebench.model.experts.chunked import chunked
 from moebench.model.routers import Routing
 from moebench.spec.activations import ACTIVATIONS, input_matrices
 
@@ -61,14 +61,28 @@ CASES = {
 ODD_WIDTH = Case(routing=routing_of(drawn(40, 8, 2), per_token=2), tokens=40, experts=8, hidden=13)
 
 
-ROADS: dict[str, Backend] = {**BACKENDS, "plain": roads._sorted, "chunked": chunked}
-"""The backends, and the roads inside `sorted`, which chooses one by shape."""
-TRIALS = [
-    (road, name)
-    for road in ROADS
-    for name, case in CASES.items()
-    if road != "loop" and (road != "chunked" or case.routing.per_token is not None)
-]
+def sized(**sizes: int) -> Backend:
+    """The road of many tokens, with its limits moved so that small cases reach every way through it."""
+
+    def road(x_TD: Tensor, routing: Routing, experts: Experts) -> Tensor:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, size in sizes.items():
+                patch.setattr(inside, name, size)
+            return inside.blocks(x_TD, routing, experts)
+
+    return road
+
+
+WAYS: dict[str, Backend] = {
+    "one block": sized(BLOCK_BYTES=2**30, CACHED_BYTES=2**30),
+    "a block an expert": sized(BLOCK_BYTES=0),
+    "blocks, added": sized(BLOCK_BYTES=2**13, SUMMED_BYTES=0),
+    "cold weights": sized(CACHED_BYTES=0),
+    "cold weights, many rows": sized(CACHED_BYTES=0, FEW_ROWS=0),
+}
+"""Ways through `blocks`, which chooses by shape."""
+ROADS: dict[str, Backend] = {**BACKENDS, **WAYS}
+TRIALS = [(road, name) for road in ROADS if road != "loop" for name in CASES]
 
 
 def results(
@@ -115,7 +129,7 @@ def test_output_and_every_gradient_are_the_loops(road: str, name: str, dtype: to
 
 @pytest.mark.parametrize("bias", [False, True], ids=["no bias", "bias"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("road", ["sorted", "grouped_mm", "plain"])
+@pytest.mark.parametrize("road", ["sorted", "grouped_mm", "blocks, added"])
 @pytest.mark.parametrize("name", ["uneven", "first and last empty", "tokens with other numbers of pairs"])
 def test_every_activation_and_bias(road: str, activation: str, bias: bool, name: str) -> None:
     found, expected = (
@@ -131,26 +145,55 @@ def test_widths_of_any_size(road: str, dtype: torch.dtype) -> None:
     assert_alike(results(road, ODD_WIDTH, dtype), results("loop", ODD_WIDTH, torch.float32), TOLERANCE[dtype])
 
 
-def test_a_group_of_several_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("moebench.model.experts.chunked.CHUNK_ROWS", 7)
-    case = CASES["uneven"]
-    assert int(torch.bincount(case.routing.expert_N).max()) > 2 * 7
-    assert_alike(results("chunked", case, torch.float32), results("loop", case, torch.float32), 1e-5)
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("way", WAYS)
+def test_no_size_of_block_changes_a_bit(way: str, name: str) -> None:
+    """Of a weight's gradient; and of outputs where a token has at most two experts, since two terms add up alike."""
+    found, expected = (results(road, CASES[name], torch.float32) for road in (way, "one block"))
+    same = {"gate_up", "down", "weight"} | ({"out", "x"} if CASES[name].routing.per_token in (1, 2) else set())
+    assert [key for key in same if not torch.equal(found[key], expected[key])] == []
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_sorted_chooses_its_road_by_shape(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows of many bytes go chunk by chunk, all else is plain."""
-    taken: list[str] = []
-    for name in ("chunked", "_sorted", "_gathered", "_singly"):
-        road = getattr(roads, name)
-        spy = lambda *given, _road=road, _name=name, **more: (taken.append(_name), _road(*given, **more))[1]  # noqa: E731
-        monkeypatch.setattr(roads, name, spy)
-    case = CASES["uneven"]
-    results("sorted", case, dtype)
-    monkeypatch.setattr(roads, "CHUNKED_BYTES", 1)
-    results("sorted", case, dtype)
-    assert taken == ["_sorted", "chunked"]
+def test_blocks_are_whole_experts_of_few_rows_together() -> None:
+    cut = [(b.start, b.stop, [tuple(part) for part in b.parts]) for b in inside.cut([3, 0, 2, 9, 0, 1], most=5)]
+    assert cut == [(0, 5, [(0, 0, 3), (2, 3, 5)]), (5, 14, [(3, 0, 9)]), (14, 15, [(5, 0, 1)])]
+    assert list(inside.cut([0, 0], most=5)) == []
+
+
+@pytest.mark.parametrize("bias", [False, True], ids=["no bias", "bias"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("per_token", [2, None])
+def test_the_backward_by_hand_is_the_derivative(activation: str, bias: bool, per_token: int | None) -> None:
+    """By finite differences in float64, up to beyond the clamps."""
+    routing = routing_of([[0, 2], [2, 3], [0, 3]], per_token=per_token)
+    generator = torch.Generator().manual_seed(0)
+    rows, width, hidden = input_matrices(activation) * 3, 2, 3
+    shapes = [(3, width), (6,), (4, rows, width), (4, width, hidden)] + [(4, rows), (4, width)] * bias
+    leaves = [4 * torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
+
+    def road(x_TD: Tensor, weight_N: Tensor, gate_up: Tensor, down: Tensor, *biases: Tensor) -> Tensor:
+        first, second = biases or (None, None)
+        experts = Experts(
+            gate_up_EXD=gate_up, down_EDF=down, activation=activation, gate_up_bias_EX=first, down_bias_ED=second
+        )
+        return inside.blocks(x_TD, replace(routing, weight_N=weight_N), experts)
+
+    assert torch.autograd.gradcheck(road, [leaf.requires_grad_() for leaf in leaves])
+
+
+def test_nothing_routed_gives_nothing() -> None:
+    """As when an expert without capacity refuses all."""
+    found = results("sorted", Case(routing=routing_of([[], []]), tokens=2, experts=3), torch.float32)
+    assert all(not value.any() for value in found.values())
+
+
+def test_a_gradient_from_a_plain_sum() -> None:
+    """Its strides are 0, which some products refuse."""
+    for road in ROADS.values():
+        x_TD = torch.randn(6, D, requires_grad=True)
+        experts = Experts(gate_up_EXD=torch.randn(3, 32, D), down_EDF=torch.randn(3, D, 16), activation="swiglu")
+        road(x_TD, routing_of([[0], [1], [2]] * 2, per_token=1), experts).sum().backward()
+        assert x_TD.grad is not None
 
 
 @pytest.mark.parametrize("word", ACTIVATIONS)
@@ -198,7 +241,7 @@ def test_an_expert_without_tokens_has_a_gradient_of_zeros(word: str) -> None:
         assert (found[name][[1, 2]] != 0).any()
 
 
-@pytest.mark.parametrize("word", [road for road in ROADS if road != "chunked"])
+@pytest.mark.parametrize("word", ROADS)
 def test_a_token_without_experts_gives_nothing(word: str) -> None:
     found = results(word, CASES["tokens with other numbers of pairs"], torch.float32)
     for name in ("out", "x"):

@@ -14,12 +14,12 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from moebench.model.experts.activations import activate as activate
+from moebench.model.experts.activations import swiglu as swiglu
 from moebench.model.experts.grouped import grouped_mm
 from moebench.model.experts.loop import loop
 from moebench.model.experts.sorted import sorted_loop
 from moebench.model.experts.weights import Experts as Experts
-from moebench.model.experts.weights import activate as activate
-from moebench.model.experts.weights import swiglu as swiglu
 from moebench.model.routers import Routing
 
 Backend = Callable[[Tensor, Routing, Experts], Tensor]

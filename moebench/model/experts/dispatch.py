@@ -16,13 +16,10 @@ from moebench.model.routers import Routing
 
 def by_expert(routing: Routing, *, num_experts: int) -> tuple[Tensor, Tensor]:
     """Order of the pairs grouped by expert (stable), and the end of each expert's group, int32."""
-    order_S = routing.expert_N.argsort(stable=True)
-    return order_S, torch.bincount(routing.expert_N, minlength=num_experts).cumsum(0).to(torch.int32)
-
-
-def groups(ends: list[int]) -> zip[tuple[int, int]]:
-    """(start, stop) of each expert's rows."""
-    return zip([0, *ends[:-1]], ends, strict=True)
+    expert_S, order_S = routing.expert_N.sort(stable=True)
+    experts_E = torch.arange(num_experts, device=expert_S.device)
+    # A search, not bincount: that one asks a CUDA device how many there are.
+    return order_S, torch.searchsorted(expert_S, experts_E, right=True, out_int32=True)
 
 
 def inverse(order_S: Tensor) -> Tensor:

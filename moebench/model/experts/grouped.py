@@ -8,8 +8,9 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from moebench.model.experts.activations import activate
 from moebench.model.experts.dispatch import by_expert, combine, dispatch
-from moebench.model.experts.weights import Experts, activate
+from moebench.model.experts.weights import Experts
 from moebench.model.routers import Routing
 
 ALIGNED_BYTES = 16

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from moebench.model.experts.weights import Experts, activate
+from moebench.model.experts.activations import activate
+from moebench.model.experts.weights import Experts
 from moebench.model.routers import Routing
 
 
