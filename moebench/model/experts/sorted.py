@@ -1,7 +1,8 @@
 """The road of CPUs: pairs sorted by expert, one product per expert and direction, gradients written once, by hand.
 
 It chooses by shape, as measured (`nox -s bench`): a decoding step of few pairs copies out the pairs' weights when they
-are small, or goes pair by pair; everything else goes through `blocks`. Group sizes are read on the host.
+are small, or goes pair by pair; rows and weights that fit the cache take the `plain` road; everything else goes through
+`blocks`. Group sizes are read on the host.
 
 Legend: T tokens, D width, F expert hidden, X rows of the input projection, E experts, N routed pairs.
 """
@@ -14,6 +15,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from moebench.model.experts.activations import activate
 from moebench.model.experts.blocks import blocks
+from moebench.model.experts.plain import plain
 from moebench.model.experts.weights import Experts
 from moebench.model.routers import Routing
 
@@ -21,6 +23,9 @@ GATHERED_EXPERT_BYTES, GATHERED_BYTES = 2**15, 2**20
 """Experts this small, and this much of them in all, are copied out for few pairs: cheaper than a product an expert."""
 SINGLE_PAIRS = 8
 """Up to this many pairs of larger experts are computed one by one when no gradient is wanted."""
+
+PLAIN_ROWS_BYTES, PLAIN_WEIGHTS_BYTES = 2**23, 2**22
+"""Below so many bytes of sorted rows, and up to so many of weights, a layer stays in the cache by itself."""
 
 
 def sorted_loop(x_TD: Tensor, routing: Routing, experts: Experts) -> Tensor:
@@ -32,6 +37,9 @@ def sorted_loop(x_TD: Tensor, routing: Routing, experts: Experts) -> Tensor:
             return _gathered(x_TD, routing, experts)
         if num_pairs <= SINGLE_PAIRS:
             return _singly(x_TD, routing, experts)
+    rows_bytes = routing.expert_N.numel() * x_TD.shape[1] * x_TD.element_size()
+    if rows_bytes < PLAIN_ROWS_BYTES and experts.bytes_each * experts.num_experts <= PLAIN_WEIGHTS_BYTES:
+        return plain(x_TD, routing, experts)
     return blocks(x_TD, routing, experts)
 
 
