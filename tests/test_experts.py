@@ -12,11 +12,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from moebench.costs import ffn_hidden
+from moebench.matching import match_all
 from moebench.model.experts import BACKENDS, Backend, Experts, activate, default_backend, loop
 from moebench.model.experts import blocks as inside
 from moebench.model.experts import sorted as roads
 from moebench.model.routers import Routing
 from moebench.spec.activations import ACTIVATIONS, input_matrices
+from moebench.spec.load import load_suite
+from moebench.spec.types import MoEFFN
+from moebench.spec.words import bundled_names
 
 D, TOLERANCE = 32, {torch.float32: 1e-5, torch.bfloat16: 0.04}
 
@@ -285,3 +290,16 @@ def test_without_gradients_few_pairs_take_a_shorter_road_to_the_same_place(
         oracle = loop(x_TD, case.routing, experts(torch.float32))
         found = BACKENDS["sorted"](x_TD.to(dtype), case.routing, experts(dtype)).float()
     assert float((found - oracle).abs().max()) <= TOLERANCE[dtype] * float(oracle.abs().max())
+
+
+def test_bundled_suites_stay_on_the_road_of_their_committed_results() -> None:
+    """Another road gives other bits in the last place: `nox -s bench` may move the limits, but not below these."""
+    for name in bundled_names():
+        spec = load_suite(name).spec
+        for model, a in match_all(spec, vocab=256)[0].items():
+            if not isinstance(a.ffn, MoEFFN):
+                continue
+            tokens = max(spec.models[model].train.batch_tokens, 16 * a.context)
+            assert tokens * a.ffn.top_k * a.width * 4 < roads.PLAIN_ROWS_BYTES
+            matrices = input_matrices(a.ffn.activation) + 1
+            assert a.ffn.experts * matrices * ffn_hidden(a) * a.width * 4 <= roads.PLAIN_WEIGHTS_BYTES
