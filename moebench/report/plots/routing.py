@@ -111,7 +111,9 @@ def _loads(found: Findings, model: str) -> pd.DataFrame:
 def _heat(axes: Axes, loads: pd.DataFrame, limit: float, *, edge: float = 0.3) -> None:
     colours = sns.diverging_palette(245, 35, s=85, l=48, center="light", as_cmap=True)
     norm = TwoSlopeNorm(vcenter=1.0, vmin=max(0.0, 2 - limit), vmax=limit)
-    axes.pcolormesh(loads.to_numpy(), cmap=colours, norm=norm, edgecolors=PAPER if edge else "face", linewidth=edge)
+    # Cells without edges are many: as one picture they are a tenth of the bytes.
+    edges = PAPER if edge else "face"
+    axes.pcolormesh(loads.to_numpy(), cmap=colours, norm=norm, edgecolors=edges, linewidth=edge, rasterized=not edge)
     axes.invert_yaxis()
     axes.grid(visible=False)
     axes.spines[["left", "bottom"]].set_visible(False)
