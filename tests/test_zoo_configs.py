@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from meta_models import config_of, counted
+from meta_models import SEQ2SEQ, config_of, counted
 
 from moebench.zoo import counting
 from moebench.zoo.blueprint import Attention, Experts, LatentAttention
 from moebench.zoo.configs import FAMILIES, MOST_BYTES, ConfigError, load_config, read_config
+from moebench.zoo.configs.fields import Fields
 from moebench.zoo.configs.moe import DBRX_FFN
 
 OWN_CODE = ("deepseek", "kimi_k2")
@@ -222,6 +223,36 @@ def test_second_names_count_as_the_first() -> None:
         read_config({**config, "num_experts": 3, "num_local_experts": 4})
 
 
+ALIASES = [(word, alias) for word in IN_TRANSFORMERS for alias in FAMILIES[word].aliases]
+
+
+@pytest.mark.parametrize(("word", "alias"), ALIASES)
+def test_a_second_name_alone_counts_as_in_transformers_or_is_refused(word: str, alias: str) -> None:
+    """transformers computes sizes that depend on others before it applies a second name."""
+    name = FAMILIES[word].aliases[alias]
+    rest = {key: value for key, value in NEEDED.get(word, {}).items() if key != name}
+    if alias in ("num_experts", "num_local_experts"):
+        rest["moe_k" if word == "ernie4_5_moe" else "num_experts_per_tok"] = 2
+    for value in CHOICES[name]:
+        config = {"model_type": word, **rest, alias: value, "pad_token_id": None}
+        both = {**config, name: value}
+        if alias == {"dbrx": "hidden_size"}.get(word, "num_hidden_layers") and word in (*SEQ2SEQ, "dbrx"):
+            with pytest.raises(ConfigError, match=f"^{alias}: transformers computes .*: give it as {name} "):
+                read_config(config)
+        else:
+            assert ours(config) == counted(config), config
+        assert ours(both) == counted(both), both
+
+
+@pytest.mark.parametrize("more", [{}, {"num_decoder_layers": 4}, {"num_decoder_layers": None}])
+@pytest.mark.parametrize("word", SEQ2SEQ)
+def test_layers_of_an_encoder_decoder_by_their_second_name(word: str, more: dict[str, Any]) -> None:
+    config = {"model_type": word, "num_hidden_layers": 4, **more}
+    with pytest.raises(ConfigError, match=r"^num_hidden_layers: "):
+        read_config(config)
+    assert ours({**config, "num_layers": 4}) == counted({**config, "num_layers": 4})
+
+
 # ------------------------------------------------------------------------------------------------ windows
 
 
@@ -294,6 +325,55 @@ def test_windows_are_where_the_family_puts_them() -> None:
 def test_what_cannot_be_counted_exactly_is_refused_by_name(config: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         read_config(config)
+
+
+@pytest.mark.parametrize(
+    ("config", "key"),
+    [
+        ({"model_type": "deepseek_v3", "n_shared_experts": 2**20, "moe_intermediate_size": 2**20},
+         "moe_intermediate_size: 1,048,576 times 1,048,576 is more than"),
+        ({"model_type": "glm4_moe", "n_shared_experts": 2**31}, "moe_intermediate_size: 2,147,483,648 times 1,408"),
+        ({"model_type": "ernie4_5_moe", "moe_num_shared_experts": 2**31}, "moe_intermediate_size: 2,147,483,648 times"),
+    ],
+)  # fmt: skip
+def test_sizes_that_are_too_large_together_are_refused_by_key(config: dict[str, Any], key: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{key}"):
+        read_config(config)
+
+
+def test_whatever_a_blueprint_refuses_is_an_error_of_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    def impossible(_: Fields) -> Any:
+        return Experts(experts=2, top_k=1, hidden=-1)
+
+    monkeypatch.setitem(FAMILIES, "llama", dataclasses.replace(FAMILIES["llama"], build=impossible))
+    with pytest.raises(ConfigError, match=r"^hidden: .* \(family llama\)$"):
+        read_config({"model_type": "llama"})
+
+
+HOSTILE = "layer\x1b[31m\nred\u202e" + "x" * 900_000
+"""A word that would clear a screen, forge a line, turn text round and fill a page."""
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"model_type": HOSTILE},
+        {"model_type": "llama", HOSTILE: 1},
+        {"model_type": "dbrx", "ffn_config": {HOSTILE: 1}},
+        {"model_type": "qwen3", "layer_types": [HOSTILE] * 32},
+        {"model_type": "llama", "architectures": HOSTILE},
+        {"model_type": "llama", "architectures": [HOSTILE]},
+        {"model_type": "llama", "hidden_size": HOSTILE},
+        {"model_type": "mixtral", "num_experts": HOSTILE, "num_local_experts": 8},
+        {"model_type": "t5", "feed_forward_proj": HOSTILE + "-" + HOSTILE},
+        {"model_type": "other", "text_config": {"model_type": [HOSTILE]}},
+    ],
+)
+def test_what_a_configuration_says_is_told_short_and_escaped(config: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_config(config)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 700
 
 
 def test_keys_about_training_and_generation_are_passed_over() -> None:

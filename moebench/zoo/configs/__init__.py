@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from moebench.zoo.blueprint import Blueprint
 from moebench.zoo.configs import dense, latent, moe, seq2seq
 from moebench.zoo.configs.fields import ConfigError as ConfigError
-from moebench.zoo.configs.fields import Fields, renamed
+from moebench.zoo.configs.fields import Fields, renamed, shown
 
 MOST_BYTES = 1 << 20
 
@@ -32,6 +34,8 @@ class Family:
     """Other names of that class, of its publisher or of old configurations."""
     aliases: Mapping[str, str] = field(default_factory=dict)
     """Second name -> name."""
+    late: tuple[str, ...] = ()
+    """Second names that transformers applies only after it has computed other sizes from the name's default."""
     harmless: tuple[str, ...] = ()
     """Keys of the family that sound like weights and are none."""
 
@@ -39,6 +43,8 @@ class Family:
 _LOCAL = {"num_experts": "num_local_experts"}
 _GLOBAL = {"num_local_experts": "num_experts"}
 _T5 = {"hidden_size": "d_model", "num_attention_heads": "num_heads", "num_hidden_layers": "num_layers"}
+_T5_LATE = ("num_hidden_layers",)
+"""Decoder layers and sparse steps are computed from `num_layers` first."""
 _DEEPSEEK = (
     "moe_layer_freq", "num_nextn_predict_layers", "num_mtp_layers", "ep_size", "topk_method", "rope_interleave",
     "qk_head_dim",
@@ -93,6 +99,7 @@ FAMILIES: dict[str, Family] = {
             "num_hidden_layers": "n_layers",
             "max_position_embeddings": "max_seq_len",
         },
+        late=("hidden_size",),
         harmless=("emb_pdrop", "num_key_value_heads"),
     ),
     "phimoe": Family(
@@ -164,16 +171,19 @@ FAMILIES: dict[str, Family] = {
         build=seq2seq.t5, defaults=seq2seq.T5, architecture="T5ForConditionalGeneration",
         also=("T5WithLMHeadModel",),
         aliases={**_T5, "head_dim": "d_kv"},
+        late=_T5_LATE,
     ),
     "mt5": Family(
         build=seq2seq.t5, defaults=seq2seq.MT5, architecture="MT5ForConditionalGeneration",
         aliases={**_T5, "head_dim": "d_kv"},
+        late=_T5_LATE,
     ),
     "switch_transformers": Family(
         build=seq2seq.switch,
         defaults=seq2seq.SWITCH,
         architecture="SwitchTransformersForConditionalGeneration",
         aliases=_T5,
+        late=_T5_LATE,
         harmless=("expert_capacity", "num_selected_experts", "feed_forward_proj"),
     ),
 }  # fmt: skip
@@ -189,11 +199,21 @@ def read_config(config: Mapping[str, Any]) -> tuple[Blueprint, tuple[str, ...]]:
     if not isinstance(word, str) or word not in FAMILIES:
         raise ConfigError(_unknown(word, config))
     family = FAMILIES[word]
+    for alias in family.late:
+        if alias in config and family.aliases[alias] not in config:
+            name = family.aliases[alias]
+            why = f"transformers computes other sizes before it reads this name: give it as {name}"
+            raise ConfigError(f"{alias}: {why} (family {word})")
     values = renamed(config, family.aliases, word)
     f = Fields(family=word, values=values, defaults=family.defaults)
     _check_whole(f, family)
     f.check(harmless=("architectures", *family.harmless))
-    blueprint = family.build(f)
+    try:
+        blueprint = family.build(f)
+    except ValidationError as error:  # sizes that are good alone and too large, or impossible, together
+        first = error.errors()[0]
+        what = ".".join(map(str, first["loc"])) or error.title
+        raise ConfigError(f"{what}: {first['msg']} (family {word})") from None
     if config.get("quantization_config"):
         f.notes.append("quantization_config: weights are counted as they were before quantisation")
     return blueprint, tuple(f.notes)
@@ -203,9 +223,9 @@ def _unknown(word: object, config: Mapping[str, Any]) -> str:
     known = f"known: {', '.join(sorted(FAMILIES))}"
     if word is None:
         return f"model_type: missing, so the family is not known; {known}"
-    text = f"model_type: family {str(word)[:60]!r} is not one that is counted exactly here; {known}"
+    text = f"model_type: family {shown(word)} is not one that is counted exactly here; {known}"
     inner = config.get("text_config")
-    if isinstance(inner, dict) and inner.get("model_type") in FAMILIES:
+    if isinstance(inner, dict) and inner.get("model_type") in list(FAMILIES):  # a word of any type
         text += f". Its text_config, of family {inner['model_type']!r}, is: put that object into a file of its own"
     return text
 
@@ -214,7 +234,7 @@ def _check_whole(f: Fields, family: Family) -> None:
     """Refuses configurations of other classes of the family, and of more than the language model."""
     given, known = f.values.get("architectures"), (family.architecture, *family.also)
     if given is not None and not (isinstance(given, list) and len(given) == 1 and given[0] in known):
-        raise f.refuse("architectures", f"{str(given)[:60]} is not [{family.architecture!r}], the only one counted")
+        raise f.refuse("architectures", f"{shown(given)} is not [{family.architecture!r}], the only one counted")
     if "is_encoder_decoder" not in family.defaults:
         f.fixed("is_encoder_decoder", False, "the family is counted as a decoder")
     f.fixed("add_cross_attention", False, "cross-attention is not counted in this family")

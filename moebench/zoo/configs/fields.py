@@ -29,6 +29,8 @@ _TELLS = re.compile(
 )
 """Parts of names that speak of weights."""
 
+_WORD = re.compile(r"[A-Za-z0-9_.-]{1,60}")
+
 _HARMLESS = frozenset({
     "rms_norm_eps", "norm_eps", "layer_norm_eps", "layer_norm_epsilon", "layernorm_epsilon", "output_hidden_states",
     "hidden_act", "hidden_activation", "hidden_dropout", "hidden_dropout_prob", "embd_pdrop", "embed_pdrop",
@@ -67,7 +69,7 @@ class Fields:
     notes: list[str] = field(default_factory=list)
 
     def refuse(self, key: str, why: str) -> ConfigError:
-        return ConfigError(f"{self.where}{key}: {why} (family {self.family})")
+        return ConfigError(f"{self.where}{named(key)}: {why} (family {self.family})")
 
     def get(self, key: str) -> Any:
         """The value as it stands, or the family's default."""
@@ -90,21 +92,28 @@ class Fields:
         if value is None and key not in self.values:
             raise self.refuse(key, "must be given: the family has no default for it")
         if type(value) is not int:
-            raise self.refuse(key, f"{_short(value)} is no whole number")
+            raise self.refuse(key, f"{shown(value)} is no whole number")
         if not least <= value <= MOST_SIZE:
-            raise self.refuse(key, f"{_short(value)} is not between {least} and {MOST_SIZE:,}")
+            raise self.refuse(key, f"{shown(value)} is not between {least} and {MOST_SIZE:,}")
         return value
+
+    def times(self, number: int, key: str) -> int:
+        """So many widths of a key put side by side."""
+        width = self.size(key)
+        if number * width > MOST_SIZE:
+            raise self.refuse(key, f"{number:,} times {width:,} is more than {MOST_SIZE:,}")
+        return number * width
 
     def flag(self, key: str) -> bool:
         value = self.get(key)
         if type(value) is not bool:
-            raise self.refuse(key, f"{_short(value)} is neither true nor false")
+            raise self.refuse(key, f"{shown(value)} is neither true nor false")
         return value
 
     def word(self, key: str) -> str:
         value = self.get(key)
         if not isinstance(value, str):
-            raise self.refuse(key, f"{_short(value)} is no word")
+            raise self.refuse(key, f"{shown(value)} is no word")
         return value
 
     def sequence(self, key: str, kind: type) -> list[Any] | None:
@@ -129,7 +138,7 @@ class Fields:
         """A part of the configuration that is an object; null for one of defaults."""
         value = self.get(key)
         if value is not None and not isinstance(value, dict):
-            raise self.refuse(key, f"{_short(value)} is no object")
+            raise self.refuse(key, f"{shown(value)} is no object")
         part = Fields(family=self.family, values=value or {}, defaults=defaults, where=f"{key}.", notes=self.notes)
         part.check(harmless=NESTED)
         return part
@@ -137,7 +146,7 @@ class Fields:
     def fixed(self, key: str, value: Any, why: str) -> None:
         """Refuses a key that is there with any other value."""
         if key in self.values and self.values[key] != value:
-            raise self.refuse(key, f"{_short(self.values[key])}: {why}")
+            raise self.refuse(key, f"{shown(self.values[key])}: {why}")
 
     def check(self, *, harmless: Sequence[str] = ()) -> None:
         """Refuses keys that speak of weights and that the family does not count with."""
@@ -161,7 +170,7 @@ def renamed(values: Mapping[str, Any], aliases: Mapping[str, str], family: str) 
             continue
         value = found.pop(alias)
         if name in found and found[name] != value:
-            raise ConfigError(f"{alias}: {_short(value)}, but {name} is {_short(found[name])} (family {family})")
+            raise ConfigError(f"{alias}: {shown(value)}, but {name} is {shown(found[name])} (family {family})")
         found[name] = value
     return found
 
@@ -174,6 +183,12 @@ def gathered(layers: Sequence[Layer]) -> tuple[Layer, ...]:
     return tuple(layer.model_copy(update={"times": count}) for layer, count in times.items())
 
 
-def _short(value: object) -> str:
+def shown(value: object) -> str:
+    """A value of a configuration, which may be anything, as it is told: escaped and short."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def named(key: str) -> str:
+    """A key as it stands when it is an ordinary word, else as any other value."""
+    return key if _WORD.fullmatch(key) else shown(key)

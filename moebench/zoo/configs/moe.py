@@ -362,7 +362,7 @@ def shared_experts(f: Fields, *, bias: bool = False) -> Dense | None:
     """`n_shared_experts` of the experts' width as one network; null for none."""
     if f.get("n_shared_experts") is None:
         return None
-    return Dense(hidden=f.number("n_shared_experts") * f.size("moe_intermediate_size"), bias=bias)
+    return Dense(hidden=f.times(f.number("n_shared_experts"), "moe_intermediate_size"), bias=bias)
 
 
 def glm4_moe(f: Fields) -> Blueprint:
@@ -402,7 +402,7 @@ def ernie_moe(f: Fields) -> Blueprint:
     last = layers - 1 if f.get("moe_layer_end_index") == -1 else f.number("moe_layer_end_index")
     first, every = f.number("moe_layer_start_index"), f.size("moe_layer_interval")
     sparse = [first <= i <= last and (i + 1) % every == 0 for i in range(layers)]
-    shared = f.number("moe_num_shared_experts") * f.size("moe_intermediate_size")
+    shared = f.times(f.number("moe_num_shared_experts"), "moe_intermediate_size")
     return mixed(
         f,
         attention(f, qkv_bias=bias),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from moebench.zoo.blueprint import Attention, Blueprint, Dense, Experts, Layer, Mixer, NormKind, Stack
-from moebench.zoo.configs.fields import Fields, gathered
+from moebench.zoo.configs.fields import Fields, gathered, named
 
 FULL, SLIDING, CHUNKED = "full_attention", "sliding_attention", "chunked_attention"
 
@@ -63,7 +63,7 @@ def head_dim(f: Fields, heads: int) -> int:
 
 def gated(f: Fields, key: str = "intermediate_size", *, times: int = 1, bias: bool = False) -> Dense:
     """A gated network, `times` as wide as the key says."""
-    return Dense(hidden=f.size(key) * times, bias=bias)
+    return Dense(hidden=f.times(times, key), bias=bias)
 
 
 def experts(f: Fields, *, number: str, top_k: str, hidden: str, **more: Any) -> Experts:
@@ -112,7 +112,7 @@ def windowed(f: Fields, mixer: Attention, kinds: Sequence[str]) -> list[Mixer]:
     if CHUNKED in found and "attention_chunk_size" in f.defaults:
         options[CHUNKED] = mixer.model_copy(update={"chunk": f.optional("attention_chunk_size")})
     if unknown := sorted(set(found) - set(options)):
-        raise f.refuse("layer_types", f"unknown {', '.join(unknown)[:60]}; known: {', '.join(options)}")
+        raise f.refuse("layer_types", f"unknown {named(unknown[0])}; known: {', '.join(options)}")
     return [options[word] for word in found]
 
 
