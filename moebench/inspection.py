@@ -30,6 +30,7 @@ CONVENTION = (
     "active = total minus the experts a token skips, router included, both tables included; "
     "FLOPs: 2 per multiply-add, causal attention as half its square, output head in, look-ups out"
 )
+SAVED = "of the weights outside the tables per token, against equal total"
 PAIRS = "; a token of an encoder-decoder is one of the source and one of the target"
 
 
@@ -110,6 +111,9 @@ def _of_config(word: str, path: Path, *, context: int | None) -> dict[str, Any]:
         raise PlanError(f"{word}: a configuration is JSON; a model of a suite is written {word}:MODEL")
     try:
         config = load_config(path)
+    except ConfigError as error:  # which names the file
+        raise PlanError(str(error)) from None
+    try:
         blueprint, notes = read_config(config)
     except ConfigError as error:
         raise PlanError(f"{word}: {error}") from None
@@ -189,7 +193,7 @@ def _count_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
         ("weight bytes", ", ".join(f"{v:,} {k}" for k, v in found["weight_bytes"].items())),
         ("cache bytes/token", ", ".join(f"{v:,} {k}" for k, v in found["kv_bytes_per_token"].items())),
         ("cache bytes", ", ".join(f"{v:,} {k}" for k, v in found["kv_bytes"].items()) + f" of {context} tokens"),
-        ("saving", f"{found['saving_against_equal_total']:.1%} of the weights per token, against equal total"),
+        ("saving", f"{found['saving_against_equal_total']:.1%} {SAVED}"),
     ]
     if found["experts_touched"]:
         rows.append(("one expert", " or ".join(f"{n:,}" for n in found["params_per_expert"]) + " parameters"))

@@ -281,7 +281,7 @@ def systems_text(found: dict[str, Any]) -> str:
     title = (
         f"published systems at context {found['context']:,}  (active*: without the input table; FLOPs: forward, per "
         "token; weights and cache per token in bfloat16; touched: experts of a layer at batch 1, 8, 64; "
-        "saving: against equal total)"
+        "saving: of the weights outside the tables, against equal total)"
     )
     columns = ["system", "year", "total", "active", "active*", "FLOPs", "weights", "cache", "touched", "saving",
                "published total", "published active"]  # fmt: skip

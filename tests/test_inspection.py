@@ -117,6 +117,21 @@ def test_a_configuration_that_is_not_counted_is_refused(tmp_path: Path, text: st
         inspect_model(str(tmp_path))
 
 
+def test_a_refusal_names_the_file_once(tmp_path: Path) -> None:
+    """Whether the file is no JSON, or says what cannot be counted."""
+    for text in ("nothing", '{"model_type": "llama", "hidden_size": 0}'):
+        (tmp_path / "config.json").write_text(text)
+        with pytest.raises(PlanError) as caught:
+            inspect_model(str(tmp_path))
+        assert str(caught.value).count(str(tmp_path)) == 1
+
+
+def test_the_saving_is_told_with_its_denominator() -> None:
+    assert "of the weights outside the tables per token, against equal total" in inspection_text(
+        inspect_model("mixtral-8x7b")
+    )
+
+
 def test_files_that_are_not_there_are_refused(suite: str) -> None:
     with pytest.raises(PlanError, match="no such file or folder"):
         inspect_model("models/none/config.json")
