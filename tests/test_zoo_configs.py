@@ -391,6 +391,31 @@ def test_keys_about_training_and_generation_are_passed_over() -> None:
     assert [note.partition(":")[0] for note in notes] == ["num_nextn_predict_layers", "quantization_config"]
 
 
+@pytest.mark.parametrize(
+    ("word", "key"),
+    [
+        ("deepseek_v3", "num_nextn_predict_layers"),
+        ("deepseek_v3", "num_mtp_layers"),
+        ("glm4_moe", "num_nextn_predict_layers"),
+        ("dots1", "num_nextn_predict_layers"),
+        ("minimax_m2", "num_mtp_modules"),
+    ],
+)
+def test_layers_that_predict_further_tokens_are_told_of_and_not_counted(word: str, key: str) -> None:
+    config = {"model_type": word, **NEEDED.get(word, {})}
+    b, notes = read_config({**config, key: 1})
+    assert b == read_config(config)[0]
+    assert notes == (f"{key}: the multi-token prediction layers are not counted, as in transformers",)
+    assert read_config({**config, key: 0})[1] == ()
+
+
+@pytest.mark.parametrize("word", ["ernie4_5", "ernie4_5_moe"])
+def test_ernies_norms_are_without_a_mean(word: str) -> None:
+    assert ours({"model_type": word, "use_rmsnorm": True}) == counted({"model_type": word})
+    with pytest.raises(ConfigError, match="use_rmsnorm: False: transformers' class has RMSNorm alone"):
+        read_config({"model_type": word, "use_rmsnorm": False})
+
+
 def test_published_configurations_of_other_families_are_read_whole() -> None:
     """Keys that sound like weights and are none, each in the family that has it."""
     switch = {"decoder_sparse_step": 2, "encoder_sparse_step": 2, "expert_capacity": 64, "feed_forward_proj": "relu",

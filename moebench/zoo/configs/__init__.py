@@ -49,6 +49,8 @@ _DEEPSEEK = (
     "moe_layer_freq", "num_nextn_predict_layers", "num_mtp_layers", "ep_size", "topk_method", "rope_interleave",
     "qk_head_dim",
 )  # fmt: skip
+_MORE_TOKENS = ("num_nextn_predict_layers", "num_mtp_layers", "num_mtp_modules")
+"""Keys for layers that predict further tokens: checkpoints hold them, transformers' classes do not."""
 _GRANITE = ("embedding_multiplier",)
 _JITTER = ("input_jitter_noise", "moe_jitter_eps")
 
@@ -68,7 +70,8 @@ FAMILIES: dict[str, Family] = {
     "glm4": Family(build=dense.glm4, defaults=dense.GLM4, architecture="Glm4ForCausalLM"),
     "smollm3": Family(build=dense.smollm3, defaults=dense.SMOLLM3, architecture="SmolLM3ForCausalLM"),
     "seed_oss": Family(build=dense.seed_oss, defaults=dense.SEED_OSS, architecture="SeedOssForCausalLM"),
-    "ernie4_5": Family(build=dense.ernie, defaults=dense.ERNIE, architecture="Ernie4_5ForCausalLM"),
+    "ernie4_5": Family(build=dense.ernie, defaults=dense.ERNIE, architecture="Ernie4_5ForCausalLM",
+                       harmless=("use_rmsnorm",)),
     "mixtral": Family(
         build=moe.mixtral, defaults=moe.MIXTRAL, architecture="MixtralForCausalLM", aliases=_LOCAL
     ),
@@ -142,7 +145,7 @@ FAMILIES: dict[str, Family] = {
         defaults=moe.ERNIE_MOE,
         architecture="Ernie4_5_MoeForCausalLM",
         aliases={"num_experts": "moe_num_experts", "num_experts_per_tok": "moe_k"},
-        harmless=("moe_norm_min", "moe_capacity", "moe_gate", "moe_use_aux_free", "moe_group"),
+        harmless=("moe_norm_min", "moe_capacity", "moe_gate", "moe_use_aux_free", "moe_group", "use_rmsnorm"),
     ),
     "deepseek": Family(
         build=latent.deepseek, defaults=latent.DEEPSEEK, architecture="DeepseekForCausalLM", harmless=_DEEPSEEK
@@ -214,6 +217,9 @@ def read_config(config: Mapping[str, Any]) -> tuple[Blueprint, tuple[str, ...]]:
         first = error.errors()[0]
         what = ".".join(map(str, first["loc"])) or error.title
         raise ConfigError(f"{what}: {first['msg']} (family {word})") from None
+    for key in _MORE_TOKENS:
+        if f.values.get(key):
+            f.notes.append(f"{key}: the multi-token prediction layers are not counted, as in transformers")
     if config.get("quantization_config"):
         f.notes.append("quantization_config: weights are counted as they were before quantisation")
     return blueprint, tuple(f.notes)

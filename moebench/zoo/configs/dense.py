@@ -82,6 +82,9 @@ ERNIE = sizes(
 )
 
 
+RMS_ALONE = "transformers' class has RMSNorm alone"
+
+
 def llama(f: Fields) -> Blueprint:
     """Llama (Touvron et al. 2023), Granite, and Hunyuan and Seed-OSS but for what they add."""
     ffn = gated(f, bias=f.flag("mlp_bias"))
@@ -153,6 +156,7 @@ def seed_oss(f: Fields) -> Blueprint:
 
 def ernie(f: Fields) -> Blueprint:
     """ERNIE 4.5, dense: one switch for all biases."""
+    f.fixed("use_rmsnorm", True, RMS_ALONE)
     bias = f.flag("use_bias")
     ffn = gated(f, bias=bias)
     return decoder(f, mixers=attention(f, qkv_bias=bias), ffn=lambda _: ffn)

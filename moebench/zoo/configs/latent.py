@@ -76,9 +76,6 @@ def deepseek_v3(f: Fields) -> Blueprint:
 
 def _latent(f: Fields) -> LatentAttention:
     f.fixed("moe_layer_freq", 1, "transformers' class puts experts into every layer, the publisher's code does not")
-    for key in ("num_nextn_predict_layers", "num_mtp_layers"):
-        if f.values.get(key):
-            f.notes.append(f"{key}: the multi-token prediction layers are not counted, as in transformers")
     bias, nope, rope = f.flag("attention_bias"), f.number("qk_nope_head_dim"), f.size("qk_rope_head_dim")
     f.fixed("qk_head_dim", nope + rope, f"is not qk_nope_head_dim + qk_rope_head_dim, {nope + rope}")
     return LatentAttention(

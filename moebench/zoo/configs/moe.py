@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from moebench.zoo.blueprint import Blueprint, Dense, Experts
+from moebench.zoo.configs.dense import RMS_ALONE
 from moebench.zoo.configs.fields import Fields
 from moebench.zoo.configs.parts import (
     CHUNKED,
@@ -398,6 +399,7 @@ def dots1(f: Fields) -> Blueprint:
 
 def ernie_moe(f: Fields) -> Blueprint:
     """ERNIE 4.5 MoE: its selection biases are parameters, and its one switch for biases reaches the head."""
+    f.fixed("use_rmsnorm", True, RMS_ALONE)
     bias, layers = f.flag("use_bias"), f.layers()
     last = layers - 1 if f.get("moe_layer_end_index") == -1 else f.number("moe_layer_end_index")
     first, every = f.number("moe_layer_start_index"), f.size("moe_layer_interval")
