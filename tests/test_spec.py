@@ -449,6 +449,46 @@ def test_an_option_that_the_new_router_does_not_read_is_shown_where_the_router_i
     ]
 
 
+@pytest.mark.parametrize("router", ["token_hash, capacity_factor: null", "expert_choice, capacity_factor: null"])
+def test_a_loss_that_comes_from_the_base_is_taken_back_with_0(tmp_path: Path, router: str) -> None:
+    text = VARIANTS.replace("router: switch,", "router: switch, balance_loss: 0.02,")
+    line = "  other: {base: switch, ffn: {router: %s}}"
+    loaded = load(tmp_path, text.replace("tune:", f"{line % (router + ', balance_loss: 0')}\ntune:"))
+    assert isinstance(loaded.models["other"].ffn, MoEFFN)
+    told = messages(tmp_path, text.replace("tune:", f"{line % router}\ntune:")).splitlines()
+    column = line.index("%s") + 1
+    assert f":{column}: the router {router.partition(',')[0]} does not use balance_loss: " in told[-4]
+    assert told[-1] == "  what comes from the base is left out with balance_loss: 0"
+
+
+def test_a_resolved_suite_does_not_name_a_loss_that_the_router_has_not(tmp_path: Path) -> None:
+    """Its default is in the spec, and so in plans and run ids; written out it would be a mistake."""
+    spec = load(tmp_path, VARIANTS.replace("tune:", OVER % ("switch", "router: token_hash, capacity_factor: null")))
+    hashed = resolved_yaml(spec).partition("other:")[2]
+    assert "balance_loss" not in hashed.partition("tune:")[0]
+    assert load(tmp_path, resolved_yaml(spec), "resolved.yaml") == spec
+
+
+@pytest.mark.parametrize(
+    ("experts", "top_k", "context"), [(6, 2, 64), (128, 1, 64), (48, 5, 64), (7, 3, 8), (12, 8, 32)]
+)
+def test_what_is_told_to_do_for_choosers_does(tmp_path: Path, experts: int, top_k: int, context: int) -> None:
+    """Experts choose as many tokens as are planned for: top_k of each in all."""
+
+    def load_(experts: int, top_k: int, context: int) -> None:
+        text = VARIANTS.replace("context: 64", f"context: {context}").replace("1024", f"{16 * context}")
+        ffn = f"kind: moe, experts: {experts}, top_k: {top_k}, router: expert_choice, expert_hidden: 8"
+        load(tmp_path, text.replace("tune:", OVER % ("dense", ffn)))
+
+    with pytest.raises(SuiteError, match=f"{experts} experts cannot choose equally many of {context} tokens") as caught:
+        load_(experts, top_k, context)
+    hint = caught.value.problems[0].hint or ""
+    number, of_context, of_top_k = map(int, re.findall("[0-9]+", hint))
+    load_(number, top_k, context)
+    load_(experts, top_k, -(-context // of_context) * of_context)
+    load_(experts, of_top_k, context)
+
+
 def test_a_shared_gate_may_stand_where_the_shared_width_is_solved(tmp_path: Path) -> None:
     ffn = load(tmp_path, VARIANTS).models["deepseek"].ffn
     assert isinstance(ffn, MoEFFN)

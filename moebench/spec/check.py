@@ -13,7 +13,7 @@ from moebench.spec.check_claims import check_claims
 from moebench.spec.errors import Problem, listed, nearest, quoted
 from moebench.spec.explain import Path, place
 from moebench.spec.parse import Node
-from moebench.spec.routers import ROUTERS, facts
+from moebench.spec.routers import ROUTERS, facts, uneven, unread_losses
 from moebench.spec.types import Match, ModelSpec, MoEFFN, SuiteSpec, TrainSpec
 from moebench.spec.words import known_routers
 
@@ -24,6 +24,8 @@ class Findings:
 
     spec: SuiteSpec
     tree: Node
+    raw: Node
+    """The suite before `base` was worked into its models: it tells a model's own keys from inherited ones."""
     broken: set[str]
     """Models, `claims.x` and `section:` whose own mistakes are reported already; they are not in `spec`."""
     problems: list[Problem] = field(default_factory=list)
@@ -48,9 +50,9 @@ class Findings:
         return f"{section}:" in self.broken
 
 
-def check(spec: SuiteSpec, tree: Node, *, broken: set[str]) -> list[Problem]:
+def check(spec: SuiteSpec, tree: Node, *, raw: Node, broken: set[str]) -> list[Problem]:
     """Everything that makes no sense in a suite whose types are right; `broken` names what was left out of it."""
-    found = Findings(spec=spec, tree=tree, broken=broken)
+    found = Findings(spec=spec, tree=tree, raw=raw, broken=broken)
     for index, seed in enumerate(spec.seeds):
         if seed in spec.seeds[:index]:
             found.add(("seeds", index), f"seed {seed} is given twice")
@@ -116,13 +118,24 @@ def _check_ffn(found: Findings, path: Path, model: ModelSpec) -> None:
         if ffn.shared_gate and "shared_hidden" not in sizes:
             hint = "give shared_hidden, or a `match` that solves it"
             found.add((*path, "ffn", "shared_gate"), "shared_gate has no shared expert to gate", hint)
-        _check_router(found, (*path, "ffn", "router"), ffn.router)
+        _check_router(found, (*path, "ffn"), ffn)
 
 
-def _check_router(found: Findings, path: Path, word: str) -> None:
+def _check_router(found: Findings, path: Path, ffn: MoEFFN) -> None:
+    word, context = ffn.router, found.spec.data.context
     if word not in ROUTERS and word not in (routers := known_routers()):
         hint = nearest(word, routers) or f"the routers are {listed(routers, last='and')}"
-        found.add(path, f"unknown router {quoted(word)}", hint)
+        found.add((*path, "router"), f"unknown router {quoted(word)}", hint)
+    if (wrong := uneven(ffn, context=context)) is not None and not found.is_broken("data"):
+        found.add((*path, "experts"), *wrong)
+    if unread := unread_losses(ffn):
+        has = f"its losses are {listed(facts(word).losses, last='and')}" if facts(word).losses else "it has no loss"
+        message = f"the router {word} does not use {' or '.join(unread)}: {has}"
+        if found.raw.get(*path, unread[0]) is None and found.raw.get(*path, "router") is not None:
+            zeros = ", ".join(f"{loss}: 0" for loss in unread)
+            found.add((*path, "router"), message, f"what comes from the base is left out with {zeros}")
+        else:
+            found.add((*path, unread[0]), message, "leave it out", key=True)
 
 
 def _why(model: ModelSpec, size: str) -> str:

@@ -195,7 +195,7 @@ def _validated(tree: Node, raw: Node, models: Models, base: Path, problems: list
     broken: set[str] = set(models.broken)
     spec = _typed(plain, tree, raw, models, problems, broken)
     if spec is not None:
-        problems.extend(check(spec, tree, broken=broken))
+        problems.extend(check(spec, tree, raw=raw, broken=broken))
     if problems or spec is None:
         raise SuiteError(problems)
     return spec

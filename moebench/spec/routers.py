@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import gcd
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ OPTIONS = (
     "balance_over",
 )
 """Fields of an MoE that only some routers read; absent (None) unless a suite gives them."""
+
+_OF_EVERY_MIXTURE = ("balance_loss", "z_loss")
+"""Losses whose coefficients every mixture has, at a default when a suite gives none."""
 
 _EXAMPLES = {"capacity_factor": "1.25", "top_p": "0.4", "groups": "4", "groups_chosen": "2"}
 """Values to start from, for options that some router cannot do without."""
@@ -59,7 +63,7 @@ class RouterFacts:
     """Which of `OPTIONS` it reads."""
     needs: tuple[str, ...] = ()
     """Which of them it cannot do without."""
-    losses: tuple[str, ...] = ("balance_loss", "z_loss")
+    losses: tuple[str, ...] = _OF_EVERY_MIXTURE
     """Auxiliary losses it offers."""
     rows: Callable[[MoEFFN], int] = _one_row_an_expert
     """Rows of its projection of the width: its weights, and its FLOPs a token over 2 x width."""
@@ -263,6 +267,32 @@ def unread_options(word: str, given: Mapping[str, object]) -> list[str]:
     """Those of the given options (not None) that a router does not read."""
     read = facts(word).options
     return [option for option in OPTIONS if given.get(option) is not None and option not in read]
+
+
+def unread_losses(ffn: MoEFFN) -> list[str]:
+    """The losses that are written with a coefficient and that the router does not have."""
+    return [loss for loss in idle_losses(ffn) if loss in ffn.model_fields_set]
+
+
+def idle_losses(ffn: MoEFFN) -> list[str]:
+    """The losses with a coefficient, if only by default, that the router does not have."""
+    known = facts(ffn.router).losses
+    return [loss for loss in _OF_EVERY_MIXTURE if getattr(ffn, loss) != 0 and loss not in known]
+
+
+def uneven(ffn: MoEFFN, *, context: int) -> tuple[str, str] | None:
+    """(what is wrong, what would do) of experts that cannot choose the same number of tokens, top_k for each in all.
+
+    Expert choice gives every expert C = top_k x context / experts tokens of a sequence (Zhou et al. 2022, section 3.2);
+    rounded up, tokens would have more than top_k experts on average, and cost more than is planned.
+    """
+    pairs = ffn.top_k * context
+    if ffn.router != "expert_choice" or pairs % ffn.experts == 0:
+        return None
+    number = min((n for n in range(ffn.top_k, 1025) if pairs % n == 0), key=lambda n: (abs(n - ffn.experts), n))
+    contexts, top_k = ffn.experts // gcd(ffn.experts, ffn.top_k), ffn.experts // gcd(ffn.experts, context)
+    wrong = f"{ffn.experts} experts cannot choose equally many of {context} tokens for top_k {ffn.top_k}"
+    return wrong, f"use {number} experts, a context that {contexts} divides, or a top_k that {top_k} divides"
 
 
 def parameters(ffn: MoEFFN, *, width: int) -> int:

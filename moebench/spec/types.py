@@ -212,9 +212,9 @@ class MoEFFN(Frozen):
     renormalise: bool = True
     """Whether the chosen experts' weights are scaled to add up to 1."""
     balance_loss: Annotated[float, Field(ge=0)] = 0.01
-    """Coefficient of the load-balance loss, 1.0 at perfect balance; not used by routers that have none."""
+    """Coefficient of the load-balance loss, 1.0 at perfect balance; a router without it takes 0 or nothing."""
     z_loss: Annotated[float, Field(ge=0)] = 0.0
-    """Coefficient of the router z-loss (ST-MoE, arXiv:2202.08906); not used by routers without logits."""
+    """Coefficient of the router z-loss (ST-MoE, arXiv:2202.08906); a router without it takes 0 or nothing."""
 
     activation: Activation = _since_2("swiglu")
     """Activation of experts and shared experts; the gated ones have three matrices, relu and gelu two."""

@@ -9,7 +9,8 @@ import json
 import re
 from typing import Any
 
-from moebench.spec.types import SuiteSpec
+from moebench.spec.routers import idle_losses
+from moebench.spec.types import MoEFFN, SuiteSpec
 
 _WIDTH = 110
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*(?: [A-Za-z0-9_./-]+)*|[0-9.]+%")
@@ -25,6 +26,9 @@ def resolved_yaml(spec: SuiteSpec) -> str:
     for model, dumped in zip(spec.models.values(), plain["models"].values(), strict=True):
         if model.train.clip is None:
             dumped["train"]["clip"] = None  # absent would mean the default
+        if isinstance(model.ffn, MoEFFN):
+            for loss in idle_losses(model.ffn):
+                del dumped["ffn"][loss]
     trains = [model["train"] for model in plain["models"].values()]
     if all(train == trains[0] for train in trains):
         plain["train"] = trains[0]
