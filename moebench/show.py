@@ -379,7 +379,7 @@ def _systems() -> list[tuple[str, str, str, str, str]]:
 
 
 def _routers() -> list[tuple[str, str, str, str, str]]:
-    from moebench.spec.routers import ROUTERS
+    from moebench.spec.routers import REFUSED, ROUTERS
     from moebench.spec.words import known_routers
 
     found = []
@@ -390,7 +390,7 @@ def _routers() -> list[tuple[str, str, str, str, str]]:
             continue
         options = ", ".join(f"{option} (needed)" if option in facts.needs else option for option in facts.options)
         found.append((word, facts.says, "yes" if facts.causal else "NO", options or "-", facts.source))
-    return found
+    return found + [(word, f"refused: {why}", "NO", "-", "-") for word, why in REFUSED.items()]
 
 
 def _metrics() -> list[tuple[str, str]]:

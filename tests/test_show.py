@@ -12,7 +12,8 @@ import pytest
 
 from moebench.claims import Verdict, judge
 from moebench.show import listing, ordinal, shape_of, verdict_text
-from moebench.spec.routers import ROUTERS
+from moebench.spec.designs import DESIGNS
+from moebench.spec.routers import REFUSED, ROUTERS
 from tests.builders import BPB, claim, evidence_of
 from tests.small_models import architecture, dense, moe
 
@@ -102,6 +103,17 @@ def test_a_router_is_one_line_with_its_rule_options_and_source(word: str) -> Non
     assert all(option in line for option in facts.options)
     assert all(f"{option} (needed)" in line for option in facts.needs)
     assert ("NOT CAUSAL" in line) == (not facts.causal)
+
+
+def test_a_design_that_cannot_be_a_router_is_listed_with_its_reason() -> None:
+    (line,) = [line for line in listing("routers").splitlines() if line.split()[0] == "soft_moe"]
+    assert f"refused: {REFUSED['soft_moe']}" in line
+
+
+@pytest.mark.parametrize("word", ROUTERS)
+def test_every_router_but_a_control_is_of_a_published_design(word: str) -> None:
+    designs = [one for one in DESIGNS.values() if f"router: {word}" in one.words.split(", ")]
+    assert bool(designs) == (word != "round_robin")
 
 
 def test_routers_are_listed_without_torch() -> None:

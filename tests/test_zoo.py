@@ -196,6 +196,32 @@ def test_layers_without_experts_are_said_in_suite_words_too() -> None:
         assert moe == (depth - words.get("first_dense", 0)) // words.get("every", 1), one.name
 
 
+@pytest.mark.parametrize("name", ["dbrx", "qwen1.5-moe-a2.7b", "qwen3-30b-a3b"])
+def test_a_coefficient_of_a_configuration_says_what_it_is_in_our_loss(name: str) -> None:
+    """transformers' balance loss is top_k times ours, as parity with its models shows."""
+    one = system(name)
+    assert one.blueprint is not None
+    assert one.design is not None
+    (top_k,) = {layer.ffn.top_k for layer in one.blueprint.moe_layers if isinstance(layer.ffn, Experts)}
+    design = DESIGNS[one.design]
+    as_strong = top_k * _words(design.words)["balance_loss"]
+    assert f"which is top_k ({top_k}) times ours: {as_strong:g} here is as strong" in design.apart
+
+
+def test_mixtral_says_what_its_configurations_coefficient_is_in_our_loss() -> None:
+    one = system("mixtral-8x7b")
+    assert one.note is not None
+    assert "its configuration has 0.02, for transformers' loss, which is 2 times ours, so 0.04 here" in one.note
+
+
+def test_designs_that_balance_sequences_by_biased_scores_say_so() -> None:
+    """DeepSeek-V3's eq. 18 counts unbiased scores; what is routed here is counted as it is routed."""
+    for name, design in DESIGNS.items():
+        words = _words(design.words)
+        counts_biased = words["router"] == "sigmoid_bias" and words.get("balance_over") == "sequence"
+        assert ("eq. 18" in design.apart) == counts_biased, name
+
+
 def _words(text: str) -> dict[str, Any]:
     words: dict[str, Any] = YAML(typ="safe", pure=True).load(f"{{{text}}}")
     return words

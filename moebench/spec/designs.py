@@ -24,6 +24,15 @@ class Design:
     """What the published system has that these words do not say."""
 
 
+_OF_CONFIGURATION = (
+    "the balance coefficient is its configuration's, for transformers' loss, which is top_k ({top_k}) times ours: "
+    "{as_strong} here is as strong"
+)
+_EQUATION_18 = (
+    "the paper's balance loss counts the top_k largest scores without biases and groups (DeepSeek-V3, eq. 18), ours "
+    "the experts that were chosen with them"
+)
+
 DESIGNS: dict[str, Design] = {
     "jacobs-1991": Design(
         words="router: soft_mixture",
@@ -67,6 +76,11 @@ DESIGNS: dict[str, Design] = {
         source="Zhou et al. 2022, arXiv:2202.09368",
         apart="not causal: claims about its quality on text are refused",
     ),
+    "frozen-random-2023": Design(
+        words="router: frozen_random, balance_loss: 0",
+        source="Dikkala et al. 2023, doi:10.18653/v1/2023.emnlp-main.583",
+        apart="a control of the paper, which compares it with routers that are trained",
+    ),
     "mixtral-2023": Design(
         words="router: softmax_topk, renormalise: true",
         source="Jiang et al. 2024, arXiv:2401.04088",
@@ -76,7 +90,7 @@ DESIGNS: dict[str, Design] = {
         words="router: softmax_topk, renormalise: true, balance_loss: 0.05",
         source="Databricks 2024, databricks/dbrx-base config.json",
         equal_to="transformers DbrxFFN",
-        apart="layer norms; queries, keys and values clipped to 8",
+        apart="layer norms; queries, keys and values clipped to 8; " + _OF_CONFIGURATION.format(top_k=4, as_strong=0.2),
     ),
     "olmoe-2024": Design(
         words="router: softmax_topk, renormalise: false, balance_loss: 0.01, z_loss: 0.001",
@@ -87,14 +101,19 @@ DESIGNS: dict[str, Design] = {
         words="router: softmax_topk, renormalise: false, balance_loss: 0.001, shared_hidden: 5632, shared_gate: true",
         source="Qwen Team 2024, Qwen/Qwen1.5-MoE-A2.7B config.json",
         equal_to="transformers Qwen2MoeSparseMoeBlock, Qwen2MoeForCausalLM without biases",
-        apart="biases of queries, keys and values",
+        apart="biases of queries, keys and values; " + _OF_CONFIGURATION.format(top_k=4, as_strong=0.004),
+    ),
+    "top-p-2024": Design(
+        words="router: top_p, renormalise: false, top_p: 0.4, balance_loss: 0.01, entropy_loss: 0.0001",
+        source="Huang et al. 2024, arXiv:2403.07652",
+        apart="no bound but p on how many experts a token gets: ours is top_k, which may be all",
     ),
     "deepseek-v3-2024": Design(
         words="router: sigmoid_bias, renormalise: true, groups: 8, groups_chosen: 4, scale: 2.5, bias_rate: 0.001, "
         "balance_loss: 0.0001, balance_over: sequence, shared_hidden: 2048, first_dense: 3",
         source="DeepSeek-AI 2024, arXiv:2412.19437",
         equal_to="transformers DeepseekV3MoE",
-        apart="latent attention; multi-token prediction",
+        apart="latent attention; multi-token prediction; " + _EQUATION_18,
     ),
     "glm-4.5-2025": Design(
         words="router: sigmoid_bias, renormalise: true, scale: 2.5, bias_rate: 0.001, balance_loss: 0.0001, "
@@ -102,12 +121,13 @@ DESIGNS: dict[str, Design] = {
         source="GLM-4.5 Team 2025, arXiv:2508.06471",
         equal_to="transformers Glm4MoeForCausalLM with the model's qk_norm: per_head, without biases, rotating whole "
         "heads",
-        apart="rotary positions on half of a head; biases of queries, keys and values",
+        apart="rotary positions on half of a head; biases of queries, keys and values; " + _EQUATION_18,
     ),
     "qwen3-moe-2025": Design(
         words="router: softmax_topk, renormalise: true, balance_loss: 0.001, balance_over: batch",
         source="Yang et al. 2025, arXiv:2505.09388",
         equal_to="transformers Qwen3MoeSparseMoeBlock, Qwen3MoeForCausalLM with the model's qk_norm: per_head",
+        apart=_OF_CONFIGURATION.format(top_k=8, as_strong=0.008),
     ),
     "gpt-oss-2025": Design(
         words="router: topk_softmax, activation: swiglu_clamped, bias: true",

@@ -186,7 +186,8 @@ ROUTERS: dict[str, RouterFacts] = {
         losses=("z_loss",),
     ),
     "sigmoid_bias": RouterFacts(
-        says="sigmoid scores; selection by score plus a bias that evens the load without a loss; optional groups",
+        says="sigmoid scores; selection by score plus a bias that evens the load without a loss; optional groups; a "
+        "balance loss, if any, counts the experts so selected",
         source="DeepSeek-V3, arXiv:2412.19437; Wang et al. 2024, arXiv:2408.15664",
         options=(*_TOKEN_CHOICE, "groups", "groups_chosen", "scale", "bias_rate"),
         fits=_group_of_two,
@@ -201,7 +202,7 @@ ROUTERS: dict[str, RouterFacts] = {
     ),
     "frozen_random": RouterFacts(
         says="softmax_topk whose projection is drawn once and never trained",
-        source="Dikkala et al. 2023, On the Benefits of Learnable Routing in MoE",
+        source="Dikkala et al. 2023, doi:10.18653/v1/2023.emnlp-main.583",
         options=("capacity_factor", "jitter"),
         losses=(),
         can_bias=False,

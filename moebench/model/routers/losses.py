@@ -31,7 +31,8 @@ def balance(pairs_E: Tensor, num_pairs: int | Tensor, probability_E: Tensor) -> 
 def sequence_balance_loss(probabilities_TE: Tensor, expert_TK: Tensor, *, length: int) -> Tensor:
     """The balance loss of each sequence of `length` tokens, averaged: DeepSeek-V3, arXiv:2412.19437, eq. 17 to 20.
 
-    1.0 when every sequence is balanced.
+    1.0 when every sequence is balanced. `expert_TK` are the experts to count: the paper's eq. 18 takes those of the k
+    largest scores, without selection biases and groups.
     """
     num_tokens, num_experts = probabilities_TE.shape
     sequences = num_tokens // length

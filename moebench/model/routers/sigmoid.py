@@ -6,6 +6,9 @@
 for those that got more (Wang et al. 2024, arXiv:2408.15664). With groups, only the experts of the `groups_chosen`
 groups with the largest sum of their two best biased scores can be chosen.
 
+A balance loss counts the pairs that were routed, so by biased scores within the chosen groups; DeepSeek-V3's eq. 18
+counts the k largest unbiased scores over all experts. The two differ as far as biases and groups change the choice.
+
 Legend: T tokens, D width, E experts, K top-k, G groups, M experts of a group.
 """
 

@@ -156,7 +156,8 @@ class GShard(SoftmaxTopK):
 class FrozenRandom(SoftmaxTopK):
     """`softmax_topk` whose projection is drawn once and never trained: routing by content without learning it.
 
-    Control of Dikkala et al. 2023 (On the Benefits of Learnable Routing in Mixture-of-Experts).
+    Control of Dikkala et al. 2023 (On the Benefits of Learning to Route in Mixture-of-Experts Models,
+    doi:10.18653/v1/2023.emnlp-main.583).
     """
 
     def __init__(self, ffn: MoEFFN, *, width: int, vocab: int, layer: int) -> None:
