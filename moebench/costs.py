@@ -124,10 +124,19 @@ def train_step_flops(a: Architecture, *, sequences: int, length: int, routed_pai
     return 3 * forward - _frozen_flops(a, tokens=sequences * length)
 
 
+def _frozen_mixtures(a: Architecture) -> list[MoEFFN]:
+    return [ffn for ffn in _mixtures(a) if not routers.facts(ffn.router).learned]
+
+
 def _frozen_flops(a: Architecture, *, tokens: int) -> int:
     """FLOPs that a backward saves because routers that are not trained need no gradient of their weights."""
-    frozen = [ffn for ffn in _mixtures(a) if not routers.facts(ffn.router).learned]
-    return 2 * tokens * sum(routers.multiply_adds(ffn, width=a.width, training=True) for ffn in frozen)
+    routing = sum(routers.multiply_adds(ffn, width=a.width, training=True) for ffn in _frozen_mixtures(a))
+    return 2 * tokens * routing
+
+
+def _frozen_weights(a: Architecture) -> int:
+    """Weights of routers that are not trained: stored and counted, without gradients."""
+    return sum(routers.parameters(ffn, width=a.width) for ffn in _frozen_mixtures(a))
 
 
 def counted_step_flops(a: Architecture, *, sequences: int, length: int, routed_pairs: int | None = None) -> int:
@@ -191,8 +200,8 @@ def decode_bytes(a: Architecture, *, batch: int, cached: int, dtype: str, touche
 def costs(a: Architecture, recipe: Recipe) -> Costs:
     """Everything `plan`, `inspect` and the report print about an architecture.
 
-    Weights are counted as served, in the recipe's dtype; training keeps float32 weights, gradients and two AdamW
-    moments.
+    Weights are counted as served, in the recipe's dtype; training keeps float32 weights, and gradients and two AdamW
+    moments of those that are trained.
     """
     count = parameters(a)
     return Costs(
@@ -201,5 +210,5 @@ def costs(a: Architecture, recipe: Recipe) -> Costs:
         decode_flops_per_token=decode_flops_per_token(a, cached=a.context),
         weight_bytes=count.total * DTYPE_BYTES[recipe.dtype],
         kv_bytes_per_token=kv_bytes_per_token(a, dtype=recipe.dtype),
-        train_state_bytes=16 * count.total,
+        train_state_bytes=4 * count.total + 12 * (count.total - _frozen_weights(a)),
     )

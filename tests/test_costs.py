@@ -201,6 +201,16 @@ def test_weight_bytes_are_in_the_recipes_dtype_and_training_state_in_float32() -
     assert costs.costs(ODD, recipe()).weight_bytes == 4 * total
 
 
+@pytest.mark.parametrize("word", ["frozen_random", "token_hash", "softmax_topk"])
+def test_what_is_not_trained_has_no_gradient_and_no_moments(word: str) -> None:
+    a = model_of(word)
+    model = build(a, seed=0)
+    trained = sum(value.numel() for value in model.parameters())
+    frozen = sum(value.numel() for name, value in model.named_buffers() if name.endswith("router.weight"))
+    assert (frozen > 0) == (word == "frozen_random")
+    assert costs.costs(a, recipe()).train_state_bytes == 16 * trained + 4 * frozen
+
+
 def test_a_width_still_to_be_matched_cannot_be_counted() -> None:
     with pytest.raises(ValueError, match="before its match is solved"):
         costs.parameters(architecture(dense(None)))
