@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from moebench.plan import Plan, PlannedRun, StoredPlan
+from moebench.spec.errors import plain
 from moebench.store import CorruptFile, Results, RunFolder, Status, read_json, sha256_of
 
 
@@ -146,6 +147,8 @@ def gather(results: Results, stored: StoredPlan) -> Evidence:
     )
 
 
+MOST_SAID = 500
+"""Characters of a reason that a folder gives which are told."""
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
 """What reading a file of unknown content can raise; CorruptFile, StaleRecord and UnsafeName are ValueErrors."""
 
@@ -168,7 +171,8 @@ def _outcome(results: Results, planned: PlannedRun, problems: list[str]) -> Outc
 def _why_not_done(folder: RunFolder, status: Status) -> str:
     if status == "failed":
         failure = folder.failure() or {}
-        return f"{failure.get('status', 'failed')}: {failure.get('reason', 'no reason recorded')}"
+        said = f"{failure.get('status', 'failed')}: {failure.get('reason', 'no reason recorded')}"
+        return plain(said, most=MOST_SAID)
     if status == "corrupt":
         return "; ".join(folder.verify()[:2]) or "does not read"
     return "not finished" if status == "partial" else "not run yet"
@@ -187,7 +191,7 @@ def _read_run(folder: RunFolder, planned: PlannedRun) -> Outcome:
     curves: dict[str, list[tuple[int, float]]] = {}
     for record in folder.records():
         if record.value is None:
-            absent[record.metric] = record.reason or "no reason given"
+            absent[record.metric] = plain(record.reason or "no reason given", most=MOST_SAID)
             continue
         step = -1 if record.step is None else record.step
         if record.metric not in values or step >= values[record.metric][0]:
@@ -199,7 +203,7 @@ def _read_run(folder: RunFolder, planned: PlannedRun) -> Outcome:
         seed=planned.seed,
         run_id=planned.id,
         status=manifest["status"],
-        reason=manifest.get("reason"),
+        reason=None if manifest.get("reason") is None else plain(manifest["reason"], most=MOST_SAID),
         values={metric: value for metric, (_, value) in values.items()},
         absent=absent,
         curves={metric: tuple(sorted(points)) for metric, points in curves.items() if len(points) > 1},
@@ -332,4 +336,5 @@ def _finished(results: Results, plans: Iterable[StoredPlan]) -> dict[str, float]
 
 
 def _words(error: Exception) -> str:
-    return f"no {error.args[0]} in it" if isinstance(error, KeyError) else str(error) or type(error).__name__
+    said = f"no {error.args[0]} in it" if isinstance(error, KeyError) else str(error) or type(error).__name__
+    return plain(said, most=MOST_SAID)

@@ -96,12 +96,12 @@ def parse_metric(name: str) -> tuple[str, dict[str, str]]:
     """Splits `a.b[k=v,l=w]` into `a.b` and `{k: v, l: w}`. Raises ValueError when it has another form."""
     found = _NAME.match(name)
     if found is None:
-        raise ValueError(f"{name!r} is not a metric name: write it as group.name or group.name[label=value]")
+        raise ValueError(f"{name[:60]!r} is not a metric name: write it as group.name or group.name[label=value]")
     labels: dict[str, str] = {}
     for part in filter(None, (found["labels"] or "").split(",")):
         key, equals, value = part.partition("=")
         if not equals or not key.strip() or not value.strip():
-            raise ValueError(f"{name!r}: write labels as [label=value]")
+            raise ValueError(f"{name[:60]!r}: write labels as [label=value]")
         labels[key.strip()] = value.strip()
     return found["base"], labels
 

@@ -24,19 +24,20 @@ def input_errors() -> Iterator[None]:
     from moebench.calibration import CalibrationFailed
     from moebench.data import DataError
     from moebench.matching import PlanError
-    from moebench.spec.errors import SuiteError
+    from moebench.spec.errors import SuiteError, plain
     from moebench.store import CorruptFile, UnsafeName
 
     try:
         yield
     except (SuiteError, DataError, PlanError, CorruptFile, UnsafeName) as error:
-        click.echo(f"error: {error}" if not isinstance(error, SuiteError) else str(error), err=True)
+        click.echo(str(error) if isinstance(error, SuiteError) else f"error: {plain(error)}", err=True)
         sys.exit(EXIT_INPUT)
     except CalibrationFailed as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {plain(error)}", err=True)
         sys.exit(EXIT_RUNS_FAILED)
     except ValidationError as error:
-        click.echo(f"error: what was stored is no {error.title} of this version: {error.errors()[0]['msg']}", err=True)
+        wrong = plain(error.errors()[0]["msg"], most=500)
+        click.echo(f"error: what was stored is no {error.title} of this version: {wrong}", err=True)
         sys.exit(EXIT_INPUT)
 
 

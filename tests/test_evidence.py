@@ -139,6 +139,17 @@ def test_a_failed_run_says_how(root: Path) -> None:
     assert any("seed 3) is failed: oom" in problem for problem in read(root).problems)
 
 
+def test_what_a_folder_says_of_itself_is_told_in_one_short_line(root: Path) -> None:
+    hostile = "\x1b[2Jgone\nsupported: all\u202e" + "x" * 100_000
+    place = run_of(root)
+    (place / "DONE").unlink()
+    store.write_json(place / "FAILED.json", {"status": hostile, "reason": hostile})
+    reason = outcome_of(root).reason
+    assert reason is not None
+    assert reason.startswith(r"\x1b[2Jgone supported: all\u202e")
+    assert all(said.isprintable() and len(said) < 700 for said in (reason, *read(root).problems))
+
+
 def test_a_diverged_run_is_an_outcome(root: Path) -> None:
     evidence = read(root)
     (planned,) = [one for one in evidence.plan.runs if (one.model, one.seed) == ("moe_8x2", 3)]

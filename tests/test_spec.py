@@ -449,6 +449,14 @@ def test_an_option_that_the_new_router_does_not_read_is_shown_where_the_router_i
     ]
 
 
+def test_words_that_do_not_print_are_shown_escaped(tmp_path: Path) -> None:
+    """A suite may hold letters that turn text round, and lines in its texts; neither reaches a terminal."""
+    text = VARIANTS.replace("question:", '"qu\\u202e\\nestion":')
+    shown = messages(tmp_path, text, name="red\u202e.yaml")
+    assert all(line.isprintable() for line in shown.splitlines())
+    assert r"unknown key 'qu\u202e\nestion'" in shown
+
+
 @pytest.mark.parametrize("router", ["token_hash, capacity_factor: null", "expert_choice, capacity_factor: null"])
 def test_a_loss_that_comes_from_the_base_is_taken_back_with_0(tmp_path: Path, router: str) -> None:
     text = VARIANTS.replace("router: switch,", "router: switch, balance_loss: 0.02,")

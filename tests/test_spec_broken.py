@@ -270,6 +270,8 @@ BROKEN: dict[str, tuple[str, str, str]] = {
     "a claim against itself": ("baseline: dense, ceiling", "baseline: §moe, ceiling", "moe is compared with itself"),
     "an absent metric": ("metric: flops_to_quality", "metric: §flop_to_quality", "unknown metric 'flop_to_quality'"),
     "a metric badly written": ("metric: flops_to_quality", "metric: §Flops!", "'Flops!' is not a metric name"),
+    "a metric of any length": ("metric: flops_to_quality", "metric: §" + "X" * 9000, "X' is not a metric name: write it as group.name"),
+    "a label without a value": ("metric: flops_to_quality", "metric: §flops_to_quality[" + "x" * 9000 + "]", "xx': write labels as"),
     "a label missing": ("speed.decode_step_s[batch=8]", "§speed.decode_step_s", "needs the label 'batch'"),
     "a label that is not measured": ("[batch=8]", "[batch=9]", "does not measure speed.decode_step_s at batch=9"),
     "a label of another metric": ("[batch=8]", "[size=8]", "speed.decode_step_s has no label 'size'"),
@@ -328,6 +330,7 @@ def problems(path: Path) -> tuple[Problem, ...]:
     with pytest.raises(SuiteError) as caught:
         load_suite(path)
     assert all(problem.line >= 1 and problem.column >= 1 for problem in caught.value.problems)
+    assert all(len(problem.message) < 700 for problem in caught.value.problems)
     text = str(caught.value)
     for jargon in ("Input should", "union", "pydantic", "Traceback", "NoneType", "tag:yaml"):
         assert jargon not in text

@@ -45,6 +45,43 @@ def python(code: str, *arguments: object, **variables: str) -> subprocess.Comple
     return subprocess.run(command, env={**child_environment(1), **variables}, text=True, capture_output=True)
 
 
+HOSTILE = "\x1b[2Jgone\nerror: none\u202e" + "x" * 100_000
+"""What would clear a screen, forge a line, turn text round and fill a page."""
+
+
+def test_what_a_file_holds_is_told_in_one_short_line(folder: RunFolder) -> None:
+    finished(folder)
+    told: list[str] = []
+    entry = {"bytes": 1, "sha256": ""}
+    for listed in ({HOSTILE: entry}, {"a.json": {**entry, "bytes": HOSTILE}}):
+        manifest = {"status": "completed", "weights": "kept", "files": listed}
+        (folder.path / "DONE").write_text(json.dumps(manifest))
+        told += folder.verify()
+    for row in (
+        {"metric": HOSTILE},
+        {"metric": HOSTILE, "value": 1},
+        {"metric": f"speed.prefill_s[{HOSTILE}=1]", "value": 1},
+    ):
+        (folder.path / "records.jsonl").write_text(json.dumps(row) + "\n")
+        with pytest.raises(CorruptFile) as caught:
+            folder.records()
+        told.append(str(caught.value))
+    with pytest.raises(UnsafeName) as unsafe:
+        Results(folder.path.parents[1]).run(HOSTILE)
+    told.append(str(unsafe.value))
+    assert len(told) == 6
+    for words in told:
+        assert words.isprintable()
+        assert len(words) < 1000
+
+
+def test_a_plan_by_a_name_that_does_not_print_is_told_escaped(tmp_path: Path) -> None:
+    (tmp_path / "plans").mkdir()
+    (tmp_path / "plans" / "\x1b[31mred\nplan.json").write_text("{}")
+    (problem,) = Results(tmp_path).unreadable_plans()
+    assert str(problem).isprintable()
+
+
 # ------------------------------------------------------------------------------------------ whole files
 
 

@@ -8,6 +8,7 @@ nor pydantic.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -35,7 +36,7 @@ class Position:
     column: int = 1
 
     def __str__(self) -> str:
-        return f"{self.source.name}:{self.line}:{self.column}"
+        return f"{plain(self.source.name)}:{self.line}:{self.column}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +61,9 @@ class Problem:
         return self.position.column
 
     def __str__(self) -> str:
-        parts = [f"{self.position}: {self.message}", *_excerpt(self.position)]
+        parts = [f"{self.position}: {plain(self.message)}", *_excerpt(self.position)]
         if self.hint:
-            parts.append(f"  {self.hint}")
+            parts.append(f"  {plain(self.hint)}")
         return "\n".join(parts)
 
 
@@ -85,6 +86,17 @@ def _excerpt(position: Position) -> list[str]:
     if not shown.strip():
         return []
     return [f"    {shown}", f"    {' ' * (position.column - 1 - start)}^"]
+
+
+def plain(value: object, *, most: int | None = None) -> str:
+    """Words that may come from anyone as one line: cut after `most` characters, what does not print escaped.
+
+    So that no file can clear a screen, turn text round or forge a line of its own.
+    """
+    text = re.sub(r"\s*\n\s*", " ", str(value).strip())
+    if most is not None and len(text) > most:
+        text = text[: most - 3] + "..."
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def quoted(value: object) -> str:

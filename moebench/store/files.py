@@ -24,10 +24,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from moebench.spec.errors import plain
+
 TEMPORARY = ".tmp-"
 """Mark in the name of a file that is not yet in its place; `sweep` removes what a kill left behind."""
 MAX_JSON_BYTES = 256 * 2**20
 """Larger JSON than this is refused unread: no file of a results folder comes near it."""
+MOST_SAID = 500
+"""Characters of what is wrong with a file that are told."""
 FAULT_POINTS = ("tmp_written", "replaced", "appended", "before_done")
 
 _passed: Counter[str] = Counter()
@@ -37,7 +41,8 @@ class CorruptFile(ValueError):  # noqa: N818  the name is read in `except Corrup
     """A file of a results folder that does not hold what it should."""
 
     def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"{path}: {reason}")
+        reason = plain(reason, most=MOST_SAID)  # what the file holds may be in it
+        super().__init__(f"{plain(path)}: {reason}")
         self.path = path
         self.reason = reason
 

@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from moebench.records import Record, metric_of
+from moebench.spec.errors import quoted
 from moebench.store import files
 from moebench.store.files import CorruptFile
 
@@ -50,7 +51,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         if not is_safe_id(path.name):
-            raise UnsafeName(f"{path.name!r} is not the name of a run")
+            raise UnsafeName(f"{quoted(path.name)} is not the name of a run")
         self.path = path
         self.id = path.name
 
@@ -86,9 +87,9 @@ class RunFolder:
             raise CorruptFile(path, "not a manifest")
         for name, entry in listed.items():
             if not _SAFE_FILE.fullmatch(name) or not isinstance(entry, dict):
-                raise CorruptFile(path, f"{name!r} is not a file of a run")
+                raise CorruptFile(path, f"{quoted(name)} is not a file of a run")
             if not isinstance(entry.get("bytes"), int) or not isinstance(entry.get("sha256"), str):
-                raise CorruptFile(path, f"{name!r} has no size or hash")
+                raise CorruptFile(path, f"{quoted(name)} has no size or hash")
         return manifest
 
     def verify(self) -> list[str]:

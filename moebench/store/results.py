@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from moebench.plan import Plan, StoredPlan
 from moebench.records import Environment
+from moebench.spec.errors import quoted
 from moebench.store import files
 from moebench.store.files import CorruptFile
 from moebench.store.folders import RunFolder, UnsafeName, is_safe_id
@@ -96,7 +97,7 @@ class Results:
     def _inside(self, *parts: str) -> Path:
         """A path under the root, links resolved. Raises UnsafeName when it leads elsewhere."""
         if any("/" in part or "\0" in part or part in ("", ".", "..") for part in parts):
-            raise UnsafeName(f"{parts[-1]!r} is not a name in a results folder")
+            raise UnsafeName(f"{quoted(parts[-1])} is not a name in a results folder")
         path = self.root.joinpath(*parts)
         if not path.resolve().is_relative_to(self.root):
             raise UnsafeName(f"{path} leads outside {self.root}")
