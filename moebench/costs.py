@@ -12,12 +12,16 @@ Conventions, printed beside every figure that uses them:
 
 from __future__ import annotations
 
-from moebench.plan import Architecture, Costs, ParameterCount, Recipe
+from moebench.plan import Architecture, Costs, Kernels, ParameterCount, Recipe
 from moebench.spec import routers
 from moebench.spec.activations import input_matrices
 from moebench.spec.types import DenseFFN, MoEFFN
 
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2}
+QUERIES = 64
+"""Of a block of fused attention; 32 and 128 were slower at contexts 256 and 1024."""
+KEPT_BYTES = 2**25
+"""Of a layer's probabilities kept for the backward, the most that pays its memory."""
 
 
 def ffn_hidden(architecture: Architecture) -> int:
@@ -147,18 +151,44 @@ def counted_step_flops(a: Architecture, *, sequences: int, length: int, routed_p
 
 
 def executed_step_flops(
-    a: Architecture, *, sequences: int, length: int, routed_pairs: int | None = None, padded_pairs: int = 0
+    a: Architecture,
+    *,
+    sequences: int,
+    length: int,
+    routed_pairs: int | None = None,
+    padded_pairs: int = 0,
+    kernels: Kernels = "composed",
 ) -> int:
     """FLOPs of forward and backward as the kernels run them.
 
     Flash attention computes the scores once more in its backward (Dao 2022, arXiv:2205.14135): half a forward
-    attention.
+    attention. Fused attention computes what its blocks of queries hold beyond the causal half.
     `padded_pairs` are rows an expert kernel computes and throws away.
     """
-    recomputed = attention_square_flops(a, sequences=sequences, length=length) // 4
+    square = attention_square_flops(a, sequences=sequences, length=length)
+    if fuses_attention(a, sequences=sequences, length=length, kernels=kernels):
+        computed = 4 * a.layers * sequences * scores_in_blocks(length) * a.heads * a.head_dim
+        recomputed = 3 * (computed - square // 2)
+    else:
+        recomputed = square // 4
     mixtures = _mixtures(a)
     padding = 3 * 2 * padded_pairs * _expert_weights(a, mixtures[0]) if mixtures else 0
     return train_step_flops(a, sequences=sequences, length=length, routed_pairs=routed_pairs) + recomputed + padding
+
+
+def scores_in_blocks(length: int) -> int:
+    """Of one head and sequence: each block of queries against all keys up to its last query."""
+    stops = [*range(QUERIES, length, QUERIES), length]
+    return sum((stop - start) * stop for start, stop in zip([0, *stops], stops, strict=False))
+
+
+def fuses_attention(a: Architecture, *, sequences: int, length: int, kernels: Kernels) -> bool:
+    """Whether a training step's attention keeps its probabilities and goes block by block, or is torch's own.
+
+    Up to 32 MiB of probabilities a layer; queries and keys that are normalised take torch's.
+    """
+    kept_bytes = 4 * sequences * a.heads * scores_in_blocks(length)
+    return kernels == "fused" and a.qk_norm is None and kept_bytes <= KEPT_BYTES
 
 
 def train_flops_per_token(a: Architecture) -> float:

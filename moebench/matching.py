@@ -17,6 +17,7 @@ from moebench import costs
 from moebench.plan import (
     Architecture,
     DataFacts,
+    Kernels,
     MatchResult,
     ParameterCount,
     Plan,
@@ -35,6 +36,9 @@ from moebench.zoo import system
 
 FAMILY_LEVEL = 0.025
 """One-sided level of the primary family, shared by Holm's procedure."""
+FUSED_FROM = 2**17
+"""Numbers in the activations of a micro-batch, tokens times width, from which fused kernels gain: 5 to 15% from 2**17
+to 2**20, nothing to 9% at 2**14 to 2**16 (one thread)."""
 TUNE_SEED = 1_000_003
 """Tuning seeds count up from here, away from any suite's own."""
 EXPERT_STEP = 8
@@ -269,22 +273,36 @@ def run_of(
     planned: PlannedModel, *, seed: int, facts: DataFacts, machine: Machine, recipe: Recipe | None = None
 ) -> Run:
     """The run of one model and seed, on one kind of machine."""
+    recipe = recipe or planned.recipe
+    kernels = kernels_of(planned.architecture, recipe, machine.device)
     return Run(
         architecture=planned.architecture,
-        recipe=recipe or planned.recipe,
+        recipe=recipe,
         seed=seed,
         data_digest=facts.digest,
         device="cuda" if machine.device == "cuda" else "cpu",
-        backend=backend_of(planned.architecture, machine.device),
+        backend=backend_of(planned.architecture, machine.device, kernels),
+        kernels=kernels,
         torch=".".join(version("torch").split("+")[0].split(".")[:2]),
     )
 
 
-def backend_of(a: Architecture, device: str) -> str:
-    """The expert backend a run will use: the measured best of its device, 'none' for a dense model."""
+def kernels_of(a: Architecture, recipe: Recipe, device: str) -> Kernels:
+    """`fused` where it was measured to pay: float32 on a CPU, and enough numbers in a micro-batch's activations.
+
+    A suite's models share width and micro-batch, so they share this too.
+    """
+    large = recipe.micro_batch_tokens * a.width >= FUSED_FROM
+    return "fused" if large and recipe.dtype == "float32" and device == "cpu" else "composed"
+
+
+def backend_of(a: Architecture, device: str, kernels: Kernels = "composed") -> str:
+    """The expert backend a run will use: the measured best of its device and size, 'none' for a dense model."""
     if isinstance(a.ffn, DenseFFN):
         return "none"
-    return "grouped_mm" if device == "cuda" else "sorted"
+    if device == "cuda":
+        return "grouped_mm"
+    return "blocks" if kernels == "fused" else "sorted"
 
 
 def _speed_plan(spec: SuiteSpec, runs: tuple[PlannedRun, ...], *, machine: Machine) -> SpeedPlan | None:

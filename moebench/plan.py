@@ -17,6 +17,8 @@ from moebench.records import Environment, Frozen
 from moebench.spec.amounts import Name
 from moebench.spec.types import DataSpec, DenseFFN, MatchOn, MoEFFN, SuiteSpec
 
+Kernels = Literal["composed", "fused"]
+
 TRAINING_VERSION = 1
 """Raised by hand when the same run would give other bits; the golden-loss test notices when it should have been."""
 
@@ -96,6 +98,9 @@ class Run(Frozen):
     device: Literal["cpu", "cuda"]
     backend: str
     """Expert compute, a word of `model.experts.BACKENDS`; 'none' for a dense model."""
+    kernels: Kernels = Field(default="composed", exclude_if=lambda value: value == "composed")
+    """How norms and attention are computed in training: `composed` of torch's functions, or `fused` into functions with
+    a backward by hand. A composed run keeps the id it had before there were others."""
     torch: str
     """Major and minor version of torch."""
     training_version: int = TRAINING_VERSION

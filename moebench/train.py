@@ -115,6 +115,7 @@ def start(run: Run) -> State:
         dtype=run.recipe.dtype,
         device=run.device,
         backend=None if run.backend == "none" else run.backend,
+        kernels=run.kernels,
     )
     return State(model=model, optimizer=make_optimizer(model, run.recipe))
 
@@ -223,4 +224,6 @@ def _count(state: State, run: Run, *, sequences: int, routed: _Routed) -> None:
     state.pairs_computed += routed.computed
     state.pairs_dropped += routed.dropped
     state.model_flops += costs.train_step_flops(a, sequences=sequences, length=length, routed_pairs=pairs)
-    state.executed_flops += costs.executed_step_flops(a, sequences=sequences, length=length, routed_pairs=pairs)
+    state.executed_flops += costs.executed_step_flops(
+        a, sequences=sequences, length=length, routed_pairs=pairs, kernels=run.kernels
+    )

@@ -26,6 +26,7 @@ DECIDES = {
     "data": {"data_digest": "e"},
     "device": {"device": "cuda"},
     "backend": {"backend": "loop"},
+    "kernels": {"kernels": "fused"},
     "torch": {"torch": "2.14"},
     "training version": {"training_version": RUN.training_version + 1},
     "learning rate": {"recipe": RUN.recipe.model_copy(update={"lr": 1e-3})},

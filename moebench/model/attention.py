@@ -13,8 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from moebench.costs import fuses_attention
+from moebench.model.fused import attend
 from moebench.model.norm import RMSNorm
-from moebench.plan import Architecture
+from moebench.model.products import linear
+from moebench.plan import Architecture, Kernels
 
 
 def rotary_table(architecture: Architecture, *, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -50,8 +53,9 @@ class LayerCache:
 class Attention(nn.Module):
     """One layer's attention."""
 
-    def __init__(self, a: Architecture) -> None:
+    def __init__(self, a: Architecture, *, kernels: Kernels = "composed") -> None:
         super().__init__()
+        self.architecture, self.kernels = a, kernels
         self.heads, self.kv_heads, self.head_dim = a.heads, a.kv_heads, a.head_dim
         self.query = nn.Parameter(torch.empty(a.heads * a.head_dim, a.width))
         self.key = nn.Parameter(torch.empty(a.kv_heads * a.head_dim, a.width))
@@ -69,17 +73,23 @@ class Attention(nn.Module):
     ) -> Tensor:
         """Attends to itself and, with a cache, to the `start` tokens before it."""
         dtype = x_BTD.dtype
-        q_BTX = _normalised(F.linear(x_BTD, self.query.to(dtype)), self.query_norm)
-        k_BTX = _normalised(F.linear(x_BTD, self.key.to(dtype)), self.key_norm)
+        batch, length, _ = x_BTD.shape
+        training = torch.is_grad_enabled() and cache is None
+        if training and fuses_attention(self.architecture, sequences=batch, length=length, kernels=self.kernels):
+            weights = (self.query, self.key, self.value)
+            out_BTX = attend(x_BTD, *weights, cos_TC, sin_TC, heads=self.heads, kv_heads=self.kv_heads)
+            return linear(out_BTX, self.output)
+        q_BTX = _normalised(linear(x_BTD, self.query.to(dtype)), self.query_norm)
+        k_BTX = _normalised(linear(x_BTD, self.key.to(dtype)), self.key_norm)
         q = rotate(self._split(q_BTX, self.heads), cos_TC, sin_TC)
         k = rotate(self._split(k_BTX, self.kv_heads), cos_TC, sin_TC)
-        v = self._split(F.linear(x_BTD, self.value.to(dtype)), self.kv_heads)
+        v = self._split(linear(x_BTD, self.value.to(dtype)), self.kv_heads)
         if cache is not None:
             k, v = cache.extend(start, k, v)
         if self.kv_heads != self.heads:
             k, v = (t.repeat_interleave(self.heads // self.kv_heads, dim=1) for t in (k, v))
         out_BHTC = F.scaled_dot_product_attention(q, k, v, attn_mask=_mask(q, k, start), is_causal=start == 0)
-        return F.linear(out_BHTC.transpose(1, 2).flatten(2), self.output.to(dtype))
+        return linear(out_BHTC.transpose(1, 2).flatten(2), self.output.to(dtype))
 
     def _split(self, x_BTX: Tensor, heads: int) -> Tensor:
         x_BTHC: Tensor = x_BTX.unflatten(2, (heads, self.head_dim))  # type: ignore[no-untyped-call]

@@ -16,6 +16,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from moebench.model.experts import BACKENDS, Experts, activate
 from moebench.model.init import normal_
+from moebench.model.products import linear
 from moebench.model.routers import Routing, Text, router_class
 from moebench.spec.activations import input_matrices
 from moebench.spec.types import DenseFFN, MoEFFN
@@ -36,8 +37,8 @@ class Dense(nn.Module):
 
     def forward(self, x_BTD: Tensor, _text: Text | None = None) -> tuple[Tensor, None]:
         """The layer's output; there is no routing."""
-        hidden = activate(self.activation, F.linear(x_BTD, self.gate_up.to(x_BTD.dtype)))
-        return F.linear(hidden, self.down.to(x_BTD.dtype)), None
+        hidden = activate(self.activation, linear(x_BTD, self.gate_up.to(x_BTD.dtype)))
+        return linear(hidden, self.down.to(x_BTD.dtype)), None
 
     @torch.no_grad()
     def initialise(self, seed: int, prefix: str, *, depth_scale: float) -> None:

@@ -20,8 +20,9 @@ from moebench.model.experts import default_backend
 from moebench.model.init import normal_
 from moebench.model.moe import Dense, MoE
 from moebench.model.norm import RMSNorm as RMSNorm
+from moebench.model.products import linear
 from moebench.model.routers import Routing, Text
-from moebench.plan import Architecture
+from moebench.plan import Architecture, Kernels
 from moebench.spec.types import MoEFFN
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -49,11 +50,11 @@ class KVCache:
 class Layer(nn.Module):
     """x + attention(norm x), then x + ffn(norm x)."""
 
-    def __init__(self, a: Architecture, *, index: int, backend: str) -> None:
+    def __init__(self, a: Architecture, *, index: int, backend: str, kernels: Kernels) -> None:
         super().__init__()
-        self.attention_norm = RMSNorm(a.width, eps=a.norm_eps)
-        self.attention = Attention(a)
-        self.ffn_norm = RMSNorm(a.width, eps=a.norm_eps)
+        self.attention_norm = RMSNorm(a.width, eps=a.norm_eps, kernels=kernels)
+        self.attention = Attention(a, kernels=kernels)
+        self.ffn_norm = RMSNorm(a.width, eps=a.norm_eps, kernels=kernels)
         ffn = a.ffns[index]
         self.ffn: Dense | MoE
         if isinstance(ffn, MoEFFN):
@@ -68,13 +69,14 @@ class Transformer(nn.Module):
     layers: Sequence[Layer]
     """An nn.ModuleList, typed by what it holds."""
 
-    def __init__(self, a: Architecture, *, dtype: str, backend: str) -> None:
+    def __init__(self, a: Architecture, *, dtype: str, backend: str, kernels: Kernels = "composed") -> None:
         super().__init__()
         self.architecture = a
         self.dtype = DTYPES[dtype]
         self.embedding = nn.Parameter(torch.empty(a.vocab, a.width))
-        self.layers = nn.ModuleList(Layer(a, index=i, backend=backend) for i in range(a.layers))  # type: ignore[assignment]
-        self.norm = RMSNorm(a.width, eps=a.norm_eps)
+        layers = (Layer(a, index=i, backend=backend, kernels=kernels) for i in range(a.layers))
+        self.layers = nn.ModuleList(layers)  # type: ignore[assignment]
+        self.norm = RMSNorm(a.width, eps=a.norm_eps, kernels=kernels)
         self.head = None if a.tied_embeddings else nn.Parameter(torch.empty(a.vocab, a.width))
         cos, sin = rotary_table(a, device=torch.device("cpu"))
         self.register_buffer("cos_TC", cos, persistent=False)
@@ -107,7 +109,7 @@ class Transformer(nn.Module):
         if cache is not None:
             cache.length = stop
         table = self.embedding if self.head is None else self.head
-        logits_BTV = F.linear(self.norm(x_BTD), table.to(self.dtype)).float()
+        logits_BTV = linear(self.norm(x_BTD), table.to(self.dtype)).float()
         return Output(logits_BTV=logits_BTV, routings=tuple(routings))
 
     def new_cache(self, batch: int) -> KVCache:
@@ -140,13 +142,22 @@ class Transformer(nn.Module):
 
 
 def build(
-    architecture: Architecture, *, seed: int, dtype: str = "float32", device: str = "cpu", backend: str | None = None
+    architecture: Architecture,
+    *,
+    seed: int,
+    dtype: str = "float32",
+    device: str = "cpu",
+    backend: str | None = None,
+    kernels: Kernels = "composed",
 ) -> Transformer:
     """A model with the initial weights of a seed, on a device.
 
-    `backend` is a word of `experts.BACKENDS`; the measured best for the device when absent.
+    `backend` is a word of `experts.BACKENDS`; the measured best for the device when absent. `fused` kernels are for
+    float32 on a CPU: ValueError otherwise.
     """
-    model = Transformer(architecture, dtype=dtype, backend=backend or default_backend(device))
+    if kernels == "fused" and (dtype != "float32" or device != "cpu"):
+        raise ValueError(f"fused kernels are for float32 on a CPU, not for {dtype} on {device}")
+    model = Transformer(architecture, dtype=dtype, backend=backend or default_backend(device), kernels=kernels)
     model.initialise(seed)
     return model.to(device)
 

@@ -20,8 +20,9 @@ from torch.nn import functional as F  # noqa: N812
 from bench.race import Contender, race
 from bench.table import Row, Table, publish
 from moebench.checkpoint import export_checkpoint
+from moebench.matching import backend_of, kernels_of
 from moebench.model import Transformer, build
-from moebench.plan import Architecture
+from moebench.plan import Architecture, Recipe
 from moebench.spec.types import DenseFFN, MoEFFN
 
 transformers = pytest.importorskip("transformers")
@@ -53,7 +54,8 @@ def architecture(design: str, width: int) -> Architecture:
 
 def models(design: str, width: int, *, device: str, folder: Path) -> dict[str, nn.Module]:
     """Ours and transformers' with the same weights; both expert implementations of a mixture."""
-    ours = build(architecture(design, width), seed=0, dtype=DTYPES[device], device=device)
+    a = architecture(design, width)
+    ours = build(a, seed=0, dtype=DTYPES[device], device=device, **road(a, device))
     export_checkpoint(ours, folder)
     found: dict[str, nn.Module] = {"ours": ours}
     words = [{"experts_implementation": word} for word in ("eager", "grouped_mm")] if design == "Mixtral" else [{}]
@@ -67,6 +69,13 @@ def models(design: str, width: int, *, device: str, folder: Path) -> dict[str, n
             for name, theirs in list(found.items())[1:]:
                 torch.testing.assert_close(theirs(input_ids=tokens).logits, logits, rtol=1e-4, atol=1e-4, msg=name)
     return found
+
+
+def road(a: Architecture, device: str) -> dict[str, Any]:
+    """The kernels and the expert backend that a run of this size takes."""
+    recipe = Recipe.model_construct(micro_batch_tokens=TOKENS[device], dtype=DTYPES[device])
+    kernels = kernels_of(a, recipe, device)
+    return {"kernels": kernels, "backend": backend_of(a, device, kernels) if a.moe_layers else None}
 
 
 def text(rows: int, *, device: str) -> Tensor:

@@ -3,7 +3,8 @@
     out[t] = sum over pairs n of token t:  weight[n] * down[e(n)] act(gate_up[e(n)] x[t])
 
 `loop` is the oracle: plain autograd, one expert after the other. `sorted` groups the pairs by expert and writes every
-gradient once, by hand; it is the road of CPUs and chooses its inside by shape. `grouped_mm` hands the groups to torch's
+gradient once, by hand; it is the road of CPUs and chooses its inside by shape; `blocks` is the same for larger shapes,
+which gain from one of these insides at every size. `grouped_mm` hands the groups to torch's
 grouped product, which never asks the host for the group sizes: the road of CUDA. All are deterministic on a CPU, and
 the tests hold all equal to the oracle, forward and every gradient.
 """
@@ -18,7 +19,7 @@ from moebench.model.experts.activations import activate as activate
 from moebench.model.experts.activations import swiglu as swiglu
 from moebench.model.experts.grouped import grouped_mm
 from moebench.model.experts.loop import loop
-from moebench.model.experts.sorted import sorted_loop
+from moebench.model.experts.sorted import sorted_blocks, sorted_loop
 from moebench.model.experts.weights import Experts as Experts
 from moebench.model.routers import Routing
 
@@ -28,6 +29,7 @@ Backend = Callable[[Tensor, Routing, Experts], Tensor]
 BACKENDS: dict[str, Backend] = {
     "loop": loop,
     "sorted": sorted_loop,
+    "blocks": sorted_blocks,
     "grouped_mm": grouped_mm,
 }
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 
 from moebench.model.experts.activations import activate
 from moebench.model.experts.blocks import blocks
 from moebench.model.experts.plain import plain
 from moebench.model.experts.weights import Experts
+from moebench.model.products import linear
 from moebench.model.routers import Routing
 
 GATHERED_EXPERT_BYTES, GATHERED_BYTES = 2**15, 2**20
@@ -29,18 +29,30 @@ PLAIN_ROWS_BYTES, PLAIN_WEIGHTS_BYTES = 2**23, 2**22
 
 
 def sorted_loop(x_TD: Tensor, routing: Routing, experts: Experts) -> Tensor:
-    """The fastest road of a CPU for this shape."""
-    if not torch.is_grad_enabled():
-        num_pairs = routing.expert_N.numel()
-        small = experts.bytes_each <= GATHERED_EXPERT_BYTES
-        if small and num_pairs * experts.bytes_each <= GATHERED_BYTES:
-            return _gathered(x_TD, routing, experts)
-        if num_pairs <= SINGLE_PAIRS:
-            return _singly(x_TD, routing, experts)
+    """The fastest road of a CPU for this shape; nano shapes keep the bits of their committed results."""
+    few_TD = _few(x_TD, routing, experts)
+    if few_TD is not None:
+        return few_TD
     rows_bytes = routing.expert_N.numel() * x_TD.shape[1] * x_TD.element_size()
     if rows_bytes < PLAIN_ROWS_BYTES and experts.bytes_each * experts.num_experts <= PLAIN_WEIGHTS_BYTES:
         return plain(x_TD, routing, experts)
     return blocks(x_TD, routing, experts)
+
+
+def sorted_blocks(x_TD: Tensor, routing: Routing, experts: Experts) -> Tensor:
+    """As `sorted_loop`, without the `plain` road."""
+    few_TD = _few(x_TD, routing, experts)
+    return blocks(x_TD, routing, experts) if few_TD is None else few_TD
+
+
+def _few(x_TD: Tensor, routing: Routing, experts: Experts) -> Tensor | None:
+    """A decoding step of few pairs; None for other shapes."""
+    if torch.is_grad_enabled():
+        return None
+    num_pairs = routing.expert_N.numel()
+    if experts.bytes_each <= GATHERED_EXPERT_BYTES and num_pairs * experts.bytes_each <= GATHERED_BYTES:
+        return _gathered(x_TD, routing, experts)
+    return _singly(x_TD, routing, experts) if num_pairs <= SINGLE_PAIRS else None
 
 
 def _gathered(x_TD: Tensor, routing: Routing, experts: Experts) -> Tensor:
@@ -67,6 +79,6 @@ def _singly(x_TD: Tensor, routing: Routing, experts: Experts) -> Tensor:
     ):
         gate_up_bias_X = None if experts.gate_up_bias_EX is None else experts.gate_up_bias_EX[expert]
         down_bias_D = None if experts.down_bias_ED is None else experts.down_bias_ED[expert]
-        hidden_F = activate(experts.activation, F.linear(x_TD[token], experts.gate_up_EXD[expert], gate_up_bias_X))
-        out_TD[token].addcmul_(F.linear(hidden_F, experts.down_EDF[expert], down_bias_D), weight.to(out_TD.dtype))
+        hidden_F = activate(experts.activation, linear(x_TD[token], experts.gate_up_EXD[expert], gate_up_bias_X))
+        out_TD[token].addcmul_(linear(hidden_F, experts.down_EDF[expert], down_bias_D), weight.to(out_TD.dtype))
     return out_TD

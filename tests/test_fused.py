@@ -1,0 +1,240 @@
+"""Fused norm and attention: outputs and all gradients are the composed ones', at every shape and in whole models."""
+
+from __future__ import annotations
+
+import pytest
+import small_corpora
+import torch
+from small_models import architecture, dense, moe, run, tokens
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from moebench import costs
+from moebench.matching import FUSED_FROM, backend_of, kernels_of
+from moebench.model import build
+from moebench.model.attention import Attention, rotary_table
+from moebench.model.fused import attend, rms_norm
+from moebench.model.fused import attention as fused_attention
+from moebench.plan import Architecture, Recipe, Run
+from moebench.train import State, start, train
+
+
+def made(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def gradients(out: Tensor, *leaves: Tensor) -> list[Tensor]:
+    out.backward(made(*out.shape, seed=9, dtype=out.dtype))
+    found = [leaf.grad for leaf in leaves]
+    assert all(grad is not None for grad in found)
+    return [grad.clone() for grad in found if grad is not None]
+
+
+# ------------------------------------------------------------------------------------------ the norm
+
+
+def test_the_norm_is_torchs_with_its_gradients() -> None:
+    x, weight = (3 * made(2, 5, 24)).requires_grad_(), made(24, seed=1).requires_grad_()
+    found, expected = rms_norm(x, weight, 1e-5), F.rms_norm(x, (24,), weight, 1e-5)
+    torch.testing.assert_close(found, expected)
+    fused = gradients(found, x, weight)
+    x.grad = weight.grad = None
+    torch.testing.assert_close(fused, gradients(expected, x, weight), rtol=1e-5, atol=1e-6)
+
+
+def test_the_norms_gradient_is_the_derivative() -> None:
+    x, weight = (made(*shape, seed=i, dtype=torch.float64).requires_grad_() for i, shape in enumerate([(3, 6), (6,)]))
+    assert torch.autograd.gradcheck(lambda x, w: rms_norm(x, w, 1e-2), (x, weight))
+
+
+def test_the_norm_takes_rows_of_a_larger_tensor_and_zeros() -> None:
+    x = made(4, 3, 16).transpose(0, 1).requires_grad_()
+    weight = torch.ones(16, requires_grad=True)
+    torch.testing.assert_close(rms_norm(x, weight, 1e-5), F.rms_norm(x, (16,), weight, 1e-5))
+    zeros = torch.zeros(2, 16, requires_grad=True)
+    assert all(grad.isfinite().all() for grad in gradients(rms_norm(zeros, weight, 1e-5), zeros, weight))
+
+
+# ------------------------------------------------------------------------------------------ attention
+
+SHAPES = [
+    (1, 1, 1, 1, 8), (2, 5, 1, 1, 8), (2, 63, 4, 4, 8), (1, 64, 4, 2, 16), (3, 65, 4, 1, 16), (2, 200, 6, 3, 8),
+    (9, 130, 2, 2, 16),
+]  # fmt: skip
+"""Sequences, tokens, heads, key-value heads, head dim: around a block of queries, and several of each kind."""
+
+
+def attention(a: Architecture, *, fused: bool) -> Attention:
+    layer = Attention(a, kernels="fused" if fused else "composed")
+    for index, weight in enumerate(layer.parameters()):
+        nn.init.normal_(weight, std=2 * weight.shape[-1] ** -0.5, generator=torch.Generator().manual_seed(index))
+    return layer
+
+
+def shaped(shape: tuple[int, ...]) -> Architecture:
+    _, length, heads, groups, dim = shape
+    return architecture(dense(), context=max(16, length), width=24, heads=heads, kv_heads=groups, head_dim=dim)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_attention_is_the_composed_one_with_its_gradients(shape: tuple[int, ...]) -> None:
+    a, found = shaped(shape), list[list[Tensor]]()
+    cos, sin = (table[: shape[1]] for table in rotary_table(a, device=torch.device("cpu")))
+    for fused in (True, False):
+        layer, x = attention(a, fused=fused), made(*shape[:2], 24).requires_grad_()
+        out = layer(x, cos, sin)
+        assert fused == ("_AttendBackward" in str(graph(out)))
+        found.append([out.detach(), *gradients(out, x, *layer.parameters())])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5 * float(other.abs().max()))
+
+
+def graph(out: Tensor) -> list[object]:
+    """The functions behind a tensor."""
+    seen, left = list[object](), [out.grad_fn]
+    while left:
+        node = left.pop()
+        if node is not None and node not in seen:
+            seen.append(node)
+            left += [above for above, _ in node.next_functions]
+    return seen
+
+
+@pytest.mark.parametrize("shape", [(2, 7, 2, 2, 4), (1, 6, 4, 2, 2)], ids=str)
+def test_attentions_gradient_is_the_derivative(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fused_attention, "QUERIES", 3)
+    monkeypatch.setattr(fused_attention, "BLOCK_BYTES", 4 * 3 * 7 * 3)  # three sequences of heads at once
+    batch, length, heads, groups, dim = shape
+    sizes = ((batch, length, 5), (heads * dim, 5), (groups * dim, 5), (groups * dim, 5))
+    leaves = tuple(made(*size, seed=i, dtype=torch.float64).requires_grad_() for i, size in enumerate(sizes))
+    cos, sin = (table[:length].double() for table in rotary_table(shaped(shape), device=torch.device("cpu")))
+
+    def attended(*leaves: Tensor) -> Tensor:
+        return attend(*leaves, cos, sin, heads=heads, kv_heads=groups)
+
+    assert torch.autograd.gradcheck(attended, leaves)
+
+
+def test_later_tokens_change_nothing_before_them() -> None:
+    layer, (cos, sin) = (
+        attention(shaped(SHAPES[4]), fused=True),
+        rotary_table(shaped(SHAPES[4]), device=torch.device("cpu")),
+    )
+    x = made(3, 65, 24)
+    before = layer(x, cos, sin)
+    changed = layer(torch.cat((x[:, :40], made(3, 25, 24, seed=5)), dim=1), cos, sin)
+    torch.testing.assert_close(before[:, :40], changed[:, :40])
+    assert not torch.equal(before[:, 40:], changed[:, 40:])
+
+
+def test_without_a_gradient_or_with_normed_queries_attention_is_torchs() -> None:
+    a = shaped(SHAPES[2])
+    cos, sin = (table[:63] for table in rotary_table(a, device=torch.device("cpu")))
+    fused, composed = attention(a, fused=True), attention(a, fused=False)
+    with torch.no_grad():
+        assert torch.equal(fused(made(2, 63, 24), cos, sin), composed(made(2, 63, 24), cos, sin))
+    normed = attention(a.model_copy(update={"qk_norm": "full"}), fused=True)
+    assert "_AttendBackward" not in str(graph(normed(made(2, 63, 24), cos, sin)))
+
+
+# ------------------------------------------------------------------------------------------ whole models
+
+
+@pytest.mark.parametrize(
+    "a",
+    [
+        architecture(dense(40), context=80),
+        architecture(moe(8, 2, 16, shared_hidden=8), context=80, kv_heads=2, tied_embeddings=False),
+        architecture(moe(4, 1, 16, router="switch", capacity_factor=1.0), context=80),
+        architecture(dense(40), context=80, qk_norm="per_head"),
+    ],
+    ids=["dense", "mixture", "switch", "normed queries"],
+)
+def test_a_models_gradients_are_the_composed_models(a: Architecture) -> None:
+    found = list[list[Tensor]]()
+    for kernels, backend in (("fused", "blocks"), ("composed", "loop")):
+        model = build(a, seed=0, backend=backend, kernels=kernels)  # type: ignore[arg-type]
+        output = model(tokens(3, 80), generator=torch.Generator().manual_seed(0))
+        loss = F.cross_entropy(output.logits_BTV.flatten(0, 1), tokens(3, 80, seed=1).flatten())
+        loss.backward()  # type: ignore[no-untyped-call]
+        found.append([loss.detach(), *(weight.grad for weight in model.parameters() if weight.grad is not None)])
+    assert len(found[0]) == len(found[1])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5 * float(other.abs().max()))
+
+
+def test_fused_kernels_are_for_float32_on_a_cpu() -> None:
+    with pytest.raises(ValueError, match="float32 on a CPU, not for bfloat16"):
+        build(architecture(dense()), seed=0, dtype="bfloat16", kernels="fused")
+
+
+CORPUS = small_corpora.ordinary(context=80)
+
+
+def fused(a: Architecture) -> Run:
+    plain = run(a, data_digest=CORPUS.digest, steps=6, batch_tokens=320, micro_batch_tokens=160, eps=1e-4)
+    backend = backend_of(a, "cpu", "fused")
+    return plain.model_copy(update={"kernels": "fused", "backend": backend})
+
+
+def trained(chosen: Run, state: State | None = None) -> tuple[State, list[float]]:
+    state = state or start(chosen)
+    return state, [step.loss for step in train(state, chosen, CORPUS)]
+
+
+@pytest.mark.parametrize("ffn", [dense(), moe()], ids=["dense", "mixture"])
+def test_a_fused_run_learns_as_a_composed_one_and_resumes_in_its_own_bits(ffn: object) -> None:
+    a = architecture(ffn, context=80)  # type: ignore[arg-type]
+    chosen = fused(a)
+    state, losses = trained(chosen)
+    composed = chosen.model_copy(update={"kernels": "composed", "backend": backend_of(a, "cpu")})
+    assert losses == pytest.approx(trained(composed)[1], rel=1e-5)
+    halfway = start(chosen)
+    for _, step in zip(range(3), train(halfway, chosen, CORPUS), strict=False):
+        assert step.loss == losses[step.step - 1]
+    revived = start(chosen.model_copy(update={"seed": 5}))
+    revived.load_bytes(halfway.to_bytes())
+    assert trained(chosen, revived)[1] == losses[halfway.step :]
+    assert revived.to_bytes() == state.to_bytes()
+
+
+# ------------------------------------------------------------------------------------------ which runs, and their FLOPs
+
+
+def recipe(**changes: object) -> Recipe:
+    return run(architecture(dense())).recipe.model_copy(update=changes)
+
+
+def test_large_micro_batches_of_float32_on_a_cpu_are_fused() -> None:
+    a = architecture(moe(), width=64, heads=8)
+    enough = recipe(micro_batch_tokens=FUSED_FROM // 64)
+    assert kernels_of(a, enough, "cpu") == "fused"
+    assert backend_of(a, "cpu", "fused") == "blocks"
+    assert kernels_of(a, recipe(micro_batch_tokens=FUSED_FROM // 64 - 16), "cpu") == "composed"
+    assert kernels_of(a, enough, "cuda") == "composed"
+    assert kernels_of(a, enough.model_copy(update={"dtype": "bfloat16"}), "cpu") == "composed"
+
+
+def test_kernels_decide_the_bits_and_a_composed_run_keeps_its_id() -> None:
+    plain = run(architecture(dense()))
+    assert plain.model_copy(update={"kernels": "fused"}).id != plain.id
+    assert "kernels" not in plain.model_dump(mode="json")
+
+
+def test_executed_flops_count_the_scores_of_each_block() -> None:
+    assert costs.scores_in_blocks(64) == 64 * 64
+    assert costs.scores_in_blocks(130) == 64 * 64 + 64 * 128 + 2 * 130
+    assert costs.scores_in_blocks(3) == 9
+    a = architecture(dense(), context=256, layers=2, heads=4, kv_heads=4, head_dim=8)
+    model = costs.train_step_flops(a, sequences=3, length=256)
+    executed = costs.executed_step_flops(a, sequences=3, length=256, kernels="fused")
+    # Blocks hold 64 + 128 + 192 + 256 keys for 64 queries each, the causal half 256 / 2 for 256: 2 products, 3 passes.
+    extra_scores = 64 * (64 + 128 + 192 + 256) - 256 * 128
+    assert executed - model == 3 * 2 * 2 * 8 * 4 * 3 * 2 * extra_scores
+
+
+def test_attention_whose_probabilities_are_too_many_is_torchs() -> None:
+    a = architecture(dense(), context=4096, heads=4, kv_heads=4)
+    assert costs.fuses_attention(a, sequences=1, length=512, kernels="fused")
+    assert not costs.fuses_attention(a, sequences=1, length=4096, kernels="fused")
+    assert not costs.fuses_attention(a, sequences=1, length=512, kernels="composed")
