@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from moebench import store
 from moebench.launch.child import child_environment
-from moebench.plan import Plan
+from moebench.plan import Plan, digest_of
 from moebench.records import METRICS
 from moebench.store import Busy, Checkpoints, CorruptFile, Results, RunFolder, StaleRecord, UnsafeName
 from moebench.store.files import FAULT_POINTS, sweep
@@ -486,6 +486,20 @@ def test_no_flipped_bit_in_the_list_of_checkpoints_passes(folder: RunFolder) -> 
     # white space may change without harm; whatever loads is what was saved
     assert set(map(str, found)) <= {str(None), str((5, b"state 5", {"rows": 123}))}
     assert found.count(None) > len(data) * 3 // 4
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"file": "../../precious"}, {"file": "model.safetensors"}, {"file": 7}, {"step": "5"}, {"meta": None}]
+)
+def test_a_list_of_checkpoints_that_names_another_file_touches_none(folder: RunFolder, wrong: dict[str, Any]) -> None:
+    """Anyone can seal a list; a file that does not fit its hash would be put aside."""
+    precious = folder.path.parents[1] / "precious"
+    for path in (precious, folder.path / "model.safetensors"):
+        path.write_bytes(b"mine")
+    entry = {"step": 5, "file": "checkpoint-5.safetensors", "sha256": "0", "meta": {}, **wrong}
+    store.write_json(folder.path / "checkpoint.json", {"checkpoints": [entry], "seal": digest_of([entry], length=64)})
+    assert Checkpoints(folder).load() is None
+    assert precious.read_bytes() == (folder.path / "model.safetensors").read_bytes() == b"mine"
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_earlier_ones(

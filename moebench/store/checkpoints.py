@@ -8,6 +8,7 @@ left the run starts anew. What is inside a checkpoint is the training loop's bus
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Any
 
 from moebench.plan import digest_of
@@ -15,6 +16,7 @@ from moebench.store import files
 from moebench.store.files import CorruptFile
 from moebench.store.folders import RunFolder, put_aside
 
+_OWN_FILE = re.compile(r"checkpoint-[0-9]{1,20}\.safetensors")
 KEPT = 2
 """Checkpoints kept: the newest may be the one that a bad disk spoilt."""
 
@@ -61,11 +63,22 @@ class Checkpoints:
         """The list in `checkpoint.json`, newest first; a spoilt list is put aside and counts as none."""
         try:
             index = files.read_json(self._index)
-            if isinstance(index, dict) and index.get("seal") == digest_of(index.get("checkpoints"), length=64):
-                return list(index["checkpoints"])
+            listed: Any = index.get("checkpoints") if isinstance(index, dict) else None
+            sealed = isinstance(listed, list) and index.get("seal") == digest_of(listed, length=64)
+            if sealed and all(map(_is_entry, listed)):
+                return list(listed)
         except FileNotFoundError:
             return []
         except CorruptFile:
             pass
         put_aside(self._index)
         return []
+
+
+def _is_entry(entry: object) -> bool:
+    """Whether this is what `save` writes: anyone can seal a list, and a file it names is read and may be put aside."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("file"), str):
+        return False
+    kinds = {"step": int, "sha256": str, "meta": dict}
+    right = all(isinstance(entry.get(key), kind) for key, kind in kinds.items())
+    return right and _OWN_FILE.fullmatch(entry["file"]) is not None
