@@ -20,6 +20,7 @@ from torch import Tensor
 from moebench import costs
 from moebench.data import Corpus, roll, train_batch
 from moebench.model import Output, Transformer, build
+from moebench.model.experts import padded_pairs
 from moebench.model.transformer import cross_entropy_bits
 from moebench.plan import Recipe, Run
 from moebench.seeds import derive
@@ -194,13 +195,15 @@ class _Routed:
 
     computed: int = 0
     dropped: int = 0
+    padded: int = 0
+    """Rows that only fill a batch of experts."""
 
 
 def _accumulate(state: State, run: Run, batch_BX: Tensor) -> tuple[float, _Routed]:
     """Gradients of one batch, micro-batch by micro-batch; returns the loss in bits per token and the pairs routed."""
-    rows = run.recipe.micro_batch_tokens // run.architecture.context
+    rows, ffn = run.recipe.micro_batch_tokens // run.architecture.context, run.architecture.ffn
     parts = torch.split(batch_BX, rows)
-    total_bits, computed, dropped = 0.0, 0, 0
+    total_bits, computed, dropped, padding = 0.0, 0, 0, 0
     for index, part_BX in enumerate(parts):
         output = state.model(part_BX[:, :-1], generator=chance(run, step=state.step, part=index))
         loss, bits = training_loss(run, output, part_BX[:, 1:])
@@ -209,7 +212,9 @@ def _accumulate(state: State, run: Run, batch_BX: Tensor) -> tuple[float, _Route
         total_bits += float(bits.detach()) * share
         computed += sum(routing.token_N.numel() for routing in output.routings)
         dropped += sum(routing.dropped for routing in output.routings)
-    return total_bits, _Routed(computed=computed, dropped=dropped)
+        if run.backend == "padded" and isinstance(ffn, MoEFFN):
+            padding += sum(padded_pairs(routing, ffn.experts) for routing in output.routings)
+    return total_bits, _Routed(computed=computed, dropped=dropped, padded=padding)
 
 
 def _check(loss: float, grad_norm: float, *, step: int, vocab: int) -> None:
@@ -225,5 +230,10 @@ def _count(state: State, run: Run, *, sequences: int, routed: _Routed) -> None:
     state.pairs_dropped += routed.dropped
     state.model_flops += costs.train_step_flops(a, sequences=sequences, length=length, routed_pairs=pairs)
     state.executed_flops += costs.executed_step_flops(
-        a, sequences=sequences, length=length, routed_pairs=pairs, kernels=run.kernels
+        a,
+        sequences=sequences,
+        length=length,
+        routed_pairs=pairs,
+        padded_pairs=routed.padded,
+        kernels=run.kernels,
     )

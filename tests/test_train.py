@@ -18,6 +18,7 @@ from moebench import api, costs
 from moebench.data import Corpus, train_batch
 from moebench.model.routers import ROUTERS
 from moebench.plan import TRAINING_VERSION, Architecture, Recipe, Run
+from moebench.spec.types import MoEFFN
 from moebench.train import Diverged, State, Step, learning_rate, make_optimizer, start, train, training_loss
 
 STEPS = 8
@@ -171,6 +172,21 @@ def test_flops_spent_are_steps_times_the_formula(made: api.Planned, corpus: Corp
         per_token = made.plan.models[model].costs.train_flops_per_token
         assert state.model_flops == per_token * STEPS * run.recipe.batch_tokens
         assert state.executed_flops > state.model_flops
+
+
+def test_rows_that_only_fill_a_batch_of_experts_are_executed_and_no_model_flops(
+    made: api.Planned, corpus: Corpus
+) -> None:
+    run = run_of(made, "moe")
+    (usual, _), (filled, _) = whole(run, corpus), whole(run.model_copy(update={"backend": "padded"}), corpus)
+    assert filled.model_flops == usual.model_flops
+    a, rows = run.architecture, filled.executed_flops - usual.executed_flops
+    assert isinstance(a.ffn, MoEFFN)
+    each = 3 * 2 * 3 * a.width * (a.ffn.expert_hidden or 0)  # three passes, three matrices
+    assert rows > 0
+    assert rows % each == 0
+    # Filling up to the longest gives every layer and step a multiple of its experts.
+    assert (rows // each + STEPS * a.layers * run.recipe.batch_tokens * a.ffn.top_k) % a.ffn.experts == 0
 
 
 # ------------------------------------------------------------------------------------------ routers in training

@@ -1,4 +1,4 @@
-"""Contenders of a layer: our mixture, the dense network of equal active FLOPs, transformers' experts, the loop.
+"""Contenders of a layer: our mixture, the dense network of equal active FLOPs, transformers' experts, slow roads.
 
 All mixtures have the same weights and see the same tokens, so they do the same work; the first thing a bench does is to
 hold their outputs equal. The whole layer is timed, router included, balance loss not.
@@ -16,11 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from bench.race import Contender
+from moebench.matching import FUSED_FROM
 from moebench.model.experts import default_backend
 from moebench.model.moe import Dense, MoE
 from moebench.model.routers import Text
 from moebench.spec.types import DenseFFN, MoEFFN
 
+SLOW = ("loop", "padded")
+"""Expert compute that no run takes."""
 ROUTER_SCALE = 10.0
 """Times its initial weights: trained routers decide, fresh ones hardly do."""
 
@@ -61,16 +64,21 @@ class Bench:
         self.grad_1TD = grad_TD.to(device, dtype)[None]
         self.text = Text(ids_BT=torch.zeros(1, shape.tokens, dtype=torch.int64, device=device))
 
-    def contenders(self, *, backward: bool, loop: bool) -> dict[str, Contender]:
-        """By name; `loop` also when asked for, because it is slow."""
-        ours = self._mixture(default_backend(self.device))
+    def contenders(self, *, backward: bool, slow: bool) -> dict[str, Contender]:
+        """By name; slow roads when asked for."""
+        ours = self._mixture(self._road())
         modules: dict[str, nn.Module] = {"ours": ours, "dense": self._dense()}
         for word in ("eager", "grouped_mm"):
             modules[word] = self._transformers(ours, word)
-        if loop:
-            modules["loop"] = self._mixture("loop")
+        if slow:
+            modules |= {word: self._mixture(word) for word in SLOW}
         self._assert_same(modules)
         return {name: self._contender(module, backward=backward) for name, module in modules.items()}
+
+    def _road(self) -> str:
+        """What a run of this size takes."""
+        large = self.shape.tokens * self.shape.width >= FUSED_FROM and self.dtype == torch.float32
+        return "blocks" if large and self.device == "cpu" else default_backend(self.device)
 
     def _mixture(self, backend: str) -> MoE:
         shape = self.shape

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.layers import Bench, Shape
+from bench.layers import SLOW, Bench, Shape
 from bench.race import Result, race
 from bench.table import Cell, Row, Table, publish
 from moebench.metrics.speed import measure_peak_flops
@@ -62,7 +62,7 @@ def test_layers(benchmark, backward: bool, device: str, seconds: float, referenc
 
     def all_shapes() -> None:
         for shape in LAYERS[device]:
-            result = _raced(shape, backward=backward, device=device, seconds=seconds, loop=True)
+            result = _raced(shape, backward=backward, device=device, seconds=seconds, slow=True)
             table.rows.append(_row(shape, result, backward=backward, device=device))
 
     benchmark.pedantic(all_shapes, rounds=1, iterations=1)
@@ -80,7 +80,7 @@ def test_how_the_ratio_moves(benchmark, device: str, seconds: float, reference: 
 
     def all_shapes() -> None:
         for size, shape in moved(BASE[device], WIDTHS[device]):
-            result = _raced(shape, backward=True, device=device, seconds=seconds / 2, loop=False)
+            result = _raced(shape, backward=True, device=device, seconds=seconds / 2, slow=False)
             row = _row(shape, result, backward=True, device=device)
             table.rows.append(Row(cells={"moves": size, **row.cells}, result=result))
 
@@ -89,8 +89,8 @@ def test_how_the_ratio_moves(benchmark, device: str, seconds: float, reference: 
     publish(table, reference)
 
 
-def _raced(shape: Shape, *, backward: bool, device: str, seconds: float, loop: bool) -> Result:
-    contenders = Bench(shape, device=device, dtype=DTYPES[device]).contenders(backward=backward, loop=loop)
+def _raced(shape: Shape, *, backward: bool, device: str, seconds: float, slow: bool) -> Result:
+    contenders = Bench(shape, device=device, dtype=DTYPES[device]).contenders(backward=backward, slow=slow)
     return race(contenders, seconds=seconds, device=device)
 
 
@@ -103,8 +103,7 @@ def _row(shape: Shape, result: Result, *, backward: bool, device: str) -> Row:
         **{f"{peer} / ours": result.ratio(peer, "ours") for peer in PEERS},
         "best / ours": result.ratio(result.best(*PEERS), "ours"),
     }
-    if "loop" in result.seconds:
-        cells["loop / ours"] = result.ratio("loop", "ours")
+    cells |= {f"{word} / ours": result.ratio(word, "ours") for word in SLOW if word in result.seconds}
     cells["of peak"] = f"{rate / measure_peak_flops(device, DTYPES[device]):.0%}"
     return Row(cells=cells, result=result)
 

@@ -5,7 +5,8 @@
 `loop` is the oracle: plain autograd, one expert after the other. `sorted` groups the pairs by expert and writes every
 gradient once, by hand; it is the road of CPUs and chooses its inside by shape; `blocks` is the same for larger shapes,
 which gain from one of these insides at every size. `grouped_mm` hands the groups to torch's
-grouped product, which never asks the host for the group sizes: the road of CUDA. All are deterministic on a CPU, and
+grouped product, which never asks the host for the group sizes: the road of CUDA. `padded` is one batched product over
+experts, slower wherever it was measured. All are deterministic on a CPU, and
 the tests hold all equal to the oracle, forward and every gradient.
 """
 
@@ -19,6 +20,8 @@ from moebench.model.experts.activations import activate as activate
 from moebench.model.experts.activations import swiglu as swiglu
 from moebench.model.experts.grouped import grouped_mm
 from moebench.model.experts.loop import loop
+from moebench.model.experts.padded import padded as padded
+from moebench.model.experts.padded import padded_pairs as padded_pairs
 from moebench.model.experts.sorted import sorted_blocks, sorted_loop
 from moebench.model.experts.weights import Experts as Experts
 from moebench.model.routers import Routing
@@ -31,6 +34,7 @@ BACKENDS: dict[str, Backend] = {
     "sorted": sorted_loop,
     "blocks": sorted_blocks,
     "grouped_mm": grouped_mm,
+    "padded": padded,
 }
 
 
