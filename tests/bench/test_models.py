@@ -27,6 +27,8 @@ from moebench.spec.types import DenseFFN, MoEFFN
 
 transformers = pytest.importorskip("transformers")
 
+CACHE_WORD = "cache" if "cache" in transformers.LlamaForCausalLM.forward.__annotations__ else "past_key_values"
+"""transformers renamed it in 5.24, and warns."""
 CONTEXT, VOCAB, LAYERS, HEAD_DIM = 256, 256, 4, 64
 WIDTHS = {"cpu": (64, 128, 256, 512), "cuda": (1024, 2048)}
 TOKENS = {"cpu": 2048, "cuda": 16384}
@@ -121,13 +123,13 @@ def decoding_step(model: nn.Module, *, device: str) -> Callable[[], object]:
                 cache = model.new_cache(1)
                 model(tokens[:, :half], cache=cache)
             else:
-                cache = model(input_ids=tokens[:, :half], use_cache=True).past_key_values
+                cache = model(input_ids=tokens[:, :half], use_cache=True)[CACHE_WORD]
             held["length"] = half
         word = tokens[:, held["length"] : held["length"] + 1]
         if isinstance(model, Transformer):
             model(word, cache=cache)
         else:
-            model(input_ids=word, past_key_values=cache, use_cache=True)
+            model(input_ids=word, use_cache=True, **{CACHE_WORD: cache})
         held["length"] += 1
 
     model.eval()
