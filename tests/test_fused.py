@@ -15,7 +15,7 @@ from moebench.model import build
 from moebench.model.attention import Attention, rotary_table
 from moebench.model.fused import attend, rms_norm
 from moebench.model.fused import attention as fused_attention
-from moebench.plan import Architecture, Recipe, Run
+from moebench.plan import Architecture, Run
 from moebench.train import State, start, train
 
 
@@ -201,18 +201,12 @@ def test_a_fused_run_learns_as_a_composed_one_and_resumes_in_its_own_bits(ffn: o
 # ------------------------------------------------------------------------------------------ which runs, and their FLOPs
 
 
-def recipe(**changes: object) -> Recipe:
-    return run(architecture(dense())).recipe.model_copy(update=changes)
-
-
 def test_large_micro_batches_of_float32_on_a_cpu_are_fused() -> None:
-    a = architecture(moe(), width=64, heads=8)
-    enough = recipe(micro_batch_tokens=FUSED_FROM // 64)
-    assert kernels_of(a, enough, "cpu") == "fused"
-    assert backend_of(a, "cpu", "fused") == "blocks"
-    assert kernels_of(a, recipe(micro_batch_tokens=FUSED_FROM // 64 - 16), "cpu") == "composed"
-    assert kernels_of(a, enough, "cuda") == "composed"
-    assert kernels_of(a, enough.model_copy(update={"dtype": "bfloat16"}), "cpu") == "composed"
+    usual = {"width": 64, "tokens": FUSED_FROM // 64, "dtype": "float32", "device": "cpu"}
+    assert kernels_of(**usual) == "fused"
+    for change in ({"tokens": FUSED_FROM // 64 - 1}, {"width": 63}, {"device": "cuda"}, {"dtype": "bfloat16"}):
+        assert kernels_of(**{**usual, **change}) == "composed"
+    assert [backend_of(architecture(ffn), "cpu", "fused") for ffn in (moe(), dense())] == ["blocks", "none"]
 
 
 def test_kernels_decide_the_bits_and_a_composed_run_keeps_its_id() -> None:
@@ -225,6 +219,7 @@ def test_executed_flops_count_the_scores_of_each_block() -> None:
     assert costs.scores_in_blocks(64) == 64 * 64
     assert costs.scores_in_blocks(130) == 64 * 64 + 64 * 128 + 2 * 130
     assert costs.scores_in_blocks(3) == 9
+    assert sum(block.numel for block in fused_attention._blocks(6, 130)) == 6 * costs.scores_in_blocks(130)
     a = architecture(dense(), context=256, layers=2, heads=4, kv_heads=4, head_dim=8)
     model = costs.train_step_flops(a, sequences=3, length=256)
     executed = costs.executed_step_flops(a, sequences=3, length=256, kernels="fused")

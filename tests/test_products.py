@@ -31,11 +31,16 @@ def test_few_rows_give_the_product(rows: tuple[int, ...], sizes: tuple[int, int]
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-3)
 
 
-@pytest.mark.parametrize("rows", [1, 4])
-def test_reading_first_moves_no_bit(rows: int) -> None:
-    x, weight = made(rows, 256, seed=0), made(768, 256, seed=1)
+@pytest.mark.parametrize("rows", [1, 4, 32])
+@pytest.mark.parametrize("sizes", [(768, 256), (1408, 256), (2688, 512), (512, 1344)], ids=str)
+def test_reading_first_moves_no_bit(rows: int, sizes: tuple[int, int]) -> None:
+    x, weight = made(rows, sizes[1], seed=0), made(*sizes, seed=1)
     with torch.no_grad():
-        assert torch.equal(products.linear(x, weight), F.linear(x, weight))
+        found, expected = products.linear(x, weight), F.linear(x, weight)
+    if weight.numel() * 4 <= products.PIECE_BYTES:
+        assert torch.equal(found, expected)
+    # In pieces too on the machine of the reference results; another BLAS may choose another kernel for another height.
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
 
 
 def test_training_reads_nothing_first(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.race import Contender
-from moebench.matching import FUSED_FROM
+from moebench.matching import kernels_of
 from moebench.model.experts import default_backend
 from moebench.model.moe import Dense, MoE
 from moebench.model.routers import Text
@@ -77,8 +77,9 @@ class Bench:
 
     def _road(self) -> str:
         """What a run of this size takes."""
-        large = self.shape.tokens * self.shape.width >= FUSED_FROM and self.dtype == torch.float32
-        return "blocks" if large and self.device == "cpu" else default_backend(self.device)
+        dtype = str(self.dtype).removeprefix("torch.")
+        kernels = kernels_of(width=self.shape.width, tokens=self.shape.tokens, dtype=dtype, device=self.device)
+        return "blocks" if kernels == "fused" else default_backend(self.device)
 
     def _mixture(self, backend: str) -> MoE:
         shape = self.shape

@@ -22,7 +22,7 @@ from bench.table import Row, Table, publish
 from moebench.checkpoint import export_checkpoint
 from moebench.matching import backend_of, kernels_of
 from moebench.model import Transformer, build
-from moebench.plan import Architecture, Recipe
+from moebench.plan import Architecture
 from moebench.spec.types import DenseFFN, MoEFFN
 
 transformers = pytest.importorskip("transformers")
@@ -75,8 +75,7 @@ def models(design: str, width: int, *, device: str, folder: Path) -> dict[str, n
 
 def road(a: Architecture, device: str) -> dict[str, Any]:
     """The kernels and the expert backend that a run of this size takes."""
-    recipe = Recipe.model_construct(micro_batch_tokens=TOKENS[device], dtype=DTYPES[device])
-    kernels = kernels_of(a, recipe, device)
+    kernels = kernels_of(width=a.width, tokens=TOKENS[device], dtype=DTYPES[device], device=device)
     return {"kernels": kernels, "backend": backend_of(a, device, kernels) if a.moe_layers else None}
 
 

@@ -3,11 +3,11 @@
     out[t] = sum over pairs n of token t:  weight[n] * down[e(n)] act(gate_up[e(n)] x[t])
 
 `loop` is the oracle: plain autograd, one expert after the other. `sorted` groups the pairs by expert and writes every
-gradient once, by hand; it is the road of CPUs and chooses its inside by shape; `blocks` is the same for larger shapes,
-which gain from one of these insides at every size. `grouped_mm` hands the groups to torch's
-grouped product, which never asks the host for the group sizes: the road of CUDA. `padded` is one batched product over
-experts, slower wherever it was measured. All are deterministic on a CPU, and
-the tests hold all equal to the oracle, forward and every gradient.
+gradient once, by hand; it is the road of CPUs and chooses its inside by shape. `blocks` is the same without the inside
+that nano shapes keep for the bits of their committed results: the road of runs with fused kernels. `grouped_mm` hands
+the groups to torch's grouped product, which never asks the host for the group sizes: the road of CUDA. `padded` is one
+batched product over experts, slower wherever it was measured. All are deterministic on a CPU, and the tests hold all
+equal to the oracle, forward and every gradient.
 """
 
 from __future__ import annotations
