@@ -16,8 +16,9 @@ from small_routers import CAPPED, LEARNED, NOISY, mixture, model_of
 
 from moebench import api, costs
 from moebench.data import Corpus, train_batch
+from moebench.matching import backend_of
 from moebench.model.routers import ROUTERS
-from moebench.plan import TRAINING_VERSION, Architecture, Recipe, Run
+from moebench.plan import TRAINING_VERSION, Architecture, Kernels, Recipe, Run
 from moebench.spec.types import MoEFFN
 from moebench.train import Diverged, State, Step, learning_rate, make_optimizer, start, train, training_loss
 
@@ -381,10 +382,13 @@ GOLDEN = {"moe": (4.6059170, 2362.617352), "dense": (4.5186992, 1734.843152)}
 GOLDEN_VERSION, GOLDEN_TOKENS = 1, "bd3c84dc1ed805b1"
 
 
+@pytest.mark.parametrize("kernels", ["composed", "fused"])
 @pytest.mark.parametrize("model", ["moe", "dense"])
-def test_golden_loss(made: api.Planned, corpus: Corpus, model: str) -> None:
+def test_golden_loss(made: api.Planned, corpus: Corpus, model: str, kernels: Kernels) -> None:
     """Training is what it was. An eps of 1e-4 keeps rounding from being blown up where a gradient is nearly zero."""
-    state, steps = whole(run_of(made, model, eps=1e-4), corpus)
+    run = run_of(made, model, eps=1e-4)
+    backend = backend_of(run.architecture, "cpu", kernels)
+    state, steps = whole(run.model_copy(update={"kernels": kernels, "backend": backend}), corpus)
     seen = (steps[-1].loss, sum(value.double().abs().sum().item() for value in state.model.parameters()))
     advice = (
         "the same run now ends in other bits: if that is meant, raise TRAINING_VERSION in moebench/plan.py, so that "
