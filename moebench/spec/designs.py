@@ -104,9 +104,10 @@ DESIGNS: dict[str, Design] = {
         apart="biases of queries, keys and values; " + _OF_CONFIGURATION.format(top_k=4, as_strong=0.004),
     ),
     "top-p-2024": Design(
-        words="router: top_p, renormalise: false, top_p: 0.4, balance_loss: 0.01, entropy_loss: 0.0001",
+        words="router: top_p, renormalise: false, top_p: 0.4",
         source="Huang et al. 2024, arXiv:2403.07652",
-        apart="no bound but p on how many experts a token gets: ours is top_k, which may be all",
+        apart="no bound but p on how many experts a token gets: ours is top_k, which may be all; its coefficients of the "
+        "balance and entropy losses are not given here",
     ),
     "deepseek-v3-2024": Design(
         words="router: sigmoid_bias, renormalise: true, groups: 8, groups_chosen: 4, scale: 2.5, bias_rate: 0.001, "
