@@ -16,7 +16,7 @@ from moebench.evidence import gather
 from moebench.report import frames, look, plots, words
 from moebench.report.findings import Findings, cost_label, difference, exp, mean
 from moebench.report.look import log_ticks, spread
-from moebench.report.plots.quality import _front
+from moebench.report.plots.fronts import _front
 from moebench.report.plots.routing import specialisation
 
 

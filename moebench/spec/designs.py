@@ -106,8 +106,8 @@ DESIGNS: dict[str, Design] = {
     "top-p-2024": Design(
         words="router: top_p, renormalise: false, top_p: 0.4",
         source="Huang et al. 2024, arXiv:2403.07652",
-        apart="no bound but p on how many experts a token gets: ours is top_k, which may be all; its coefficients of the "
-        "balance and entropy losses are not given here",
+        apart="no bound but p on how many experts a token gets: ours is top_k, which may be all; "
+        "its coefficients of the balance and entropy losses are not given here",
     ),
     "deepseek-v3-2024": Design(
         words="router: sigmoid_bias, renormalise: true, groups: 8, groups_chosen: 4, scale: 2.5, bias_rate: 0.001, "

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from moebench.report.findings import Findings
 from moebench.report.look import Drawn
-from moebench.report.plots import costs, quality, routing, tuning, verdicts
+from moebench.report.plots import costs, fronts, quality, routing, tuning, verdicts
 
 PLOTS: dict[str, Callable[[Findings], Drawn | str]] = {
     "claims": verdicts.forest,
@@ -18,7 +18,7 @@ PLOTS: dict[str, Callable[[Findings], Drawn | str]] = {
     "latency": costs.latency,
     "quality": quality.finals,
     "loss": quality.currencies,
-    "fronts": quality.pareto,
+    "fronts": fronts.pareto,
     "load": routing.load,
     "balance": routing.balance,
     "dropped": routing.dropped,
