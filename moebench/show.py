@@ -18,7 +18,14 @@ if TYPE_CHECKING:
     from moebench.api import Outcome, Planned
     from moebench.claims import Verdict
 
-STYLES = {"supported": "green", "refuted": "red", "inconclusive": "yellow", "invalid": "magenta", "not_tested": "dim"}
+STYLES = {
+    "supported": "green",
+    "refuted": "red",
+    "inconclusive": "yellow",
+    "interim": "blue",
+    "invalid": "magenta",
+    "not_tested": "dim",
+}
 
 
 def _print(*parts: Any, plain_width: int = 160) -> str:

@@ -1,8 +1,9 @@
 """The way from evidence to verdicts, claim by claim, then over the family of primary claims.
 
-Order matters: a claim that cannot be answered is NOT_TESTED, one whose runs break a precondition is INVALID, and only
-then are numbers weighed. Holm's correction counts every primary claim the suite declares, tested or not, so that the
-correction is fixed before anything is run; counts are exact and outside it.
+Order matters: a claim that cannot be answered is NOT_TESTED, one whose runs break a precondition is INVALID, one of
+which not all is there that was planned is INTERIM, an estimate and no verdict, and only then are numbers weighed.
+Holm's correction counts every primary claim the suite declares, tested or not, so that the correction is fixed before
+anything is run; counts are exact and outside it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from moebench.claims.contrasts import Sample, draw
 from moebench.claims.deciding import Correction, Finding, settle, weigh
 from moebench.claims.kinds import KINDS, Hypothesis
 from moebench.claims.preconditions import Question, broken
+from moebench.claims.sealing import unfinished
 from moebench.claims.types import State, Unbounded, Verdict
 from moebench.claims.withheld import Withheld
 from moebench.evidence import Evidence
@@ -54,6 +56,8 @@ class _Draft:
     hypothesis: Hypothesis | None = None
     sample: Sample | None = None
     finding: Finding | None = None
+    unfinished: str | None = None
+    """What is absent of what was planned for it; None when all is there."""
     withheld: Withheld | None = None
 
     @property
@@ -62,8 +66,8 @@ class _Draft:
         return self.claim.family == "primary" and not self.post_hoc and not counted
 
     def p(self, *, against: bool) -> float:
-        """One-sided p, times the number of looks taken; 1 where there is none."""
-        if self.finding is None:
+        """One-sided p, times the number of looks taken; 1 where there is none, or no verdict to come of it yet."""
+        if self.finding is None or self.unfinished is not None:
             return 1.0
         found = self.finding.p_against if against else self.finding.p_for
         return 1.0 if found is None else min(1.0, found * self.looks)
@@ -80,7 +84,8 @@ def _draft(evidence: Evidence, name: str, claim: Claim) -> _Draft:
         why = broken(Question(evidence=evidence, contrast=hypothesis.contrast, sample=sample))
         if why is not None:
             raise Withheld("invalid", why)
-        return replace(draft, finding=weigh(sample, hypothesis))
+        absent = unfinished(evidence, claim, hypothesis.contrast, sample)
+        return replace(draft, finding=weigh(sample, hypothesis), unfinished=absent)
     except Withheld as withheld:
         return replace(draft, withheld=withheld)
 
@@ -175,6 +180,9 @@ def _weighed(
     facts: dict[str, Any],
 ) -> Verdict:
     state, reason = settle(finding, hypothesis, sample, correction)
+    tested = draft.unfinished is None
+    if draft.unfinished is not None:
+        state, reason = "interim", draft.unfinished
     if state == "supported" and not wording.ceiling_gains(evidence, hypothesis):
         state, reason = "inconclusive", "the ceiling's own gain over the baseline is not shown to be above 0"
     needs, detectable, units_needed = None, None, None
@@ -198,10 +206,10 @@ def _weighed(
         item_low=_finite(item[0]),
         item_high=_finite(item[1]),
         method=finding.method,
-        p=finding.p_for,
-        p_adjusted=correction.p_for if correction.in_family else None,
-        p_against=finding.p_against,
-        p_against_adjusted=correction.p_against if correction.in_family else None,
+        p=finding.p_for if tested else None,
+        p_adjusted=correction.p_for if tested and correction.in_family else None,
+        p_against=finding.p_against if tested else None,
+        p_against_adjusted=correction.p_against if tested and correction.in_family else None,
         reason=reason,
         needs=needs,
         detectable=detectable,
@@ -216,9 +224,9 @@ def _labels(draft: _Draft, correction: Correction) -> tuple[str, ...]:
         found.append("post hoc: first stored after a run it uses was done, counted as exploratory")
     if draft.looks > 1:
         found.append(f"look {draft.looks}: judged on another set of seeds before, p is multiplied by {draft.looks}")
-    if correction.in_family:
+    if correction.in_family and draft.unfinished is None:
         found.append(f"p adjusted by {correction.words}; the interval is unadjusted")
-    elif draft.claim.family == "primary" and not draft.post_hoc:
+    elif draft.claim.family == "primary" and not draft.post_hoc and not draft.in_family:
         found.append("an exact count, outside the primary family that Holm counts")
     return tuple(found)
 

@@ -12,7 +12,8 @@ from typing import Literal
 
 from moebench.records import Frozen
 
-State = Literal["supported", "refuted", "inconclusive", "invalid", "not_tested"]
+State = Literal["supported", "refuted", "inconclusive", "interim", "invalid", "not_tested"]
+"""`interim`: an estimate and no verdict, as not all is there that was planned for the claim."""
 Unbounded = tuple[Literal["estimate", "low", "high"], ...]
 
 

@@ -39,6 +39,7 @@ STATE_COLOURS = {
     "supported": "#0b7a55",
     "refuted": "#a3195b",
     "inconclusive": "#7a6200",
+    "interim": "#5b4a8a",
     "invalid": "#58626e",
     "not_tested": "#58626f",
 }
@@ -46,10 +47,18 @@ STATE_DARK = {
     "supported": "#4fcf9f",
     "refuted": "#ff85b8",
     "inconclusive": "#e3c34d",
+    "interim": "#b9a9ee",
     "invalid": "#a5aeb9",
     "not_tested": "#a5aeba",
 }
-STATE_MARKERS = {"supported": "^", "refuted": "v", "inconclusive": "D", "invalid": "X", "not_tested": "o"}
+STATE_MARKERS = {
+    "supported": "^",
+    "refuted": "v",
+    "inconclusive": "D",
+    "interim": "d",
+    "invalid": "X",
+    "not_tested": "o",
+}
 
 _DENSE, _MOE = ("#12406f", "#3f8bd0"), ("#c9480a", "#ef8a3c")
 _MARKERS = {"dense": "sDhp", "moe": "o^vP"}

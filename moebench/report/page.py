@@ -249,14 +249,14 @@ def _sure(found: Findings) -> Iterator[str]:
 
 def _untested(found: Findings) -> Iterator[str]:
     for verdict in found.verdicts:
-        if verdict.state in {"not_tested", "invalid"}:
+        if verdict.state in {"not_tested", "invalid", "interim"}:
             yield f"{words.STATES[verdict.state].capitalize()}: {verdict.id}: {words.pretty(verdict.reason)}."
     counts = found.held.runs["status"].value_counts()
     left = {status: int(counts.get(status, 0)) for status in ("missing", "partial", "failed", "corrupt", "diverged")}
     if any(left.values()):
         said = ", ".join(f"{n} {status}" for status, n in left.items() if n)
         yield f"Of {words.plural(len(found.held.runs), 'planned run')}: {said}."
-    elif not any(v.state in {"not_tested", "invalid"} for v in found.verdicts):
+    elif not any(v.state in {"not_tested", "invalid", "interim"} for v in found.verdicts):
         yield "Every claim was tested and every planned run is complete."
 
 

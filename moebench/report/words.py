@@ -18,10 +18,18 @@ STATES = {
     "supported": "SUPPORTED",
     "refuted": "REFUTED",
     "inconclusive": "INCONCLUSIVE",
+    "interim": "INTERIM",
     "invalid": "INVALID",
     "not_tested": "NOT TESTED",
 }
-SHAPES = {"supported": "▲", "refuted": "▼", "inconclusive": "◆", "invalid": "✕", "not_tested": "○"}
+SHAPES = {
+    "supported": "▲",
+    "refuted": "▼",
+    "inconclusive": "◆",
+    "interim": "◇",
+    "invalid": "✕",
+    "not_tested": "○",
+}
 _PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
 _SECONDS = ((1.0, "s"), (1e-3, "ms"), (0.0, "µs"))
 
