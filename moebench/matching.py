@@ -220,6 +220,7 @@ def recipe_of(train: TrainSpec, *, steps: int) -> Recipe:
         evaluate_at=tuple(round(steps * (i + 1) / points) for i in range(points)),
         eval_tokens=train.evaluate.tokens,
         final_eval_tokens=max(train.evaluate.final_tokens, train.evaluate.tokens),
+        windows_per_document=train.evaluate.windows_per_document,
         split="test",
     )
 

@@ -84,6 +84,9 @@ class Recipe(Frozen):
     """Steps after which quality is measured; the last is `steps`."""
     eval_tokens: int
     final_eval_tokens: int
+    windows_per_document: int | None = Field(default=4, exclude_if=lambda value: value == 4)
+    """Windows that an evaluation scores of one document at most; None for no limit. 4 in recipes without it: they were
+    made when there was no other number."""
     split: Literal["test", "tune"]
     """Which split is evaluated: `tune` only in a learning-rate sweep."""
 
@@ -258,10 +261,21 @@ class Plan(Frozen):
 
     def solved_spec(self) -> SuiteSpec:
         """The suite with the widths that were solved written in; its matches stay, and solve to the same again."""
+        spec = self.told_spec()
         models = {
             name: model.model_copy(update={"ffn": self.models[name].architecture.ffn})
-            for name, model in self.spec.models.items()
+            for name, model in spec.models.items()
         }
+        return spec.model_copy(update={"models": models})
+
+    def told_spec(self) -> SuiteSpec:
+        """The suite with what its runs used where it was written before that could be said, so that it runs again."""
+        models = {}
+        for name, model in self.spec.models.items():
+            windows = self.models[name].recipe.windows_per_document
+            evaluate = model.train.evaluate.model_copy(update={"windows_per_document": windows})
+            train = model.train.model_copy(update={"evaluate": evaluate})
+            models[name] = model.model_copy(update={"train": train})
         return self.spec.model_copy(update={"models": models})
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import safetensors.torch
 import torch
+from numpy.typing import NDArray
 
 from moebench.data import Corpus, Windows, evaluation_windows, prepare, train_batch
 from moebench.environment import environment
@@ -25,7 +26,7 @@ from moebench.metrics.flops import counted_flops
 from moebench.metrics.memory import memory_records
 from moebench.metrics.quality import Evaluated, evaluate
 from moebench.metrics.routing import domain_records, ffn_output_rms, routing_records
-from moebench.plan import Run, Task, canonical
+from moebench.plan import Recipe, Run, Task, canonical
 from moebench.records import Record, labelled, record
 from moebench.store import Checkpoints, Results, RunFolder, append_lines, keep_lines, write_bytes, write_json
 from moebench.train import Diverged, State, start, train
@@ -192,7 +193,7 @@ def _train(
     """Takes the steps that are left; False when asked to stop, after a checkpoint."""
     recipe, checkpoints = task.run.recipe, Checkpoints(journal.folder)
     points = set(recipe.evaluate_at)
-    windows = evaluation_windows(corpus, recipe.split, tokens=recipe.eval_tokens)
+    windows = _windows(corpus, recipe, tokens=recipe.eval_tokens)
     report(state.step, "train", force=True)
     checkpointed = began = time.perf_counter()
     for facts in train(state, task.run, corpus):
@@ -205,7 +206,7 @@ def _train(
         if facts.step in points:
             report(facts.step, "evaluate", force=True)
             evaluating = time.perf_counter()
-            journal.add_records(_point_records(task, state, _evaluate(task, state, windows)))
+            journal.add_records(_point_records(task, state, windows, _evaluate(task, state, windows)))
             journal.clocked("evaluate", evaluating)
         if facts.step in points or stopping or time.perf_counter() - checkpointed > task.checkpoint_seconds:
             checkpointing = time.perf_counter()
@@ -224,6 +225,10 @@ def _checkpoint(checkpoints: Checkpoints, journal: _Journal, state: State) -> No
     checkpoints.save(state.step, state.to_bytes(), about)
 
 
+def _windows(corpus: Corpus, recipe: Recipe, *, tokens: int) -> Windows:
+    return evaluation_windows(corpus, recipe.split, tokens=tokens, windows_per_document=recipe.windows_per_document)
+
+
 def _evaluate(task: Task, state: State, windows: Windows) -> Evaluated:
     """Raises Diverged when the last step left weights that give no number; the training loss told of those before."""
     seen = evaluate(state.model, windows)
@@ -232,10 +237,12 @@ def _evaluate(task: Task, state: State, windows: Windows) -> Evaluated:
     return seen
 
 
-def _point_records(task: Task, state: State, seen: Evaluated) -> Iterator[Record]:
-    """What is known at an evaluation point."""
+def _point_records(task: Task, state: State, windows: Windows, seen: Evaluated) -> Iterator[Record]:
+    """What is known at an evaluation point; all of them score the same text."""
     step = state.step
     yield record("curve.bits_per_byte", seen.bits_per_byte(), step=step)
+    if step == task.run.recipe.evaluate_at[0]:
+        yield from _coverage("curve", windows, seen, step=step)
     yield record("train.tokens", step * task.run.recipe.batch_tokens, step=step)
     yield record("train.model_flops", state.model_flops, step=step)
     yield record("train.executed_flops", state.executed_flops, step=step)
@@ -249,7 +256,7 @@ def _point_records(task: Task, state: State, seen: Evaluated) -> Iterator[Record
 def _measure(task: Task, state: State, journal: _Journal, corpus: Corpus) -> None:
     """What is measured once, on the trained model, and the weights themselves."""
     run, folder = task.run, journal.folder
-    windows = evaluation_windows(corpus, run.recipe.split, tokens=run.recipe.final_eval_tokens)
+    windows = _windows(corpus, run.recipe, tokens=run.recipe.final_eval_tokens)
     seen = _evaluate(task, state, windows)
     write_bytes(folder.path / "model.safetensors", safetensors.torch.save(state.model.state_dict()))
     lines = [canonical(row) + "\n" for row in _items(corpus, windows, seen, run.recipe.split)]
@@ -280,10 +287,27 @@ def _final_quality(task: Task, corpus: Corpus, windows: Windows, seen: Evaluated
     split, step = task.run.recipe.split, task.run.recipe.steps
     metric, documents = f"{split}.bits_per_byte", corpus.documents(split)
     yield record(metric, seen.bits_per_byte(), step=step)
+    yield from _coverage(split, windows, seen, step=step)
     domain_N = np.array([documents[index].domain for index in windows.document.tolist()])
     domains = sorted(set(domain_N.tolist()))
     for domain in domains:
         yield record(labelled(metric, domain=domain), seen.bits_per_byte(domain_N == domain), step=step)
+        yield from _coverage(split, windows, seen, step=step, chosen_N=domain_N == domain, domain=domain)
     if seen.tokens_NLE.shape[1]:
         by_domain = {d: seen.tokens_NLE[domain_N == d].sum(0) for d in domains}
         yield from domain_records(by_domain, layers=task.run.architecture.moe_layers, step=step)
+
+
+def _coverage(
+    group: str,
+    windows: Windows,
+    seen: Evaluated,
+    *,
+    step: int,
+    chosen_N: NDArray[np.bool_] | slice = slice(None),
+    **labels: str,
+) -> Iterator[Record]:
+    """How much text an evaluation scored."""
+    yield record(labelled(f"{group}.scored_bytes", **labels), int(seen.bytes_N[chosen_N].sum()), step=step)
+    documents = len(np.unique(windows.document[chosen_N]))
+    yield record(labelled(f"{group}.scored_documents", **labels), documents, step=step)

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from small_corpora import corpus, ordinary, text, words
 
 from moebench.data import DataError, evaluation_windows, roll, train_batch
-from moebench.data.batches import WINDOWS_PER_DOCUMENT
 
 
 def batches(one, *, seed: int, steps: int, batch_tokens: int = 64) -> list[np.ndarray]:
@@ -119,20 +118,32 @@ def test_targets_are_the_bytes_of_their_document_and_inputs_the_bytes_before() -
     assert (found.targets[found.mask] != 0).all()
 
 
-def test_every_byte_is_scored_once_unless_its_document_is_long() -> None:
+@pytest.mark.parametrize("most", [None, 1, 4])
+def test_every_byte_is_scored_once_unless_its_document_is_longer_than_asked_for(most: int | None) -> None:
     one = ordinary()
-    found = evaluation_windows(one, "test", tokens=10**6)
+    found = evaluation_windows(one, "test", tokens=10**6, windows_per_document=most)
     places = (found.start[:, None] + np.arange(16))[found.mask]
     counts = Counter(places.tolist())
     assert set(counts.values()) == {1}
     for index, document in enumerate(one.documents("test")):
         scored = sum(counts[place] for place in range(document.start, document.stop))
         size = document.stop - document.start
-        if size <= 4 * 16:
+        if most is None or size <= most * 16:
             assert scored == size
         else:
-            assert WINDOWS_PER_DOCUMENT * 16 - 15 <= scored <= WINDOWS_PER_DOCUMENT * 16
-        assert (found.document == index).sum() <= WINDOWS_PER_DOCUMENT
+            assert most * 16 - 15 <= scored <= most * 16
+            assert (found.document == index).sum() == most
+
+
+def test_a_few_long_documents_give_all_that_was_asked_for_in_turns() -> None:
+    """Of twelve books of 42 KB one is the test split: four windows of it are 256 bytes, whatever was asked."""
+    test = [text(f"book{i}", words(i, 5000)) for i in range(2)]
+    one = corpus(train=test, tune=test, test=test, context=64)
+    assert evaluation_windows(one, "test", tokens=8192, windows_per_document=4).mask.sum() == 512
+    found = evaluation_windows(one, "test", tokens=8192)
+    assert 8192 <= found.mask.sum() < 8192 + 64
+    assert found.document[:100].tolist() in ([0, 1] * 50, [1, 0] * 50)
+    assert evaluation_windows(one, "test", tokens=10**6).mask.sum() == 10_000
 
 
 @given(st.integers(1, 1500), st.integers(1, 1500))

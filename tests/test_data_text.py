@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from small_corpora import words
 
 from moebench.data import DataError, Gathered, prepare
-from moebench.data.text import CHUNK_BYTES, MOST_DOMAINS, chunks, files, gather
+from moebench.data.text import CHUNK_BYTES, FEW_FILES, MOST_DOMAINS, chunks, files, gather
 from moebench.spec.types import TextData
 
 
@@ -78,6 +78,26 @@ def test_a_single_file_is_cut_into_documents_at_blank_lines(tmp_path: Path) -> N
     assert "cut into" in found.notes[0]
     corpus = prepare(spec("book.txt"), base=tmp_path, cache=tmp_path / "cache")
     assert all(corpus.facts.documents[split] >= 3 for split in ("train", "tune", "test"))
+
+
+def test_a_dozen_long_files_are_cut_so_that_every_split_has_several_documents_of_several_files(tmp_path: Path) -> None:
+    """Whole, one book of twelve would be the test split, and a verdict would rest on that book."""
+    for i in range(12):
+        write(tmp_path, **{f"book{i:02d}_txt": b"\n\n".join(words(100 * i + k, 600) for k in range(70))})
+    corpus = prepare(spec("."), base=tmp_path, cache=tmp_path / "cache")
+    for split in ("tune", "test"):
+        documents = corpus.documents(split)
+        assert len(documents) >= 8
+        assert len({one.name.partition("#")[0] for one in documents}) >= 4
+        assert sum(one.stop - one.start for one in documents) == pytest.approx(0.1 * 12 * 42_138, rel=0.1)
+    assert any("unseen passages, not unseen files" in note for note in corpus.facts.notes)
+
+
+def test_many_files_are_documents_however_long_they_are(tmp_path: Path) -> None:
+    write(tmp_path, **{f"f{i:02d}_txt": words(i, 9000) for i in range(FEW_FILES)})
+    assert len(gather(spec("."), tmp_path).texts) == FEW_FILES
+    (tmp_path / "f00.txt").unlink()
+    assert len(gather(spec("."), tmp_path).texts) == 2 * (FEW_FILES - 1)
 
 
 @given(st.text(max_size=400), st.integers(4, 50))

@@ -10,10 +10,13 @@ import pytest
 from builders import claim, plan_of
 from small_models import architecture, dense, moe, run
 
+from moebench import matching
 from moebench.matching import tune_identity
 from moebench.plan import Plan, Run, StoredPlan, canonical, digest_of
+from moebench.spec.load import load_suite
 from moebench.spec.types import MoEFFN
 
+REFERENCE = Path(__file__).parent.parent / "results" / "reference"
 RUN = run(architecture(moe()), data_digest="d")
 
 OLD_FIELDS = (
@@ -68,8 +71,7 @@ def test_ids_do_not_move_by_themselves() -> None:
 
 def test_reference_results_are_still_the_runs_of_their_plans() -> None:
     """What was added to the types since is left out where it is not used, so that every committed id stays."""
-    reference = Path(__file__).parent.parent / "results" / "reference"
-    roots = [root for root in reference.iterdir() if (root / "runs").is_dir()]
+    roots = [root for root in REFERENCE.iterdir() if (root / "runs").is_dir()]
     folders = [folder for root in roots for folder in (root / "runs").iterdir()]
     assert len(folders) > 50
     for folder in folders:
@@ -85,6 +87,20 @@ def test_reference_results_are_still_the_runs_of_their_plans() -> None:
         assert path.stem.endswith(plan.id)
         for planned in plan.runs:
             assert planned.id in {folder.name for folder in folders}
+
+
+@pytest.mark.parametrize("path", sorted(REFERENCE.glob("*/plans/*.json")), ids=lambda path: path.stem)
+def test_a_bundled_suite_still_plans_the_committed_runs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the data that the reference was made with, a suite of today has the run ids of then."""
+    plan = StoredPlan.model_validate_json(path.read_text()).plan
+    one = json.loads((path.parents[1] / "runs" / plan.runs[0].id / "run.json").read_text())["run"]
+    monkeypatch.setattr(matching, "version", lambda _: one["torch"])
+    spec = load_suite(plan.suite, scale=plan.scale).spec
+    again = matching.make_plan(spec, facts=plan.data, vocab=256, machine=matching.Machine(device=one["device"]))
+    assert again.runs == plan.runs
+    assert again.tune == plan.tune
+    assert again.claim_hashes == plan.claim_hashes
+    assert again.speed is None or again.speed.model_copy(update={"id": ""}) == plan.speed.model_copy(update={"id": ""})
 
 
 @pytest.mark.parametrize("field", [name for name in MoEFFN.model_fields if name not in OLD_FIELDS])

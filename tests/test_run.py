@@ -97,6 +97,13 @@ def test_quality_is_measured_at_the_points_and_on_more_text_at_the_end(made: api
         own = [row for row in items if row["domain"] == domain]
         expected = sum(row["bits"] for row in own) / sum(row["bytes"] for row in own)
         assert found[labelled("test.bits_per_byte", domain=domain), 12] == pytest.approx(expected, rel=1e-12)
+    for domain in (None, "source-0", "source-1"):
+        own = [row for row in items if domain in (None, row["domain"])]
+        labels = {} if domain is None else {"domain": domain}
+        assert found[labelled("test.scored_bytes", **labels), 12] == sum(row["bytes"] for row in own)
+        assert found[labelled("test.scored_documents", **labels), 12] == len(own)
+    assert found["curve.scored_bytes", 4] == scored
+    assert ("curve.scored_bytes", 8) not in found
     assert found["train.bits_per_token", 12] == folder.steps()[-1]["loss"]
     assert found["train.counted_flops", 12] > 0
 

@@ -21,9 +21,6 @@ from moebench.data.documents import DataError
 from moebench.data.splits import name_hash
 from moebench.seeds import generator
 
-WINDOWS_PER_DOCUMENT = 4
-"""At most, so that an evaluation of a few tokens still sees many documents."""
-
 Tokens = NDArray[np.int64]
 
 
@@ -84,20 +81,21 @@ class Windows:
     """[N], index of the first target in `corpus.tokens(split)`."""
 
 
-def evaluation_windows(corpus: Corpus, split: str, *, tokens: int) -> Windows:
+def evaluation_windows(corpus: Corpus, split: str, *, tokens: int, windows_per_document: int | None = None) -> Windows:
     """The first windows of a fixed order that score at least `tokens` bytes, or all that there are.
 
     Windows start fresh and lie in one document. Domains take turns; within a domain every document gives one window,
-    in hash order, before any gives its second, and none gives more than four. Of a longer document four windows are
-    chosen by hash, so that beginnings weigh no more than ends. Asking for fewer tokens gives a prefix of asking for
-    more. Raises ValueError for fewer than one token and KeyError for no such split.
+    in hash order, before any gives its second, and so on until what was asked is scored, or `windows_per_document` are
+    taken of each. The windows of a document come in the order of a hash, so that beginnings weigh no more than ends.
+    Asking for fewer tokens gives a prefix of asking for more. Raises ValueError for fewer than one token and KeyError
+    for no such split.
     """
     if tokens < 1:
         raise ValueError(f"an evaluation of {tokens} tokens scores nothing")
     context, stream, documents = corpus.context, corpus.tokens(split), corpus.documents(split)
     chosen: list[tuple[int, int]] = []
     scored = 0
-    for index, start in _in_turns(documents, context):
+    for index, start in _in_turns(documents, context, windows_per_document):
         if scored >= tokens:
             break
         chosen.append((index, start))
@@ -112,12 +110,12 @@ def evaluation_windows(corpus: Corpus, split: str, *, tokens: int) -> Windows:
     return Windows(inputs=inputs, targets=targets, mask=mask, document=document, start=starts)
 
 
-def _in_turns(documents: list[Document], context: int) -> Iterator[tuple[int, int]]:
+def _in_turns(documents: list[Document], context: int, most: int | None) -> Iterator[tuple[int, int]]:
     """(document, start) of all windows that may be scored, domains taking turns until all are exhausted."""
     by_domain: dict[str, list[tuple[int, bytes, int, int]]] = defaultdict(list)
     for index, document in enumerate(documents):
         rank = name_hash(document.name)
-        for turn, start in enumerate(_starts(document, context)):
+        for turn, start in enumerate(_starts(document, context)[:most]):
             by_domain[document.domain].append((turn, rank, index, start))
     queues = [sorted(by_domain[domain]) for domain in sorted(by_domain)]
     for place in range(max(map(len, queues), default=0)):
@@ -127,11 +125,9 @@ def _in_turns(documents: list[Document], context: int) -> Iterator[tuple[int, in
 
 
 def _starts(document: Document, context: int) -> list[int]:
-    """Where the scored windows of one document start, in the order they are taken."""
+    """Where the windows of one document start, in the order they are taken."""
     starts = range(document.start, document.stop, context)
-    return sorted(starts, key=lambda start: name_hash(f"{document.name}@{start - document.start}"))[
-        :WINDOWS_PER_DOCUMENT
-    ]
+    return sorted(starts, key=lambda start: name_hash(f"{document.name}@{start - document.start}"))
 
 
 def roll(digest: bytes, batch: NDArray[np.integer]) -> bytes:

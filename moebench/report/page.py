@@ -292,7 +292,7 @@ def provenance(found: Findings) -> list[tuple[str, str]]:
 
 def suite_text(found: Findings) -> str:
     """The suite, resolved in full."""
-    return resolved_yaml(found.plan.spec)
+    return resolved_yaml(found.plan.told_spec())
 
 
 def title(found: Findings) -> str:

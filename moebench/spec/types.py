@@ -20,6 +20,12 @@ from moebench.spec.claim import Compare as Compare
 from moebench.spec.claim import Target as Target
 from moebench.spec.claim import Test as Test
 
+
+def _since_2(default: Any = None, **limits: Any) -> Any:
+    """A field that suites of the first version lack: at its default it is left out of dumps, so run ids stay."""
+    return Field(default=default, exclude_if=lambda value: value == default, **limits)
+
+
 # ---------------------------------------------------------------------------------------------- data
 
 
@@ -152,6 +158,9 @@ class Evaluation(Frozen):
     """Tokens of the split read at each point."""
     final_tokens: Annotated[int, Field(ge=256)] = 131072
     """Tokens of the split read after the last step; the first `tokens` of them are those of the points."""
+    windows_per_document: int | None = _since_2(ge=1, le=10**6)
+    """Windows of one document read at most; no limit when absent: every document gives its first window before any
+    gives its second, and so on until `tokens` are read."""
 
 
 class TrainSpec(Frozen):
@@ -178,11 +187,6 @@ class TrainSpec(Frozen):
 
 
 # ---------------------------------------------------------------------------------------------- models
-
-
-def _since_2(default: Any = None, **limits: Any) -> Any:
-    """A field that suites of the first version lack: at its default it is left out of dumps, so run ids stay."""
-    return Field(default=default, exclude_if=lambda value: value == default, **limits)
 
 
 class DenseFFN(Frozen):
