@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -24,6 +24,51 @@ class Frozen(BaseModel):
     """Base of every type that travels: immutable, keyword-only, and strict about unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class Range(Frozen):
+    """The values a measurement can have. What lies outside was measured wrongly, whatever it is compared with."""
+
+    low: float | None = None
+    above: float | None = None
+    """A bound that is itself outside: a time is above 0."""
+    high: float | None = None
+    whole: bool = False
+    """Whether it is a count."""
+
+    def breaks(self, value: float) -> str | None:
+        """How a value lies outside, beyond what rounding explains; None when it is possible."""
+        slack = ROUNDING * max(1.0, abs(value))
+        if self.low is not None and value < self.low - slack:
+            return f"below {self.low:g}"
+        if self.above is not None and value <= self.above:
+            return f"not above {self.above:g}"
+        if self.high is not None and value > self.high + slack:
+            return f"above {self.high:g}"
+        return "no whole number" if self.whole and value != int(value) else None
+
+
+ROUNDING = 1e-6
+"""How far a computed number may lie beyond an exact bound."""
+
+_SHARE, _COUNT, _POSITIVE = Range(low=0, high=1), Range(low=0, whole=True), Range(above=0)
+_UTILISATION = Range(above=0, high=1)
+_OF_UNIT = {
+    "1": Range(low=0),
+    "bits/byte": Range(low=0),
+    "bits/token": Range(low=0),
+    "bytes": _COUNT,
+    "bytes/s": _POSITIVE,
+    "bytes/token": _COUNT,
+    "experts": _COUNT,
+    "FLOPs": Range(low=0),
+    "FLOPs/s": _POSITIVE,
+    "FLOPs/token": Range(low=0),
+    "parameters": _COUNT,
+    "s": _POSITIVE,
+    "tokens": _COUNT,
+}
+"""Range of a metric that states none."""
 
 
 class Metric(Frozen):
@@ -40,10 +85,19 @@ class Metric(Frozen):
     """Keys allowed in brackets, as in `speed.decode_step_s[batch=8]`."""
     says: str
     """One line for `moebench list metrics`."""
+    within: Range = Range()
+    """The values it can have; those of its unit unless stated."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _range_of_its_unit(cls, facts: dict[str, Any]) -> dict[str, Any]:
+        return {"within": _OF_UNIT.get(facts.get("unit", ""), Range()), **facts}
 
 
 class Record(Frozen):
-    """One number, or the reason why there is none."""
+    """One number, or the reason why there is none. A word or a truth value is no number."""
+
+    model_config = ConfigDict(strict=True)
 
     metric: str
     """Name in `METRICS`, with its labels in brackets if it has any."""
@@ -66,11 +120,23 @@ class Record(Frozen):
 def record(
     metric: str, value: float | int | None = None, *, step: int | None = None, reason: str | None = None
 ) -> Record:
-    """A record of a known metric, stamped with the version of its definition.
+    """A record of a known metric, stamped with the version of its definition; an impossible value becomes a reason.
 
     Raises KeyError for a metric that is not in `METRICS`.
     """
+    if value is not None and (why := impossible(metric, value)) is not None:
+        value, reason = None, why
     return Record(metric=metric, value=value, reason=reason, step=step, version=metric_of(metric).version)
+
+
+IMPOSSIBLE = ": impossible"
+"""How the reason ends of a value that was measured and cannot be."""
+
+
+def impossible(metric: str, value: float) -> str | None:
+    """Why a metric cannot have this value; None when it can. Raises KeyError for an unknown metric."""
+    how = metric_of(metric).within.breaks(value) if math.isfinite(value) else None
+    return None if how is None else f"{metric} {value!r} is {how}{IMPOSSIBLE}"
 
 
 class Environment(Frozen):
@@ -125,20 +191,26 @@ def metric_of(name: str) -> Metric:
     return metric
 
 
-def _counted(name: str, unit: str, says: str, better: Better = "lower", labels: tuple[str, ...] = ()) -> Metric:
-    return Metric(name=name, unit=unit, better=better, kind="counted", says=says, labels=labels)
+def _counted(
+    name: str, unit: str, says: str, better: Better = "lower", labels: tuple[str, ...] = (), **more: Any
+) -> Metric:
+    return Metric(name=name, unit=unit, better=better, kind="counted", says=says, labels=labels, **more)
 
 
-def _seeded(name: str, unit: str, says: str, better: Better = "lower", labels: tuple[str, ...] = ()) -> Metric:
-    return Metric(name=name, unit=unit, better=better, kind="seeded", says=says, labels=labels)
+def _seeded(
+    name: str, unit: str, says: str, better: Better = "lower", labels: tuple[str, ...] = (), **more: Any
+) -> Metric:
+    return Metric(name=name, unit=unit, better=better, kind="seeded", says=says, labels=labels, **more)
 
 
-def _timed(name: str, unit: str, says: str, better: Better = "lower", labels: tuple[str, ...] = ()) -> Metric:
-    return Metric(name=name, unit=unit, better=better, kind="timed", says=says, labels=labels)
+def _timed(
+    name: str, unit: str, says: str, better: Better = "lower", labels: tuple[str, ...] = (), **more: Any
+) -> Metric:
+    return Metric(name=name, unit=unit, better=better, kind="timed", says=says, labels=labels, **more)
 
 
 def _event(name: str, unit: str, says: str) -> Metric:
-    return Metric(name=name, unit=unit, better="lower", kind="event", says=says)
+    return Metric(name=name, unit=unit, better="lower", kind="event", says=says, within=_POSITIVE)
 
 
 METRICS: dict[str, Metric] = {
@@ -197,7 +269,12 @@ METRICS: dict[str, Metric] = {
             "FLOPs",
             "FLOPs spent so far as the kernels run them: model FLOPs, recomputation and padding",
         ),
-        _seeded("train.dropped_share", "1", "share of routed pairs refused for want of capacity in training so far"),
+        _seeded(
+            "train.dropped_share",
+            "1",
+            "share of routed pairs refused for want of capacity in training so far",
+            within=_SHARE,
+        ),
         _seeded(
             "init.ffn_output_rms", "1", "root mean square of the FFN's output at initialisation", "neither", ("layer",)
         ),
@@ -205,7 +282,12 @@ METRICS: dict[str, Metric] = {
         _seeded(
             "memory.inference_peak_bytes", "bytes", "peak of live tensor bytes in prefill and decode", labels=("part",)
         ),
-        _timed("memory.resident_growth_bytes", "bytes", "growth of a fresh process's resident memory after imports"),
+        _timed(
+            "memory.resident_growth_bytes",
+            "bytes",
+            "growth of a fresh process's resident memory after imports",
+            within=Range(whole=True),
+        ),
         _seeded(
             "routing.tokens", "tokens", "tokens each expert received in an evaluation", "neither", ("layer", "expert")
         ),
@@ -216,10 +298,18 @@ METRICS: dict[str, Metric] = {
             "neither",
             ("layer", "expert", "domain"),
         ),
-        _seeded("routing.entropy", "1", "entropy of the expert load over log(experts), mean of layers", "higher"),
-        _seeded("routing.max_over_mean", "1", "busiest expert's load over the mean, mean of layers"),
+        _seeded(
+            "routing.entropy",
+            "1",
+            "entropy of the expert load over log(experts), mean of layers",
+            "higher",
+            within=_SHARE,
+        ),
+        _seeded(
+            "routing.max_over_mean", "1", "busiest expert's load over the mean, mean of layers", within=Range(low=1)
+        ),
         _seeded("routing.dead_experts", "experts", "experts that received no token, all layers"),
-        _seeded("routing.dropped_share", "1", "share of routed pairs dropped for want of capacity"),
+        _seeded("routing.dropped_share", "1", "share of routed pairs dropped for want of capacity", within=_SHARE),
         _timed("speed.train_step_s", "s", "forward, backward and optimizer step on one micro-batch"),
         _timed(
             "speed.prefill_s",
@@ -233,6 +323,7 @@ METRICS: dict[str, Metric] = {
             "1",
             "model FLOPs per second over the matmul peak measured in the same process",
             "higher",
+            within=_UTILISATION,
         ),
         _timed(
             "speed.decode_bandwidth_utilisation",
@@ -240,6 +331,7 @@ METRICS: dict[str, Metric] = {
             "bytes read per second, experts as if routed uniformly, over the measured bandwidth",
             "higher",
             ("batch",),
+            within=_UTILISATION,
         ),
         _timed("speed.peak_flops", "FLOPs/s", "best rate of a large matrix product in this process", "higher"),
         _timed("speed.peak_bandwidth", "bytes/s", "best rate of reading a large array in this process", "higher"),

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from moebench.records import METRICS, Record, labelled, metric_of, parse_metric, record
+from moebench.records import METRICS, Record, impossible, labelled, metric_of, parse_metric, record
 
 WORD = st.text("abcdefghijklmnopqrstuvwxyz0123456789_.-", min_size=1, max_size=12)
 
@@ -86,3 +86,45 @@ def test_every_metric_says_what_it_is(name: str) -> None:
 
 def test_a_metric_with_labels_is_found_with_and_without_them() -> None:
     assert metric_of("test.bits_per_byte[domain=code]") is metric_of("test.bits_per_byte")
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "why"),
+    [
+        ("speed.train_utilisation", 1.07, "1.07 is above 1: impossible"),
+        ("routing.dropped_share", 1.07, "1.07 is above 1: impossible"),
+        ("routing.entropy", -0.1, "-0.1 is below 0: impossible"),
+        ("test.bits_per_byte[domain=code]", -0.5, "-0.5 is below 0: impossible"),
+        ("speed.decode_step_s[batch=8]", 0, "0 is not above 0: impossible"),
+        ("speed.prefill_s[tokens=64]", -1e-9, "-1e-09 is not above 0: impossible"),
+        ("memory.train_peak_bytes", -1, "-1 is below 0: impossible"),
+        ("routing.dead_experts", 0.5, "0.5 is no whole number: impossible"),
+        ("routing.max_over_mean", 0.5, "0.5 is below 1: impossible"),
+    ],
+)
+def test_an_impossible_value_is_absent_with_its_reason(metric: str, value: float, why: str) -> None:
+    made = record(metric, value)
+    assert (made.value, made.reason) == (None, f"{metric} {why}")
+    assert impossible(metric, value) == made.reason
+
+
+@pytest.mark.parametrize(
+    ("metric", "value"),
+    [("routing.entropy", 1 + 1e-9), ("routing.dropped_share", 0), ("train.model_flops", 1.5e19), ("train.tokens", 4e6)],
+)
+def test_rounding_and_bounds_themselves_are_possible(metric: str, value: float) -> None:
+    assert record(metric, value).value == value
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_metric_has_a_range(name: str) -> None:
+    within = METRICS[name].within
+    assert within.low is not None or within.above is not None or within.whole
+
+
+@pytest.mark.parametrize("value", [True, "1.5", "0"])
+def test_a_word_or_a_yes_is_no_value(value: object) -> None:
+    for field in ("value", "step", "version"):
+        row = {"metric": "train.tokens", "value": 1, "version": 1, field: value}
+        with pytest.raises(ValidationError, match="valid"):
+            Record.model_validate(row)
