@@ -60,6 +60,7 @@ _OF_UNIT = {
     "bytes": _COUNT,
     "bytes/s": _POSITIVE,
     "bytes/token": _COUNT,
+    "documents": _COUNT,
     "experts": _COUNT,
     "FLOPs": Range(low=0),
     "FLOPs/s": _POSITIVE,
