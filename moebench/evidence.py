@@ -266,8 +266,6 @@ def _process(path: Path) -> SpeedProcess:
         values[model] = {metric: float(statistics.median(times)) for metric, times in samples.items() if times}
     for model, derived in raw.get("derived", {}).items():
         values.setdefault(model, {}).update({metric: float(value) for metric, value in derived.items()})
-    for model, growth in raw.get("resident_growth_bytes", {}).items():
-        values.setdefault(model, {})["memory.resident_growth_bytes"] = float(growth)
     unsteady = {(m, metric) for m, flags in raw.get("steady", {}).items() for metric, ok in flags.items() if not ok}
     return SpeedProcess(
         process=int(raw["process"]),

@@ -84,6 +84,8 @@ class Metric(Frozen):
     """Raised when the definition changes: records of another version are refused, not mixed."""
     labels: tuple[str, ...] = ()
     """Keys allowed in brackets, as in `speed.decode_step_s[batch=8]`."""
+    retired: str | None = None
+    """Why nothing is claimed about it any more, and what to use; old records stay readable, new ones are not made."""
     says: str
     """One line for `moebench list metrics`."""
     within: Range = Range()
@@ -273,7 +275,7 @@ METRICS: dict[str, Metric] = {
         _seeded(
             "train.dropped_share",
             "1",
-            "share of routed pairs refused for want of capacity in training so far",
+            "share of routed pairs dropped over capacity in training so far",
             within=_SHARE,
         ),
         _seeded(
@@ -286,8 +288,9 @@ METRICS: dict[str, Metric] = {
         _timed(
             "memory.resident_growth_bytes",
             "bytes",
-            "growth of a fresh process's resident memory after imports",
+            "growth of a fresh process's resident memory while a model was loaded",
             within=Range(whole=True),
+            retired="it measures the order in which models were loaded: use memory.inference_peak_bytes",
         ),
         _seeded(
             "routing.tokens", "tokens", "tokens each expert received in an evaluation", "neither", ("layer", "expert")
@@ -310,7 +313,26 @@ METRICS: dict[str, Metric] = {
             "routing.max_over_mean", "1", "busiest expert's load over the mean, mean of layers", within=Range(low=1)
         ),
         _seeded("routing.dead_experts", "experts", "experts that received no token, all layers"),
-        _seeded("routing.dropped_share", "1", "share of routed pairs dropped for want of capacity", within=_SHARE),
+        _seeded(
+            "routing.idle_by_chance",
+            "experts",
+            "experts that as many pairs, each to an expert at random, would leave without a token, all layers",
+            "neither",
+            within=Range(low=0),
+        ),
+        _seeded(
+            "evaluation.dropped_share",
+            "1",
+            "share of routed pairs dropped over capacity in an evaluation",
+            within=_SHARE,
+        ),
+        _seeded(
+            "routing.dropped_share",
+            "1",
+            "share of routed pairs dropped over capacity in an evaluation",
+            within=_SHARE,
+            retired="it is 0 by construction, for experts take every pair in an evaluation: use train.dropped_share",
+        ),
         _timed("speed.train_step_s", "s", "forward, backward and optimizer step on one micro-batch"),
         _timed(
             "speed.prefill_s",

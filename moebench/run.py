@@ -28,6 +28,7 @@ from moebench.metrics.quality import Evaluated, evaluate
 from moebench.metrics.routing import domain_records, ffn_output_rms, routing_records
 from moebench.plan import Recipe, Run, Task, canonical
 from moebench.records import Record, labelled, record
+from moebench.spec.routers import drops
 from moebench.store import Checkpoints, Results, RunFolder, append_lines, keep_lines, write_bytes, write_json
 from moebench.train import Diverged, State, start, train
 
@@ -246,9 +247,10 @@ def _point_records(task: Task, state: State, windows: Windows, seen: Evaluated) 
     yield record("train.tokens", step * task.run.recipe.batch_tokens, step=step)
     yield record("train.model_flops", state.model_flops, step=step)
     yield record("train.executed_flops", state.executed_flops, step=step)
-    layers = task.run.architecture.moe_layers
-    yield from routing_records(seen.tokens_NLE.sum(0), layers=layers, dropped=seen.dropped, step=step)
-    if getattr(task.run.architecture.ffn, "capacity_factor", None) is not None:
+    layers, ffn = task.run.architecture.moe_layers, task.run.architecture.ffn
+    dropped_here = seen.dropped if drops(ffn, training=False) else None
+    yield from routing_records(seen.tokens_NLE.sum(0), layers=layers, dropped=dropped_here, step=step)
+    if drops(ffn, training=True):
         dropped = state.pairs_dropped / (state.pairs_dropped + state.pairs_computed)
         yield record("train.dropped_share", dropped, step=step)
 

@@ -137,7 +137,6 @@ def _run_process(task: SpeedTask, *, timeout_s: float) -> None:
 
 def race_here(task: SpeedTask) -> None:
     """Loads every model, races them, and writes the process's file. Imports torch."""
-    import psutil
     import torch
 
     from moebench.data import prepare
@@ -149,15 +148,13 @@ def race_here(task: SpeedTask) -> None:
     folder = results.speed(task.speed)
     plan = _speed_plan(folder.path / "speed.json")
     corpus = prepare(task.data, base=task.base, cache=task.results / "data")
-    this_process, racers, growth, missing = psutil.Process(), [], {}, {}
+    racers, missing = [], {}
     for name in (*plan.models, plan.baseline + speed.AGAIN):
-        before = this_process.memory_info().rss
         run_folder = results.run(task.runs[name.removesuffix(speed.AGAIN)])
         if run_folder.status() != "completed":
             missing[name] = run_folder.id
             continue
         racers.append(speed.load_racer(name, run_folder))
-        growth[name] = this_process.memory_info().rss - before
     if not racers:
         raise FileNotFoundError(
             f"no model has been trained: {', '.join(missing)} with seed {plan.processes[task.process]}"
@@ -170,7 +167,6 @@ def race_here(task: SpeedTask) -> None:
         "seed": plan.processes[task.process],
         "environment": environment(task.threads, racers[0].run.device).model_dump(mode="json"),
         "load": [*load, os.getloadavg()[0]],
-        "resident_growth_bytes": growth,
         "missing": missing,
     }
     write_json(folder.path / f"process-{task.process}.json", {**about, **vars(found)})

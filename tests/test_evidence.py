@@ -76,7 +76,7 @@ def test_a_whole_folder(root: Path) -> None:
     assert run.machine == "2-core x86_64 CPU"
     assert len(evidence.processes) == 6
     assert evidence.processes[0].values["dense~again"]["speed.train_step_s"] > 0
-    assert evidence.processes[0].values["dense"]["memory.resident_growth_bytes"] == 41_000_000
+    assert "memory.resident_growth_bytes" not in evidence.processes[0].values["dense"], "old files have it"
     assert set(evidence.tuned) == {"moe_8x2", "dense", "dense_total"}
 
 

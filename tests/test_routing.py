@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from moebench.metrics.routing import domain_records, normalised_entropy, routing_records
 
 
-def figures(loads: list[list[int]], *, dropped: int = 0) -> dict[str, float]:
+def figures(loads: list[list[int]], *, dropped: int | None = None) -> dict[str, float]:
     rows = np.array(loads)
     found = routing_records(rows, layers=tuple(range(len(rows))), dropped=dropped, step=5)
     return {r.metric: r.value for r in found if r.value is not None}
@@ -23,7 +23,7 @@ def test_uniform_load() -> None:
     assert found["routing.entropy"] == pytest.approx(1.0)
     assert found["routing.max_over_mean"] == 1.0
     assert found["routing.dead_experts"] == 0
-    assert found["routing.dropped_share"] == 0.0
+    assert "evaluation.dropped_share" not in found
 
 
 def test_all_on_one_expert() -> None:
@@ -45,12 +45,25 @@ def test_figures_are_means_over_layers_and_dead_experts_a_sum() -> None:
 
 
 def test_the_dropped_share_is_of_all_pairs_wanted() -> None:
-    assert figures([[10, 20], [5, 25]], dropped=20)["routing.dropped_share"] == pytest.approx(20 / 80)
+    assert figures([[10, 20], [5, 25]], dropped=20)["evaluation.dropped_share"] == pytest.approx(20 / 80)
+    assert figures([[10, 20], [5, 25]], dropped=0)["evaluation.dropped_share"] == 0.0
+
+
+def test_the_experts_that_chance_alone_leaves_idle_stand_beside_the_dead_ones() -> None:
+    """256 tokens, each to one of 256 experts at random, leave 256 (255/256)^256 = 94 of them without a token."""
+    load = np.zeros(256, dtype=np.int64)
+    load[:26] = [*[10] * 25, 6]
+    found = figures([load.tolist()])
+    assert found["routing.dead_experts"] == 230
+    assert found["routing.idle_by_chance"] == pytest.approx(94.0, abs=0.05)
+    assert found["routing.idle_by_chance"] == pytest.approx(256 * (255 / 256) ** 256)
+    two = figures([[4, 4], [1, 1]])["routing.idle_by_chance"]
+    assert two == pytest.approx(2 * 0.5**8 + 2 * 0.5**2)
 
 
 def test_each_load_is_a_record_of_its_layer_and_expert_at_its_step() -> None:
     """Layers are told by their index in the model, in which some may be dense."""
-    found = list(routing_records(np.array([[1, 2], [3, 4]]), layers=(1, 3), dropped=0, step=5))
+    found = list(routing_records(np.array([[1, 2], [3, 4]]), layers=(1, 3), dropped=None, step=5))
     loads = {r.metric: r.value for r in found if r.metric.startswith("routing.tokens[")}
     assert loads == {f"routing.tokens[layer={1 + 2 * i},expert={j}]": 1 + 2 * i + j for i in (0, 1) for j in (0, 1)}
     assert {r.step for r in found} == {5}
@@ -62,7 +75,7 @@ def test_one_expert_is_always_balanced() -> None:
 
 
 def test_a_dense_model_has_no_figures() -> None:
-    assert list(routing_records(np.zeros((0, 0), dtype=np.int64), layers=(), dropped=0, step=5)) == []
+    assert list(routing_records(np.zeros((0, 0), dtype=np.int64), layers=(), dropped=None, step=5)) == []
 
 
 def test_domains_are_told_apart() -> None:

@@ -77,7 +77,7 @@ def test_a_session_is_a_file_for_each_process_and_done_last(made: api.Planned, r
         first = ["moe", "dense", "dense~again"][index:] + ["moe", "dense", "dense~again"][:index]
         assert value["order"][:6] == first + first[::-1]
         assert len(value["load"]) == 2
-        assert set(value["resident_growth_bytes"]) == {"moe", "dense", "dense~again"}
+        assert "resident_growth_bytes" not in value, "it would measure the order of loading"
         assert value["environment"]["threads"] == 1
         assert min(value["peak_flops"], value["peak_bandwidth"]) > 0
 

@@ -20,11 +20,12 @@ from moebench.records import Record, labelled, record
 
 
 def routing_records(
-    tokens_LE: NDArray[np.int64], *, layers: tuple[int, ...], dropped: int, step: int
+    tokens_LE: NDArray[np.int64], *, layers: tuple[int, ...], dropped: int | None, step: int
 ) -> Iterator[Record]:
     """Load per expert and layer, and its summaries; nothing for a dense model (L = 0).
 
-    `layers` are the indices of the L layers that are mixtures.
+    `layers` are the indices of the L layers that are mixtures; `dropped` the pairs over capacity, None where a router
+    takes every pair by construction.
     """
     if tokens_LE.shape[0] == 0:
         return
@@ -34,7 +35,14 @@ def routing_records(
     yield record("routing.entropy", float(np.mean([normalised_entropy(load) for load in tokens_LE])), step=step)
     yield record("routing.max_over_mean", float((tokens_LE.max(1) / tokens_LE.mean(1)).mean()), step=step)
     yield record("routing.dead_experts", int((tokens_LE == 0).sum()), step=step)
-    yield record("routing.dropped_share", dropped / (dropped + int(tokens_LE.sum())), step=step)
+    yield record("routing.idle_by_chance", float(sum(map(idle_by_chance, tokens_LE))), step=step)
+    if dropped is not None:
+        yield record("evaluation.dropped_share", dropped / (dropped + int(tokens_LE.sum())), step=step)
+
+
+def idle_by_chance(load_E: NDArray[np.int64]) -> float:
+    """Experts expected to receive nothing when as many pairs go each to an expert at random: E (1 - 1/E)^pairs."""
+    return float(load_E.size * (1 - 1 / load_E.size) ** int(load_E.sum()))
 
 
 def domain_records(

@@ -13,7 +13,7 @@ from math import gcd
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from moebench.spec.types import MoEFFN
+    from moebench.spec.types import DenseFFN, MoEFFN
 
 OPTIONS = (
     "capacity_factor",
@@ -294,6 +294,13 @@ def uneven(ffn: MoEFFN, *, context: int) -> tuple[str, str] | None:
     contexts, top_k = ffn.experts // gcd(ffn.experts, ffn.top_k), ffn.experts // gcd(ffn.experts, context)
     wrong = f"{ffn.experts} experts cannot choose equally many of {context} tokens for top_k {ffn.top_k}"
     return wrong, f"use {number} experts, a context that {contexts} divides, or a top_k that {top_k} divides"
+
+
+def drops(ffn: DenseFFN | MoEFFN, *, training: bool) -> bool:
+    """Whether some of the pairs may go over capacity. Ours take every pair in evaluations; of others it is unknown."""
+    if ffn.kind == "dense":
+        return False
+    return ffn.router not in ROUTERS or (training and ffn.capacity_factor is not None)
 
 
 def parameters(ffn: MoEFFN, *, width: int) -> int:

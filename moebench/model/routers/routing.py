@@ -108,7 +108,7 @@ class Router(nn.Module):
                 expert_N=routing.expert_N[kept_N],
                 weight_N=routing.weight_N[kept_N],
                 per_token=None,
-                dropped=int(kept_N.numel() - kept_N.sum()),
+                dropped=routing.dropped + int(kept_N.numel() - kept_N.sum()),
             )
         return routing
 

@@ -17,7 +17,8 @@ _ROUTING = {
     "routing.max_over_mean": "busiest / mean",
     "routing.entropy": "entropy of load",
     "routing.dead_experts": "idle experts",
-    "routing.dropped_share": "dropped in evaluation",
+    "routing.idle_by_chance": "idle by chance",
+    "evaluation.dropped_share": "dropped in evaluation",
     "train.dropped_share": "dropped in training",
 }
 """Metrics of the routing table, and their headings where each is a column."""
@@ -259,6 +260,11 @@ def _ends(m: Mean) -> dict[str, float]:
     return {"low": m.low, "high": m.high} if m.bounded else {"low": np.nan, "high": np.nan}
 
 
+def _range(values: pd.Series) -> dict[str, float]:
+    """Of counts: a t interval of a few small ones would reach below 0."""
+    return {"low": float(values.min()), "high": float(values.max())}
+
+
 def _change(m: Mean | None) -> dict[str, float]:
     if m is None:
         return {"change_percent": np.nan, "change_low": np.nan, "change_high": np.nan, "pairs": 0}
@@ -277,13 +283,13 @@ def routing(found: Findings) -> Table | None:
                     "says": METRICS[metric].says,
                     "model": model,
                     "value": m.centre,
-                    **_ends(m),
+                    **(_ends(m) if METRICS[metric].unit != "experts" else _range(group["value"])),
                     "n": m.n,
                 }
             )
     if not rows:
         return None
-    note = "Mean over seeds with its 95% t interval."
+    note = "Mean over seeds with its 95% t interval; of numbers of experts, with the least and the most of any seed."
     if found.many:
         frame = pd.DataFrame(rows)
         frame["short"] = frame["metric"].map(_ROUTING)
