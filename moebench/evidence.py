@@ -8,71 +8,14 @@ what that means. This module knows files and the plan; it knows no statistics.
 from __future__ import annotations
 
 import functools
-import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from moebench.plan import Plan, PlannedRun, StoredPlan
+from moebench.reading import MOST_SAID, UNREADABLE, Item, Outcome, SpeedProcess, read_process, read_run, words_of
 from moebench.spec.errors import plain
-from moebench.store import CorruptFile, Results, RunFolder, Status, read_json, sha256_of
-
-
-@dataclass(frozen=True, kw_only=True)
-class Item:
-    """One evaluated document after the last step."""
-
-    document: str
-    domain: str
-    num_bytes: int
-    bits: float
-    """Cross-entropy summed over the document's scored bytes."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What became of one planned run."""
-
-    model: str
-    seed: int
-    run_id: str
-    status: Status
-    reason: str | None = None
-    """Why it is not completed; None when it is."""
-    values: Mapping[str, float] = field(default_factory=dict)
-    """Metric -> its value at the last step it was measured."""
-    absent: Mapping[str, str] = field(default_factory=dict)
-    """Metric -> why it has no value."""
-    curves: Mapping[str, tuple[tuple[int, float], ...]] = field(default_factory=dict)
-    """Metric -> (step, value) in order of steps, for metrics measured more than once."""
-    items: tuple[Item, ...] = ()
-    digests: Mapping[int, str] = field(default_factory=dict)
-    """Step -> rolling digest of the tokens consumed up to it."""
-    test_digest: str | None = None
-    """Digest of the test split it was evaluated on."""
-    finished: float | None = None
-    """Unix time at which it was done."""
-    machine: str | None = None
-    """Short name of the machine it ran on."""
-
-    @property
-    def done(self) -> bool:
-        """Whether it ran to an end: completed, or diverged, which is an outcome too."""
-        return self.status in ("completed", "diverged")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SpeedProcess:
-    """One fresh process of the speed session."""
-
-    process: int
-    seed: int
-    values: Mapping[str, Mapping[str, float]]
-    """Model -> metric -> median within the process. The baseline's second copy is `<baseline>~again`."""
-    unsteady: frozenset[tuple[str, str]] = frozenset()
-    """(model, metric) whose timings had not settled after the warm-up."""
-    machine: str | None = None
+from moebench.store import CorruptFile, Results, RunFolder, Status, read_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,22 +90,16 @@ def gather(results: Results, stored: StoredPlan) -> Evidence:
     )
 
 
-MOST_SAID = 500
-"""Characters of a reason that a folder gives which are told."""
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
-"""What reading a file of unknown content can raise; CorruptFile, StaleRecord and UnsafeName are ValueErrors."""
-
-
 def _outcome(results: Results, planned: PlannedRun, problems: list[str]) -> Outcome:
     model, seed, run_id = planned.model, planned.seed, planned.id
     try:
         folder = results.run(run_id)
         status = folder.status()
         if status in ("completed", "diverged"):
-            return _read_run(folder, planned)
+            return read_run(folder, planned)
         reason = _why_not_done(folder, status)
     except UNREADABLE as error:
-        status, reason = "corrupt", _words(error)
+        status, reason = "corrupt", words_of(error)
     if status in ("corrupt", "failed"):
         problems.append(f"run {run_id} ({model}, seed {seed}) is {status}: {reason}")
     return Outcome(model=model, seed=seed, run_id=run_id, status=status, reason=reason)
@@ -176,54 +113,6 @@ def _why_not_done(folder: RunFolder, status: Status) -> str:
     if status == "corrupt":
         return "; ".join(folder.verify()[:2]) or "does not read"
     return "not finished" if status == "partial" else "not run yet"
-
-
-def _read_run(folder: RunFolder, planned: PlannedRun) -> Outcome:
-    """A finished run. Raises one of `UNREADABLE` when a file is not what was written."""
-    manifest = folder.manifest() or {}
-    for name in ("run.json", "steps.jsonl", "records.jsonl", "items.jsonl"):
-        entry = manifest["files"].get(name)
-        if entry is not None and sha256_of(folder.path / name) != entry["sha256"]:
-            raise CorruptFile(folder.path / name, "contents differ from what was written")
-    run = folder.run_json()
-    values: dict[str, tuple[int, float]] = {}
-    absent: dict[str, str] = {}
-    curves: dict[str, list[tuple[int, float]]] = {}
-    for record in folder.records():
-        if record.value is None:
-            absent[record.metric] = plain(record.reason or "no reason given", most=MOST_SAID)
-            continue
-        step = -1 if record.step is None else record.step
-        if record.metric not in values or step >= values[record.metric][0]:
-            values[record.metric] = (step, float(record.value))
-        if record.step is not None:
-            curves.setdefault(record.metric, []).append((record.step, float(record.value)))
-    return Outcome(
-        model=planned.model,
-        seed=planned.seed,
-        run_id=planned.id,
-        status=manifest["status"],
-        reason=None if manifest.get("reason") is None else plain(manifest["reason"], most=MOST_SAID),
-        values={metric: value for metric, (_, value) in values.items()},
-        absent=absent,
-        curves={metric: tuple(sorted(points)) for metric, points in curves.items() if len(points) > 1},
-        items=_items(folder),
-        digests={int(row["step"]): str(row["digest"]) for row in folder.steps() if "digest" in row},
-        test_digest=run.get("data_splits", {}).get("test", {}).get("digest"),
-        finished=float(manifest["finished"]),
-        machine=run.get("environment", {}).get("machine"),
-    )
-
-
-def _items(folder: RunFolder) -> tuple[Item, ...]:
-    try:
-        rows = folder.items()
-    except FileNotFoundError:
-        return ()
-    return tuple(
-        Item(document=str(r["document"]), domain=str(r["domain"]), num_bytes=int(r["bytes"]), bits=float(r["bits"]))
-        for r in rows
-    )
 
 
 def _speed(
@@ -241,39 +130,18 @@ def _speed(
         finished = float((folder.manifest() or {})["finished"]) if status == "completed" else None
         reason = None if status == "completed" else _why_not_done(folder, status)
     except UNREADABLE as error:
-        problems.append(f"speed session {plan.speed.id}: {_words(error)}")
-        return (), _words(error), None
+        problems.append(f"speed session {plan.speed.id}: {words_of(error)}")
+        return (), words_of(error), None
     processes: list[SpeedProcess] = []
     for index in range(len(plan.speed.processes)):
         path = folder.path / f"process-{index}.json"
         try:
             if path.exists():
-                processes.append(_process(path))
+                processes.append(read_process(path))
         except UNREADABLE as error:
-            reason = f"{path.name} does not read: {_words(error)}"
+            reason = f"{path.name} does not read: {words_of(error)}"
             problems.append(f"speed session {plan.speed.id}: {reason}")
     return tuple(processes), reason, finished
-
-
-def _process(path: Path) -> SpeedProcess:
-    """One process's file. Samples become their medians: the datum of a process is its median.
-
-    Raises one of `UNREADABLE` when the file is not what a process writes.
-    """
-    raw = read_json(path)
-    values: dict[str, dict[str, float]] = {}
-    for model, samples in raw["samples"].items():
-        values[model] = {metric: float(statistics.median(times)) for metric, times in samples.items() if times}
-    for model, derived in raw.get("derived", {}).items():
-        values.setdefault(model, {}).update({metric: float(value) for metric, value in derived.items()})
-    unsteady = {(m, metric) for m, flags in raw.get("steady", {}).items() for metric, ok in flags.items() if not ok}
-    return SpeedProcess(
-        process=int(raw["process"]),
-        seed=int(raw["seed"]),
-        values=values,
-        unsteady=frozenset(unsteady),
-        machine=raw.get("environment", {}).get("machine"),
-    )
 
 
 def read_sweep(results: Results, plan: Plan) -> dict[str, Any] | None:
@@ -307,7 +175,7 @@ def _tuned(results: Results, plan: Plan, problems: list[str]) -> dict[str, Tuned
             for name, model in sweep["models"].items()
         }
     except UNREADABLE as error:
-        problems.append(f"learning-rate sweep {plan.tune.id}: {_words(error)}")
+        problems.append(f"learning-rate sweep {plan.tune.id}: {words_of(error)}")
         return {}
 
 
@@ -315,7 +183,7 @@ def _earlier(results: Results, stored: StoredPlan, problems: list[str]) -> tuple
     try:
         plans = results.plans(stored.plan.suite)
     except UNREADABLE as error:
-        problems.append(f"earlier plans: {_words(error)}")
+        problems.append(f"earlier plans: {words_of(error)}")
         return ()
     return tuple(p for p in plans if p.plan.scale == stored.plan.scale and p.stored_at < stored.stored_at)
 
@@ -333,6 +201,4 @@ def _finished(results: Results, plans: Iterable[StoredPlan]) -> dict[str, float]
     return found
 
 
-def _words(error: Exception) -> str:
-    said = f"no {error.args[0]} in it" if isinstance(error, KeyError) else str(error) or type(error).__name__
-    return plain(said, most=MOST_SAID)
+__all__ = ["UNREADABLE", "Evidence", "Item", "Outcome", "SpeedProcess", "TunedModel", "gather", "read_sweep"]

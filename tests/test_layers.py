@@ -28,7 +28,7 @@ LADDER: dict[str, tuple[str, ...]] = {
         "zoo", "costs", "matching", "data", "model", "train", "metrics", "run", "launch", "calibration", "session",
         "sweep", "generation", "checkpoint", "inspection",
     ),
-    "report": ("stats", "evidence", "claims", "report"),
+    "report": ("stats", "reading", "evidence", "claims", "report"),
     "top": ("progress", "api", "show", "refusals", "cli", "__main__"),
 }  # fmt: skip
 """Wing -> its modules, each importing only earlier ones of its wing."""
