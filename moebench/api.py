@@ -10,7 +10,8 @@ Each wing is imported inside the function that needs it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from moebench.launch import Task
     from moebench.plan import Plan
     from moebench.spec.load import LoadedSuite
-    from moebench.spec.types import SuiteSpec
 
 RESULTS, REPORTS = Path("results"), Path("reports")
 Device = Literal["cpu", "cuda"]
@@ -74,14 +74,12 @@ def prepare_plan(
 ) -> Planned:
     """Reads a suite and plans it; prepares its data (a cache under `results/data`) and trains nothing.
 
-    Raises SuiteError, DataError or PlanError, each saying what to change.
+    Raises SuiteError or DataError, each saying what to change.
     """
     from moebench import calibration, matching
     from moebench.data import prepare
-    from moebench.spec.load import load_suite
 
-    loaded = load_suite(suite, scale=scale, sets=sets)
-    _rehearse(loaded.spec, device=device)
+    loaded = validate(suite, scale=scale, sets=sets, device=device)
     root = Path(results)
     on_event({"event": "preparing", "source": loaded.spec.data.source})
     corpus = prepare(loaded.spec.data, base=loaded.base, cache=root / "data")
@@ -89,17 +87,41 @@ def prepare_plan(
     if any(model.train.budget.seconds is not None for model in loaded.spec.models.values()):
         on_event({"event": "calibrating"})
         machine = calibration.with_step_seconds(machine, loaded.spec, vocab=corpus.vocab, root=root, threads=threads)
-    made = matching.make_plan(loaded.spec, facts=corpus.facts, vocab=corpus.vocab, machine=machine)
+    with _at_their_place(loaded):
+        made = matching.make_plan(loaded.spec, facts=corpus.facts, vocab=corpus.vocab, machine=machine)
     return Planned(loaded=loaded, plan=made, results=root, device=device)
 
 
-def _rehearse(spec: SuiteSpec, *, device: Device) -> None:
-    """Plans without data or calibration, so that what cannot be planned is refused before anything is written."""
-    from moebench import calibration, matching
-    from moebench.data import VOCAB
+def validate(
+    suite: str | Path, *, scale: str | None = None, sets: Sequence[str] = (), device: Device = "cpu"
+) -> LoadedSuite:
+    """Reads a suite and plans it without data or calibration, so that what cannot be had is refused at once.
 
-    any_machine = matching.Machine(device=device, step_seconds=dict.fromkeys(spec.models, 1.0))
-    matching.make_plan(spec, facts=calibration.no_facts(), vocab=VOCAB, machine=any_machine)
+    Raises SuiteError, with every mistake and its place; nothing is read but the suite, and nothing is written.
+    """
+    from moebench import calibration, matching
+    from moebench.data import VOCAB, known_domains
+    from moebench.spec.load import load_suite
+
+    loaded = load_suite(suite, scale=scale, sets=sets)
+    facts = calibration.no_facts().model_copy(update={"domains": known_domains(loaded.spec.data)})
+    # So fast a machine that no warm-up is too long for a budget in seconds: that is for the calibration to tell.
+    fastest = matching.Machine(device=device, step_seconds=dict.fromkeys(loaded.spec.models, 1e-6))
+    with _at_their_place(loaded):
+        matching.make_plan(loaded.spec, facts=facts, vocab=VOCAB, machine=fastest)
+    return loaded
+
+
+@contextmanager
+def _at_their_place(loaded: LoadedSuite) -> Iterator[None]:
+    """Turns what cannot be planned into problems of the suite file, each with its line and column."""
+    from moebench.matching import PlanError
+    from moebench.spec.errors import SuiteError
+
+    try:
+        yield
+    except PlanError as error:
+        raise SuiteError(loaded.source.problem(one.at, one.message, one.hint) for one in error.problems) from None
 
 
 def plan(

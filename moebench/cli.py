@@ -329,12 +329,12 @@ def validate(suite: str, scale: str | None, sets: tuple[str, ...]) -> None:
     Example:
       moebench validate suites/quickstart.yaml
     """
-    from moebench.spec.load import load_suite
+    from moebench import api
 
     with input_errors():
-        loaded = load_suite(suite, scale=scale, sets=sets)
+        loaded = api.validate(suite, scale=scale, sets=sets)
     spec = loaded.spec
-    click.echo(f"{loaded.path}: {len(spec.models)} models, {len(spec.seeds)} seeds, {len(spec.claims)} claims: right")
+    click.echo(f"{loaded.path}: valid; {len(spec.models)} models, {len(spec.seeds)} seeds, {len(spec.claims)} claims")
 
 
 @main.command()

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from moebench import costs
+from moebench import costs, feasibility
+from moebench.feasibility import Misfit
+from moebench.feasibility import PlanError as PlanError
 from moebench.plan import (
     Architecture,
     DataFacts,
@@ -34,8 +36,6 @@ from moebench.spec.routers import facts as router_facts
 from moebench.spec.types import DenseFFN, Match, MatchOn, ModelSpec, MoEFFN, SuiteSpec, TrainSpec
 from moebench.zoo import system
 
-FAMILY_LEVEL = 0.025
-"""One-sided level of the primary family, shared by Holm's procedure."""
 FUSED_FROM = 2**17
 """Numbers in the activations of a micro-batch, tokens times width, from which fused kernels gain: 1 to 13% from 2**17
 to 2**20, nothing to 9% at 2**14 to 2**16 (one thread)."""
@@ -43,10 +43,6 @@ TUNE_SEED = 1_000_003
 """Tuning seeds count up from here, away from any suite's own."""
 EXPERT_STEP = 8
 """Expert widths move in steps of 8: kernels need aligned rows."""
-
-
-class PlanError(ValueError):
-    """The suite is well formed but cannot be run as asked; the message says what would do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,70 +107,137 @@ def solve(
 ) -> tuple[Architecture, MatchResult]:
     """The FFN width that brings `a` nearest to `target` in the matched quantity, each in its own training dtype.
 
-    Every quantity grows linearly with the width, so two widths tell the rest. Raises PlanError when the nearest whole
-    width misses by more than the tolerance, naming the widths on either side and what they give.
+    Raises PlanError when the nearest whole width misses by more than the tolerance, naming the widths on either side,
+    what they give, and what would do.
     """
-    quantity = QUANTITIES[match.on]
-    by = match.by or ("ffn.expert_hidden" if isinstance(a.ffn, MoEFFN) else "ffn.hidden")
-    size = by.removeprefix("ffn.")
-    step = match.step or (EXPERT_STEP if size == "expert_hidden" else 1)
-    wanted = quantity(target, target_dtype)
-    at_one, at_two = (quantity(with_size(a, size, step * n), dtype) for n in (1, 2))
-    ideal = 1 + (wanted - at_one) / (at_two - at_one)
-    low = max(1, int(ideal))
-    candidates = [with_size(a, size, step * n) for n in (low, low + 1)]
-    solved = min(candidates, key=lambda c: abs(quantity(c, dtype) / wanted - 1))
-    result = MatchResult(
-        model=name,
-        to=match.to,
-        on=match.on,
-        by=by,
-        size=_size(solved, size),
-        target=wanted,
-        achieved=quantity(solved, dtype),
-        residual=quantity(solved, dtype) / wanted - 1,
-        tolerance=match.tolerance.value if match.tolerance.relative else match.tolerance.value / wanted,
-    )
-    if abs(result.residual) > result.tolerance:
-        raise PlanError(_refusal(result, candidates, quantity, dtype))
+    solver = _Solver(model=name, a=a, target=target, match=match, dtype=dtype, target_dtype=target_dtype)
+    solved, result = solver.nearest()
+    if (misfit := solver.misfit(result)) is not None:
+        raise PlanError(misfit)
     return solved, result
 
 
-def _refusal(
-    result: MatchResult, candidates: list[Architecture], quantity: Callable[[Architecture, str], float], dtype: str
-) -> str:
-    given = [(_size(c, result.by.removeprefix("ffn.")), quantity(c, dtype)) for c in candidates]
-    tried = "; ".join(f"{result.by} {n} gives {got:,.0f} ({got / result.target - 1:+.2%})" for n, got in given)
-    if candidates[0] == candidates[-1] or quantity(candidates[0], dtype) > result.target:
-        advice = f"{result.model} is already larger with the smallest FFN: give it fewer layers or a smaller width"
-    else:
+@dataclass(frozen=True, kw_only=True)
+class _Solver:
+    """One match: a model, the model to be equal to, and the size to change."""
+
+    model: str
+    a: Architecture
+    target: Architecture
+    match: Match
+    dtype: str
+    target_dtype: str
+
+    @property
+    def by(self) -> str:
+        return self.match.by or ("ffn.expert_hidden" if isinstance(self.a.ffn, MoEFFN) else "ffn.hidden")
+
+    @property
+    def size(self) -> str:
+        return self.by.removeprefix("ffn.")
+
+    @property
+    def step(self) -> int:
+        return self.match.step or (EXPERT_STEP if self.size == "expert_hidden" else 1)
+
+    @property
+    def wanted(self) -> float:
+        return QUANTITIES[self.match.on](self.target, self.target_dtype)
+
+    @property
+    def tolerance(self) -> float:
+        tolerance = self.match.tolerance
+        return tolerance.value if tolerance.relative else tolerance.value / self.wanted
+
+    def off(self, size: int) -> float:
+        """How far a width is from what is wanted, as a share of it."""
+        return self.quantity(size) / self.wanted - 1
+
+    def quantity(self, size: int) -> float:
+        return QUANTITIES[self.match.on](with_size(self.a, self.size, size), self.dtype)
+
+    def around(self, step: int) -> tuple[int, int]:
+        """The multiples of `step` on either side of what is wanted; every quantity is linear in the width."""
+        at_one, at_two = self.quantity(step), self.quantity(2 * step)
+        low = max(1, int(1 + (self.wanted - at_one) / (at_two - at_one)))
+        return step * low, step * (low + 1)
+
+    def nearest(self) -> tuple[Architecture, MatchResult]:
+        """The nearest multiple of the step, however far."""
+        size = min(self.around(self.step), key=lambda n: abs(self.off(n)))
+        result = MatchResult(
+            model=self.model,
+            to=self.match.to,
+            on=self.match.on,
+            by=self.by,
+            size=size,
+            target=self.wanted,
+            achieved=self.quantity(size),
+            residual=self.off(size),
+            tolerance=self.tolerance,
+        )
+        return with_size(self.a, self.size, size), result
+
+    def misfit(self, result: MatchResult) -> Misfit | None:
+        """Why the nearest is too far, and what would do; None when it is near enough."""
+        if abs(result.residual) <= result.tolerance:
+            return None
+        tried = "; ".join(
+            f"{self.by} {n} gives {self.quantity(n):,.0f} ({self.off(n):+.2%})" for n in self.around(self.step)
+        )
+        sizes = f"no whole {self.by}" if self.step == 1 else f"no multiple of {self.step} for {self.by}"
+        message = (
+            f"{self.model} cannot match {result.to}: {sizes} brings {result.on} within {result.tolerance:.2%} of its "
+            f"{result.target:,.0f}: {tried}"
+        )
+        return Misfit(at=("models", self.model, "match"), message=message, hint=self._advice(result))
+
+    def _advice(self, result: MatchResult) -> str:
+        finer = (step for step in range(self.step - 1, 0, -1) if self.step % step == 0)
+        for step in finer:
+            size = min(self.around(step), key=lambda n: abs(self.off(n)))
+            if size >= self.step and abs(self.off(size)) <= result.tolerance:
+                return f"`step: {step}` gives {size} ({self.off(size):+.2%}){self._or_accept(result)}"
+        if self.off(self.step) > 0:
+            return f"{self.model} is already larger with the smallest FFN: give it fewer layers or a smaller width"
+        return self._or_accept(result).removeprefix(", or ") + ", or change width or layers"
+
+    def _or_accept(self, result: MatchResult) -> str:
         enough = math.ceil(abs(result.residual) * 1e4) / 1e4  # rounded up: the advice, taken literally, must do
-        advice = f"a tolerance of {enough:.2%} would accept the nearest, or change width or layers"
-    return (
-        f"models.{result.model}.match: no whole {result.by} brings {result.on} within {result.tolerance:.2%} of "
-        f"{result.to}'s {result.target:,.0f}: {tried}. {advice}."
-    )
+        return f", or a tolerance of {enough:.2%} would accept the nearest, {result.size}"
 
 
 def match_all(spec: SuiteSpec, *, vocab: int) -> tuple[dict[str, Architecture], list[MatchResult]]:
-    """Solves matches in the order of their dependence (the spec has refused cycles)."""
+    """Solves matches in the order of their dependence (the spec has refused cycles).
+
+    Raises PlanError with every match that cannot be had; what is matched to one of those is judged by its nearest.
+    """
     solved: dict[str, Architecture] = {}
     results: dict[str, MatchResult] = {}
+    misfits: list[Misfit] = []
 
     def settle(name: str) -> Architecture:
         if name not in solved:
             model = spec.models[name]
             a = architecture_of(model, vocab=vocab, context=spec.data.context)
             if model.match is not None:
-                target, target_dtype = settle(model.match.to), spec.models[model.match.to].train.dtype
-                a, results[name] = solve(
-                    name, a, target, model.match, dtype=model.train.dtype, target_dtype=target_dtype
+                solver = _Solver(
+                    model=name,
+                    a=a,
+                    target=settle(model.match.to),
+                    match=model.match,
+                    dtype=model.train.dtype,
+                    target_dtype=spec.models[model.match.to].train.dtype,
                 )
+                a, results[name] = solver.nearest()
+                misfits.extend(filter(None, [solver.misfit(results[name])]))
             solved[name] = a
         return solved[name]
 
     for name in spec.models:
         settle(name)
+    if misfits:
+        raise PlanError(*misfits)
     return {name: solved[name] for name in spec.models}, [results[name] for name in spec.models if name in results]
 
 
@@ -244,7 +307,9 @@ def make_plan(spec: SuiteSpec, *, facts: DataFacts, vocab: int, machine: Machine
         for seed in spec.seeds
         for name, planned in models.items()
     )
-    plan = Plan(
+    if misfits := feasibility.check(spec, models, facts):
+        raise PlanError(*misfits)
+    return Plan(
         suite=spec.suite,
         scale=spec.scale,
         spec=spec,
@@ -258,8 +323,6 @@ def make_plan(spec: SuiteSpec, *, facts: DataFacts, vocab: int, machine: Machine
         claim_hashes={name: digest_of(claim.model_dump(mode="json")) for name, claim in spec.claims.items()},
         warnings=tuple(_warnings(spec, models, facts)),
     )
-    _check_family(spec)
-    return plan
 
 
 def _systems(spec: SuiteSpec) -> dict[str, ParameterCount]:
@@ -370,31 +433,6 @@ def tune_identity(run: Run) -> str:
     return digest_of(value)
 
 
-def _check_family(spec: SuiteSpec) -> None:
-    """Refuses a primary family so large that no outcome at its number of pairs could be significant."""
-    primary = {
-        name: _pairs(spec, claim.metric)
-        for name, claim in spec.claims.items()
-        if claim.family == "primary" and not _is_counted(claim.metric)
-    }
-    for name, pairs in primary.items():
-        if 2.0**-pairs >= FAMILY_LEVEL / len(primary):
-            needed = next(n for n in range(1, 64) if 2.0**-n < FAMILY_LEVEL / len(primary))
-            raise PlanError(
-                f"claims.{name}: with {pairs} pairs no outcome could reach significance in a primary family of "
-                f"{len(primary)}: give {needed} seeds (or processes, for timed metrics), or call some exploratory"
-            )
-
-
-def _is_counted(metric: str) -> bool:
-    return metric_of(metric).kind == "counted"
-
-
-def _pairs(spec: SuiteSpec, metric: str) -> int:
-    timed = metric_of(metric).kind == "timed"
-    return spec.measure.speed.processes if timed and spec.measure.speed else len(spec.seeds)
-
-
 def _warnings(spec: SuiteSpec, models: dict[str, PlannedModel], facts: DataFacts) -> list[str]:
     found = list(facts.notes)
     for name, model in models.items():
@@ -415,6 +453,6 @@ def _warnings(spec: SuiteSpec, models: dict[str, PlannedModel], facts: DataFacts
             found.append(f"{name}: {ffn.router} sees future tokens, so claims about its quality on text are INVALID")
         if ffn.capacity_factor is not None or ffn.top_p is not None:
             found.append(f"{name}: its FLOPs are a bound: its router may use fewer than {ffn.top_k} experts a token")
-    if len(spec.seeds) < 6 and any(not _is_counted(claim.metric) for claim in spec.claims.values()):
+    if len(spec.seeds) < 6 and any(metric_of(claim.metric).kind != "counted" for claim in spec.claims.values()):
         found.append(f"{len(spec.seeds)} seeds: no verdict over seeds is possible below 6")
-    return found
+    return [*found, *feasibility.notes(spec, models)]

@@ -195,6 +195,8 @@ class DataFacts(Frozen):
     tokens: dict[str, int]
     """Split -> tokens."""
     domains: tuple[str, ...]
+    test_domains: tuple[str, ...] | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Those of them that the test split has documents of; None where that was not recorded."""
     leak_share: float
     """Share of the test split's 50-byte windows that also occur in the training split."""
     leak_threshold: float

@@ -86,6 +86,8 @@ class Metric(Frozen):
     """Keys allowed in brackets, as in `speed.decode_step_s[batch=8]`."""
     retired: str | None = None
     """Why nothing is claimed about it any more, and what to use; old records stay readable, new ones are not made."""
+    values: dict[str, tuple[str, ...]] = {}
+    """Label -> its values, where they are the same for every suite."""
     says: str
     """One line for `moebench list metrics`."""
     within: Range = Range()
@@ -200,6 +202,13 @@ def _counted(
     return Metric(name=name, unit=unit, better=better, kind="counted", says=says, labels=labels, **more)
 
 
+def _peak(name: str, says: str, *parts: str) -> Metric:
+    """A peak of tensor bytes, which may be split into what holds them."""
+    return Metric(
+        name=name, unit="bytes", better="lower", kind="seeded", says=says, labels=("part",), values={"part": parts}
+    )
+
+
 def _seeded(
     name: str, unit: str, says: str, better: Better = "lower", labels: tuple[str, ...] = (), **more: Any
 ) -> Metric:
@@ -281,9 +290,20 @@ METRICS: dict[str, Metric] = {
         _seeded(
             "init.ffn_output_rms", "1", "root mean square of the FFN's output at initialisation", "neither", ("layer",)
         ),
-        _seeded("memory.train_peak_bytes", "bytes", "peak of live tensor bytes in one training step", labels=("part",)),
-        _seeded(
-            "memory.inference_peak_bytes", "bytes", "peak of live tensor bytes in prefill and decode", labels=("part",)
+        _peak(
+            "memory.train_peak_bytes",
+            "peak of live tensor bytes in one training step",
+            "weights",
+            "gradients",
+            "optimizer",
+            "activations",
+        ),
+        _peak(
+            "memory.inference_peak_bytes",
+            "peak of live tensor bytes in prefill and decode",
+            "weights",
+            "activations",
+            "kv_cache",
         ),
         _timed(
             "memory.resident_growth_bytes",

@@ -268,8 +268,8 @@ def test_a_place_of_the_loaded_suite_can_be_pointed_at(tmp_path: Path) -> None:
     assert source.at("models", "dense", "match", "on").line == 10
     assert source.at("seeds").column == 8
     assert source.at("measure", "speed", "processes").line == source.at("measure", "speed", key=True).line
-    error = source.error(("models", "dense", "match"), "no whole width will do")
-    assert str(error).splitlines()[0].endswith("suite.yaml:10:59: no whole width will do")
+    problem = source.problem(("models", "dense", "match"), "no whole width will do")
+    assert str(problem).splitlines()[0].endswith("suite.yaml:10:52: no whole width will do")
 
 
 # ------------------------------------------------------------------------------------------------ finding suites

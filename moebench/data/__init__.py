@@ -7,7 +7,7 @@ functions of it without state; `roll` chains a digest over what was consumed. nu
 from moebench.data.batches import Windows, evaluation_windows, roll, train_batch
 from moebench.data.corpus import DATA_VERSION, VOCAB, Corpus, Document
 from moebench.data.documents import DataError, Gathered, Source, Text
-from moebench.data.prepare import SOURCES, prepare
+from moebench.data.prepare import SOURCES, known_domains, prepare
 
 __all__ = [
     "DATA_VERSION",
@@ -21,6 +21,7 @@ __all__ = [
     "Text",
     "Windows",
     "evaluation_windows",
+    "known_domains",
     "prepare",
     "roll",
     "train_batch",

@@ -50,12 +50,14 @@ class Source:
     """A data source: one line for `moebench list sources`, its texts, and a quick mark of their state.
 
     `gather(spec, base)` reads everything; `fingerprint(spec, base)` reads no contents and gives a JSON value that
-    changes when the texts may have changed. `base` is the folder that relative paths start from.
+    changes when the texts may have changed. `base` is the folder that relative paths start from. `domains(spec)` names
+    the domains where they are known before anything is read.
     """
 
     says: str
     gather: Callable[[Any, Path], Gathered]
     fingerprint: Callable[[Any, Path], Any]
+    domains: Callable[[Any], tuple[str, ...]] = lambda _: ()
 
 
 def clean(body: bytes) -> bytes:

@@ -52,6 +52,11 @@ def source_named(word: str) -> Source:
     return SOURCES[word]
 
 
+def known_domains(spec: DataSpec) -> tuple[str, ...]:
+    """The domains that a data block will have, where its source knows them without reading; else none."""
+    return source_named(spec.source).domains(spec)
+
+
 def build(spec: DataSpec, gathered: Gathered) -> Corpus:
     """Splits and tokenises the texts of a source and states the facts about them."""
     streams = {name: tokenise(texts) for name, texts in split(gathered).items()}
@@ -71,6 +76,7 @@ def build(spec: DataSpec, gathered: Gathered) -> Corpus:
         documents={name: len(documents[name]) for name in SPLITS},
         tokens={name: len(tokens[name]) for name in SPLITS},
         domains=tuple(sorted({one.domain for name in SPLITS for one in documents[name]})),
+        test_domains=tuple(sorted({one.domain for one in documents["test"]})),
         leak_share=leak,
         leak_threshold=LEAK_THRESHOLD,
         entropy_bits_per_byte=gathered.entropy_bits_per_byte,

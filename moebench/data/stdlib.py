@@ -23,6 +23,8 @@ from moebench.spec.types import StdlibData
 SMALLEST_BYTES = 200
 """Shorter documents are left out: they are empty packages and one-line docstrings."""
 
+DOMAINS = ("code", "docstrings", "prose")
+
 _SKIPPED_FOLDERS = frozenset(
     {"test", "tests", "idle_test", "idlelib", "turtledemo", "pydoc_data", "__phello__"}
     | {"site-packages", "dist-packages", "__pycache__"}
@@ -142,4 +144,5 @@ STDLIB = Source(
     says="the text of the running Python's standard library: code, docstrings, reference prose",
     gather=gather,
     fingerprint=fingerprint,
+    domains=lambda _: DOMAINS,
 )

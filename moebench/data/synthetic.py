@@ -120,7 +120,7 @@ def gather(spec: SyntheticData, base: Path) -> Gathered:  # noqa: ARG001 - every
         counts.append(len(range(number, spec.documents, spec.sources)))
         kept = stationary(table)
         drawn = sample(_bits(number, "documents"), table, kept, documents=counts[-1], length=spec.document_bytes)
-        domain = f"source-{number}"
+        domain = _domain(number)
         for index, body in enumerate(source_alphabet(spec, number)[drawn]):
             name = f"{domain}/{index:06d}"
             texts.append(Text(name=name, domain=domain, group=name, body=body.tobytes()))
@@ -141,8 +141,18 @@ def fingerprint(spec: SyntheticData, base: Path) -> Any:  # noqa: ARG001 - every
     return None
 
 
+def domains(spec: SyntheticData) -> tuple[str, ...]:
+    """One for each Markov source that documents come from."""
+    return tuple(map(_domain, range(min(spec.sources, spec.documents))))
+
+
+def _domain(number: int) -> str:
+    return f"source-{number}"
+
+
 SYNTHETIC = Source(
     says="a mixture of Markov sources whose entropy is known exactly; each source is a domain",
     gather=gather,
     fingerprint=fingerprint,
+    domains=domains,
 )

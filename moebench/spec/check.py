@@ -91,8 +91,6 @@ def _check_training(found: Findings, path: Path, train: TrainSpec) -> None:
     warmup = train.schedule.warmup
     if not warmup.relative and warmup.value != int(warmup.value):
         found.add((*path, "schedule", "warmup"), f"warmup {warmup.value:g}: write whole steps, or a share such as 5%")
-    elif not warmup.relative and budget.steps is not None and warmup.value >= budget.steps:
-        found.add((*path, "schedule", "warmup"), f"warmup {warmup.value:g} leaves nothing of {budget.steps} steps")
     evaluate = train.evaluate
     if evaluate.final_tokens < evaluate.tokens:
         message = f"final_tokens {evaluate.final_tokens} is less than tokens, {evaluate.tokens}"

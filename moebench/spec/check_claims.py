@@ -174,7 +174,7 @@ def _metric(found: Findings, path: Path, name: str, models: list[ModelSpec]) -> 
     if exact != name:
         found.add(path, f"{quoted(name)} is not how this metric is written", f"write {exact}")
         return None
-    problem = _unmeasured(found, base, labels) or _out_of_range(base, labels, models)
+    problem = _unmeasured(found, base, labels) or _not_there(metric, labels, models)
     if problem is not None:
         found.add(path, *problem)
         return None
@@ -218,17 +218,35 @@ def _unmeasured(found: Findings, base: str, labels: dict[str, str]) -> tuple[str
     return None
 
 
-def _out_of_range(base: str, labels: dict[str, str], models: list[ModelSpec]) -> tuple[str, str | None] | None:
-    """A layer or expert that a model does not have, or routing of a model that routes nothing."""
-    if base.startswith("routing.") and any(isinstance(model.ffn, DenseFFN) for model in models):
-        return f"{base} of a dense model: it has no router", None
-    for label in ("layer", "expert"):
-        value = labels.get(label)
-        for model in models if value is not None else ():
-            size = model.layers if label == "layer" else model.ffn.experts if isinstance(model.ffn, MoEFFN) else 0
-            if not str(value).isdecimal() or int(str(value)[:9]) >= size:
-                return f"{label} {quoted(value)} is not one of a model's {size}, counted from 0", None
+def _not_there(metric: Metric, labels: dict[str, str], models: list[ModelSpec]) -> tuple[str, str | None] | None:
+    """Why a model will have no number with these labels: a layer, expert or part that is not there.
+
+    Domains are known to the data alone: `feasibility` holds them against those.
+    """
+    routed = metric.name.startswith("routing.")
+    if routed and any(isinstance(model.ffn, DenseFFN) for model in models):
+        return f"{metric.name} of a dense model: it has no router", None
+    for label, value in labels.items():
+        if label in metric.values and value not in metric.values[label]:
+            there = metric.values[label]
+            hint = nearest(value, there) or f"the {label}s are {listed(there, last='and')}"
+            return f"{metric.name} has no {label} {quoted(value)}", hint
+        for model in models if label in {"layer", "expert"} else ():
+            numbers = _numbers(label, model, routed=routed)
+            if value not in map(str, numbers):
+                which = f"its mixtures are layers {listed(list(map(str, numbers)), last='and')}"
+                if len(numbers) == numbers[-1] + 1:
+                    which = f"{label}s count from 0 to {numbers[-1]}"
+                return f"{label} {quoted(value)} is not one of a model that this claim is about", which
     return None
+
+
+def _numbers(label: str, model: ModelSpec, *, routed: bool) -> list[int]:
+    """The layers, or experts, of a model that a metric has numbers of."""
+    if label == "expert":
+        return list(range(model.ffn.experts)) if isinstance(model.ffn, MoEFFN) else []
+    layers = range(model.layers)
+    return [i for i in layers if not routed or (isinstance(model.ffn, MoEFFN) and model.ffn.is_mixture(i))]
 
 
 # ------------------------------------------------------------------------------------------------ tests

@@ -44,9 +44,11 @@ class SourceMap:
         """
         return place(self.tree, path, key=key)
 
-    def error(self, path: Sequence[str | int], message: str, hint: str | None = None) -> SuiteError:
-        """An error at a value, for mistakes that are only found when the suite is planned."""
-        return SuiteError([Problem(position=self.at(*path), message=message, hint=hint)])
+    def problem(self, path: Sequence[str | int], message: str, hint: str | None = None) -> Problem:
+        """A problem at a value (at its key, when it is a mapping), for what is only found when the suite is planned."""
+        node = self.tree.get(*path)
+        is_mapping = node is not None and isinstance(node.value, dict)
+        return Problem(position=self.at(*path, key=is_mapping), message=message, hint=hint)
 
 
 @dataclass(frozen=True, kw_only=True)
