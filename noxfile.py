@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import nox
 
-nox.options.sessions = ["lint", "types", "tests"]
+nox.options.sessions = ["lint", "types", "tests", "numeric"]
 nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = True
 nox.needs_version = ">=2024.10.9"
@@ -32,6 +32,19 @@ def tests(session: nox.Session) -> None:
     """The whole test suite, on all cores with one thread each."""
     _install(session, "test")
     session.run("pytest", "-n", "auto", *session.posargs, env={"OMP_NUM_THREADS": "1"})
+
+
+@nox.session
+def numeric(session: nox.Session) -> None:
+    """Tests of computed tensors once more: under each set of torch's kernels, with one and with two threads."""
+    _install(session, "test")
+    numbers = ("pytest", "-m", "numeric", *session.posargs)
+    for kernels in ("default", "avx2", "avx512"):  # what the processor lacks falls back to the best it has
+        chosen = {"ATEN_CPU_CAPABILITY": kernels}
+        if kernels == "default":
+            chosen["MKL_CBWR"] = "COMPATIBLE"  # matrix products as on the oldest processor, too
+        session.run(*numbers, "-n", "auto", env={**chosen, "OMP_NUM_THREADS": "1"})
+        session.run(*numbers, env={**chosen, "OMP_NUM_THREADS": "2"})
 
 
 @nox.session

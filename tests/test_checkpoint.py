@@ -17,6 +17,8 @@ from moebench.matching import PlanError
 from moebench.plan import Architecture
 from moebench.spec.types import DenseFFN, MoEFFN
 
+pytestmark = pytest.mark.numeric
+
 # Values that differ from transformers' own defaults, so that one left out of the file would be noticed.
 UNUSUAL: dict[str, Any] = {"rope_theta": 500.0, "norm_eps": 1e-2, "context": 64}
 MODELS = {

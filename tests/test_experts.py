@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from closeness import assert_near, numbered
 from torch import Tensor
 
 from moebench.costs import ffn_hidden
@@ -22,6 +23,8 @@ from moebench.spec.activations import ACTIVATIONS, input_matrices
 from moebench.spec.load import load_suite
 from moebench.spec.types import MoEFFN
 from moebench.spec.words import bundled_names
+
+pytestmark = pytest.mark.numeric
 
 D, TOLERANCE = 32, {torch.float32: 1e-5, torch.bfloat16: 0.04}
 
@@ -119,9 +122,7 @@ def results(
 
 def assert_alike(found: dict[str, Tensor], expected: dict[str, Tensor], tolerance: float) -> None:
     assert found.keys() == expected.keys() >= {"out", "x", "gate_up", "down", "weight"}
-    for name, value in expected.items():
-        error = (found[name].float() - value.float()).abs().max() / value.float().abs().max()
-        assert error <= tolerance, f"{name}: off by {error:.1e} of its largest value"
+    assert_near(found, expected, tolerance=tolerance)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
@@ -289,7 +290,7 @@ def test_without_gradients_few_pairs_take_a_shorter_road_to_the_same_place(
     with torch.inference_mode():
         oracle = loop(x_TD, case.routing, experts(torch.float32))
         found = BACKENDS["sorted"](x_TD.to(dtype), case.routing, experts(dtype)).float()
-    assert float((found - oracle).abs().max()) <= TOLERANCE[dtype] * float(oracle.abs().max())
+    assert_near(numbered(found), numbered(oracle), tolerance=TOLERANCE[dtype])
 
 
 def test_bundled_suites_stay_on_the_road_of_their_committed_results() -> None:

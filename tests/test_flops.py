@@ -17,6 +17,8 @@ from moebench.model.routers import ROUTERS
 from moebench.plan import Run
 from moebench.train import chance
 
+pytestmark = pytest.mark.numeric
+
 B, T = 3, 16
 
 # (multiply-adds of all matrix products but attention's own for one token, head dims of all layers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import small_corpora
 import torch
+from closeness import assert_near, numbered
 from small_models import architecture, dense, moe, run, tokens
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
@@ -17,6 +18,8 @@ from moebench.model.fused import attend, rms_norm
 from moebench.model.fused import attention as fused_attention
 from moebench.plan import Architecture, Run
 from moebench.train import State, start, train
+
+pytestmark = pytest.mark.numeric
 
 
 def made(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -78,15 +81,14 @@ def shaped(shape: tuple[int, ...]) -> Architecture:
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_attention_is_the_composed_one_with_its_gradients(shape: tuple[int, ...]) -> None:
-    a, found = shaped(shape), list[list[Tensor]]()
+    a, found = shaped(shape), list[dict[str, Tensor]]()
     cos, sin = (table[: shape[1]] for table in rotary_table(a, device=torch.device("cpu")))
     for fused in (True, False):
         layer, x = attention(a, fused=fused), made(*shape[:2], 24).requires_grad_()
         out = layer(x, cos, sin)
         assert fused == ("_AttendBackward" in str(graph(out)))
-        found.append([out.detach(), *gradients(out, x, *layer.parameters())])
-    for one, other in zip(*found, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5 * float(other.abs().max()))
+        found.append(numbered(out, *gradients(out, x, *layer.parameters())))
+    assert_near(*found, tolerance=1e-5)
 
 
 def graph(out: Tensor) -> list[object]:
@@ -151,16 +153,16 @@ def test_without_a_gradient_or_with_normed_queries_attention_is_torchs() -> None
     ids=["dense", "mixture", "switch", "normed queries"],
 )
 def test_a_models_gradients_are_the_composed_models(a: Architecture) -> None:
-    found = list[list[Tensor]]()
+    found, losses = list[dict[str, Tensor]](), list[float]()
     for kernels, backend in (("fused", "blocks"), ("composed", "loop")):
         model = build(a, seed=0, backend=backend, kernels=kernels)  # type: ignore[arg-type]
         output = model(tokens(3, 80), generator=torch.Generator().manual_seed(0))
         loss = F.cross_entropy(output.logits_BTV.flatten(0, 1), tokens(3, 80, seed=1).flatten())
         loss.backward()  # type: ignore[no-untyped-call]
-        found.append([loss.detach(), *(weight.grad for weight in model.parameters() if weight.grad is not None)])
-    assert len(found[0]) == len(found[1])
-    for one, other in zip(*found, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5 * float(other.abs().max()))
+        found.append({name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None})
+        losses.append(float(loss.detach()))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+    assert_near(*found, tolerance=2e-5)
 
 
 def test_fused_kernels_are_for_float32_on_a_cpu() -> None:

@@ -15,6 +15,8 @@ from moebench.model import Output, Transformer
 from moebench.plan import Architecture
 from moebench.store import CorruptFile, Results, RunFolder, write_bytes, write_json
 
+pytestmark = pytest.mark.numeric
+
 PLAIN, MIXTURE = architecture(dense()), architecture(moe(), kv_heads=2)
 
 

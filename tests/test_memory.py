@@ -13,6 +13,8 @@ from moebench.metrics.memory import memory_records
 from moebench.plan import Architecture
 from moebench.train import start
 
+pytestmark = pytest.mark.numeric
+
 TRAIN, INFERENCE = "memory.train_peak_bytes", "memory.inference_peak_bytes"
 MODELS = {
     "dense": architecture(dense(40)),

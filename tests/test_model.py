@@ -17,6 +17,8 @@ from moebench.plan import Architecture
 from moebench.spec.activations import ACTIVATIONS
 from moebench.spec.types import DenseFFN, MoEFFN
 
+pytestmark = pytest.mark.numeric
+
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}  # of logits whose size is 1 to 10; products of other shapes round otherwise
 
 

@@ -9,6 +9,8 @@ from torch.nn import functional as F  # noqa: N812
 
 from moebench.model import products
 
+pytestmark = pytest.mark.numeric
+
 ROWS = [(), (1,), (3,), (2, 1), (2, 16), (2, 40)]
 SIZES = [(300, 256), (64, 64), (1000, 300), (65, 5000)]
 """Outputs and inputs: one piece, too small to read first, several pieces with a short last one, rows of 20 kB."""

@@ -18,6 +18,8 @@ from moebench.model.routers import ROUTERS
 from moebench.model.transformer import cross_entropy_bits
 from moebench.plan import Architecture
 
+pytestmark = pytest.mark.numeric
+
 CORPUS = small_corpora.ordinary(context=16)
 WINDOWS = evaluation_windows(CORPUS, "test", tokens=10_000)
 

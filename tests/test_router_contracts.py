@@ -38,6 +38,8 @@ from moebench.model.routers.routing import Router
 from moebench.spec.routers import ROUTERS as FACTS
 from moebench.spec.types import MoEFFN
 
+pytestmark = pytest.mark.numeric
+
 B, L = 4, 16
 T = B * L
 TOKENS = given(B, L)

@@ -25,6 +25,8 @@ from moebench.model.routers.sigmoid import SigmoidBias
 from moebench.model.routers.softmax import TopP
 from moebench.spec.types import MoEFFN
 
+pytestmark = pytest.mark.numeric
+
 
 def text(num_tokens: int, *, batch: int = 1, seed: int = 0) -> Text:
     return Text(ids_BT=torch.zeros(batch, num_tokens // batch, dtype=torch.int64), generator=chance(seed))

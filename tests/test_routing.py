@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from moebench.metrics.routing import domain_records, normalised_entropy, routing_records
 
+pytestmark = pytest.mark.numeric
+
 
 def figures(loads: list[list[int]], *, dropped: int | None = None) -> dict[str, float]:
     rows = np.array(loads)

@@ -20,6 +20,8 @@ from moebench.records import labelled
 from moebench.run import DataChanged, execute
 from moebench.store import Checkpoints, Results, RunFolder
 
+pytestmark = pytest.mark.numeric
+
 module = sys.modules["moebench.run"]  # `moebench.run` is the function of that name
 COUNTED_AND_SEEDED = ("steps.jsonl", "records.jsonl", "items.jsonl", "model.safetensors")
 

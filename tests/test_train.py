@@ -22,6 +22,8 @@ from moebench.plan import TRAINING_VERSION, Architecture, Kernels, Recipe, Run
 from moebench.spec.types import MoEFFN
 from moebench.train import Diverged, State, Step, learning_rate, make_optimizer, start, train, training_loss
 
+pytestmark = pytest.mark.numeric
+
 STEPS = 8
 
 

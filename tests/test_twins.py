@@ -20,6 +20,8 @@ from moebench.model.routers import ROUTERS
 from moebench.plan import Architecture, Run
 from moebench.train import State, start, train
 
+pytestmark = pytest.mark.numeric
+
 STEPS = 12
 CORPUS = small_corpora.ordinary(context=16)
 
