@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,6 +17,7 @@ from moebench.claims import KINDS, Verdict, check_controls, judge, preconditions
 from moebench.claims.contrasts import Contrast, Sample, Term
 from moebench.claims.deciding import Correction, settle, weigh
 from moebench.claims.kinds import Bound, Hypothesis, Reading
+from moebench.digits import NBSP
 from moebench.evidence import Evidence, TunedModel
 from moebench.plan import ParameterCount
 from moebench.spec.routers import ROUTERS
@@ -84,7 +86,7 @@ def test_relative_margin_is_read_as_printed() -> None:
     assert verdict.low == pytest.approx(100 * math.expm1(-HIGH), abs=1e-4)
     assert verdict.high == pytest.approx(100 * math.expm1(-LOW), abs=1e-4)
     assert verdict.asked_high == pytest.approx(-2.0)
-    assert verdict.effect == "-4.4% [-6.3, -2.4]"
+    assert verdict.effect.replace(NBSP, " ") == "−4.4% [−6.3, −2.4]"
     over = judged(pair(moe, [2.0] * 8, {"kind": "superior", "margin": "2.43%"}))
     assert over.state == "inconclusive"
 
@@ -141,7 +143,7 @@ def test_ratio_at_least_is_baseline_over_treatment_when_lower_is_better(value: f
         pytest.approx(math.exp(LOW), abs=1e-6),
         pytest.approx(math.exp(HIGH), abs=1e-6),
     )
-    assert verdict.effect == "1.046x [1.025, 1.068]"
+    assert verdict.effect.replace(NBSP, " ") == "1.046× [1.025, 1.068]"
     assert verdict.asked == f">= {value:g}x"
 
 
@@ -598,7 +600,7 @@ def test_one_diverged_run_is_the_worst_value_not_a_missing_one() -> None:
     assert verdict.state == "inconclusive", "x1 is -infinity"
     assert verdict.unbounded == ("high",)
     assert (verdict.low, verdict.high) == (pytest.approx(-3.5), None)
-    assert "[-3.5, inf]" in verdict.effect
+    assert verdict.effect.replace(NBSP, " ").endswith("[−3.5, diverged]")
     assert any("1 run diverged" in note for note in verdict.notes)
 
 
@@ -735,7 +737,7 @@ def test_timed_claims_pair_within_processes() -> None:
     assert (verdict.state, verdict.n, verdict.units) == ("supported", 10, "processes")
     assert verdict.estimate == pytest.approx(5, abs=1)
     assert "processes" in verdict.method
-    assert any(note.startswith("A/A resolution") for note in verdict.notes)
+    assert any(note.startswith("A/A:") for note in verdict.notes)
     assert judged(timed(1.2)).state == "refuted"
     assert judged(timed(1.1, noise=0.05)).state == "inconclusive"
 
@@ -787,13 +789,14 @@ def test_few_processes_and_unsteady_ones_are_said() -> None:
 # ---------------------------------------------------------------------------------------------- controls
 
 
-def controlled(values: Sequence[float]) -> Any:
-    evidence = evidence_of({"dense": {BPB: values}}, {}, same_model="dense")
+def controlled(values: Sequence[float], *claims: Any) -> Any:
+    named = {f"c{place}": block for place, block in enumerate(claims)}
+    evidence = evidence_of({"moe": {BPB: values}, "dense": {BPB: values}}, named, same_model="dense")
     return check_controls(evidence)[0]
 
 
 def test_same_model_control() -> None:
-    noise = np.random.default_rng(3).normal(0, 0.005, 8)
+    noise = np.random.default_rng(3).normal(0, 0.002, 8)
     control = controlled(list(2.2 + noise))
     assert (control.state, control.n) == ("passed", "4 seeds against 4")
     assert control.resolution == pytest.approx((control.high - control.low) / 2)
@@ -801,6 +804,26 @@ def test_same_model_control() -> None:
     assert controlled([2.2, 2.3] * 4).state == "failed"
     assert controlled([2.2] * 8).state == "passed", "no variance and no difference"
     assert controlled([2.2] * 3).state == "not_tested"
+
+
+def test_a_model_against_itself_passes_only_within_what_the_claims_ask_about() -> None:
+    values = list(2.2 + np.random.default_rng(3).normal(0, 0.002, 8))
+    wide = controlled(
+        values, claim({"kind": "superior", "margin": "2%"}), claim({"kind": "equivalent", "margin": "0.1%"})
+    )
+    assert wide.state == "too_wide"
+    assert re.search(r"not within ±0.10%, the margin that a claim asks about; about \d+ seeds would tell", wide.reason)
+    assert controlled(values, claim({"kind": "superior", "margin": "2%"})).state == "passed"
+    in_bits = controlled(values, claim({"kind": "superior", "margin": 0.0022}))
+    assert (in_bits.state, "±0.10%" in in_bits.reason) == ("too_wide", True)
+    assert controlled(values, claim({"kind": "superior"})).state == "passed", "no margin is asked: within 1%"
+
+
+def test_a_noisy_model_is_too_wide_to_tell_and_never_passes() -> None:
+    rng = np.random.default_rng(4)
+    states = [controlled(list(2.2 * np.exp(rng.normal(0, 0.05, 8)))).state for _ in range(100)]
+    assert set(states) <= {"too_wide", "failed"}
+    assert states.count("too_wide") > 90
 
 
 def test_same_model_control_fails_one_time_in_a_hundred() -> None:
@@ -813,6 +836,28 @@ def test_races_against_itself_are_controls() -> None:
     (race,) = check_controls(timed())
     assert (race.id, race.state) == ("against_itself[speed.decode_step_s[batch=8]]", "passed")
     assert check_controls(timed(again=1.05))[0].state == "failed"
+
+
+def test_a_race_that_noise_lets_pass_is_too_wide_to_tell() -> None:
+    noisy = timed(noise=0.2)
+    (race,) = check_controls(noisy)
+    assert race.low < 0.98 < 1.02 < race.high
+    assert race.state == "too_wide"
+    assert re.search(r"not within 0.952× to 1.05×; about \d+ processes would tell, or a quieter machine", race.reason)
+    verdict = judged(noisy)
+    assert verdict.state != "invalid"
+    assert verdict.caveats == ("A/A too wide to tell",)
+    assert any(note.startswith("A/A too wide to tell: dense takes ") for note in verdict.notes)
+    assert judged(timed()).caveats == ()
+
+
+def test_a_race_is_held_to_the_smallest_margin_that_a_claim_asks_of_that_timing() -> None:
+    assert check_controls(timed(noise=0.02, processes=20))[0].state == "passed"
+    finer = timed(noise=0.02, processes=20)
+    block = claim({"kind": "non_inferior", "margin": "1%"}, "speed.decode_step_s[batch=8]")
+    spec = finer.plan.spec.model_copy(update={"claims": {"c": type(finer.plan.spec.claims["c"]).model_validate(block)}})
+    stored = finer.stored.model_copy(update={"plan": finer.plan.model_copy(update={"spec": spec})})
+    assert check_controls(replace(finer, stored=stored))[0].state == "too_wide"
 
 
 # ---------------------------------------------------------------------------------------------- words

@@ -23,7 +23,7 @@ from moebench.launch.child import child_environment
 PACKAGE = Path(moebench.__file__).parent
 
 LADDER: dict[str, tuple[str, ...]] = {
-    "ground": ("__init__", "seeds", "records", "environment", "spec", "plan", "store"),
+    "ground": ("__init__", "seeds", "digits", "records", "environment", "spec", "plan", "store"),
     "run": (
         "zoo", "costs", "matching", "data", "model", "train", "metrics", "run", "launch", "calibration", "session",
         "sweep", "generation", "checkpoint", "inspection",

@@ -262,7 +262,7 @@ def test_quantities_have_a_prefix_and_their_unit(value: float, unit: str, text: 
 
 def test_a_ratio_over_an_infinite_cost_is_not_a_number(found: Findings) -> None:
     verdict = found.verdicts[-1].model_copy(update={"estimate": 0.0, "low": 0.0, "high": 1.12})
-    assert words.effect(verdict).replace(words.NBSP, " ") == "not reached [0, 1.1]"
+    assert words.effect(verdict).replace(words.NBSP, " ") == "not reached; at most 1.12×"
 
 
 @pytest.mark.parametrize("span", [(142e3, 400e3), (1e5, 2.1e6), (0.0009, 0.0052), (0.97, 1.04)])

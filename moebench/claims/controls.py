@@ -1,23 +1,35 @@
 """Controls: comparisons whose answer is known, which test the instrument instead of a model.
 
-A model against itself with other seeds must show no difference; how wide that interval is, is what the suite cannot
-see below. A timing raced against itself must come out equal. A failed control makes no verdict INVALID by itself (the
-A/A gate of timed claims does): it is printed beside them.
+A model against itself with other seeds must show no difference, and a timing raced against itself (A/A) must come out
+equal. That is an equivalence: only an interval narrow enough to exclude what would matter passes. One that holds both
+no difference and too much of one is too wide to tell, and says how many seeds or processes would tell. No control makes
+a verdict INVALID by itself (the A/A gate of timed claims does): it is printed beside them.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+from scipy import stats as distributions
 
 from moebench import stats
-from moebench.claims.preconditions import AA_RANGE, against_itself, is_time
-from moebench.claims.types import ControlResult
+from moebench.claims.preconditions import AA_RANGE, against_itself, is_quality, is_time
+from moebench.claims.types import ControlResult, ControlState
+from moebench.digits import TIMES, significant
 from moebench.evidence import Evidence
+from moebench.spec.types import Claim
 
 QUALITY = "test.bits_per_byte"
+LEVEL = 0.99
+EQUAL_TIMES = 0.05
+"""The most by which a timing may differ from itself, unless a claim asks about less: 0.952x to 1.05x."""
+EQUAL_QUALITY = 0.01
+"""The same for a model's quality with other seeds, where no claim states a margin."""
+_MOST = 10_000
+"""Seeds or processes beyond which none is named."""
 
 
 def check_controls(evidence: Evidence) -> list[ControlResult]:
@@ -44,14 +56,25 @@ def same_model(evidence: Evidence, model: str) -> ControlResult:
         return ControlResult(**facts, state="not_tested", reason=why)
     logs = np.log(np.array(values))
     estimate = stats.welch(logs[0::2], logs[1::2])
-    ends = estimate.interval(0.99)
+    ends = estimate.interval(LEVEL)
     middle, low, high = (100 * math.expm1(value) for value in (estimate.centre, ends.low, ends.high))
-    holds = ends.low <= 0 <= ends.high
-    seen = f"an unpaired difference below {(high - low) / 2:.2g}% goes unseen"
-    reason = f"the 99% interval {'holds' if holds else 'excludes'} 0; {seen}"
+    asked = _margins(evidence, is_quality, float(np.mean(values)))
+    reach = min(asked, default=EQUAL_QUALITY)
+    off = not ends.low <= 0 <= ends.high
+    state = _state(ends, off=off, reach=reach)
+    said = f"±{significant(100 * reach, figures=2)}%" + (", the margin that a claim asks about" if asked else "")
+    if state == "failed":
+        reason = "the 99% interval excludes 0"
+    elif state == "passed":
+        reason = f"the 99% interval lies within {said}"
+    else:
+        half_sd = estimate.se * math.sqrt(half)
+        wanted = _units(lambda n: 2 * (n - 1), half_sd, reach)
+        told = f"about {2 * wanted} seeds would tell" if wanted else f"{2 * _MOST:,} seeds would not tell"
+        reason = f"the 99% interval is not within {said}; {told}"
     return ControlResult(
         **facts,
-        state="passed" if holds else "failed",
+        state=state,
         estimate=middle,
         low=low,
         high=high,
@@ -61,36 +84,91 @@ def same_model(evidence: Evidence, model: str) -> ControlResult:
     )
 
 
+def race(evidence: Evidence, metric: str) -> ControlResult | None:
+    """The baseline's second copy in the speed session against its first, in one timing; None when it was not raced.
+
+    It fails when its 99% interval lies wholly outside `AA_RANGE`, which makes claims about that timing INVALID.
+    """
+    estimate = against_itself(evidence, metric)
+    if estimate is None or evidence.plan.speed is None:
+        return None
+    ends = estimate.interval(LEVEL)
+    low, high = math.exp(ends.low), math.exp(ends.high)
+    reach = min([EQUAL_TIMES, *_margins(evidence, lambda asked: asked == metric, None)])
+    state = _state(ends, off=low > AA_RANGE[1] or high < AA_RANGE[0], reach=reach)
+    within = f"{significant(1 / (1 + reach))}{TIMES} to {significant(1 + reach)}{TIMES}"
+    if state == "failed":
+        reason = f"the 99% interval lies wholly outside {AA_RANGE[0]} to {AA_RANGE[1]}"
+    elif state == "passed":
+        reason = f"the 99% interval lies within {within}"
+    else:
+        n = int(estimate.df) + 1
+        wanted = _units(lambda n: n - 1, estimate.se * math.sqrt(n), reach)
+        told = f"about {wanted} processes would tell" if wanted else f"{_MOST:,} processes would not tell"
+        reason = f"the 99% interval is not within {within}; {told}, or a quieter machine"
+    baseline = evidence.plan.speed.baseline
+    return ControlResult(
+        id=f"against_itself[{metric}]",
+        says=f"{baseline} is as fast as itself",
+        model=baseline,
+        state=state,
+        metric=metric,
+        unit="ratio",
+        estimate=math.exp(estimate.centre),
+        low=low,
+        high=high,
+        resolution=(high - low) / 2,
+        n=f"{int(estimate.df) + 1} processes",
+        reason=reason,
+    )
+
+
 def _races(evidence: Evidence) -> list[ControlResult]:
-    """Each timing of the baseline against its second copy; fails wholly outside `AA_RANGE`."""
+    """Each timing of the baseline against its second copy."""
     if evidence.plan.speed is None or not evidence.processes:
         return []
-    baseline = evidence.plan.speed.baseline
-    again = f"{baseline}~again"
+    again = f"{evidence.plan.speed.baseline}~again"
     raced = {metric for process in evidence.processes for metric in process.values.get(again, {})}
-    found: list[ControlResult] = []
-    for metric in sorted(filter(is_time, raced)):
-        race = against_itself(evidence, metric)
-        if race is None:
-            continue
-        ends = race.interval(0.99)
-        low, high = math.exp(ends.low), math.exp(ends.high)
-        holds = low <= AA_RANGE[1] and high >= AA_RANGE[0]
-        where = "meets" if holds else "lies wholly outside"
-        found.append(
-            ControlResult(
-                id=f"against_itself[{metric}]",
-                says=f"{baseline} is as fast as itself",
-                model=baseline,
-                state="passed" if holds else "failed",
-                metric=metric,
-                unit="ratio",
-                estimate=math.exp(race.centre),
-                low=low,
-                high=high,
-                resolution=(high - low) / 2,
-                n=f"{len(evidence.processes)} processes",
-                reason=f"the 99% interval {where} {AA_RANGE[0]} to {AA_RANGE[1]}",
-            )
-        )
-    return found
+    found = (race(evidence, metric) for metric in sorted(filter(is_time, raced)))
+    return [one for one in found if one is not None]
+
+
+def _state(ends: stats.Interval, *, off: bool, reach: float) -> ControlState:
+    """The outcome of a log-ratio's interval that should lie within `reach`, a share, of no difference."""
+    if off:
+        return "failed"
+    within = -math.log1p(reach) <= ends.low and ends.high <= math.log1p(reach)
+    return "passed" if within else "too_wide"
+
+
+def _margins(evidence: Evidence, about: Callable[[str], bool], usual: float | None) -> list[float]:
+    """Differences, as shares, that claims about these metrics turn on; one in the metric's unit is over `usual`."""
+    claims = evidence.plan.spec.claims.values()
+    return [margin for claim in claims if about(claim.metric) for margin in _margin(claim, usual)]
+
+
+def _margin(claim: Claim, usual: float | None) -> Iterator[float]:
+    test = claim.test
+    if test.kind in ("superior", "non_inferior", "equivalent"):
+        if test.margin.value and (test.margin.relative or usual):
+            yield test.margin.value if test.margin.relative else test.margin.value / (usual or 1.0)
+    elif test.kind in ("ratio_at_least", "ratio_within"):
+        bounds = (test.value,) if test.kind == "ratio_at_least" else (test.low, test.high)
+        yield from (math.expm1(abs(math.log(bound))) for bound in bounds if bound != 1)
+
+
+def _units(df: Callable[[int], int], sd: float, reach: float) -> int | None:
+    """Smallest n whose 99% interval lies within the reach of no difference with 80% chance, when there is none."""
+    chance = float(distributions.norm.ppf(0.9))
+    low, high = 2, _MOST
+    allowed = math.log1p(reach)
+
+    def fits(n: int) -> bool:
+        return (float(distributions.t.ppf((1 + LEVEL) / 2, df(n))) + chance) * sd / math.sqrt(n) <= allowed
+
+    if not fits(high):
+        return None
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if fits(middle) else (middle + 1, high)
+    return low

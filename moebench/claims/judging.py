@@ -214,6 +214,7 @@ def _weighed(
         needs=needs,
         detectable=detectable,
         units_needed=units_needed,
+        caveats=wording.caveats(evidence, hypothesis, sample),
         notes=_labels(draft, correction) + wording.notes(evidence, hypothesis, sample, metric=draft.claim.metric),
     )
 

@@ -15,6 +15,7 @@ import numpy as np
 from moebench import stats
 from moebench.claims.contrasts import Contrast, Sample, Term, draw
 from moebench.claims.withheld import Withheld
+from moebench.digits import interval
 from moebench.evidence import Evidence, Outcome
 from moebench.records import metric_of, parse_metric
 from moebench.spec.routers import facts
@@ -100,8 +101,8 @@ def _quiet_machine(question: Question) -> str | None:
             return f"A/A: {metric} of the baseline was not raced against itself"
         low, high = np.exp([race.interval(0.99).low, race.interval(0.99).high])
         if low > AA_RANGE[1] or high < AA_RANGE[0]:
-            apart = f"{np.exp(race.centre):.3f} [{low:.3f}, {high:.3f}]"
-            return f"A/A: the baseline against itself is {apart} in {metric}, outside {AA_RANGE[0]} to {AA_RANGE[1]}"
+            apart = interval(float(np.exp(race.centre)), float(low), float(high), "ratio")
+            return f"A/A: the baseline takes {apart} its own time in {metric}, outside {AA_RANGE[0]} to {AA_RANGE[1]}"
     return None
 
 

@@ -7,13 +7,15 @@ towards the claim.
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
-from moebench.records import Frozen
+from moebench.digits import INFINITE, MINUS, End, interval
+from moebench.records import Frozen, metric_of
 
 State = Literal["supported", "refuted", "inconclusive", "interim", "invalid", "not_tested"]
 """`interim`: an estimate and no verdict, as not all is there that was planned for the claim."""
+ControlState = Literal["passed", "failed", "too_wide", "not_tested"]
+"""`too_wide`: the interval holds both an instrument that is right and one that is off by more than is allowed."""
 Unbounded = tuple[Literal["estimate", "low", "high"], ...]
 
 
@@ -82,6 +84,8 @@ class Verdict(Frozen):
     scope: str
     """Sizes, data, tokens and hardware for which it holds."""
     notes: tuple[str, ...] = ()
+    caveats: tuple[str, ...] = ()
+    """What stands beside the state in every view, each in a few words; the notes have them in full."""
 
     @property
     def label(self) -> Literal["primary", "exploratory", "post hoc"]:
@@ -90,8 +94,41 @@ class Verdict(Frozen):
 
     @property
     def effect(self) -> str:
-        """Estimate and interval with their unit, such as '-2.10% [-2.51, -1.69]'; empty when there is none."""
-        return effect_text(self.estimate, self.low, self.high, self.unit, self.unbounded)
+        """Estimate and interval with their unit, as every view prints them: `−2.10% [−2.51, −1.69]`.
+
+        For `recovers` it is the share that a reader wants, not the contrast. A side that is infinite, as a run never
+        got there or diverged, says so in the number's place. Empty when nothing was measured.
+        """
+        if self.share is not None:
+            return f"{interval(self.share, self.share_low, self.share_high, '%', signed=False)} recovered"
+        if self.estimate is None:
+            down = "low" in self.unbounded and "high" not in self.unbounded
+            return self._infinite(up=not down) if "estimate" in self.unbounded else ""
+        low: End = self._infinite(up=False) if "low" in self.unbounded or self._at_zero(self.low) else self.low
+        high: End = self._infinite(up=True) if "high" in self.unbounded else self.high
+        if self._at_zero(self.estimate):
+            last = interval(self.high, None, None, self.unit, signed=self._signed)
+            return f"{self._infinite(up=False)}; at most {last}" if self.high is not None else self._infinite(up=False)
+        return interval(self.estimate, low, high, self.unit, signed=self._signed)
+
+    @property
+    def _signed(self) -> bool:
+        return self.unit != "ratio" and self.kind != "exact"
+
+    def _at_zero(self, value: float | None) -> bool:
+        """Whether a ratio or a change stands for an infinite cost in its denominator."""
+        infinitely_less = {"ratio": 0.0, "%": -100.0}
+        return value is not None and self.kind != "exact" and value == infinitely_less.get(self.unit)
+
+    def _infinite(self, *, up: bool) -> str:
+        """What an end without a number means: which model did not reach the quality, or diverged."""
+        metric = metric_of(self.metric)
+        if self.treatment is None or self.baseline is None or self.kind in ("recovers", "trend", "interaction"):
+            return INFINITE if up else f"{MINUS}{INFINITE}"
+        # A larger number is more of the treatment, but for speed-ups, which divide the baseline by it.
+        treatment = (up == (metric.better != "higher")) != (self.kind == "ratio_at_least")
+        words = "not reached" if metric.kind == "event" else "diverged"
+        return words if treatment else f"baseline {words}"
 
 
 class ControlResult(Frozen):
@@ -101,7 +138,7 @@ class ControlResult(Frozen):
     """`same_model`, or `against_itself[<metric>]` for a timing raced against itself."""
     says: str
     model: str
-    state: Literal["passed", "failed", "not_tested"]
+    state: ControlState
     metric: str
     unit: str
     estimate: float | None = None
@@ -109,37 +146,12 @@ class ControlResult(Frozen):
     """Ends of the 99% interval."""
     high: float | None = None
     resolution: float | None = None
-    """Half-width of the interval, in `unit`: what the suite cannot see below."""
+    """Half-width of the interval, in `unit`."""
     n: str = ""
     """What was compared, such as '4 seeds against 4'."""
     reason: str
 
     @property
     def effect(self) -> str:
-        return effect_text(self.estimate, self.low, self.high, self.unit, ())
-
-
-def effect_text(estimate: float | None, low: float | None, high: float | None, unit: str, unbounded: Unbounded) -> str:
-    """`-2.10% [-2.51, -1.69]`: digits so that the interval's half-width shows two significant ones."""
-    ends = [end for end in (estimate, low, high) if end is not None]
-    if not ends:
-        return "never reached" if "estimate" in unbounded else ""
-    width = (high - low) / 2 if low is not None and high is not None else 0.0
-    suffix, tail = {"%": ("%", ""), "ratio": ("x", "")}.get(unit, ("", f" {unit}"))
-    signed = unit != "ratio" and low is not None
-    middle = "unbounded" if estimate is None else number(estimate, width, signed=signed) + suffix
-    if low is None and high is None and not {"low", "high"} & set(unbounded):
-        return middle + tail
-    left = "-inf" if low is None else number(low, width, signed=signed)
-    right = "inf" if high is None else number(high, width, signed=signed)
-    return f"{middle} [{left}, {right}]{tail}"
-
-
-def number(value: float, half_width: float, *, signed: bool = False) -> str:
-    """A number with as many decimals as leave two significant digits in `half_width`; six digits when it is 0."""
-    sign = "+" if signed and value > 0 else ""
-    if half_width <= 0:
-        return sign + (f"{value:,.0f}" if abs(value) >= 1e6 else f"{value:.6g}")
-    decimals = min(12, max(0, 1 - math.floor(math.log10(half_width))))
-    shown = f"{value:,.{decimals}f}"
-    return shown.lstrip("-") if float(shown.replace(",", "")) == 0 else sign + shown
+        """Estimate and its 99% interval, as `Verdict.effect` writes them."""
+        return interval(self.estimate, self.low, self.high, self.unit) if self.estimate is not None else ""

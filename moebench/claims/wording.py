@@ -14,11 +14,13 @@ import numpy as np
 
 from moebench import stats
 from moebench.claims.contrasts import Contrast, Sample, draw
+from moebench.claims.controls import race
 from moebench.claims.deciding import ALPHA, MIN_UNITS, Finding
 from moebench.claims.kinds import Hypothesis
-from moebench.claims.preconditions import against_itself, is_quality, timings
-from moebench.claims.types import number
+from moebench.claims.preconditions import is_quality, timings
+from moebench.claims.reaching import UNDECAYED
 from moebench.claims.withheld import Withheld
+from moebench.digits import interval
 from moebench.evidence import Evidence
 from moebench.plan import Plan
 
@@ -95,7 +97,7 @@ def notes(evidence: Evidence, hypothesis: Hypothesis, sample: Sample, *, metric:
         found.append(f"{sample.n} of {sample.planned} {sample.units} present; missing {'; '.join(sample.missing[:3])}")
     if sample.units == "processes" and sample.n < 10:
         found.append(f"{sample.n} processes: a headline claim takes 10")
-    found += [resolution for name in timings(contrast) if (resolution := _resolution(evidence, name))]
+    found += [said for name in timings(contrast) if (said := _against_itself(evidence, name))]
     machines = {run.machine for run in sample.used if run.machine}
     if len(machines) > 1:
         found.append(f"runs come from {len(machines)} machines: {', '.join(sorted(machines))}")
@@ -126,13 +128,21 @@ def untuned(evidence: Evidence, models: tuple[str, ...]) -> str | None:
     return None
 
 
-def _resolution(evidence: Evidence, metric: str) -> str | None:
-    race = against_itself(evidence, metric)
-    if race is None:
+def _against_itself(evidence: Evidence, metric: str) -> str | None:
+    control = race(evidence, metric)
+    if control is None:
         return None
-    ends = race.interval(0.95)
-    ratio, low, high = (math.exp(value) for value in (race.centre, ends.low, ends.high))
-    return f"A/A resolution: the baseline against itself is {ratio:.3f}x [{low:.3f}, {high:.3f}] in {metric}"
+    outcome = "A/A too wide to tell" if control.state == "too_wide" else "A/A"
+    return f"{outcome}: {control.model} takes {control.effect} its own time in {metric} (99%): {control.reason}"
+
+
+def caveats(evidence: Evidence, hypothesis: Hypothesis, sample: Sample) -> tuple[str, ...]:
+    """What no view of the verdict may leave out."""
+    found = [UNDECAYED] if UNDECAYED in sample.notes else []
+    races = [race(evidence, name) for name in timings(hypothesis.contrast)]
+    if any(one is not None and one.state == "too_wide" for one in races):
+        found.append("A/A too wide to tell")
+    return tuple(found)
 
 
 def recovered_share(evidence: Evidence, hypothesis: Hypothesis) -> dict[str, Any] | None:
@@ -156,9 +166,8 @@ def recovered_share(evidence: Evidence, hypothesis: Hypothesis) -> dict[str, Any
 def _share_words(share: dict[str, Any]) -> str:
     if not share:
         return "no share of the ceiling's gain can be stated: that gain is not shown to be above 0"
-    half = (share["share_high"] - share["share_low"]) / 2
-    middle, low, high = (number(share[key], half) for key in ("share", "share_low", "share_high"))
-    return f"recovers {middle}% [{low}, {high}] of the ceiling's gain (Fieller interval over seeds)"
+    said = interval(share["share"], share["share_low"], share["share_high"], "%", signed=False)
+    return f"recovers {said} of the ceiling's gain (Fieller interval over seeds)"
 
 
 def ceiling_gains(evidence: Evidence, hypothesis: Hypothesis) -> bool:

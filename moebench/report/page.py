@@ -144,9 +144,9 @@ def why(verdict: Verdict) -> str:
     """The verdict's reason, what it would need and its notes. No capitals are put on: a name may come first."""
     said = [verdict.reason, verdict.needs, *verdict.notes]
     if verdict.item_low is not None and verdict.item_high is not None:
-        digits = words.digits_for((verdict.item_high - verdict.item_low) / 2)
-        ends = f"[{words.number(verdict.item_low, digits)}, {words.number(verdict.item_high, digits)}]"
-        said.append(f"over documents the 95% interval is {ends}; the wider one decides")
+        signed = verdict.unit != "ratio"
+        over = words.interval(verdict.estimate, verdict.item_low, verdict.item_high, verdict.unit, signed=signed)
+        said.append(f"clustered over documents: {over}")
     return f"{'; '.join(words.pretty(text).rstrip('.') for text in said if text)}."
 
 
@@ -235,10 +235,12 @@ def _sure(found: Findings) -> Iterator[str]:
     if failed:
         names = words.listed(c.id for c in failed)
         yield f"{words.plural(len(failed), 'control')} FAILED: {names}. The verdicts that rest on it are in doubt."
-    resolution = [c for c in found.controls if c.resolution is not None and c.id == "same_model"]
-    for control in resolution:
-        reach = f"{control.resolution:.2g} {control.unit}"
-        yield f"Resolution of quality: {control.says}, to within {reach} (99% interval)."
+    wide = [c for c in found.controls if c.state == "too_wide"]
+    if wide:
+        yield f"Too wide to tell: {'; '.join(f'{c.id}: {c.effect} (99%), {c.reason}' for c in wide)}."
+    for control in found.controls:
+        if control.id == "same_model" and control.estimate is not None:
+            yield f"{control.model} against itself with other seeds: {control.effect} (99% interval, {control.n})."
     looks = max((verdict.looks for verdict in found.verdicts), default=1)
     again = f" Another set of seeds is another look: p is multiplied by up to {looks}." if looks > 1 else ""
     yield f"Looks taken at these claims: {looks}.{again}"

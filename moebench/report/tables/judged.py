@@ -42,14 +42,14 @@ def controls(found: Findings) -> Table | None:
     """Checks of the instrument and what came of them."""
     if not found.controls:
         return None
-    rows = [{**c.model_dump(), "effect": words.pretty(c.effect)} for c in found.controls]
+    rows = [{**c.model_dump(), "effect": c.effect} for c in found.controls]
     return Table(
         title="Controls",
         note="A control that fails speaks against the instrument, not the models. Intervals are 99%.",
         frame=pd.DataFrame(rows),
         columns=(
             text("id", "control"),
-            text("state", "outcome"),
+            Column(key="state", title="outcome", show=lambda row: words.CONTROLS[row.state], number=False),
             Column(key="estimate", title="effect", show=lambda row: row.effect or "–"),
             text("n", "n"),
             text("reason", "in words"),
