@@ -21,7 +21,7 @@ from moebench import store
 from moebench.launch.child import child_environment
 from moebench.plan import Plan, digest_of
 from moebench.records import METRICS
-from moebench.store import Busy, Checkpoints, CorruptFile, Results, RunFolder, StaleRecord, UnsafeName
+from moebench.store import Busy, Checkpoints, CorruptFile, Results, RunFolder, StaleRecord, UnsafeName, files
 from moebench.store.files import FAULT_POINTS, sweep
 
 
@@ -159,7 +159,10 @@ def test_rows_come_back_and_a_torn_last_row_is_left_out_and_then_cut_off(tmp_pat
 
 
 @settings(max_examples=60, deadline=None)
-@given(cut=st.integers(0, 60), rows=st.lists(st.dictionaries(st.text(max_size=3), st.integers()), max_size=4))
+@given(
+    cut=st.integers(0, 60),
+    rows=st.lists(st.dictionaries(st.text(max_size=3), st.integers(-(2**62), 2**62)), max_size=4),
+)
 def test_cut_anywhere_the_whole_rows_are_still_there(
     tmp_path_factory: Any, cut: int, rows: list[dict[str, int]]
 ) -> None:
@@ -179,6 +182,40 @@ def test_a_bad_row_that_is_not_the_last_is_refused_by_its_line(tmp_path: Path, b
     path.write_bytes(b'{"a": 1}\n' + bad + b'\n{"a": 2}\n')
     with pytest.raises(CorruptFile, match="line 2"):
         store.read_lines(path)
+
+
+@pytest.mark.parametrize("number", ["9" * 400, "-" + "9" * 400, "1" * 31, "1e400"])
+def test_a_number_of_absurd_size_is_refused_in_any_file(tmp_path: Path, number: str) -> None:
+    path = tmp_path / "file"
+    path.write_text(f'{{"a": {number}}}\n')
+    for read in (store.read_json, store.read_lines):
+        with pytest.raises(CorruptFile, match=r"digits|overflows"):
+            read(path)
+
+
+def test_a_whole_number_that_64_bits_do_not_hold_is_a_double(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text(f"[{2**63 - 1}, {2**63}, {-(2**70)}]")
+    assert store.read_json(path) == [2**63 - 1, 2.0**63, -(2.0**70)]
+    assert [type(value) for value in store.read_json(path)] == [int, float, float]
+
+
+def test_rows_are_read_one_by_one_and_no_more_than_there_can_be(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"a": 1}\n' * 3 + b"not read\n")
+    rows = store.each_row(path, most=3)
+    assert [next(rows) for _ in range(3)] == [{"a": 1}] * 3
+    with pytest.raises(CorruptFile, match="more rows than 3"):
+        next(rows)
+
+
+def test_a_row_longer_than_any_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"a": 1}\n{"a": "' + b"x" * files.MAX_ROW_BYTES + b'"}\n')
+    rows = store.each_row(path)
+    next(rows)
+    with pytest.raises(CorruptFile, match=r"line 2: longer than 65,536 bytes"):
+        next(rows)
 
 
 def test_rows_are_cut_back_and_the_kept_ones_keep_their_bytes(tmp_path: Path) -> None:

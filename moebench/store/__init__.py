@@ -8,6 +8,7 @@ from moebench.store.checkpoints import Checkpoints
 from moebench.store.files import (
     CorruptFile,
     append_lines,
+    each_row,
     keep_lines,
     read_json,
     read_lines,
@@ -31,6 +32,7 @@ __all__ = [
     "Status",
     "UnsafeName",
     "append_lines",
+    "each_row",
     "export_reference",
     "keep_lines",
     "read_json",

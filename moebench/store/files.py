@@ -2,8 +2,8 @@
 
 A whole file is written beside its place under a unique name, flushed to the disk, and moved there in one step. Rows
 are appended in one write; a reader passes over a last row that a kill tore, and nothing else. Reading refuses links,
-pipes, absurd sizes, and JSON that is not JSON: NaN, Infinity and numbers that overflow. Nothing here knows what the
-files mean. Pickle is never read.
+pipes, absurd sizes, and JSON that is not JSON: NaN, Infinity and numbers of absurd size. Rows are read one by one, as
+long as they are no longer and no more than they can be. Nothing here knows what the files mean. Pickle is never read.
 
 Test hook: with `MOEBENCH_FAULT=<point>:<n>` in its environment a process kills itself (SIGKILL) the n-th time it
 passes the named point, one of `FAULT_POINTS`.
@@ -20,7 +20,7 @@ import signal
 import stat
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,12 @@ TEMPORARY = ".tmp-"
 """Mark in the name of a file that is not yet in its place; `sweep` removes what a kill left behind."""
 MAX_JSON_BYTES = 256 * 2**20
 """Larger JSON than this is refused unread: no file of a results folder comes near it."""
+MAX_ROW_BYTES = 2**16
+"""A longer row is refused unread: a row holds a few numbers and names."""
+MOST_ROWS = 5_000_000
+"""Rows of a file whose reader cannot know how many there should be."""
+MOST_DIGITS = 30
+"""A longer whole number counts nothing that there is."""
 MOST_SAID = 500
 """Characters of what is wrong with a file that are told."""
 FAULT_POINTS = ("tmp_written", "replaced", "appended", "before_done")
@@ -114,8 +120,8 @@ def keep_lines(path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
     if not path.exists():
         return
     data = read_bytes(path)
-    lines = data.split(b"\n")[:-1]
-    kept = b"".join(line + b"\n" for line, row in zip(lines, _rows(path, data), strict=True) if keep(row))
+    lines = data.split(b"\n")[:-1]  # what follows the last newline is torn, or nothing
+    kept = b"".join(line + b"\n" for line, row in zip(lines, each_row(path), strict=True) if keep(row))
     if kept != data:
         write_bytes(path, kept)
 
@@ -143,15 +149,31 @@ def read_json(path: Path) -> Any:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The rows of a JSON Lines file, none when it is absent; a last row without its newline was torn and is left out.
-
-    Raises CorruptFile for a bad row anywhere else.
-    """
+    """The rows of a JSON Lines file, none when it is absent; see `each_row`."""
     try:
-        data = read_bytes(path)
+        return list(each_row(path))
     except FileNotFoundError:
         return []
-    return _rows(path, data)
+
+
+def each_row(path: Path, *, most: int = MOST_ROWS) -> Iterator[dict[str, Any]]:
+    """The rows of a JSON Lines file one by one; a last row without its newline was torn and is left out.
+
+    Raises FileNotFoundError, and CorruptFile for a bad row anywhere else, one that is too long, and for more rows than
+    `most`, of which it reads no more.
+    """
+    with open_regular(path) as file:
+        number = 0
+        while (line := file.readline(MAX_ROW_BYTES + 1)).endswith(b"\n"):
+            number += 1
+            if number > most:
+                raise CorruptFile(path, f"more rows than {most:,}")
+            row = _parse(path, line, f"line {number}: ")
+            if not isinstance(row, dict):
+                raise CorruptFile(path, f"line {number}: a row is a JSON object")
+            yield row
+        if len(line) > MAX_ROW_BYTES and any(b"\n" in more for more in iter(lambda: file.read(2**20), b"")):
+            raise CorruptFile(path, f"line {number + 1}: longer than {MAX_ROW_BYTES:,} bytes")
 
 
 def sha256_of(path: Path) -> str:
@@ -174,20 +196,9 @@ def open_regular(path: Path) -> io.BufferedReader:
     return os.fdopen(descriptor, "rb")
 
 
-def _rows(path: Path, data: bytes) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
-    lines = data.split(b"\n")[:-1]  # what follows the last newline is torn, or nothing
-    for number, line in enumerate(lines, 1):
-        row = _parse(path, line, f"line {number}: ")
-        if not isinstance(row, dict):
-            raise CorruptFile(path, f"line {number}: a row is a JSON object")
-        rows.append(row)
-    return rows
-
-
 def _parse(path: Path, data: bytes, where: str) -> Any:
     try:
-        return json.loads(data, parse_constant=_refuse, parse_float=_finite)
+        return _JSON.decode(data.decode())
     except (ValueError, RecursionError) as error:
         raise CorruptFile(path, f"{where}not valid JSON: {error}") from error
 
@@ -201,6 +212,17 @@ def _finite(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"{text} overflows")
     return value
+
+
+def _whole(text: str) -> int | float:
+    """A whole number; one that no 64 bits hold, such as FLOPs, as the nearest double."""
+    if len(text) > MOST_DIGITS:
+        raise ValueError(f"a whole number of {len(text)} digits")
+    value = int(text)
+    return value if abs(value) < 2**63 else float(value)
+
+
+_JSON = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite, parse_int=_whole)
 
 
 def _end_of_whole_rows(descriptor: int) -> int:

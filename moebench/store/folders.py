@@ -205,11 +205,13 @@ class RunFolder:
             raise CorruptFile(self.path / "run.json", "not a JSON object")
         return value
 
-    def records(self) -> list[Record]:
-        """All records, in the order written. Raises StaleRecord for another version of a metric, or CorruptFile."""
+    def each_record(self, *, most: int = files.MOST_ROWS) -> Iterator[Record]:
+        """All records, in the order written, none when there is no file.
+
+        Raises StaleRecord for another version of a metric, and CorruptFile, for more records than `most` too.
+        """
         path = self.path / "records.jsonl"
-        found: list[Record] = []
-        for row in files.read_lines(path):
+        for row in self.each_row(path.name, most=most):
             try:
                 item = Record.model_validate(row)
                 current = _version(item.metric)
@@ -217,16 +219,26 @@ class RunFolder:
                 raise CorruptFile(path, f"not a record: {error}") from error
             if item.version != current:
                 raise StaleRecord(path, f"{item.metric} has version {item.version}, this moebench has {current}")
-            found.append(item)
-        return found
+            yield item
+
+    def each_row(self, name: str, *, most: int = files.MOST_ROWS) -> Iterator[dict[str, Any]]:
+        """The rows of one of its JSON Lines files, none when there is no file. Raises CorruptFile."""
+        try:
+            yield from files.each_row(self.path / name, most=most)
+        except FileNotFoundError:
+            return
+
+    def records(self) -> list[Record]:
+        """All records. Raises what `each_record` raises."""
+        return list(self.each_record())
 
     def steps(self) -> list[dict[str, Any]]:
         """One row per optimizer step so far. Raises CorruptFile."""
-        return files.read_lines(self.path / "steps.jsonl")
+        return list(self.each_row("steps.jsonl"))
 
     def items(self) -> list[dict[str, Any]]:
         """One row per document evaluated after the last step. Raises CorruptFile."""
-        return files.read_lines(self.path / "items.jsonl")
+        return list(self.each_row("items.jsonl"))
 
 
 def put_aside(path: Path) -> Path:

@@ -7,6 +7,7 @@ first stored is remembered over all plans. A plan that does not read is passed o
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,7 +106,8 @@ class Results:
 
 
 def _read_plan(path: Path) -> StoredPlan:
+    text = json.dumps(files.read_json(path))  # read and written by our rules for numbers, then held against the type
     try:
-        return StoredPlan.model_validate_json(files.read_bytes(path))
+        return StoredPlan.model_validate_json(text, strict=True)
     except ValidationError as error:
         raise CorruptFile(path, f"not a plan of this version of moebench: {error.errors()[0]['msg']}") from error
