@@ -3,16 +3,19 @@
     import moebench
     moebench.plan("quickstart")          # a Plan; trains nothing
     moebench.run("quickstart")           # trains, measures, writes the report, returns an Outcome
-    moebench.load("results")             # a pandas DataFrame: suite, model, seed, metric, value, unit, step
+    moebench.load("results")             # a pandas DataFrame: suite, model, seed, metric, value, unit, step, run, plan
 
 Each wing is imported inside the function that needs it.
 """
 
 from __future__ import annotations
 
+import errno
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 
     from moebench.claims import Verdict
     from moebench.launch import Task
-    from moebench.plan import Plan
+    from moebench.plan import Asked, Plan, TunePlan
     from moebench.spec.load import LoadedSuite
 
 RESULTS, REPORTS = Path("results"), Path("reports")
@@ -39,7 +42,7 @@ class Planned:
     device: Device
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Outcome:
     """What a `run` came to."""
 
@@ -56,6 +59,11 @@ class Outcome:
     sweep: dict[str, Any] | None = None
     """After a sweep: model -> its learning-rate curve and best rate."""
 
+    def __repr__(self) -> str:
+        kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(Counter(self.statuses.values()).items()))
+        states = ", ".join(f"{verdict.id} {verdict.state}" for verdict in self.verdicts)
+        return f"<Outcome of {self.plan.title}: {kinds or 'no runs'}" + (f"; {states}" if states else "") + ">"
+
     @property
     def failed(self) -> list[str]:
         """Ids of runs that neither completed nor diverged."""
@@ -70,17 +78,83 @@ def prepare_plan(
     results: Path | str = RESULTS,
     device: Device = "cpu",
     threads: int = 1,
+    smoke: bool = False,
+    tuned: bool = False,
     on_event: OnEvent = lambda _: None,
 ) -> Planned:
     """Reads a suite and plans it; prepares its data (a cache under `results/data`) and trains nothing.
 
-    Raises SuiteError or DataError, each saying what to change.
+    With `smoke` it is planned as a smoke run, with `tuned` at the best learning rates of its finished sweep. Raises
+    SuiteError, DataError or PlanError, each saying what to change.
     """
+    from moebench.plan import Asked
+
+    loaded = validate(suite, scale=scale, sets=sets, device=device)
+    plan_of = partial(_plan_of, root=Path(results), device=device, threads=threads, on_event=on_event)
+    asked = Asked(path=_typed_path(suite, loaded.path), sets=tuple(sets))
+    notes: list[str] = []
+    if tuned:
+        loaded, asked, notes = _tuned(plan_of(loaded, asked, notes))
+    if smoke:
+        loaded, asked, notes = _smoked(loaded, asked, notes)
+    return plan_of(loaded, asked, notes)
+
+
+def _typed_path(suite: str | Path, path: Path) -> str:
+    """The suite as it was typed, for a reader elsewhere: no folder of this machine, nothing for a bundled one."""
+    typed = Path(suite)
+    if path not in (typed, typed.expanduser()):
+        return ""
+    return typed.name if typed.is_absolute() else typed.as_posix()
+
+
+def _tuned(planned: Planned) -> tuple[LoadedSuite, Asked, list[str]]:
+    """The suite at the best rates of its finished sweep. Raises PlanError when there is none."""
+    from moebench.evidence import UNREADABLE, read_sweep
+    from moebench.matching import PlanError
+    from moebench.spec.errors import plain
+    from moebench.store import Results
+    from moebench.sweep import at_best_rates
+
+    tune = _tune_plan(planned.plan)
+    again = planned.plan.command
+    try:
+        sweep = read_sweep(Results(planned.results), planned.plan)
+        if sweep is None:
+            raise PlanError(f"the learning-rate sweep of this suite is not finished here: {again} --tune")
+        spec, notes = at_best_rates(planned.loaded.spec, sweep["models"])
+    except PlanError:
+        raise
+    except UNREADABLE as error:
+        raise PlanError(f"the learning-rate sweep {tune.id}: {plain(error)}") from error
+    asked = planned.plan.asked.model_copy(update={"tuned": tune.id})
+    return replace(planned.loaded, spec=spec), asked, [f"learning rates from the sweep {tune.id}", *notes]
+
+
+def _smoked(loaded: LoadedSuite, asked: Asked, notes: list[str]) -> tuple[LoadedSuite, Asked, list[str]]:
+    from moebench.matching import PlanError
+    from moebench.spec.smoke import NOTE, smoke
+
+    try:
+        spec = smoke(loaded.spec)
+    except ValueError as error:
+        raise PlanError(str(error)) from None
+    return replace(loaded, spec=spec), asked.model_copy(update={"smoke": True}), [NOTE, *notes]
+
+
+def _plan_of(
+    loaded: LoadedSuite,
+    asked: Asked,
+    notes: Sequence[str],
+    *,
+    root: Path,
+    device: Device,
+    threads: int,
+    on_event: OnEvent,
+) -> Planned:
     from moebench import calibration, matching
     from moebench.data import prepare
 
-    loaded = validate(suite, scale=scale, sets=sets, device=device)
-    root = Path(results)
     on_event({"event": "preparing", "source": loaded.spec.data.source})
     corpus = prepare(loaded.spec.data, base=loaded.base, cache=root / "data")
     machine = calibration.machine(device=device, threads=threads)
@@ -88,7 +162,9 @@ def prepare_plan(
         on_event({"event": "calibrating"})
         machine = calibration.with_step_seconds(machine, loaded.spec, vocab=corpus.vocab, root=root, threads=threads)
     with _at_their_place(loaded):
-        made = matching.make_plan(loaded.spec, facts=corpus.facts, vocab=corpus.vocab, machine=machine)
+        made = matching.make_plan(
+            loaded.spec, facts=corpus.facts, vocab=corpus.vocab, machine=machine, asked=asked, notes=notes
+        )
     return Planned(loaded=loaded, plan=made, results=root, device=device)
 
 
@@ -125,10 +201,16 @@ def _at_their_place(loaded: LoadedSuite) -> Iterator[None]:
 
 
 def plan(
-    suite: str | Path, *, scale: str | None = None, sets: Sequence[str] = (), results: Path | str = RESULTS
+    suite: str | Path,
+    *,
+    scale: str | None = None,
+    sets: Sequence[str] = (),
+    results: Path | str = RESULTS,
+    smoke: bool = False,
+    tuned: bool = False,
 ) -> Plan:
     """What would run. See `prepare_plan` for what it raises."""
-    return prepare_plan(suite, scale=scale, sets=sets, results=results).plan
+    return prepare_plan(suite, scale=scale, sets=sets, results=results, smoke=smoke, tuned=tuned).plan
 
 
 def run(
@@ -141,17 +223,29 @@ def run(
     workers: int | None = None,
     device: Device = "cpu",
     threads: int = 1,
+    smoke: bool = False,
     tune: bool = False,
+    tuned: bool = False,
     launcher: str = "process",
     timeout_s: float = 600.0,
     on_event: OnEvent = lambda _: None,
 ) -> Outcome:
-    """Plans a suite, does the runs that are missing, measures speed, writes the report; with `tune` only sweeps rates.
+    """Plans a suite, does the runs that are missing, measures speed, writes the report.
 
-    Raises what `prepare_plan` raises, and Stopped when a signal ended it after checkpoints.
+    With `smoke` it is a smoke run: two seeds, a twentieth of the budget, no verdicts. With `tune` only the learning
+    rates are swept; with `tuned` models are trained at the best rates of that sweep. Raises what `prepare_plan` raises,
+    and Stopped when a signal ended it after checkpoints.
     """
     planned = prepare_plan(
-        suite, scale=scale, sets=sets, results=results, device=device, threads=threads, on_event=on_event
+        suite,
+        scale=scale,
+        sets=sets,
+        results=results,
+        device=device,
+        threads=threads,
+        smoke=smoke,
+        tuned=tuned,
+        on_event=on_event,
     )
     return run_planned(
         planned,
@@ -204,7 +298,7 @@ def run_planned(
         return Outcome(plan=made, statuses=statuses, started=len(missing), sweep=summarise(made, results))
     speed = _speed(planned, threads=threads, on_event=on_event)
     on_event({"event": "reporting"})
-    path, verdicts = write_report(planned.results, suite=made.suite, scale=made.scale, plan_id=made.id, out=reports)
+    path, verdicts = write_report(planned.results, title=made.title, plan_id=made.id, out=reports)
     return Outcome(
         plan=made, statuses=statuses, started=len(missing), speed=speed, report=path, verdicts=tuple(verdicts)
     )
@@ -215,14 +309,20 @@ def _run_tasks(planned: Planned, *, threads: int) -> list[Task]:
     return list(_tasks(planned, ((run.model, run.seed, None, run.id) for run in planned.plan.runs), threads=threads))
 
 
-def _tune_tasks(planned: Planned, *, threads: int) -> list[Task]:
+def _tune_plan(made: Plan) -> TunePlan:
     from moebench.matching import PlanError
 
-    if planned.plan.tune is None:
+    if made.asked.smoke:
+        raise PlanError("a smoke run sweeps no learning rates: leave out --tune or --smoke")
+    if made.tune is None:
         raise PlanError(
             "the suite has no learning rates to sweep: give it a block such as tune: {lr: [1e-3, 3e-3, 1e-2]}"
         )
-    chosen = ((model, seed, lr, run_id) for model, lr, seed, run_id in planned.plan.tune.runs)
+    return made.tune
+
+
+def _tune_tasks(planned: Planned, *, threads: int) -> list[Task]:
+    chosen = ((model, seed, lr, run_id) for model, lr, seed, run_id in _tune_plan(planned.plan).runs)
     return list(_tasks(planned, chosen, threads=threads))
 
 
@@ -264,19 +364,15 @@ def _speed(planned: Planned, *, threads: int, on_event: OnEvent) -> str | None:
 
 
 def write_report(
-    results: Path,
-    *,
-    suite: str,
-    scale: str | None,
-    out: Path,
-    plan_id: str | None = None,
-    formats: frozenset[str] | None = None,
+    results: Path, *, title: str, plan_id: str, out: Path, formats: frozenset[str] | None = None
 ) -> tuple[Path, list[Verdict]]:
-    """Builds the report of one suite at one scale, of the newest plan or the one named; its folder and verdicts."""
+    """Builds the report of one plan; its folder and verdicts. Raises FileNotFoundError when the plan is gone."""
     from moebench import report
 
-    title = suite if scale is None else f"{suite}@{scale}"
-    built = report.build(results, suite=title, plan_id=plan_id, out=out, formats=formats or report.DEFAULT)
+    try:
+        built = report.build(results, suite=title, plan_id=plan_id, out=out, formats=formats or report.DEFAULT)
+    except KeyError:
+        raise FileNotFoundError(errno.ENOENT, "the plan that was run is gone from it", str(results)) from None
     one = next(made for made in built if made.suite == title)
     return one.path, list(one.verdicts)
 

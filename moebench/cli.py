@@ -21,6 +21,7 @@ from moebench.refusals import EXIT_CLAIM_FAILED, EXIT_INPUT, EXIT_RUNS_FAILED, i
 if TYPE_CHECKING:
     from moebench.api import Outcome, Planned
     from moebench.claims import Verdict
+    from moebench.plan import Plan
 
 Command = Callable[..., None]
 FORMATS = ("html", "md", "csv", "json", "svg", "png")
@@ -40,6 +41,12 @@ def main() -> None:
       moebench plan quickstart           what would run, and what was matched
       moebench report                    rebuild reports from results
     """
+
+
+_smoke_option = click.option(
+    "--smoke", is_flag=True, help="Two seeds, a twentieth of the budget, no verdicts: does the suite work?"
+)
+_tuned_option = click.option("--tuned", is_flag=True, help="Train at the best rates that `run --tune` found.")
 
 
 def _suite_options(command: Command) -> Command:
@@ -84,7 +91,9 @@ _results_option = click.option(
     show_default=True,
     help="Reports folder.",
 )
+@_smoke_option
 @click.option("--tune", is_flag=True, help="Only sweep the suite's learning rates, on the tune split.")
+@_tuned_option
 @click.option(
     "--launcher", type=click.Choice(["process", "inline"]), default="process", show_default=True, help="Where runs go."
 )
@@ -108,7 +117,9 @@ def run(
     device: str,
     results: Path,
     out: Path,
+    smoke: bool,
     tune: bool,
+    tuned: bool,
     launcher: str,
     timeout_s: float,
     strict: bool,
@@ -124,8 +135,14 @@ def run(
       moebench run quickstart
       moebench run my_suite.yaml --workers 2 --results results
       moebench run efficiency_per_token --scale small_data --set seeds=10
-      moebench run quickstart --tune
+      moebench run my_suite.yaml --smoke           does it work? a minute
+      moebench run quickstart --tune               learning rates, on the tune split
+      moebench run quickstart --tuned              trained at the best of them
     """
+    if tune and (smoke or tuned):
+        raise click.UsageError(f"--tune only sweeps learning rates: leave out {'--smoke' if smoke else '--tuned'}")
+    if smoke and strict:
+        raise click.UsageError("--strict asks for verdicts, and a smoke run has none")
     from moebench import api
     from moebench.launch import Stopped
     from moebench.launch.task import catching
@@ -146,6 +163,8 @@ def run(
                     results=results,
                     device=_device(device),
                     threads=threads,
+                    smoke=smoke,
+                    tuned=tuned,
                     on_event=on_event,
                 )
                 _warn(planned)
@@ -192,11 +211,22 @@ def _exit_code(outcome: Outcome, *, strict: bool) -> int:
 @main.command()
 @_suite_options
 @_results_option
+@_smoke_option
+@_tuned_option
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="The plan as JSON on standard output.")
 @click.option("--resolved", is_flag=True, help="The suite with everything merged and solved, as YAML.")
 def plan(
-    suite: str, scale: str | None, sets: tuple[str, ...], *, results: Path, device: str, as_json: bool, resolved: bool
+    suite: str,
+    scale: str | None,
+    sets: tuple[str, ...],
+    *,
+    results: Path,
+    smoke: bool,
+    tuned: bool,
+    device: str,
+    as_json: bool,
+    resolved: bool,
 ) -> None:
     """Show what SUITE would run: sizes, matches and their residuals, FLOPs, memory, time. Trains nothing.
 
@@ -210,7 +240,9 @@ def plan(
     from moebench.show import plan_json, plan_text
 
     with input_errors():
-        planned = api.prepare_plan(suite, scale=scale, sets=sets, results=results, device=_device(device))
+        planned = api.prepare_plan(
+            suite, scale=scale, sets=sets, results=results, device=_device(device), smoke=smoke, tuned=tuned
+        )
     if resolved:
         from moebench.spec.write import resolved_yaml
 
@@ -302,6 +334,8 @@ def compare(results_a: Path, results_b: Path, *, fail_above: float | None, as_js
 def reference(suites: tuple[str, ...], *, results: Path, to: Path) -> None:
     """Copy the results of suites without weights: small enough to commit, whole enough to report from.
 
+    A SUITE brings all its scales; what was run with --set or --tuned is named as its report is, such as mine+tuned.
+
     \b
     Example:
       moebench reference quickstart --to results/reference/my-machine
@@ -310,11 +344,17 @@ def reference(suites: tuple[str, ...], *, results: Path, to: Path) -> None:
     from moebench.store import Results, export_reference
 
     with input_errors():
-        plans = [stored for suite in suites for stored in newest(Results(results).plans(suite))]
+        plans = [stored for stored in newest(Results(results).plans()) if set(suites) & _names(stored.plan)]
         if not plans:
             raise click.UsageError(f"no results of {', '.join(suites)} in {results}")
         written = export_reference(results, plans, to)
     click.echo(f"{len(written)} files written to {to}")
+
+
+def _names(plan: Plan) -> set[str]:
+    """What the results of a plan can be called: its title, or the suite's name when it is the suite as it stands."""
+    as_it_stands = not plan.asked.variant and not plan.asked.smoke
+    return {plan.title, plan.suite} if as_it_stands else {plan.title}
 
 
 # ------------------------------------------------------------------------------------------------ looking things up

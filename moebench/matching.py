@@ -8,7 +8,7 @@ or reads data: facts about the data come in as an argument.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -18,6 +18,7 @@ from moebench.feasibility import Misfit
 from moebench.feasibility import PlanError as PlanError
 from moebench.plan import (
     Architecture,
+    Asked,
     DataFacts,
     Kernels,
     MatchResult,
@@ -291,8 +292,20 @@ def recipe_of(train: TrainSpec, *, steps: int) -> Recipe:
 # ------------------------------------------------------------------------------------------------ the plan
 
 
-def make_plan(spec: SuiteSpec, *, facts: DataFacts, vocab: int, machine: Machine) -> Plan:
-    """Everything that will run. Raises PlanError when something asked for cannot be had."""
+def make_plan(
+    spec: SuiteSpec,
+    *,
+    facts: DataFacts,
+    vocab: int,
+    machine: Machine,
+    asked: Asked | None = None,
+    notes: Sequence[str] = (),
+) -> Plan:
+    """Everything that will run. Raises PlanError when something asked for cannot be had.
+
+    `asked` is how the plan was asked for; `notes` are to stand among its warnings.
+    """
+    asked = asked or Asked()
     architectures, matches = match_all(spec, vocab=vocab)
     models: dict[str, PlannedModel] = {}
     for name, a in architectures.items():
@@ -307,7 +320,7 @@ def make_plan(spec: SuiteSpec, *, facts: DataFacts, vocab: int, machine: Machine
         for seed in spec.seeds
         for name, planned in models.items()
     )
-    if misfits := feasibility.check(spec, models, facts):
+    if misfits := [] if asked.smoke else feasibility.check(spec, models, facts):
         raise PlanError(*misfits)
     return Plan(
         suite=spec.suite,
@@ -321,7 +334,8 @@ def make_plan(spec: SuiteSpec, *, facts: DataFacts, vocab: int, machine: Machine
         data=facts,
         systems=_systems(spec),
         claim_hashes={name: digest_of(claim.model_dump(mode="json")) for name, claim in spec.claims.items()},
-        warnings=tuple(_warnings(spec, models, facts)),
+        warnings=(*notes, *_warnings(spec, models, facts)),
+        asked=asked,
     )
 
 

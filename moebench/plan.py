@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from moebench.records import Environment, Frozen
 from moebench.spec.amounts import Name
+from moebench.spec.smoke import SMOKE
 from moebench.spec.types import DataSpec, DenseFFN, MatchOn, MoEFFN, SuiteSpec
 
 Kernels = Literal["composed", "fused"]
@@ -230,6 +232,25 @@ class TunePlan(Frozen):
     """(model, learning rate, seed, run id)."""
 
 
+class Asked(Frozen):
+    """How a plan was asked for, beyond what its suite says: enough to ask for it again."""
+
+    path: str = Field(default="", max_length=1000)
+    """The suite's file as it was typed, its name alone where that was an absolute path; empty for a bundled suite."""
+    sets: tuple[Annotated[str, Field(max_length=10_000)], ...] = ()
+    """Values set on the command line, as they were typed."""
+    smoke: bool = False
+    """Whether it is a smoke run, which gives no verdicts."""
+    tuned: Name | None = None
+    """Id of the learning-rate sweep that the rates were taken from."""
+
+    @property
+    def variant(self) -> str:
+        """What sets its reports apart from those of the suite as it stands: `+tuned`, `+3fa9c1`, or nothing."""
+        sets = [word for word in self.sets if not word.startswith("suite=")]  # another name is told apart by itself
+        return ("+tuned" if self.tuned else "") + (f"+{digest_of(sets, length=6)}" if sets else "")
+
+
 class Plan(Frozen):
     """Everything that will run for a suite, and everything the report needs to know about it."""
 
@@ -248,6 +269,7 @@ class Plan(Frozen):
     claim_hashes: dict[str, str]
     """Claim id -> hash of its text and test."""
     warnings: tuple[str, ...] = ()
+    asked: Asked = Field(default=Asked(), exclude_if=lambda value: value == Asked())
 
     @model_validator(mode="after")
     def _is_of_its_suite(self) -> Plan:
@@ -259,7 +281,28 @@ class Plan(Frozen):
     def id(self) -> str:
         """Hash of what will run and what is claimed; the plan's file is `<suite>@<scale>-<id>.json`."""
         speed, tune = self.speed and self.speed.id, self.tune and self.tune.id
-        return digest_of([[run.id for run in self.runs], self.claim_hashes, speed, tune], length=10)
+        variant = [self.asked.variant] if self.asked.variant else []
+        return digest_of([[run.id for run in self.runs], self.claim_hashes, speed, tune, *variant], length=10)
+
+    @property
+    def title(self) -> str:
+        """`suite`, `suite@scale` where a scale was chosen, and what was changed on the command line."""
+        return self.suite + (f"@{self.scale}" if self.scale else "") + self.asked.variant
+
+    @property
+    def command(self) -> str:
+        """What to type to run it again."""
+        asked, smoke = self.asked, self.asked.smoke
+        scale = (self.scale or "").removesuffix(SMOKE).removesuffix(".") if smoke else self.scale
+        words = ["moebench", "run", asked.path or self.suite, *(["--scale", scale] if scale else [])]
+        words += [word for value in asked.sets for word in ("--set", value)]
+        return shlex.join(words + ["--tuned"] * (asked.tuned is not None) + ["--smoke"] * smoke)
+
+    def __repr__(self) -> str:
+        size = f"{len(self.models)} models, {len(self.spec.seeds)} seeds, {len(self.runs)} runs"
+        return f"<Plan {self.id} of {self.title}: {size}, {len(self.claim_hashes)} claims>"
+
+    __str__ = __repr__
 
     def solved_spec(self) -> SuiteSpec:
         """The suite with the widths that were solved written in; its matches stay, and solve to the same again."""

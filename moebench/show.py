@@ -17,6 +17,7 @@ from moebench.progress import duration
 if TYPE_CHECKING:
     from moebench.api import Outcome, Planned
     from moebench.claims import Verdict
+    from moebench.plan import Plan
 
 STYLES = {
     "supported": "green",
@@ -235,13 +236,15 @@ def outcome_text(outcome: Outcome) -> str:
     if outcome.started == 0 and outcome.speed in (None, "already"):
         done = f"nothing to do: {done}" + (", speed session there" if outcome.speed else "")
     if outcome.sweep is not None:
-        return f"{done}\n{sweep_text(outcome.sweep)}"
+        return f"{done}\n{sweep_text(outcome.sweep, plan=outcome.plan)}"
     assert outcome.report is not None
     return f"{done}\n{verdict_text(outcome.verdicts, path=outcome.report)}"
 
 
-def sweep_text(sweep: dict[str, Any]) -> str:
-    """The learning-rate curves of a sweep, and which rate to put into the suite."""
+def sweep_text(sweep: dict[str, Any], *, plan: Plan) -> str:
+    """The learning-rate curves of a sweep, and how to train at the best rates."""
+    from moebench.sweep import block_to_paste, edges
+
     rates = sorted({point["lr"] for model in sweep.values() for point in model["curve"]})
     rows = []
     for name, model in sweep.items():
@@ -250,10 +253,15 @@ def sweep_text(sweep: dict[str, Any]) -> str:
             found = [point["bits_per_byte"] for point in model["curve"] if point["lr"] == rate]
             cells.append("-" if None in found else f"{sum(found) / len(found):.4f}")
         best = "none: no rate completed" if model["best_lr"] is None else f"{model['best_lr']:g}"
-        edge = "" if model["interior"] or model["best_lr"] is None else " (at the edge: widen the sweep)"
+        edge = "" if model["interior"] or model["best_lr"] is None else " (at the edge)"
         rows.append([name, best + edge, f"{model['configured_lr']:g}", *cells])
-    title = "tune.bits_per_byte by learning rate, mean over seeds; put the best into models.<name>.train.optimizer.lr"
-    return _print(_table(title, ["model", "best", "configured", *(f"{rate:g}" for rate in rates)], rows, left=2))
+    title = "tune.bits_per_byte by learning rate, mean over seeds"
+    table = _table(title, ["model", "best", "configured", *(f"{rate:g}" for rate in rates)], rows, left=2)
+    lines = ["", *(f"note: {text}" for text in edges(sweep)), f"to train at the best rates: {plan.command} --tuned"]
+    expanded = {name for made in plan.spec.sweeps.values() for name in made}
+    if block := block_to_paste(sweep, declared=set(plan.spec.models) - expanded):
+        lines += ["or put them into the suite:", "models:", block.rstrip("\n")]
+    return _print(table, *lines)
 
 
 def verdict_text(verdicts: Sequence[Verdict], *, path: Path) -> str:

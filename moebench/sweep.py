@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection, Iterator
 from statistics import mean
 from typing import Any
 
 from moebench.matching import tune_identity
 from moebench.plan import Plan, Run
+from moebench.spec.types import SuiteSpec
 from moebench.store import Results, read_json, write_json
 
 
@@ -53,6 +55,43 @@ def _of_model(plan: Plan, name: str, results: Results) -> dict[str, Any]:
         "interior": best is not None and plan.tune.lrs[0] < best < plan.tune.lrs[-1],
         "configured_lr": plan.models[name].recipe.lr,
     }
+
+
+def at_best_rates(spec: SuiteSpec, sweep: dict[str, Any]) -> tuple[SuiteSpec, list[str]]:
+    """The suite with each swept model at its best rate, and what is to be said of that.
+
+    Raises ValueError for a model of which no rate completed. Models that the sweep does not cover keep their rates.
+    """
+    lacking = [name for name, model in sweep.items() if model["best_lr"] is None]
+    if lacking:
+        raise ValueError(f"at no rate did every run of {', '.join(lacking)} complete: run the sweep again")
+    models = dict(spec.models)
+    for name, model in sweep.items():
+        train = models[name].train
+        optimizer = train.optimizer.model_copy(update={"lr": model["best_lr"]})
+        tuned = train.model_copy(update={"optimizer": optimizer})
+        models[name] = models[name].model_copy(update={"train": tuned})
+    kept = [name for name in models if name not in sweep]
+    notes = [f"not in the sweep, so with the suite's learning rate: {', '.join(kept)}"] if kept else []
+    return spec.model_copy(update={"models": models}), [*edges(sweep), *notes]
+
+
+def edges(sweep: dict[str, Any]) -> Iterator[str]:
+    """What to do about each model whose best rate is the lowest or highest that was tried."""
+    for name, model in sweep.items():
+        best, rates = model["best_lr"], [point["lr"] for point in model["curve"]]
+        if best is not None and not model["interior"]:
+            side = "highest" if best == max(rates) else "lowest"
+            further = best * 2 if side == "highest" else best / 2
+            yield f"{name}: its best learning rate, {best:g}, is the {side} tried: add {further:g} to tune.lr"
+
+
+def block_to_paste(sweep: dict[str, Any], *, declared: Collection[str]) -> str:
+    """The best rates as YAML for the suite's `models`; only models that the file itself declares have a place there."""
+    rates = {name: model["best_lr"] for name, model in sweep.items() if model["best_lr"] is not None}
+    return "".join(
+        f"  {name}: {{train: {{optimizer: {{lr: {rate!r}}}}}}}\n" for name, rate in rates.items() if name in declared
+    )
 
 
 def best_rate(curve: list[dict[str, Any]]) -> float | None:

@@ -11,9 +11,11 @@ import tiny_suites
 
 from moebench import api
 from moebench.evidence import gather
+from moebench.matching import PlanError
 from moebench.plan import TunePlan
+from moebench.spec.load import load_suite
 from moebench.store import Results, read_json
-from moebench.sweep import best_rate, summarise
+from moebench.sweep import at_best_rates, best_rate, block_to_paste, edges, summarise
 
 RATES = [1e-3, 1e-2, 1e-1]
 
@@ -113,3 +115,88 @@ def test_the_evidence_reads_the_sweep(swept: tuple[Path, api.Outcome]) -> None:
     assert set(tuned) == {"moe", "dense"}
     assert outcome.sweep is not None
     assert tuned["moe"].best_lr == outcome.sweep["moe"]["best_lr"]
+
+
+# ------------------------------------------------------------------------------------------ training at the best rates
+
+
+def test_tuned_trains_each_model_at_its_best_rate_and_says_so(swept: tuple[Path, api.Outcome], tmp_path: Path) -> None:
+    path, outcome = swept
+    shutil.copytree(path.parent / "results", tmp_path / "results")
+    best = {name: model["best_lr"] for name, model in (outcome.sweep or {}).items()}
+    path = tiny_suites.write(tmp_path, tune={"lr": RATES, "seeds": 2}, claims={"better": tiny_suites.claim()}, seeds=6)
+    tuned = api.run(path, results=tmp_path / "results", reports=tmp_path / "reports", launcher="inline", tuned=True)
+    assert {name: model.recipe.lr for name, model in tuned.plan.models.items()} == best
+    assert tuned.plan.tune == tune_of(outcome)  # the same sweep: nothing is swept again
+    assert tuned.plan.asked.tuned == tune_of(outcome).id
+    words = f"learning rates from the sweep {tune_of(outcome).id}"
+    assert words in tuned.plan.warnings
+    assert any(words in note for note in tuned.verdicts[0].notes)
+    assert tuned.report == tmp_path / "reports" / "tiny+tuned"
+    page = (tmp_path / "reports" / "tiny+tuned" / "index.md").read_text()
+    assert words[1:] in page  # at the beginning of a sentence
+    assert "moebench run tiny.yaml --tuned" in page
+
+
+def test_a_tuned_smoke_run_has_the_rates_of_the_real_sweep(swept: tuple[Path, api.Outcome]) -> None:
+    path, outcome = swept
+    plan = api.plan(path, results=path.parent / "results", tuned=True, smoke=True)
+    assert plan.title == "tiny@smoke+tuned"
+    assert outcome.sweep is not None
+    assert plan.models["moe"].recipe.lr == outcome.sweep["moe"]["best_lr"]
+
+
+def test_without_a_finished_sweep_tuned_says_what_to_run(tmp_path: Path) -> None:
+    path = tiny_suites.write(tmp_path, tune={"lr": RATES})
+    with pytest.raises(PlanError, match=r"not finished here: moebench run tiny.yaml --tune"):
+        api.plan(path, results=tmp_path / "results", tuned=True)
+    path = tiny_suites.write(tmp_path)
+    with pytest.raises(PlanError, match="give it a block such as tune"):
+        api.plan(path, results=tmp_path / "results", tuned=True)
+
+
+def test_a_sweep_that_was_changed_is_not_used(swept: tuple[Path, api.Outcome], tmp_path: Path) -> None:
+    path, outcome = swept
+    shutil.copytree(path.parent / "results", tmp_path / "results")
+    summary = Results(tmp_path / "results").tune(tune_of(outcome).id).path / "tune.json"
+    summary.write_text(summary.read_text().replace('"best_lr": 0.', '"best_lr": 9.'))
+    with pytest.raises(PlanError, match="the sweep is corrupt"):
+        api.plan(path, results=tmp_path / "results", tuned=True)
+
+
+def model(best: float | None, *, interior: bool = True) -> dict[str, Any]:
+    return {"curve": curve(r1=[2.0], r2=[1.0], r4=[3.0]), "best_lr": best, "interior": interior}
+
+
+def test_a_best_rate_at_the_edge_says_how_to_sweep_on() -> None:
+    sweep = {
+        "high": model(4.0, interior=False),
+        "low": model(1.0, interior=False),
+        "in": model(2.0),
+        "none": model(None),
+    }
+    assert [*edges(sweep)] == [
+        "high: its best learning rate, 4, is the highest tried: add 8 to tune.lr",
+        "low: its best learning rate, 1, is the lowest tried: add 0.5 to tune.lr",
+    ]
+
+
+def test_the_block_to_paste_sets_the_best_rates(tmp_path: Path) -> None:
+    path = tiny_suites.write(tmp_path)
+    block = block_to_paste(
+        {"moe": model(0.004), "dense": model(1.2e-7), "swept.one": model(1.0)}, declared={"moe", "dense"}
+    )
+    other = tmp_path / "other.yaml"
+    other.write_text(f"extends: tiny.yaml\nmodels:\n{block}")
+    rates = {name: one.train.optimizer.lr for name, one in load_suite(other).spec.models.items()}
+    assert rates == {"moe": 0.004, "dense": 1.2e-7}
+    assert load_suite(path).spec.models["moe"].train.optimizer.lr == 1e-2
+
+
+def test_models_without_a_rate_that_completed_are_refused_and_those_not_swept_keep_theirs(tmp_path: Path) -> None:
+    spec = load_suite(tiny_suites.write(tmp_path)).spec
+    with pytest.raises(ValueError, match="at no rate did every run of dense complete"):
+        at_best_rates(spec, {"moe": model(2.0), "dense": model(None)})
+    made, notes = at_best_rates(spec, {"moe": model(2.0)})
+    assert {name: one.train.optimizer.lr for name, one in made.models.items()} == {"moe": 2.0, "dense": 1e-2}
+    assert notes == ["not in the sweep, so with the suite's learning rate: dense"]

@@ -36,7 +36,18 @@ def judge(evidence: Evidence) -> list[Verdict]:
     holm_against = stats.holm([draft.p(against=True) for draft in family])
     holm = {draft.id: pair for draft, pair in zip(family, zip(holm_for, holm_against, strict=True), strict=True)}
     size = len(family)
-    return [_verdict(evidence, draft, _correction(draft, holm.get(draft.id), size), size) for draft in drafts]
+    verdicts = [_verdict(evidence, draft, _correction(draft, holm.get(draft.id), size), size) for draft in drafts]
+    return [_unjudged(verdict) for verdict in verdicts] if evidence.plan.asked.smoke else verdicts
+
+
+def _unjudged(verdict: Verdict) -> Verdict:
+    """A claim of a smoke run: whether what it needs was there, and not a number of what came out."""
+    there = verdict.state in ("supported", "refuted", "inconclusive")
+    why = f"what the claim needs was measured: {verdict.n} {verdict.units}" if there else verdict.reason
+    blank = {name: field.default for name, field in Verdict.model_fields.items() if not field.is_required()}
+    kept = ("post_hoc", "looks", "treatment", "baseline", "asked_low", "asked_high", "n", "units")
+    cleared = {name: value for name, value in blank.items() if name not in kept}
+    return verdict.model_copy(update={**cleared, "state": "not_tested", "reason": f"smoke run: no verdict; {why}"})
 
 
 def strict_ok(verdicts: Sequence[Verdict]) -> bool:

@@ -87,6 +87,7 @@ def notes(evidence: Evidence, hypothesis: Hypothesis, sample: Sample, *, metric:
     found = [*sample.notes]
     if is_quality(metric):
         found += [note] if (note := untuned(evidence, contrast.models)) else []
+        found += [f"learning rates from the sweep {tuned}"] if (tuned := evidence.plan.asked.tuned) else []
     diverged = sum(run.status == "diverged" for run in sample.used)
     infinite = int(np.sum(~np.isfinite(sample.effects)))
     if diverged:

@@ -67,14 +67,14 @@ def build(
         raise ValueError(f"unknown format {', '.join(sorted(wanted - set(FORMATS)))}; known: {', '.join(FORMATS)}")
     results = Results(Path(results_root))
     stored = frames.newest(plan for plan in results.plans() if plan_id in (None, plan.plan.id))
-    chosen = [plan for plan in stored if suite is None or suite in {plan.plan.suite, frames.title_of(plan.plan)}]
+    chosen = [plan for plan in stored if suite is None or suite in {plan.plan.suite, plan.plan.title}]
     if not chosen:
-        known = ", ".join(frames.title_of(plan.plan) for plan in stored) or "none"
+        known = ", ".join(plan.plan.title for plan in stored) or "none"
         asked = (suite or "any suite") + (f" with id {plan_id}" if plan_id else "")
         raise KeyError(f"{results_root} holds no plan of {asked}; it has: {known}")
     folder = Path("reports") if out is None else Path(out)
     name = _typed_name(Path(results_root))
-    places = [_inside(folder, frames.title_of(plan.plan)) for plan in chosen]
+    places = [_inside(folder, plan.plan.title) for plan in chosen]
     return [_one(results, plan, place, wanted, name) for plan, place in zip(chosen, places, strict=True)]
 
 
@@ -110,7 +110,7 @@ def _one(results: Results, stored: StoredPlan, path: Path, wanted: frozenset[str
     write(found, path, wanted)
     return Report(
         path=path,
-        suite=frames.title_of(stored.plan),
+        suite=stored.plan.title,
         plan=stored.plan.id,
         verdicts=found.verdicts,
         controls=found.controls,

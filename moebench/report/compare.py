@@ -17,7 +17,7 @@ import numpy as np
 from moebench import stats
 from moebench.evidence import Evidence, gather
 from moebench.records import metric_of
-from moebench.report.frames import counted, newest, title_of
+from moebench.report.frames import counted, newest
 from moebench.store import CorruptFile, Results
 
 QUALITY = "test.bits_per_byte"
@@ -89,7 +89,7 @@ def comparison_text(rows: list[Row]) -> str:
 
 def _suites(root: Path) -> dict[str, Evidence]:
     results = Results(root)
-    return {title_of(stored.plan): gather(results, stored) for stored in newest(results.plans())}
+    return {stored.plan.title: gather(results, stored) for stored in newest(results.plans())}
 
 
 def _names(suites: dict[str, Evidence]) -> str:

@@ -107,18 +107,13 @@ def load(results_root: Path | str) -> pd.DataFrame:
 
 
 def newest(plans: Iterable[StoredPlan]) -> list[StoredPlan]:
-    """The newest stored plan of each suite and scale, by suite name."""
+    """The newest stored plan of each suite, scale and set of values, by title."""
     latest: dict[str, StoredPlan] = {}
     for stored in plans:
-        held = latest.get(title_of(stored.plan))
+        held = latest.get(stored.plan.title)
         if held is None or stored.stored_at > held.stored_at:
-            latest[title_of(stored.plan)] = stored
+            latest[stored.plan.title] = stored
     return [latest[name] for name in sorted(latest)]
-
-
-def title_of(plan: Plan) -> str:
-    """`suite`, or `suite@scale` where a scale was chosen."""
-    return f"{plan.suite}@{plan.scale}" if plan.scale else plan.suite
 
 
 def study(results: Results, evidence: Evidence) -> Study:
@@ -261,7 +256,7 @@ def _read_tune(results: Results, plan: Plan) -> dict[str, Any] | None:
 
 
 def _long_rows(held: Study) -> Iterator[tuple[Any, ...]]:
-    suite = title_of(held.plan)
+    suite = held.plan.title
     for model, planned in held.plan.models.items():
         for metric, value in counted(planned).items():
             yield suite, model, None, metric, value, METRICS[metric].unit, None

@@ -6,6 +6,7 @@ section is left out for want of data, so that an absence is seen.
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from moebench.claims import Verdict
 from moebench.plan import TRAINING_VERSION
 from moebench.report import words
 from moebench.report.findings import Findings
-from moebench.report.frames import AGAIN, title_of
+from moebench.report.frames import AGAIN
 from moebench.spec.write import resolved_yaml
 
 _QUALITY_FLOOR = 1e7
@@ -287,8 +288,8 @@ def provenance(found: Findings) -> list[tuple[str, str]]:
         ("Data digest", plan.data.digest),
         ("Training recipe version", str(TRAINING_VERSION)),
         ("Report by", f"moebench {__version__}"),
-        ("Make this page again", f"moebench report {plan.suite} --results {found.results_name}"),
-        ("Run it all again", f"moebench run {plan.suite}" + (f" --scale {plan.scale}" if plan.scale else "")),
+        ("Make this page again", shlex.join(["moebench", "report", plan.title, "--results", found.results_name])),
+        ("Run it all again", plan.command),
     ]
 
 
@@ -299,4 +300,4 @@ def suite_text(found: Findings) -> str:
 
 def title(found: Findings) -> str:
     """Name of the suite, with its scale."""
-    return title_of(found.plan)
+    return found.plan.title
