@@ -25,8 +25,8 @@ PACKAGE = Path(moebench.__file__).parent
 LADDER: dict[str, tuple[str, ...]] = {
     "ground": ("__init__", "seeds", "digits", "records", "environment", "spec", "plan", "store"),
     "run": (
-        "zoo", "costs", "matching", "data", "model", "train", "metrics", "run", "launch", "calibration", "session",
-        "sweep", "generation", "checkpoint", "inspection",
+        "zoo", "costs", "feasibility", "matching", "data", "model", "train", "metrics", "run", "launch", "calibration",
+        "session", "sweep", "generation", "checkpoint", "inspection",
     ),
     "report": ("stats", "reading", "evidence", "claims", "report"),
     "top": ("progress", "api", "show", "refusals", "cli", "__main__"),
