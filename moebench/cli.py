@@ -427,8 +427,11 @@ def list_(what: str | None) -> None:
     metavar="FILE",
     help="With --all: draw active against total parameters into a .svg or .png.",
 )
+@click.option("--ignore-keys", is_flag=True, help="Count a config.json without the keys its family does not know.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON on standard output.")
-def inspect(model: str | None, *, everything: bool, context: int | None, plot: Path | None, as_json: bool) -> None:
+def inspect(
+    model: str | None, *, everything: bool, context: int | None, plot: Path | None, ignore_keys: bool, as_json: bool
+) -> None:
     """Count MODEL: total, active, FLOPs per token, bytes, cache, experts touched.
 
     MODEL is a published system (moebench list models), a transformers config.json or the folder that holds one, or a
@@ -447,15 +450,17 @@ def inspect(model: str | None, *, everything: bool, context: int | None, plot: P
         raise click.UsageError("--plot goes with --all, and takes a file that ends in .svg or .png")
     with input_errors():
         text = (
-            _inspect_all(context, plot, as_json=as_json) if model is None else _inspect(model, context, as_json=as_json)
+            _inspect_all(context, plot, as_json=as_json)
+            if model is None
+            else _inspect(model, context, ignore_keys=ignore_keys, as_json=as_json)
         )
     click.echo(text)
 
 
-def _inspect(model: str, context: int | None, *, as_json: bool) -> str:
+def _inspect(model: str, context: int | None, *, ignore_keys: bool, as_json: bool) -> str:
     from moebench.inspection import inspect_model, inspection_text
 
-    found = inspect_model(model, context=context)
+    found = inspect_model(model, context=context, ignore_keys=ignore_keys)
     return json.dumps(found, indent=1) if as_json else inspection_text(found)
 
 

@@ -18,8 +18,8 @@ from moebench.spec.designs import DESIGNS
 from moebench.spec.load import load_suite
 from moebench.spec.words import known_systems
 from moebench.zoo import System, counting, shape, system, systems, undisclosed
-from moebench.zoo.blueprint import Blueprint, Experts
-from moebench.zoo.configs import ConfigError, load_config, read_config
+from moebench.zoo.blueprint import Blueprint, Experts, LatentAttention
+from moebench.zoo.configs import ConfigError, language_model, load_config, read_config
 from moebench.zoo.trained import blueprint_of
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
@@ -34,16 +34,18 @@ SAVED = "of the weights outside the tables per token, against equal total"
 PAIRS = "; a token of an encoder-decoder is one of the source and one of the target"
 
 
-def inspect_model(word: str, *, context: int | None = None) -> dict[str, Any]:
+def inspect_model(word: str, *, context: int | None = None, ignore_keys: bool = False) -> dict[str, Any]:
     """Counts of a published system, of a `config.json` or a folder that holds one, or of `SUITE:MODEL`.
 
-    Raises PlanError or SuiteError, saying what would do, for what is not known or cannot be counted exactly.
+    `ignore_keys` counts a configuration without the keys that its family does not know. Raises PlanError or
+    SuiteError, saying what would do, for what is not known or cannot be counted exactly.
     """
-    if word in known_systems():
-        return _of_system(system(word), context=context)
     path = Path(word)
+    by_lower = {name.lower(): name for name in known_systems()}
+    if word in by_lower or (word.lower() in by_lower and not _is_there(path)):
+        return _of_system(system(by_lower[word.lower()]), context=context)
     if _is_there(path):
-        return _of_config(word, path, context=context)
+        return _of_config(word, path, context=context, ignore_keys=ignore_keys)
     if ":" in word:
         a = _of_suite(*word.rsplit(":", 1))
         found = inspect_blueprint(word, blueprint_of(a), context=context)
@@ -106,7 +108,7 @@ def _compared(one: System) -> dict[str, Any]:
     }
 
 
-def _of_config(word: str, path: Path, *, context: int | None) -> dict[str, Any]:
+def _of_config(word: str, path: Path, *, context: int | None, ignore_keys: bool) -> dict[str, Any]:
     if path.suffix in (".yaml", ".yml"):
         raise PlanError(f"{word}: a configuration is JSON; a model of a suite is written {word}:MODEL")
     try:
@@ -114,11 +116,11 @@ def _of_config(word: str, path: Path, *, context: int | None) -> dict[str, Any]:
     except ConfigError as error:  # which names the file
         raise PlanError(str(error)) from None
     try:
-        blueprint, notes = read_config(config)
+        blueprint, notes = read_config(config, ignore_keys=ignore_keys)
     except ConfigError as error:
         raise PlanError(f"{word}: {error}") from None
     found = inspect_blueprint(word, blueprint, context=context)
-    return {**found, "family": config["model_type"], **({"note": "; ".join(notes)} if notes else {})}
+    return {**found, "family": language_model(config)[0]["model_type"], **({"note": "; ".join(notes)} if notes else {})}
 
 
 def _of_suite(suite: str, model: str) -> Architecture:
@@ -153,10 +155,26 @@ def inspect_blueprint(name: str, b: Blueprint, *, context: int | None = None) ->
         "kv_bytes": {
             name: counting.kv_bytes(b, context=context, bits=bits) for name, bits in counting.BITS.items() if bits >= 8
         },
+        **({"expanded": _expanded(b, context=context)} if _is_latent(b) else {}),
         "experts": max((layer.ffn.experts for layer in b.layers if isinstance(layer.ffn, Experts)), default=None),
         "experts_touched": {str(n): counting.experts_touched(b, tokens=n) for n in BATCHES} if moe else None,
         "saving_against_equal_total": counting.saving(b),
         "convention": CONVENTION + (PAIRS if len(b.stacks) == 2 else ""),
+    }
+
+
+def _is_latent(b: Blueprint) -> bool:
+    return any(isinstance(layer.mixer, LatentAttention) for layer in b.layers)
+
+
+def _expanded(b: Blueprint, *, context: int) -> dict[str, Any]:
+    """Decoding of latent attention with keys and values of all heads in the cache; the other figures are absorbed."""
+    sizes = {name: bits for name, bits in counting.BITS.items() if bits >= 8}
+    return {
+        "decode_flops_per_token": counting.decode_flops_per_token(b, cached=context, absorbed=False),
+        "kv_bytes_per_token": {
+            n: counting.kv_bytes_per_token(b, bits=bits, absorbed=False) for n, bits in sizes.items()
+        },
     }
 
 
@@ -190,9 +208,10 @@ def _count_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
         ("forward FLOPs/token", f"{found['forward_flops_per_token']:,.0f} at context {context}"),
         ("train FLOPs/token", f"{found['train_flops_per_token']:,.0f} at context {context}"),
         ("decode FLOPs/token", f"{found['decode_flops_per_token']:,.0f} at {context} cached tokens"),
-        ("weight bytes", ", ".join(f"{v:,} {k}" for k, v in found["weight_bytes"].items())),
-        ("cache bytes/token", ", ".join(f"{v:,} {k}" for k, v in found["kv_bytes_per_token"].items())),
-        ("cache bytes", ", ".join(f"{v:,} {k}" for k, v in found["kv_bytes"].items()) + f" of {context} tokens"),
+        ("weights", _by_type(found["weight_bytes"])),
+        ("cache of a token", _by_type(found["kv_bytes_per_token"])),
+        ("cache", f"{_by_type(found['kv_bytes'])}, of {context} tokens"),
+        *_latent_rows(found, context),
         ("saving", f"{found['saving_against_equal_total']:.1%} {SAVED}"),
     ]
     if found["experts_touched"]:
@@ -202,6 +221,32 @@ def _count_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     if found["selection_biases"]:
         rows.append(("not in total", f"{found['selection_biases']:,} selection biases, which are no parameters"))
     return rows
+
+
+def _latent_rows(found: dict[str, Any], context: str) -> list[tuple[str, str]]:
+    """What the figures of a latent cache go with, and the same with keys and values of all heads."""
+    if "expanded" not in found:
+        return []
+    other = found["expanded"]
+    flops = f"{other['decode_flops_per_token']:,} decode FLOPs/token at {context} cached tokens"
+    absorbed = "decoding and cache above are absorbed: heads attend to the cached latent"
+    return [
+        ("latent attention", f"{absorbed}; expanded to heads: {flops}, {_by_type(other['kv_bytes_per_token'])} a token")
+    ]
+
+
+def _by_type(sizes: Mapping[str, int]) -> str:
+    """`93.4 GB bfloat16, 46.7 GB int8`."""
+    return ", ".join(f"{size_text(size)} {name}" for name, size in sizes.items())
+
+
+def size_text(size: int) -> str:
+    """Bytes in the largest decimal unit that leaves at least 1: `187 GB`, `1.34 TB`, `512 B`."""
+    for scale, unit in ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if size >= scale:
+            value = size / scale
+            return f"{value:,.{2 if value < 9.995 else 1 if value < 99.95 else 0}f} {unit}"
+    return f"{size} B"
 
 
 _CONVENTIONS = {"all": "", "without_input_tables": " without the input table"}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from moebench.inspection import inspect_all, inspect_model, inspection_text
+from moebench.inspection import inspect_all, inspect_model, inspection_text, size_text
 from moebench.matching import PlanError
 from moebench.spec.errors import SuiteError
 
@@ -79,6 +79,37 @@ def test_a_system_that_cannot_be_counted_is_described() -> None:
     assert "2,300,000,000" in inspection_text(inspect_model("gshard-dense-T96L"))
 
 
+@pytest.mark.parametrize("word", ["Mixtral-8x7B", "MIXTRAL-8X7B", "mixtral-8x7b"])
+def test_capital_letters_make_no_other_system(word: str) -> None:
+    assert inspect_model(word)["model"] == "mixtral-8x7b"
+
+
+def test_a_system_that_is_not_known_names_the_nearest() -> None:
+    with pytest.raises(PlanError, match=r"^no published system 'mixtral-8x7': did you mean 'mixtral-8x7b'\?;"):
+        inspect_model("mixtral-8x7")
+
+
+def test_sizes_have_units() -> None:
+    text = inspection_text(inspect_model("mixtral-8x7b"))
+    assert "187 GB float32, 93.4 GB bfloat16" in text
+    sizes = (0, 999, 1000, 9_994_999, 99_940_000, 46_702_792_704, 1.342e12)
+    assert [size_text(int(size)) for size in sizes] == [
+        "0 B", "999 B", "1.00 kB", "9.99 MB", "99.9 MB", "46.7 GB", "1.34 TB",
+    ]  # fmt: skip
+
+
+def test_flops_and_cache_of_latent_attention_are_of_one_form() -> None:
+    found = inspect_model("deepseek-v3", context=131_072)
+    heads, rank, rope, layers, cached = 128, 512, 64, 61, 131_072
+    more = 2 * heads * (2 * rank + rope - (128 + 64 + 128)) * layers * cached
+    assert found["decode_flops_per_token"] - found["expanded"]["decode_flops_per_token"] == more
+    assert found["kv_bytes_per_token"]["bfloat16"] == 2 * layers * (rank + rope)
+    assert found["expanded"]["kv_bytes_per_token"]["bfloat16"] == 2 * layers * heads * (128 + 64 + 128)
+    text = inspection_text(found)
+    assert "absorbed: heads attend to the cached latent; expanded to heads: 728,231,706,624" in text
+    assert "expanded" not in inspect_model("mixtral-8x7b")
+
+
 # ------------------------------------------------------------------------------------------------ configurations
 
 
@@ -107,7 +138,7 @@ def test_a_configuration_of_nobodys(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ('{"model_type": "mamba"}', "family 'mamba' is not one that is counted"),
-        ('{"model_type": "llama", "lora_rank": 8}', "lora_rank: not a key"),
+        ('{"model_type": "deepseek", "lora_rank": 8}', "lora_rank: not known in family deepseek"),
         ("nothing", "no JSON"),
     ],
 )

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import importlib
+import inspect
 import json
 import random
+import warnings
+from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -13,9 +19,9 @@ from meta_models import SEQ2SEQ, config_of, counted
 
 from moebench.zoo import counting
 from moebench.zoo.blueprint import Attention, Experts, LatentAttention
-from moebench.zoo.configs import FAMILIES, MOST_BYTES, ConfigError, load_config, read_config
-from moebench.zoo.configs.fields import Fields
-from moebench.zoo.configs.moe import DBRX_FFN
+from moebench.zoo.configs import FAMILIES, MOST_BYTES, READ_UP_TO, ConfigError, load_config, read_config
+from moebench.zoo.configs.fields import NESTED, Fields
+from moebench.zoo.configs.moe import DBRX_ATTENTION, DBRX_FFN
 
 OWN_CODE = ("deepseek", "kimi_k2")
 """Families whose class is their publisher's own and not in transformers."""
@@ -286,11 +292,16 @@ def test_windows_are_where_the_family_puts_them() -> None:
         ({}, "model_type: missing"),
         ({"model_type": "gpt2"}, "family 'gpt2' is not one that is counted exactly here; known: dbrx, deepseek"),
         ({"model_type": ["llama"]}, "is not one that is counted"),
-        ({"model_type": "kimi_k25", "text_config": {"model_type": "kimi_k2"}}, "Its text_config, of family 'kimi_k2'"),
+        ({"model_type": "vlm", "text_config": {"model_type": "qwen2"}}, "tie_word_embeddings: neither the wrapper nor"),
+        ({"model_type": "vlm", "text_config": {"model_type": "qwen2", "tie_word_embeddings": 1}}, "1 is neither true"),
+        ({"model_type": "vlm", "text_config": {"model_type": "other"}}, "family 'vlm' is not one that is counted"),
         ({"model_type": "llama", "architectures": ["LlamaForTokenClassification"]}, "architectures: .*the only one"),
-        ({"model_type": "llama", "num_experts": 8}, "num_experts: not a key of this family that is known here"),
-        ({"model_type": "llama", "vision_config": {"hidden_size": 8}}, "vision_config: not a key"),
-        ({"model_type": "llama", "per_layer_config": {"0": {"hidden_size": 8}}}, "per_layer_config: not a key"),
+        ({"model_type": "kimi_k2", "num_more_experts": 8, "lora_rank": 2},
+         "^num_more_experts, lora_rank: not known in family kimi_k2, may .* publisher's own.*--ignore-keys"),
+        ({"model_type": "llama", "num_experts": 8, "auto_map": {"AutoModel": "x"}},
+         "auto_map names the publisher's own"),
+        ({"model_type": "llama", "num_experts": 8, "transformers_version": "5.25.0.dev0"},
+         "num_experts: .*written by transformers 5.25, known are its keys up to 5.24"),
         ({"model_type": "llama", "is_encoder_decoder": True}, "is_encoder_decoder: True"),
         ({"model_type": "llama", "hidden_size": "4096"}, "hidden_size: '4096' is no whole number"),
         ({"model_type": "llama", "hidden_size": 4096.0}, "hidden_size: 4096.0 is no whole number"),
@@ -311,7 +322,7 @@ def test_windows_are_where_the_family_puts_them() -> None:
         ({"model_type": "qwen2_moe", "mlp_only_layers": ["0"]}, "mlp_only_layers: is no list of whole numbers"),
         ({"model_type": "gpt_oss", "experts_per_token": 2}, "experts_per_token: 2: num_experts_per_tok says otherwise"),
         ({"model_type": "olmoe", "head_dim": 64}, "head_dim: its norm of queries"),
-        ({"model_type": "dbrx", "ffn_config": {"expert_width": 3}}, "ffn_config.expert_width: not a key"),
+        ({"model_type": "dbrx", "ffn_config": {"expert_width": 3}}, "expert_width: .* refuses what it does not know"),
         ({"model_type": "dbrx", "ffn_config": 3}, "ffn_config: 3 is no object"),
         ({"model_type": "dbrx", "tie_word_embeddings": True}, "tie_word_embeddings: true is not supported"),
         ({"model_type": "t5", "tie_word_embeddings": False}, "there are two counts"),
@@ -358,7 +369,8 @@ HOSTILE = "layer\x1b[31m\nred\u202e" + "x" * 900_000
     "config",
     [
         {"model_type": HOSTILE},
-        {"model_type": "llama", HOSTILE: 1},
+        {"model_type": "kimi_k2", HOSTILE: 1},
+        {"model_type": "vlm", "tie_word_embeddings": HOSTILE, "text_config": {"model_type": "qwen2"}},
         {"model_type": "dbrx", "ffn_config": {HOSTILE: 1}},
         {"model_type": "qwen3", "layer_types": [HOSTILE] * 32},
         {"model_type": "llama", "architectures": HOSTILE},
@@ -374,6 +386,87 @@ def test_what_a_configuration_says_is_told_short_and_escaped(config: dict[str, A
         read_config(config)
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 700
+
+
+# ------------------------------------------------------------------------------------------------ keys not read
+
+
+def read_by(module: ModuleType) -> set[str]:
+    """Names that a module reads of a configuration, or asks an object for by name."""
+    found = set()
+    for node in ast.walk(ast.parse(inspect.getsource(module))):
+        match node:
+            case ast.Attribute(value=ast.Name(id=owner) | ast.Attribute(attr=owner), attr=name):
+                found |= {name} if owner.endswith("config") else set()
+            case ast.Call(func=ast.Name(id="getattr" | "hasattr"), args=[_, ast.Constant(value=str(name)), *_]):
+                found.add(name)
+    return found
+
+
+ELSEWHERE = {
+    "llama4_text": {"qk_norm", "image_size", "patch_size", "projector_dropout", "projector_input_dim",
+                    "projector_output_dim", "text_config", "vision_config", "vision_output_dim"},
+    "dbrx": {*DBRX_ATTENTION, *DBRX_FFN, *NESTED, "head_dim"},
+}  # fmt: skip
+"""Of other classes in the same file, a module's own attribute, or of the parts of a configuration."""
+
+
+@pytest.mark.parametrize("word", IN_TRANSFORMERS)
+def test_no_class_reads_a_key_that_is_not_known(word: str) -> None:
+    """So a key that is not known is not read, and changes no count."""
+    family, where = FAMILIES[word], type(config_of({"model_type": word})).__module__
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        read = read_by(importlib.import_module(where.replace("configuration_", "modeling_")))
+    f = Fields(family=word, values=dict.fromkeys(read - set(family.aliases), 1), defaults=family.defaults)
+    f.look(harmless=family.harmless)
+    assert set(f.unknown) - ELSEWHERE.get(word, {"bias", "lm_head"}) == set()
+    assert f"{READ_UP_TO[0]}.{READ_UP_TO[1]}" == ".".join(version("transformers").split(".")[:2])
+
+
+@pytest.mark.parametrize("word", IN_TRANSFORMERS)
+def test_keys_that_a_class_does_not_read_are_told_and_change_no_count(word: str) -> None:
+    config = {"model_type": word, **NEEDED.get(word, {}), "transformers_version": "4.51.0"}
+    unread = {"use_extra_qk_norm": True, "side_expert_hidden_size": 7}
+    b, notes = read_config({**config, **unread})
+    assert b == read_config(config)[0]
+    assert notes == (f"not read by {FAMILIES[word].architecture}, so in no count: {', '.join(unread)}",)
+
+
+def test_unknown_keys_can_be_ignored_and_that_is_told() -> None:
+    config: dict[str, Any] = {"model_type": "kimi_k2", "num_more_experts": 8, "lora_rank": 2}
+    b, notes = read_config(config, ignore_keys=True)
+    assert b == read_config({"model_type": "kimi_k2"})[0]
+    assert notes == ("ignored as asked, whatever they mean: num_more_experts, lora_rank",)
+
+
+def test_qwen3_coder_as_published() -> None:
+    """Its file has a key of another family's."""
+    config = {
+        "model_type": "qwen3_moe", "head_dim": 128, "hidden_size": 2048, "moe_intermediate_size": 768,
+        "num_experts": 128,
+        "num_experts_per_tok": 8, "num_hidden_layers": 48, "num_key_value_heads": 4, "vocab_size": 151936,
+        "qkv_bias": False, "shared_expert_intermediate_size": 0, "use_qk_norm": True, "mlp_only_layers": [],
+    }  # fmt: skip
+    assert ours(config) == (30_532_122_624, 3_353_032_704)
+
+
+@pytest.mark.parametrize("outer", [True, False, None])
+@pytest.mark.parametrize("inner", [True, False, None])
+def test_a_text_model_inherits_what_its_wrapper_ties(outer: bool | None, inner: bool | None) -> None:
+    """In transformers either place ties the tables."""
+    text = {"model_type": "qwen2", "hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24,
+            "num_attention_heads": 14, "num_key_value_heads": 2, "vocab_size": 151936}  # fmt: skip
+    wrapper = {"model_type": "llava_onevision", "vision_config": {"hidden_size": 1152}}
+    wrapper |= {} if outer is None else {"tie_word_embeddings": outer}
+    config = {**wrapper, "text_config": text if inner is None else {**text, "tie_word_embeddings": inner}}
+    if outer is inner is None:
+        with pytest.raises(ConfigError, match="wrappers differ in their default: write true or false"):
+            read_config(config)
+        return
+    assert ours(config)[0] == (494_032_768 if outer or inner else 630_167_424)
+    told = f"the text model of 'llava_onevision' alone, tie_word_embeddings: {bool(outer or inner)}"
+    assert read_config(config)[1] == (f"{told}; not counted: vision_config",)
 
 
 def test_keys_about_training_and_generation_are_passed_over() -> None:

@@ -171,7 +171,10 @@ def test_flops_of_latent_attention() -> None:
     b = one_layer(Layer(mixer=mixer))
     matrices = counting.mixer_weights(mixer, 32).matrices + 3200
     assert counting.forward_flops_per_token(b, context=64) == 2 * matrices + 2 * 4 * (8 + 5) * 32
-    assert counting.decode_flops_per_token(b, cached=64) == 2 * matrices + 2 * 4 * (8 + 5) * 64
+    expanded = counting.decode_flops_per_token(b, cached=64, absorbed=False)
+    assert expanded == 2 * matrices + 2 * 4 * (8 + 5) * 64
+    absorbed = counting.decode_flops_per_token(b, cached=64)
+    assert absorbed == 2 * matrices + 2 * 4 * (10 + 2 + 10) * 64, "scores: latent and rotary key; values: latent"
 
 
 def test_flops_of_an_encoder_decoder() -> None:
@@ -190,6 +193,7 @@ def test_flops_of_an_encoder_decoder() -> None:
 def test_bytes_of_a_cache() -> None:
     latent = LatentAttention(heads=4, nope_dim=6, rope_dim=2, value_dim=5, kv_rank=10)
     assert counting.kv_bytes_per_token(one_layer(Layer(mixer=latent, times=3))) == 3 * (10 + 2) * 2
+    assert counting.kv_bytes_per_token(one_layer(Layer(mixer=latent)), absorbed=False) == 4 * (6 + 2 + 5) * 2
     assert counting.kv_bytes_per_token(one_layer(Layer(mixer=Lstm()))) == 0
     windowed = one_layer(Layer(mixer=ATTENTION.model_copy(update={"window": 16})))
     assert counting.kv_bytes(windowed, context=100) == 16 * counting.kv_bytes_per_token(windowed)

@@ -18,6 +18,7 @@ from ruamel.yaml import YAML
 
 from moebench.plan import ParameterCount
 from moebench.records import Frozen
+from moebench.spec.errors import nearest, quoted
 from moebench.spec.words import known_systems
 from moebench.zoo import counting
 from moebench.zoo.blueprint import Blueprint, Experts, LatentAttention, Lstm, Mixer
@@ -140,7 +141,8 @@ def system(name: str) -> System:
         for one in undisclosed():
             if name.lower().startswith(one.name.lower()):
                 raise KeyError(f"{name}: {one.says}; there is nothing to count")
-        raise KeyError(f"no published system {name!r}; known: {', '.join(known_systems())}")
+        hint = nearest(name, known_systems()) or "`moebench list models` names them"
+        raise KeyError(f"no published system {quoted(name)}: {hint}")
     values = _load(f"{name}.yaml")
     config = values.pop("config", None)
     if config is not None:

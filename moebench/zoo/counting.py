@@ -6,8 +6,9 @@ out; backward is twice forward. Parameters are what transformers' class of the m
 are all but the experts a token skips.
 
 Two things have no counterpart in `costs`. A token of an encoder-decoder is one source token and one target token, each
-at the given context. Latent attention counts as the heads it expands to; its cache holds the latent and the one rotary
-key.
+at the given context. Latent attention reads a sequence as the heads it expands to. When decoding it has two forms, and
+FLOPs and cache are always of the same one: absorbed (DeepSeek-V2, arXiv:2405.04434, section 2.1.2), where every head
+attends to the cached latent and the one rotary key, or expanded, where the cache holds keys and values of all heads.
 """
 
 from __future__ import annotations
@@ -201,8 +202,10 @@ def seen_keys(mixer: Attention | LatentAttention, *, context: int, causal: bool)
     return context / 2
 
 
-def _pair_flops(mixer: Attention | LatentAttention) -> int:
+def _pair_flops(mixer: Attention | LatentAttention, *, absorbed: bool = False) -> int:
     """FLOPs of a query and a key in all heads: the score, and the value it weighs."""
+    if isinstance(mixer, LatentAttention) and absorbed:
+        return 2 * mixer.heads * (2 * mixer.kv_rank + mixer.rope_dim)
     if isinstance(mixer, LatentAttention):
         return 2 * mixer.heads * (mixer.nope_dim + mixer.rope_dim + mixer.value_dim)
     return 4 * mixer.heads * mixer.head_dim
@@ -232,10 +235,11 @@ def train_flops_per_token(b: Blueprint, *, context: int) -> float:
     return 3 * forward_flops_per_token(b, context=context, training=True) - 2 * frozen
 
 
-def decode_flops_per_token(b: Blueprint, *, cached: int) -> int:
+def decode_flops_per_token(b: Blueprint, *, cached: int, absorbed: bool = True) -> int:
     """Model FLOPs of one decoding step for one sequence that attends to `cached` tokens, itself included.
 
-    Of an encoder-decoder, the decoder's: the source, as long, has been read and its keys and values are there.
+    Latent attention is `absorbed` or expanded; its matrices cost the same in both. Of an encoder-decoder, the
+    decoder's: the source, as long, has been read and its keys and values are there.
     """
     flops = 2 * b.vocab * b.width
     for layer in _decoder(b).layers:
@@ -245,7 +249,7 @@ def decode_flops_per_token(b: Blueprint, *, cached: int) -> int:
             flops += layer.times * _pair_flops(layer.cross) * cached
         flops += layer.times * 2 * matrices
         if isinstance(layer.mixer, Attention | LatentAttention):
-            flops += layer.times * _pair_flops(layer.mixer) * _held(layer.mixer, cached)
+            flops += layer.times * _pair_flops(layer.mixer, absorbed=absorbed) * _held(layer.mixer, cached)
     return flops
 
 
@@ -267,15 +271,18 @@ def weight_bytes(b: Blueprint) -> dict[str, int]:
     return {name: -(-total * bits // 8) for name, bits in BITS.items()}
 
 
-def _cached_numbers(mixer: Mixer | None) -> int:
-    if isinstance(mixer, LatentAttention):
+def _cached_numbers(mixer: Mixer | None, *, absorbed: bool = True) -> int:
+    if isinstance(mixer, LatentAttention) and absorbed:
         return mixer.kv_rank + mixer.rope_dim
+    if isinstance(mixer, LatentAttention):
+        return mixer.heads * (mixer.nope_dim + mixer.rope_dim + mixer.value_dim)
     return 2 * mixer.kv_heads * mixer.head_dim if isinstance(mixer, Attention) else 0
 
 
-def kv_bytes_per_token(b: Blueprint, *, bits: int = 16) -> int:
+def kv_bytes_per_token(b: Blueprint, *, bits: int = 16, absorbed: bool = True) -> int:
     """Bytes a token adds to the cache of keys and values, before any window is full; an LSTM's state does not grow."""
-    return sum(layer.times * _cached_numbers(layer.mixer) for layer in _decoder(b).layers) * bits // 8
+    numbers = (layer.times * _cached_numbers(layer.mixer, absorbed=absorbed) for layer in _decoder(b).layers)
+    return sum(numbers) * bits // 8
 
 
 def kv_bytes(b: Blueprint, *, context: int, bits: int = 16) -> int:

@@ -7,6 +7,7 @@ transformers' own. Configurations are untrusted: JSON alone, of limited size, ev
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +17,8 @@ from pydantic import ValidationError
 
 from moebench.zoo.blueprint import Blueprint
 from moebench.zoo.configs import dense, latent, moe, seq2seq
+from moebench.zoo.configs.fields import NESTED, Fields, named, renamed, shown
 from moebench.zoo.configs.fields import ConfigError as ConfigError
-from moebench.zoo.configs.fields import Fields, renamed, shown
 
 MOST_BYTES = 1 << 20
 
@@ -38,6 +39,10 @@ class Family:
     """Second names that transformers applies only after it has computed other sizes from the name's default."""
     harmless: tuple[str, ...] = ()
     """Keys of the family that sound like weights and are none."""
+    parts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Keys that hold an object, and the defaults of its keys."""
+    in_transformers: bool = True
+    """Whether its class is transformers' and not its publisher's own."""
 
 
 _LOCAL = {"num_experts": "num_local_experts"}
@@ -104,6 +109,7 @@ FAMILIES: dict[str, Family] = {
         },
         late=("hidden_size",),
         harmless=("emb_pdrop", "num_key_value_heads"),
+        parts={"attn_config": moe.DBRX_ATTENTION, "ffn_config": moe.DBRX_FFN},
     ),
     "phimoe": Family(
         build=moe.phimoe, defaults=moe.PHIMOE, architecture="PhimoeForCausalLM", also=("PhiMoEForCausalLM",),
@@ -148,7 +154,8 @@ FAMILIES: dict[str, Family] = {
         harmless=("moe_norm_min", "moe_capacity", "moe_gate", "moe_use_aux_free", "moe_group", "use_rmsnorm"),
     ),
     "deepseek": Family(
-        build=latent.deepseek, defaults=latent.DEEPSEEK, architecture="DeepseekForCausalLM", harmless=_DEEPSEEK
+        build=latent.deepseek, defaults=latent.DEEPSEEK, architecture="DeepseekForCausalLM", harmless=_DEEPSEEK,
+        in_transformers=False,
     ),
     "deepseek_v2": Family(
         build=latent.deepseek_v2,
@@ -169,6 +176,7 @@ FAMILIES: dict[str, Family] = {
         defaults=latent.DEEPSEEK_V3,
         architecture="DeepseekV3ForCausalLM",
         harmless=_DEEPSEEK,
+        in_transformers=False,
     ),
     "t5": Family(
         build=seq2seq.t5, defaults=seq2seq.T5, architecture="T5ForConditionalGeneration",
@@ -193,14 +201,21 @@ FAMILIES: dict[str, Family] = {
 """`model_type` -> its family."""
 
 
-def read_config(config: Mapping[str, Any]) -> tuple[Blueprint, tuple[str, ...]]:
+READ_UP_TO = (5, 24)
+"""Version of transformers whose classes were searched for the keys they read; a test does so again."""
+
+
+def read_config(config: Mapping[str, Any], *, ignore_keys: bool = False) -> tuple[Blueprint, tuple[str, ...]]:
     """The blueprint of a configuration, and what a reader should know of how it was read.
 
-    Raises ConfigError, naming the family or the key, for whatever cannot be counted exactly.
+    Keys that the family's class does not read change no count and are noted. Where another class, or a later one,
+    would read the file, keys that are not known are refused, all at once; with `ignore_keys` they are noted instead.
+    Raises ConfigError, naming the family or the keys, for whatever cannot be counted exactly.
     """
+    config, notes = language_model(config)
     word = config.get("model_type")
     if not isinstance(word, str) or word not in FAMILIES:
-        raise ConfigError(_unknown(word, config))
+        raise ConfigError(_unknown(word))
     family = FAMILIES[word]
     for alias in family.late:
         if alias in config and family.aliases[alias] not in config:
@@ -208,9 +223,9 @@ def read_config(config: Mapping[str, Any]) -> tuple[Blueprint, tuple[str, ...]]:
             why = f"transformers computes other sizes before it reads this name: give it as {name}"
             raise ConfigError(f"{alias}: {why} (family {word})")
     values = renamed(config, family.aliases, word)
-    f = Fields(family=word, values=values, defaults=family.defaults)
+    f = Fields(family=word, values=values, defaults=family.defaults, notes=notes)
     _check_whole(f, family)
-    f.check(harmless=("architectures", *family.harmless))
+    _tell_unread(f, family, config, ignore_keys=ignore_keys)
     try:
         blueprint = family.build(f)
     except ValidationError as error:  # sizes that are good alone and too large, or impossible, together
@@ -225,15 +240,70 @@ def read_config(config: Mapping[str, Any]) -> tuple[Blueprint, tuple[str, ...]]:
     return blueprint, tuple(f.notes)
 
 
-def _unknown(word: object, config: Mapping[str, Any]) -> str:
+def _unknown(word: object) -> str:
     known = f"known: {', '.join(sorted(FAMILIES))}"
     if word is None:
         return f"model_type: missing, so the family is not known; {known}"
-    text = f"model_type: family {shown(word)} is not one that is counted exactly here; {known}"
+    return f"model_type: family {shown(word)} is not one that is counted exactly here; {known}"
+
+
+def language_model(config: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]]:
+    """The part of a configuration that is counted: the text model of a wrapper, with what it inherits, or the whole."""
     inner = config.get("text_config")
-    if isinstance(inner, dict) and inner.get("model_type") in list(FAMILIES):  # a word of any type
-        text += f". Its text_config, of family {inner['model_type']!r}, is: put that object into a file of its own"
-    return text
+    if config.get("model_type") in list(FAMILIES) or not isinstance(inner, dict):  # a word of any type
+        return config, []
+    if inner.get("model_type") not in list(FAMILIES):
+        return config, []
+    given = [part["tie_word_embeddings"] for part in (config, inner) if "tie_word_embeddings" in part]
+    if not given:
+        why = (
+            "neither the wrapper nor its text_config has it, and wrappers differ in their default: write true or false"
+        )
+        raise ConfigError(f"tie_word_embeddings: {why}")
+    tied = next((value for value in given if value is not False), False)  # transformers: true in either place counts
+    own = {key: config[key] for key in ("transformers_version", "auto_map") if key in config}
+    found = {**own, **inner, "tie_word_embeddings": tied}
+    if "dtype" in config or "torch_dtype" in config:
+        found = {"dtype": config.get("dtype", config.get("torch_dtype")), **found}
+    notes = [f"the text model of {shown(config.get('model_type'))} alone, tie_word_embeddings: {shown(tied)}"]
+    if others := sorted(named(key) for key in config if key.endswith("_config") and key != "text_config"):
+        notes[0] += f"; not counted: {', '.join(others[:5])}"
+    return found, notes
+
+
+def _tell_unread(f: Fields, family: Family, config: Mapping[str, Any], *, ignore_keys: bool) -> None:
+    """Notes or refuses the keys that speak of weights and that the family does not count with."""
+    f.look(harmless=("architectures", *family.harmless))
+    strict = []
+    for key, defaults in family.parts.items():
+        part = f.nested(key, defaults)
+        part.look(harmless=NESTED)
+        strict += part.unknown
+    unknown, why = [*f.unknown, *strict], _another_class(family, config)
+    if not unknown:
+        return
+    keys = ", ".join(unknown[:20]) + (f" and {len(unknown) - 20} more" if len(unknown) > 20 else "")
+    if ignore_keys:
+        f.notes.append(f"ignored as asked, whatever they mean: {keys}")
+    elif why is None and not strict:
+        f.notes.append(f"not read by {family.architecture}, so in no count: {keys}")
+    else:
+        why = why or f"{family.architecture} refuses what it does not know in these parts"
+        raise ConfigError(
+            f"{keys}: not known in family {f.family}, may change the count ({why}); --ignore-keys counts without"
+        )
+
+
+def _another_class(family: Family, config: Mapping[str, Any]) -> str | None:
+    """Why the class that reads this configuration may not be the one whose keys are known; None when it is."""
+    if config.get("auto_map"):
+        return "auto_map names the publisher's own code"
+    if not family.in_transformers:
+        return "the class is its publisher's own"
+    written = re.match(r"(\d{1,4})\.(\d{1,4})", str(config.get("transformers_version", "")))
+    if written is not None and (int(written[1]), int(written[2])) > READ_UP_TO:
+        return f"written by transformers {written[0]}, known are its keys up to {READ_UP_TO[0]}.{READ_UP_TO[1]}"
+    return None
 
 
 def _check_whole(f: Fields, family: Family) -> None:

@@ -1,8 +1,8 @@
 """Reading one configuration by its family's own keys, defaults and aliases: every value is checked, none is guessed.
 
-A key that is absent has the family's default; a key that is there has the type it must have. What a family does not
-know and what looks as if it changed the count is refused by name; the rest of a configuration is about training,
-generation and tokens, and is passed over.
+A key that is absent has the family's default; a key that is there has the type it must have. A key that the family
+does not count with and whose name speaks of weights is told; the rest of a configuration is about training, generation
+and tokens, and is passed over.
 """
 
 from __future__ import annotations
@@ -67,6 +67,8 @@ class Fields:
     where: str = ""
     """Of a nested part: its key and a dot."""
     notes: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    """Keys that speak of weights and that the family does not count with."""
 
     def refuse(self, key: str, why: str) -> ConfigError:
         return ConfigError(f"{self.where}{named(key)}: {why} (family {self.family})")
@@ -139,27 +141,20 @@ class Fields:
         value = self.get(key)
         if value is not None and not isinstance(value, dict):
             raise self.refuse(key, f"{shown(value)} is no object")
-        part = Fields(family=self.family, values=value or {}, defaults=defaults, where=f"{key}.", notes=self.notes)
-        part.check(harmless=NESTED)
-        return part
+        return Fields(family=self.family, values=value or {}, defaults=defaults, where=f"{key}.", notes=self.notes)
 
     def fixed(self, key: str, value: Any, why: str) -> None:
         """Refuses a key that is there with any other value."""
         if key in self.values and self.values[key] != value:
             raise self.refuse(key, f"{shown(self.values[key])}: {why}")
 
-    def check(self, *, harmless: Sequence[str] = ()) -> None:
-        """Refuses keys that speak of weights and that the family does not count with."""
+    def look(self, *, harmless: Sequence[str] = ()) -> None:
+        """Notes the keys that speak of weights and that the family does not count with."""
         for key, value in self.values.items():
-            if (
-                key in self.defaults
-                or key in _HARMLESS
-                or key in harmless
-                or key.endswith(("_token_id", "_token_index"))
-            ):
-                continue
-            if _TELLS.search(key) and value not in _EMPTY:
-                raise self.refuse(key, "not a key of this family that is known here; it may change the count")
+            known = key in self.defaults or key in _HARMLESS or key in harmless
+            about_tokens = key.endswith(("_token_id", "_token_index"))
+            if not known and not about_tokens and _TELLS.search(key) and value not in _EMPTY:
+                self.unknown.append(f"{self.where}{named(key)}")
 
 
 def renamed(values: Mapping[str, Any], aliases: Mapping[str, str], family: str) -> dict[str, Any]:
