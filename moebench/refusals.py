@@ -6,6 +6,7 @@ imported when a command is called, so that `moebench --help` answers at once.
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,10 +36,36 @@ def input_errors() -> Iterator[None]:
     except CalibrationFailed as error:
         click.echo(f"error: {plain(error)}", err=True)
         sys.exit(EXIT_RUNS_FAILED)
+    except OSError as error:
+        if error.errno in (None, errno.EPIPE):  # nobody reads on, or it is not about a file
+            raise
+        click.echo(f"error: {plain(_of_the_disk(error), most=500)}", err=True)
+        sys.exit(EXIT_INPUT)
     except ValidationError as error:
         wrong = plain(error.errors()[0]["msg"], most=500)
         click.echo(f"error: what was stored is no {error.title} of this version: {wrong}", err=True)
         sys.exit(EXIT_INPUT)
+
+
+_ELSEWHERE = "choose another folder with --results or --out"
+_ADVICE = {
+    errno.EACCES: f"this user may not: change its permissions, or {_ELSEWHERE}",
+    errno.EPERM: f"this user may not: change its permissions, or {_ELSEWHERE}",
+    errno.EROFS: f"nothing can be written there: {_ELSEWHERE}",
+    errno.EEXIST: f"a file stands where a folder is needed: move it away, or {_ELSEWHERE}",
+    errno.ENOTDIR: f"a file stands where a folder is needed: move it away, or {_ELSEWHERE}",
+    errno.EISDIR: "a folder stands where a file is needed: move it away",
+    errno.ENOENT: "it was moved or removed meanwhile: put it back, or run the command again",
+    errno.ENOSPC: "free some space: the same command goes on with what is there",
+    errno.EDQUOT: "free some space: the same command goes on with what is there",
+}
+
+
+def _of_the_disk(error: OSError) -> str:
+    """What the system refused, where, and what to do about it."""
+    where = f"{error.filename}: " if error.filename else ""
+    advice = _ADVICE.get(error.errno or 0)
+    return f"{where}{error.strerror or type(error).__name__}" + (f" ({advice})" if advice else "")
 
 
 def warn_unreadable(results: Path) -> None:

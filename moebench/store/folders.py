@@ -55,6 +55,11 @@ class RunFolder:
         self.path = path
         self.id = path.name
 
+    @property
+    def locks(self) -> Path:
+        """Where the locks of this folder and those beside it lie."""
+        return self.path.parent / ".locks"
+
     # ------------------------------------------------------------------------------------------ state
 
     def status(self) -> Status:
@@ -132,9 +137,8 @@ class RunFolder:
         The lock file lies beside the folder, so that a folder can be put aside while it is held. A thread that holds
         it may take it again. Raises Busy when somebody else holds it for longer than `timeout` seconds.
         """
-        place = self.path.parent / ".locks"
-        place.mkdir(parents=True, exist_ok=True)
-        held = FileLock(place / self.id, is_singleton=True)
+        self.locks.mkdir(parents=True, exist_ok=True)
+        held = FileLock(self.locks / self.id, is_singleton=True)
         try:
             held.acquire(timeout=timeout)
         except Timeout:

@@ -7,7 +7,9 @@ first stored is remembered over all plans. A plan that does not read is passed o
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +29,13 @@ class Results:
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root).resolve()
+
+    def make_room(self) -> None:
+        """Makes the folder that runs go to. Raises OSError where that cannot be, or nothing can be written in it."""
+        runs = self._inside("runs")
+        RunFolder(runs / "any").locks.mkdir(parents=True, exist_ok=True)
+        if not os.access(runs, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(runs))
 
     def run(self, run_id: str) -> RunFolder:
         """The folder of a run. Raises UnsafeName."""
