@@ -29,6 +29,8 @@ class TunedModel:
     """Whether the best rate is neither the lowest nor the highest."""
     configured_lr: float | None
     """The rate the suite trained with when the sweep was summarised."""
+    whole: bool = True
+    """Whether every run of it ran to an end: completed or diverged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +162,10 @@ def read_sweep(results: Results, plan: Plan) -> dict[str, Any] | None:
     return summary
 
 
+_NOT_RUN = tuple(f"run is {status}" for status in ("missing", "partial", "failed", "corrupt"))
+"""Reasons of a sweep's points that were not read, as `sweep` writes them."""
+
+
 def _tuned(results: Results, plan: Plan, problems: list[str]) -> dict[str, TunedModel]:
     if plan.tune is None:
         return {}
@@ -171,6 +177,7 @@ def _tuned(results: Results, plan: Plan, problems: list[str]) -> dict[str, Tuned
                 best_lr=model["best_lr"],
                 interior=bool(model["interior"]),
                 configured_lr=model["configured_lr"],
+                whole=not any(point["reason"] in _NOT_RUN for point in model["curve"]),
             )
             for name, model in sweep["models"].items()
         }

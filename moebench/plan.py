@@ -92,6 +92,11 @@ class Recipe(Frozen):
     split: Literal["test", "tune"]
     """Which split is evaluated: `tune` only in a learning-rate sweep."""
 
+    def epochs(self, *, stream: int, context: int) -> float | None:
+        """How often a training split of `stream` tokens is read; None when it holds no window at every offset."""
+        windows = (stream - context) // context
+        return self.steps * (self.batch_tokens // context) / windows if windows > 0 else None
+
 
 class Run(Frozen):
     """One model, one seed, one budget. Its id is a hash of what decides the bits; names are not among it."""
@@ -204,6 +209,9 @@ class DataFacts(Frozen):
     leak_threshold: float
     entropy_bits_per_byte: float | None = None
     """Exact entropy rate where it is known (synthetic sources)."""
+    unigram_bits_per_byte: float | None = Field(default=None, exclude_if=lambda value: value is None)
+    """What the test split costs a model that knows only how often each byte occurs in the training split; None in plans
+    that were stored before it was computed."""
     notes: tuple[str, ...] = ()
 
 

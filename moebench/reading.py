@@ -10,6 +10,7 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from moebench.plan import PlannedRun
 from moebench.spec.errors import plain
@@ -75,6 +76,9 @@ class SpeedProcess:
     unsteady: frozenset[tuple[str, str]] = frozenset()
     """(model, metric) whose timings had not settled after the warm-up."""
     machine: str | None = None
+    """Short name of the machine it ran on."""
+    setup: str | None = None
+    """The same with what else decides timings: processor, threads, torch."""
 
 
 # ---------------------------------------------------------------------------------------------- one run
@@ -149,7 +153,17 @@ def read_process(path: Path) -> SpeedProcess:
         values=values,
         unsteady=frozenset(unsteady),
         machine=raw.get("environment", {}).get("machine"),
+        setup=_setup(raw.get("environment", {})),
     )
+
+
+def _setup(environment: Mapping[str, Any]) -> str | None:
+    """What decides timings, as far as it is told: `2-core x86_64 CPU, AMD EPYC 9R14, 1 thread, torch 2.13.0`."""
+    torch = environment.get("packages", {}).get("torch")
+    said = [environment.get("machine"), environment.get("gpu") or environment.get("cpu")]
+    said += [None if (n := environment.get("threads")) is None else f"{n} thread{'s' if n != 1 else ''}"]
+    said += [None if torch is None else f"torch {torch}"]
+    return plain(", ".join(str(part) for part in said if part is not None), most=MOST_SAID) or None
 
 
 def words_of(error: Exception) -> str:

@@ -274,6 +274,7 @@ METRICS: dict[str, Metric] = {
         _seeded("curve.scored_documents", "documents", "documents that these bytes are of", "neither"),
         _seeded("train.bits_per_token", "bits/token", "training cross-entropy over the last tenth of the steps"),
         _seeded("train.tokens", "tokens", "tokens trained on so far", "neither"),
+        _seeded("train.epochs", "epochs", "how often the training split was read", "neither"),
         _seeded("train.model_flops", "FLOPs", "model FLOPs spent so far, tokens really routed"),
         _seeded("train.counted_flops", "FLOPs", "torch's counter on one micro-batch, loop experts and math attention"),
         _seeded(

@@ -266,6 +266,8 @@ def _measure(task: Task, state: State, journal: _Journal, corpus: Corpus) -> Non
     journal.add_records(_final_quality(task, corpus, windows, seen))
     last = journal.folder.steps()[-max(1, run.recipe.steps // 10) :]
     journal.add_records([record("train.bits_per_token", sum(row["loss"] for row in last) / len(last), step=state.step)])
+    epochs = run.recipe.epochs(stream=len(corpus.tokens("train")), context=corpus.context)
+    journal.add_records([record("train.epochs", epochs, step=state.step)])
     batch = torch.from_numpy(train_batch(corpus, seed=run.seed, step=0, batch_tokens=run.recipe.micro_batch_tokens))
     journal.add_records([record("train.counted_flops", counted_flops(state.model, run, batch), step=state.step)])
     journal.add_records(memory_records(state, run, batch, step=state.step))  # last: it moves the weights

@@ -14,13 +14,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from moebench import stats
-from moebench.claims import wording
+from moebench.claims import coverage, likeness, wording
 from moebench.claims.contrasts import Sample, draw
 from moebench.claims.deciding import Correction, Finding, settle, weigh
 from moebench.claims.kinds import KINDS, Hypothesis
 from moebench.claims.preconditions import Question, broken
 from moebench.claims.sealing import unfinished
-from moebench.claims.types import State, Unbounded, Verdict
+from moebench.claims.types import TRIFLE, Beside, Scored, State, Unbounded, Verdict
 from moebench.claims.withheld import Withheld
 from moebench.evidence import Evidence
 from moebench.plan import Plan
@@ -92,7 +92,7 @@ def _draft(evidence: Evidence, name: str, claim: Claim) -> _Draft:
         sample = draw(evidence, hypothesis.contrast, claim.target, claim.compare.baseline if claim.compare else None)
         post_hoc, looks = _post_hoc(evidence, name, sample), _looks(evidence, name, sample)
         draft = replace(draft, sample=sample, post_hoc=post_hoc, looks=looks)
-        why = broken(Question(evidence=evidence, contrast=hypothesis.contrast, sample=sample))
+        why = broken(Question(evidence=evidence, claim=claim, contrast=hypothesis.contrast, sample=sample))
         if why is not None:
             raise Withheld("invalid", why)
         absent = unfinished(evidence, claim, hypothesis.contrast, sample)
@@ -157,6 +157,10 @@ def _correction(draft: _Draft, holm: tuple[float, float] | None, family: int) ->
 def _verdict(evidence: Evidence, draft: _Draft, correction: Correction, family: int) -> Verdict:
     claim, hypothesis = draft.claim, draft.hypothesis
     compare = claim.compare
+    treatment, baseline = (compare.treatment, compare.baseline) if compare else (claim.model, None)
+    models, kind = _models(draft, evidence.plan), metric_of(claim.metric).kind
+    text = coverage.scored(evidence, claim.metric, models)
+    rows = likeness.beside(evidence, models, treatment, baseline)
     facts: dict[str, Any] = {
         "id": draft.id,
         "says": claim.says,
@@ -165,11 +169,14 @@ def _verdict(evidence: Evidence, draft: _Draft, correction: Correction, family: 
         "post_hoc": draft.post_hoc,
         "looks": draft.looks,
         "metric": claim.metric,
-        "treatment": compare.treatment if compare else claim.model,
-        "baseline": compare.baseline if compare else None,
+        "treatment": treatment,
+        "baseline": baseline,
         "unit": hypothesis.reading.unit if hypothesis else metric_of(claim.metric).unit,
         "asked": hypothesis.asked if hypothesis else claim.test.kind,
-        "scope": wording.scope(evidence, _models(draft), metric_of(claim.metric).kind),
+        "scored": text,
+        "beside": rows,
+        "matched_on": likeness.matched_on(evidence.plan, treatment, baseline) if treatment and baseline else (),
+        "scope": wording.scope(evidence, models, kind, text=text, apart=_apart(evidence.plan, rows, claim)),
         **(_asked_ends(hypothesis) if hypothesis else {}),
     }
     if draft.sample is not None:
@@ -225,8 +232,16 @@ def _weighed(
         needs=needs,
         detectable=detectable,
         units_needed=units_needed,
-        caveats=wording.caveats(evidence, hypothesis, sample),
-        notes=_labels(draft, correction) + wording.notes(evidence, hypothesis, sample, metric=draft.claim.metric),
+        caveats=wording.caveats(evidence, hypothesis, sample) + _beside_caveats(draft, facts),
+        notes=_labels(draft, correction)
+        + wording.notes(
+            evidence,
+            hypothesis,
+            sample,
+            metric=draft.claim.metric,
+            models=_models(draft, evidence.plan),
+            text=facts["scored"],
+        ),
     )
 
 
@@ -243,11 +258,28 @@ def _labels(draft: _Draft, correction: Correction) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _models(draft: _Draft) -> tuple[str, ...]:
-    if draft.hypothesis is not None:
-        return draft.hypothesis.contrast.models
-    compare = draft.claim.compare
-    return (compare.treatment, compare.baseline) if compare else ()
+def _models(draft: _Draft, plan: Plan) -> tuple[str, ...]:
+    weighed = draft.hypothesis.contrast.models if draft.hypothesis is not None else ()
+    return tuple(dict.fromkeys((*weighed, *likeness.compared(draft.claim, plan))))
+
+
+def _beside_caveats(draft: _Draft, facts: dict[str, Any]) -> tuple[str, ...]:
+    """What of the text and of the models' likeness no view may leave out."""
+    text: Scored | None = facts["scored"]
+    found = [] if text is None else [coverage.caveat(text)]
+    if draft.claim.compare is not None and metric_of(draft.claim.metric).kind != "counted":
+        tokens = next((row for row in facts["beside"] if row.what == likeness.TOKENS and row.differs), None)
+        if tokens is not None and tokens.ratio is not None and abs(tokens.ratio - 1) > TRIFLE:
+            found.append(f"{tokens.ratio:.3g}x the tokens")
+        found += ["not matched"] if not facts["matched_on"] else []
+    return tuple(said for said in found if said is not None)
+
+
+def _apart(plan: Plan, rows: tuple[Beside, ...], claim: Claim) -> str:
+    """What of its models differs, in words."""
+    compare, counted = claim.compare, metric_of(claim.metric).kind == "counted"
+    treatment, baseline = (compare.treatment, compare.baseline) if compare else (None, None)
+    return likeness.scope_words(plan, rows, treatment, baseline, counted=counted)
 
 
 # ---------------------------------------------------------------------------------------------- printed numbers

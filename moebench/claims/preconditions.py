@@ -6,30 +6,70 @@ what the numbers are: a broken one makes the verdict INVALID whichever way it po
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import functools
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 
 from moebench import stats
+from moebench.claims import coverage, likeness
 from moebench.claims.contrasts import Contrast, Sample, Term, draw
+from moebench.claims.sealing import models_of
 from moebench.claims.withheld import Withheld
 from moebench.digits import interval
 from moebench.evidence import Evidence, Outcome
+from moebench.plan import Plan
 from moebench.records import metric_of, parse_metric
 from moebench.spec.routers import facts
+from moebench.spec.types import Claim
 
 AA_RANGE = (0.98, 1.02)
+LEARNED = 0.01
+"""Share of a unigram model's bits per byte by which a model must be below it to have learned anything."""
+FINAL_LOSS = "test.bits_per_byte"
+PER_STEP = ("speed.train_step_s", "speed.train_utilisation")
+"""Timed over one micro-batch, so comparable only between equal ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """A claim's contrast with what was drawn for it."""
+    """A claim and its contrast, with what was drawn for it."""
 
     evidence: Evidence
+    claim: Claim
     contrast: Contrast
     sample: Sample
+
+    @functools.cached_property
+    def models(self) -> tuple[str, ...]:
+        """The models it compares, those of weight 0 included: every point of a sweep."""
+        return tuple(dict.fromkeys((*self.contrast.models, *likeness.compared(self.claim, self.evidence.plan))))
+
+    @functools.cached_property
+    def planned(self) -> tuple[str, ...]:
+        """Those that the suite trains."""
+        return tuple(name for name in self.models if name in self.evidence.plan.models)
+
+    @functools.cached_property
+    def runs(self) -> tuple[Outcome, ...]:
+        """Their runs that ran to an end."""
+        if self.contrast.kind not in ("seeded", "event"):
+            return ()
+        return tuple(run for run in self.evidence.outcomes_of(self.models) if run.done)
+
+    @functools.cached_property
+    def scoring(self) -> tuple[Outcome, ...]:
+        """The completed runs whose evaluation the claim rests on, that of a model which sets the target too."""
+        named = {*self.models, *models_of(self.claim, self.evidence.plan)}
+        return tuple(run for run in self.evidence.outcomes_of(named) if run.status == "completed" and self.texts)
+
+    @functools.cached_property
+    def texts(self) -> frozenset[str]:
+        """Which evaluations its metrics come from: `test`, `tune`, `curve`."""
+        found = {coverage.text_of(term.metric) for term in self.contrast.terms}
+        return frozenset(text for text in found if text is not None)
 
 
 def broken(question: Question) -> str | None:
@@ -39,7 +79,7 @@ def broken(question: Question) -> str | None:
 
 def _matched(question: Question) -> str | None:
     """Compared models that are matched to each other are as equal as the suite demands."""
-    models = set(question.contrast.models)
+    models = set(question.models)
     for match in question.evidence.plan.matches:
         if {match.model, match.to} <= models and abs(match.residual) > match.tolerance:
             off = f"{match.residual:+.2%} on {match.on}, beyond {match.tolerance:.2%}"
@@ -49,9 +89,7 @@ def _matched(question: Question) -> str | None:
 
 def _same_data(question: Question) -> str | None:
     """With each seed, the shorter run's tokens are a prefix of the longer's."""
-    if question.contrast.kind not in ("seeded", "event"):
-        return None
-    pairs = pairs_of_runs(question.sample.used)
+    pairs = pairs_of_runs(question.runs)
     return next((f"data: {why}" for pair in pairs if (why := unlike(*pair)) is not None), None)
 
 
@@ -67,16 +105,133 @@ def unlike(one: Outcome, other: Outcome) -> str | None:
 
 
 def _same_test_split(question: Question) -> str | None:
-    if question.contrast.kind not in ("seeded", "event"):
+    runs = {(run.model, run.seed): run for run in (*question.runs, *question.scoring)}.values()
+    unknown = next((run for run in runs if run.test_digest is None), None)
+    if unknown is not None:
+        return f"data: no digest of the test split of {unknown.model} with seed {unknown.seed}"
+    return "data: the runs were tested on different test splits" if len({run.test_digest for run in runs}) > 1 else None
+
+
+def _same_text(question: Question) -> str | None:
+    """Every run was scored on the same bytes of the same documents."""
+    for text in sorted(question.texts):
+        read = [(run, _documents(run, text)) for run in question.scoring]
+        if any(documents is None for _, documents in read):
+            read = [(run, _asked(question.evidence.plan, run, text)) for run, _ in read]
+        other = next((pair for pair in read if pair[1] != read[0][1]), None)
+        if other is not None:
+            where = " at the evaluation points" if text == "curve" else ""
+            pair = " and ".join(_scored_words(run, text) for run in (read[0][0], other[0]))
+            advice = "give every model the same `evaluate:`"
+            return f"evaluation: {pair} were scored on different text{where}: {advice}"
+    return None
+
+
+def _documents(run: Outcome, text: str) -> Hashable | None:
+    """The bytes of each document that a run was scored on; None where its documents are not known."""
+    if text == "curve" or not run.items:
         return None
-    digests = {run.test_digest for run in question.sample.used}
-    return "data: the runs were tested on different test splits" if len(digests) > 1 else None
+    return frozenset((item.document, item.domain, item.num_bytes) for item in run.items)
+
+
+def _asked(plan: Plan, run: Outcome, text: str) -> Hashable:
+    """What a run was to be scored on: of one split, it says which text that is."""
+    recipe = plan.models[run.model].recipe
+    return (recipe.eval_tokens if text == "curve" else recipe.final_eval_tokens), recipe.windows_per_document
+
+
+def _scored_words(run: Outcome, text: str) -> str:
+    counts = coverage.counts_of(run, text)
+    size = f" ({counts[0]:,} bytes of {counts[1]:,} documents)" if counts is not None else ""
+    return f"{run.model} with seed {run.seed}{size}"
+
+
+def _enough_text(question: Question) -> str | None:
+    """What was scored is a fair share of what was asked, of several documents."""
+    for term in question.contrast.terms:
+        text = coverage.scored(question.evidence, term.metric, question.models)
+        why = None if text is None else coverage.too_little(question.evidence, text, question.planned)
+        if why is not None:
+            return why
+    return None
+
+
+def _learned(question: Question) -> str | None:
+    """Every model whose loss is compared learned more than how often each byte occurs."""
+    unigram = question.evidence.plan.data.unigram_bits_per_byte
+    if unigram is None or not any(is_quality(term.metric) for term in question.contrast.terms):
+        return None
+    for model in question.planned:
+        runs = [run for run in question.evidence.outcomes_of([model]) if run.status == "completed"]
+        losses = [run.values[FINAL_LOSS] for run in runs if FINAL_LOSS in run.values]
+        if losses and (typical := float(np.median(losses))) > (1 - LEARNED) * unigram:
+            return (
+                f"training: {model} learned nothing: {typical:.4g} bits/byte, where counting the bytes of the training "
+                f"split gives {unigram:.4g}; train it longer or at another learning rate"
+            )
+    return None
+
+
+def _same_treatment(question: Question) -> str | None:
+    """Models that a match ties were trained so that their losses mean the same."""
+    plan, models = question.evidence.plan, question.planned
+    if not question.runs or not any(_of_training(term.metric) for term in question.contrast.terms):
+        return None
+    if (why := likeness.other_meaning(plan, models)) and (pair := likeness.tied(plan, models)):
+        return f"training: {' and '.join(pair)} are matched, but {why}: give both the same `micro_batch_tokens`"
+    quality = any(is_quality(term.metric) for term in question.contrast.terms)
+    if quality and (why := likeness.other_dtype(plan, models)):
+        # Equal bytes in different dtypes is what a match on them claims.
+        pair = likeness.tied(plan, models, but=("weight_bytes",))
+        return None if pair is None else f"training: {' and '.join(pair)} are matched, but {why}: give both one dtype"
+    return None
+
+
+def _same_schedule(question: Question) -> str | None:
+    """A curve that has not decayed is that of its schedule: crossings of different ones cannot be compared."""
+    if not any(parse_metric(term.metric)[0].endswith("_to_quality") for term in question.contrast.terms):
+        return None
+    schedules = {
+        (r.steps, r.batch_tokens, r.warmup_steps, r.decay, r.final_lr_share): name
+        for name in question.planned
+        for r in [question.evidence.plan.models[name].recipe]
+    }
+    if len(schedules) < 2:
+        return None
+    return (
+        f"schedule: {' and '.join(schedules.values())} have different schedules, and a crossing is on a curve whose "
+        "learning rate has not decayed: give both the same steps, batch, warm-up and decay"
+    )
+
+
+def _same_step(question: Question) -> str | None:
+    """A step that is timed trains on as many tokens in every model."""
+    if not any(parse_metric(term.metric)[0] in PER_STEP for term in question.contrast.terms):
+        return None
+    # Per token it would still be no fair race: a larger micro-batch uses the machine better.
+    sizes = {name: question.evidence.plan.models[name].recipe.micro_batch_tokens for name in question.planned}
+    if len(set(sizes.values())) < 2:
+        return None
+    said = ", ".join(f"{name} {size:,}" for name, size in sizes.items())
+    return f"timing: a step is of different micro-batches (tokens: {said}): give all the same `micro_batch_tokens`"
+
+
+def _one_machine(question: Question) -> str | None:
+    """All processes of a speed session ran on one machine, set up in one way."""
+    if not timings(question.contrast):
+        return None
+    places = sorted({process.setup or process.machine or "" for process in question.evidence.processes})
+    if len(places) > 1:
+        return (
+            f"timing: the speed session's processes ran on {len(places)} machines ({'; '.join(places)}): run it again"
+        )
+    return None
 
 
 def _causal(question: Question) -> str | None:
     if not any(is_quality(term.metric) for term in question.contrast.terms):
         return None
-    for model in question.contrast.models:
+    for model in question.planned:
         ffn = question.evidence.plan.models[model].architecture.ffn
         if ffn.kind == "moe" and not facts(ffn.router).causal:
             return f"router: {ffn.router} of {model} sees later tokens, so its language-modelling loss means nothing"
@@ -85,8 +240,8 @@ def _causal(question: Question) -> str | None:
 
 def _few_diverged(question: Question) -> str | None:
     """No arm lost more than one run, or a tenth of them, to divergence."""
-    for model in question.contrast.models:
-        runs = [run for run in question.sample.used if run.model == model]
+    for model in question.planned:
+        runs = [run for run in question.runs if run.model == model]
         diverged = sum(run.status == "diverged" for run in runs)
         if diverged > max(1, 0.1 * len(runs)):
             return f"divergence: {diverged} of {len(runs)} runs of {model} diverged"
@@ -110,7 +265,14 @@ PRECONDITIONS: tuple[Callable[[Question], str | None], ...] = (
     _matched,
     _same_data,
     _same_test_split,
+    _same_text,
+    _enough_text,
     _causal,
+    _same_treatment,
+    _same_schedule,
+    _same_step,
+    _one_machine,
+    _learned,
     _few_diverged,
     _quiet_machine,
 )
@@ -123,6 +285,11 @@ def is_quality(metric: str) -> bool:
     """Whether a metric is, or rests on, language-modelling loss."""
     base = parse_metric(metric)[0]
     return base.endswith(("bits_per_byte", "bits_per_token", "_to_quality"))
+
+
+def _of_training(metric: str) -> bool:
+    """Whether a metric is of what training made: a loss, or the load of experts, not a size or a time."""
+    return is_quality(metric) or parse_metric(metric)[0].startswith(("routing.", "train."))
 
 
 def is_time(metric: str) -> bool:

@@ -16,7 +16,47 @@ State = Literal["supported", "refuted", "inconclusive", "interim", "invalid", "n
 """`interim`: an estimate and no verdict, as not all is there that was planned for the claim."""
 ControlState = Literal["passed", "failed", "too_wide", "not_tested"]
 """`too_wide`: the interval holds both an instrument that is right and one that is off by more than is allowed."""
+TRIFLE = 0.01
+"""Numbers of two models that differ by less are called equal."""
 Unbounded = tuple[Literal["estimate", "low", "high"], ...]
+
+
+class Scored(Frozen):
+    """The text that a quality was scored on."""
+
+    scored_bytes: int
+    documents: int
+    asked_bytes: int
+    """What the suite asked for, over all domains."""
+    there_are: int | None
+    """Bytes of the whole split; None when that is not known."""
+    domain: str | None = None
+    """Of which domain alone these are the bytes and documents; None for all."""
+
+    @property
+    def is_all(self) -> bool:
+        """Whether it is known to be all the text there is."""
+        return self.there_are is not None and self.scored_bytes >= self.there_are
+
+
+class Beside(Frozen):
+    """A fact of the models of a claim, one beside the other."""
+
+    what: str
+    """Such as 'active parameters'."""
+    values: dict[str, int | float | str | None]
+    """Model -> its value; None where it is not known."""
+    ratio: float | None = None
+    """Treatment over baseline, of a number."""
+
+    @property
+    def differs(self) -> bool:
+        """Whether the models differ by more than a trifle, 1% of a number."""
+        known = [value for value in self.values.values() if value is not None]
+        numbers = [value for value in known if not isinstance(value, str)]
+        if len(numbers) < len(known) or not numbers:
+            return len(set(known)) > 1
+        return max(numbers) > (1 + TRIFLE) * min(numbers)
 
 
 class Verdict(Frozen):
@@ -81,6 +121,12 @@ class Verdict(Frozen):
     """Smallest distance from the asked bound, in `unit`, that this n sees with 80% power."""
     units_needed: int | None = None
     """Seeds or processes that would decide with 80% power if the effect is what was measured."""
+    scored: Scored | None = None
+    """The text that its metric was scored on, the least of its models'; None for what is scored on none."""
+    beside: tuple[Beside, ...] = ()
+    """What its models are and how they were trained, treatment beside baseline."""
+    matched_on: tuple[str, ...] = ()
+    """Quantities in which matches tie treatment to baseline; empty when they are not matched."""
     scope: str
     """Sizes, data, tokens and hardware for which it holds."""
     notes: tuple[str, ...] = ()

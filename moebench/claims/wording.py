@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 
 from moebench import stats
+from moebench.claims import coverage, likeness
 from moebench.claims.contrasts import Contrast, Sample, draw
 from moebench.claims.controls import race
 from moebench.claims.deciding import ALPHA, MIN_UNITS, Finding
 from moebench.claims.kinds import Hypothesis
 from moebench.claims.preconditions import is_quality, timings
 from moebench.claims.reaching import UNDECAYED
+from moebench.claims.types import Scored
 from moebench.claims.withheld import Withheld
 from moebench.digits import interval
 from moebench.evidence import Evidence
@@ -33,8 +35,14 @@ _SOURCES = {"stdlib": "stdlib text", "text": "the user's own text", "synthetic":
 # ---------------------------------------------------------------------------------------------- scope
 
 
-def scope(evidence: Evidence, models: tuple[str, ...], kind: str) -> str:
-    """`nano models (0.11 M active parameters), stdlib text, 1.0 M tokens, 2-core x86_64 CPU`."""
+def scope(evidence: Evidence, models: tuple[str, ...], kind: str, *, text: Scored | None, apart: str) -> str:
+    """`nano models (0.11 M active parameters), stdlib text, 1.0 M tokens, 2-core x86_64 CPU`, then the text that was
+    scored and what differs between the models."""
+    said = [_place(evidence, models, kind), coverage.words(text) if text is not None else "", apart]
+    return "; ".join(part for part in said if part)
+
+
+def _place(evidence: Evidence, models: tuple[str, ...], kind: str) -> str:
     plan = evidence.plan
     published = [name for name in models if name in plan.systems and name not in plan.models]
     if published:
@@ -81,13 +89,25 @@ def _count(value: int) -> str:
 # ---------------------------------------------------------------------------------------------- notes
 
 
-def notes(evidence: Evidence, hypothesis: Hypothesis, sample: Sample, *, metric: str) -> tuple[str, ...]:
-    """Everything a reader must know beside the numbers."""
+def notes(
+    evidence: Evidence,
+    hypothesis: Hypothesis,
+    sample: Sample,
+    *,
+    metric: str,
+    models: tuple[str, ...],
+    text: Scored | None,
+) -> tuple[str, ...]:
+    """Everything a reader must know beside the numbers. `models` are all that the claim compares."""
     contrast = hypothesis.contrast
     found = [*sample.notes]
+    if text is not None and (little := coverage.note(evidence, text, models)) is not None:
+        found.append(little)
     if is_quality(metric):
-        found += [note] if (note := untuned(evidence, contrast.models)) else []
+        found += [note] if (note := untuned(evidence, models)) else []
         found += [f"learning rates from the sweep {tuned}"] if (tuned := evidence.plan.asked.tuned) else []
+    if contrast.kind in ("seeded", "event"):
+        found += likeness.notes(evidence, models)
     diverged = sum(run.status == "diverged" for run in sample.used)
     infinite = int(np.sum(~np.isfinite(sample.effects)))
     if diverged:
@@ -106,26 +126,58 @@ def notes(evidence: Evidence, hypothesis: Hypothesis, sample: Sample, *, metric:
     return tuple(found if share is None else [*found, _share_words(share)])
 
 
+NOT_TUNED = "learning rate not shown to be tuned"
+
+
 def untuned(evidence: Evidence, models: tuple[str, ...]) -> str | None:
-    """Why the learning rate is not shown to be tuned alike for these models; None when it is."""
-    words = "learning rate not shown to be tuned"
-    swept = {name: evidence.tuned.get(name) for name in models}
-    absent = [name for name, tuned in swept.items() if tuned is None]
+    """Why the learning rate is not shown to be tuned alike for these models, or from which sweep it was transferred;
+    None when each has a sweep of its own that found the rate it was trained with."""
+    swept = {name: tuned for name in models if (tuned := evidence.tuned.get(name)) is not None}
+    others = [name for name in models if name not in swept and name in evidence.plan.models]
+    if not swept and not evidence.tuned:
+        asked = evidence.plan.tune is not None
+        return (
+            f"{NOT_TUNED}: the sweep that the suite asks for is not there (`moebench run --tune`)"
+            if asked
+            else NOT_TUNED
+        )
+    if len({tuned.lrs for tuned in evidence.tuned.values()}) > 1:
+        return f"{NOT_TUNED}: the models' sweeps differ"
+    for name in swept:
+        if why := _not_its_best(evidence, name, of=name):
+            return f"{NOT_TUNED}: {why}"
+    return _transferred(evidence, others) if others else None
+
+
+def _transferred(evidence: Evidence, others: list[str]) -> str:
+    """From whose sweep the rates of models without one were taken: one whose best rate is the rate they have."""
     tune = evidence.plan.spec.tune
-    if absent and tune is not None and tune.models is not None and not set(absent) & set(tune.models):
-        return f"learning rate of {', '.join(absent)} transferred from the sweep of {' and '.join(tune.models)}"
-    if absent:
-        return words if len(absent) == len(models) else f"{words}: no sweep of {', '.join(absent)}"
-    if len({tuned.lrs for tuned in swept.values() if tuned}) > 1:
-        return f"{words}: the models' sweeps differ"
-    for name, tuned in swept.items():
-        configured = evidence.plan.models[name].recipe.lr
-        if tuned is None or tuned.best_lr is None:
-            return f"{words}: no rate of the sweep of {name} completed"
-        if not tuned.interior:
-            return f"{words}: the best rate of {name}, {tuned.best_lr:g}, is at the end of its range"
-        if not math.isclose(configured, tuned.best_lr, rel_tol=1e-9):
-            return f"{words}: {name} was trained with {configured:g}, its best was {tuned.best_lr:g}"
+    covered = [name for name in (tune.models if tune and tune.models else []) if name not in others]
+    if not covered:
+        return f"{NOT_TUNED}: no sweep of {', '.join(others)}"
+    sources: list[str] = []
+    for name in others:
+        faults = {of: _not_its_best(evidence, name, of=of) for of in covered}
+        if all(faults.values()):
+            return f"{NOT_TUNED}: {name} has no sweep of its own, and {'; '.join(filter(None, faults.values()))}"
+        sources += [of for of, fault in faults.items() if fault is None]
+    return f"learning rate of {', '.join(others)} transferred from the sweep of {' and '.join(dict.fromkeys(sources))}"
+
+
+def _not_its_best(evidence: Evidence, name: str, *, of: str) -> str | None:
+    """Why the rate a model was trained with is not shown to be the best of a model's sweep; None when it is."""
+    tuned, rate = evidence.tuned.get(of), evidence.plan.models[name].recipe.lr
+    if tuned is None:
+        return f"the sweep of {of} is not there"
+    if not tuned.whole:
+        return f"the sweep of {of} is not finished"
+    if tuned.best_lr is None:
+        return f"no rate of the sweep of {of} completed"
+    if not tuned.interior:
+        return f"the best rate of {of}, {tuned.best_lr:g}, is at the end of its range"
+    if not math.isclose(rate, tuned.best_lr, rel_tol=1e-9):
+        whose = "its best" if name == of else f"the best of {of}"
+        return f"{name} was trained with {rate:g}, {whose} was {tuned.best_lr:g}"
     return None
 
 

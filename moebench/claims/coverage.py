@@ -1,0 +1,127 @@
+"""How much text a quality was scored on: asked and actual, bytes and documents.
+
+An evaluation reads whole windows until it has what was asked, or all there is, or its limit of windows a document. A
+verdict says what its loss was scored on; one that rests on a small part of what was asked, or on a single document, is
+none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from moebench.claims.types import Scored
+from moebench.evidence import Evidence, Outcome
+from moebench.plan import Plan
+from moebench.records import labelled, parse_metric
+
+MOST_OF_ASKED = 0.9
+"""A verdict whose loss was scored on a smaller share of what was asked says so."""
+LEAST_OF_ASKED = 0.25
+"""Below this share there is no verdict, unless it is all the text there is."""
+FEWEST_DOCUMENTS = 2
+"""Below this there is no verdict: one document does not say how the loss varies over documents."""
+FEW_BYTES = 4096
+"""A verdict whose loss was scored on fewer bytes says so."""
+
+
+def text_of(metric: str) -> str | None:
+    """Which evaluation a metric comes from: `test` or `tune`, after the last step; `curve`, at the points; or none."""
+    base = parse_metric(metric)[0]
+    if base.endswith("_to_quality"):
+        return "curve"
+    group, _, name = base.partition(".")
+    if group == "routing":
+        return "test" if name == "domain_tokens" else "curve"
+    return group if group in ("test", "tune", "curve") else None
+
+
+def scored(evidence: Evidence, metric: str, models: Iterable[str]) -> Scored | None:
+    """What a metric of these models was scored on: the least, where they differ; None where it is not known.
+
+    A metric with a domain is scored on that domain's part of the text.
+    """
+    group, domain = text_of(metric), parse_metric(metric)[1].get("domain")
+    if group is None:
+        return None
+    plan, found = evidence.plan, []
+    for run in evidence.outcomes_of(models):
+        counts = counts_of(run, group, domain) if run.status == "completed" else None
+        if counts is not None:
+            found.append((counts, run.model))
+    if not found:
+        return None
+    (num_bytes, documents), model = min(found)
+    recipe = plan.models[model].recipe
+    return Scored(
+        scored_bytes=num_bytes,
+        documents=documents,
+        asked_bytes=recipe.eval_tokens if group == "curve" else recipe.final_eval_tokens,
+        there_are=bytes_of(plan, recipe.split if group == "curve" else group),
+        domain=domain,
+    )
+
+
+def counts_of(run: Outcome, group: str, domain: str | None = None) -> tuple[int, int] | None:
+    """Bytes and documents that a run scored, by its documents, or as it recorded them; None when it has neither."""
+    items = [item for item in run.items if domain in (None, item.domain)] if group != "curve" else []
+    if items:
+        return sum(item.num_bytes for item in items), len(items)
+    labels = {} if domain is None else {"domain": domain}
+    recorded = [run.values.get(labelled(f"{group}.scored_{what}", **labels)) for what in ("bytes", "documents")]
+    return None if None in recorded else (int(recorded[0] or 0), int(recorded[1] or 0))
+
+
+def bytes_of(plan: Plan, split: str) -> int | None:
+    """Bytes of text in a split, a separator before each document not counted; None when the plan does not say."""
+    tokens, documents = plan.data.tokens.get(split), plan.data.documents.get(split)
+    return None if tokens is None or documents is None else tokens - documents
+
+
+# ---------------------------------------------------------------------------------------------- in words
+
+
+def words(text: Scored) -> str:
+    """`scored on 32,780 of 32,768 bytes asked, 41 documents`."""
+    documents = f"{text.documents:,} document{'s' if text.documents != 1 else ''}"
+    if text.domain is not None:
+        return f"scored on {text.scored_bytes:,} bytes of {text.domain}, {documents}"
+    return f"scored on {text.scored_bytes:,} of {text.asked_bytes:,} bytes asked, {documents}"
+
+
+def too_little(evidence: Evidence, text: Scored, models: Iterable[str]) -> str | None:
+    """Why what was scored is too little for any verdict, and what to do; None when it is not."""
+    if text.documents < FEWEST_DOCUMENTS:
+        return (
+            f"evaluation: {words(text)}: one document does not say how quality varies over documents; give more or "
+            "shorter documents, or ask for more bytes (`evaluate:`)"
+        )
+    if text.domain is None and not text.is_all and text.scored_bytes < LEAST_OF_ASKED * text.asked_bytes:
+        return (
+            f"evaluation: {words(text)}, below {LEAST_OF_ASKED:.0%}: {_limit(evidence.plan, models)}raise "
+            "`windows_per_document` or leave it out, or ask for fewer bytes (`evaluate:`)"
+        )
+    return None
+
+
+def caveat(text: Scored) -> str | None:
+    """The same in a few words."""
+    if text.domain is None and text.scored_bytes < MOST_OF_ASKED * text.asked_bytes:
+        return f"{text.scored_bytes / text.asked_bytes:.0%} of the text asked"
+    return None
+
+
+def note(evidence: Evidence, text: Scored, models: Iterable[str]) -> str | None:
+    """What a reader must know of the amount of text; None when all that was asked was scored and that is not little."""
+    if text.domain is None and text.scored_bytes < MOST_OF_ASKED * text.asked_bytes:
+        why = "all the text there is" if text.is_all else _limit(evidence.plan, models).removesuffix(": ")
+        share = f"only {text.scored_bytes / text.asked_bytes:.0%} of the {text.asked_bytes:,} bytes asked were scored"
+        return f"{share}: {why}" if why else share
+    if text.scored_bytes < FEW_BYTES:
+        return f"only {text.scored_bytes:,} bytes were scored"
+    return None
+
+
+def _limit(plan: Plan, models: Iterable[str]) -> str:
+    found = (plan.models[name].recipe.windows_per_document for name in models if name in plan.models)
+    limits = [limit for limit in found if limit is not None]
+    return f"at most {max(limits)} windows of each document are read: " if limits else ""

@@ -1,0 +1,223 @@
+"""What the models of a claim are and how they were trained, one beside the other: what is equal, what is not.
+
+`FACTS` is one table. A verdict lists it, names what differs, and says whether a match ties the two models. What makes
+two numbers no measurement of the same thing is a precondition of its own (`preconditions`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import combinations
+
+from moebench.claims import coverage
+from moebench.claims.sealing import models_of
+from moebench.claims.types import Beside
+from moebench.evidence import Evidence
+from moebench.plan import Plan, PlannedModel
+from moebench.spec.types import Claim, MatchOn, MoEFFN
+
+TOKENS = "training tokens"
+Value = int | float | str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fact:
+    """One line of what stands beside each other."""
+
+    says: str
+    of: Callable[[Evidence, str], Value]
+    counted: bool = False
+    """Whether it is of the model itself and not of its training: what a claim about counts needs."""
+
+
+def _planned(of: Callable[[PlannedModel], Value]) -> Callable[[Evidence, str], Value]:
+    return lambda evidence, model: of(evidence.plan.models[model])
+
+
+def _scored_bytes(evidence: Evidence, model: str) -> Value:
+    text = coverage.scored(evidence, "test.bits_per_byte", [model])
+    return None if text is None else text.scored_bytes
+
+
+def _trained_params(model: PlannedModel) -> int:
+    """Those with a gradient and two moments, of four bytes each, beside their weight."""
+    return (model.costs.train_state_bytes - 4 * model.costs.params.total) // 12
+
+
+def _schedule(model: PlannedModel) -> str:
+    r = model.recipe
+    down = "constant" if r.decay == "none" else f"{r.decay} to {r.final_lr_share:.0%}"
+    return f"{r.warmup_steps / r.steps:.2g} of the steps warm-up, then {down}"
+
+
+def _optimizer(model: PlannedModel) -> str:
+    r = model.recipe
+    clip = "no clipping" if r.clip is None else f"clip {r.clip:g}"
+    return f"betas {r.betas[0]:g} and {r.betas[1]:g}, eps {r.eps:g}, decay {r.weight_decay:g}, {clip}"
+
+
+def epochs(plan: Plan, model: str) -> float | None:
+    """How often a model reads the training split; None when its size is not known."""
+    planned, stream = plan.models[model], plan.data.tokens.get("train")
+    return None if stream is None else planned.recipe.epochs(stream=stream, context=planned.architecture.context)
+
+
+FACTS: tuple[Fact, ...] = (
+    Fact(says="active parameters", of=_planned(lambda m: m.costs.params.active), counted=True),
+    Fact(says="total parameters", of=_planned(lambda m: m.costs.params.total), counted=True),
+    Fact(says="trained parameters", of=_planned(_trained_params), counted=True),
+    Fact(says="training FLOPs/token", of=_planned(lambda m: m.costs.train_flops_per_token), counted=True),
+    Fact(says="context", of=_planned(lambda m: m.architecture.context), counted=True),
+    Fact(says="training FLOPs", of=_planned(lambda m: m.expected_train_flops)),
+    Fact(says=TOKENS, of=_planned(lambda m: m.recipe.steps * m.recipe.batch_tokens)),
+    Fact(says="epochs", of=lambda evidence, model: epochs(evidence.plan, model)),
+    Fact(says="tokens a batch", of=_planned(lambda m: m.recipe.batch_tokens)),
+    Fact(says="tokens a micro-batch", of=_planned(lambda m: m.recipe.micro_batch_tokens)),
+    Fact(says="learning rate", of=_planned(lambda m: m.recipe.lr)),
+    Fact(says="schedule", of=_planned(_schedule)),
+    Fact(says="optimizer", of=_planned(_optimizer)),
+    Fact(says="dtype", of=_planned(lambda m: m.recipe.dtype)),
+    Fact(says="test bytes scored", of=_scored_bytes),
+)
+
+
+def beside(
+    evidence: Evidence, models: Iterable[str], treatment: str | None, baseline: str | None
+) -> tuple[Beside, ...]:
+    """The facts of the models that the suite trains, those of training left out when none is."""
+    named = [name for name in models if name in evidence.plan.models]
+    found = []
+    for fact in FACTS if named else ():
+        values = {name: fact.of(evidence, name) for name in named}
+        ratio = _ratio(values.get(treatment or ""), values.get(baseline or ""))
+        found.append(Beside(what=fact.says, values=values, ratio=ratio))
+    return tuple(found)
+
+
+def _ratio(one: Value, other: Value) -> float | None:
+    if isinstance(one, str) or isinstance(other, str) or one is None or not other:
+        return None
+    return one / other
+
+
+def compared(claim: Claim, plan: Plan) -> tuple[str, ...]:
+    """The models of the plan that a claim compares: not that which only sets its target, but every point of a sweep."""
+    return models_of(claim.model_copy(update={"target": None}), plan)
+
+
+def matched_on(plan: Plan, one: str, other: str) -> tuple[MatchOn, ...]:
+    """Quantities in which matches, followed from model to model, tie two models."""
+    found: list[MatchOn] = []
+    for on in dict.fromkeys(match.on for match in plan.matches):
+        reached, pairs = {one}, [{match.model, match.to} for match in plan.matches if match.on == on]
+        while grown := [pair for pair in pairs if pair & reached and not pair <= reached]:
+            reached |= set().union(*grown)
+        if other in reached:
+            found.append(on)
+    return tuple(found)
+
+
+# ---------------------------------------------------------------------------------------------- in words
+
+
+_ON: dict[MatchOn, str] = {
+    "active_params": "active parameters",
+    "total_params": "total parameters",
+    "train_flops": "training FLOPs/token",
+    "decode_flops": "decode FLOPs/token",
+    "weight_bytes": "weight bytes",
+}
+_COUNTED = frozenset(fact.says for fact in FACTS if fact.counted)
+
+
+def scope_words(
+    plan: Plan, rows: Iterable[Beside], treatment: str | None, baseline: str | None, *, counted: bool
+) -> str:
+    """`moe over dense: 2.74x total parameters, matched on active parameters`: what differs, and what ties the two.
+
+    Of a claim about counts only what is of the models themselves; of a sweep the range of what differs.
+    """
+    said_already: list[dict[str, Value]] = []
+    told = []
+    for row in rows:
+        if row.differs and (not counted or row.what in _COUNTED) and row.values not in said_already:
+            said_already.append(row.values)
+            told.append(row)
+    if treatment is None or baseline is None or not {treatment, baseline} <= set(plan.models):
+        apart = ", ".join(row.what for row in told)
+        return f"its models differ in {apart}" if apart else ""
+    tied = [_ON[on] for on in matched_on(plan, treatment, baseline)]
+    match = f"matched on {' and '.join(tied)}" if tied else "not matched"
+    said = ", ".join([*filter(None, (_pair_words(row, treatment, baseline) for row in told)), match])
+    return f"{treatment} over {baseline}: {said}"
+
+
+def _pair_words(row: Beside, treatment: str, baseline: str) -> str | None:
+    """None when it is a third model that differs."""
+    one, other = row.values.get(treatment), row.values.get(baseline)
+    if row.ratio is not None:
+        pair = Beside(what=row.what, values={treatment: one, baseline: other})
+        return f"{row.ratio:.3g}x {row.what}" if pair.differs else None
+    return f"{row.what} {one} against {other}" if one != other else None
+
+
+def notes(evidence: Evidence, models: Iterable[str]) -> Iterator[str]:
+    """What differs or holds of the training of a claim's models and bears on a loss."""
+    plan = evidence.plan
+    named = [name for name in models if name in plan.models]
+    tokens = {name: plan.models[name].recipe.steps * plan.models[name].recipe.batch_tokens for name in named}
+    if tokens and max(tokens.values()) > 1.01 * min(tokens.values()):
+        most, least = max(tokens, key=tokens.__getitem__), min(tokens, key=tokens.__getitem__)
+        yield f"{most} was trained on {tokens[most] / tokens[least]:.3g}x the tokens of {least}"
+    if why := other_meaning(plan, named):
+        yield why
+    if why := other_dtype(plan, named):
+        yield why
+    by_times: dict[str, list[str]] = {}
+    for name in named:
+        times = epochs(plan, name)
+        if times is not None and times > 1:
+            by_times.setdefault(f"{times:.2g}", []).append(name)
+    for reads, who in by_times.items():
+        yield f"{' and '.join(who)} read the training split {reads} times"
+
+
+def other_meaning(plan: Plan, models: Iterable[str]) -> str | None:
+    """How micro-batches of other sizes change what a capacity, or a loss over the micro-batch, means; else None."""
+    named = list(models)
+    micro = {name: plan.models[name].recipe.micro_batch_tokens for name in named}
+    if len(set(micro.values())) < 2:
+        return None
+    taken = [name for name in named if (ffn := _mixture(plan, name)) is not None and _over_micro_batch(ffn)]
+    if not taken:
+        return None
+    sizes = " and ".join(f"{size:,} tokens ({name})" for name, size in micro.items())
+    return f"micro-batches of {sizes}, over which capacity and balance of {' and '.join(taken)} are taken"
+
+
+def _mixture(plan: Plan, model: str) -> MoEFFN | None:
+    ffn = plan.models[model].architecture.ffn
+    return ffn if isinstance(ffn, MoEFFN) else None
+
+
+def _over_micro_batch(ffn: MoEFFN) -> bool:
+    """Whether a capacity, or a loss of the router, depends on how many tokens stand together."""
+    balance = ffn.balance_loss > 0 and ffn.balance_over is None
+    return ffn.capacity_factor is not None or balance or bool(ffn.importance_loss or ffn.load_loss)
+
+
+def other_dtype(plan: Plan, models: Iterable[str]) -> str | None:
+    """How the dtypes that models were trained in differ; else None."""
+    dtypes = {name: plan.models[name].recipe.dtype for name in models}
+    if len(set(dtypes.values())) < 2:
+        return None
+    return "trained in " + " and ".join(f"{dtype} ({name})" for name, dtype in dtypes.items())
+
+
+def tied(plan: Plan, models: Iterable[str], *, but: tuple[MatchOn, ...] = ()) -> tuple[str, str] | None:
+    """Two of the models that a match ties, so that equal treatment is claimed; None when none are tied."""
+    for one, other in combinations([name for name in models if name in plan.models], 2):
+        if set(matched_on(plan, one, other)) - set(but):
+            return one, other
+    return None
