@@ -172,7 +172,7 @@ def test_two_names_of_one_model_share_runs_and_differ_by_exactly_nothing(tmp_pat
     """The difference has no variance, and nothing is divided by it."""
     claims = {"same": tiny_suites.claim(compare={"treatment": "twin", "baseline": "dense"}, test=MARGIN)}
     models = {"dense": TWIN, "twin": {"base": "dense"}}
-    train = {"budget": {"steps": 2}}
+    train = {"budget": {"steps": 20}, "optimizer": {"lr": 3.0e-2}}  # enough to learn something
     path = tiny_suites.write(tmp_path, models=models, seeds=6, claims=claims, train=train)
     outcome = run(path)
     assert len(outcome.statuses) == 6

@@ -866,7 +866,8 @@ def test_a_race_is_held_to_the_smallest_margin_that_a_claim_asks_of_that_timing(
 def test_every_verdict_says_its_scope() -> None:
     verdict = lower_by(EIGHT, {"kind": "superior"}, params=SIZES)
     assert verdict.scope == (
-        "nano models (0.11 M active parameters, 0.11 to 0.30 M total), stdlib text, 1.0 M tokens, 2-core x86_64 CPU"
+        "nano models (0.11 M active parameters, 0.11 to 0.30 M total), stdlib text, 1.0 M tokens, 2-core x86_64 CPU; "
+        "moe over dense: 2.73x total parameters, matched on active parameters"
     )
 
 

@@ -48,7 +48,7 @@ def _trained_params(model: PlannedModel) -> int:
 def _schedule(model: PlannedModel) -> str:
     r = model.recipe
     down = "constant" if r.decay == "none" else f"{r.decay} to {r.final_lr_share:.0%}"
-    return f"{r.warmup_steps / r.steps:.2g} of the steps warm-up, then {down}"
+    return f"{r.warmup_steps / r.steps:.0%} warm-up, then {down}"
 
 
 def _optimizer(model: PlannedModel) -> str:

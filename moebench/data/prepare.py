@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from moebench.data.corpus import DATA_VERSION, Corpus, corpus_digest, load, save, tokenise
+from moebench.data.corpus import DATA_VERSION, Corpus, corpus_digest, load, save, tokenise, unigram_bits_per_byte
 from moebench.data.documents import DataError, Gathered, Source
 from moebench.data.overlap import WINDOW_BYTES, leak_share
 from moebench.data.plugin import PLUGIN
@@ -80,6 +80,7 @@ def build(spec: DataSpec, gathered: Gathered) -> Corpus:
         leak_share=leak,
         leak_threshold=LEAK_THRESHOLD,
         entropy_bits_per_byte=gathered.entropy_bits_per_byte,
+        unigram_bits_per_byte=unigram_bits_per_byte(tokens["train"], tokens["test"]),
         notes=tuple(notes),
     )
     return Corpus(tokens=tokens, documents=documents, facts=facts, context=spec.context)

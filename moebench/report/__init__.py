@@ -155,6 +155,7 @@ def _claims_json(found: Findings) -> str:
         "scale": found.plan.scale,
         "question": found.plan.spec.question,
         "plan": found.plan.id,
+        "scored": None if found.held.scored is None else found.held.scored.model_dump(mode="json"),
         "counts": page.tally(found.verdicts),
         "claims": [verdict.model_dump(mode="json") for verdict in found.verdicts],
         "controls": [control.model_dump(mode="json") for control in found.controls],

@@ -17,7 +17,9 @@ import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
+from moebench.claims import coverage
 from moebench.claims.preconditions import pairs_of_runs, unlike
+from moebench.claims.types import Scored
 from moebench.evidence import UNREADABLE, Evidence, Outcome, gather, read_sweep
 from moebench.plan import Plan, PlannedModel, StoredPlan, canonical
 from moebench.records import METRICS, Environment, parse_metric
@@ -58,6 +60,8 @@ class Study:
     """Pairs of finished runs with one seed whose tokens were the same, as far as the shorter goes."""
     unlike: tuple[str, ...]
     """The other pairs, in words."""
+    scored: Scored | None
+    """The text that final losses were scored on, the least of any model's; None when no run has one."""
     environments: tuple[tuple[Environment, int], ...]
     """Where the finished runs were measured, and how many on each."""
     finished: float | None
@@ -144,6 +148,7 @@ def study(results: Results, evidence: Evidence) -> Study:
         tune=_read_tune(results, plan),
         alike=pairs.count(None),
         unlike=tuple(why for why in pairs if why is not None),
+        scored=coverage.scored(evidence, "test.bits_per_byte", plan.models),
         environments=tuple((Environment.model_validate_json(place), n) for place, n in sorted(places.items())),
         finished=max((o.finished for o in evidence.outcomes if o.finished is not None), default=None),
     )

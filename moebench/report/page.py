@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from moebench import __version__
-from moebench.claims import Verdict
+from moebench.claims import Verdict, coverage
 from moebench.plan import TRAINING_VERSION
 from moebench.report import words
 from moebench.report.findings import Findings
@@ -108,6 +108,7 @@ def at_a_glance(found: Findings) -> list[str]:
         f"{done} of {words.plural(len(plan.runs), 'run')} done",
         words.listed(machines) if machines else found.held.stored.environment.machine,
         f"{span} tokens each",
+        *([coverage.words(found.held.scored)] if found.held.scored is not None else []),
     ]
     return [*facts, date(found.held.finished)] if found.held.finished else facts
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
+from moebench.claims import Verdict
 from moebench.report import words
 from moebench.report.findings import Findings
 from moebench.report.tables.table import Column, Table, amount, text, whole
@@ -99,7 +102,7 @@ def claims(found: Findings) -> Table | None:
     """The verdicts, every field."""
     if not found.verdicts:
         return None
-    frame = pd.DataFrame([{**v.model_dump(exclude={"notes"}), "notes": "; ".join(v.notes)} for v in found.verdicts])
+    frame = pd.DataFrame([_claim_row(v) for v in found.verdicts])
     return Table(
         title="Verdicts",
         note="The interval is 95%, unadjusted for the other claims; p is one-sided in the asserted direction.",
@@ -115,6 +118,23 @@ def claims(found: Findings) -> Table | None:
             text("says", "says"),
         ),
     )
+
+
+def _claim_row(v: Verdict) -> dict[str, Any]:
+    """A verdict as cells: what it holds several of is one text."""
+    several = ("scored", "beside", "matched_on", "unbounded", "caveats", "notes")
+    text = v.scored
+    return {
+        **v.model_dump(exclude=set(several)),
+        "unbounded": "; ".join(v.unbounded),
+        "scored_bytes": None if text is None else text.scored_bytes,
+        "scored_documents": None if text is None else text.documents,
+        "asked_bytes": None if text is None else text.asked_bytes,
+        **{f"{row.what} (treatment over baseline)": row.ratio for row in v.beside if row.ratio is not None},
+        "matched_on": "; ".join(v.matched_on),
+        "caveats": "; ".join(v.caveats),
+        "notes": "; ".join(v.notes),
+    }
 
 
 def runs(found: Findings) -> Table | None:
