@@ -203,7 +203,7 @@ def test_set_finds_names_with_dots(tmp_path: Path) -> None:
         ("train.budget.tokens", 1, "not of the form path.to.key=value"),
         ("train..tokens=1", 7, "has an empty part"),
         ("seeds=", 1, "not of the form path.to.key=value"),
-        ("seeds=[1, 2", 7, "not valid YAML"),
+        ("seeds=[1, 2", 7, "the '[' that is opened here is not closed"),
         ("seeds=!!python/name:os.system 1", 7, "tags"),
         ("", 1, "not of the form path.to.key=value"),
     ],
@@ -272,7 +272,55 @@ def test_a_place_of_the_loaded_suite_can_be_pointed_at(tmp_path: Path) -> None:
     assert str(problem).splitlines()[0].endswith("suite.yaml:10:52: no whole width will do")
 
 
+# ------------------------------------------------------------------------------------------------ leaving out
+
+
+def test_what_is_extended_can_lose_a_claim_and_a_model(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(PRINTED)
+    whole = load(tmp_path, "extends: base.yaml\n")
+    model, claim = "dense_total", next(name for name, one in whole.claims.items() if one.compare is not None)
+    spec = load(tmp_path, f"extends: base.yaml\nclaims: {{{claim}: null}}\n")
+    assert list(spec.claims) == [name for name in whole.claims if name != claim]
+    spec = load(
+        tmp_path,
+        f"extends: base.yaml\nmodels:\n  {model}:\nclaims: {{{', '.join(f'{c}: null' for c in whole.claims)}}}\n",
+    )
+    assert list(spec.models) == [name for name in whole.models if name != model]
+    assert spec.claims == {}
+
+
+def test_a_scale_and_a_set_can_leave_out_a_claim(tmp_path: Path) -> None:
+    claim = next(iter(load(tmp_path, PRINTED).claims))
+    (tmp_path / "suite.yaml").write_text(
+        f"{PRINTED.split('scales:')[0]}scales:\n  less: {{claims: {{{claim}: null}}}}\n"
+    )
+    assert claim not in load_suite(tmp_path / "suite.yaml", scale="less").spec.claims
+    assert claim in load_suite(tmp_path / "suite.yaml").spec.claims
+    assert claim not in load_suite(tmp_path / "suite.yaml", sets=[f"claims.{claim}=null"]).spec.claims
+
+
+def test_a_claim_that_is_not_there_cannot_be_left_out(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(PRINTED)
+    with pytest.raises(SuiteError, match=r"(?s)suite.yaml:2:17: bettr must be a mapping.*there is none of this name"):
+        load(tmp_path, "extends: base.yaml\nclaims: {bettr: null}\n")
+
+
 # ------------------------------------------------------------------------------------------------ finding suites
+
+
+def test_a_tilde_is_the_home_folder_in_every_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "base.yaml").write_text(PRINTED)
+    assert load_suite("~/there/base.yaml").path == tmp_path / "there" / "base.yaml"
+    (tmp_path / "here").mkdir()
+    mine = "extends: ~/there/base.yaml\nsuite: mine\n"
+    assert load(tmp_path / "here", mine).suite == "mine"
+    (tmp_path / "there" / "text.yaml").write_text(
+        "extends: base.yaml\ndata: {source: text, files: [~/corpus, other.txt]}\n"
+    )
+    spec = load(tmp_path / "here", "extends: ~/there/text.yaml\nsuite: mine\n")
+    assert getattr(spec.data, "files", None) == ["~/corpus", "../there/other.txt"]
 
 
 def test_bundled_suites_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

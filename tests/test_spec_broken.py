@@ -8,14 +8,18 @@ out before the file is written.
 from __future__ import annotations
 
 import contextlib
+import gzip
+import json
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from moebench.spec import explain
 from moebench.spec.errors import Problem, SuiteError
 from moebench.spec.load import load_suite
+from moebench.spec.schema import schema as suite_schema
 
 GOOD = """\
 suite: good
@@ -127,7 +131,7 @@ OF_MIXTURES: dict[str, tuple[str, str, str, str]] = {
     "an unknown dense activation": ("first_dense: 1", "first_dense: 1, dense_activation: §swigl", "dense_activation cannot be 'swigl'", "did you mean 'swiglu'?"),
     "an unknown scope of balance": ("balance_over: sequence", "balance_over: §token", "balance_over cannot be 'token': use sequence or batch", ""),
     "an option badly spelt": ("capacity_factor: 1.25", "§capacity: 1.25", "unknown key 'capacity'", "did you mean 'capacity_factor'?"),
-    "an option of a dense model": ("hidden: 192}}", "hidden: 192, §bias: true}}", "unknown key 'bias'", "the keys here are"),
+    "an option of a dense model": ("hidden: 192}}", "hidden: 192, §bias: true}}", "unknown key 'bias'", "'bias' is a key of kind: moe"),
     # ---- options against the router
     "an option that another router reads": ("jitter: 0.01", "§top_p: 0.4", "the router softmax_topk does not use top_p: it reads capacity_factor, jitter, balance_over", "leave it out, or use a router that reads it: top_p"),
     "an option where there are none": ("router: expert_choice", "router: round_robin, §capacity_factor: 1.0", "the router round_robin does not use capacity_factor: it has no options", "leave it out, or use a router that reads it: softmax_topk"),
@@ -250,12 +254,12 @@ BROKEN: dict[str, tuple[str, str, str]] = {
     "an unknown dtype": ("batch_tokens: 4096", "dtype: §fp16", "dtype cannot be 'fp16'"),
     # ---- models and matches
     "a base that is not there": ("base: dense", "base: §dnse", "base names no model of this suite: 'dnse'"),
-    "a base in a circle": ("    layers: 2", "    base: dense\n    layers: 2", "base goes round in a circle: moe -> dense -> moe"),
-    "a base of itself": ("    base: dense", "    base: §total", "base goes round in a circle: total -> total"),
+    "a base in a circle": ("    layers: 2", "    base: dense\n    layers: 2", "base is cyclic: moe -> dense -> moe"),
+    "a base of itself": ("    base: dense", "    base: §total", "base is cyclic: total -> total"),
     "a base that is a sweep": ("    base: dense", "    base: §swept", "base cannot be 'swept'"),
     "a match to nothing": ("{to: moe, on", "{to: §mo, on", "no model of this suite is called 'mo'"),
     "a match to itself": ("match: {on: total_params}", "match: {to: §total}", "total is matched to itself"),
-    "matches in a circle": ("    heads: 4", "    heads: 4\n    match: {to: §dense, on: active_params}", "matches go round"),
+    "matches in a circle": ("    heads: 4", "    heads: 4\n    match: {to: §dense, on: active_params}", "matches are cyclic: moe -> dense -> moe"),
     "a match by another's size": ("by: ffn.hidden", "by: §ffn.expert_hidden", "is no size of this model"),
     "a tolerance without unit": ("tolerance: 1%", "tolerance: §0.01", "tolerance 0.01 has no unit"),
     "an empty sweep": ("sweep: {ffn.experts: [2, 4, 8]}", "sweep: §{}", "sweep must map keys to lists"),
@@ -306,9 +310,9 @@ BROKEN: dict[str, tuple[str, str, str]] = {
     "a python tag": ("seeds: 8", "seeds: §!!python/object/apply:os.system ['true']", "tags such as"),
     "a harmless tag": ("seeds: 8", "seeds: §!!str 8", "tags such as"),
     "two documents": ("data:", "§---\ndata:", "a second YAML document"),
-    "an open bracket": ("[64, 256]", "[64, 256", "not valid YAML"),
-    "an open quote": ("question: Is", 'question: "Is', "not valid YAML"),
-    "bad indentation": ("    width: 64", "   width: 64", "not valid YAML"),
+    "an open bracket": ("[64, 256]", "[64, 256", "'}' does not close the '['"),
+    "an open quote": ("question: Is", 'question: §"Is', "the quote that is opened here is not closed"),
+    "bad indentation": ("    width: 64", "   §width: 64", "this line starts in column 4, but those it can belong to start in column 3 (line 11) or in column 5 (line 12)"),
     "a list for a key": ("seeds: 8", "§[a, b]: 8", "a key must be a word"),
     "an empty file": (GOOD, "§", "the file is empty"),
     "only a comment": (GOOD, "# nothing\n", "the file is empty"),
@@ -319,11 +323,108 @@ BROKEN: dict[str, tuple[str, str, str]] = {
     # ---- files
     "extends nothing": ("suite: good", "suite: good\nextends: §other.yaml", "extends names no file: 'other.yaml'"),
     "extends no bundled suite": ("suite: good", "suite: good\nextends: §nothing", "extends names no bundled suite"),
-    "extends itself": ("suite: good", "suite: good\nextends: §broken.yaml", "extends goes round in a circle"),
+    "extends itself": ("suite: good", "suite: good\nextends: §broken.yaml", "extends is cyclic"),
     "extends a list": ("suite: good", "suite: good\nextends: §[a, b]", "extends must name one suite file, not a list"),
     "a scale that renames": ("nano: {seeds: 2}", "nano: {§suite: other}", "a scale cannot change 'suite'"),
     "a scale that is no mapping": ("nano: {seeds: 2}", "nano: §2", "a scale must be a mapping"),
 }  # fmt: skip
+
+AS_WRITTEN: dict[str, tuple[str, str, str, str]] = {
+    # ---- YAML: what is wrong is said of the line that is wrong, with what to write
+    "a colon in a question": ("question: Is", "question: First§: is", "a second ':' in a text that is not quoted", 'quote it: question: "First: is this suite good?"'),
+    "a colon and quotes in a sentence": ("    family: primary", '    says: "moe§" is: better\n    family: primary', "the quoted text ends here, and more follows", "put ' around the text"),
+    "colons in a sentence": ("    family: primary", "    says: At equal size§: better: by far\n    family: primary", "a second ':'", 'quote it: says: "At equal size: better: by far"'),
+    "a colon in a text of two lines": ("question: Is this suite good?", "question: Is this\n  suite good§: or not?", "a ':' within a text that is not quoted", "quote the whole text"),
+    "a colon in a label": ("metric: speed.decode_step_s[batch=8]", "metric: speed.decode_step_s[batch§: 8]", "a ':' within a metric's label", "write labels as [batch=8]"),
+    "a missing colon": ("seeds: 8", "§seeds 8", "a key without its ':': seeds", "write seeds: 8"),
+    "an equals sign": ("seeds: 8", "§seeds = 8", "a key without its ':': seeds", "write seeds: 8"),
+    "a missing colon of a model": ("  moe:\n", "  §moe\n", "a key without its ':'", "write moe:"),
+    "no space after the colon": ("    layers: 2", "    §layers:2", "no space after the ':'", "write layers: 2"),
+    "a line too deep": ("    width: 64", "      §width: 64", "this line starts in column 7, deeper than line 12, whose value is complete", "indent it by 4 spaces, as 'layers'"),
+    "a line too deep at the top": ("seeds: 8", " §seeds: 8", "deeper than line 2", "do not indent it, as 'question'"),
+    "a line between two levels": ("  batch_tokens: 4096", "   §batch_tokens: 4096", "this line starts in column 4, but those it can belong to start in column 3 (line 6)", "indent it by 2 spaces"),
+    "a list entry among keys": ("seeds: 8", "seeds: 8\n§- data", "keys and list entries ('- ') are mixed", "write `name:` rather than `- name:`"),
+    "models as a list": ("  moe:\n    layers", "  - name: moe\n    layers", "keys and list entries ('- ') are mixed", "models and claims have names"),
+    "an apostrophe in quotes": ("question: Is this suite good?", "question: 'Is the suite§'s text good?'", "the quoted text ends here, and more follows", "put \" around the text, or write '' for a quote inside"),
+    "a brace not closed": ("    ffn: {kind: dense}", "    ffn: §{kind: dense", "the '{' that is opened here is not closed", "close it with '}'"),
+    "a brace closed by a bracket": ("{kind: dense}", "{kind: dense§]", "']' does not close the '{' of line 18, column 10", "write '}'"),
+    "no comma": ("experts: 8, top_k: 2", "experts: 8 §top_k: 2", "a comma is missing before 'top_k'", "separated by commas"),
+    "a share backwards": ("warmup: 5%", "warmup: §%5", "a text cannot begin with '%'", "write 5%"),
+    "a text that begins with a sign": ("question: Is", "question: §@me Is", "a text cannot begin with '@'", "into double quotes"),
+    "emphasis": ("question: Is", "question: §*Is", "anchors and aliases", "quote a text that begins with '&' or '*'"),
+    "a backslash": ("{source: stdlib, context: 256}", '{source: text, files: ["C:\\§corpus"], context: 256}', "an unknown escape after a backslash", "use single quotes"),
+    "a no-break space": ("    width: 64", "    width: 64\n§\u00a0   qk_norm: full", "a no-break space (U+00A0)", "a plain space"),
+    "a template": ("seeds: 8", "seeds: {§{ seeds }}", "a key must be a word", "set it with --set"),
+    "a comment for a text": ("question: Is this suite good?", "question:§ #1 is good", "question must be a word or text, not nothing", "what follows '#' is a comment"),
+    # ---- numbers
+    "thousands": ("batch_tokens: 4096", "batch_tokens: §64k", "batch_tokens must be a whole number, not '64k'", "write 64000 (or 65536, if 1024 is meant)"),
+    "millions": ("{tokens: 1.0e6}", "{tokens: §2M}", "tokens must be a number, not '2M'", "write 2000000"),
+    "fractions of billions": ("{tokens: 1.0e6}", "{tokens: §1.5B tokens}", "not '1.5B tokens'", "write 1500000000"),
+    "a power": ("batch_tokens: 4096", "batch_tokens: §2**12", "not '2**12'", "write 4096"),
+    "commas in a number": ("{tokens: 1.0e6}", "{tokens: 1,§000,001}", "unknown key '000'", "write numbers without commas"),
+    "commas in quotes": ("{tokens: 1.0e6}", '{tokens: §"1,000,000"}', "tokens must be a number", "write 1000000, without quotes"),
+    "minutes": ("{tokens: 1.0e6}", "{seconds: §10m}", "seconds must be a number, not '10m'", "write 600, in seconds"),
+    "a rate in percent": ("lr: 3.0e-3", "lr: §0.3%", "lr must be a number, not '0.3%'", "write 0.003"),
+    "a share in percent": ("{kind: recovers, value: 0.9}", "{kind: recovers, value: §90%}", "value must be a number", "write 0.9"),
+    "a factor with its sign": ("value: 2.0", "value: §2x", "value must be a number, not '2x'", "write 2"),
+    "a share without its sign": ("warmup: 5%", "warmup: §0.05", "warmup 0.05 is no whole number of steps", "a share such as 5%"),
+    "seeds in words": ("seeds: 8", "seeds: §eight", "seeds is how many (1 to 1000) or a list of seeds", ""),
+    "seeds in quotes": ("seeds: 8", 'seeds: §"8"', "seeds is how many", "write 8"),
+    "a range of seeds": ("seeds: 8", "seeds: §0-7", "seeds is how many", "write 8, which is 0 to 7"),
+    "seeds without brackets": ("seeds: 8", "seeds: §0, 1, 2", "seeds is how many", "write [0, 1, 2]"),
+    "fewer than no seeds": ("seeds: 8", "seeds: §-8", "seeds is how many (1 to 1000)", ""),
+    "rates to try": ("lr: 3.0e-3", "lr: §[1.0e-3, 3.0e-3]", "lr must be a number, not a list", "tune: {lr: [...]}"),
+    "widths to try": ("    width: 64", "    width: §[64, 128]", "width must be a whole number, not a list", "sweep: {width: [...]}"),
+    # ---- one value for a mapping or a list
+    "a budget without its unit": ("budget: {tokens: 1.0e6}", "budget: §1000000", "budget must be a mapping", "write it as {tokens: 1000000}"),
+    "a budget in words": ("budget: {tokens: 1.0e6}", "budget: §2M tokens", "budget must be a mapping", "write it as {tokens: 2000000}"),
+    "no budget at all": ("{tokens: 1.0e6}", "§{}", "give exactly one of tokens, flops, steps or seconds", ""),
+    "two budgets": ("{tokens: 1.0e6}", "§{tokens: 1.0e6, steps: 9}", "not both tokens and steps", ""),
+    "epochs": ("{tokens: 1.0e6}", "{§epochs: 2}", "unknown key 'epochs'", "`moebench plan` prints how many tokens an epoch"),
+    "a source alone": ("data: {source: stdlib, context: 256}", "data: §stdlib", "data must be a mapping", "write it as {source: stdlib}"),
+    "a path for data": ("data: {source: stdlib, context: 256}", "§data: {path: corpus}", "'source' is missing in data", "write {source: text, files: [FILE or FOLDER]}"),
+    "data to download": ("{source: stdlib", "{source: §huggingface", "unknown source 'huggingface'", "nothing is downloaded"),
+    "a file that is no list": ("{source: stdlib, context: 256}", "{source: text, files: §a.txt, context: 256}", "files must be a list", "write [a.txt]"),
+    "a tokenizer": ("context: 256}", "tokenizer: §gpt2, context: 256}", "tokenizer cannot be 'gpt2': use bytes", "one byte is one token"),
+    "a network in a word": ("ffn: {kind: dense}", "ffn: §dense", "ffn must be a mapping", "write it as {kind: dense"),
+    "a match in a word": ("match: {to: moe, on: active_params, by: ffn.hidden, tolerance: 1%}", "match: §moe", "match must be a mapping", "write it as {to: moe, on: active_params}"),
+    "a test in a word": ("{kind: superior, margin: 0.5%}", "§superior", "test must be a mapping", "write it as {kind: superior"),
+    "a comparison in words": ("{treatment: moe, baseline: dense}\n    metric: test", "§moe vs dense\n    metric: test", "compare must be a mapping", "write it as {treatment: MODEL, baseline: MODEL}"),
+    "claims as a list": (GOOD[GOOD.index("claims:") : GOOD.index("scales:")], "claims:\n  §- better\n", "claims must be a mapping", "write `name:` rather than `- name:`"),
+    "two metrics": ("metric: flops_to_quality", "metric: §[flops_to_quality, test.bits_per_byte]", "metric must be a word or text, not a list", "a claim is about one metric"),
+    "a sweep of one value": ("[2, 4, 8]", "§4", "sweep needs a list of values", "write [4]"),
+    "a sweep in a mapping": ("{ffn.experts: [2, 4, 8]}", "{ffn: §{experts: [2, 4]}}", "sweep needs a list of values", "write ffn.experts: [...]"),
+    # ---- words of other tools
+    "a width by another name": ("    width: 64", "    §d_model: 64", "unknown key 'd_model'", "did you mean 'width'?"),
+    "layers by another name": ("    layers: 2", "    §num_hidden_layers: 2", "unknown key 'num_hidden_layers'", "did you mean 'layers'?"),
+    "experts by another name": ("experts: 8,", "§num_local_experts: 8,", "unknown key 'num_local_experts'", "did you mean 'experts'?"),
+    "experts of a dense model": ("ffn: {kind: dense}", "ffn: {kind: dense, §experts: 8}", "unknown key 'experts'", "'experts' is a key of kind: moe"),
+    "a rate one level too high": ("  batch_tokens: 4096", "  §learning_rate: 3e-3\n  batch_tokens: 4096", "unknown key 'learning_rate'", "'lr' goes inside 'optimizer'"),
+    "a batch by another name": ("  batch_tokens", "  §batch_size", "unknown key 'batch_size'", "did you mean 'batch_tokens'?"),
+    "dropout": ("    width: 64", "    width: 64\n    §dropout: 0.1", "unknown key 'dropout'", "there is no dropout here"),
+    "a vocabulary": ("    width: 64", "    width: 64\n    §vocab_size: 50257", "unknown key 'vocab_size'", "one byte is one token"),
+    "a level": ("margin: 0.5%}", "margin: 0.5%, §alpha: 0.01}", "unknown key 'alpha'", "the level is fixed"),
+    "sides by other names": ("{treatment: moe, baseline: dense}\n    metric: test", "{treatment: moe, §control: dense}\n    metric: test", "unknown key 'control'", "did you mean 'baseline'?"),
+    "a test by another name": ("{kind: superior", "{kind: §better", "unknown kind 'better'", "did you mean 'superior'?"),
+    "a margin by another name": ("{kind: superior, margin: 0.5%}", "{kind: superior, §value: 0.5%}", "unknown key 'value'", "did you mean 'margin'?"),
+    "a margin of all there is": ("{kind: superior, margin: 0.5%}", "{kind: superior, margin: §100%}", "margin 100%: nothing can be 100% lower", "ratio_at_least"),
+    "a router by part of its name": ("softmax_topk", "§topk", "unknown router 'topk'", "did you mean 'softmax_topk'?"),
+    "a model at the top": ("  swept:\n    base: moe\n    sweep: {ffn.experts: [2, 4, 8]}", "§swept:\n    base: moe", "unknown key 'swept'", "is it one of the models? Then indent it, below `models:`"),
+    "nothing for a model": ("  total:\n    base: dense\n    match: {on: total_params}\n", "  total:§\n", "a model must be a mapping of its sizes, not nothing", "null leaves out a model of the suite that is extended"),
+    # ---- metrics
+    **{
+        f"the metric {word}": ("metric: test.bits_per_byte", f"metric: §{word}", f"unknown metric '{word}'", f"did you mean '{metric}'?")
+        for word, metric in {
+            "val_loss": "test.bits_per_byte", "perplexity": "test.bits_per_byte", "ppl": "test.bits_per_byte",
+            "loss": "test.bits_per_byte", "bpb": "test.bits_per_byte", "bits_per_byte": "test.bits_per_byte",
+            "accuracy": "test.bits_per_byte", "Loss": "test.bits_per_byte", "latency": "speed.decode_step_s[batch=1]",
+            "throughput": "speed.decode_step_s[batch=1]", "tokens/s": "speed.decode_step_s[batch=1]",
+            "TTFT": "speed.prefill_s[tokens=64]", "MFU": "speed.train_utilisation", "VRAM": "memory.inference_peak_bytes",
+            "params": "cost.total_params", "FLOPs": "cost.train_flops_per_token", "dead_experts": "routing.dead_experts",
+        }.items()
+    },
+}  # fmt: skip
+"""Mistakes that people make, with the words that tell them what to write."""
 
 
 def problems(path: Path) -> tuple[Problem, ...]:
@@ -359,6 +460,45 @@ def test_a_broken_mixture_is_an_error_at_the_right_place_with_advice(tmp_path: P
     assert hint in told(tmp_path, MIXTURES, *edit)
 
 
+@pytest.mark.parametrize("case", AS_WRITTEN)
+def test_what_people_write_is_answered_with_what_to_write(tmp_path: Path, case: str) -> None:
+    *edit, hint = AS_WRITTEN[case]
+    assert hint in told(tmp_path, GOOD, *edit)
+
+
+def test_every_common_word_stands_for_what_there_is() -> None:
+    from moebench.records import METRICS
+    from moebench.spec import synonyms
+    from moebench.spec.explain import known_keys
+    from moebench.spec.routers import ROUTERS
+
+    assert all(METRICS[metric].retired is None for metric in synonyms.METRIC_WORDS)
+    words = [word for words in synonyms.METRIC_WORDS.values() for word in words]
+    assert len(words) == len(set(words))
+    assert all(word == synonyms.plainly(word) for word in words)
+    schema = json.dumps(suite_schema())
+    assert [key for key in synonyms.KEY_WORDS if f'"{key}"' not in schema] == []
+    assert [word for word in synonyms.KIND_WORDS if word not in ROUTERS and f'"{word}"' not in schema] == []
+    assert not set(synonyms.KEY_ANSWERS) & set(known_keys(()))
+
+
+@pytest.mark.parametrize("key", explain._EXAMPLES)
+def test_the_examples_of_mappings_are_right(tmp_path: Path, key: str) -> None:
+    """Each is put where it belongs, in a suite with models of that name."""
+    inside = {"budget": "train", "optimizer": "train", "schedule": "train", "evaluate": "train"}
+    example = explain._EXAMPLES[key].replace("MODEL", "moe", 1).replace("MODEL", "dense")
+    if key in {"ffn", "match"}:
+        sets = [f"models.dense.{key}={example}"]
+    elif key in {"test", "compare", "target"}:
+        sets = [f"claims.quality.{key}={example}"]
+    elif key in {"speed", "decode"}:
+        sets = [f"measure={{speed: {example if key == 'speed' else f'{{decode: {example}}}'}}}", "claims.latency=null"]
+    else:
+        sets = [f"{'train.' if key in inside else ''}{key}={example}"]
+    (tmp_path / "good.yaml").write_text(GOOD)
+    load_suite(tmp_path / "good.yaml", sets=sets)
+
+
 def told(tmp_path: Path, good: str, old: str, new: str, message: str) -> str:
     """The advice given for an edit of a good suite, which is an error at the place marked in the new text."""
     assert good.count(old) >= 1
@@ -386,13 +526,43 @@ def told(tmp_path: Path, good: str, old: str, new: str, message: str) -> str:
         ("suite: x\n".encode("utf-16"), 1, "not UTF-8"),
         (b"a: [" + b"1, " * 30_000 + b"1]\n", 1, "more than 20,000 values"),
         (b"[" * 500_000, 1, "nested more than 20 deep"),
+        (b"# x\n" * 1_300_000, 1, "more than 1,000,000 bytes"),
+        (gzip.compress(GOOD.encode()), 1, "not UTF-8"),
+        (b"a: " + b"{a: " * 30 + b"}" * 30, 1, "nested more than 20 deep"),
+        (b'{"suite": "x", "question": "y?"}', 1, "is missing"),
+        (b"import moebench\n", 1, "a suite is a mapping"),
     ],
-    ids=["10 MB", "latin", "bytes", "program", "utf-16", "many values", "brackets"],
+    ids=[
+        "10 MB",
+        "latin",
+        "bytes",
+        "program",
+        "utf-16",
+        "many values",
+        "brackets",
+        "5 MB",
+        "gzip",
+        "nested",
+        "json",
+        "python",
+    ],
 )
 def test_what_is_no_suite_at_all_is_refused(tmp_path: Path, raw: bytes, line: int, message: str) -> None:
     (tmp_path / "broken.yaml").write_bytes(raw)
-    [problem] = problems(tmp_path / "broken.yaml")
+    problem, *_ = problems(tmp_path / "broken.yaml")
     assert (problem.line, message in problem.message) == (line, True), problem.message
+    assert problem.hint or "UTF-8" not in problem.message
+
+
+def test_a_folder_is_no_suite(tmp_path: Path) -> None:
+    assert problems(tmp_path)[0].message == "this is a folder, not a suite file"
+
+
+@pytest.mark.parametrize("ends", ["\r\n", "\r"])
+def test_line_ends_and_a_byte_order_mark_are_no_mistakes(tmp_path: Path, ends: str) -> None:
+    (tmp_path / "good.yaml").write_bytes(b"\xef\xbb\xbf" + GOOD.replace("\n", ends).encode())
+    (tmp_path / "plain.yaml").write_text(GOOD)
+    assert load_suite(tmp_path / "good.yaml").spec == load_suite(tmp_path / "plain.yaml").spec
 
 
 def test_a_bomb_of_aliases_is_refused_at_its_first_anchor(tmp_path: Path) -> None:
@@ -410,7 +580,7 @@ def test_extends_in_a_circle_of_two_is_shown_where_it_closes(tmp_path: Path) -> 
         load_suite(tmp_path / "a.yaml")
     [problem] = caught.value.problems
     assert (Path(problem.file).name, problem.line, problem.column) == ("b.yaml", 2, 10)
-    assert problem.message == "extends goes round in a circle: a.yaml -> b.yaml -> a.yaml"
+    assert problem.message == "extends is cyclic: a.yaml -> b.yaml -> a.yaml"
 
 
 def test_a_long_chain_of_bases_is_refused(tmp_path: Path) -> None:

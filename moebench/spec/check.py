@@ -90,7 +90,9 @@ def _check_training(found: Findings, path: Path, train: TrainSpec) -> None:
         found.add((*path, "budget", "tokens"), message)
     warmup = train.schedule.warmup
     if not warmup.relative and warmup.value != int(warmup.value):
-        found.add((*path, "schedule", "warmup"), f"warmup {warmup.value:g}: write whole steps, or a share such as 5%")
+        share = f"{warmup.value * 100:g}%" if warmup.value < 1 else "5%"
+        hint = f"write whole steps, or a share such as {share}"
+        found.add((*path, "schedule", "warmup"), f"warmup {warmup.value:g} is no whole number of steps", hint)
     evaluate = train.evaluate
     if evaluate.final_tokens < evaluate.tokens:
         message = f"final_tokens {evaluate.final_tokens} is less than tokens, {evaluate.tokens}"
@@ -174,8 +176,8 @@ def _check_match(found: Findings, name: str, match: Match) -> None:
     while other is not None and other.match is not None:
         chain.append(match.to)
         match = other.match
-        if match.to == name:
-            found.add((*path, "to"), f"matches go round in a circle: {' -> '.join((*chain, name))}")
+        if match.to == name and min(chain, key=list(found.spec.models).index) == name:  # one cycle is one mistake
+            found.add((*path, "to"), f"matches are cyclic: {' -> '.join((*chain, name))}", "leave one of them out")
         if match.to in chain:
             return
         other = found.spec.models.get(match.to)

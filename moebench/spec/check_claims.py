@@ -9,6 +9,7 @@ from moebench.spec.amounts import Amount
 from moebench.spec.claim import Claim
 from moebench.spec.errors import listed, nearest, quoted
 from moebench.spec.explain import Path
+from moebench.spec.synonyms import metric_meant
 from moebench.spec.types import DenseFFN, ModelSpec, MoEFFN
 from moebench.spec.words import known_systems
 
@@ -153,10 +154,13 @@ def _metric(found: Findings, path: Path, name: str, models: list[ModelSpec]) -> 
     try:
         base, labels = parse_metric(name)
     except ValueError as error:
-        found.add(path, str(error), nearest(name.split("[")[0], METRICS))
+        meant = _meant(found, name)
+        message = str(error) if meant is None else f"unknown metric {quoted(name)}"
+        found.add(path, message, meant or nearest(name.split("[")[0], _claimable()))
         return None
     if base not in METRICS:
-        found.add(path, f"unknown metric {quoted(base)}", nearest(base, METRICS) or "see `moebench list metrics`")
+        hint = _meant(found, name) or nearest(base, _claimable()) or "see `moebench list metrics`"
+        found.add(path, f"unknown metric {quoted(base)}", hint)
         return None
     metric = METRICS[base]
     unknown = [label for label in labels if label not in metric.labels]
@@ -179,6 +183,21 @@ def _metric(found: Findings, path: Path, name: str, models: list[ModelSpec]) -> 
         found.add(path, *problem)
         return None
     return metric
+
+
+def _claimable() -> list[str]:
+    return [name for name, metric in METRICS.items() if metric.retired is None and not name.startswith("tune.")]
+
+
+def _meant(found: Findings, word: str) -> str | None:
+    """A hint for a common word that stands for one of our metrics."""
+    likely = metric_meant(word)
+    if likely is None or word.partition("[")[0] in METRICS:
+        return None
+    base, instead = likely
+    needed = () if base in _OPTIONAL_LABELS else METRICS[base].labels
+    example = labelled(base, **{label: (_measured(found, label) or ["8"])[0] for label in needed})
+    return f"did you mean {example!r}?{f' ({instead})' if instead else ''}"
 
 
 def _measured(found: Findings, label: str) -> list[str]:
@@ -272,12 +291,20 @@ def _check_margin(found: Findings, path: Path, claim: Claim, metric: Metric) -> 
         return
     if amount.value < 0:
         found.add(at, f"{name} {amount} is below 0")
+    elif amount.relative and amount.value >= 1 and claim.test.kind in _bounded_by_nothing(metric):
+        hint = "a share below 100% is meant, or ratio_at_least with a factor"
+        found.add(at, f"{name} {amount}: nothing can be {amount} lower", hint)
     elif amount.value == 0 and claim.test.kind == "equivalent":
         hint = "give the largest difference that does not matter"
         found.add(at, "no measurement shows a difference of exactly 0", hint)
     elif not amount.relative and amount.value > 0 and metric.kind in {"timed", "event"}:
         hint = f"{metric.name} is compared as a ratio: write a percentage, such as 10%"
         found.add(at, f"{name} {amount} has no unit that fits", hint)
+
+
+def _bounded_by_nothing(metric: Metric) -> set[str]:
+    """The kinds of test whose margin asks how much lower a number may be: not by 100%."""
+    return {"equivalent", "non_inferior"} if metric.better == "higher" else {"equivalent", "superior", "interaction"}
 
 
 def _check_target(found: Findings, path: Path, claim: Claim, metric: Metric) -> None:

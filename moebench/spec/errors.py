@@ -115,13 +115,24 @@ def listed(words: Sequence[str], *, last: str = "or") -> str:
 
 
 def closest(word: object, known: Iterable[str]) -> str | None:
-    """The known word most like `word`, or None when none is like it."""
+    """The known word most like `word`, or None when none is like it.
+
+    A word that holds all of it (`topk` in `softmax_topk`) is nearer than one that differs by some letters (`top_p`).
+    """
     by_lower = {name.lower(): name for name in known}
     asked = str(word)[:100].lower()
-    found = difflib.get_close_matches(asked, by_lower, n=1, cutoff=0.6)
-    if not found and len(asked) >= 3:
-        found = [name for name in by_lower if name.startswith(asked) or name.endswith("." + asked)]
-    return by_lower[found[0]] if found else None
+    if asked in by_lower:
+        return by_lower[asked]
+    parts = [name for name in by_lower if len(asked) >= 3 and asked in _endings(name)]
+    likely = parts or difflib.get_close_matches(asked, by_lower, n=1, cutoff=0.6)
+    if not likely and len(asked) >= 3:
+        likely = [name for name in by_lower if name.startswith(asked)]
+    return by_lower[likely[0]] if likely else None
+
+
+def _endings(name: str) -> set[str]:
+    """What follows a dot or an underscore: `bits_per_byte`, `per_byte` and `byte` of `test.bits_per_byte`."""
+    return {name[mark.end() :] for mark in re.finditer(r"[._]", name)}
 
 
 def nearest(word: object, known: Iterable[str]) -> str | None:

@@ -9,13 +9,16 @@ import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from moebench.spec.amounts import NAME, Amount
 from moebench.spec.errors import Position, Problem, closest, listed, nearest, quoted
 from moebench.spec.parse import Node, kind_of
 from moebench.spec.routers import ROUTERS, unread_options
+from moebench.spec.synonyms import DOWNLOADED, KEY_ANSWERS, KEY_WORDS, KIND_WORDS, meant, plainly
 from moebench.spec.types import SuiteSpec
 
 FILE_KEYS: dict[tuple[str, ...], tuple[str, ...]] = {(): ("extends", "scales", "train"), ("models",): ("base", "sweep")}
@@ -34,7 +37,8 @@ def explain(error: ValidationError, tree: Node, *, raw: Node) -> list[tuple[Path
         path = _path_in(tree, detail["loc"])
         problem = _problem(dict(detail), path, tree, raw)
         key = (*path, detail["loc"][-1]) if detail["type"] in {"missing", "extra_forbidden"} else path
-        found.setdefault(key, (path, problem))
+        if detail["type"] != "missing" or _misspelt(detail["loc"], path, tree) is None:
+            found.setdefault(key, (path, problem))
     return list(found.values())
 
 
@@ -69,10 +73,8 @@ def _problem(detail: dict[str, Any], path: Path, tree: Node, raw: Node) -> Probl
     kind, context = detail["type"], detail.get("ctx", {})
     location: tuple[str | int, ...] = detail["loc"]
     if kind == "extra_forbidden":
-        known = known_keys(location[:-1])
-        hint: str | None = nearest(location[-1], known) or _elsewhere(location)
-        hint = hint or f"the keys here are {listed(known, last='and')}"
         message = f"unknown key {quoted(location[-1])}"
+        hint: str | None = _instead_of_key(location, node)
         return Problem(position=place(tree, path, key=True), message=message, hint=hint)
     if kind == "missing":
         if location[-1] == "train":
@@ -84,7 +86,95 @@ def _problem(detail: dict[str, Any], path: Path, tree: Node, raw: Node) -> Probl
     if kind == "value_error":
         return _together(context["error"], path, tree, raw)
     message, hint = _words(kind, context, _subject(path), node.value if node is not None else None)
-    return Problem(position=place(tree, path), message=message, hint=hint)
+    return Problem(position=place(tree, path), message=message, hint=hint or _written(kind, path, node))
+
+
+_EXAMPLES = {
+    "budget": "{tokens: 1.0e6}",
+    "compare": "{treatment: MODEL, baseline: MODEL}",
+    "controls": "{same_model: MODEL}",
+    "data": "{source: stdlib}",
+    "decode": "{batch: [1, 8]}",
+    "evaluate": "{points: 8}",
+    "ffn": "{kind: dense, hidden: 256}",
+    "match": "{to: MODEL, on: active_params}",
+    "measure": "{speed: {train_step: true}}",
+    "optimizer": "{lr: 3.0e-3}",
+    "schedule": "{warmup: 5%}",
+    "speed": "{train_step: true}",
+    "target": "{reach: MODEL}",
+    "test": "{kind: superior, margin: 0.5%}",
+    "tune": "{lr: [1.0e-3, 3.0e-3, 1.0e-2]}",
+}
+"""What a mapping is written like, for those who wrote something else."""
+
+
+def _written(kind: str, path: Path, node: Node | None) -> str | None:
+    """How a value of another kind would be written."""
+    if node is None or not path:
+        return None
+    name, value = path[-1], node.value
+    source = node.at.source
+    line = source.lines[node.at.line - 1] if node.at.line <= len(source.lines) else ""
+    if value is None and line[node.at.column - 1 :].lstrip().startswith("#"):
+        return "what follows '#' is a comment: put a text that begins with '#' into quotes"
+    if value is None and path[:1] == ("claims",) and len(path) == 2:
+        return "null leaves out a claim of the suite that is extended: there is none of this name"
+    if kind in {"dict_type", "model_type"} and name in _EXAMPLES:
+        return f"write it as {_filled(str(name), value)}"
+    if kind in {"dict_type", "model_type"} and name in {"claims", "scales"}:
+        return "give each a name: write `name:` rather than `- name:`"
+    if kind in {"list_type", "tuple_type"} and isinstance(value, str | int | float) and not isinstance(value, bool):
+        return f"write [{value}]"
+    if isinstance(value, list):
+        if name == "lr":
+            return "one rate is trained with; to try several, give the suite a `tune: {lr: [...]}`"
+        if name in {"metric", "minus"}:
+            return "a claim is about one metric: write a claim for each"
+        if kind in {"int_type", "float_type"}:
+            key = ".".join(map(str, path[2:]))
+            return f"to compare several values, give the model a sweep, such as sweep: {{{key}: [...]}}"
+    return None
+
+
+def _filled(name: str, value: Any) -> str:
+    """The example of a mapping, with the value that was given in its place."""
+    example = _EXAMPLES[name]
+    if name == "budget":
+        number = (_as_number(str(value)) or "write 1.0e6").split()[1].rstrip(",")
+        return f"{{tokens: {number}}}"
+    return example.replace("MODEL", value, 1) if isinstance(value, str) and re.fullmatch(NAME, value) else example
+
+
+def _instead_of_key(location: Sequence[str | int], node: Node | None) -> str:
+    """What was meant by a key that is not known where it stands."""
+    word, known = location[-1], known_keys(location[:-1])
+    if re.fullmatch(r"[0-9]{3}", str(word)):
+        return "a comma ends a value here: write numbers without commas"
+    if pair := re.fullmatch(r"([\w.-]+) *= *(.+)", str(word)):
+        return f"write {pair[1]}: {pair[2]}"
+    ours = meant(word, known, KEY_WORDS)
+    if ours is not None:
+        return f"did you mean {ours!r}?"
+    if (answer := KEY_ANSWERS.get(plainly(word))) is not None:
+        return answer
+    if node is not None and len(location) == 1:  # a model or a claim that was not indented
+        for section, keys in (("models", {"ffn", "base", "layers"}), ("claims", {"metric", "test", "compare"})):
+            if keys & node.mapping().keys():
+                return f"is it one of the {section}? Then indent it, below `{section}:`"
+    hint = nearest(word, known) or _elsewhere(location) or _of_another_kind(location)
+    return hint or f"the keys here are {listed(known, last='and')}"
+
+
+def _of_another_kind(location: Sequence[str | int]) -> str | None:
+    """A hint when the key belongs to another kind of network, test or source."""
+    word, current = location[-1], _type_at(location[:-1])
+    for option in _members(_type_at(location[:-2])) if len(location) > 2 and current is not None else ():
+        if word in getattr(option, "model_fields", {}):
+            for name in ("kind", "source"):
+                if choices := _literal(option, name):
+                    return f"{word!r} is a key of {name}: {choices[0]}"
+    return None
 
 
 _DECIDING = ("router", "experts", "top_k", "groups", "groups_chosen", "every", "first_dense", "layers", "heads")
@@ -125,13 +215,21 @@ def _unread(field: str | int, path: Sequence[str | int], tree: Node) -> list[str
 def _missing(location: Sequence[str | int], path: Path, tree: Node) -> Problem:
     if isinstance(location[-1], int):
         return Problem(position=place(tree, path), message=f"{_subject(path)} needs more values")
-    node = tree.get(*path)
     where = f" in {path[-1]!r}" if path and isinstance(path[-1], str) else ""
+    name = str(location[-1])
+    example = {**_EXAMPLES, "metric": "test.bits_per_byte", "margin": "0.5%", "on": "active_params"}.get(name)
+    hint = f"such as {name}: {example}" if example else None
+    return Problem(position=place(tree, path, key=True), message=f"{name!r} is missing{where}", hint=hint)
+
+
+def _misspelt(location: Sequence[str | int], path: Sequence[str | int], tree: Node) -> str | None:
+    """The unknown key beside a missing one that is meant to be it; it is reported in its own place."""
+    node = tree.get(*path)
     known = known_keys(location[:-1])
-    typos = [key for key in (node.mapping() if node is not None else {}) if key not in known]
-    typo = closest(location[-1], typos)
-    hint = f"is {typo!r} meant to be {location[-1]!r}?" if typo else None
-    return Problem(position=place(tree, path, key=True), message=f"{location[-1]!r} is missing{where}", hint=hint)
+    unknown = [key for key in (node.mapping() if node is not None else {}) if key not in known]
+    ours = str(location[-1])
+    meant_here = (key for key in unknown if meant(key, known, KEY_WORDS) == ours or closest(key, known) == ours)
+    return next(meant_here, None)
 
 
 def _wrong_choice(kind: str, context: Mapping[str, Any], path: Path, tree: Node) -> Problem:
@@ -142,19 +240,29 @@ def _wrong_choice(kind: str, context: Mapping[str, Any], path: Path, tree: Node)
     cls = _type_at(path)
     choices = [str(choice) for option in _members(cls) for choice in _literal(option, word)]
     if kind == "union_tag_not_found" or given is None:
-        typo = closest(word, node.mapping() if node is not None else ())
+        keys = node.mapping() if node is not None else {}
+        typo = closest(word, keys) or next((key for key in keys if meant(key, [word], KEY_WORDS)), None)
         hint = f"is {typo!r} meant to be {word!r}?" if typo else None
+        if hint is None and word == "source" and any(meant(key, ["files"], KEY_WORDS) for key in keys):
+            hint = "for files of your own write {source: text, files: [FILE or FOLDER]}"
         message = f"{word!r} is missing in {_subject(path)}: it is {listed(choices)}"
         return Problem(position=place(tree, path, key=True), message=message, hint=hint)
     message = f"unknown {word} {quoted(given.value)}: use {listed(choices)}"
-    return Problem(position=given.at, message=message, hint=nearest(given.value, choices))
+    ours = meant(given.value, choices, KIND_WORDS)
+    hint = f"did you mean {ours!r}?" if ours else nearest(given.value, choices)
+    if word == "source" and plainly(given.value) in DOWNLOADED:
+        hint = "nothing is downloaded: save the text as files and use {source: text, files: [FOLDER]}, or a plug-in"
+    return Problem(position=given.at, message=message, hint=hint)
 
 
 def _words(kind: str, context: Mapping[str, Any], subject: str, value: Any) -> tuple[str, str | None]:
     """The message for an error of one value, and a hint."""
     if kind == "literal_error":
         choices = re.findall(r"'([^']*)'", context["expected"])
-        return f"{subject} cannot be {_shown(value)}: use {listed(choices)}", nearest(value, choices)
+        hint = nearest(value, choices)
+        if subject == "tokenizer":
+            hint = "one byte is one token: bits per byte compare whatever a tokenizer would do"
+        return f"{subject} cannot be {_shown(value)}: use {listed(choices)}", hint
     limits = {"greater_than": ("gt", "above"), "greater_than_equal": ("ge", "at least"),
               "less_than": ("lt", "below"), "less_than_equal": ("le", "at most")}  # fmt: skip
     if kind in limits:
@@ -181,20 +289,48 @@ def _words(kind: str, context: Mapping[str, Any], subject: str, value: Any) -> t
         "tuple_type": "a list such as [a, b]", "dict_type": "a mapping of keys to values",
         "model_type": "a mapping of keys to values", "int_from_float": "a whole number",
     }.get(kind, "something else")  # fmt: skip
-    return f"{subject} must be {expected}, not {_shown(value)}", _rewrite(kind, value)
+    return f"{subject} must be {expected}, not {_shown(value)}", _rewrite(kind, value, subject)
 
 
-def _rewrite(kind: str, value: Any) -> str | None:
+def _rewrite(kind: str, value: Any, subject: str) -> str | None:
     """How the value would be written, where that can be guessed."""
     if kind in {"int_type", "int_from_float"} and isinstance(value, float) and value == int(value):
         return f"write {int(value)}"
-    if kind in {"int_type", "float_type"} and isinstance(value, str):
-        bare = value.replace("_", "").replace(",", "").strip()
-        if re.fullmatch(r"[-+]?[0-9.]+([eE][-+]?[0-9]+)?", bare):
-            return f"write {bare}, without quotes, underscores or commas"
+    if kind in {"int_type", "float_type", "int_from_float"} and isinstance(value, str):
+        return _as_number(value, seconds=subject.endswith("seconds"))
     if kind == "bool_type" and isinstance(value, str) and value.lower() in {"yes", "no", "on", "off"}:
         return f"write {'true' if value.lower() in {'yes', 'on'} else 'false'}"
     return None
+
+
+_NUMBER = r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
+_SUFFIXES = {"k": 3, "m": 6, "b": 9, "g": 9, "t": 12}
+_SECONDS = {"m": 60, "s": 1, "sec": 1, "min": 60, "h": 3600, "hours": 3600, "minutes": 60, "seconds": 1}
+
+
+def _as_number(text: str, *, seconds: bool = False) -> str | None:
+    """The number that a text such as `50k`, `2M tokens`, `4_096`, `50%`, `2x` or `2**16` stands for, as it is written.
+
+    No suffix is read as a number by itself: 64k is 64,000 to some and 65,536 to others.
+    """
+    bare = text.replace("_", "").replace(",", "").strip()
+    if re.fullmatch(_NUMBER, bare):
+        return f"write {bare}, without quotes, underscores or commas"
+    if share := re.fullmatch(rf"({_NUMBER}) ?%", bare):
+        return f"write {float(share[1]) / 100:.12g}, the share as a number"
+    if power := re.fullmatch(r"([0-9]{1,4}) ?(?:\*\*|\^) ?([0-9]{1,2})", bare):
+        return f"write {int(power[1]) ** int(power[2])}"
+    scaled = re.fullmatch(rf"({_NUMBER}) ?([a-zA-Z]*)(?: [a-zA-Z]+)?", bare)
+    if scaled is None:
+        return None
+    number, unit = Decimal(scaled[1]), scaled[2]
+    if unit.lower() in _SUFFIXES and not (seconds and unit in _SECONDS) and abs(number.adjusted()) < 30:
+        size = number.scaleb(_SUFFIXES[unit.lower()])
+        binary = f" (or {int(number) * 1024}, if 1024 is meant)" if unit in {"k", "K"} and number == int(number) else ""
+        return f"write {f'{size:f}' if size == int(size) and size < 10**7 else f'{float(size):.12g}'}{binary}"
+    if unit.lower() in _SECONDS and abs(number.adjusted()) < 30:
+        return f"write {float(number) * _SECONDS[unit.lower()]:.12g}, in seconds"
+    return f"write {scaled[1]}"
 
 
 def not_a_name(value: object) -> str:
@@ -226,12 +362,15 @@ def known_keys(location: Sequence[str | int]) -> list[str]:
 
 
 def _elsewhere(location: Sequence[str | int]) -> str | None:
-    """A hint when the key is right but stands one mapping too high."""
+    """A hint when the key is right, in our words or others', but stands one mapping too high."""
     word = location[-1]
     for option in _members(_type_at(location[:-1])):
         for name, info in getattr(option, "model_fields", {}).items():
-            if any(word in getattr(inner, "model_fields", {}) for inner in _members(info.annotation)):
-                return f"{word!r} goes inside {name!r}"
+            members = [inner for inner in _members(info.annotation) if inner is not Amount]
+            keys = [key for inner in members for key in getattr(inner, "model_fields", {})]
+            ours = meant(word, keys, KEY_WORDS)
+            if ours is not None:
+                return f"{ours!r} goes inside {name!r}"
     return None
 
 

@@ -23,7 +23,7 @@ from moebench.spec.check_claims import sentence
 from moebench.spec.errors import Position, Problem, Source, SuiteError, listed, nearest, quoted
 from moebench.spec.explain import Path as TreePath
 from moebench.spec.explain import explain, known_keys, not_a_name, place
-from moebench.spec.merge import Models, apply_set, choose_scale, merge, resolve_models, without
+from moebench.spec.merge import Models, apply_set, choose_scale, lay_over, resolve_models, without
 from moebench.spec.parse import MAX_BYTES, Entry, Node, decode, kind_of, parse
 from moebench.spec.types import SuiteSpec
 from moebench.spec.words import MAX_SEEDS, bundled_names, bundled_path
@@ -94,12 +94,13 @@ def find_suite(path_or_name: str | Path) -> Path:
     at = Position(source=Source(name=word[:200]))
     if not word.strip() or "\0" in word:
         raise SuiteError([Problem(position=at, message="no suite is named")])
+    path = Path(os.path.expanduser(word))  # noqa: PTH111 - leaves `~nobody` alone, where Path would raise
     try:
-        is_file, is_folder = Path(word).is_file(), Path(word).is_dir()
+        is_file, is_folder = path.is_file(), path.is_dir()
     except OSError:  # a name that is too long
         is_file = is_folder = False
     if is_file:
-        return Path(word)
+        return path
     bundled = bundled_path(word)
     if bundled is not None:
         return bundled
@@ -147,14 +148,14 @@ def _extended(tree: Node, chain: tuple[Path, ...]) -> Node:
     path = _named_by(node, node.value)
     if path.resolve() in chain:
         circle = " -> ".join(step.name for step in (*chain[chain.index(path.resolve()) :], path))
-        raise SuiteError([Problem(position=node.at, message=f"extends goes round in a circle: {circle}")])
+        raise SuiteError([Problem(position=node.at, message=f"extends is cyclic: {circle}")])
     _, below = _read(path, _shown(path))
-    return merge(_extended(below, (*chain, path.resolve())), without(tree, "extends"))
+    return lay_over(_extended(below, (*chain, path.resolve())), without(tree, "extends"))
 
 
 def _named_by(node: Node, word: str) -> Path:
     """The file that `extends` names: relative to the file that says so, or a bundled suite."""
-    path = Path(node.at.source.folder) / word
+    path = Path(node.at.source.folder) / os.path.expanduser(word)  # noqa: PTH111 - leaves `~nobody` alone
     if _is_name(word) and not word.endswith((".yaml", ".yml")):
         bundled = bundled_path(word)
         if bundled is not None:
@@ -212,7 +213,7 @@ def _plain(tree: Node, models: Models, base: Path, problems: list[Problem]) -> d
             plain["seeds"] = list(range(seeds.value))
         else:
             message = f"seeds is how many (1 to {MAX_SEEDS}) or a list of seeds, not {kind_of(seeds.value)}"
-            problems.append(Problem(position=seeds.at, message=message))
+            problems.append(Problem(position=seeds.at, message=message, hint=_seeds_meant(seeds.value)))
             plain["seeds"] = [0]
     for section in ("models", "claims"):
         names = tree.get(section)
@@ -231,9 +232,24 @@ def _plain(tree: Node, models: Models, base: Path, problems: list[Problem]) -> d
     return plain
 
 
+def _seeds_meant(value: object) -> str | None:
+    """How seeds are written that were written as `0-7`, `0, 1, 2`, `"8"` or `8.0`."""
+    text = str(value).strip()
+    if many := re.fullmatch(r"([0-9]+)(?:\.0*|,)?", text):
+        return f"write {int(many[1])}" if 1 <= int(many[1][:9]) <= MAX_SEEDS else None
+    if bounds := re.fullmatch(r"([0-9]{1,6}) ?(?:-|\.\.|to) ?([0-9]{1,6})", text):
+        first, last = int(bounds[1]), int(bounds[2])
+        return (
+            f"write {last + 1}, which is 0 to {last}" if first == 0 else f"write the list: [{first}, {first + 1}, ...]"
+        )
+    return f"write [{text}]" if re.fullmatch(r"[0-9 ]+(,[0-9 ]+)+", text) else None
+
+
 def _relative(node: Node, base: Path) -> Any:
     """A path of another file's, or of the command line's, as seen from this suite's folder."""
-    if not isinstance(node.value, str) or Path(node.value).is_absolute() or node.at.source.folder == str(base):
+    if not isinstance(node.value, str) or node.at.source.folder == str(base):
+        return node.plain()
+    if Path(node.value).is_absolute() or node.value.startswith("~"):
         return node.plain()
     return os.path.relpath(Path(node.at.source.folder) / node.value, base)
 
@@ -246,6 +262,8 @@ def _typed(
         spec = SuiteSpec.model_validate_json(json.dumps(plain), strict=True)
     except ValidationError as error:
         found = explain(error, tree, raw=raw)
+        if models.broken and not plain.get("models"):  # that none is left is not another mistake
+            found = [(path, problem) for path, problem in found if path != ("models",)]
         problems.extend(_not_inherited(found, raw, models))
         for path, _ in found:
             _drop(plain, path, broken)

@@ -45,6 +45,23 @@ def merge(below: Node, above: Node) -> Node:
     return Node(value=entries, at=above.at)
 
 
+def lay_over(below: Node, above: Node) -> Node:
+    """A whole suite, a scale or a `--set` over a suite: merged, and a model or claim that is null above is left out."""
+    merged = merge(below, above)
+    entries = dict(merged.mapping())
+    for section in ("models", "claims"):
+        given = below.get(section)
+        dropped = [name for name in (given.mapping() if given is not None else {}) if _is_null(above, section, name)]
+        if dropped:
+            entries[section] = Entry(key_at=entries[section].key_at, node=without(entries[section].node, *dropped))
+    return Node(value=entries, at=merged.at)
+
+
+def _is_null(tree: Node, *path: str) -> bool:
+    node = tree.get(*path)
+    return node is not None and node.value is None
+
+
 def _other_choice(below: Node, above: Node) -> bool:
     old, new = below.mapping(), above.mapping()
     if old and new and CURRENCIES.issuperset(old) and CURRENCIES.issuperset(new):
@@ -90,7 +107,7 @@ def choose_scale(tree: Node, scale: str | None, problems: list[Problem], *, know
         raise SuiteError([*problems, Problem(position=at, message=message, hint=nearest(scale, blocks))])
     at = blocks[scale].key_at
     named = Node(value={"scale": Entry(key_at=at, node=Node(value=scale, at=at))}, at=tree.at)
-    return merge(merge(tree, without(blocks[scale].node, *_FIXED_BY_FILE)), named)
+    return merge(lay_over(tree, without(blocks[scale].node, *_FIXED_BY_FILE)), named)
 
 
 # ------------------------------------------------------------------------------------------------ --set
@@ -112,7 +129,7 @@ def apply_set(tree: Node, text: str, *, folder: str) -> Node:
     node = parse(" " * (len(path) + 1) + value, source)
     for part, at in zip(reversed(parts), reversed(places), strict=True):
         node = Node(value={part: Entry(key_at=at, node=node)}, at=at)
-    return merge(tree, node)
+    return lay_over(tree, node)
 
 
 def _known_parts(tree: Node, words: list[str]) -> list[str]:
@@ -206,7 +223,8 @@ def _with_base(
         return None
     if not isinstance(node.value, dict):
         text = f"a model must be a mapping of its sizes, not {kind_of(node.value)}"
-        problems.append(Problem(position=node.at, message=text))
+        hint = "null leaves out a model of the suite that is extended: there is none of this name"
+        problems.append(Problem(position=node.at, message=text, hint=hint if node.value is None else None))
         models.broken.add(name)
         return None
     base = node.get("base")
@@ -235,7 +253,7 @@ def _wrong_base(raw: Mapping[str, Entry], base: Node, chain: tuple[str, ...]) ->
         return Problem(position=base.at, message=f"more than {MAX_BASES} models inherit from each other here")
     if base.value in chain:
         circle = " -> ".join((*chain[chain.index(base.value) :], base.value))
-        return Problem(position=base.at, message=f"base goes round in a circle: {circle}")
+        return Problem(position=base.at, message=f"base is cyclic: {circle}")
     if "sweep" in raw[base.value].node.mapping():
         text = f"base cannot be {base.value!r}, which is a sweep of several models"
         return Problem(position=base.at, message=text, hint="base it on the model that is swept")
@@ -298,7 +316,11 @@ def _sweep_problems(sweep: Node) -> list[Problem]:
         if not all(path.split(".")) or path.split(".")[0] in {"base", "sweep"}:
             found.append(Problem(position=axis.key_at, message=f"{quoted(path)} cannot be swept"))
         if not isinstance(axis.node.value, list) or not axis.node.value:
-            found.append(Problem(position=axis.node.at, message=f"sweep needs a list of values for {quoted(path)}"))
+            inner = next(iter(axis.node.mapping()), None)
+            single = isinstance(axis.node.value, int | float | str)
+            hint = f"write {path}.{inner}: [...]" if inner else f"write [{axis.node.value}]" if single else None
+            message = f"sweep needs a list of values for {quoted(path)}"
+            found.append(Problem(position=axis.node.at, message=message, hint=hint))
             continue
         seen: set[str] = set()
         for value in axis.node.value:

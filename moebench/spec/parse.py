@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from moebench.spec.diagnose import diagnose
 from moebench.spec.errors import Position, Problem, Source, SuiteError, quoted
 
 MAX_BYTES = 1_000_000
@@ -30,7 +31,7 @@ _WORDS: dict[str, bool | None] = {
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
 
-_INSTEAD = "use `base:` between models, `extends:` between files"
+_INSTEAD = "use `base:` between models, `extends:` between files; quote a text that begins with '&' or '*'"
 
 Scalar = str | int | float | bool | None
 
@@ -94,11 +95,13 @@ def decode(raw: bytes, *, name: str, folder: str) -> tuple[str, Source]:
     if len(raw) > MAX_BYTES:
         raise _error(Position(source=bare), f"the file has more than {MAX_BYTES:,} bytes: a suite file is far smaller")
     try:
-        text = raw.decode("utf-8-sig").replace("\r\n", "\n")
+        text = raw.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         before = raw[: error.start]
         line, column = before.count(b"\n") + 1, error.start - (before.rfind(b"\n") + 1) + 1
-        raise _error(Position(source=bare, line=line, column=column), "this is not UTF-8 text") from None
+        raise _error(
+            Position(source=bare, line=line, column=column), "this is not UTF-8 text", _other_text(raw)
+        ) from None
     source = Source(name=name, folder=folder, lines=tuple(text.split("\n")))
     bad = _FORBIDDEN.search(text)
     if bad:
@@ -108,6 +111,15 @@ def decode(raw: bytes, *, name: str, folder: str) -> tuple[str, Source]:
             raise _error(at, "a tab: YAML does not indent with tabs, use spaces")
         raise _error(at, f"the character U+{ord(bad[0]):04X} is not text: is this a YAML file?")
     return text, source
+
+
+def _other_text(raw: bytes) -> str:
+    """What to do with bytes that are not UTF-8."""
+    if raw.startswith(b"\x1f\x8b"):
+        return "it is compressed: unpack it with gunzip"
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "it looks like UTF-16: save it as UTF-8"
+    return "a suite is text: save it as UTF-8, in an editor or with `iconv -f latin1 -t utf-8`"
 
 
 def parse(text: str, source: Source) -> Node:
@@ -159,10 +171,16 @@ class _Events:
     def _unreadable(self, error: Exception) -> SuiteError:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         line, column = (mark.line + 1, mark.column + 1) if mark is not None else (self._line, self._column)
-        what = getattr(error, "problem", None) or "it cannot be read beyond this point"
-        if "could not find expected ':'" in what:
-            what = "a key without its ':' (or a line that continues nothing)"
-        return _error(Position(source=self.source, line=line, column=column), f"this is not valid YAML: {what}")
+        start = getattr(error, "context_mark", None)
+        diagnosis = diagnose(
+            self.source.lines,
+            getattr(error, "problem", None) or "it cannot be read beyond this point",
+            line=line,
+            column=column,
+            opened=(start.line + 1, start.column + 1) if start is not None else None,
+        )
+        at = Position(source=self.source, line=diagnosis.line, column=diagnosis.column)
+        return _error(at, diagnosis.message, diagnosis.hint)
 
 
 def _node(events: _Events, event: str, at: Position, *, depth: int) -> Node:
@@ -184,7 +202,8 @@ def _mapping(events: _Events, *, depth: int) -> dict[str, Entry]:
     while (step := events.take())[0] != "MappingEnd":
         word, at = step
         if word != "Scalar":
-            raise _error(at, "a key must be a word")
+            braces = "templates such as {{ x }} are not filled in: write the value, or set it with --set"
+            raise _error(at, "a key must be a word", braces if word == "MappingStart" else None)
         key = _text(events.raw.value, at)
         end = events.raw.end_mark
         empty_at = Position(source=events.source, line=end.line + 1, column=end.column + 2)

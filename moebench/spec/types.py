@@ -111,7 +111,8 @@ class Budget(Frozen):
     def _one(self) -> Budget:
         given = [name for name in ("tokens", "flops", "steps", "seconds") if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(f"give exactly one of tokens, flops, steps or seconds, not {len(given)}")
+            many = "such as {tokens: 1.0e6}" if not given else f"not both {' and '.join(given)}"
+            raise ValueError(f"give exactly one of tokens, flops, steps or seconds, {many}")
         return self
 
 
