@@ -183,7 +183,7 @@ def test_a_front_leaves_out_what_is_beaten_in_both() -> None:
 def test_every_figure_has_a_title_with_a_finding(found: Findings) -> None:
     with look.settings():
         drawn = {name: draw(found) for name, draw in plots.PLOTS.items()}
-    assert drawn.pop("dropped") == "No run of a model with a capacity has recorded what it refused."
+    assert drawn.pop("dropped") == "No run of a model with a capacity has recorded what it dropped."
     for name, one in drawn.items():
         assert isinstance(one, look.Drawn), name
         assert any(model in one.title for model in found.held.models) or any(c.isdigit() for c in one.title), name

@@ -37,7 +37,7 @@ def line_of(says: str) -> str:
 
 
 def test_a_primary_claim_shows_the_p_that_holm_leaves() -> None:
-    assert line_of("First.").endswith("8 pairs  0.0039 (Holm 0.0078)")
+    assert line_of("First.").endswith("8 seeds  0.0039 (Holm 0.0078)")
 
 
 def test_a_refuted_claim_shows_the_p_of_its_refutation() -> None:
@@ -48,7 +48,7 @@ def test_a_refuted_claim_shows_the_p_of_its_refutation() -> None:
 
 def test_counts_are_exact_and_nothing_measured_has_no_n() -> None:
     assert line_of("Count.").endswith("exact")
-    assert "0 pairs" not in line_of("Timed.")
+    assert "0 seeds" not in line_of("Timed.")
 
 
 # ------------------------------------------------------------------------------------------------ shapes

@@ -9,7 +9,7 @@ anything is run; counts are exact and outside it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -48,6 +48,12 @@ def _unjudged(verdict: Verdict) -> Verdict:
     kept = ("post_hoc", "looks", "treatment", "baseline", "asked_low", "asked_high", "n", "units")
     cleared = {name: value for name, value in blank.items() if name not in kept}
     return verdict.model_copy(update={**cleared, "state": "not_tested", "reason": f"smoke run: no verdict; {why}"})
+
+
+def ask(evidence: Evidence, questions: Mapping[str, Claim]) -> list[Verdict]:
+    """Verdicts on questions that are no claims of the suite: exploratory, and outside the family that Holm counts."""
+    drafts = [_draft(evidence, name, claim) for name, claim in questions.items()]
+    return [_verdict(evidence, draft, _correction(draft, None, 0), 0) for draft in drafts]
 
 
 def strict_ok(verdicts: Sequence[Verdict]) -> bool:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from moebench import stats
-from moebench.claims import ControlResult, Verdict
+from moebench.claims import ControlResult, Order, Verdict, order
 from moebench.plan import Plan
 from moebench.records import METRICS, parse_metric
 from moebench.report.frames import AGAIN, Study, counted
@@ -63,9 +63,9 @@ class Ratio:
     model: str
     ratio: Mean
     units: str
-    """What n counts: counted (exact), seed pairs or processes."""
+    """What n counts: counted (exact), seeds or processes."""
     absolute: float
-    """The model's own value, in `unit`: exact, a mean over seeds, or a median over processes."""
+    """The model's own value, in `unit`: exact, or the geometric mean over seeds or over processes' medians."""
     unit: str
 
 
@@ -136,6 +136,25 @@ class Findings:
         rows = rows[rows["domain"].isna()] if domain is None else rows[rows["domain"] == domain]
         return rows.set_index("seed")["value"].sort_index()
 
+    def order(self, model: str, other: str, metric: str = QUALITY) -> Order:
+        """Which of two models is lower in a metric, as far as verdicts decide it."""
+        key = (model, other, metric)
+        if key not in self._orders:
+            self._orders[key] = order(self.held.evidence, self.verdicts, model, other, metric)
+        return self._orders[key]
+
+    @cached_property
+    def _orders(self) -> dict[tuple[str, str, str], Order]:
+        return {}
+
+    def lowest(self, means: Mapping[str, float], metric: str = QUALITY) -> list[str]:
+        """The model of the lowest mean, alone where it is decided to be below every other; else with those it is not.
+
+        `means` is the metric's mean by model.
+        """
+        best = min(means, key=lambda m: means[m])
+        return [best, *(m for m in means if m != best and self.order(best, m, metric).side != "lower")]
+
     @cached_property
     def curves(self) -> pd.DataFrame:
         """Loss at the evaluation points: model, seed, step, loss, tokens, flops, seconds (NaN without any timing)."""
@@ -159,16 +178,20 @@ class Findings:
         """Seconds of an optimizer step by model, and how they were measured; empty when nothing was timed."""
         found: dict[str, float] = {}
         for model, planned in self.plan.models.items():
-            medians = self.timed(model, "speed.train_step_s")
-            if len(medians):
-                micro = planned.recipe.batch_tokens / planned.recipe.micro_batch_tokens
-                found[model] = float(np.exp(np.log(medians).mean())) * micro
+            seconds = self.usual_time(model, "speed.train_step_s")
+            if seconds is not None:
+                found[model] = seconds * planned.recipe.batch_tokens / planned.recipe.micro_batch_tokens
         if set(found) == set(self.held.models):
             return found, "steps × step time of the speed session"
         wall = self.held.wall.groupby("model")["step_s"].median()
         return {
             str(model): float(seconds) for model, seconds in wall.items()
         }, "recorded wall time of parallel runs, not a timing"
+
+    def usual_time(self, model: str, metric: str) -> float | None:
+        """The one centre of a timing: the geometric mean over processes of each one's median."""
+        medians = self.timed(model, metric)
+        return float(np.exp(np.log(medians).mean())) if len(medians) else None
 
     def timed(self, model: str, metric: str) -> pd.Series[float]:
         """Median of each process, by process."""
@@ -211,7 +234,8 @@ class Findings:
                 both = wide[[baseline, model]].dropna() if model != baseline else wide[[baseline]].dropna()
                 if len(both):
                     logs = np.log(both[model].to_numpy()) - np.log(both[baseline].to_numpy())
-                    yield self._ratio(metric, model, exp(mean(logs)), "seed pairs", float(both[model].mean()))
+                    absolute = float(np.exp(np.log(both[model].to_numpy()).mean()))
+                    yield self._ratio(metric, model, exp(mean(logs)), "seeds", absolute)
 
     def _timed(self, baseline: str) -> Iterator[Ratio]:
         for metric in self.timed_metrics:
@@ -220,7 +244,8 @@ class Findings:
                 both = pd.concat([self.timed(model, metric), below], axis=1, join="inner").to_numpy()
                 if len(both):
                     logs = np.log(both[:, 0]) - np.log(both[:, 1])
-                    yield self._ratio(metric, model, exp(mean(logs)), "processes", float(np.median(both[:, 0])))
+                    absolute = float(np.exp(np.log(both[:, 0]).mean()))
+                    yield self._ratio(metric, model, exp(mean(logs)), "processes", absolute)
 
     def _ratio(self, metric: str, model: str, ratio: Mean, units: str, absolute: float) -> Ratio:
         unit = METRICS[parse_metric(metric)[0]].unit

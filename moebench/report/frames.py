@@ -41,6 +41,8 @@ class Study:
     """What one suite's report shows."""
 
     stored: StoredPlan
+    evidence: Evidence
+    """What the verdicts were judged by, for what titles state beside them."""
     runs: pd.DataFrame
     """One row a planned run: model, seed, id, status, reason."""
     values: pd.DataFrame
@@ -138,6 +140,7 @@ def study(results: Results, evidence: Evidence) -> Study:
     pairs = [unlike(*pair) for pair in pairs_of_runs(o for o in evidence.outcomes if o.done)]
     return Study(
         stored=evidence.stored,
+        evidence=evidence,
         runs=pd.DataFrame(runs, columns=["model", "seed", "id", "status", "reason"]),
         values=_typed(values),
         wall=pd.DataFrame(wall, columns=["model", "seed", "step_s"]),

@@ -19,6 +19,7 @@ STATES = {
     "invalid": "INVALID",
     "not_tested": "NOT TESTED",
 }
+UNITS = {"pairs": ("seed",), "seeds": ("seed",), "processes": ("process", "processes"), "counts": ("count",)}
 SHAPES = {
     "supported": "▲",
     "refuted": "▼",
@@ -83,10 +84,10 @@ def decisive_p(verdict: Verdict) -> str:
 
 
 def counted(verdict: Verdict) -> str:
-    """`8 pairs`, or `exact` for a count; empty when nothing was measured."""
+    """`8 seeds`, or `exact` for a count; empty when nothing was measured. A pair of runs is counted by its seed."""
     if not verdict.n:
         return ""
-    return "exact" if verdict.units == "counts" else f"{verdict.n} {verdict.units}"
+    return "exact" if verdict.units == "counts" else plural(verdict.n, *UNITS[verdict.units])
 
 
 def effect(verdict: Verdict) -> str:

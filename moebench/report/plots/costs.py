@@ -29,9 +29,9 @@ def ratios(found: Findings) -> Drawn | str:
     labels = list(dict.fromkeys(r.label for r in shown))
     title = _title(found, shown)
     subtitle = (
-        f"Ratio to {baseline}, log axis. Counted costs are exact; peaks: seed pairs; times: paired log ratios over "
+        f"Ratio to {baseline}, log axis. Counted costs are exact; peaks: over seeds; times: paired log ratios over "
         "processes, 95% t interval. "
-        f"Grey: {baseline} raced against itself (A/A), the resolution of the timings."
+        f"Grey: {baseline} against itself (A/A)."
     )
     models = [m for m in found.held.models if m != baseline]
     height = len(labels) * (0.16 + 0.13 * len(models))
@@ -68,7 +68,9 @@ def _title(found: Findings, shown: Sequence[Ratio]) -> str:
         ("speed.train_step_s", "step time"),
     ):
         if metric in mine:
-            parts.append(f"{mine[metric].ratio.centre:.2f}{words.TIMES} the {phrase}")
+            ratio = mine[metric].ratio
+            low, high = (ratio.low, ratio.high) if ratio.bounded else (None, None)
+            parts.append(f"{words.interval(ratio.centre, low, high, 'ratio')} the {phrase}")
     return (
         f"{found.treatment} has {words.listed(parts)} of {found.baseline}"
         if parts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from moebench.report import words
-from moebench.report.findings import Findings, mean
+from moebench.report.findings import Findings, cost_label, mean
 from moebench.report.look import GREY, Drawn, canvas, grid, log_ticks
 
 _EVEN = 1.05
@@ -28,24 +28,18 @@ def pareto(found: Findings) -> Drawn | str:
         "active parameters": {m: float(costs[m].params.active) for m in models},
         "weight bytes": {m: float(costs[m].weight_bytes) for m in models},
     }
+    metric_of = {"active parameters": "cost.active_params", "weight bytes": "cost.weight_bytes"}
     decode = [name for name in found.timed_metrics if name.startswith("speed.decode_step_s")]
     if decode:
-        timed = {m: float(found.timed(m, decode[-1]).median()) for m in models if len(found.timed(m, decode[-1]))}
-        panels_of[f"decode step time, {decode[-1].partition('[')[2].rstrip(']').replace('=', ' ')}"] = timed
+        times = {m: found.usual_time(m, decode[-1]) for m in models}
+        panels_of[cost_label(decode[-1])] = {m: seconds for m, seconds in times.items() if seconds is not None}
+        metric_of[cost_label(decode[-1])] = decode[-1]
     even = [name for name, xs in panels_of.items() if max(xs.values()) < _EVEN * min(xs.values())] if found.many else []
     panels_of = {name: xs for name, xs in panels_of.items() if name not in even} or panels_of
     fronts = {
         name: _front({m: (x, float(found.final(m).mean())) for m, x in xs.items()}) for name, xs in panels_of.items()
     }
-    always = [m for m in models if all(m in front for front in fronts.values())]
-    several = "both fronts" if len(fronts) == 2 else f"all {words.plural(len(fronts), 'front')}"
-    verb = "is" if len(always) == 1 else "are"
-    title = (
-        f"{words.listed(always)} {verb} on {several}: no model beats it in both"
-        if always
-        else f"No model is on {several}"
-    )
-    title = title if len(always) < 2 else title.replace("beats it", "beats them")
+    title = _title(found, {metric_of[name]: xs for name, xs in panels_of.items()}, fronts.values())
     subtitle = f"Final bits per byte ({'mean' if found.many else 'small: seeds; large: mean'}, 95% t interval) against "
     subtitle += "each cost, log axis. "
     subtitle += "Line: models that none beats in both."
@@ -71,6 +65,27 @@ def pareto(found: Findings) -> Drawn | str:
             axes.tick_params(axis="y", labelleft=False)
     axes_of[0].set_ylabel("bits per byte")
     return Drawn(title=title, subtitle=subtitle, figure=figure)
+
+
+def _title(found: Findings, costs: Mapping[str, Mapping[str, float]], fronts: Iterable[Sequence[str]]) -> str:
+    """Models on every front, where it is decided that none is below them in both cost and loss."""
+    several = "both fronts" if len(costs) == 2 else f"all {len(costs)} fronts" if len(costs) > 1 else "the front"
+    every = [set(front) for front in fronts]
+    on_all = [m for m in found.held.models if all(m in front for front in every)]
+    certain = [m for m in on_all if all(_unbeaten(found, m, metric, xs) for metric, xs in costs.items())]
+    if not certain:
+        return f"Loss against {words.plural(len(costs), 'cost')}: undecided which models are on {several}"
+    verb, them = ("is", "it") if len(certain) == 1 else ("are", "them")
+    return f"{words.listed(certain)} {verb} on {several}: no model beats {them} in both loss and cost"
+
+
+def _unbeaten(found: Findings, model: str, metric: str, xs: Mapping[str, float]) -> bool:
+    """Whether every other model is decided to cost more or to have a higher loss."""
+    return all(
+        found.order(other, model).side == "higher" or found.order(other, model, metric).side == "higher"
+        for other in xs
+        if other != model
+    )
 
 
 def _front(points: dict[str, tuple[float, float]]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from moebench import stats
+from moebench.records import labelled
 from moebench.report import words
 from moebench.report.findings import QUALITY, Findings, difference, mean
 from moebench.report.look import GREY, INK, Drawn, canvas, log_ticks, panel_title, spread
@@ -56,21 +57,23 @@ def answer(found: Findings) -> Drawn | str:
 
 
 def _answer_title(found: Findings) -> str:
+    """What the verdicts decide about the pair that the suite compares, with the estimate."""
     treatment, baseline = found.pair
     gap = difference(found.final(treatment), found.final(baseline)) if baseline else None
     if gap is None or baseline is None:
         return f"Loss of {words.listed(found.held.models)} against training compute"
-    sign = "lower" if gap.centre < 0 else "higher"
-    size = (
-        words.interval(gap.centre, gap.low, gap.high, "%")
-        if gap.bounded
-        else words.interval(gap.centre, None, None, "%")
-    )
-    if gap.bounded and gap.low <= 0 <= gap.high:
-        finding = f"{treatment} and {baseline} end too close to tell apart"
-    else:
-        finding = f"{treatment} ends {sign} than {baseline}"
-    return f"{finding}: bits per byte {size}, {words.plural(gap.n, 'seed pair')}"
+    order = found.order(treatment, baseline)
+    low, high = (gap.low, gap.high) if gap.bounded else (None, None)
+    size = words.interval(gap.centre, low, high, "%")
+    if order.claimed and order.verdict is not None and order.verdict.estimate is not None:
+        size = words.effect(order.verdict)
+    after = f"bits per byte {size}, {words.plural(gap.n, 'seed')}"
+    if order.side is not None:
+        return f"{treatment} ends {order.side} than {baseline}: {after}"
+    if order.verdict is not None and order.verdict.state in ("supported", "refuted"):
+        state = words.STATES[order.verdict.state].lower()
+        return f"{treatment} against {baseline}, {words.pretty(order.verdict.asked)} {state}: {after}"
+    return f"{treatment} against {baseline}, undecided: {after}"
 
 
 def _curves(axes: Axes, found: Findings, currency: str, *, labels: bool) -> None:
@@ -159,7 +162,7 @@ def _bracket(axes: Axes, found: Findings) -> None:
         ),
         None,
     )
-    text = f"{spent / reached:.2f}{words.TIMES}" if verdict is None else words.effect(verdict)
+    text = words.effect(verdict) if verdict else f"{words.significant(spent / reached)}{words.TIMES}"
     axes.annotate(
         "", (reached, target), (spent, target), zorder=5,
         arrowprops={"arrowstyle": "|-|,widthA=.25,widthB=.25", "color": INK, "linewidth": 1, "shrinkA": 0, "shrinkB": 0},  # noqa: E501
@@ -207,15 +210,11 @@ def currencies(found: Findings) -> Drawn | str:
     shown = [currency for currency in _CURRENCIES if curves[currency].notna().any()]
     ends = {m: float(found.final(m).mean()) for m in found.held.models if len(found.final(m))}
     ends = ends or curves[curves["step"] == curves["step"].max()].groupby("model")["loss"].mean().to_dict()
-    best = min(ends, key=lambda m: ends[m])
-    title = f"{best} ends lowest, at {ends[best]:.3f} bits per byte"
+    title = _ending(found, ends)
     spent = {m: found.plan.models[m].expected_train_flops for m in found.held.models}
-    if len(spent) > 1:
-        most, least = max(spent, key=lambda m: spent[m]), min(spent, key=lambda m: spent[m])
-        if spent[most] / spent[least] > 1.1:
-            share = spent[most] / spent[least]
-            title = f"{best} ends lowest at equal tokens ({ends[best]:.3f} bits per byte); "
-            title += f"{most} spends {share:.1f}{words.TIMES} the FLOPs of {least}"
+    most, least = max(spent, key=lambda m: spent[m]), min(spent, key=lambda m: spent[m])
+    if spent[most] > 1.1 * spent[least]:
+        title += f"; {most} spends {spent[most] / spent[least]:.1f}{words.TIMES} the FLOPs of {least}"
     if found.many:
         return small.loss(found, title)
     how = f"Seconds: {found.step_seconds[1]}." if "seconds" in shown else "No times were recorded."
@@ -228,6 +227,22 @@ def currencies(found: Findings) -> Drawn | str:
     panels[0].set_ylabel("bits per byte")
     _key(panels[0], found, [m for m in found.held.models if m in set(curves["model"])])
     return Drawn(title=title, subtitle=subtitle, figure=figure)
+
+
+def _ending(found: Findings, ends: Mapping[str, float]) -> str:
+    """Which model ends lowest, where that is decided."""
+    lowest = found.lowest(ends)
+    if len(ends) == 1:
+        return f"{lowest[0]} ends at {words.significant(ends[lowest[0]], figures=4)} bits per byte"
+    if len(lowest) == 1:
+        return (
+            f"{lowest[0]} ends lowest at equal tokens ({words.significant(ends[lowest[0]], figures=4)} bits per byte)"
+        )
+    return f"Final loss at equal tokens: undecided between {_several(lowest, ends)}"
+
+
+def _several(models: Sequence[str], of: Collection[str]) -> str:
+    return words.listed(models) if len(models) <= 3 else f"{len(models)} of {len(of)} models"
 
 
 def _key(axes: Axes, found: Findings, models: Sequence[str]) -> None:
@@ -249,12 +264,7 @@ def finals(found: Findings) -> Drawn | str:
     if found.many:
         models.sort(key=lambda m: found.final(m).mean())
     domains = [None, *sorted(found.quality["domain"].dropna().unique())][:6]
-    best = min(models, key=lambda m: found.final(m).mean())
-    wins = [d for d in domains[1:] if min(models, key=lambda m: found.final(m, d).mean()) == best]
-    ends = mean(found.final(best))
-    title = f"{best} has the lowest final loss, {words.interval(ends.centre, ends.low, ends.high)} bits per byte"
-    if len(domains) > 1:
-        title += f"; lowest in {len(wins)} of {words.plural(len(domains) - 1, 'domain')}"
+    title = _finals_title(found, models, [str(domain) for domain in domains[1:]])
     counts = [len(found.final(m)) for m in models]
     subtitle = f"{QUALITY} after the last step, lower is better. Small: seeds (n = {words.span(counts)}); "
     subtitle += "large: mean with its 95% t interval."
@@ -270,6 +280,24 @@ def finals(found: Findings) -> Drawn | str:
             axes.tick_params(axis="y", labelleft=False)
     panels[len(panels) // 2].set_xlabel("bits per byte")
     return Drawn(title=title, subtitle=subtitle, figure=figure)
+
+
+def _finals_title(found: Findings, models: Sequence[str], domains: Sequence[str]) -> str:
+    """Which model has the lowest final loss, over all text and by domain, where that is decided."""
+    means = {m: float(found.final(m).mean()) for m in models}
+    lowest = found.lowest(means)
+    ends = mean(found.final(lowest[0]))
+    size = f"{words.interval(ends.centre, ends.low, ends.high)} bits per byte"
+    if len(models) == 1:
+        return f"{models[0]} ends at {size}"
+    if len(lowest) > 1:
+        return f"Final loss: undecided between {_several(lowest, means)}"
+    title = f"{lowest[0]} has the lowest final loss, {size}"
+    if not domains:
+        return title
+    by = {d: {m: float(found.final(m, d).mean()) for m in models if len(found.final(m, d))} for d in domains}
+    wins = [d for d in domains if found.lowest(by[d], labelled(QUALITY, domain=d)) == lowest]
+    return f"{title}; lowest in {len(wins)} of {words.plural(len(domains), 'domain')}"
 
 
 def _strip(axes: Axes, found: Findings, models: Sequence[str], domain: str | None) -> None:

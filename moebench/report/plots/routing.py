@@ -200,24 +200,25 @@ def _balance_of_many(found: Findings, rows: pd.DataFrame, ends: dict[str, Mean])
 
 
 def dropped(found: Findings) -> Drawn | str:
-    """Share of routed pairs that a capacity refused in training, along training."""
+    """Share of assignments dropped over capacity, along training."""
     rows = found.held.of("train.dropped_share")
     if rows.empty:
-        return "No run of a model with a capacity has recorded what it refused."
+        return "No run of a model with a capacity has recorded what it dropped."
     rows = rows.assign(step=rows["step"].astype(float), seed=rows["seed"].astype(int))
     last = rows[rows["step"] == rows.groupby(["model", "seed"])["step"].transform("max")]
     ends = {m: mean(100 * last[last["model"] == m]["value"]) for m in found.held.models if (last["model"] == m).any()}
     most = max(ends, key=lambda m: ends[m].centre)
     end = ends[most]
     said = words.interval(end.centre, end.low, end.high, "%", signed=False)
-    title = f"{most} refuses {said} of its routed pairs in training"
-    if len(ends) > 1:
+    title = f"{most} drops {said} of its assignments in training"
+    metric = "train.dropped_share"
+    if len(ends) > 1 and all(found.order(most, m, metric).side == "higher" for m in ends if m != most):
         title += f", the most of {len(ends)} models with a capacity"
     subtitle = (
-        "Share of (token, expert) pairs refused for want of room, over training so far; evaluation refuses none. "
+        "Share of (token, expert) assignments dropped over capacity, over training so far; evaluation drops none. "
     )
     subtitle += f"Thin lines are seeds (n = {words.span(m.n for m in ends.values())})."
-    return over_steps(found, rows, title, subtitle, "refused", percent=True)
+    return over_steps(found, rows, title, subtitle, "dropped", percent=True)
 
 
 def domains(found: Findings) -> Drawn | str:

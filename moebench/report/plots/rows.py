@@ -30,7 +30,7 @@ def differences(found: Findings) -> Drawn | str:
     shown = sorted(((m, gap) for m, gap in gaps.items() if gap is not None), key=lambda one: one[1].centre)
     if not shown:
         return "No model has a run that can be paired with the baseline's yet."
-    title = _differences_title(shown, str(baseline))
+    title = _differences_title(found, [m for m, _ in shown], str(baseline))
     pairs = sorted({gap.n for _, gap in shown})
     subtitle = (
         f"Final bits per byte against {baseline}, in percent, paired by seed (n = {words.span(pairs)}). Small: seeds; "
@@ -44,7 +44,8 @@ def differences(found: Findings) -> Drawn | str:
     for place, (model, gap) in enumerate(shown):
         both = pd.concat([found.final(model), below], axis=1, join="inner").to_numpy(dtype=np.float64)
         _interval(axes, place, gap, found.styles[model], 100 * (both[:, 0] / both[:, 1] - 1))
-        said = words.interval(gap.centre, gap.low, gap.high, "%") if gap.bounded else f"{words.number(gap.centre, 2)}%"
+        low, high = (gap.low, gap.high) if gap.bounded else (None, None)
+        said = words.interval(gap.centre, low, high, "%")
         axes.annotate(
             said, (1, place), (8, 0), xycoords=("axes fraction", "data"), textcoords="offset points", va="center",
             fontsize=7.5, color=INK,
@@ -55,14 +56,13 @@ def differences(found: Findings) -> Drawn | str:
     return Drawn(title=title, subtitle=subtitle, figure=figure)
 
 
-def _differences_title(shown: Sequence[tuple[str, Mean]], baseline: str) -> str:
-    lower = sum(gap.bounded and gap.high < 0 for _, gap in shown)
-    higher = sum(gap.bounded and gap.low > 0 for _, gap in shown)
-    best, gap = shown[0]
-    low, high = (gap.low, gap.high) if gap.bounded else (None, None)
-    many = words.plural(len(shown), "model")
-    text = words.interval(gap.centre, low, high, "%")
-    return f"{lower} of {many} end lower than {baseline}, {higher} higher; lowest: {best}, {text}"
+def _differences_title(found: Findings, models: Sequence[str], baseline: str) -> str:
+    sides: list[str | None] = [found.order(model, baseline).side for model in models]
+    said = [f"{sides.count(side)} {word}" for side, word in _SIDES.items() if sides.count(side)]
+    return f"Against {baseline}, of {words.plural(len(models), 'model')}: {words.listed(said)} in final loss"
+
+
+_SIDES: dict[str | None, str] = {"lower": "lower", "higher": "higher", None: "undecided"}
 
 
 def ratios(found: Findings) -> Drawn | str:
@@ -75,7 +75,7 @@ def ratios(found: Findings) -> Drawn | str:
     labels = list(dict.fromkeys(r.label for r in shown))
     title = costs_title(found, shown)
     subtitle = (
-        f"Ratio to {baseline} on a log axis, 1 marked. Counted costs are exact; peaks: seed pairs; times: paired log "
+        f"Ratio to {baseline} on a log axis, 1 marked. Counted costs are exact; peaks: over seeds; times: paired log "
         f"ratios over processes, 95% t interval. {_again(found)}"
     )
     models = [m for m in found.held.models if m != baseline]
@@ -126,7 +126,7 @@ def latency(found: Findings, metrics: Sequence[str], batches: Sequence[int]) -> 
         share_y=True, headroom=0.42,
     )  # fmt: skip
     for place, (axes, metric, batch) in enumerate(zip(panels, metrics, batches, strict=True)):
-        usual = words.seconds(float(np.exp(np.log(found.timed(baseline, metric)).mean())))
+        usual = words.seconds(found.usual_time(baseline, metric) or 0.0)
         heading = f"batch {batch}\n{baseline}: {usual}"
         _ratio_panel(axes, found, lanes, [r for r in shown if r.metric == metric], heading=heading)
         axes.tick_params(axis="y", labelleft=not place)
