@@ -1,8 +1,8 @@
-"""A trained model as a transformers checkpoint: `config.json` and `model.safetensors`.
+"""A trained model as a transformers checkpoint: `config.json`, `model.safetensors` and its tokenizer.
 
-Written without transformers; the tests load it back with that library and compare logits. `FAMILIES` says which of its
-classes computes what; a model goes to the first that computes all of it in evaluation, and one that none computes is
-refused by name. Losses, jitter, capacity and a rate of biases act in training alone and stand in no way.
+Written without transformers; the tests load it back with that library and compare logits and tokens. `FAMILIES` says
+which of its classes computes what; a model goes to the first that computes all of it in evaluation, and one that none
+computes is refused by name. Losses, jitter, capacity and a rate of biases act in training alone and stand in no way.
 """
 
 from __future__ import annotations
@@ -145,6 +145,11 @@ def export_checkpoint(model: Transformer, folder: Path) -> None:
     tensors = {name: value.detach().contiguous() for name, value in _tensors(model, family)}
     write_bytes(folder / "model.safetensors", safetensors.torch.save(tensors, metadata={"format": "pt"}))
     write_json(folder / "config.json", described)
+    write_json(folder / "tokenizer.json", tokenizer())
+    write_json(folder / "tokenizer_config.json", tokenizer_config(model.architecture))
+    readme = folder / "README.md"
+    if not readme.exists() or readme.read_text(errors="replace").startswith(_HEADING):
+        write_bytes(readme, _readme(model.architecture, family).encode())
 
 
 # ------------------------------------------------------------------------------------------------ configuration
@@ -210,6 +215,82 @@ def _mixture_config(a: Architecture, ffn: MoEFFN, family: Family) -> dict[str, A
     if family.model_type == "qwen2_moe":
         return {**chosen, **sizes, **rest, "shared_expert_intermediate_size": ffn.shared_hidden, "qkv_bias": False}
     return {**chosen, **sizes, **rest, "attention_bias": False}
+
+
+# ------------------------------------------------------------------------------------------------ tokenizer
+
+SEPARATOR = "\0"
+"""Byte 0, which stands before every document: begin, end and padding at once."""
+TOKENS = "ids 0 to 255 are the bytes of UTF-8 text; bos, eos and pad are id 0, the byte between documents"
+
+
+def tokenizer() -> dict[str, Any]:
+    """Bytes as tokens, in the format of the tokenizers library: a byte-level BPE without merges.
+
+    Id n is byte n. The separator stands under its own character, so that it is special where it occurs in a text and
+    no other text is taken for it.
+    """
+    bytewise = {"add_prefix_space": False, "trim_offsets": False, "use_regex": False}
+    special = {"id": 0, "content": SEPARATOR, "special": True, "normalized": False}
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [{**special, "single_word": False, "lstrip": False, "rstrip": False}],
+        "normalizer": None,
+        "pre_tokenizer": {"type": "ByteLevel", **bytewise},
+        "post_processor": None,
+        "decoder": {"type": "ByteLevel", **bytewise},
+        "model": {
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": None,
+            "continuing_subword_prefix": None,
+            "end_of_word_suffix": None,
+            "fuse_unk": False,
+            "byte_fallback": False,
+            "vocab": {SEPARATOR if byte == 0 else letter: byte for byte, letter in enumerate(_letters())},
+            "merges": [],
+        },
+    }
+
+
+def _letters() -> list[str]:
+    """The character that byte-level BPE writes for each byte (Radford et al. 2019): itself where it prints."""
+    prints = {*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = iter(range(0x100, 0x200))
+    return [chr(byte) if byte in prints else chr(next(others)) for byte in range(256)]
+
+
+def tokenizer_config(a: Architecture) -> dict[str, Any]:
+    """What transformers asks beside `tokenizer.json`."""
+    return {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": SEPARATOR,
+        "eos_token": SEPARATOR,
+        "pad_token": SEPARATOR,
+        "model_max_length": a.context,
+        "clean_up_tokenization_spaces": False,
+    }
+
+
+_HEADING = "# A model trained by moebench"
+
+
+def _readme(a: Architecture, family: Family) -> str:
+    return f"""{_HEADING}
+
+A `{family.architecture}` of {a.layers} layers of width {a.width}, context {a.context}:
+
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+model, tokenizer = (kind.from_pretrained("path/to/this/folder") for kind in (AutoModelForCausalLM, AutoTokenizer))
+```
+
+Tokens are bytes: {TOKENS}.
+The tokenizer adds none by itself. A document began with id 0 in training, so give it before a text that begins one;
+lm-eval takes it as its prefix token by itself.
+"""
 
 
 # ------------------------------------------------------------------------------------------------ weights

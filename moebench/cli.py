@@ -515,16 +515,19 @@ def generate(run_id: str, *, prompt: str, tokens: int, temperature: float, seed:
 def export(run_id: str, folder: Path, *, results: Path) -> None:
     """Write a trained model as a transformers checkpoint: Llama, Mixtral, or another class that computes the same.
 
+    Its tokenizer is written too: tokens are bytes.
+
     \b
     Example:
       moebench export 3fa9 checkpoints/moe
     """
-    from moebench.checkpoint import export_checkpoint
+    from moebench.checkpoint import TOKENS, export_checkpoint, family_of
     from moebench.generation import load_trained
 
     with input_errors():
-        export_checkpoint(load_trained(results, run_id), folder)
-    click.echo(f"written to {folder}")
+        model = load_trained(results, run_id)
+        export_checkpoint(model, folder)
+    click.echo(f"written to {folder}: {family_of(model.architecture).architecture} and its tokenizer ({TOKENS})")
 
 
 if __name__ == "__main__":

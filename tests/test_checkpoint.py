@@ -179,3 +179,68 @@ def test_a_model_goes_to_the_family_that_computes_it(family: str) -> None:
 def test_no_option_of_a_suite_is_forgotten(name: str) -> None:
     """Whoever adds a field says here what exporting does with it."""
     assert name in ACTS_IN_TRAINING | SAID
+
+
+# ------------------------------------------------------------------------------------------------ tokenizer
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("exported")
+    export_checkpoint(built(MODELS["moe"]), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tokenizer(exported: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(exported)
+
+
+TEXTS = {
+    "every character of one and two bytes": "".join(map(chr, range(0x800))),
+    "three and four bytes": "日本語 \ufeff€ \U0001f642 \U0010ffff",
+    "white space": "\n\n  x \r\n\t y \x0b\x0c\x85\u2028 ",
+    "what other tokenizers take for special": "<|endoftext|> </s> [PAD] Ā Ġ ▁",
+    "separators": "\0a\0\0b\0",
+    "nothing": "",
+}
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+def test_the_tokenizer_gives_the_bytes_of_a_text_and_the_text_again(tokenizer: Any, text: str) -> None:
+    ids = tokenizer(text)["input_ids"]
+    assert ids == list(text.encode())
+    assert tokenizer.decode(ids) == text
+    assert tokenizer.decode(ids, skip_special_tokens=True) == text.replace("\0", "")
+
+
+def test_every_byte_has_its_id_and_the_separator_is_begin_end_and_padding(tokenizer: Any) -> None:
+    assert len(tokenizer) == tokenizer.vocab_size == 256
+    covered = set("".join(TEXTS.values()).encode())
+    assert covered >= {*range(256)} - {0xC0, 0xC1, *range(0xF5, 0x100)} - set(range(0xE0, 0xF5))
+    assert (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id) == (0, 0, 0)
+    padded = tokenizer(["ab", "abcd"], padding=True)
+    assert padded["input_ids"] == [[97, 98, 0, 0], [97, 98, 99, 100]]
+    assert padded["attention_mask"] == [[1, 1, 0, 0], [1, 1, 1, 1]]
+
+
+def test_model_and_tokenizer_are_of_one_vocabulary_and_context(exported: Path, tokenizer: Any) -> None:
+    from transformers import AutoConfig
+
+    known = AutoConfig.from_pretrained(exported)
+    assert (known.vocab_size, known.bos_token_id, known.eos_token_id) == (256, 0, 0)
+    assert tokenizer.model_max_length == known.max_position_embeddings == UNUSUAL["context"]
+
+
+def test_the_folder_says_what_the_ids_are_and_keeps_a_readme_that_is_not_ours(exported: Path, tmp_path: Path) -> None:
+    said = (exported / "README.md").read_text()
+    assert "MixtralForCausalLM" in said
+    assert "bos, eos and pad are id 0" in said
+    (tmp_path / "README.md").write_text("mine")
+    export_checkpoint(built(MODELS["dense"]), tmp_path)
+    assert (tmp_path / "README.md").read_text() == "mine"
+    (tmp_path / "README.md").write_text(said)
+    export_checkpoint(built(MODELS["dense"]), tmp_path)
+    assert "LlamaForCausalLM" in (tmp_path / "README.md").read_text()
