@@ -246,7 +246,7 @@ def plan(
     if resolved:
         from moebench.spec.write import resolved_yaml
 
-        click.echo(resolved_yaml(planned.plan.solved_spec()), nl=False)
+        click.echo(resolved_yaml(planned.plan.solved_spec(), losses=planned.plan.router_losses), nl=False)
         return
     click.echo(json.dumps(plan_json(planned), indent=1) if as_json else plan_text(planned))
 

@@ -74,12 +74,24 @@ def _mixtures(a: Architecture) -> list[MoEFFN]:
     return [ffn for ffn in a.ffns if isinstance(ffn, MoEFFN)]
 
 
+def _router_weights(a: Architecture, ffn: MoEFFN) -> int:
+    """Weights of one layer's router: ours by formula, an installed package's as built when it was planned."""
+    return routers.parameters(ffn, width=a.width) if a.plugin is None else a.plugin.parameters
+
+
+def _multiply_adds(a: Architecture, ffn: MoEFFN, *, training: bool) -> int:
+    """Multiply-adds of routing one token in one layer."""
+    if a.plugin is None:
+        return routers.multiply_adds(ffn, width=a.width, training=training)
+    return a.plugin.training_multiply_adds if training else a.plugin.multiply_adds
+
+
 def parameters(a: Architecture) -> ParameterCount:
     """Weights of the architecture: total and active, with and without the embedding and head tables."""
     common = a.layers * (_attention_weights(a) + _norm_weights(a)) + a.width
     total = active = common + sum(_always_weights(a, ffn) for ffn in a.ffns)
     for ffn in _mixtures(a):
-        router = routers.parameters(ffn, width=a.width)
+        router = _router_weights(a, ffn)
         expert = _expert_weights(a, ffn) + _expert_biases(a, ffn)
         total += router + ffn.experts * expert
         active += router + ffn.top_k * expert
@@ -102,7 +114,7 @@ def linear_flops(a: Architecture, *, tokens: int, routed_pairs: int | None = Non
     """
     mixtures = _mixtures(a)
     pairs = tokens * routed_pairs_per_token(a) if routed_pairs is None else routed_pairs
-    routing = sum(routers.multiply_adds(ffn, width=a.width, training=training) for ffn in mixtures)
+    routing = sum(_multiply_adds(a, ffn, training=training) for ffn in mixtures)
     always = sum(_always_weights(a, ffn) for ffn in a.ffns)
     per_token = a.layers * _attention_weights(a) + routing + always + a.vocab * a.width
     per_pair = _expert_weights(a, mixtures[0]) if mixtures else 0
@@ -128,19 +140,18 @@ def train_step_flops(a: Architecture, *, sequences: int, length: int, routed_pai
     return 3 * forward - _frozen_flops(a, tokens=sequences * length)
 
 
-def _frozen_mixtures(a: Architecture) -> list[MoEFFN]:
-    return [ffn for ffn in _mixtures(a) if not routers.facts(ffn.router).learned]
-
-
 def _frozen_flops(a: Architecture, *, tokens: int) -> int:
     """FLOPs that a backward saves because routers that are not trained need no gradient of their weights."""
-    routing = sum(routers.multiply_adds(ffn, width=a.width, training=True) for ffn in _frozen_mixtures(a))
-    return 2 * tokens * routing
+    if a.learns_routing:
+        return 0
+    return 2 * tokens * sum(_multiply_adds(a, ffn, training=True) for ffn in _mixtures(a))
 
 
 def _frozen_weights(a: Architecture) -> int:
     """Weights of routers that are not trained: stored and counted, without gradients."""
-    return sum(routers.parameters(ffn, width=a.width) for ffn in _frozen_mixtures(a))
+    if a.plugin is not None:
+        return len(_mixtures(a)) * a.plugin.frozen_parameters
+    return 0 if a.learns_routing else sum(_router_weights(a, ffn) for ffn in _mixtures(a))
 
 
 def counted_step_flops(a: Architecture, *, sequences: int, length: int, routed_pairs: int | None = None) -> int:
@@ -222,7 +233,7 @@ def decode_bytes(a: Architecture, *, batch: int, cached: int, dtype: str, touche
     always = sum(_always_weights(a, ffn) for ffn in a.ffns)
     weights: float = a.layers * _attention_weights(a) + always + a.vocab * a.width
     for ffn in _mixtures(a):
-        weights += routers.multiply_adds(ffn, width=a.width, training=False)
+        weights += _multiply_adds(a, ffn, training=False)
         weights += experts * (_expert_weights(a, ffn) + _expert_biases(a, ffn))
     return weights * DTYPE_BYTES[dtype] + batch * cached * kv_bytes_per_token(a, dtype=dtype)
 

@@ -32,8 +32,9 @@ from moebench.plan import (
     TunePlan,
     digest_of,
 )
+from moebench.plugins import PluginError
 from moebench.records import metric_of
-from moebench.spec.routers import facts as router_facts
+from moebench.spec.routers import ROUTERS
 from moebench.spec.types import DenseFFN, Match, MatchOn, ModelSpec, MoEFFN, SuiteSpec, TrainSpec
 from moebench.zoo import system
 
@@ -84,6 +85,24 @@ def architecture_of(model: ModelSpec, *, vocab: int, context: int) -> Architectu
         norm_eps=model.norm_eps,
         qk_norm=model.qk_norm,
     )
+
+
+def _with_plugin(name: str, a: Architecture) -> Architecture:
+    """With what is known of a router of an installed package; it is built and tried. Raises PlanError when it fails."""
+    if isinstance(a.ffn, DenseFFN) or a.ffn.router in ROUTERS:
+        return a
+    from moebench.model.routers.plugin import describe  # imports torch, which other plans do without
+
+    try:
+        found = describe(a.ffn, width=a.width, vocab=a.vocab, context=a.context, layers=a.moe_layers)
+    except PluginError as error:
+        raise PlanError(Misfit(at=("models", name, "ffn", "router"), message=str(error))) from None
+    if a.plugin is not None and found != a.plugin:
+        counts = f"{found.parameters:,} parameters as built, {a.plugin.parameters:,} as planned"
+        message = f"the router {a.ffn.router} depends on the width that the match solved: {counts}"
+        hint = "a router's own size may not depend on that of the experts"
+        raise PlanError(Misfit(at=("models", name, "ffn", "router"), message=message, hint=hint))
+    return a.model_copy(update={"plugin": found})
 
 
 def with_size(a: Architecture, size: str, value: int) -> Architecture:
@@ -220,7 +239,7 @@ def match_all(spec: SuiteSpec, *, vocab: int) -> tuple[dict[str, Architecture], 
     def settle(name: str) -> Architecture:
         if name not in solved:
             model = spec.models[name]
-            a = architecture_of(model, vocab=vocab, context=spec.data.context)
+            a = _with_plugin(name, architecture_of(model, vocab=vocab, context=spec.data.context))
             if model.match is not None:
                 solver = _Solver(
                     model=name,
@@ -232,6 +251,7 @@ def match_all(spec: SuiteSpec, *, vocab: int) -> tuple[dict[str, Architecture], 
                 )
                 a, results[name] = solver.nearest()
                 misfits.extend(filter(None, [solver.misfit(results[name])]))
+                a = _with_plugin(name, a)
             solved[name] = a
         return solved[name]
 
@@ -463,7 +483,7 @@ def _warnings(spec: SuiteSpec, models: dict[str, PlannedModel], facts: DataFacts
         ffn = model.architecture.ffn
         if isinstance(ffn, DenseFFN):
             continue
-        if not router_facts(ffn.router).causal:
+        if not model.architecture.causal:
             found.append(f"{name}: {ffn.router} sees future tokens, so claims about its quality on text are INVALID")
         if ffn.capacity_factor is not None or ffn.top_p is not None:
             found.append(f"{name}: its FLOPs are a bound: its router may use fewer than {ffn.top_k} experts a token")

@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 
 from moebench.records import Environment, Frozen
 from moebench.spec.amounts import Name
+from moebench.spec.routers import ROUTERS
 from moebench.spec.smoke import SMOKE
 from moebench.spec.types import DataSpec, DenseFFN, MatchOn, MoEFFN, SuiteSpec
 
@@ -33,6 +34,40 @@ def canonical(value: Any) -> str:
 def digest_of(value: Any, *, length: int = 16) -> str:
     """The first `length` hex digits of the SHA-256 of a value's canonical JSON."""
     return hashlib.sha256(canonical(value).encode()).hexdigest()[:length]
+
+
+class PluginCode(Frozen):
+    """The code of an installed package as it was when a suite was planned."""
+
+    package: str
+    """Name of the distribution; of its module where no distribution is known."""
+    version: str | None
+    sha256: str
+    """Over the package's code files; see `plugins.code_of`."""
+
+    def __str__(self) -> str:
+        return f"{self.package} {self.version or '(no version)'}, sha256 {self.sha256[:16]}"
+
+
+class PluginRouter(Frozen):
+    """A router of an installed package: its code, what it declares, and what it turned out to be when it was built."""
+
+    code: PluginCode
+    causal: bool
+    """Declared, and tried out when planned."""
+    losses: tuple[str, ...]
+    """Auxiliary losses that it declares."""
+    learned: bool
+    """Whether any of its parameters is trained."""
+    varies: bool
+    """Whether a token may go to fewer than top_k experts, room or not."""
+    parameters: int
+    """Of one layer's router, those that are not trained included."""
+    frozen_parameters: int
+    """Those of them that are not trained."""
+    multiply_adds: int
+    """Of routing one token in an evaluation."""
+    training_multiply_adds: int
 
 
 class Architecture(Frozen):
@@ -53,6 +88,8 @@ class Architecture(Frozen):
     norm_eps: float
     qk_norm: Literal["full", "per_head"] | None = Field(default=None, exclude_if=lambda value: value is None)
     """RMSNorm of queries and keys; a run without it keeps the id it had before there was any."""
+    plugin: PluginRouter | None = Field(default=None, exclude_if=lambda value: value is None)
+    """What is known of a router of an installed package; None for ours, of which `spec.routers` tells."""
 
     @property
     def ffns(self) -> tuple[DenseFFN | MoEFFN, ...]:
@@ -65,6 +102,22 @@ class Architecture(Frozen):
     def moe_layers(self) -> tuple[int, ...]:
         """Indices of the layers that are mixtures, from 0."""
         return tuple(i for i, ffn in enumerate(self.ffns) if isinstance(ffn, MoEFFN))
+
+    @property
+    def causal(self) -> bool | None:
+        """Whether no token's experts depend on later tokens; None where a plan of before does not say."""
+        if isinstance(self.ffn, DenseFFN):
+            return True
+        known = ROUTERS.get(self.ffn.router) or self.plugin
+        return None if known is None else known.causal
+
+    @property
+    def learns_routing(self) -> bool:
+        """Whether it has a router that is trained."""
+        if isinstance(self.ffn, DenseFFN):
+            return False
+        known = ROUTERS.get(self.ffn.router) or self.plugin
+        return known is None or known.learned
 
 
 class Recipe(Frozen):
@@ -207,6 +260,8 @@ class DataFacts(Frozen):
     leak_share: float
     """Share of the test split's 50-byte windows that also occur in the training split."""
     leak_threshold: float
+    plugin: PluginCode | None = Field(default=None, exclude_if=lambda value: value is None)
+    """The code of a source of an installed package; it is part of the digest."""
     entropy_bits_per_byte: float | None = None
     """Exact entropy rate where it is known (synthetic sources)."""
     unigram_bits_per_byte: float | None = Field(default=None, exclude_if=lambda value: value is None)
@@ -311,6 +366,17 @@ class Plan(Frozen):
         return f"<Plan {self.id} of {self.title}: {size}, {len(self.claim_hashes)} claims>"
 
     __str__ = __repr__
+
+    @property
+    def plugins(self) -> dict[str, PluginRouter]:
+        """Routers of installed packages, by the word under which suites name them."""
+        found = ((model.architecture.ffn, model.architecture.plugin) for model in self.models.values())
+        return {ffn.router: plugin for ffn, plugin in found if isinstance(ffn, MoEFFN) and plugin is not None}
+
+    @property
+    def router_losses(self) -> dict[str, tuple[str, ...]]:
+        """The auxiliary losses of those routers."""
+        return {word: plugin.losses for word, plugin in self.plugins.items()}
 
     def solved_spec(self) -> SuiteSpec:
         """The suite with the widths that were solved written in; its matches stay, and solve to the same again."""

@@ -394,14 +394,16 @@ def _systems() -> list[tuple[str, str, str, str, str]]:
 
 
 def _routers() -> list[tuple[str, str, str, str, str]]:
-    from moebench.spec.routers import REFUSED, ROUTERS
+    from moebench.plugins import PluginError
+    from moebench.spec.routers import REFUSED, declared_facts
     from moebench.spec.words import known_routers
 
     found = []
     for word in known_routers():
-        facts = ROUTERS.get(word)
-        if facts is None:
-            found.append((word, "of an installed package", "it says", "all", "-"))
+        try:
+            facts = declared_facts(word)
+        except PluginError as error:
+            found.append((word, str(error), "?", "-", "of an installed package"))
             continue
         options = ", ".join(f"{option} (needed)" if option in facts.needs else option for option in facts.options)
         found.append((word, facts.says, "yes" if facts.causal else "NO", options or "-", facts.source))

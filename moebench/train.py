@@ -21,13 +21,13 @@ from moebench import costs
 from moebench.data import Corpus, roll, train_batch
 from moebench.model import Output, Transformer, build
 from moebench.model.experts import padded_pairs
+from moebench.model.routers import same_code
 from moebench.model.transformer import cross_entropy_bits
 from moebench.plan import Recipe, Run
 from moebench.seeds import derive
+from moebench.spec.routers import LOSSES
 from moebench.spec.types import MoEFFN
 
-AUXILIARY = ("balance_loss", "z_loss", "importance_loss", "load_loss", "entropy_loss")
-"""Losses of routers, each the mean over the layers that have it, times the mixture's coefficient of the same name."""
 EXPLODED = 3.0
 """A loss beyond this many times the uniform model's is called diverged."""
 
@@ -109,7 +109,11 @@ def _metadata(data: bytes) -> dict[str, Any]:
 
 
 def start(run: Run) -> State:
-    """A model with its initial weights and a fresh optimizer."""
+    """A model with its initial weights and a fresh optimizer.
+
+    Raises PluginError when the code of an installed package's router is not what was planned.
+    """
+    same_code(run.architecture)
     model = build(
         run.architecture,
         seed=run.seed,
@@ -149,7 +153,8 @@ def training_loss(run: Run, output: Output, targets_BT: Tensor) -> tuple[Tensor,
     loss = bits * math.log(2)
     ffn = run.architecture.ffn
     if isinstance(ffn, MoEFFN):
-        for name in AUXILIARY:
+        for name in LOSSES:
+            # Each the mean over the layers that have it, times the mixture's coefficient of the same name.
             losses = [routing.losses[name] for routing in output.routings if name in routing.losses]
             if losses:
                 loss = loss + getattr(ffn, name) * torch.stack(losses).mean()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from small_corpora import text, words
 
+from moebench import plugins
 from moebench.data import DataError, Gathered, Source, Text, plugin, prepare
 from moebench.spec.types import PluginData
 
@@ -17,7 +18,7 @@ def offer(monkeypatch: pytest.MonkeyPatch, texts: list[Text]) -> None:
     monkeypatch.setattr(plugin, "OFFERED_HERE", source, raising=False)
     point = EntryPoint(name="letters", value="moebench.data.plugin:OFFERED_HERE", group=plugin.GROUP)
     not_one = EntryPoint(name="wrong", value="moebench.data.plugin:GROUP", group=plugin.GROUP)
-    monkeypatch.setattr(plugin, "entry_points", lambda group: [point, not_one] if group == plugin.GROUP else [])
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [point, not_one] if group == plugin.GROUP else [])
 
 
 def asked(name: str = "letters") -> PluginData:

@@ -6,6 +6,7 @@ What holds for all of them is in `test_router_contracts`.
 from __future__ import annotations
 
 import math
+from importlib.metadata import EntryPoint
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from small_models import moe
 from small_routers import Given, chance, given, matrix, mixture, of, projection, router
 from torch import Tensor
 
-from moebench.model import routers
+from moebench import plugins
 from moebench.model.routers import Router, Routing, SoftmaxTopK, Text, load_balance_loss, router_class, router_z_loss
 from moebench.model.routers.losses import routing_entropy, sequence_balance_loss, squared_variation
 from moebench.model.routers.noisy import Gate, Hierarchical, NoisyTopK, expected_load
@@ -553,14 +554,8 @@ def test_an_unknown_router_is_refused_with_the_known_ones() -> None:
 
 
 def test_installed_packages_offer_routers(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Offered:
-        name = "mine"
-
-        @staticmethod
-        def load() -> type[SoftmaxTopK]:
-            return SoftmaxTopK
-
-    monkeypatch.setattr(routers, "entry_points", lambda group: [Offered] if group == "moebench.routers" else [])
+    point = EntryPoint(name="mine", value="moebench.model.routers:SoftmaxTopK", group="moebench.routers")
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [point] if group == "moebench.routers" else [])
     assert router_class("mine") is SoftmaxTopK
     with pytest.raises(KeyError, match="mine, noisy_topk"):
         router_class("yours")

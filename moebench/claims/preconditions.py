@@ -22,7 +22,6 @@ from moebench.digits import interval
 from moebench.evidence import Evidence, Outcome
 from moebench.plan import Plan
 from moebench.records import metric_of, parse_metric
-from moebench.spec.routers import facts
 from moebench.spec.types import Claim
 
 AA_RANGE = (0.98, 1.02)
@@ -232,9 +231,15 @@ def _causal(question: Question) -> str | None:
     if not any(is_quality(term.metric) for term in question.contrast.terms):
         return None
     for model in question.planned:
-        ffn = question.evidence.plan.models[model].architecture.ffn
-        if ffn.kind == "moe" and not facts(ffn.router).causal:
-            return f"router: {ffn.router} of {model} sees later tokens, so its language-modelling loss means nothing"
+        a = question.evidence.plan.models[model].architecture
+        if a.ffn.kind == "dense" or a.causal:
+            continue
+        if a.causal is None:
+            return f"router: the plan does not say whether {a.ffn.router} of {model} is causal: plan and run it again"
+        if a.plugin is not None:
+            said = f"router {a.ffn.router} says causal = False: its routing depends on later tokens"
+            return f"{said}, so the language-modelling loss of {model} means nothing"
+        return f"router: {a.ffn.router} of {model} sees later tokens, so its language-modelling loss means nothing"
     return None
 
 

@@ -2,7 +2,8 @@
 
 One byte is one token, and byte 0 stands before every document. The folder is a cache: `facts.json` is written last,
 so a folder without it is not complete, and a folder whose files differ from their hashes is not loaded. The digest is
-over the content alone, so the same text has the same digest wherever it came from.
+over the content alone, so the same text has the same digest wherever it came from; text that an installed package gave
+has that of its code too.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from moebench.data.documents import SEPARATOR, Text
 from moebench.data.splits import SPLITS
-from moebench.plan import DataFacts, canonical, digest_of
+from moebench.plan import DataFacts, PluginCode, canonical, digest_of
 from moebench.records import Frozen
 from moebench.store.files import read_json, write_bytes, write_json
 
@@ -81,9 +82,12 @@ def split_digest(tokens: Bytes, documents: Sequence[Document]) -> str:
     return digest_of([DATA_VERSION, hashlib.sha256(tokens.data).hexdigest(), table], length=64)
 
 
-def corpus_digest(tokens: Mapping[str, Bytes], documents: Mapping[str, Sequence[Document]]) -> str:
-    """Hash of all three splits."""
-    return digest_of([split_digest(tokens[split], documents[split]) for split in SPLITS], length=64)
+def corpus_digest(
+    tokens: Mapping[str, Bytes], documents: Mapping[str, Sequence[Document]], *, plugin: PluginCode | None = None
+) -> str:
+    """Hash of all three splits, and of the code that gave them when it is an installed package's."""
+    splits = [split_digest(tokens[split], documents[split]) for split in SPLITS]
+    return digest_of([*splits, plugin.model_dump()] if plugin is not None else splits, length=64)
 
 
 def tokenise(texts: Sequence[Text]) -> tuple[Bytes, list[Document]]:
@@ -132,7 +136,7 @@ def load(folder: Path, *, context: int) -> Corpus | None:
         tokens = {split: np.memmap(folder / f"{split}.bin", dtype=np.uint8, mode="r") for split in SPLITS}
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    if corpus_digest(tokens, documents) != facts.digest:
+    if corpus_digest(tokens, documents, plugin=facts.plugin) != facts.digest:
         return None
     if facts.unigram_bits_per_byte is None:  # a cache from before it was computed
         unigram = unigram_bits_per_byte(tokens["train"], tokens["test"])

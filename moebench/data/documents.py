@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from moebench.plan import PluginCode
+
 SEPARATOR = 0
 """The byte before every document; no document holds it."""
 
@@ -43,6 +45,8 @@ class Gathered:
     """Where the source knows it; see the source for its exact meaning."""
     independent: bool = False
     """True when documents are drawn independently by construction, so that none is a copy of another."""
+    plugin: PluginCode | None = None
+    """The code that gave them, when it is an installed package's."""
 
 
 @dataclass(frozen=True, kw_only=True)

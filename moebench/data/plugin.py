@@ -1,38 +1,51 @@
 """Sources of installed packages: `data: {source: plugin, name: NAME, options: {...}}`.
 
 A package offers one as an entry point of the group `moebench.sources` that loads to a `Source`; its `gather` and
-`fingerprint` are called with the whole `PluginData`. What it gives is checked like text from anywhere else.
+`fingerprint` are called with the whole `PluginData`. What it gives is checked like text from anywhere else. Its code
+is part of the fingerprint and of the data's digest: what another version gathers is other data.
 """
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from moebench.data.documents import DataError, Gathered, Source
+from moebench.plan import PluginCode
+from moebench.plugins import SOURCES as GROUP
+from moebench.plugins import PluginError, cause, code_of, load, offered
+from moebench.spec.errors import plain
 from moebench.spec.types import PluginData
 
-GROUP = "moebench.sources"
 
-
-def plugged_in(name: str) -> Source:
-    """The source of that name. Raises DataError with the known names, or when it is no `Source`."""
-    offered = {point.name: point for point in entry_points(group=GROUP)}
-    if name not in offered:
-        known = ", ".join(sorted(offered)) or "none is installed"
-        raise DataError(
-            f"no installed package offers the data source {name!r} (entry points of {GROUP}); known: {known}"
-        )
-    source = offered[name].load()
-    if not isinstance(source, Source):
-        raise DataError(f"the entry point {offered[name].value} of {GROUP} is not a moebench.data.Source")
-    return source
+def plugged_in(name: str) -> tuple[Source, PluginCode]:
+    """The source of that name, and its code. Raises DataError when there is none, or it does not load."""
+    try:
+        points = offered(GROUP)
+        if name not in points:
+            known = ", ".join(sorted(points)) or "none is installed"
+            raise DataError(
+                f"no installed package offers the data source {name!r} (entry points of {GROUP}); known: {known}"
+            )
+        source = load(points[name])
+        if not isinstance(source, Source):
+            what = plain(points[name].value)
+            raise DataError(f"the entry point {what} of {GROUP} is not a moebench.data.Source")
+        return source, code_of(points[name], source.gather)
+    except PluginError as error:
+        raise DataError(str(error)) from error
 
 
 def gather(spec: PluginData, base: Path) -> Gathered:
-    """What the plugged-in source gives. Raises DataError when a text is not fit for a corpus."""
-    gathered = plugged_in(spec.name).gather(spec, base)
+    """What the plugged-in source gives. Raises DataError when it fails or a text is not fit for a corpus."""
+    source, code = plugged_in(spec.name)
+    try:
+        gathered = source.gather(spec, base)
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(f"data source {spec.name!r} fails: {cause(error, source.gather.__module__)}") from error
     names: set[str] = set()
     for text in gathered.texts:
         if text.name in names:
@@ -40,12 +53,13 @@ def gather(spec: PluginData, base: Path) -> Gathered:
         if not text.body or b"\0" in text.body:
             raise DataError(f"data source {spec.name!r} gives document {text.name!r} empty or with a NUL byte")
         names.add(text.name)
-    return gathered
+    return replace(gathered, plugin=code)
 
 
 def fingerprint(spec: PluginData, base: Path) -> Any:
-    """The plugged-in source's own."""
-    return plugged_in(spec.name).fingerprint(spec, base)
+    """The plugged-in source's own, and its code."""
+    source, code = plugged_in(spec.name)
+    return [code.model_dump(), source.fingerprint(spec, base)]
 
 
 PLUGIN = Source(

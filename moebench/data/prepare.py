@@ -72,7 +72,8 @@ def build(spec: DataSpec, gathered: Gathered) -> Corpus:
         )
     facts = DataFacts(
         source=spec.source,
-        digest=corpus_digest(tokens, documents),
+        digest=corpus_digest(tokens, documents, plugin=gathered.plugin),
+        plugin=gathered.plugin,
         documents={name: len(documents[name]) for name in SPLITS},
         tokens={name: len(tokens[name]) for name in SPLITS},
         domains=tuple(sorted({one.domain for name in SPLITS for one in documents[name]})),

@@ -27,9 +27,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
-from moebench.plan import Plan
-from moebench.spec.routers import facts
-from moebench.spec.types import DenseFFN, MoEFFN
+from moebench.plan import Architecture, Plan
+from moebench.spec.types import DenseFFN
 
 INK, MUTED, GRID, PAPER, SHADE, GREY = "#1b1f24", "#58626d", "#dfe3e8", "#ffffff", "#e3ebe7", "#7d8590"
 DARK = {INK: "#e8eaed", MUTED: "#a5aeb8", GRID: "#343a42", PAPER: "#15181c", SHADE: "#25332d", GREY: "#98a1ab"}
@@ -148,7 +147,7 @@ def styles(plan: Plan) -> dict[str, Style]:
 
 def _crowd(plan: Plan) -> dict[str, Style]:
     """Dense: shades of blue; unlearned routers: greys; the other mixtures: hues and markers in turn."""
-    kinds = {name: _kind(model.architecture.ffn) for name, model in plan.models.items()}
+    kinds = {name: _kind(model.architecture) for name, model in plan.models.items()}
     dense = [to_hex(shade) for shade in sns.blend_palette(list(_DENSE), max(2, list(kinds.values()).count("dense")))]
     looks = {"dense": (dense, _MARKERS["dense"]), "moe": (_HUES, _SHAPES), "control": (_CONTROLS, _CONTROL_SHAPES)}
     places = dict.fromkeys(looks, 0)
@@ -162,10 +161,10 @@ def _crowd(plan: Plan) -> dict[str, Style]:
     return found
 
 
-def _kind(ffn: DenseFFN | MoEFFN) -> str:
-    if isinstance(ffn, DenseFFN):
+def _kind(a: Architecture) -> str:
+    if isinstance(a.ffn, DenseFFN):
         return "dense"
-    return "moe" if facts(ffn.router).learned else "control"
+    return "moe" if a.learns_routing else "control"
 
 
 def canvas(

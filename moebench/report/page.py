@@ -287,6 +287,8 @@ def provenance(found: Findings) -> list[tuple[str, str]]:
         *facts,
         ("Plan", plan.id),
         ("Data digest", plan.data.digest),
+        *((f"Router {word}", str(plugin.code)) for word, plugin in plan.plugins.items()),
+        *([("Data source", str(plan.data.plugin))] if plan.data.plugin else []),
         ("Training recipe version", str(TRAINING_VERSION)),
         ("Report by", f"moebench {__version__}"),
         ("Make this page again", shlex.join(["moebench", "report", plan.title, "--results", found.results_name])),
@@ -296,7 +298,7 @@ def provenance(found: Findings) -> list[tuple[str, str]]:
 
 def suite_text(found: Findings) -> str:
     """The suite, resolved in full."""
-    return resolved_yaml(found.plan.told_spec())
+    return resolved_yaml(found.plan.told_spec(), losses=found.plan.router_losses)
 
 
 def title(found: Findings) -> str:

@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from moebench.plugins import PluginError
 from moebench.spec.check_claims import check_claims
 from moebench.spec.errors import Problem, listed, nearest, quoted
 from moebench.spec.explain import Path, place
 from moebench.spec.parse import Node
-from moebench.spec.routers import ROUTERS, facts, uneven, unread_losses
+from moebench.spec.routers import ROUTERS, declared_facts, idle_gradient, problem, uneven, unread_losses
 from moebench.spec.types import Match, ModelSpec, MoEFFN, SuiteSpec, TrainSpec
 from moebench.spec.words import known_routers
 
@@ -126,10 +127,20 @@ def _check_router(found: Findings, path: Path, ffn: MoEFFN) -> None:
     if word not in ROUTERS and word not in (routers := known_routers()):
         hint = nearest(word, routers) or f"the routers are {listed(routers, last='and')}"
         found.add((*path, "router"), f"unknown router {quoted(word)}", hint)
+        return
+    try:
+        known = declared_facts(word)
+    except PluginError as error:
+        found.add((*path, "router"), str(error))
+        return
+    if word not in ROUTERS and (wrong := problem(ffn, known)) is not None:
+        found.add((*path, wrong[0]), wrong[1])
     if (wrong := uneven(ffn, context=context)) is not None and not found.is_broken("data"):
         found.add((*path, "experts"), *wrong)
-    if unread := unread_losses(ffn):
-        has = f"its losses are {listed(facts(word).losses, last='and')}" if facts(word).losses else "it has no loss"
+    if (wrong := idle_gradient(ffn)) is not None:
+        found.add((*path, "top_k"), *wrong)
+    if unread := unread_losses(ffn, known.losses):
+        has = f"its losses are {listed(known.losses, last='and')}" if known.losses else "it has no loss"
         message = f"the router {word} does not use {' or '.join(unread)}: {has}"
         if found.raw.get(*path, unread[0]) is None and found.raw.get(*path, "router") is not None:
             zeros = ", ".join(f"{loss}: 0" for loss in unread)
@@ -197,11 +208,19 @@ def _check_measure(found: Findings) -> None:
         if speed.decode is not None and batch in speed.decode.batch[:index]:
             found.add((*path, "decode", "batch", index), f"{batch} is given twice")
     for name, model in found.spec.models.items():
-        if speed.decode is not None and isinstance(model.ffn, MoEFFN) and not facts(model.ffn.router).causal:
+        if speed.decode is not None and isinstance(model.ffn, MoEFFN) and not _is_causal(model.ffn.router):
             message = f"{name} cannot decode: its router {model.ffn.router} looks at later tokens"
             found.add((*path, "decode"), message, "leave decode out, or choose another router", key=True)
     if not speed.train_step and not speed.prefill and speed.decode is None:
         found.add(path, "nothing is timed", "give train_step, prefill or decode, or leave `speed` out", key=True)
+
+
+def _is_causal(word: str) -> bool:
+    """Whether a router says so; one that cannot be loaded is reported elsewhere."""
+    try:
+        return declared_facts(word).causal
+    except (PluginError, KeyError):
+        return True
 
 
 def _check_tune(found: Findings) -> None:

@@ -1,13 +1,13 @@
 """What suites and counting know of each router: its words, its options and its matrices; `model.routers` computes it.
 
 The two are kept apart so that checking, planning and reporting load no torch; a test holds their words equal and the
-counts below equal to what is built. Routers of installed packages are known by name alone: their options are not
-checked, and they are counted as one projection from the width to the experts.
+counts below equal to what is built. Routers of installed packages are loaded when a suite is checked, for what their
+classes declare, and built when it is planned, for their counts; a plan that is read back loads neither.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import gcd
 from typing import TYPE_CHECKING
@@ -30,6 +30,9 @@ OPTIONS = (
 )
 """Fields of an MoE that only some routers read; absent (None) unless a suite gives them."""
 
+LOSSES = ("balance_loss", "z_loss", "importance_loss", "load_loss", "entropy_loss")
+"""Auxiliary losses of routers; a mixture has the coefficient of each under the same name."""
+
 _OF_EVERY_MIXTURE = ("balance_loss", "z_loss")
 """Losses whose coefficients every mixture has, at a default when a suite gives none."""
 
@@ -47,6 +50,18 @@ def _none(_: MoEFFN) -> int:
 
 def _fits(_: MoEFFN) -> tuple[str, str] | None:
     return None
+
+
+def _never(_: MoEFFN) -> bool:
+    return False
+
+
+def _always(_: MoEFFN) -> bool:
+    return True
+
+
+def _renormalised(ffn: MoEFFN) -> bool:
+    return ffn.renormalise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +88,8 @@ class RouterFacts:
     """Whether its projection is trained."""
     can_bias: bool = False
     """Whether its logits take a bias an expert when the mixture has biases."""
+    adds_up_to_1: Callable[[MoEFFN], bool] = _never
+    """Whether a token's weights always add up to 1: with one expert, its weight is then 1 whatever the router says."""
     fits: Callable[[MoEFFN], tuple[str, str] | None] = _fits
     """(field, what is wrong) of a mixture that it cannot route."""
 
@@ -138,12 +155,14 @@ ROUTERS: dict[str, RouterFacts] = {
         source="Mixtral, arXiv:2401.04088 (renormalised); OLMoE, arXiv:2409.02060 (not)",
         options=_TOKEN_CHOICE,
         can_bias=True,
+        adds_up_to_1=_renormalised,
     ),
     "topk_softmax": RouterFacts(
         says="the k largest logits, then a softmax over those k; equals softmax_topk renormalised",
         source="gpt-oss 2025; Mixtral's equation (arXiv:2401.04088)",
         options=_TOKEN_CHOICE,
         can_bias=True,
+        adds_up_to_1=_always,
     ),
     "noisy_topk": RouterFacts(
         says="top-k of logits plus trainable Gaussian noise, then softmax over those k; importance and load losses",
@@ -151,6 +170,7 @@ ROUTERS: dict[str, RouterFacts] = {
         options=(*_TOKEN_CHOICE, "importance_loss", "load_loss"),
         losses=("balance_loss", "z_loss", "importance_loss", "load_loss"),
         noise_rows=_one_row_an_expert,
+        adds_up_to_1=_always,
     ),
     "hierarchical": RouterFacts(
         says="two levels of noisy top-k: groups first, then experts within each chosen group; weights multiply",
@@ -161,6 +181,7 @@ ROUTERS: dict[str, RouterFacts] = {
         rows=lambda ffn: ffn.experts + (ffn.groups or 0),
         noise_rows=lambda ffn: ffn.experts + (ffn.groups or 0),
         fits=_two_levels,
+        adds_up_to_1=_always,
     ),
     "switch": RouterFacts(
         says="the most probable expert, its output scaled by that probability; capacity, dropping and input jitter",
@@ -191,6 +212,7 @@ ROUTERS: dict[str, RouterFacts] = {
         source="DeepSeek-V3, arXiv:2412.19437; Wang et al. 2024, arXiv:2408.15664",
         options=(*_TOKEN_CHOICE, "groups", "groups_chosen", "scale", "bias_rate"),
         fits=_group_of_two,
+        adds_up_to_1=_renormalised,
     ),
     "token_hash": RouterFacts(
         says="a fixed random table from the token's word to k experts; nothing is learned",
@@ -231,6 +253,7 @@ ROUTERS: dict[str, RouterFacts] = {
         needs=("top_p",),
         losses=("balance_loss", "z_loss", "entropy_loss"),
         can_bias=True,
+        adds_up_to_1=_renormalised,
     ),
 }
 
@@ -244,16 +267,28 @@ _PLUGIN = RouterFacts(says="of an installed package", source="", options=OPTIONS
 
 
 def facts(word: str) -> RouterFacts:
-    """What is known of a router; a word that is not ours belongs to an installed package."""
+    """What is known of a router without loading it: of an installed package's nothing, so it may read everything."""
     return ROUTERS.get(word, _PLUGIN)
 
 
-def problem(ffn: MoEFFN) -> tuple[str, str] | None:
-    """(field, message) when a mixture's options do not go with its router."""
+def declared_facts(word: str) -> RouterFacts:
+    """The same, of an installed package's router as its class declares, which loads it.
+
+    Raises PluginError when it does not load or declares too little, KeyError when no package offers it.
+    """
+    if word in ROUTERS:
+        return ROUTERS[word]
+    from moebench.model.routers.plugin import declared  # imports torch, which our own words do without
+
+    return declared(word)
+
+
+def problem(ffn: MoEFFN, known: RouterFacts | None = None) -> tuple[str, str] | None:
+    """(field, message) when a mixture's options do not go with its router, of which `known` is known."""
     if ffn.router in REFUSED:
         return "router", f"{ffn.router} is refused: {REFUSED[ffn.router]}"
-    known = facts(ffn.router)
-    unread = unread_options(ffn.router, {option: getattr(ffn, option) for option in OPTIONS})
+    known = known or facts(ffn.router)
+    unread = [option for option in OPTIONS if getattr(ffn, option) is not None and option not in known.options]
     if unread:
         reads = f"it reads {', '.join(known.options)}" if known.options else "it has no options"
         return unread[0], f"the router {ffn.router} does not use {' or '.join(unread)}: {reads}"
@@ -270,15 +305,28 @@ def unread_options(word: str, given: Mapping[str, object]) -> list[str]:
     return [option for option in OPTIONS if given.get(option) is not None and option not in read]
 
 
-def unread_losses(ffn: MoEFFN) -> list[str]:
-    """The losses that are written with a coefficient and that the router does not have."""
-    return [loss for loss in idle_losses(ffn) if loss in ffn.model_fields_set]
+def unread_losses(ffn: MoEFFN, losses: Sequence[str] | None = None) -> list[str]:
+    """The losses that are written with a coefficient and that the router does not have; `losses` are those it has."""
+    return [loss for loss in idle_losses(ffn, losses) if loss in ffn.model_fields_set]
 
 
-def idle_losses(ffn: MoEFFN) -> list[str]:
-    """The losses with a coefficient, if only by default, that the router does not have."""
-    known = facts(ffn.router).losses
+def idle_losses(ffn: MoEFFN, losses: Sequence[str] | None = None) -> list[str]:
+    """The losses with a coefficient, if only by default, that the router does not have; `losses` are those it has."""
+    known = facts(ffn.router).losses if losses is None else losses
     return [loss for loss in _OF_EVERY_MIXTURE if getattr(ffn, loss) != 0 and loss not in known]
+
+
+def idle_gradient(ffn: MoEFFN) -> tuple[str, str] | None:
+    """(what is wrong, what would do) of a trained router whose one expert weighs 1 whatever it says."""
+    known = facts(ffn.router)
+    if ffn.top_k != 1 or ffn.experts == 1 or not known.learned or not known.adds_up_to_1(ffn):
+        return None
+    wrong = (
+        f"with top_k: 1 the weight of {ffn.router}'s one expert is always 1, so the router learns nothing from the loss"
+    )
+    if known.adds_up_to_1 is _renormalised:
+        return wrong, "write `renormalise: false`, or use the router switch"
+    return wrong, "use softmax_topk with `renormalise: false`, or the router switch"
 
 
 def uneven(ffn: MoEFFN, *, context: int) -> tuple[str, str] | None:

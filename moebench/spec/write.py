@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from moebench.spec.routers import idle_losses
@@ -20,14 +21,17 @@ _ORDER = (
 )  # fmt: skip
 
 
-def resolved_yaml(spec: SuiteSpec) -> str:
-    """The suite with nothing left to merge. Relative paths in it stay relative to the suite's own folder."""
+def resolved_yaml(spec: SuiteSpec, *, losses: Mapping[str, Sequence[str]] | None = None) -> str:
+    """The suite with nothing left to merge. Relative paths in it stay relative to the suite's own folder.
+
+    `losses` are those of routers of installed packages, by word: a plan holds them, a suite does not.
+    """
     plain = spec.model_dump(mode="json", exclude_none=True)
     for model, dumped in zip(spec.models.values(), plain["models"].values(), strict=True):
         if model.train.clip is None:
             dumped["train"]["clip"] = None  # absent would mean the default
         if isinstance(model.ffn, MoEFFN):
-            for loss in idle_losses(model.ffn):
+            for loss in idle_losses(model.ffn, (losses or {}).get(model.ffn.router)):
                 del dumped["ffn"][loss]
     trains = [model["train"] for model in plain["models"].values()]
     if all(train == trains[0] for train in trains):

@@ -99,6 +99,8 @@ class Experts(Frozen):
     """Rows of a second matrix, for noise, which is used in training alone (Shazeer et al. 2017)."""
     idle_rows: Number = 0
     """Of both, the rows of groups that a token was not sent to."""
+    router_weights: Number | None = None
+    """All weights of a router that is no matrix of rows as wide as the model; instead of the rows."""
     router_learned: bool = True
     selection_bias: bool = False
     """One number an expert, moved by load and by no gradient (DeepSeek-V3): a buffer, not a parameter."""

@@ -114,6 +114,8 @@ def router_rows(ffn: Experts) -> int:
 
 
 def _router_weights(ffn: Experts, width: int) -> Weights:
+    if ffn.router_weights is not None:
+        return Weights(matrices=ffn.router_weights)
     rows = router_rows(ffn)
     idle = ffn.idle_rows * rows // (rows + ffn.noise_rows) if ffn.idle_rows else 0
     idle_noise = ffn.idle_rows - idle
@@ -228,7 +230,7 @@ def forward_flops_per_token(b: Blueprint, *, context: int, training: bool = Fals
 def train_flops_per_token(b: Blueprint, *, context: int) -> float:
     """Forward, and backward at twice that; a router that is not trained has no gradient of its weights."""
     frozen = sum(
-        layer.times * b.width * (router_rows(layer.ffn) + layer.ffn.noise_rows)
+        layer.times * (weights := _router_weights(layer.ffn, b.width)).matrices + layer.times * weights.noise
         for layer in b.moe_layers
         if isinstance(layer.ffn, Experts) and not layer.ffn.router_learned
     )

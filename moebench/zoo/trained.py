@@ -21,11 +21,11 @@ def blueprint_of(a: Architecture) -> Blueprint:
         vocab=a.vocab,
         tied=a.tied_embeddings,
         context=a.context,
-        stacks=(Stack(layers=gathered([Layer(mixer=mixer, ffn=_ffn(ffn)) for ffn in a.ffns])),),
+        stacks=(Stack(layers=gathered([Layer(mixer=mixer, ffn=_ffn(ffn, a)) for ffn in a.ffns])),),
     )
 
 
-def _ffn(ffn: DenseFFN | MoEFFN) -> Dense | Experts:
+def _ffn(ffn: DenseFFN | MoEFFN, a: Architecture) -> Dense | Experts:
     if isinstance(ffn, DenseFFN):
         return _dense(ffn.hidden, ffn.activation)
     known = routers.facts(ffn.router)
@@ -38,7 +38,8 @@ def _ffn(ffn: DenseFFN | MoEFFN) -> Dense | Experts:
         router_bias=ffn.bias and known.can_bias,
         router_rows=known.rows(ffn),
         noise_rows=known.noise_rows(ffn),
-        router_learned=known.learned,
+        router_weights=None if a.plugin is None else a.plugin.parameters,
+        router_learned=a.learns_routing,
         selection_bias=ffn.router == "sigmoid_bias",
         shared=None if ffn.shared_hidden is None else _dense(ffn.shared_hidden, ffn.activation),
         shared_gate=ffn.shared_gate,

@@ -6,18 +6,20 @@ causal) in `spec.routers`. Installed packages add theirs through the entry point
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
-
 from moebench.model.routers.expert_choice import ExpertChoice
 from moebench.model.routers.losses import load_balance_loss as load_balance_loss
 from moebench.model.routers.losses import router_z_loss as router_z_loss
 from moebench.model.routers.noisy import Hierarchical, NoisyTopK
+from moebench.model.routers.plugin import plugin_class
+from moebench.model.routers.plugin import same_code as same_code
 from moebench.model.routers.routing import Router as Router
 from moebench.model.routers.routing import Routing as Routing
 from moebench.model.routers.routing import Text as Text
 from moebench.model.routers.sigmoid import SigmoidBias
 from moebench.model.routers.softmax import FrozenRandom, GShard, SoftmaxTopK, SoftMixture, Switch, TopKSoftmax, TopP
 from moebench.model.routers.unlearned import RoundRobin, TokenHash
+from moebench.plugins import ROUTERS as PLUGGED_IN
+from moebench.plugins import offered
 
 ROUTERS: dict[str, type[Router]] = {
     "softmax_topk": SoftmaxTopK,
@@ -37,10 +39,13 @@ ROUTERS: dict[str, type[Router]] = {
 
 
 def router_class(word: str) -> type[Router]:
-    """The router a suite names: ours, or an installed package's. Raises KeyError listing the known words."""
+    """The router a suite names: ours, or an installed package's.
+
+    Raises KeyError listing the known words, and PluginError when a package's does not load or is no router.
+    """
     if word in ROUTERS:
         return ROUTERS[word]
-    offered = {point.name: point for point in entry_points(group="moebench.routers")}
-    if word in offered:
-        return offered[word].load()  # type: ignore[no-any-return]
-    raise KeyError(f"unknown router {word!r}; known: {', '.join(sorted([*ROUTERS, *offered]))}")
+    others = offered(PLUGGED_IN)
+    if word in others:
+        return plugin_class(word)
+    raise KeyError(f"unknown router {word!r}; known: {', '.join(sorted([*ROUTERS, *others]))}")

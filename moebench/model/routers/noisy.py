@@ -62,6 +62,8 @@ def expected_load(clear: Tensor, noisy: Tensor, deviation: Tensor, top_k: int) -
 class NoisyTopK(Router):
     """Top-k of noisy logits, then a softmax over those k (Shazeer et al. 2017, arXiv:1701.06538, eq. 3 to 5)."""
 
+    causal = True
+
     def __init__(self, ffn: MoEFFN, *, width: int, vocab: int, layer: int) -> None:
         super().__init__(ffn, width=width, vocab=vocab, layer=layer)
         self.gate = Gate(ffn.experts, width=width)
@@ -104,6 +106,8 @@ class Hierarchical(Router):
 
     All experts' logits are computed, of groups not chosen too; the paper computes only those of chosen groups.
     """
+
+    causal = True
 
     def __init__(self, ffn: MoEFFN, *, width: int, vocab: int, layer: int) -> None:
         super().__init__(ffn, width=width, vocab=vocab, layer=layer)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from moebench.model.routers.capacity import refuse_when_full, room
+from moebench.spec.routers import LOSSES
 from moebench.spec.types import MoEFFN
 
 
@@ -73,18 +74,26 @@ class Routing:
 
 
 class Router(nn.Module):
-    """Base of all routers: a subclass says `choose`, and `initialise` when it has weights."""
+    """Base of all routers: a subclass says `causal` and `choose`, and `initialise` when it has weights.
 
-    causal: ClassVar[bool] = True
-    """Whether a token's experts depend on no later token and on no other sequence, once trained."""
+    What an installed package's router declares is read when a suite is planned, and held against what it does.
+    """
+
+    causal: ClassVar[bool]
+    """Whether a token's experts depend on no later token and on no other sequence, once trained. Every class of an
+    installed package says it itself."""
+    options: ClassVar[tuple[str, ...]] = ("capacity_factor", "jitter")
+    """Fields of a mixture, of `spec.routers.OPTIONS`, that it reads; these two are read here, for all. Of installed
+    packages' routers: ours are in `spec.routers`."""
+    auxiliary: ClassVar[tuple[str, ...]] = ()
+    """Auxiliary losses it gives. Of installed packages' routers: ours are in `spec.routers`."""
 
     def __init__(self, ffn: MoEFFN, *, width: int, vocab: int, layer: int) -> None:
         super().__init__()
         self.experts, self.top_k, self.width, self.vocab, self.layer = ffn.experts, ffn.top_k, width, vocab, layer
         self.renormalise, self.scale = ffn.renormalise, ffn.scale
         self.jitter, self.capacity_factor, self.balance_over = ffn.jitter, ffn.capacity_factor, ffn.balance_over
-        names = ("balance_loss", "z_loss", "importance_loss", "load_loss", "entropy_loss")
-        self.wanted_losses = frozenset(name for name in names if getattr(ffn, name))
+        self.wanted_losses = frozenset(name for name in LOSSES if getattr(ffn, name))
         self._pairs_E: Tensor | None = None
 
     @property
@@ -129,6 +138,12 @@ class Router(nn.Module):
     def output_scale(cls, ffn: MoEFFN) -> float:
         """Root of the sum of squared weights while experts are equally probable: how much averaging shrinks outputs."""
         return float(ffn.top_k**-0.5) * (ffn.scale or 1.0)
+
+    @classmethod
+    def multiply_adds(cls, ffn: MoEFFN, *, width: int, training: bool) -> int | None:  # noqa: ARG003
+        """Multiply-adds of routing one token; None where its weights are one projection, or none. Of installed
+        packages' routers: ours are in `spec.routers`."""
+        return None
 
     # ------------------------------------------------------------------------------------------ for subclasses
 

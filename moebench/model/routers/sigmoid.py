@@ -27,6 +27,8 @@ from moebench.spec.types import MoEFFN
 class SigmoidBias(Router):
     """Sigmoid scores, selected by score plus a bias that evens the load; optional groups."""
 
+    causal = True
+
     bias_E: Tensor
     load_E: Tensor
 

@@ -33,6 +33,8 @@ class SoftmaxTopK(Router):
     Dropless unless given a capacity. Ties are broken as `topk` does: always alike, not by index.
     """
 
+    causal = True
+
     def __init__(self, ffn: MoEFFN, *, width: int, vocab: int, layer: int) -> None:
         super().__init__(ffn, width=width, vocab=vocab, layer=layer)
         self.weight = nn.Parameter(torch.empty(ffn.experts, width))

@@ -19,6 +19,8 @@ class TokenHash(Router):
     Each layer and seed has a table of its own.
     """
 
+    causal = True
+
     table_VK: Tensor
 
     def __init__(self, ffn: MoEFFN, *, width: int, vocab: int, layer: int) -> None:
@@ -40,6 +42,8 @@ class RoundRobin(Router):
 
     expert j of position p in layer l:  (k p + j + l) mod E
     """
+
+    causal = True
 
     def choose(self, x_TD: Tensor, text: Text) -> Routing:
         turn_K = torch.arange(self.top_k, device=x_TD.device) + self.layer
