@@ -13,6 +13,7 @@ import torch
 from hypothesis import given as with_
 from hypothesis import settings
 from hypothesis import strategies as st
+from small_models import moe
 from small_routers import (
     CAPPED,
     JITTERED,
@@ -36,6 +37,7 @@ from moebench.model.routers import ROUTERS, Routing
 from moebench.model.routers.capacity import refuse_when_full, room
 from moebench.model.routers.routing import Router
 from moebench.spec.routers import ROUTERS as FACTS
+from moebench.spec.routers import idle_gradient
 from moebench.spec.types import MoEFFN
 
 pytestmark = pytest.mark.numeric
@@ -479,3 +481,29 @@ def test_softmax_over_the_chosen_equals_softmax_over_all_renormalised(top_k: int
 def test_frozen_random_is_softmax_topk_that_stands_still() -> None:
     frozen, learned = router("frozen_random"), router("softmax_topk")
     assert same(TOKENS.routed_by(frozen), TOKENS.routed_by(learned))
+
+
+# ------------------------------------------------------------------------------------------ with one expert
+
+
+def one_expert(word: str, **changes: Any) -> MoEFFN:
+    """Its mixture of 8 experts with top_k 1, in two levels where there must be two."""
+    needed = {name: value for name, value in OPTIONS[word].items() if name in FACTS[word].needs}
+    groups = {"groups": 2, "groups_chosen": 1} if "groups" in needed else {}
+    return moe(8, 1, router=word, balance_loss=0.0, **{**needed, **groups, **changes})
+
+
+@pytest.mark.parametrize("renormalise", [True, False])
+@pytest.mark.parametrize("word", [word for word in LEARNED if word not in ("gshard", "soft_mixture")])
+def test_suites_refuse_one_expert_exactly_where_its_weight_gives_the_router_no_gradient(
+    word: str, renormalise: bool
+) -> None:
+    """gshard takes two experts, and a soft mixture all."""
+    ffn = one_expert(word, renormalise=renormalise)
+    made = of(ffn)
+    weight_N = TOKENS.routed_by(made).weight_N
+    total = (weight_N * torch.randn(weight_N.shape, generator=chance(7))).sum()
+    trained = [parameter for parameter in made.parameters() if parameter.requires_grad]
+    gradients = torch.autograd.grad(total, trained, allow_unused=True) if total.requires_grad else []
+    learns = any(gradient is not None and float(gradient.abs().max()) > 1e-3 for gradient in gradients)
+    assert (idle_gradient(ffn) is None) == learns

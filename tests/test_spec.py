@@ -97,19 +97,52 @@ def test_a_model_may_override_any_key_of_train(tmp_path: Path) -> None:
 
 
 def test_a_sweep_makes_one_model_for_each_point_of_its_grid(tmp_path: Path) -> None:
-    grid = "{ffn.experts: [4, 8], ffn.top_k: [1, 2], train.optimizer.lr: [0.001]}"
+    grid = "{ffn.experts: [4, 8], ffn.top_k: [2, 4], train.optimizer.lr: [0.001]}"
     spec = load(tmp_path, PRINTED.replace("measure:", f"  grid: {{base: moe_8x2, sweep: {grid}}}\nmeasure:"))
     assert list(spec.sweeps["grid"]) == [
-        "grid.experts-4.top_k-1.lr-0.001", "grid.experts-4.top_k-2.lr-0.001",
-        "grid.experts-8.top_k-1.lr-0.001", "grid.experts-8.top_k-2.lr-0.001",
+        "grid.experts-4.top_k-2.lr-0.001", "grid.experts-4.top_k-4.lr-0.001",
+        "grid.experts-8.top_k-2.lr-0.001", "grid.experts-8.top_k-4.lr-0.001",
     ]  # fmt: skip
-    assert spec.sweeps["grid"]["grid.experts-4.top_k-2.lr-0.001"] == {
-        "ffn.experts": 4, "ffn.top_k": 2, "train.optimizer.lr": 0.001,
+    assert spec.sweeps["grid"]["grid.experts-4.top_k-4.lr-0.001"] == {
+        "ffn.experts": 4, "ffn.top_k": 4, "train.optimizer.lr": 0.001,
     }  # fmt: skip
     assert "grid" not in spec.models
-    model = spec.models["grid.experts-4.top_k-1.lr-0.001"]
+    model = spec.models["grid.experts-4.top_k-2.lr-0.001"]
     assert isinstance(model.ffn, MoEFFN)
-    assert (model.ffn.experts, model.ffn.top_k, model.train.optimizer.lr) == (4, 1, 0.001)
+    assert (model.ffn.experts, model.ffn.top_k, model.train.optimizer.lr) == (4, 2, 0.001)
+
+
+@pytest.mark.parametrize(
+    ("ffn", "hint"),
+    [
+        ("router: softmax_topk", "write `renormalise: false`, or use the router switch"),
+        ("router: sigmoid_bias", "write `renormalise: false`, or use the router switch"),
+        ("router: top_p, top_p: 0.5", "write `renormalise: false`, or use the router switch"),
+        ("router: topk_softmax", "use softmax_topk with `renormalise: false`, or the router switch"),
+        ("router: noisy_topk", "use softmax_topk with `renormalise: false`, or the router switch"),
+        ("router: hierarchical, groups: 2, groups_chosen: 1", "use softmax_topk with `renormalise: false`"),
+    ],
+)
+def test_one_expert_that_always_weighs_1_is_refused_with_what_to_write(tmp_path: Path, ffn: str, hint: str) -> None:
+    one = f"  one: {{base: moe_8x2, ffn: {{top_k: 1, balance_loss: 0, {ffn}}}}}\nmeasure:"
+    with pytest.raises(SuiteError) as raised:
+        load(tmp_path, PRINTED.replace("measure:", one))
+    assert "the router learns nothing from the loss" in str(raised.value)
+    assert hint in str(raised.value)
+    assert len(raised.value.problems) == 1
+
+
+@pytest.mark.parametrize("ffn", ["renormalise: false", "router: switch, capacity_factor: 1.25", "experts: 1"])
+def test_one_expert_is_fine_where_its_weight_tells_something_or_there_is_no_other(tmp_path: Path, ffn: str) -> None:
+    load(tmp_path, PRINTED.replace("measure:", f"  one: {{base: moe_8x2, ffn: {{top_k: 1, {ffn}}}}}\nmeasure:"))
+
+
+def test_a_sweep_that_reaches_one_expert_is_refused_at_that_value(tmp_path: Path) -> None:
+    grid = "  grid: {base: moe_8x2, sweep: {ffn.top_k: [1, 2]}}\nmeasure:"
+    with pytest.raises(SuiteError) as raised:
+        load(tmp_path, PRINTED.replace("measure:", grid))
+    (problem,) = raised.value.problems
+    assert problem.position.source.lines[problem.position.line - 1][problem.position.column - 1 :].startswith("1, 2]")
 
 
 def test_extends_reads_the_other_file_first(tmp_path: Path) -> None:
