@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from builders import claim, evidence_of
 from small_plugins import PEEK, ROUTER, SOURCE, Installed
 
 from moebench import api, costs
-from moebench.claims import judge
+from moebench.claims import Verdict, judge
 from moebench.data import DataError, prepare
+from moebench.evidence import Evidence
 from moebench.model import build
-from moebench.plan import Plan
+from moebench.plan import Architecture, Plan
 from moebench.plugins import PluginError
 from moebench.run import execute
 from moebench.show import LISTS
@@ -89,17 +91,19 @@ def test_a_router_that_sees_later_tokens_and_says_so_gives_no_verdict_on_quality
     package.install("", "")
     values = {"moe": {"test.bits_per_byte": [0.12] * 8}, "dense": {"test.bits_per_byte": [1.4] * 8}}
     evidence = evidence_of(values, {"c": claim({"kind": "superior", "margin": "0.5%"})})
-    ours = {**evidence.plan.models, "moe": stored.models["moe"]}
-    plan = evidence.plan.model_copy(update={"models": ours})
-    verdict = judge_of(evidence, plan)
+    verdict = judge_of(evidence, stored.models["moe"].architecture)
     assert verdict.state == "invalid"
     assert "router mine says causal = False" in str(verdict.reason)
 
 
-def judge_of(evidence: Any, plan: Plan) -> Any:
-    from dataclasses import replace
-
-    stored = evidence.stored.model_copy(update={"plan": plan})
+def judge_of(evidence: Evidence, a: Architecture) -> Verdict:
+    """The verdict when the mixture of the plan has the router of an architecture."""
+    plan = evidence.plan
+    routed = plan.models["moe"].architecture.model_copy(update={"ffn": a.ffn, "plugin": a.plugin})
+    moe = plan.models["moe"].model_copy(update={"architecture": routed})
+    stored = evidence.stored.model_copy(
+        update={"plan": plan.model_copy(update={"models": {**plan.models, "moe": moe}})}
+    )
     return judge(replace(evidence, stored=stored))[0]
 
 
@@ -109,11 +113,9 @@ def test_a_plan_of_before_that_knows_nothing_of_a_router_gives_no_verdict_on_qua
     package.install(ROUTER)
     made = planned(tmp_path)
     a = made.plan.models["moe"].architecture
-    old = made.plan.models["moe"].model_copy(update={"architecture": a.model_copy(update={"plugin": None})})
     values = {name: {"test.bits_per_byte": [2.0] * 8} for name in ("moe", "dense")}
     evidence = evidence_of(values, {"c": claim({"kind": "superior", "margin": "0.5%"})})
-    plan = evidence.plan.model_copy(update={"models": {**evidence.plan.models, "moe": old}})
-    verdict = judge_of(evidence, plan)
+    verdict = judge_of(evidence, a.model_copy(update={"plugin": None}))
     assert verdict.state == "invalid"
     assert "plan and run it again" in str(verdict.reason)
 
