@@ -9,11 +9,22 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from moebench.plan import Plan, PlannedRun, StoredPlan
-from moebench.reading import MOST_SAID, UNREADABLE, Item, Outcome, SpeedProcess, read_process, read_run, words_of
+from moebench.plan import Plan, PlannedRun, SpeedPlan, StoredPlan
+from moebench.reading import (
+    MOST_SAID,
+    UNREADABLE,
+    Item,
+    Outcome,
+    SpeedProcess,
+    digests,
+    read_process,
+    read_run,
+    read_tune,
+    words_of,
+)
 from moebench.spec.errors import plain
 from moebench.store import CorruptFile, Results, RunFolder, Status, read_json
 
@@ -41,6 +52,8 @@ class Evidence:
     outcomes: tuple[Outcome, ...]
     """One per planned run."""
     processes: tuple[SpeedProcess, ...] = ()
+    unread: Mapping[int, str] = field(default_factory=dict)
+    """Processes whose file does not read, each with its reason."""
     speed_reason: str | None = None
     """Why there are no processes, or fewer than planned; None when all are there."""
     speed_finished: float | None = None
@@ -78,13 +91,14 @@ def gather(results: Results, stored: StoredPlan) -> Evidence:
     plan = stored.plan
     problems: list[str] = []
     earlier = _earlier(results, stored, problems)
-    processes, speed_reason, speed_finished = _speed(results, plan, problems)
+    session = _speed(results, plan, problems)
     return Evidence(
         stored=stored,
-        outcomes=tuple(_outcome(results, planned, problems) for planned in plan.runs),
-        processes=processes,
-        speed_reason=speed_reason,
-        speed_finished=speed_finished,
+        outcomes=_outcomes(results, plan, problems),
+        processes=session.processes,
+        unread=session.unread,
+        speed_reason=session.reason,
+        speed_finished=session.finished,
         tuned=_tuned(results, plan, problems),
         earlier=earlier,
         earlier_finished=_finished(results, earlier),
@@ -92,13 +106,48 @@ def gather(results: Results, stored: StoredPlan) -> Evidence:
     )
 
 
-def _outcome(results: Results, planned: PlannedRun, problems: list[str]) -> Outcome:
+def _outcomes(results: Results, plan: Plan, problems: list[str]) -> tuple[Outcome, ...]:
+    """Every planned run. Those whose digests show that they are copies of each other are corrupt."""
+    at = {step for model in plan.models.values() for step in (*model.recipe.evaluate_at, model.recipe.steps)}
+    found = [_outcome(results, planned, plan, at, problems) for planned in plan.runs]
+    twins: dict[tuple[str, str], list[Outcome]] = {}
+    for run in found:
+        if run.digests:
+            twins.setdefault((run.model, run.digests[max(run.digests)]), []).append(run)
+    copied: dict[str, str] = {}
+    for runs in twins.values():
+        seeds = sorted({run.seed for run in runs})
+        if len(seeds) > 1:
+            why = f"seeds {', '.join(map(str, seeds))} read the same tokens in the same order, which no two seeds do"
+            copied |= dict.fromkeys((run.run_id for run in runs), why)
+    return tuple(
+        _refused(run, copied[run.run_id], problems) if run.run_id in copied else _at_ends_of_others(results, run, found)
+        for run in found
+    )
+
+
+def _refused(run: Outcome, why: str, problems: list[str]) -> Outcome:
+    problems.append(f"run {run.run_id} ({run.model}, seed {run.seed}) is corrupt: {why}")
+    return Outcome(model=run.model, seed=run.seed, run_id=run.run_id, status="corrupt", reason=why)
+
+
+def _at_ends_of_others(results: Results, run: Outcome, others: Iterable[Outcome]) -> Outcome:
+    """The run with its digests where runs with the same seed ended early: up to there their tokens are compared."""
+    ends = {max(other.digests) for other in others if other.seed == run.seed and other.status == "diverged"}
+    last = max(run.digests, default=0)
+    wanted = {end for end in ends if end < last} - run.digests.keys()
+    if not wanted:
+        return run
+    return replace(run, digests={**run.digests, **digests(results.run(run.run_id), steps=last, at=wanted)})
+
+
+def _outcome(results: Results, planned: PlannedRun, plan: Plan, at: set[int], problems: list[str]) -> Outcome:
     model, seed, run_id = planned.model, planned.seed, planned.id
     try:
         folder = results.run(run_id)
         status = folder.status()
         if status in ("completed", "diverged"):
-            return read_run(folder, planned)
+            return read_run(folder, planned, plan, at=at)
         reason = _why_not_done(folder, status)
     except UNREADABLE as error:
         status, reason = "corrupt", words_of(error)
@@ -117,33 +166,48 @@ def _why_not_done(folder: RunFolder, status: Status) -> str:
     return "not finished" if status == "partial" else "not run yet"
 
 
-def _speed(
-    results: Results, plan: Plan, problems: list[str]
-) -> tuple[tuple[SpeedProcess, ...], str | None, float | None]:
-    """The processes that read, why some are not there, and when the session was done."""
-    if plan.speed is None:
-        return (), "the suite asks for no speed session", None
+@dataclass(frozen=True, kw_only=True)
+class _Session:
+    """What became of the speed session."""
+
+    processes: tuple[SpeedProcess, ...] = ()
+    unread: Mapping[int, str] = field(default_factory=dict)
+    reason: str | None
+    finished: float | None = None
+
+
+def _speed(results: Results, plan: Plan, problems: list[str]) -> _Session:
+    """The processes that read, why others are not there, and when the session was done."""
+    speed = plan.speed
+    if speed is None:
+        return _Session(reason="the suite asks for no speed session")
     try:
-        folder = results.speed(plan.speed.id)
+        folder = results.speed(speed.id)
         status = folder.status()
         wrong = folder.verify() if (folder.path / "DONE").exists() else []
         if wrong:
             raise CorruptFile(folder.path, f"the session is corrupt: {'; '.join(wrong[:2])}")
+        if status != "missing" and SpeedPlan.model_validate(read_json(folder.path / "speed.json")["plan"]) != speed:
+            raise CorruptFile(folder.path / "speed.json", "is of another session than planned")
         finished = float((folder.manifest() or {})["finished"]) if status == "completed" else None
         reason = None if status == "completed" else _why_not_done(folder, status)
     except UNREADABLE as error:
-        problems.append(f"speed session {plan.speed.id}: {words_of(error)}")
-        return (), words_of(error), None
+        problems.append(f"speed session {speed.id}: {words_of(error)}")
+        return _Session(reason=words_of(error))
     processes: list[SpeedProcess] = []
-    for index in range(len(plan.speed.processes)):
+    unread: dict[int, str] = {}
+    for index, seed in enumerate(speed.processes):
         path = folder.path / f"process-{index}.json"
+        runs = {run.model: run.id for run in plan.runs if run.seed == seed}
         try:
             if path.exists():
-                processes.append(read_process(path))
+                processes.append(read_process(path, index, speed, runs))
         except UNREADABLE as error:
-            reason = f"{path.name} does not read: {words_of(error)}"
-            problems.append(f"speed session {plan.speed.id}: {reason}")
-    return tuple(processes), reason, finished
+            unread[index] = f"does not read: {words_of(error)}"
+            problems.append(f"speed session {speed.id}: {path.name} {unread[index]}")
+    if unread:
+        reason = f"process {min(unread)} {unread[min(unread)]}"
+    return _Session(processes=tuple(processes), unread=unread, reason=reason, finished=finished)
 
 
 def read_sweep(results: Results, plan: Plan) -> dict[str, Any] | None:
@@ -158,8 +222,7 @@ def read_sweep(results: Results, plan: Plan) -> dict[str, Any] | None:
         return None
     if wrong := folder.verify():
         raise CorruptFile(folder.path, f"the sweep is corrupt: {'; '.join(wrong[:2])}")
-    summary: dict[str, Any] = read_json(folder.path / "tune.json")
-    return summary
+    return read_tune(folder.path / "tune.json", plan.tune)
 
 
 _NOT_RUN = tuple(f"run is {status}" for status in ("missing", "partial", "failed", "corrupt"))
