@@ -28,6 +28,9 @@ from moebench.reading import (
 from moebench.spec.errors import plain
 from moebench.store import CorruptFile, Results, RunFolder, Status, read_json
 
+NOT_RUN = "not run yet"
+"""Why there is nothing of what was never begun."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TunedModel:
@@ -163,7 +166,7 @@ def _why_not_done(folder: RunFolder, status: Status) -> str:
         return plain(said, most=MOST_SAID)
     if status == "corrupt":
         return "; ".join(folder.verify()[:2]) or "does not read"
-    return "not finished" if status == "partial" else "not run yet"
+    return "not finished" if status == "partial" else NOT_RUN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,4 +274,4 @@ def _finished(results: Results, plans: Iterable[StoredPlan]) -> dict[str, float]
     return found
 
 
-__all__ = ["UNREADABLE", "Evidence", "Item", "Outcome", "SpeedProcess", "TunedModel", "gather", "read_sweep"]
+__all__ = ["NOT_RUN", "UNREADABLE", "Evidence", "Item", "Outcome", "SpeedProcess", "TunedModel", "gather", "read_sweep"]

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from moebench.cli import main
 from moebench.plan import Plan
 from moebench.report.compare import QUALITY, Row, compare_folders, comparison_text
-from moebench.store import CorruptFile, Results, read_json, write_json
+from moebench.store import CorruptFile, Results, read_json, read_lines, write_json
 
 
 @pytest.fixture(scope="module")
@@ -37,12 +37,16 @@ def change_quality(root: Path, plan: Plan, model: str, by: Callable[[int, float]
         if planned.model != model:
             continue
         folder = Results(root).run(planned.id)
-        path = folder.path / "records.jsonl"
-        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        records, items = folder.path / "records.jsonl", folder.path / "items.jsonl"
+        rows = read_lines(records)
+        value = next(row["value"] for row in rows if row["metric"] == QUALITY)
+        factor = by(planned.seed, value) / value
         for row in rows:
-            if row["metric"] == QUALITY:
-                row["value"] = by(planned.seed, row["value"])
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+            if row["metric"].startswith(QUALITY):
+                row["value"] *= factor
+        records.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        documents = [{**row, "bits": row["bits"] * factor} for row in read_lines(items)]
+        items.write_text("".join(json.dumps(row) + "\n" for row in documents))
         folder.finish("completed")
 
 

@@ -15,15 +15,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import ValidationError
 
 from moebench.claims import coverage
 from moebench.claims.preconditions import pairs_of_runs, unlike
 from moebench.claims.types import Scored
-from moebench.evidence import UNREADABLE, Evidence, Outcome, gather, read_sweep
+from moebench.evidence import NOT_RUN, UNREADABLE, Evidence, Outcome, gather, read_sweep
 from moebench.plan import Plan, PlannedModel, StoredPlan, canonical
 from moebench.records import METRICS, Environment, parse_metric
-from moebench.store import CorruptFile, Results, RunFolder, read_json, read_lines
+from moebench.store import Results
 
 LABELS = ("domain", "layer", "expert", "part", "tokens", "batch")
 _TIMELY = ("curve.", "test.", "train.", "routing.")
@@ -130,12 +129,12 @@ def study(results: Results, evidence: Evidence) -> Study:
     places: dict[str, int] = {}
     for outcome in evidence.outcomes:
         values.extend(_values(outcome, plan))
-        if outcome.done:
-            folder = results.run(outcome.run_id)
-            place = _place(folder)
+        if outcome.environment is not None:
+            place = canonical(outcome.environment.model_dump(mode="json"))
             places[place] = places.get(place, 0) + 1
-            wall.extend((outcome.model, outcome.seed, seconds) for seconds in _step_seconds(folder.path))
-    speed, samples, processes, speed_reason = _read_speed(results, plan, evidence)
+        if outcome.step_s is not None:
+            wall.append((outcome.model, outcome.seed, outcome.step_s))
+    speed, samples, speed_reason = _speed(evidence)
     runs = [(o.model, o.seed, o.run_id, o.status, o.reason) for o in evidence.outcomes]
     pairs = [unlike(*pair) for pair in pairs_of_runs(o for o in evidence.outcomes if o.done)]
     return Study(
@@ -147,7 +146,7 @@ def study(results: Results, evidence: Evidence) -> Study:
         speed=speed,
         samples=samples,
         speed_reason=speed_reason,
-        processes=processes,
+        processes=tuple(dict(process.about) for process in evidence.processes),
         tune=_read_tune(results, plan),
         alike=pairs.count(None),
         unlike=tuple(why for why in pairs if why is not None),
@@ -178,26 +177,6 @@ def _parsed(metric: str) -> tuple[str | None, ...]:
     return (base, *(labels.get(label) for label in LABELS))
 
 
-def _place(folder: RunFolder) -> str:
-    """Where a run was measured, as canonical JSON. Raises CorruptFile."""
-    try:
-        return canonical(Environment.model_validate(folder.run_json()["environment"]).model_dump(mode="json"))
-    except (KeyError, ValidationError) as error:
-        raise CorruptFile(folder.path / "run.json", "it does not say where it was measured") from error
-
-
-def _step_seconds(path: Path) -> Iterator[float]:
-    """Mean wall seconds of a training step over the undisturbed segments, if any were kept. Raises CorruptFile."""
-    rows = read_lines(path / "timed.jsonl") if (path / "timed.jsonl").exists() else []
-    try:
-        train = [row for row in rows if row["what"] == "train"]
-        steps = sum(row["step_to"] - row["step_from"] for row in train)
-        if steps:
-            yield sum(row["seconds"] for row in train) / steps
-    except (KeyError, TypeError) as error:
-        raise CorruptFile(path / "timed.jsonl", "a row is no timing") from error
-
-
 def _typed(values: list[tuple[Any, ...]]) -> pd.DataFrame:
     columns = ["model", "seed", "metric", "base", *LABELS, "value", "reason", "step"]
     frame = pd.DataFrame(values, columns=columns)
@@ -208,48 +187,26 @@ def _typed(values: list[tuple[Any, ...]]) -> pd.DataFrame:
 # ---------------------------------------------------------------------------------------------- speed and tune
 
 
-def _read_speed(
-    results: Results, plan: Plan, evidence: Evidence
-) -> tuple[pd.DataFrame, Samples, tuple[dict[str, Any], ...], str | None]:
-    columns = ["process", "seed", "model", "metric", "median", "p90", "n", "steady"]
-    empty = pd.DataFrame(columns=columns)
-    if plan.speed is None:
-        return empty, {}, (), "the suite asks for no speed session"
+def _speed(evidence: Evidence) -> tuple[pd.DataFrame, Samples, str | None]:
+    """What verdicts use of the speed session, and why there is nothing or None."""
     rows: list[tuple[Any, ...]] = []
     raw: dict[tuple[str, str], list[np.ndarray]] = {}
-    kept: list[dict[str, Any]] = []
-    for index in range(len(plan.speed.processes)):
-        path = results.speed(plan.speed.id).path / f"process-{index}.json"
-        if not path.exists():
-            continue
-        try:
-            process = read_json(path)
-            for model, metric, seconds, steady in _timings(process):
+    for process in evidence.processes:
+        for model, metrics in process.samples.items():
+            for metric, numbers in metrics.items():
+                seconds = np.asarray(numbers, dtype=np.float64)
                 raw.setdefault((model, metric), []).append(seconds)
                 middle, high = np.quantile(seconds, [0.5, 0.9])
-                rows.append((process["process"], process["seed"], model, metric, middle, high, len(seconds), steady))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            return empty, {}, (), f"{path.name} does not read: {error}"
-        kept.append({key: value for key, value in process.items() if key != "samples"})
-    if not rows:
-        return empty, {}, (), "the speed session has not been run"
-    if not evidence.processes:  # what verdicts refuse is not drawn either
-        return empty, {}, (), f"the speed session is not used: {evidence.speed_reason}"
-    return (
-        pd.DataFrame(rows, columns=columns),
-        {key: np.concatenate(parts) for key, parts in raw.items()},
-        tuple(kept),
-        None,
-    )
-
-
-def _timings(process: dict[str, Any]) -> Iterator[tuple[str, str, np.ndarray, bool]]:
-    """(model, metric, seconds, steady) of one process's file."""
-    for model, metrics in process["samples"].items():
-        steady = process.get("steady", {}).get(model, {})
-        for metric, seconds in metrics.items():
-            if seconds:
-                yield model, metric, np.asarray(seconds, dtype=np.float64), bool(steady.get(metric, True))
+                steady = (model, metric) not in process.unsteady
+                rows.append((process.process, process.seed, model, metric, middle, high, len(seconds), steady))
+    frame = pd.DataFrame(rows, columns=["process", "seed", "model", "metric", "median", "p90", "n", "steady"])
+    samples = {key: np.concatenate(parts) for key, parts in raw.items()}
+    if rows:
+        return frame, samples, None
+    why = evidence.speed_reason
+    if evidence.plan.speed is None or why is None:
+        return frame, samples, why
+    return frame, samples, "the speed session has not been run" if why == NOT_RUN else f"speed session: {why}"
 
 
 def _read_tune(results: Results, plan: Plan) -> dict[str, Any] | None:
