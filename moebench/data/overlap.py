@@ -80,6 +80,20 @@ def leak_share(test: NDArray[np.uint8], train: NDArray[np.uint8]) -> float:
     return float(found.mean())
 
 
+def repeated_share(bodies: Sequence[bytes]) -> float:
+    """Share of sampled 50-byte windows that are repeats of an earlier one, in the same document or another.
+
+    Text that stands there n times counts (n - 1) / n: 60 copies of one text give 98%.
+    """
+    stream = np.frombuffer(b"".join(b"\0" + body for body in bodies), dtype=np.uint8)
+    kept = [np.empty(0, dtype=np.uint64)]
+    for _, piece in _chunks(stream):
+        hashes = window_hashes(piece)[0]
+        kept.append(hashes[hashes % np.uint64(SAMPLED_ONE_IN) == 0])
+    sampled = np.concatenate(kept)
+    return 1 - len(np.unique(sampled)) / len(sampled) if len(sampled) else 0.0
+
+
 def _samples(bodies: Sequence[bytes]) -> tuple[Hashes, NDArray[np.int64]]:
     """Distinct (hash, document) pairs of all documents' samples, sorted by hash and then by document: [n], [n]."""
     stream = np.frombuffer(b"".join(b"\0" + body for body in bodies), dtype=np.uint8)

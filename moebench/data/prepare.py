@@ -6,13 +6,15 @@ and times of change, not contents), so a second call reads only the cache.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from moebench.data.corpus import DATA_VERSION, Corpus, corpus_digest, load, save, tokenise, unigram_bits_per_byte
-from moebench.data.documents import DataError, Gathered, Source
-from moebench.data.overlap import WINDOW_BYTES, leak_share
+from moebench.data.documents import DataError, Gathered, Source, Text
+from moebench.data.overlap import WINDOW_BYTES, leak_share, repeated_share
 from moebench.data.plugin import PLUGIN
-from moebench.data.splits import SPLITS, split
+from moebench.data.splits import SPLITS, grouped, related, split
 from moebench.data.stdlib import STDLIB
 from moebench.data.synthetic import SYNTHETIC
 from moebench.data.text import TEXT
@@ -21,6 +23,10 @@ from moebench.spec.types import DataSpec
 
 LEAK_THRESHOLD = 0.05
 """A larger share of the test split's windows in the training split is noted in the plan and the report."""
+REPEAT_THRESHOLD = 0.15
+"""A larger share of windows that repeat earlier text is noted: twice what a library of programs has (9%)."""
+FACTS_VERSION = 2
+"""Raised when other facts are stated about the same tokens, so that a cache gives them too."""
 
 
 def prepare(spec: DataSpec, *, base: Path, cache: Path) -> Corpus:
@@ -31,7 +37,7 @@ def prepare(spec: DataSpec, *, base: Path, cache: Path) -> Corpus:
     """
     source = source_named(spec.source)
     recipe = spec.model_dump(mode="json", exclude={"context"})
-    key = digest_of([DATA_VERSION, recipe, source.fingerprint(spec, base)])
+    key = digest_of([DATA_VERSION, FACTS_VERSION, recipe, source.fingerprint(spec, base)])
     folder = cache / key
     corpus = load(folder, context=spec.context)
     if corpus is None:
@@ -59,11 +65,13 @@ def known_domains(spec: DataSpec) -> tuple[str, ...]:
 
 def build(spec: DataSpec, gathered: Gathered) -> Corpus:
     """Splits and tokenises the texts of a source and states the facts about them."""
-    streams = {name: tokenise(texts) for name, texts in split(gathered).items()}
+    pairs = related(gathered)
+    texts = split(gathered, pairs)
+    streams = {name: tokenise(texts[name]) for name in SPLITS}
     tokens = {name: streams[name][0] for name in SPLITS}
     documents = {name: streams[name][1] for name in SPLITS}
     leak = leak_share(tokens["test"], tokens["train"])
-    notes = list(gathered.notes)
+    notes = [*gathered.notes, *_repeats(gathered, pairs, training=texts["train"])]
     if leak > LEAK_THRESHOLD:
         means = "by chance, for its entropy is low" if gathered.independent else "so quality on it is partly memory"
         notes.append(
@@ -85,6 +93,22 @@ def build(spec: DataSpec, gathered: Gathered) -> Corpus:
         notes=tuple(notes),
     )
     return Corpus(tokens=tokens, documents=documents, facts=facts, context=spec.context)
+
+
+def _repeats(gathered: Gathered, pairs: Sequence[tuple[int, int]], *, training: Sequence[Text]) -> Iterator[str]:
+    """A note on training text that stands there more than once, in copied documents or within one."""
+    share = 0.0 if gathered.independent else repeated_share([text.body for text in training])
+    if share <= REPEAT_THRESHOLD:
+        return
+    tokens = sum(1 + len(text.body) for text in training)
+    bodies = [text.body for text in gathered.texts]
+    exact = len(bodies) - len(set(bodies))
+    alike = len(bodies) - len(grouped([replace(text, group=text.name) for text in gathered.texts], pairs))
+    yield (
+        f"{share:.0%} of the training text repeats text before it ({WINDOW_BYTES}-byte windows): {exact:,} of "
+        f"{len(bodies):,} documents are exact copies of another, {max(0, alike - exact):,} are near-copies; its "
+        f"{tokens:,} tokens hold about {tokens * (1 - share):,.0f} different ones"
+    )
 
 
 SOURCES: dict[str, Source] = {

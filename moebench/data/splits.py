@@ -81,14 +81,18 @@ def _divide(texts: Sequence[Text], groups: list[list[int]]) -> dict[str, list[in
     return {**chosen, "train": [index for group in left for index in group]}
 
 
-def split(gathered: Gathered) -> dict[str, list[Text]]:
-    """The texts of each split, in the source's order.
+def related(gathered: Gathered) -> list[tuple[int, int]]:
+    """Pairs of texts that are copies or near-copies; none where the source draws them independently."""
+    return [] if gathered.independent else near_duplicates([text.body for text in gathered.texts])
+
+
+def split(gathered: Gathered, pairs: Sequence[tuple[int, int]] | None = None) -> dict[str, list[Text]]:
+    """The texts of each split, in the source's order; `pairs` are those that are `related`, found when absent.
 
     Raises DataError when fewer than three groups of documents are left to divide.
     """
     texts = gathered.texts
-    pairs = [] if gathered.independent else near_duplicates([text.body for text in texts])
-    groups = grouped(texts, pairs)
+    groups = grouped(texts, related(gathered) if pairs is None else pairs)
     if len(groups) < len(SPLITS):
         raise DataError(
             f"{len(texts)} documents in {len(groups)} groups of near-duplicates are too few for the three splits "

@@ -12,11 +12,12 @@ import glob
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from moebench.data.documents import DataError, Gathered, Source, Text, clean
+from moebench.data.decode import MOST_UNPACKED_BYTES, NotTextError, read_text
+from moebench.data.documents import DataError, Gathered, Source, Text
 from moebench.spec.types import TextData
 
 FEW_FILES = 80
@@ -82,24 +83,6 @@ def chunks(body: bytes, size: int) -> list[bytes]:
     return [*pieces, body[start:]]
 
 
-def _read(path: Path, *, named: bool) -> bytes | str:
-    """The text of a file, or why it is passed over. Raises DataError where the user named that very file."""
-    try:
-        body = clean(path.read_bytes())
-        body.decode()
-    except OSError as error:
-        problem = f"cannot be read ({error.strerror})"
-    except UnicodeDecodeError as error:
-        problem = f"is not UTF-8 text (byte {error.start})"
-    else:
-        if b"\0" not in body:
-            return body
-        problem = f"is not text (NUL at byte {body.index(0)})"
-    if named:
-        raise DataError(f"{path} {problem}: convert it to UTF-8 text or take it out of `files`")
-    return problem
-
-
 def _domains(bodies: dict[Path, bytes], root: Path) -> dict[Path, str]:
     """First folder under the root, in letters that a metric's label may hold."""
     folders = {path: path.relative_to(root).parts[:-1] for path in bodies}
@@ -115,19 +98,38 @@ def _domains(bodies: dict[Path, bytes], root: Path) -> dict[Path, str]:
     return {path: domain if domain in kept else "other" for path, domain in domains.items()}
 
 
-def gather(spec: TextData, base: Path) -> Gathered:
-    """The user's texts. Raises DataError when there is nothing to read or a named file is not text."""
+def _bodies(spec: TextData, base: Path) -> tuple[dict[Path, bytes], list[tuple[Path, NotTextError]]]:
+    """The texts that are not empty, and the files that were found and are no text, with the reason."""
     bodies: dict[Path, bytes] = {}
-    skipped: list[str] = []
+    passed_over: list[tuple[Path, NotTextError]] = []
+    left = MOST_UNPACKED_BYTES
     for path, named in files(spec, base).items():
-        body = _read(path, named=named)
-        if isinstance(body, str):
-            skipped.append(f"{path.name} {body}")
-        elif body.strip():
+        try:
+            body = read_text(path, encoding=spec.encoding, budget=left)
+        except NotTextError as error:
+            if named:
+                raise DataError(f"{path} {error}: {error.advice}") from None
+            passed_over.append((path, error))
+            continue
+        left -= len(body) if path.suffix == ".gz" else 0
+        if body.strip():
             bodies[path] = body
     if not bodies:
-        why = f": {'; '.join(skipped[:5])}" if skipped else ""
-        raise DataError(f"the files of {spec.files} hold no text{why}; give UTF-8 text files that are not empty")
+        why = f": {_reasons(passed_over)}" if passed_over else "; give UTF-8 text files that are not empty"
+        raise DataError(f"the files of {spec.files} hold no text{why}")
+    return bodies, passed_over
+
+
+def _reasons(passed_over: Sequence[tuple[Path, NotTextError]]) -> str:
+    """Of some files each with its reason, then what would do."""
+    shown = "; ".join(f"{path.name} {error}" for path, error in passed_over[:5])
+    more = f" and {len(passed_over) - 5} more" if len(passed_over) > 5 else ""
+    return f"{shown}{more} ({'; '.join(dict.fromkeys(error.advice for _, error in passed_over[:5]))})"
+
+
+def gather(spec: TextData, base: Path) -> Gathered:
+    """The user's texts. Raises DataError when there is nothing to read or a named file is not text."""
+    bodies, passed_over = _bodies(spec, base)
     root = Path(os.path.commonpath([path.parent for path in bodies]))
     domains = _domains(bodies, root)
     size = CHUNK_BYTES
@@ -146,9 +148,8 @@ def gather(spec: TextData, base: Path) -> Gathered:
             f"{len(bodies)} file(s) cut into {len(texts)} documents at blank lines, about {size} bytes each: the test "
             "split holds unseen passages, not unseen files"
         )
-    if skipped:
-        more = f" and {len(skipped) - 5} more" if len(skipped) > 5 else ""
-        notes.append(f"{len(skipped)} file(s) passed over: {'; '.join(skipped[:5])}{more}")
+    if passed_over:
+        notes.append(f"{len(passed_over)} file(s) passed over: {_reasons(passed_over)}")
     return Gathered(texts=texts, notes=tuple(notes))
 
 
@@ -159,7 +160,7 @@ def fingerprint(spec: TextData, base: Path) -> Any:
 
 
 TEXT = Source(
-    says="your own UTF-8 text: files, folders or globs; the first folder is the domain",
+    says="your own text (gzipped or not): files, folders or globs; the first folder is the domain",
     gather=gather,
     fingerprint=fingerprint,
 )

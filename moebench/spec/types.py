@@ -40,13 +40,21 @@ class StdlibData(Frozen):
     """Tokens in a training window."""
 
 
+Encoding = Literal[
+    "utf-8", "utf-16", "utf-32", "latin-1", "cp1252", "cp1250", "cp1251", "cp437", "iso8859-2", "iso8859-15", "koi8-r",
+    "mac-roman", "shift_jis", "euc-jp", "euc-kr", "gb18030", "big5",
+]  # fmt: skip
+
+
 class TextData(Frozen):
-    """The user's own text files. A file is a document; its top folder is its domain."""
+    """The user's own text files, gzipped or not. A file is a document; its top folder is its domain."""
 
     source: Literal["text"]
     """text: files of your own."""
     files: list[str] = Field(min_length=1)
     """Files, folders or globs, relative to the suite file."""
+    encoding: Encoding = _since_2("utf-8")
+    """How the files are encoded; they are trained on as UTF-8."""
     tokenizer: Literal["bytes"] = "bytes"
     """bytes: one byte is one token."""
     context: Annotated[int, Field(ge=8, le=8192)] = 256
