@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from moebench.history import History, read_history
 from moebench.plan import Plan, PlannedRun, SpeedPlan, StoredPlan
 from moebench.reading import (
     MOST_SAID,
@@ -62,10 +63,8 @@ class Evidence:
     speed_finished: float | None = None
     tuned: Mapping[str, TunedModel] = field(default_factory=dict)
     """Empty until a sweep is recorded."""
-    earlier: tuple[StoredPlan, ...] = ()
-    """Plans of the same suite and scale stored before this one."""
-    earlier_finished: Mapping[str, float] = field(default_factory=dict)
-    """Run id -> Unix time at which a run of one of these plans was done."""
+    history: History = field(default_factory=History)
+    """What was seen in this results folder besides."""
     problems: tuple[str, ...] = ()
     """Folders that could not be read as planned, each with its reason."""
 
@@ -93,7 +92,6 @@ def gather(results: Results, stored: StoredPlan) -> Evidence:
     """Reads what a plan's runs, speed session and sweep have left so far. Raises nothing for a folder's state."""
     plan = stored.plan
     problems: list[str] = []
-    earlier = _earlier(results, stored, problems)
     session = _speed(results, plan, problems)
     return Evidence(
         stored=stored,
@@ -103,8 +101,7 @@ def gather(results: Results, stored: StoredPlan) -> Evidence:
         speed_reason=session.reason,
         speed_finished=session.finished,
         tuned=_tuned(results, plan, problems),
-        earlier=earlier,
-        earlier_finished=_finished(results, earlier),
+        history=_history(results, stored, problems),
         problems=tuple(problems),
     )
 
@@ -252,26 +249,12 @@ def _tuned(results: Results, plan: Plan, problems: list[str]) -> dict[str, Tuned
         return {}
 
 
-def _earlier(results: Results, stored: StoredPlan, problems: list[str]) -> tuple[StoredPlan, ...]:
+def _history(results: Results, stored: StoredPlan, problems: list[str]) -> History:
     try:
-        plans = results.plans(stored.plan.suite)
+        return read_history(results, stored)
     except UNREADABLE as error:
-        problems.append(f"earlier plans: {words_of(error)}")
-        return ()
-    return tuple(p for p in plans if p.plan.scale == stored.plan.scale and p.stored_at < stored.stored_at)
-
-
-def _finished(results: Results, plans: Iterable[StoredPlan]) -> dict[str, float]:
-    """When the runs of some plans were done, by run id; those that are not done are left out."""
-    found: dict[str, float] = {}
-    for run_id in {run.id for stored in plans for run in stored.plan.runs}:
-        try:
-            manifest = results.run(run_id).manifest()
-            if manifest is not None:
-                found[run_id] = float(manifest["finished"])
-        except UNREADABLE:
-            continue  # a run that does not read was not looked at
-    return found
+        problems.append(f"other plans: {words_of(error)}")
+        return History()
 
 
 __all__ = ["NOT_RUN", "UNREADABLE", "Evidence", "Item", "Outcome", "SpeedProcess", "TunedModel", "gather", "read_sweep"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,6 +17,7 @@ from pydantic import Field, model_validator
 
 from moebench.records import Environment, Frozen
 from moebench.spec.amounts import Name
+from moebench.spec.claim import Claim
 from moebench.spec.routers import ROUTERS
 from moebench.spec.smoke import SMOKE
 from moebench.spec.types import DataSpec, DenseFFN, MatchOn, MoEFFN, SuiteSpec
@@ -68,6 +70,16 @@ class PluginRouter(Frozen):
     multiply_adds: int
     """Of routing one token in an evaluation."""
     training_multiply_adds: int
+
+
+ONLY_EVALUATED = frozenset({"evaluate_at", "eval_tokens", "final_eval_tokens", "windows_per_document"})
+"""Keys of a recipe that decide what is scored and nothing of the training."""
+
+
+def training_of(architecture: Mapping[str, Any], recipe: Mapping[str, Any], data_digest: str) -> str:
+    """Hash of what decides a model's training but for the seed, from an architecture and a recipe as JSON."""
+    trained = {key: value for key, value in recipe.items() if key not in ONLY_EVALUATED}
+    return digest_of([architecture, trained, data_digest])
 
 
 class Architecture(Frozen):
@@ -340,6 +352,20 @@ class Plan(Frozen):
             raise ValueError(f"the plan of {self.suite!r} at scale {self.scale!r} holds another suite or scale")
         return self
 
+    @model_validator(mode="after")
+    def _counts_nothing_twice(self) -> Plan:
+        """A seed or a run that stood twice under one model would count twice, and a claim must be there to be dated."""
+        if len(set(self.spec.seeds)) < len(self.spec.seeds):
+            raise ValueError("it has a seed twice")
+        for told in ([(run.model, run.seed) for run in self.runs], [(run.model, run.id) for run in self.runs]):
+            if len(set(told)) < len(told):
+                raise ValueError("it has a run of one model twice")
+        if unknown := {run.model for run in self.runs} - set(self.models):
+            raise ValueError(f"it has runs of {', '.join(sorted(unknown))}, of which it has no model")
+        if unknown := set(self.claim_hashes) - set(self.spec.claims):
+            raise ValueError(f"it has no claim {', '.join(sorted(unknown))}")
+        return self
+
     @property
     def id(self) -> str:
         """Hash of what will run and what is claimed; the plan's file is `<suite>@<scale>-<id>.json`."""
@@ -378,6 +404,29 @@ class Plan(Frozen):
         """The auxiliary losses of those routers."""
         return {word: plugin.losses for word, plugin in self.plugins.items()}
 
+    def models_of(self, claim: Claim) -> tuple[str, ...]:
+        """Every model that a claim is about: compared, ceiling, points of its sweep, setter of its target."""
+        compare, target = claim.compare, claim.target
+        named = [compare.treatment, compare.baseline, compare.ceiling] if compare is not None else []
+        named += self.spec.sweeps.get(claim.over or "", {})
+        named += [claim.model, target.reach if target is not None and isinstance(target.reach, str) else None]
+        return tuple(dict.fromkeys(name for name in named if name in self.models))
+
+    def training(self, model: str) -> str:
+        """Hash of how a model is trained: of two plans, equal where a seed stands for the same training."""
+        planned = self.models[model]
+        architecture, recipe = planned.architecture.model_dump(mode="json"), planned.recipe.model_dump(mode="json")
+        return training_of(architecture, recipe, self.data.digest)
+
+    def seal(self, name: str) -> str:
+        """Hash of a claim with the definitions of its models: one whose models change is another claim."""
+        models = {model: self.models[model] for model in self.models_of(self.spec.claims[name])}
+        made = {
+            model: [planned.architecture.model_dump(mode="json"), planned.recipe.model_dump(mode="json")]
+            for model, planned in models.items()
+        }
+        return digest_of([self.claim_hashes[name], made, self.data.digest])
+
     def solved_spec(self) -> SuiteSpec:
         """The suite with the widths that were solved written in; its matches stay, and solve to the same again."""
         spec = self.told_spec()
@@ -406,4 +455,11 @@ class StoredPlan(Frozen):
     """Unix time this plan was first stored."""
     claims_first_stored: dict[str, float]
     """Claim hash -> Unix time at which it was first stored with any plan of this results folder."""
+    seals_first_stored: dict[str, float] = Field(default={})
+    """The same by seal: with the models as they are defined here. Plans of before there were seals have none."""
     environment: Environment
+
+    def first_stored(self, name: str) -> float:
+        """When a claim was first stored with its models so defined; by its text alone in a plan without seals."""
+        sealed = self.seals_first_stored.get(self.plan.seal(name))
+        return self.claims_first_stored.get(self.plan.claim_hashes[name], self.stored_at) if sealed is None else sealed

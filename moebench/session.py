@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
@@ -64,7 +65,7 @@ def measure_speed(plan: Plan, *, results_root: Path, base: Path, threads: int, o
         outdated = _outdated(folder, results)
         for path in (folder.path / "DONE", *outdated):
             path.unlink(missing_ok=True)
-        write_json(folder.path / "speed.json", {"plan": plan.speed.model_dump(mode="json")})
+        write_json(folder.path / "speed.json", about(plan, plan.speed, folder))
         for index, seed in enumerate(plan.speed.processes):
             on_event({"event": "speed", "process": index, "processes": len(plan.speed.processes)})
             if (folder.path / f"process-{index}.json").exists():
@@ -81,6 +82,29 @@ def measure_speed(plan: Plan, *, results_root: Path, base: Path, threads: int, o
             _run_process(task, timeout_s=STOP_S * 4 + 20 * plan.speed.seconds)
         folder.finish("completed")
     return "completed"
+
+
+def about(plan: Plan, speed: SpeedPlan, folder: RunFolder) -> dict[str, Any]:
+    """What a session says of itself: its plan, what its models are, and when it was begun.
+
+    A session that goes on keeps the time at which it was begun, if it has one: nothing was seen of it before.
+    """
+    told = {
+        "plan": speed.model_dump(mode="json"),
+        "trainings": {name: plan.training(name) for name in speed.models},
+        "started": time.time(),
+    }
+    if any(folder.path.glob("process-*.json")):
+        told["started"] = _started(folder)
+    return told
+
+
+def _started(folder: RunFolder) -> float | None:
+    try:
+        started = read_json(folder.path / "speed.json")["started"]
+        return float(started)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _changed(folder: RunFolder) -> bool:
@@ -162,14 +186,14 @@ def race_here(task: SpeedTask) -> None:
     load = [os.getloadavg()[0]]
     share = plan.seconds / len(plan.processes)
     found = speed.race(racers, plan, corpus, process=task.process, seconds=share)
-    about = {
+    result = {
         "process": task.process,
         "seed": plan.processes[task.process],
         "environment": environment(task.threads, racers[0].run.device).model_dump(mode="json"),
         "load": [*load, os.getloadavg()[0]],
         "missing": missing,
     }
-    write_json(folder.path / f"process-{task.process}.json", {**about, **vars(found)})
+    write_json(folder.path / f"process-{task.process}.json", {**result, **vars(found)})
 
 
 def _speed_plan(path: Path) -> SpeedPlan:

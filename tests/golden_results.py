@@ -464,8 +464,9 @@ def _fix_times(root: Path) -> None:
         store.write_json(done, {**store.read_json(done), "finished": STARTED + 900})
     for plan in sorted((root / "plans").glob("*.json")):
         stored = store.read_json(plan)
-        first = dict.fromkeys(stored["claims_first_stored"], STARTED - 60)
-        store.write_json(plan, {**stored, "stored_at": STARTED - 60, "claims_first_stored": first})
+        dated = ("claims_first_stored", "seals_first_stored")
+        first = {name: dict.fromkeys(stored[name], STARTED - 60) for name in dated}
+        store.write_json(plan, {**stored, "stored_at": STARTED - 60, **first})
 
 
 if __name__ == "__main__":

@@ -484,52 +484,6 @@ def test_a_claim_first_stored_after_its_runs_is_post_hoc() -> None:
     assert "post hoc" in verdict.notes[0]
 
 
-def test_seeds_added_later_are_another_look() -> None:
-    values = {"moe": {BPB: 2 - EIGHT}, "dense": {BPB: [2.0] * 8}}
-    block = {"c": claim({"kind": "superior", "margin": 0.02})}
-    first = evidence_of(values, block, seeds=tuple(range(6)))
-    now = evidence_of(values, block)
-    stored = now.stored.model_copy(update={"stored_at": PLANNED_AT + 9000})
-    verdict = judged(replace(now, stored=stored, earlier=(first.stored,)))
-    assert verdict.looks == 2
-    assert any("look 2" in note for note in verdict.notes)
-    assert verdict.state == "inconclusive", "p = 0.0234 does not survive two looks"
-    assert judged(replace(now, earlier=(first.stored,))).state == "supported", (
-        "planned before the first seeds were done"
-    )
-
-
-def looks(now: Evidence, *earlier: Evidence, done: float = PLANNED_AT + 3600) -> int:
-    """Looks at the one claim of a plan stored after all runs of the earlier ones were done."""
-    stored = now.stored.model_copy(update={"stored_at": PLANNED_AT + 9000})
-    finished = {run.id: done for one in earlier for run in one.plan.runs}
-    plans = tuple(one.stored for one in earlier)
-    return judged(replace(now, stored=stored, earlier=plans, earlier_finished=finished)).looks
-
-
-def seeded(*seeds: int) -> Evidence:
-    test = claim({"kind": "superior", "margin": 0.02})
-    values = {"moe": {BPB: [1.9] * len(seeds)}, "dense": {BPB: [2.0] * len(seeds)}}
-    return evidence_of(values, {"c": test}, seeds=seeds)
-
-
-def test_any_other_set_of_seeds_that_was_done_is_a_look() -> None:
-    now = seeded(*range(8))
-    assert looks(now, seeded(*range(10))) == 2, "seeds were dropped"
-    assert looks(now, seeded(*range(20, 28))) == 2, "all seeds are others"
-    assert looks(now, seeded(*range(6)), seeded(*range(10)), seeded(*range(10))) == 3, "a set counts once"
-    assert looks(now, now) == 1
-    assert looks(now, seeded(*range(20, 28)), done=PLANNED_AT + 9500) == 1, "not done when this was planned"
-
-
-def test_another_recipe_is_no_look() -> None:
-    now, other = seeded(*range(8)), seeded(*range(6))
-    dense = other.plan.models["dense"]
-    slower = dense.model_copy(update={"recipe": dense.recipe.model_copy(update={"lr": 1e-3})})
-    plan = other.plan.model_copy(update={"models": {**other.plan.models, "dense": slower}})
-    assert looks(now, replace(other, stored=other.stored.model_copy(update={"plan": plan}))) == 1
-
-
 # ---------------------------------------------------------------------------------------------- preconditions
 
 

@@ -290,5 +290,5 @@ def test_earlier_plans_of_the_suite_are_found(root: Path) -> None:
     stored = store.Results(root).plans()[0].model_copy(update={"plan": small, "stored_at": 1.0})
     store.write_json(path, stored.model_dump(mode="json"))
     evidence = read(root)
-    assert [earlier.plan.id for earlier in evidence.earlier] == [small.id]
-    assert set(evidence.earlier_finished) == {run.id for run in small.runs}
+    assert [other.plan.id for other in evidence.history.plans] == [small.id]
+    assert {run.id for run in small.runs} < set(evidence.history.finished)

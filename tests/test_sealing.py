@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
-from moebench.claims import Verdict, judge, strict_ok
-from moebench.evidence import Evidence
-from tests.builders import BPB, claim, evidence_of, with_outcome
+from moebench import session, store
+from moebench.claims import Verdict, judge, sealing, strict_ok
+from moebench.evidence import Evidence, gather
+from moebench.history import History, Session, Stray
+from moebench.plan import Plan, StoredPlan
+from tests import golden_results
+from tests.builders import BPB, PLANNED_AT, claim, evidence_of, with_outcome
 
 EIGHT = np.arange(1.0, 9.0) / 100
 SUPERIOR = {"kind": "superior", "margin": 0.0}
@@ -100,3 +110,414 @@ def test_an_unfinished_claim_keeps_its_place_in_the_family() -> None:
     assert [v.state for v in whole] == ["supported", "supported"]
     some = judge(evidence_of(values, {"c": other, "half": half}, missing=[("moe_2", 0)]))
     assert [v.state for v in some] == ["inconclusive", "interim"]
+
+
+# ---------------------------------------------------------------------------------------------- seeds and looks
+
+DONE = PLANNED_AT + 3600
+"""When every run of `builders` was done, unless told otherwise."""
+LATER = PLANNED_AT + 9000
+
+
+def seeded(seeds: Iterable[int], *, at: float = PLANNED_AT, gain: float = 0.1, **other: Any) -> Evidence:
+    """A plan of these seeds, stored at a time, all of it done at `DONE`; its claim was first made at `PLANNED_AT`."""
+    chosen = tuple(seeds)
+    values = {"moe": {BPB: [2 - gain] * len(chosen)}, "dense": {BPB: [2.0] * len(chosen)}}
+    block = {"c": claim({"kind": "superior", "margin": 0.02}, family="primary")}
+    evidence = evidence_of(values, block, seeds=chosen, **other)
+    return replace(evidence, stored=evidence.stored.model_copy(update={"stored_at": at}))
+
+
+def seen(now: Evidence, *others: Evidence, done: float = DONE, undone: Iterable[int] = ()) -> Verdict:
+    """The verdict where other plans are stored in the folder whose runs, but for some seeds, were done at a time."""
+    own = {run.id for run in now.plan.runs}
+    runs = {run.id: run.seed for one in others for run in one.plan.runs if run.id not in own}
+    finished = {run_id: done for run_id, seed in runs.items() if seed not in set(undone)}
+    return judged(replace(now, history=History(plans=tuple(one.stored for one in others), finished=finished)))
+
+
+def test_seeds_that_were_added_are_another_look() -> None:
+    verdict = seen(seeded(range(8), at=LATER), seeded(range(6)))
+    assert (verdict.looks, verdict.label) == (2, "primary")
+    assert any("look 2" in note for note in verdict.notes)
+    assert verdict.p == 2**-8
+    assert verdict.p_adjusted == 2 * 2**-8
+
+
+def test_the_first_of_two_plans_was_looked_at_once() -> None:
+    assert seen(seeded(range(6)), seeded(range(8), at=LATER), done=LATER + 60).looks == 1
+
+
+def test_a_bigger_plan_stored_first_hides_no_look() -> None:
+    """Both were planned before anything ran; the smaller one was done, and could be judged, on the way."""
+    assert seen(seeded(range(12)), seeded(range(8), at=PLANNED_AT + 10)).looks == 2
+    assert seen(seeded(range(8), at=PLANNED_AT + 10), seeded(range(12)), undone=range(8, 12)).looks == 1
+
+
+def test_a_first_plan_that_was_done_in_part_is_a_look() -> None:
+    """Disjoint seeds: of the first plan one run alone was done."""
+    first = seeded(range(20, 28))
+    assert seen(seeded(range(8), at=LATER), first, undone=range(21, 28)).looks == 2
+    assert seen(seeded(range(8), at=LATER), first, undone=range(20, 28)).looks == 1, "nothing of it was done"
+
+
+def test_each_other_set_of_runs_counts_once() -> None:
+    now = seeded(range(8), at=LATER)
+    assert seen(now, seeded(range(6)), seeded(range(20, 30)), seeded(range(20, 30), at=PLANNED_AT + 1)).looks == 3
+    assert seen(now, seeded(range(8))).looks == 1, "the same runs"
+    assert seen(now, seeded(range(20, 28)), done=LATER + 10).looks == 1, "done when this plan could be judged already"
+
+
+def test_another_recipe_is_no_look() -> None:
+    other = seeded(range(6))
+    dense = other.plan.models["dense"]
+    slower = dense.model_copy(update={"recipe": dense.recipe.model_copy(update={"lr": 1e-3})})
+    plan = other.plan.model_copy(update={"models": {**other.plan.models, "dense": slower}})
+    changed = replace(other, stored=other.stored.model_copy(update={"plan": plan}))
+    assert seen(seeded(range(8), at=LATER), changed).looks == 1
+
+
+def test_another_suites_plan_of_the_same_models_is_a_look_too() -> None:
+    other = seeded(range(6))
+    spec = other.plan.spec.model_copy(update={"suite": "renamed"})
+    renamed = other.plan.model_copy(update={"suite": "renamed", "spec": spec})
+    moved = replace(other, stored=other.stored.model_copy(update={"plan": renamed}))
+    assert seen(seeded(range(8), at=LATER), moved).looks == 2
+
+
+@pytest.mark.parametrize("dropped", [(4, 9), (10, 11)])
+def test_seeds_dropped_after_they_were_done_are_post_hoc(dropped: tuple[int, int]) -> None:
+    kept = [seed for seed in range(12) if seed not in dropped]
+    verdict = seen(seeded(kept, at=LATER), seeded(range(12)))
+    assert (verdict.post_hoc, verdict.label, verdict.p_adjusted) == (True, "post hoc", None)
+    assert f"seeds {dropped[0]}, {dropped[1]} are left out" in verdict.notes[0]
+    assert not strict_ok([verdict])
+
+
+def test_stopping_before_the_plan_was_done_is_post_hoc() -> None:
+    verdict = seen(seeded(range(8), at=LATER), seeded(range(12)), undone=range(8, 12))
+    assert verdict.label == "post hoc"
+    assert not strict_ok([verdict])
+
+
+def test_fewer_seeds_before_anything_was_done_are_a_plan_like_any_other() -> None:
+    verdict = seen(seeded(range(8), at=PLANNED_AT + 60), seeded(range(12)), undone=range(8, 12))
+    assert (verdict.label, verdict.looks, verdict.state) == ("primary", 1, "supported")
+
+
+def test_another_claim_added_later_leaves_the_seeds_as_they_were() -> None:
+    """The same runs were first planned before they were done: a later plan of them chose nothing."""
+    verdict = seen(seeded(range(8), at=LATER + 60), seeded(range(12), at=LATER), seeded(range(8)), done=LATER + 30)
+    assert verdict.label == "primary"
+
+
+def test_runs_that_no_plan_has_were_seen_all_the_same() -> None:
+    def verdict(*seeds: int, own: Iterable[int] = range(8)) -> Verdict:
+        now = seeded(own, at=LATER)
+        training = now.plan.training("moe")
+        strays = (Stray(run_id=f"s{seed}", training=training, seed=seed, finished=DONE) for seed in seeds)
+        return judged(replace(now, history=History(strays=tuple(strays))))
+
+    assert verdict(8).label == "post hoc", "a plan with this seed was deleted, and the seed dropped"
+    assert verdict().label == "primary"
+    fresh = seeded(range(8), at=DONE - 60)
+    stray = Stray(run_id="s", training=fresh.plan.training("moe"), seed=30, finished=PLANNED_AT)
+    assert judged(replace(fresh, history=History(strays=(stray,)))).looks == 2
+
+
+# ---------------------------------------------------------------------------------------------- claims and models
+
+
+def golden(root: Path, plan: Plan | None = None) -> Evidence:
+    """A plan of the folder, by default the newest."""
+    results = store.Results(root)
+    return gather(results, next(one for one in results.plans() if plan is None or one.plan.id == plan.id))
+
+
+def keep(root: Path, plan: Plan, at: float, monkeypatch: pytest.MonkeyPatch) -> StoredPlan:
+    """Stores a plan as if it were so late."""
+    monkeypatch.setattr("moebench.store.results.time.time", lambda: at)
+    return store.Results(root).save_plan(plan, golden_results.MACHINE)
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("golden")
+    golden_results.write(root)
+    return root
+
+
+@pytest.fixture
+def root(pristine: Path, tmp_path: Path) -> Path:
+    shutil.copytree(pristine, tmp_path / "results")
+    return tmp_path / "results"
+
+
+def verdict_of(evidence: Evidence, name: str = "better-per-token") -> Verdict:
+    return next(verdict for verdict in judge(evidence) if verdict.id == name)
+
+
+AFTER = golden_results.STARTED + 5000
+"""When all of the golden folder has been done."""
+
+
+def redefined(plan: Plan, model: str, **recipe: Any) -> Plan:
+    """The same plan with a model trained otherwise, in runs that are still to be done."""
+    one = plan.models[model]
+    models = {**plan.models, model: one.model_copy(update={"recipe": one.recipe.model_copy(update=recipe)})}
+    runs = tuple(
+        run.model_copy(update={"id": golden_results.run_of(models[run.model], run.seed).id}) for run in plan.runs
+    )
+    return plan.model_copy(update={"models": models, "runs": runs})
+
+
+def test_a_claim_whose_model_was_redefined_is_another_claim(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = golden(root).plan
+    assert verdict_of(golden(root)).label == "primary"
+    stored = keep(root, redefined(plan, "dense", lr=1e-4), AFTER, monkeypatch)
+    assert stored.first_stored("better-per-token") == AFTER
+    assert stored.first_stored("as-good-as-total") == golden_results.STARTED - 60, "the dense model is none of its own"
+    verdict = verdict_of(gather(store.Results(root), stored))
+    assert verdict.label == "post hoc"
+    assert "with its models as they are" in verdict.notes[0]
+
+
+def test_a_seal_keeps_its_first_time_and_claim_hashes_theirs(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = golden(root).plan
+    more = golden_results.golden_plan(claims={**golden_results.golden_claims(), "new": {
+        **golden_results.golden_claims()["as-good-as-total"], "says": "Another."}})  # fmt: skip
+    stored = keep(root, more, AFTER, monkeypatch)
+    assert stored.first_stored("better-per-token") == golden_results.STARTED - 60
+    assert stored.first_stored("new") == AFTER
+    assert plan.claim_hashes["better-per-token"] == more.claim_hashes["better-per-token"]
+    evidence = gather(store.Results(root), stored)
+    assert verdict_of(evidence).label == "primary"
+    assert verdict_of(evidence, "new").label == "post hoc"
+
+
+def test_plans_of_before_there_were_seals_are_dated_by_their_text(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = next((root / "plans").glob("*.json"))
+    old = json.loads(path.read_text())
+    del old["seals_first_stored"]
+    path.write_text(json.dumps(old))
+    assert verdict_of(golden(root)).label == "primary"
+    stored = keep(root, golden_results.golden_plan(seeds=7), AFTER, monkeypatch)
+    assert stored.first_stored("better-per-token") == golden_results.STARTED - 60
+
+
+def test_a_run_done_again_was_seen_when_it_was_first_done(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A spoilt run is put aside and done again, later than the claim that came after it."""
+    stored = keep(root, redefined(golden(root).plan, "dense", lr=1e-4), AFTER, monkeypatch)
+    assert verdict_of(gather(store.Results(root), stored)).label == "post hoc", "the mixture's runs are there already"
+    for run in (run for run in stored.plan.runs if run.model == "moe_8x2"):
+        folder = store.Results(root).run(run.id)
+        aside = folder.path.with_name(f"{run.id}.corrupt-1")
+        shutil.copytree(folder.path, aside)
+        done = json.loads((folder.path / "DONE").read_text())
+        (folder.path / "DONE").write_text(json.dumps({**done, "finished": AFTER + 100}))
+    assert verdict_of(gather(store.Results(root), stored)).label == "post hoc"
+
+
+# ---------------------------------------------------------------------------------------------- the family
+
+
+def family_of(names: str, *, at: float = PLANNED_AT, margin: float = 0.02) -> Evidence:
+    """A plan with one primary claim a letter, all of them true and alike (p = 6 / 256 at a margin of 0.02)."""
+    values = {"moe": {BPB: 2 - EIGHT}, "dense": {BPB: [2.0] * 8}}
+    block = {"kind": "superior", "margin": margin}
+    claims = {name: claim(block, family="primary", says=f"It is so, {name}.") for name in names}
+    evidence = evidence_of(values, claims)
+    return replace(evidence, stored=evidence.stored.model_copy(update={"stored_at": at}))
+
+
+def beside(now: Evidence, *others: Evidence) -> Evidence:
+    return replace(now, history=History(plans=tuple(one.stored for one in others)))
+
+
+def test_claims_deleted_afterwards_are_still_corrected_for() -> None:
+    six = judge(family_of("abcdef"))
+    assert {v.state for v in six} == {"inconclusive"}
+    assert six[0].p_adjusted == pytest.approx(6 * 6 / 256)
+    evidence = beside(family_of("a", at=LATER), family_of("abcdef"))
+    verdict = judged(evidence)
+    assert (verdict.state, verdict.label, verdict.looks) == ("inconclusive", "primary", 1)
+    assert verdict.p_adjusted == six[0].p_adjusted
+    assert "Holm over 6 primary claims (5 of them withdrawn)" in verdict.reason
+    assert any("b, c, d, e, f" in note for note in verdict.notes)
+    assert not strict_ok([verdict])
+    assert [(one.id, one.says) for one in sealing.withdrawn(evidence)] == [(n, f"It is so, {n}.") for n in "bcdef"]
+
+
+def test_a_family_is_never_smaller_than_the_plans_own() -> None:
+    evidence = beside(family_of("abcd"), family_of("a"))
+    assert [v.p_adjusted for v in judge(evidence)] == [pytest.approx(4 * 6 / 256)] * 4
+    assert sealing.withdrawn(evidence) == ()
+
+
+def test_a_claim_that_came_post_hoc_enlarged_no_family() -> None:
+    late = family_of("ab", at=LATER)
+    first = {late.plan.claim_hashes["a"]: PLANNED_AT, late.plan.claim_hashes["b"]: LATER}
+    late = replace(late, stored=late.stored.model_copy(update={"claims_first_stored": first}))
+    assert judged(beside(family_of("a"), late)).p_adjusted == pytest.approx(6 / 256)
+
+
+def test_counts_are_in_no_family() -> None:
+    count = claim({"kind": "non_inferior", "margin": "0%"}, "cost.active_params", family="primary")
+    other = evidence_of({"moe": {BPB: 2 - EIGHT}, "dense": {BPB: [2.0] * 8}}, {"count": count})
+    assert judged(beside(family_of("a"), other)).p_adjusted == pytest.approx(6 / 256)
+
+
+def test_a_plan_of_other_jobs_or_another_suite_with_other_claims_withdrew_nothing() -> None:
+    other = family_of("abcdef")
+    models = {
+        name: model.model_copy(update={"recipe": model.recipe.model_copy(update={"lr": 1e-4})})
+        for name, model in other.plan.models.items()
+    }
+    elsewhere = other.plan.model_copy(update={"models": models})
+    changed = replace(other, stored=other.stored.model_copy(update={"plan": elsewhere}))
+    assert judged(beside(family_of("a"), changed)).p_adjusted == pytest.approx(6 / 256)
+
+
+def test_a_renamed_suite_with_the_same_claim_keeps_its_family() -> None:
+    other = family_of("abcdef")
+    spec = other.plan.spec.model_copy(update={"suite": "renamed"})
+    plan = other.plan.model_copy(update={"suite": "renamed", "spec": spec})
+    renamed = replace(other, stored=other.stored.model_copy(update={"plan": plan}))
+    assert judged(beside(family_of("a", at=LATER), renamed)).p_adjusted == pytest.approx(36 / 256)
+
+
+# ---------------------------------------------------------------------------------------------- sessions
+
+
+def raced(now: Evidence, *, begun: float = PLANNED_AT + 100, models: str = "moe dense", **other: Any) -> Verdict:
+    """The verdict where another session was begun that timed the training step of these models."""
+    timed = {now.plan.training(name): frozenset({STEP}) for name in models.split()}
+    session = Session(**{"begun": begun, "timed": timed, "machines": frozenset({"2-core x86_64 CPU"}), **other})
+    return judged(replace(now, history=History(sessions=(session,))))
+
+
+def test_a_session_made_again_is_a_look() -> None:
+    assert judged(timed()).looks == 1
+    verdict = raced(timed())
+    assert verdict.looks == 2
+    assert verdict.p is not None
+    assert verdict.p_adjusted == pytest.approx(2 * verdict.p)
+
+
+def test_what_is_no_look_at_a_timing() -> None:
+    assert raced(timed(), models="moe").looks == 1, "the other model was not timed"
+    assert raced(timed(), begun=PLANNED_AT + 8000).looks == 1, "begun when this one was done"
+    assert raced(timed(), machines=frozenset({"another machine"})).looks == 1
+    other = {timed().plan.training(name): frozenset({"speed.prefill_s[tokens=64]"}) for name in ("moe", "dense")}
+    assert raced(timed(), timed=other).looks == 1, "it timed something else"
+
+
+def session_of(root: Path) -> Path:
+    plan = golden(root).plan
+    assert plan.speed is not None
+    return store.Results(root).speed(plan.speed.id).path
+
+
+def test_sessions_that_lie_in_the_folder_are_found(root: Path) -> None:
+    """One that was put aside as spoilt, and one of a plan that is gone, which says itself what its models are."""
+    name = "steps-faster-than-total"
+    assert verdict_of(golden(root), name).looks == 1
+    here, plan = session_of(root), golden(root).plan
+    shutil.copytree(here, here.with_name(f"{here.name}.corrupt-1"))
+    assert verdict_of(golden(root), name).looks == 1, "done with this one, not before: its end is all that it tells"
+    start(here.with_name(f"{here.name}.corrupt-1"), golden_results.STARTED)
+    assert verdict_of(golden(root), name).looks == 2
+    shutil.copytree(here, here.with_name("f" * 20))
+    start(here.with_name("f" * 20), golden_results.STARTED, trainings={m: plan.training(m) for m in plan.models})
+    assert verdict_of(golden(root), name).looks == 3
+    assert verdict_of(golden(root)).looks == 1, "a loss is not timed"
+
+
+def start(session: Path, at: float, **about: Any) -> None:
+    value = json.loads((session / "speed.json").read_text())
+    (session / "speed.json").write_text(json.dumps({**value, "started": at, **about}))
+
+
+def test_a_margin_moved_after_seven_of_eight_processes_is_post_hoc(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here, plan = session_of(root), golden(root).plan
+    (here / "DONE").unlink()
+    (here / "process-5.json").unlink()
+    start(here, golden_results.STARTED + 1000)
+    moved = golden_results.golden_claims()
+    moved["steps-faster-than-total"]["test"] = {"kind": "superior", "margin": "20%"}
+    late = golden_results.golden_plan(claims=moved)
+    assert late.speed == plan.speed
+    stored = keep(root, late, AFTER, monkeypatch)
+    verdict = verdict_of(gather(store.Results(root), stored), "steps-faster-than-total")
+    assert (verdict.label, verdict.state) == ("post hoc", "interim")
+    assert verdict_of(gather(store.Results(root), stored), "decodes-as-fast").label == "exploratory", "as it was"
+
+
+def test_an_unfinished_session_that_does_not_say_when_it_began_was_seen_from_its_first_run_on(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = session_of(root)
+    (here / "DONE").unlink()
+    assert verdict_of(golden(root), "decodes-as-fast").label == "exploratory"
+    moved = golden_results.golden_claims()
+    moved["decodes-as-fast"]["test"] = {"kind": "non_inferior", "margin": "200%"}
+    stored = keep(root, golden_results.golden_plan(claims=moved), AFTER, monkeypatch)
+    assert verdict_of(gather(store.Results(root), stored), "decodes-as-fast").label == "post hoc"
+
+
+@pytest.mark.parametrize("started", [None, "soon", True, -1, 10**400, []], ids=lambda x: str(x)[:9])
+def test_a_start_that_is_no_time_is_none(root: Path, started: Any) -> None:
+    (session_of(root) / "DONE").unlink()
+    value = json.loads((session_of(root) / "speed.json").read_text())
+    (session_of(root) / "speed.json").write_text(json.dumps({**value, "started": started}))
+    assert golden(root).history.begun == {session_of(root).name: golden_results.STARTED + 900}
+
+
+def test_a_session_says_when_it_began_and_keeps_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, here = golden(root).plan, session_of(root)
+    assert plan.speed is not None
+
+    def about(at: float) -> dict[str, Any]:
+        monkeypatch.setattr("moebench.session.time.time", lambda: at)
+        assert plan.speed is not None
+        told = session.about(plan, plan.speed, store.RunFolder(here))
+        store.write_json(here / "speed.json", told)
+        return told
+
+    assert about(50.0)["started"] is None, "it was begun before this was written down"
+    for path in here.glob("process-*.json"):
+        path.rename(path.with_name(f"{path.name}.gone"))
+    assert about(60.0)["started"] == 60.0
+    assert about(70.0)["started"] == 70.0, "nothing of it has been seen yet"
+    (here / "process-0.json.gone").rename(here / "process-0.json")
+    assert about(80.0)["started"] == 70.0
+    assert about(90.0)["trainings"] == {name: plan.training(name) for name in plan.models}
+
+
+# ---------------------------------------------------------------------------------------------- plans as files
+
+
+def test_a_plan_that_counts_something_twice_does_not_read(root: Path) -> None:
+    path = next((root / "plans").glob("*.json"))
+    whole = json.loads(path.read_text())
+    plan = whole["plan"]
+    for harmed in (
+        {**plan, "spec": {**plan["spec"], "seeds": [0, 0, *plan["spec"]["seeds"][2:]]}},
+        {**plan, "runs": [plan["runs"][0], *plan["runs"]]},
+        {**plan, "runs": [{**plan["runs"][0], "seed": 99}, *plan["runs"]]},
+        {**plan, "claim_hashes": {**plan["claim_hashes"], "ghost": "0" * 16}},
+    ):
+        with pytest.raises(ValidationError):
+            Plan.model_validate(harmed)
+        path.write_text(json.dumps({**whole, "plan": harmed}))
+        assert len(store.Results(root).unreadable_plans()) == 1
+        assert store.Results(root).plans() == []
+
+
+def test_two_models_may_be_one() -> None:
+    """A model against itself: the same runs under two names are no run counted twice."""
+    plan = golden_results.golden_plan(seeds=2)
+    twin = {**plan.models, "dense": plan.models["dense_total"]}
+    runs = [run if run.model != "dense" else run.model_copy(update={"id": plan.runs[2].id}) for run in plan.runs[:3]]
+    value = plan.model_copy(update={"models": twin, "runs": tuple(runs)}).model_dump(mode="json")
+    assert len(Plan.model_validate(value).runs) == 3

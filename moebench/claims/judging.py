@@ -2,24 +2,23 @@
 
 Order matters: a claim that cannot be answered is NOT_TESTED, one whose runs break a precondition is INVALID, one of
 which not all is there that was planned is INTERIM, an estimate and no verdict, and only then are numbers weighed.
-Holm's correction counts every primary claim the suite declares, tested or not, so that the correction is fixed before
-anything is run; counts are exact and outside it.
+Holm's correction counts every primary claim that was ever stored with these jobs, tested or not, withdrawn or not, so
+that the correction is fixed before anything is run; counts are exact and outside it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from moebench import stats
-from moebench.claims import coverage, likeness, wording
+from moebench.claims import coverage, likeness, sealing, wording
 from moebench.claims.contrasts import Sample, draw
 from moebench.claims.deciding import Correction, Finding, settle, weigh
 from moebench.claims.kinds import KINDS, Hypothesis
 from moebench.claims.preconditions import Question, broken
-from moebench.claims.sealing import unfinished
 from moebench.claims.types import TRIFLE, Beside, Scored, State, Unbounded, Verdict
 from moebench.claims.withheld import Withheld
 from moebench.evidence import Evidence
@@ -32,10 +31,12 @@ def judge(evidence: Evidence) -> list[Verdict]:
     """A verdict for each claim of the plan, in the suite's order."""
     drafts = [_draft(evidence, name, claim) for name, claim in evidence.plan.spec.claims.items()]
     family = [draft for draft in drafts if draft.in_family]
-    holm_for = stats.holm([draft.p(against=False) for draft in family])
-    holm_against = stats.holm([draft.p(against=True) for draft in family])
-    holm = {draft.id: pair for draft, pair in zip(family, zip(holm_for, holm_against, strict=True), strict=True)}
-    size = len(family)
+    gone = max(0, sealing.family_size(evidence) - len(family))
+    withdrawn = [1.0] * gone
+    holm_for = stats.holm([*(draft.p(against=False) for draft in family), *withdrawn])
+    holm_against = stats.holm([*(draft.p(against=True) for draft in family), *withdrawn])
+    holm = {draft.id: pair for draft, pair in zip(family, zip(holm_for, holm_against, strict=False), strict=False)}
+    size = _Family(size=len(family) + gone, withdrawn=gone, names=tuple(one.id for one in sealing.withdrawn(evidence)))
     verdicts = [_verdict(evidence, draft, _correction(draft, holm.get(draft.id), size), size) for draft in drafts]
     return [_unjudged(verdict) for verdict in verdicts] if evidence.plan.asked.smoke else verdicts
 
@@ -53,7 +54,8 @@ def _unjudged(verdict: Verdict) -> Verdict:
 def ask(evidence: Evidence, questions: Mapping[str, Claim]) -> list[Verdict]:
     """Verdicts on questions that are no claims of the suite: exploratory, and outside the family that Holm counts."""
     drafts = [_draft(evidence, name, claim) for name, claim in questions.items()]
-    return [_verdict(evidence, draft, _correction(draft, None, 0), 0) for draft in drafts]
+    alone = _Family(size=0, withdrawn=0, names=())
+    return [_verdict(evidence, draft, _correction(draft, None, alone), alone) for draft in drafts]
 
 
 def strict_ok(verdicts: Sequence[Verdict]) -> bool:
@@ -63,12 +65,24 @@ def strict_ok(verdicts: Sequence[Verdict]) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Family:
+    """The primary claims that are corrected for."""
+
+    size: int
+    withdrawn: int
+    """How many of them this plan does not make any more."""
+    names: tuple[str, ...]
+    """Claims that were withdrawn or changed; may be more than are counted."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Draft:
     """A claim before other claims are looked at."""
 
     id: str
     claim: Claim
-    post_hoc: bool = False
+    post_hoc: tuple[str, ...] = ()
+    """Why it does not count as made before the data; empty when it does."""
     looks: int = 1
     hypothesis: Hypothesis | None = None
     sample: Sample | None = None
@@ -79,8 +93,7 @@ class _Draft:
 
     @property
     def in_family(self) -> bool:
-        counted = metric_of(self.claim.metric).kind == "counted" or self.claim.test.kind == "exact"
-        return self.claim.family == "primary" and not self.post_hoc and not counted
+        return self.claim.family == "primary" and not self.post_hoc and not sealing.is_exact(self.claim)
 
     def p(self, *, against: bool) -> float:
         """One-sided p, times the number of looks taken; 1 where there is none, or no verdict to come of it yet."""
@@ -91,76 +104,36 @@ class _Draft:
 
 
 def _draft(evidence: Evidence, name: str, claim: Claim) -> _Draft:
-    draft = _Draft(id=name, claim=claim)
+    made = evidence.plan.spec.claims.get(name) == claim
+    draft = _Draft(id=name, claim=claim, post_hoc=sealing.post_hoc(evidence, name, claim) if made else ())
     try:
         hypothesis = KINDS[claim.test.kind](claim, claim.test, evidence.plan)
         draft = replace(draft, hypothesis=hypothesis)
         sample = draw(evidence, hypothesis.contrast, claim.target, claim.compare.baseline if claim.compare else None)
-        post_hoc, looks = _post_hoc(evidence, name, sample), _looks(evidence, name, sample)
-        draft = replace(draft, sample=sample, post_hoc=post_hoc, looks=looks)
+        draft = replace(draft, sample=sample, looks=sealing.looks(evidence, claim, sample))
         why = broken(Question(evidence=evidence, claim=claim, contrast=hypothesis.contrast, sample=sample))
         if why is not None:
             raise Withheld("invalid", why)
-        absent = unfinished(evidence, claim, hypothesis.contrast, sample)
+        absent = sealing.unfinished(evidence, claim, hypothesis.contrast, sample)
         return replace(draft, finding=weigh(sample, hypothesis), unfinished=absent)
     except Withheld as withheld:
         return replace(draft, withheld=withheld)
 
 
-def _post_hoc(evidence: Evidence, name: str, sample: Sample) -> bool:
-    """Whether the claim was first stored after something it rests on was done."""
-    stored = evidence.stored
-    first = stored.claims_first_stored.get(stored.plan.claim_hashes.get(name, ""), stored.stored_at)
-    done = [run.finished for run in sample.used if run.finished is not None]
-    if (sample.units == "processes" or sample.second is not None) and evidence.speed_finished is not None:
-        done.append(evidence.speed_finished)
-    return any(at < first for at in done)
-
-
-def _looks(evidence: Evidence, name: str, sample: Sample) -> int:
-    """How often this claim was looked at: once now, and once for each other set of seeds that was done before.
-
-    An earlier plan counts when all its runs of the compared models were done before this plan was stored. One that
-    trained them otherwise asked another question and is no look; neither is a sweep, whose seeds are this plan's.
-    """
-    if not sample.used:
-        return 1
-    plan, models = evidence.plan, {run.model for run in sample.used}
-    finished = {**evidence.earlier_finished}
-    finished |= {run.run_id: run.finished for run in evidence.outcomes if run.finished is not None}
-    seen: set[frozenset[int]] = set()
-    for earlier in evidence.earlier:
-        seeds = frozenset(earlier.plan.spec.seeds)
-        same = plan.claim_hashes.get(name) in earlier.plan.claim_hashes.values()
-        if not same or seeds == frozenset(plan.spec.seeds) or not _trained_alike(plan, earlier.plan, models):
-            continue
-        done = [finished.get(run.id, math.inf) for run in earlier.plan.runs if run.model in models]
-        if done and max(done) < evidence.stored.stored_at:
-            seen.add(seeds)
-    return 1 + len(seen)
-
-
-def _trained_alike(plan: Plan, earlier: Plan, models: Iterable[str]) -> bool:
-    """Whether an earlier plan has the same models under these names, trained by the same recipe."""
-    pairs = [(plan.models.get(name), earlier.models.get(name)) for name in models]
-    return all(
-        one is not None and other is not None and (one.architecture, one.recipe) == (other.architecture, other.recipe)
-        for one, other in pairs
-    )
-
-
-def _correction(draft: _Draft, holm: tuple[float, float] | None, family: int) -> Correction:
+def _correction(draft: _Draft, holm: tuple[float, float] | None, family: _Family) -> Correction:
     looks = f"{draft.looks} looks" if draft.looks > 1 else ""
     if holm is None:
         return Correction(p_for=draft.p(against=False), p_against=draft.p(against=True), words=looks, in_family=False)
-    words = f"Holm over {family} primary claim{'s' if family > 1 else ''}" + (f" and {looks}" if looks else "")
+    words = f"Holm over {family.size} primary claim{'s' if family.size > 1 else ''}"
+    words += f" ({family.withdrawn} of them withdrawn)" if family.withdrawn else ""
+    words += f" and {looks}" if looks else ""
     return Correction(p_for=holm[0], p_against=holm[1], words=words, in_family=True)
 
 
 # ---------------------------------------------------------------------------------------------- the verdict
 
 
-def _verdict(evidence: Evidence, draft: _Draft, correction: Correction, family: int) -> Verdict:
+def _verdict(evidence: Evidence, draft: _Draft, correction: Correction, family: _Family) -> Verdict:
     claim, hypothesis = draft.claim, draft.hypothesis
     compare = claim.compare
     treatment, baseline = (compare.treatment, compare.baseline) if compare else (claim.model, None)
@@ -172,7 +145,7 @@ def _verdict(evidence: Evidence, draft: _Draft, correction: Correction, family: 
         "says": claim.says,
         "kind": claim.test.kind,
         "family": claim.family,
-        "post_hoc": draft.post_hoc,
+        "post_hoc": bool(draft.post_hoc),
         "looks": draft.looks,
         "metric": claim.metric,
         "treatment": treatment,
@@ -189,7 +162,7 @@ def _verdict(evidence: Evidence, draft: _Draft, correction: Correction, family: 
         facts |= {"n": draft.sample.n, "units": draft.sample.units}
     if draft.withheld is not None or draft.finding is None or hypothesis is None or draft.sample is None:
         withheld = draft.withheld or Withheld("not_tested", "nothing was found")
-        return Verdict(**facts, state=withheld.state, reason=withheld.reason)
+        return Verdict(**facts, state=withheld.state, reason=withheld.reason, notes=_late(draft))
     return _weighed(evidence, draft, hypothesis, draft.sample, draft.finding, correction, family, facts)
 
 
@@ -200,7 +173,7 @@ def _weighed(
     sample: Sample,
     finding: Finding,
     correction: Correction,
-    family: int,
+    family: _Family,
     facts: dict[str, Any],
 ) -> Verdict:
     state, reason = settle(finding, hypothesis, sample, correction)
@@ -212,7 +185,7 @@ def _weighed(
     needs, detectable, units_needed = None, None, None
     if state == "inconclusive":
         needs, detectable, units_needed = wording.needs(
-            finding, hypothesis, sample, family if correction.in_family else 0
+            finding, hypothesis, sample, family.size if correction.in_family else 0
         )
     estimate, low, high, unbounded = _printed(hypothesis, finding)
     item = _shown(hypothesis, finding.items)
@@ -239,7 +212,7 @@ def _weighed(
         detectable=detectable,
         units_needed=units_needed,
         caveats=wording.caveats(evidence, hypothesis, sample) + _beside_caveats(draft, facts),
-        notes=_labels(draft, correction)
+        notes=_labels(draft, correction, family)
         + wording.notes(
             evidence,
             hypothesis,
@@ -251,14 +224,25 @@ def _weighed(
     )
 
 
-def _labels(draft: _Draft, correction: Correction) -> tuple[str, ...]:
+def _late(draft: _Draft) -> tuple[str, ...]:
+    """What came after the data, or was looked at before."""
     found: list[str] = []
     if draft.post_hoc:
-        found.append("post hoc: first stored after a run it uses was done, counted as exploratory")
+        found.append(f"post hoc: {'; '.join(draft.post_hoc)}: counted as exploratory")
     if draft.looks > 1:
-        found.append(f"look {draft.looks}: judged on another set of seeds before, p is multiplied by {draft.looks}")
+        found.append(
+            f"look {draft.looks}: other runs or sessions of the same models could be judged before, p is multiplied by "
+            f"{draft.looks}"
+        )
+    return tuple(found)
+
+
+def _labels(draft: _Draft, correction: Correction, family: _Family) -> tuple[str, ...]:
+    found = [*_late(draft)]
     if correction.in_family and draft.unfinished is None:
         found.append(f"p adjusted by {correction.words}; the interval is unadjusted")
+        if family.withdrawn:
+            found.append(f"withdrawn or changed since, and still counted: {', '.join(family.names)}")
     elif draft.claim.family == "primary" and not draft.post_hoc and not draft.in_family:
         found.append("an exact count, outside the primary family that Holm counts")
     return tuple(found)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from moebench.claims import coverage
-from moebench.claims.sealing import models_of
 from moebench.claims.types import Beside
 from moebench.evidence import Evidence
 from moebench.plan import Plan, PlannedModel
@@ -103,7 +102,7 @@ def _ratio(one: Value, other: Value) -> float | None:
 
 def compared(claim: Claim, plan: Plan) -> tuple[str, ...]:
     """The models of the plan that a claim compares: not that which only sets its target, but every point of a sweep."""
-    return models_of(claim.model_copy(update={"target": None}), plan)
+    return plan.models_of(claim.model_copy(update={"target": None}))
 
 
 def matched_on(plan: Plan, one: str, other: str) -> tuple[MatchOn, ...]:

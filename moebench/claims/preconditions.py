@@ -16,7 +16,6 @@ import numpy as np
 from moebench import stats
 from moebench.claims import coverage, likeness
 from moebench.claims.contrasts import Contrast, Sample, Term, draw
-from moebench.claims.sealing import models_of
 from moebench.claims.withheld import Withheld
 from moebench.digits import interval
 from moebench.evidence import Evidence, Outcome
@@ -61,7 +60,7 @@ class Question:
     @functools.cached_property
     def scoring(self) -> tuple[Outcome, ...]:
         """The completed runs whose evaluation the claim rests on, that of a model which sets the target too."""
-        named = {*self.models, *models_of(self.claim, self.evidence.plan)}
+        named = {*self.models, *self.evidence.plan.models_of(self.claim)}
         return tuple(run for run in self.evidence.outcomes_of(named) if run.status == "completed" and self.texts)
 
     @functools.cached_property

@@ -70,9 +70,10 @@ class Verdict(Frozen):
     family: Literal["primary", "exploratory"]
     """As the suite declares it; see `label`."""
     post_hoc: bool = False
-    """Whether the claim was first stored after a run it uses was done: then it counts as exploratory."""
+    """Whether the claim, its models' definitions or its seeds were fixed after a run it uses was done: then it counts
+    as exploratory."""
     looks: int = 1
-    """How often it was looked at, this time included: p is multiplied by it."""
+    """How often it could be looked at, on other runs or sessions of its models too: p is multiplied by it."""
     metric: str
     treatment: str | None = None
     baseline: str | None = None

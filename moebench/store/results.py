@@ -2,7 +2,8 @@
 
 Names come from command lines and from files that others wrote, so each is matched against a safe pattern and each path
 is resolved and checked before it is used. A plan is stored once; storing it again changes nothing, and when a claim was
-first stored is remembered over all plans. A plan that does not read is passed over: it is no reason to lose the others.
+first stored, by its text and with the models it had, is remembered over all plans. A plan that does not read is passed
+over: it is no reason to lose the others.
 """
 
 from __future__ import annotations
@@ -91,13 +92,19 @@ class Results:
             return earlier
         now = time.time()
         first: dict[str, float] = {}
+        sealed: dict[str, float] = {}
         for other in self.plans():
             for claim, at in other.claims_first_stored.items():
                 first[claim] = min(at, first.get(claim, at))
+            for name in other.plan.claim_hashes:
+                seal, at = other.plan.seal(name), other.first_stored(name)
+                sealed[seal] = min(at, sealed.get(seal, at))
+        seals = sorted(plan.seal(name) for name in plan.claim_hashes)
         stored = StoredPlan(
             plan=plan,
             stored_at=earlier.stored_at if earlier else now,
             claims_first_stored={claim: first.get(claim, now) for claim in sorted(plan.claim_hashes.values())},
+            seals_first_stored={seal: sealed.get(seal, now) for seal in seals},
             environment=environment,
         )
         path.parent.mkdir(parents=True, exist_ok=True)
