@@ -32,8 +32,8 @@ from moebench.plan import (
     TunePlan,
     digest_of,
 )
-from moebench.plugins import PluginError
 from moebench.records import metric_of
+from moebench.spec.plugins import PluginError, router_class
 from moebench.spec.routers import ROUTERS
 from moebench.spec.types import DenseFFN, Match, MatchOn, ModelSpec, MoEFFN, SuiteSpec, TrainSpec
 from moebench.zoo import system
@@ -91,10 +91,9 @@ def _with_plugin(name: str, a: Architecture) -> Architecture:
     """With what is known of a router of an installed package; it is built and tried. Raises PlanError when it fails."""
     if isinstance(a.ffn, DenseFFN) or a.ffn.router in ROUTERS:
         return a
-    from moebench.model.routers.plugin import describe  # imports torch, which other plans do without
-
     try:
-        found = describe(a.ffn, width=a.width, vocab=a.vocab, context=a.context, layers=a.moe_layers)
+        made = router_class(a.ffn.router)
+        found = made.describe(a.ffn, width=a.width, vocab=a.vocab, context=a.context, layers=a.moe_layers)
     except PluginError as error:
         raise PlanError(Misfit(at=("models", name, "ffn", "router"), message=str(error))) from None
     if a.plugin is not None and found != a.plugin:

@@ -18,6 +18,7 @@ from pydantic import Field, model_validator
 from moebench.records import Environment, Frozen
 from moebench.spec.amounts import Name
 from moebench.spec.claim import Claim
+from moebench.spec.plugins import PluginCode
 from moebench.spec.routers import ROUTERS
 from moebench.spec.smoke import SMOKE
 from moebench.spec.types import DataSpec, DenseFFN, MatchOn, MoEFFN, SuiteSpec
@@ -36,19 +37,6 @@ def canonical(value: Any) -> str:
 def digest_of(value: Any, *, length: int = 16) -> str:
     """The first `length` hex digits of the SHA-256 of a value's canonical JSON."""
     return hashlib.sha256(canonical(value).encode()).hexdigest()[:length]
-
-
-class PluginCode(Frozen):
-    """The code of an installed package as it was when a suite was planned."""
-
-    package: str
-    """Name of the distribution; of its module where no distribution is known."""
-    version: str | None
-    sha256: str
-    """Over the package's code files; see `plugins.code_of`."""
-
-    def __str__(self) -> str:
-        return f"{self.package} {self.version or '(no version)'}, sha256 {self.sha256[:16]}"
 
 
 class PluginRouter(Frozen):

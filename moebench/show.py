@@ -394,14 +394,14 @@ def _systems() -> list[tuple[str, str, str, str, str]]:
 
 
 def _routers() -> list[tuple[str, str, str, str, str]]:
-    from moebench.plugins import PluginError
-    from moebench.spec.routers import REFUSED, declared_facts
+    from moebench.spec.plugins import PluginError, router_facts
+    from moebench.spec.routers import REFUSED
     from moebench.spec.words import known_routers
 
     found = []
     for word in known_routers():
         try:
-            facts = declared_facts(word)
+            facts = router_facts(word)
         except PluginError as error:
             found.append((word, str(error), "?", "-", "of an installed package"))
             continue

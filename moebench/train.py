@@ -21,12 +21,12 @@ from moebench import costs
 from moebench.data import Corpus, roll, train_batch
 from moebench.model import Output, Transformer, build
 from moebench.model.experts import padded_pairs
-from moebench.model.routers import same_code
 from moebench.model.transformer import cross_entropy_bits
-from moebench.plan import Recipe, Run
+from moebench.plan import Architecture, Recipe, Run
 from moebench.seeds import derive
+from moebench.spec.plugins import PluginError, router_code
 from moebench.spec.routers import LOSSES
-from moebench.spec.types import MoEFFN
+from moebench.spec.types import DenseFFN, MoEFFN
 
 EXPLODED = 3.0
 """A loss beyond this many times the uniform model's is called diverged."""
@@ -113,7 +113,7 @@ def start(run: Run) -> State:
 
     Raises PluginError when the code of an installed package's router is not what was planned.
     """
-    same_code(run.architecture)
+    _same_code(run.architecture)
     model = build(
         run.architecture,
         seed=run.seed,
@@ -123,6 +123,14 @@ def start(run: Run) -> State:
         kernels=run.kernels,
     )
     return State(model=model, optimizer=make_optimizer(model, run.recipe))
+
+
+def _same_code(a: Architecture) -> None:
+    if a.plugin is None or isinstance(a.ffn, DenseFFN):
+        return
+    now = router_code(a.ffn.router)
+    if now != a.plugin.code:
+        raise PluginError(f"the router {a.ffn.router} is now {now}; the plan was made with {a.plugin.code}: plan again")
 
 
 def make_optimizer(model: Transformer, recipe: Recipe) -> torch.optim.AdamW:

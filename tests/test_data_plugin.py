@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from small_corpora import text, words
 
-from moebench import plugins
 from moebench.data import DataError, Gathered, Source, Text, plugin, prepare
+from moebench.spec import plugins
 from moebench.spec.types import PluginData
 
 

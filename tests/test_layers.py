@@ -50,6 +50,7 @@ LAZY = {
     "environment": "the version is asked for when the package has been imported",
     "calibration": "torch stays out of the process that plans",
     "launch": "torch stays out of the process that coordinates",
+    "model": "a router is tried when a plan asks for it, and the trial knows routers",
     "session": "torch stays out of the process that starts sessions",
     "report": "pandas and matplotlib wait until a page is built",
 }

@@ -19,10 +19,10 @@ from moebench.data import DataError, prepare
 from moebench.evidence import Evidence
 from moebench.model import build
 from moebench.plan import Architecture, Plan
-from moebench.plugins import PluginError
 from moebench.run import execute
 from moebench.show import LISTS
 from moebench.spec.errors import SuiteError
+from moebench.spec.plugins import PluginError
 from moebench.spec.types import PluginData
 from moebench.spec.write import resolved_yaml
 from moebench.store import Results

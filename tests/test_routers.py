@@ -18,12 +18,12 @@ from small_models import moe
 from small_routers import Given, chance, given, matrix, mixture, of, projection, router
 from torch import Tensor
 
-from moebench import plugins
 from moebench.model.routers import Router, Routing, SoftmaxTopK, Text, load_balance_loss, router_class, router_z_loss
 from moebench.model.routers.losses import routing_entropy, sequence_balance_loss, squared_variation
 from moebench.model.routers.noisy import Gate, Hierarchical, NoisyTopK, expected_load
 from moebench.model.routers.sigmoid import SigmoidBias
 from moebench.model.routers.softmax import TopP
+from moebench.spec import plugins
 from moebench.spec.types import MoEFFN
 
 pytestmark = pytest.mark.numeric

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from moebench.data.documents import DataError, Gathered, Source
-from moebench.plan import PluginCode
-from moebench.plugins import SOURCES as GROUP
-from moebench.plugins import PluginError, cause, code_of, load, offered
 from moebench.spec.errors import plain
+from moebench.spec.plugins import SOURCES as GROUP
+from moebench.spec.plugins import PluginCode, PluginError, cause, code_of, load, offered
 from moebench.spec.types import PluginData
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from moebench.plugins import PluginError
 from moebench.spec.check_claims import check_claims
 from moebench.spec.errors import Problem, listed, nearest, quoted
 from moebench.spec.explain import Path, place
 from moebench.spec.parse import Node
-from moebench.spec.routers import ROUTERS, declared_facts, idle_gradient, problem, uneven, unread_losses
+from moebench.spec.plugins import PluginError, router_facts
+from moebench.spec.routers import ROUTERS, idle_gradient, problem, uneven, unread_losses
 from moebench.spec.types import Match, ModelSpec, MoEFFN, SuiteSpec, TrainSpec
 from moebench.spec.words import known_routers
 
@@ -129,7 +129,7 @@ def _check_router(found: Findings, path: Path, ffn: MoEFFN) -> None:
         found.add((*path, "router"), f"unknown router {quoted(word)}", hint)
         return
     try:
-        known = declared_facts(word)
+        known = router_facts(word)
     except PluginError as error:
         found.add((*path, "router"), str(error))
         return
@@ -218,7 +218,7 @@ def _check_measure(found: Findings) -> None:
 def _is_causal(word: str) -> bool:
     """Whether a router says so; one that cannot be loaded is reported elsewhere."""
     try:
-        return declared_facts(word).causal
+        return router_facts(word).causal
     except (PluginError, KeyError):
         return True
 

@@ -271,18 +271,6 @@ def facts(word: str) -> RouterFacts:
     return ROUTERS.get(word, _PLUGIN)
 
 
-def declared_facts(word: str) -> RouterFacts:
-    """The same, of an installed package's router as its class declares, which loads it.
-
-    Raises PluginError when it does not load or declares too little, KeyError when no package offers it.
-    """
-    if word in ROUTERS:
-        return ROUTERS[word]
-    from moebench.model.routers.plugin import declared  # imports torch, which our own words do without
-
-    return declared(word)
-
-
 def problem(ffn: MoEFFN, known: RouterFacts | None = None) -> tuple[str, str] | None:
     """(field, message) when a mixture's options do not go with its router, of which `known` is known."""
     if ffn.router in REFUSED:

@@ -10,16 +10,13 @@ from moebench.model.routers.expert_choice import ExpertChoice
 from moebench.model.routers.losses import load_balance_loss as load_balance_loss
 from moebench.model.routers.losses import router_z_loss as router_z_loss
 from moebench.model.routers.noisy import Hierarchical, NoisyTopK
-from moebench.model.routers.plugin import plugin_class
-from moebench.model.routers.plugin import same_code as same_code
 from moebench.model.routers.routing import Router as Router
 from moebench.model.routers.routing import Routing as Routing
 from moebench.model.routers.routing import Text as Text
 from moebench.model.routers.sigmoid import SigmoidBias
 from moebench.model.routers.softmax import FrozenRandom, GShard, SoftmaxTopK, SoftMixture, Switch, TopKSoftmax, TopP
 from moebench.model.routers.unlearned import RoundRobin, TokenHash
-from moebench.plugins import ROUTERS as PLUGGED_IN
-from moebench.plugins import offered
+from moebench.spec import plugins
 
 ROUTERS: dict[str, type[Router]] = {
     "softmax_topk": SoftmaxTopK,
@@ -45,7 +42,7 @@ def router_class(word: str) -> type[Router]:
     """
     if word in ROUTERS:
         return ROUTERS[word]
-    others = offered(PLUGGED_IN)
+    others = plugins.offered(plugins.ROUTERS)
     if word in others:
-        return plugin_class(word)
+        return plugins.router_class(word)  # type: ignore[no-any-return]
     raise KeyError(f"unknown router {word!r}; known: {', '.join(sorted([*ROUTERS, *others]))}")

@@ -9,7 +9,7 @@ Legend: T tokens of all sequences one after the other, B sequences, D width, E e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from moebench.model.routers.capacity import refuse_when_full, room
+from moebench.plan import PluginRouter
 from moebench.spec.routers import LOSSES
 from moebench.spec.types import MoEFFN
 
@@ -144,6 +145,13 @@ class Router(nn.Module):
         """Multiply-adds of routing one token; None where its weights are one projection, or none. Of installed
         packages' routers: ours are in `spec.routers`."""
         return None
+
+    @classmethod
+    def describe(cls, ffn: MoEFFN, *, width: int, vocab: int, context: int, layers: Sequence[int]) -> PluginRouter:
+        """An installed package's router, built and tried: see `trial.describe`."""
+        from moebench.model.routers.trial import describe
+
+        return describe(cls, ffn, width=width, vocab=vocab, context=context, layers=layers)
 
     # ------------------------------------------------------------------------------------------ for subclasses
 

@@ -3,7 +3,8 @@
 The code behind a plug-in decides what is measured as much as a suite does, so the package's version and a digest of
 its code are part of what is planned. The digest is over every code file of the modules that the package installs, and
 of those that hold the plug-in or what it inherits from: a helper beside the plug-in counts, what is merely imported
-from elsewhere does not. Nothing here knows what a router or a source is.
+from elsewhere does not. A suite is checked with what the class of a router declares; nothing here imports torch, but
+a router's package does.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import importlib.machinery
 import importlib.util
+import json
 import sys
 import traceback
 from collections.abc import Iterator
@@ -20,8 +22,10 @@ from types import CodeType
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from moebench.plan import PluginCode, digest_of
-from moebench.spec.errors import plain
+from moebench.records import Frozen
+from moebench.spec import routers
+from moebench.spec.errors import listed, plain
+from moebench.spec.routers import LOSSES, OPTIONS, RouterFacts
 
 ROUTERS, SOURCES = "moebench.routers", "moebench.sources"
 _CODE = (".py", ".so", ".pyd", ".pyx", ".c", ".cc", ".cpp", ".cu", ".cuh", ".h", ".hpp")
@@ -29,6 +33,19 @@ _OURS = frozenset({"moebench", "torch", *sys.stdlib_module_names})
 """Modules whose code is no part of a plug-in's."""
 _loaded: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 """What was loaded -> digest of its code at that time."""
+
+
+class PluginCode(Frozen):
+    """The code of an installed package as it was when a suite was planned."""
+
+    package: str
+    """Name of the distribution; of its module where no distribution is known."""
+    version: str | None
+    sha256: str
+    """Over the package's code files; see `code_of`."""
+
+    def __str__(self) -> str:
+        return f"{self.package} {self.version or '(no version)'}, sha256 {self.sha256[:16]}"
 
 
 class PluginError(ValueError):
@@ -98,7 +115,8 @@ def code_of(point: EntryPoint, thing: Any) -> PluginCode:
     names |= {base.__module__.partition(".")[0] for base in getattr(thing, "__mro__", (thing,))}
     if point.dist is not None:
         names |= set((point.dist.read_text("top_level.txt") or "").split())
-    digest = digest_of([[where, _sha256(path)] for where, path in _files(names - _OURS)], length=64)
+    files = [[where, _sha256(path)] for where, path in _files(names - _OURS)]
+    digest = hashlib.sha256(json.dumps(files).encode()).hexdigest()
     if _loaded.setdefault(thing, digest) != digest:
         raise PluginError(f"the code of {plain(point.name)} has changed since it was loaded: start Python again")
     package = point.module.partition(".")[0] if point.dist is None else point.dist.name
@@ -124,3 +142,59 @@ def _spec(name: str) -> importlib.machinery.ModuleSpec | None:
 
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+# ------------------------------------------------------------------------------------------------ routers
+
+
+def router_class(word: str) -> Any:
+    """The subclass of `model.routers.Router` that an installed package offers under a name.
+
+    Raises KeyError when none does, PluginError when it does not load or is no router.
+    """
+    point = offered(ROUTERS)[word]
+    made = load(point)
+    names = {f"{base.__module__}.{base.__qualname__}" for base in getattr(made, "__mro__", ())}
+    if "moebench.model.routers.routing.Router" not in names:
+        what = f"the entry point {plain(point.value)} of {ROUTERS}"
+        raise PluginError(f"{what} is no subclass of moebench.model.routers.Router ({place(made)})")
+    return made
+
+
+def router_facts(word: str) -> RouterFacts:
+    """What is known of a router: of ours in full, of an installed package's what its class declares.
+
+    Raises KeyError when there is no such router, PluginError when it does not load or declares too little.
+    """
+    if word in routers.ROUTERS:
+        return routers.ROUTERS[word]
+    made = router_class(word)
+    causal = vars(made).get("causal")
+    if not isinstance(causal, bool):
+        raise PluginError(
+            f"the router {word} does not say whether it is causal: write into class {made.__name__} ({place(made)}) "
+            "`causal = True  # a token's experts depend on no later token`, or `causal = False`"
+        )
+    options, auxiliary = (_words(made, name, known) for name, known in (("options", OPTIONS), ("auxiliary", LOSSES)))
+    return RouterFacts(
+        says=plain((made.__doc__ or "").strip().partition("\n")[0] or "of an installed package"),
+        source=str(router_code(word)),
+        causal=causal,
+        options=tuple(option for option in OPTIONS if option in (*options, *auxiliary)),
+        losses=auxiliary,
+    )
+
+
+def router_code(word: str) -> PluginCode:
+    """Package, version and code of an installed package's router as it is now."""
+    return code_of(offered(ROUTERS)[word], router_class(word))
+
+
+def _words(made: Any, name: str, known: tuple[str, ...]) -> tuple[str, ...]:
+    value = getattr(made, name)
+    if not (isinstance(value, tuple | list) and all(isinstance(one, str) for one in value)):
+        raise PluginError(f"{name} of {made.__name__} ({place(made)}) is a tuple of words, such as {name} = ()")
+    if unknown := [plain(one) for one in value if one not in known]:
+        there = f"known are {listed(known, last='and')}"
+        raise PluginError(f"{name} of {made.__name__} ({place(made)}) has {listed(unknown)}: {there}")
+    return tuple(value)

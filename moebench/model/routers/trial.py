@@ -1,9 +1,8 @@
-"""Routers of installed packages: what their classes declare, and what they turn out to be when they are built.
+"""Routers of installed packages, tried: what they turn out to be when they are built and route a few tokens.
 
 A class says of itself whether it is causal, which options and losses of a mixture it reads, and, unless its weights are
 one projection from the width to the experts, how many multiply-adds it makes. What can be counted is not asked for:
-a plan builds the router and counts. It also routes a few tokens, so that what would fail in training, or is not as
-declared, is refused before anything is trained.
+it is built and counted. What would fail in training, or is not as declared, is refused before anything is trained.
 """
 
 from __future__ import annotations
@@ -16,83 +15,25 @@ import torch
 from torch import Tensor
 
 from moebench.model.routers.routing import Router, Routing, Text
-from moebench.plan import Architecture, PluginCode, PluginRouter
-from moebench.plugins import ROUTERS as GROUP
-from moebench.plugins import PluginError, cause, code_of, load, offered, place
+from moebench.plan import PluginRouter
 from moebench.spec.errors import listed, plain
-from moebench.spec.routers import LOSSES, OPTIONS, RouterFacts
-from moebench.spec.types import DenseFFN, MoEFFN
+from moebench.spec.plugins import PluginError, cause, place, router_code, router_facts
+from moebench.spec.routers import RouterFacts
+from moebench.spec.types import MoEFFN
 
 _T = TypeVar("_T")
 _TOKENS = 64
 """Of each sequence that is routed to try a router, at most."""
 
 
-def plugin_class(word: str) -> type[Router]:
-    """The router that an installed package offers under a name.
-
-    Raises KeyError when none does, PluginError when it does not load or is no router.
-    """
-    made = load(offered(GROUP)[word])
-    if not (isinstance(made, type) and issubclass(made, Router)):
-        what = f"the entry point {plain(offered(GROUP)[word].value)} of {GROUP}"
-        raise PluginError(f"{what} is no subclass of moebench.model.routers.Router ({place(made)})")
-    return made
-
-
-def declared(word: str) -> RouterFacts:
-    """What the class of an installed package's router says of itself. Raises PluginError when it says too little."""
-    made = plugin_class(word)
-    own = vars(made).get("causal")
-    if not isinstance(own, bool):
-        raise PluginError(
-            f"the router {word} does not say whether it is causal: write into class {made.__name__} ({place(made)}) "
-            "`causal = True  # a token's experts depend on no later token`, or `causal = False`"
-        )
-    for name, known in (("options", OPTIONS), ("auxiliary", LOSSES)):
-        unknown = [plain(one) for one in _words(made, name) if one not in known]
-        if unknown:
-            there = f"known are {listed(known, last='and')}"
-            raise PluginError(f"{name} of the router {word} ({place(made)}) has {listed(unknown)}: {there}")
-    return RouterFacts(
-        says=plain((made.__doc__ or "").strip().partition("\n")[0] or "of an installed package"),
-        source=str(installed_code(word)),
-        causal=own,
-        options=tuple(o for o in OPTIONS if o in (*_words(made, "options"), *_words(made, "auxiliary"))),
-        losses=_words(made, "auxiliary"),
-    )
-
-
-def _words(made: type[Router], name: str) -> tuple[str, ...]:
-    value = getattr(made, name)
-    if not (isinstance(value, tuple | list) and all(isinstance(one, str) for one in value)):
-        raise PluginError(f"{name} of {made.__name__} ({place(made)}) is a tuple of words, such as {name} = ()")
-    return tuple(value)
-
-
-def installed_code(word: str) -> PluginCode:
-    """Package, version and code of a plug-in router as it is now."""
-    return code_of(offered(GROUP)[word], plugin_class(word))
-
-
-def same_code(a: Architecture) -> None:
-    """Raises PluginError when the code of a plug-in router is no longer what was planned."""
-    if a.plugin is None or isinstance(a.ffn, DenseFFN):
-        return
-    now = installed_code(a.ffn.router)
-    if now != a.plugin.code:
-        raise PluginError(f"the router {a.ffn.router} is now {now}; the plan was made with {a.plugin.code}: plan again")
-
-
-# ------------------------------------------------------------------------------------------------ trying it
-
-
-def describe(ffn: MoEFFN, *, width: int, vocab: int, context: int, layers: Sequence[int]) -> PluginRouter:
+def describe(
+    made: type[Router], ffn: MoEFFN, *, width: int, vocab: int, context: int, layers: Sequence[int]
+) -> PluginRouter:
     """Builds the router of some layers, counts it and routes a few tokens.
 
     Raises PluginError with file, line and cause when it fails, or is not what it declares.
     """
-    known, made = declared(ffn.router), plugin_class(ffn.router)
+    known = router_facts(ffn.router)
     trial = _Trial(ffn=ffn, width=width, vocab=vocab, length=min(context, _TOKENS), known=known, made=made)
     with torch.random.fork_rng(devices=[]):
         routers = [trial.built(layer) for layer in layers]
@@ -106,7 +47,7 @@ def describe(ffn: MoEFFN, *, width: int, vocab: int, context: int, layers: Seque
         if learned and ffn.top_k == 1 and ffn.experts > 1:
             trial.has_a_gradient(first)
         return PluginRouter(
-            code=installed_code(ffn.router),
+            code=router_code(ffn.router),
             causal=known.causal,
             losses=known.losses,
             learned=learned,
