@@ -118,7 +118,11 @@ def plan_text(planned: Planned) -> str:
     lines = [f"{facts['suite']}: {facts['question']}", "", models, ""]
     if facts["matches"]:
         lines += [matches, ""]
-    lines += [budget, "", *_plan_lines(facts)]
+    lines += [budget, ""]
+    if facts["claims"]:
+        lines.append("claims, as they will be judged (where the interval holds a bound: inconclusive)")
+        lines += [f"  {name}: {words}" for name, words in facts["claims"].items()] + [""]
+    lines += _plan_lines(facts)
     return _print(*lines)
 
 
@@ -144,6 +148,7 @@ def plan_json(planned: Planned) -> dict[str, Any]:
     """The plan as plain data, with what is done and how long the rest will take."""
     from moebench.calibration import flops_per_second
     from moebench.store import Results
+    from moebench.understood import understood
 
     plan, results = planned.plan, Results(planned.results)
     rate, measured = flops_per_second(plan, results)
@@ -177,6 +182,7 @@ def plan_json(planned: Planned) -> dict[str, Any]:
             for name, model in plan.models.items()
         },
         "matches": [match.model_dump(mode="json") for match in plan.matches],
+        "claims": {name: understood(plan.spec, name) for name in plan.spec.claims},
         "seeds": plan.spec.seeds,
         "runs": runs,
         "speed": plan.speed.model_dump(mode="json") if plan.speed else None,
