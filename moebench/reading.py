@@ -72,6 +72,8 @@ class Outcome:
     """Mean wall seconds of a training step over the undisturbed segments, if any were kept."""
     machine: str | None = None
     """Short name of the machine it ran on."""
+    kernels: str | None = None
+    """How norms and attention were computed in training: `composed` or `fused`."""
 
     @property
     def done(self) -> bool:
@@ -137,6 +139,7 @@ def read_run(folder: RunFolder, planned: PlannedRun, plan: Plan, *, at: Collecti
         environment=environment,
         step_s=_step_s(folder),
         machine=None if environment is None else environment.machine,
+        kernels=Run.model_validate(about["run"]).kernels,
     )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from moebench import __version__
-from moebench.claims import Verdict, coverage
+from moebench.claims import Verdict, coverage, likeness
 from moebench.plan import TRAINING_VERSION
 from moebench.report import words
 from moebench.report.findings import Findings
@@ -149,6 +149,7 @@ def why(verdict: Verdict) -> str:
         signed = verdict.unit != "ratio"
         over = words.interval(verdict.estimate, verdict.item_low, verdict.item_high, verdict.unit, signed=signed)
         said.append(f"clustered over documents: {over}")
+    said.append(likeness.listed(verdict.beside, verdict.treatment, verdict.baseline))
     return f"{'; '.join(words.pretty(text).rstrip('.') for text in said if text)}."
 
 
