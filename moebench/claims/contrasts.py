@@ -9,7 +9,7 @@ infinitely much. Nothing is averaged over only those runs that made it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -18,7 +18,7 @@ import numpy as np
 from moebench import stats
 from moebench.claims import reaching
 from moebench.claims.withheld import Withheld
-from moebench.evidence import Evidence, Outcome
+from moebench.evidence import Evidence, Outcome, is_impossible
 from moebench.plan import Plan
 from moebench.records import Kind, metric_of, parse_metric
 from moebench.spec.types import Target
@@ -78,8 +78,25 @@ class Sample:
 
 
 def draw(evidence: Evidence, contrast: Contrast, target: Target | None, baseline: str | None) -> Sample:
-    """The effects of a contrast. Raises Withheld when there is nothing to draw from, and says why."""
+    """The effects of a contrast. Raises Withheld when there is nothing to draw from or it cannot be, and says why."""
+    named = target.reach if target is not None and isinstance(target.reach, str) else None
+    if (why := next(_impossible(evidence, contrast, named), None)) is not None:
+        raise Withheld("invalid", why)
     return SAMPLERS[contrast.kind](evidence, contrast, target, baseline)
+
+
+def _impossible(evidence: Evidence, contrast: Contrast, setter: str | None) -> Iterator[str]:
+    """Values that were measured and cannot be, among those a contrast rests on; `setter` sets its target."""
+    for term in contrast.terms:
+        metrics = {term.metric, *reaching.rests_on(term.metric)}
+        for run in evidence.outcomes_of([term.model, setter or term.model]):
+            for metric in sorted(metrics & run.absent.keys()):
+                if is_impossible(run.absent[metric]):
+                    yield f"{run.model} with seed {run.seed}: {run.absent[metric]}"
+        for process in evidence.processes:
+            absent = process.absent.get(term.model, {})
+            for metric in sorted(metrics & absent.keys()):
+                yield f"{term.model} in process {process.process}: {absent[metric]}"
 
 
 def orientation(metric: str) -> int:
@@ -161,6 +178,7 @@ def _timed(evidence: Evidence, contrast: Contrast, _target: Target | None, _base
             missing.append(f"process {process.process}: no {absent[0].metric} of {absent[0].model}")
             continue
         effects.append(sum(t.weight * _scaled(process.values[t.model][t.metric], contrast.log) for t in contrast.terms))
+    missing += [f"process {index}: {why}" for index, why in evidence.unread.items()]
     if not effects:
         raise Withheld("not_tested", f"the speed session did not time it ({missing[0]})")
     planned = max(len(speed.processes), len(evidence.processes))

@@ -33,6 +33,12 @@ PAID_IN: dict[str, str | None] = {
 which the speed session times."""
 
 
+def rests_on(metric: str) -> tuple[str, ...]:
+    """What a crossing is read from; nothing for a metric that is none."""
+    base = parse_metric(metric)[0]
+    return (CURVE, PAID_IN[base] or "speed.train_step_s") if base in PAID_IN else ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Goal:
     """The bits per byte to reach, which may differ by seed."""

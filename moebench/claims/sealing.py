@@ -265,7 +265,7 @@ def _absent_timings(evidence: Evidence, contrast: Contrast, metric: str | None) 
     for index, seed in enumerate(evidence.plan.speed.processes if evidence.plan.speed else ()):
         process = there.get(index)
         if process is None:
-            yield index, "not there"
+            yield index, evidence.unread.get(index, "not there")
             continue
         for term in contrast.terms:
             run, wanted = evidence.outcome(term.model, seed), metric or term.metric
