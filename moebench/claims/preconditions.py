@@ -184,7 +184,7 @@ def _above_entropy(question: Question) -> str | None:
     entropy = question.evidence.plan.data.entropy_bits_per_byte
     if entropy is None or not any(is_quality(term.metric) for term in question.contrast.terms):
         return None
-    for run in question.evidence.outcomes_of({*question.models, *models_of(question.claim, question.evidence.plan)}):
+    for run in question.scoring:
         loss = run.values.get(FINAL_LOSS)
         if loss is None or loss >= entropy:
             continue
