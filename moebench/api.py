@@ -380,8 +380,12 @@ def write_report(
     return one.path, list(one.verdicts)
 
 
-def load(results: Path | str = RESULTS) -> pd.DataFrame:
-    """All numbers of a results folder, long: suite, model, seed, metric, value, unit, step."""
+def load(results: Path | str = RESULTS, *, every: bool = False) -> pd.DataFrame:
+    """All numbers of a results folder, long: suite, model, seed, metric, value, unit, step, run, plan, swept values.
+
+    Of several plans of one suite the newest, or all of them with `every`; what is left out is said in a warning. Raises
+    FileNotFoundError for a folder that holds no results.
+    """
     from moebench.report.frames import load as load_frame
 
-    return load_frame(Path(results))
+    return load_frame(Path(results), every=every)

@@ -100,7 +100,7 @@ def test_two_suites_share_the_runs_they_have_in_common(suite: Path, tmp_path: Pa
 
 def test_load_gives_every_number_in_long_form(suite: Path) -> None:
     frame = moebench.load(suite.parent / "results")
-    assert list(frame.columns) == ["suite", "model", "seed", "metric", "value", "unit", "step"]
+    assert list(frame.columns) == ["suite", "model", "seed", "metric", "value", "unit", "step", "run", "plan"]
     own = frame[frame["suite"] == "tiny"]
     final = own[own["metric"] == "test.bits_per_byte"]
     assert sorted(zip(final["model"], final["seed"], strict=True)) == [
