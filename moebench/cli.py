@@ -147,7 +147,7 @@ def run(
     from moebench.launch import Stopped
     from moebench.launch.task import catching
     from moebench.progress import watching
-    from moebench.show import outcome_text
+    from moebench.show import failures_text, outcome_text
 
     def stop_here(signum: int) -> None:
         raise Stopped(signum, {}, at_once=False)
@@ -182,6 +182,8 @@ def run(
         except Stopped as stop:
             click.echo(f"{stop}; the same command goes on from the checkpoints", err=True)
             sys.exit(stop.exit_code)
+    if outcome.failures:
+        click.echo(failures_text(outcome), err=True)
     click.echo(outcome_text(outcome))
     sys.exit(_exit_code(outcome, strict=strict))
 

@@ -23,7 +23,7 @@ from moebench.claims.types import Scored
 from moebench.evidence import NOT_RUN, UNREADABLE, Evidence, Outcome, gather, read_sweep
 from moebench.plan import Plan, PlannedModel, StoredPlan, canonical
 from moebench.records import METRICS, Environment, parse_metric
-from moebench.store import Results
+from moebench.store import CorruptFile, Results
 
 LABELS = ("domain", "layer", "expert", "part", "tokens", "batch")
 _TIMELY = ("curve.", "test.", "train.", "routing.")
