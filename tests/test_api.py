@@ -161,10 +161,10 @@ def test_dense_against_dense_with_other_seeds_shows_no_difference(tmp_path: Path
     run(path)
     (control,) = check_controls(evidence_of(path))
     assert isinstance(control, ControlResult)
-    assert control.state == "passed"
     assert control.low is not None
     assert control.high is not None
     assert control.low < 0 < control.high  # a 99% interval
+    assert control.state == "too_wide", "twelve runs of a few steps tell no margin worth asking for"
     assert control.resolution == pytest.approx((control.high - control.low) / 2)
 
 
