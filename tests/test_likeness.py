@@ -508,3 +508,16 @@ def test_a_plan_says_which_claims_will_be_invalid_as_their_models_are_not_measur
     assert told[0] == []
     assert len(told[1]) == 1
     assert told[1][0].startswith(f"claims.c: moe and dense differ in {what}")
+
+
+@pytest.mark.parametrize("evaluate", [{}, {"final_tokens": 100_000}, {"windows_per_document": 1}], ids=str)
+def test_a_plan_says_how_much_text_can_be_scored(evaluate: dict[str, Any], tmp_path: Path) -> None:
+    path = tiny_suites.write(
+        tmp_path, train={"evaluate": {"points": 2, "tokens": 256, "final_tokens": 512, **evaluate}}
+    )
+    plan = api.prepare_plan(path, results=tmp_path / "results").plan
+    documents, tokens = plan.data.documents["test"], plan.data.tokens["test"]
+    all_there_is = f"at most {tokens - documents:,} of the 100,000 bytes asked are scored: all the test text there is"
+    one_window = f"at most {16 * documents:,} of the 512 bytes asked are scored: {documents} documents, and"
+    told = {"final_tokens": all_there_is, "windows_per_document": f"{one_window} windows_per_document 1"}
+    assert [one for one in plan.warnings if "scored" in one] == [told[key] for key in evaluate]

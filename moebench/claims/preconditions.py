@@ -117,7 +117,7 @@ def _same_test_split(question: Question) -> str | None:
 def _same_text(question: Question) -> str | None:
     """Every run was scored on the same bytes of the same documents."""
     for text in sorted(question.texts):
-        read = [(run, _documents(run, text)) for run in question.scoring]
+        read = [(run, coverage.documents_of(run, text)) for run in question.scoring]
         if any(documents is None for _, documents in read):
             read = [(run, _asked(question.evidence.plan, run, text)) for run, _ in read]
         other = next((pair for pair in read if pair[1] != read[0][1]), None)
@@ -127,13 +127,6 @@ def _same_text(question: Question) -> str | None:
             advice = "give every model the same `evaluate:`"
             return f"evaluation: {pair} were scored on different text{where}: {advice}"
     return None
-
-
-def _documents(run: Outcome, text: str) -> Hashable | None:
-    """The bytes of each document that a run was scored on; None where its documents are not known."""
-    if text == "curve" or not run.items:
-        return None
-    return frozenset((item.document, item.domain, item.num_bytes) for item in run.items)
 
 
 def _asked(plan: Plan, run: Outcome, text: str) -> Hashable:
