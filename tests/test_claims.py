@@ -25,8 +25,8 @@ from moebench.spec.types import Claim
 from tests.builders import BPB, PLANNED_AT, TWIN, claim, evidence_of, machine, plan_of, with_outcome
 
 EIGHT = np.arange(1.0, 9.0) / 100
-"""Mean 0.045, SE sqrt(6 / 8) / 100, t(7, 97.5%) = 2.36462: the 95% interval is [0.02452, 0.06548]."""
-LOW, HIGH = 0.045 - 0.0236462 * math.sqrt(0.75), 0.045 + 0.0236462 * math.sqrt(0.75)
+"""Mean 0.045. The 6th of the 256 subset means, 2.5% of them, are (1 + 2 + 4) / 3 and (8 + 7 + 5) / 3 hundredths."""
+LOW, HIGH = 0.07 / 3, 0.20 / 3
 
 
 def judged(evidence: Evidence) -> Verdict:
@@ -56,7 +56,7 @@ def test_superior_by_hand() -> None:
         "pairs",
     )
     assert (verdict.low, verdict.high) == (pytest.approx(-HIGH, abs=1e-6), pytest.approx(-LOW, abs=1e-6))
-    assert verdict.p == pytest.approx(6 / 256), "the sign-flip p is the larger"
+    assert verdict.p == pytest.approx(6 / 256), "6 of 256 flips"
     assert verdict.asked == ">= 0.02 bits/byte lower"
     assert (verdict.asked_low, verdict.asked_high) == (None, pytest.approx(-0.02))
 
@@ -86,8 +86,8 @@ def test_relative_margin_is_read_as_printed() -> None:
     assert verdict.low == pytest.approx(100 * math.expm1(-HIGH), abs=1e-4)
     assert verdict.high == pytest.approx(100 * math.expm1(-LOW), abs=1e-4)
     assert verdict.asked_high == pytest.approx(-2.0)
-    assert verdict.effect.replace(NBSP, " ") == "−4.4% [−6.3, −2.4]"
-    over = judged(pair(moe, [2.0] * 8, {"kind": "superior", "margin": "2.43%"}))
+    assert verdict.effect.replace(NBSP, " ") == "−4.4% [−6.4, −2.3]"
+    over = judged(pair(moe, [2.0] * 8, {"kind": "superior", "margin": "2.32%"}))
     assert over.state == "inconclusive"
 
 
@@ -115,10 +115,10 @@ def test_non_inferior_by_hand(margin: float, state: str) -> None:
 
 
 def test_equivalent_uses_the_90_percent_interval() -> None:
-    # t(7, 95%) = 1.89458: the 90% interval ends at 0.045 + 0.01641 = 0.06141, the 95% one at 0.06548.
+    # The 12th of the 256 subset means, 5% of them, is 2.75 or 6.25 hundredths; the 6th is 2.33 or 6.67.
     verdict = lower_by(EIGHT, {"kind": "equivalent", "margin": 0.063})
     assert verdict.state == "supported"
-    assert verdict.low90 == pytest.approx(-0.045 - 0.0189458 * math.sqrt(0.75), abs=1e-6)
+    assert verdict.low90 == pytest.approx(-0.0625)
     assert verdict.high is not None
     assert -verdict.high < 0.063 < -verdict.low, "the 95% interval reaches beyond the margin"
     assert lower_by(EIGHT, {"kind": "equivalent", "margin": 0.061}).state == "inconclusive"
@@ -143,7 +143,7 @@ def test_ratio_at_least_is_baseline_over_treatment_when_lower_is_better(value: f
         pytest.approx(math.exp(LOW), abs=1e-6),
         pytest.approx(math.exp(HIGH), abs=1e-6),
     )
-    assert verdict.effect.replace(NBSP, " ") == "1.046× [1.025, 1.068]"
+    assert verdict.effect.replace(NBSP, " ") == "1.046× [1.024, 1.069]"
     assert verdict.asked == f">= {value:g}x"
 
 
@@ -327,14 +327,14 @@ def test_six_pairs_can_decide() -> None:
     assert lower_by([0.1, 0.11, 0.12, 0.1, 0.11, 0.12], {"kind": "superior"}).state == "supported"
 
 
-def test_interval_without_signs_is_fragile() -> None:
-    # t(5): mean 0.783, SE 0.217, low end 0.226; but flipping the one negative value gives more: p = 2 / 64.
+def test_the_interval_is_the_one_of_the_signs() -> None:
+    # Flipping the one negative value gives a larger sum: p = 2 / 64, and the smallest of 64 subset means is negative.
     verdict = lower_by([0.1, 0.1, 0.1, 0.1, 0.1, -0.03], {"kind": "superior", "margin": 0.0})
-    assert verdict.high is not None
-    assert verdict.high < 0
-    assert verdict.state == "inconclusive"
-    assert "fragile" in verdict.reason
-    assert verdict.p == pytest.approx(2 / 64)
+    assert (verdict.state, verdict.p) == ("inconclusive", pytest.approx(2 / 64))
+    assert (verdict.low, verdict.high) == (pytest.approx(-0.1), pytest.approx(0.03))
+    assert "exact sign flips over seeds" in verdict.method
+    few = lower_by([0.1, 0.1, 0.1, 0.1, -0.03], {"kind": "superior", "margin": 0.0})
+    assert "paired t" in few.method, "below six pairs an interval and no verdict"
 
 
 @pytest.mark.parametrize(("gain", "state"), [(0.01, "supported"), (-0.01, "refuted"), (0.0, "inconclusive")])
