@@ -19,7 +19,7 @@ from scipy import stats as distributions
 
 Array = npt.NDArray[np.float64]
 
-_BLOCKS = 20
+_BLOCKS = 16
 """Beyond so many effects, signs are flipped block by block."""
 
 
@@ -135,7 +135,7 @@ def attained(n: int, alpha: float) -> float:
 def _subsets(x: Array) -> tuple[Array, Array]:
     """Sums and sizes of all non-empty subsets of x [n]: [2^n - 1]. Unknowns are as bad as can be.
 
-    Beyond 20 effects the subsets are of 20 blocks of them: a subgroup of all flips, so still exact.
+    Beyond 16 effects the subsets are of 16 blocks of them: a subgroup of all flips, so still exact.
     """
     if len(x) == 0:
         raise ValueError("a sign-flip test needs at least one effect")
@@ -155,6 +155,39 @@ def median(x: Array) -> float:
         return math.nan
     low, high = float(known[(len(known) - 1) // 2]), float(known[len(known) // 2])
     return low if low == high else low + (high - low) / 2 if math.isfinite(low) and math.isfinite(high) else low + high
+
+
+# ---------------------------------------------------------------------------------------------- what effects look like
+
+
+def outlier(x: Array, level: float) -> int | None:
+    """The one of x [n], n >= 4, that the others do not predict: t of n - 2 degrees of freedom, Bonferroni over n.
+
+    None when there is none.
+    """
+    distances = []
+    for index, value in enumerate(x):
+        others = np.delete(x, index)
+        away, sd = abs(value - float(np.mean(others))), standard_deviation(others)
+        distances.append(0.0 if away == 0 else math.inf if sd == 0 else away / (sd * math.sqrt(1 + 1 / len(others))))
+    farthest = int(np.argmax(distances))
+    p = 2 * len(x) * float(special.stdtr(len(x) - 2, -distances[farthest]))
+    return farthest if p <= level else None
+
+
+def skewness(x: Array) -> tuple[float, float]:
+    """Skewness G1 of x [n], n >= 3, corrected for n, and the same in its standard errors on normal samples."""
+    n, centred = len(x), x - np.mean(x)
+    moment = float(np.mean(centred**3)) / float(np.mean(centred**2)) ** 1.5
+    corrected = moment * math.sqrt(n * (n - 1)) / (n - 2)
+    return corrected, corrected / math.sqrt(6 * n * (n - 1) / ((n - 2) * (n + 1) * (n + 3)))
+
+
+def autocorrelation(x: Array) -> tuple[float, float]:
+    """Lag-1 correlation of x [n], in order, and how many standard errors it is above that of independent values."""
+    n, centred = len(x), x - np.mean(x)
+    lag_1 = float(np.sum(centred[1:] * centred[:-1]) / np.sum(centred**2))
+    return lag_1, (lag_1 + 1 / n) * n * math.sqrt(n - 1) / (n - 2)
 
 
 # ---------------------------------------------------------------------------------------------- several claims
@@ -273,9 +306,12 @@ def power(n: int, effect_sd: float, alpha: float) -> float:
     level = attained(n, alpha)
     if n < 2 or level <= 0:
         return 0.0
-    critical = float(distributions.t.ppf(1 - level, n - 1))
-    chance = float(distributions.nct.sf(critical, n - 1, effect_sd * math.sqrt(n)))
-    return chance if math.isfinite(chance) else float(effect_sd > 0)
+    return _noncentral_t_above(t_quantile(level, n - 1), n - 1, effect_sd * math.sqrt(n))
+
+
+def _noncentral_t_above(value: float, df: float, centre: float) -> float:
+    chance = 1.0 - float(special.nctdtr(df, centre, value))
+    return chance if math.isfinite(chance) else float(centre > value)
 
 
 def detectable(n: int, alpha: float, *, chance: float = 0.8) -> float:
@@ -306,11 +342,10 @@ def effect_range(effect_sd: float, n: int, level: float) -> tuple[float, float]:
 
     def end(share: float) -> float:
         """The noncentrality under which a larger t than the seen one has this chance."""
-
-        def miss(centre: float) -> float:
-            chance = float(distributions.nct.sf(seen, df, centre))
-            return (chance if math.isfinite(chance) else float(centre > seen)) - share
-
-        return float(optimize.brentq(miss, seen - reach, seen + reach, xtol=1e-6))
+        return float(
+            optimize.brentq(
+                lambda centre: _noncentral_t_above(seen, df, centre) - share, seen - reach, seen + reach, xtol=1e-6
+            )
+        )
 
     return end((1 - level) / 2) / math.sqrt(n), end((1 + level) / 2) / math.sqrt(n)

@@ -45,7 +45,7 @@ class Contrast:
     """Models that must be there and in order though their weight is 0, as the middle one of a sweep."""
     sided: bool = True
     """Whether the models stand on two sides, so that a diverged run is as bad as can be for its own. Along a sweep
-    they do not: what an effect would have been is unknown."""
+    they do not: a run that diverged never speaks for the claim."""
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -316,12 +316,21 @@ def _run(evidence: Evidence, model: str, seed: int) -> Outcome:
 
 
 def _effect(contrast: Contrast, runs: dict[str, Outcome], value: Callable[[Outcome, str], Ends]) -> Ends:
-    """The ends of the weighted sum; infinite when one side is, both ways when both are: inf - inf is unknown."""
+    """The ends of the weighted sum; infinite when one side is, both ways when both are: inf - inf is unknown.
+
+    Where a diverged run stands on no one side it speaks against the claim only, by the first of its terms.
+    """
     low = high = 0.0
+    unknown = not contrast.sided and any(run.status == "diverged" for run in runs.values())
+    diverged: set[str] = set()
     for term in contrast.terms:
         run = runs[term.model]
         where = f"{term.metric} of {run.model} with seed {run.seed}"
         if run.status == "diverged" and not _before_training(term.metric):
+            if run.model in diverged:
+                unknown = True
+                continue
+            diverged.add(run.model)
             ends = _worst(term.metric)
         else:
             ends = value(run, term.metric)
@@ -329,10 +338,9 @@ def _effect(contrast: Contrast, runs: dict[str, Outcome], value: Callable[[Outco
                 ends = _log(ends, where)
         first, last = sorted((term.weight * ends[0], term.weight * ends[1]))
         low, high = low + first, high + last
-    unknown = not contrast.sided and any(run.status == "diverged" for run in runs.values())
     return (
         -math.inf if unknown or math.isnan(low) else low,
-        math.inf if unknown or math.isnan(high) else high,
+        math.inf if math.isnan(high) else high,
     )
 
 

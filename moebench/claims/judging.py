@@ -20,8 +20,10 @@ from moebench.claims.deciding import Correction, Finding, settle, stands, weigh
 from moebench.claims.kinds import KINDS, Hypothesis
 from moebench.claims.power import needs
 from moebench.claims.preconditions import Question, broken
+from moebench.claims.shape import doubts
 from moebench.claims.types import TRIFLE, Beside, Scored, State, Unbounded, Verdict
 from moebench.claims.withheld import Withheld
+from moebench.digits import interval
 from moebench.evidence import Evidence
 from moebench.plan import Plan
 from moebench.records import metric_of
@@ -215,6 +217,7 @@ def _weighed(
         units_high=lacking.high if lacking else None,
         caveats=wording.caveats(evidence, hypothesis, sample) + _beside_caveats(draft, facts),
         notes=_labels(draft, correction, family)
+        + doubts(sample, lambda effect: _said(hypothesis, effect))
         + wording.notes(
             evidence,
             hypothesis,
@@ -305,6 +308,12 @@ def _shown(hypothesis: Hypothesis, interval: stats.Interval | None) -> tuple[flo
         return None, None
     ends = sorted((hypothesis.reading.show(interval.low), hypothesis.reading.show(interval.high)))
     return ends[0], ends[1]
+
+
+def _said(hypothesis: Hypothesis, effect: float) -> str:
+    """An effect as the metric reads, to three significant digits."""
+    reading = hypothesis.reading
+    return interval(reading.show(effect), None, None, reading.unit, signed=reading.form != "ratio")
 
 
 def _asked_ends(hypothesis: Hypothesis) -> dict[str, float]:

@@ -17,6 +17,7 @@ from moebench import stats
 from moebench.claims.contrasts import Sample
 from moebench.claims.deciding import ALPHA, MIN_UNITS, Finding
 from moebench.claims.kinds import Hypothesis
+from moebench.digits import interval
 
 _WIDE = 5
 """The ends of a range this many times apart say that it cannot be told."""
@@ -71,9 +72,7 @@ def _range(low: int | None, high: int | None, n: int, unit: str) -> str:
     if low is None:
         return f"the effect lies so near what is asked that 10,000 {unit} would not decide"
     if high is None:
-        return (
-            f"at least {low} {unit} would decide; how many, {n} cannot tell: the effect may lie just at what is asked"
-        )
+        return f"at least {low} {unit} would decide, and {n} cannot tell how many: the effect may lie at what is asked"
     if high > _WIDE * low:
         return f"between {low} and {high} {unit} would decide: {n} cannot tell more closely"
     return f"{low} to {high} {unit} would decide" if high > low else f"about {low} {unit} would decide"
@@ -137,6 +136,6 @@ def _unbounded(sample: Sample) -> str:
 
 
 def _distance(value: float, unit: str) -> str:
-    if unit == "%":
-        return f"{value:.2g}%"
-    return f"a factor of {value:.3g}" if unit == "ratio" else f"{value:.2g} {unit}"
+    if unit == "ratio":
+        return f"a factor of {value:.3g}"
+    return f"{value:.2g}%" if unit == "%" else interval(value, None, None, unit, signed=False)

@@ -112,7 +112,7 @@ def notes(
     if diverged:
         found.append(f"{diverged} run{'s' if diverged > 1 else ''} diverged, counted as the worst value there is")
     if infinite:
-        found.append(f"{infinite} of {sample.n} {sample.units} censored: the interval is that of the median")
+        found.append(f"{infinite} of {sample.n} {sample.units} without an end: the estimate is the median")
     if sample.missing:
         found.append(f"{sample.n} of {sample.planned} {sample.units} present; missing {'; '.join(sample.missing[:3])}")
     if sample.units == "processes" and sample.n < 10:
@@ -211,11 +211,11 @@ def recovered_share(evidence: Evidence, hypothesis: Hypothesis) -> dict[str, Any
         return None
     if len(gain) < 2 or len(gain) != len(whole) or not np.all(np.isfinite([gain, whole])):
         return {}
-    interval = stats.fieller(gain, whole, 1 - 2 * ALPHA)
-    if interval is None or np.mean(whole) <= 0:
+    shares = stats.fieller(gain, whole, 1 - 2 * ALPHA)
+    if shares is None or np.mean(whole) <= 0:
         return {}
     share = float(np.mean(gain) / np.mean(whole))
-    return {"share": 100 * share, "share_low": 100 * interval.low, "share_high": 100 * interval.high}
+    return {"share": 100 * share, "share_low": 100 * shares.low, "share_high": 100 * shares.high}
 
 
 def _share_words(share: dict[str, Any]) -> str:
