@@ -52,6 +52,14 @@ class Contrast:
         return tuple(dict.fromkeys((*(term.model for term in self.terms), *self.rests_on)))
 
     @property
+    def measured(self) -> tuple[tuple[str, str], ...]:
+        """Every (model, metric) that must be there, those of weight 0 included."""
+        named = [(term.model, term.metric) for term in self.terms]
+        metrics = dict.fromkeys(term.metric for term in self.terms)
+        idle = [name for name in self.rests_on if name not in {term.model for term in self.terms}]
+        return tuple(dict.fromkeys([*named, *((name, metric) for name in idle for metric in metrics)]))
+
+    @property
     def kind(self) -> Kind:
         """Kind of its metrics. Raises Withheld when they have several."""
         kinds = {metric_of(term.metric).kind for term in self.terms}
@@ -104,16 +112,16 @@ def draw(evidence: Evidence, contrast: Contrast, target: Target | None, baseline
 
 def _impossible(evidence: Evidence, contrast: Contrast, setter: str | None) -> Iterator[str]:
     """Values that were measured and cannot be, among those a contrast rests on; `setter` sets its target."""
-    for term in contrast.terms:
-        metrics = {term.metric, *reaching.rests_on(term.metric)}
-        for run in evidence.outcomes_of([term.model, setter or term.model]):
+    for model, name in contrast.measured:
+        metrics = {name, *reaching.rests_on(name)}
+        for run in evidence.outcomes_of([model, setter or model]):
             for metric in sorted(metrics & run.absent.keys()):
                 if is_impossible(run.absent[metric]):
                     yield f"{run.model} with seed {run.seed}: {run.absent[metric]}"
         for process in evidence.processes:
-            absent = process.absent.get(term.model, {})
+            absent = process.absent.get(model, {})
             for metric in sorted(metrics & absent.keys()):
-                yield f"{term.model} in process {process.process}: {absent[metric]}"
+                yield f"{model} in process {process.process}: {absent[metric]}"
 
 
 def orientation(metric: str) -> int:
@@ -125,9 +133,7 @@ def orientation(metric: str) -> int:
 
 
 def _counted(evidence: Evidence, contrast: Contrast, _target: Target | None, _baseline: str | None) -> Sample:
-    counts = {(t.model, t.metric): counted_value(evidence.plan, t.model, t.metric) for t in contrast.terms}
-    for model in contrast.rests_on:
-        counted_value(evidence.plan, model, contrast.terms[0].metric)
+    counts = {one: counted_value(evidence.plan, *one) for one in contrast.measured}
     total = sum(
         t.weight * _scaled(counts[t.model, t.metric], contrast.log, f"{t.metric} of {t.model}") for t in contrast.terms
     )
@@ -210,9 +216,10 @@ def _timed(evidence: Evidence, contrast: Contrast, _target: Target | None, _base
     timed: list[int] = []
     missing: list[str] = []
     for process in evidence.processes:
-        absent = [t for t in contrast.terms if process.values.get(t.model, {}).get(t.metric) is None]
+        absent = [(m, name) for m, name in contrast.measured if process.values.get(m, {}).get(name) is None]
         if absent:
-            missing.append(f"process {process.process}: no {absent[0].metric} of {absent[0].model}")
+            model, metric = absent[0]
+            missing.append(f"process {process.process}: no {metric} of {model}")
             continue
         seen = [(t, process.values[t.model][t.metric]) for t in contrast.terms]
         where = f"process {process.process}"
@@ -321,6 +328,9 @@ def _effect(contrast: Contrast, runs: dict[str, Outcome], value: Callable[[Outco
     Where a diverged run stands on no one side it speaks against the claim only, by the first of its terms.
     """
     low = high = 0.0
+    for model, metric in contrast.measured:
+        if runs[model].status == "completed":
+            value(runs[model], metric)
     unknown = not contrast.sided and any(run.status == "diverged" for run in runs.values())
     diverged: set[str] = set()
     for term in contrast.terms:
