@@ -168,8 +168,8 @@ def _is_planned(folder: RunFolder, about: Mapping[str, Any], planned: PlannedRun
         raise CorruptFile(path, f"is not of the model {planned.model} as planned: a copy of another run")
     if run.data_digest != plan.data.digest:
         raise CorruptFile(path, "was trained on other data than planned")
-    if planned.id not in (run.id, digest_of(raw, length=20)):
-        raise CorruptFile(path, f"has the id {run.id}, not {planned.id}: a copy of another run")
+    if (own := digest_of(raw, length=20)) != planned.id:  # of what is written: a truth value is no seed
+        raise CorruptFile(path, f"has the id {own}, not {planned.id}: a copy of another run")
 
 
 Curves = Mapping[str, tuple[tuple[int, float], ...]]
