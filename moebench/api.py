@@ -108,7 +108,7 @@ def prepare_plan(
     """
     from moebench.plan import Asked
 
-    loaded = validate(suite, scale=scale, sets=sets, device=device)
+    loaded, _ = validate(suite, scale=scale, sets=sets, device=device)
     plan_of = partial(_plan_of, root=Path(results), device=device, threads=threads, on_event=on_event)
     asked = Asked(path=_typed_path(suite, loaded.path), sets=tuple(sets))
     notes: list[str] = []
@@ -189,10 +189,11 @@ def _plan_of(
 
 def validate(
     suite: str | Path, *, scale: str | None = None, sets: Sequence[str] = (), device: Device = "cpu"
-) -> LoadedSuite:
+) -> tuple[LoadedSuite, tuple[str, ...]]:
     """Reads a suite and plans it without data or calibration, so that what cannot be had is refused at once.
 
-    Raises SuiteError, with every mistake and its place; nothing is read but the suite, and nothing is written.
+    Gives the suite and what is unusual about it. Raises SuiteError, with every mistake and its place; nothing is read
+    but the suite, and nothing is written.
     """
     from moebench import calibration, matching
     from moebench.data import VOCAB, known_domains
@@ -203,8 +204,8 @@ def validate(
     # So fast a machine that no warm-up is too long for a budget in seconds: that is for the calibration to tell.
     fastest = matching.Machine(device=device, step_seconds=dict.fromkeys(loaded.spec.models, 1e-6))
     with _at_their_place(loaded):
-        matching.make_plan(loaded.spec, facts=facts, vocab=VOCAB, machine=fastest)
-    return loaded
+        made = matching.make_plan(loaded.spec, facts=facts, vocab=VOCAB, machine=fastest)
+    return loaded, made.warnings
 
 
 @contextmanager

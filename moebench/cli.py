@@ -365,16 +365,21 @@ def _names(plan: Plan) -> set[str]:
 @main.command()
 @_suite_options
 def validate(suite: str, scale: str | None, sets: tuple[str, ...]) -> None:
-    """Check SUITE; say what is wrong with file, line and column.
+    """Check SUITE and what it plans; say what is wrong with file, line and column, and note what is unusual.
+
+    Nothing is read but the suite: what depends on the text of its data, `moebench plan` says.
 
     \b
     Example:
       moebench validate suites/quickstart.yaml
     """
     from moebench import api
+    from moebench.spec.errors import plain
 
     with input_errors():
-        loaded = api.validate(suite, scale=scale, sets=sets)
+        loaded, notes = api.validate(suite, scale=scale, sets=sets)
+    for text in notes:
+        click.echo(f"note: {plain(text)}", err=True)
     spec = loaded.spec
     click.echo(f"{loaded.path}: valid; {len(spec.models)} models, {len(spec.seeds)} seeds, {len(spec.claims)} claims")
 

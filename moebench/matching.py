@@ -339,7 +339,7 @@ def make_plan(
         for seed in spec.seeds
         for name, planned in models.items()
     )
-    if misfits := [] if asked.smoke else feasibility.check(spec, models, facts):
+    if misfits := feasibility.check(spec, models, facts, smoke=asked.smoke):
         raise PlanError(*misfits)
     return Plan(
         suite=spec.suite,
