@@ -168,7 +168,7 @@ def run(
                     on_event=on_event,
                 )
                 _warn(planned)
-                warn_unreadable(results)
+                warn_unreadable(results, strict=strict, suites=[planned.plan.suite])
                 outcome = api.run_planned(
                     planned,
                     reports=out,
@@ -287,7 +287,7 @@ def report(suites: tuple[str, ...], *, results: Path, out: Path, formats: str | 
     options: dict[str, Any] = {} if chosen is None else {"formats": chosen}
     verdicts: list[Verdict] = []
     with input_errors():
-        warn_unreadable(results)
+        warn_unreadable(results, strict=strict, suites=suites)
         for suite in suites or (None,):
             try:
                 built = build(results, suite=suite, out=out, **options)

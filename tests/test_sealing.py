@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner, Result
 from pydantic import ValidationError
 
 from moebench import session, store
 from moebench.claims import Verdict, judge, sealing, strict_ok
+from moebench.cli import main
 from moebench.evidence import Evidence, gather
 from moebench.history import History, Session, Stray
 from moebench.plan import Plan, StoredPlan
@@ -521,3 +523,44 @@ def test_two_models_may_be_one() -> None:
     runs = [run if run.model != "dense" else run.model_copy(update={"id": plan.runs[2].id}) for run in plan.runs[:3]]
     value = plan.model_copy(update={"models": twin, "runs": tuple(runs)}).model_dump(mode="json")
     assert len(Plan.model_validate(value).runs) == 3
+
+
+# ---------------------------------------------------------------------------------------------- --strict
+
+
+def report(root: Path, *words: str) -> Result:
+    where = ["--results", str(root), "--out", str(root.parent / "reports"), "--format", "json"]
+    return CliRunner().invoke(main, ["report", *words, *where])
+
+
+def test_strict_takes_no_half_done_plan(root: Path) -> None:
+    assert report(root, "golden", "--strict").exit_code == 0
+    run = next(run for run in golden(root).plan.runs if (run.model, run.seed) == ("dense", 7))
+    (store.Results(root).run(run.id).path / "DONE").unlink()
+    result = report(root, "golden", "--strict")
+    assert result.exit_code == 1
+    assert "INTERIM" in result.stdout
+    assert "7 of 8 pairs: seed 7: dense is partial; `moebench run golden` finishes it" in " ".join(
+        result.stdout.split()
+    )
+    assert report(root, "golden").exit_code == 0
+
+
+@pytest.mark.parametrize("asked", [["golden"], [], ["golden@default"]])
+def test_strict_never_falls_back_to_an_older_plan(root: Path, asked: list[str]) -> None:
+    (root / "plans" / "golden@default-0123456789.json").write_text("{")
+    result = report(root, *asked, "--strict")
+    assert result.exit_code == 2
+    assert "golden@default-0123456789.json" in result.stderr
+    assert "--strict needs every plan" in result.stderr
+    assert not (root.parent / "reports").exists()
+    if asked != ["golden@default"]:
+        result = report(root, *asked)
+        assert result.exit_code == 0
+        assert "note: passed over" in result.stderr
+
+
+@pytest.mark.parametrize(("name", "code"), [("other@default-0123456789.json", 0), ("renamed.json", 2)])
+def test_strict_minds_only_plans_that_may_be_of_the_suite(root: Path, name: str, code: int) -> None:
+    (root / "plans" / name).write_text("{")
+    assert report(root, "golden", "--strict").exit_code == code
