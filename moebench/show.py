@@ -296,7 +296,7 @@ def verdict_text(verdicts: Sequence[Verdict], *, path: Path) -> str:
         (
             [
                 Text(verdict.state.upper().replace("_", " "), style=STYLES[verdict.state]),
-                verdict.says + ("" if verdict.label == "primary" else f" ({verdict.label})"),
+                verdict.says + ("" if verdict.label == "primary" else f" ({verdict.standing})"),
                 effect(verdict),
                 verdict.asked,
                 counted(verdict),

@@ -564,3 +564,37 @@ def test_strict_never_falls_back_to_an_older_plan(root: Path, asked: list[str]) 
 def test_strict_minds_only_plans_that_may_be_of_the_suite(root: Path, name: str, code: int) -> None:
     (root / "plans" / name).write_text("{")
     assert report(root, "golden", "--strict").exit_code == code
+
+
+# ---------------------------------------------------------------------------------------------- how a claim counts
+
+
+def test_an_exploratory_verdict_is_called_uncorrected_wherever_it_stands(root: Path) -> None:
+    result = CliRunner().invoke(
+        main, ["report", "golden", "--results", str(root), "--out", str(root / "out"), "--format", "json,md,csv"]
+    )
+    held = json.loads((root / "out" / "golden" / "claims.json").read_text())
+    labels = {one["id"]: one["label"] for one in held["claims"]}
+    assert labels["better-per-token"] == "primary"
+    assert labels["as-good-as-total"] == "exploratory, uncorrected"
+    assert labels["flops-follow-active"] == "exploratory", "a count needs no correction"
+    assert " ".join(result.stdout.split()).count("(exploratory, uncorrected)") == 6
+    assert (root / "out" / "golden" / "index.md").read_text().count("(exploratory, uncorrected)") == 6
+    assert "exploratory, uncorrected" in (root / "out" / "golden" / "tables" / "claims.csv").read_text()
+    assert held["primary"]["supported"] == 1
+    assert held["counts"]["supported"] == 1 + held["exploratory"]["supported"]
+
+
+def test_a_report_lists_what_was_withdrawn(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    claims = golden_results.golden_claims()
+    gone = claims.pop("better-per-token")
+    claims["as-good-as-total"]["family"] = "primary"
+    stored = keep(root, golden_results.golden_plan(claims=claims), AFTER, monkeypatch)
+    CliRunner().invoke(
+        main, ["report", "golden", "--results", str(root), "--out", str(root / "out"), "--format", "json,md"]
+    )
+    held = json.loads((root / "out" / "golden" / "claims.json").read_text())
+    assert held["plan"] == stored.plan.id
+    assert [(one["id"], one["says"]) for one in held["withdrawn"]] == [("better-per-token", gone["says"])]
+    assert gone["says"].rstrip(".") in (root / "out" / "golden" / "index.md").read_text()
+    assert next(one for one in held["claims"] if one["id"] == "as-good-as-total")["label"] == "post hoc, uncorrected"

@@ -143,6 +143,11 @@ class Verdict(Frozen):
         return "post hoc" if self.post_hoc else self.family
 
     @property
+    def standing(self) -> str:
+        """The label, and whether chance was let off for the number of such claims: `exploratory, uncorrected`."""
+        return self.label if self.label == "primary" or self.p is None else f"{self.label}, uncorrected"
+
+    @property
     def effect(self) -> str:
         """Estimate and interval with their unit, as every view prints them: `−2.10% [−2.51, −1.69]`.
 
