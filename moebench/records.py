@@ -362,7 +362,7 @@ METRICS: dict[str, Metric] = {
         _seeded(
             "routing.dropped_share",
             "1",
-            "earlier name of evaluation.dropped_share, in results that were committed with it",
+            "share of routed pairs dropped over capacity in an evaluation",
             within=_SHARE,
             retired="it is 0 by construction, for experts take every pair in an evaluation: use train.dropped_share",
         ),

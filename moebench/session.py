@@ -153,9 +153,7 @@ def _run_process(task: SpeedTask, *, timeout_s: float) -> None:
         words = log.read().decode(errors="replace").strip()
     if child.returncode != 0:
         last = words.splitlines()[-1] if words else "no last words"
-        kept = Results(task.results).keep_log(f"speed-{task.speed}", words + "\n") if words else None
-        where = f" (log: {task.results / 'logs' / kept.name})" if kept else ""
-        raise SessionFailed(f"speed process {task.process} ended with {child.returncode}: {last}{where}")
+        raise SessionFailed(f"speed process {task.process} ended with {child.returncode}: {last}")
 
 
 # ------------------------------------------------------------------------------------------------ the child

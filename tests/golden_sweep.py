@@ -31,7 +31,7 @@ models:
     layers: 2
     width: 32
     heads: 2
-    ffn: {{kind: moe, experts: 8, top_k: 2, expert_hidden: 48}}
+    ffn: {{kind: moe, experts: 12, top_k: 2, expert_hidden: 48}}
   moe_sweep: {{base: moe, sweep: {{ffn.experts: {list(EXPERTS)}}}}}
   dense: {{base: moe, ffn: {{kind: dense}}, match: {{to: moe, on: active_params, by: ffn.hidden, tolerance: 3%}}}}
 measure:
@@ -44,8 +44,8 @@ claims:
     metric: test.bits_per_byte
     test: {{kind: trend, sign: falling}}
     family: primary
-  eight-beat-dense:
-    says: Eight experts, two active, have lower loss than the dense model of equal active size.
+  twelve-beat-dense:
+    says: Twelve experts, two active, have lower loss than the dense model of equal active size.
     compare: {{treatment: moe, baseline: dense}}
     metric: test.bits_per_byte
     test: {{kind: superior, margin: 0.5%}}

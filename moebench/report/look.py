@@ -15,18 +15,23 @@ import colorsys
 import io
 import math
 import re
-import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter
 
+from moebench.digits import MINUS
 from moebench.plan import Architecture, Plan
 from moebench.spec.types import DenseFFN
 
@@ -88,6 +93,8 @@ SETTINGS: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.grid": True,
     "axes.formatter.use_mathtext": False,
+    "axes.formatter.useoffset": False,
+    "axes.formatter.limits": (-4, 6),
     "grid.color": GRID,
     "grid.linewidth": 0.6,
     "xtick.color": MUTED,
@@ -167,6 +174,93 @@ def _kind(a: Architecture) -> str:
     return "moe" if a.learns_routing else "control"
 
 
+@lru_cache(maxsize=4096)
+def text_width(text: str, size: float, *, bold: bool = False) -> float:
+    """Inches that one line of text takes in a figure; the page's own typefaces are narrower."""
+    font = get_font(findfont(FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal")))
+    font.set_size(16 * size, 72)  # large, so that hinting rounds nothing
+    font.set_text(text, 0.0)
+    return float(font.get_width_height()[0]) / 64 / 72 / 16
+
+
+def widest(texts: Iterable[str], size: float, *, bold: bool = False) -> float:
+    """Inches that the longest of some texts takes."""
+    return max((text_width(text, size, bold=bold) for text in texts), default=0.0)
+
+
+_NAMED = " ._-"
+"""Where a name may be broken."""
+
+
+def lines_of(text: str, inches: float, size: float, *, bold: bool = False, at: str = " ") -> list[str]:
+    """A text in lines no wider than `inches`, broken after the characters `at`, and inside a word that is wider."""
+
+    def wide(line: str) -> bool:
+        return len(line) > 1 and text_width(line.rstrip(" "), size, bold=bold) > inches
+
+    lines = [""]
+    for part in re.findall(f"[^{re.escape(at)}]*[{re.escape(at)}]|[^{re.escape(at)}]+", text):
+        if lines[-1] and wide(lines[-1] + part):
+            lines.append("")
+        lines[-1] += part
+        while wide(lines[-1]):
+            fits = max(1, next(k for k in range(len(lines[-1]) - 1, 0, -1) if not wide(lines[-1][:k])))
+            lines[-1:] = [lines[-1][:fits], lines[-1][fits:]]
+    return [line.rstrip(" ") for line in lines]
+
+
+def name_lines(name: str, inches: float, size: float, *, bold: bool = False) -> str:
+    """A name in as many lines as keep within `inches`."""
+    return "\n".join(lines_of(name, inches, size, bold=bold, at=_NAMED))
+
+
+_KEY_PT, _KEY_GAP, _KEY_MARK = 7.5, 0.22, 0.26
+
+
+def key_rows(names: Sequence[str], inches: float) -> list[list[str]]:
+    """Names of a key in rows no wider than `inches`."""
+    rows: list[list[str]] = [[]]
+    used = 0.0
+    for name in names:
+        wide = _KEY_MARK + text_width(name, _KEY_PT) + _KEY_GAP
+        if rows[-1] and used + wide - _KEY_GAP > inches:
+            rows.append([])
+            used = 0.0
+        rows[-1].append(name)
+        used += wide
+    return rows
+
+
+def key_height(names: Sequence[str], inches: float = 6.2) -> float:
+    """Inches that a key takes over the panels."""
+    return 0.12 + 0.165 * len(key_rows(names, inches))
+
+
+def key(axes: Axes, looks: Mapping[str, Style], *, line: bool = True, inches: float = 6.2) -> None:
+    """Names with marker and colour, in rows over a panel from its left edge."""
+    figure = axes.figure
+    assert isinstance(figure, Figure)
+    width, height = figure.get_size_inches()
+    box = axes.get_position()
+    rows = key_rows(list(looks), inches)
+    for row, names in enumerate(rows):
+        x = box.x0 * width
+        y = box.y1 * height + 0.12 + 0.165 * (len(rows) - 1 - row)
+        for name in names:
+            look, middle = looks[name], [y / height] * 3
+            ends = [x / width, (x + 0.09) / width, (x + 0.18) / width]
+            drawn = Line2D(ends, middle, color=look.colour, linewidth=1.6 if line else 0)
+            drawn.set(marker=look.marker, markersize=4.2, markevery=[1])
+            figure.add_artist(drawn)
+            figure.text((x + _KEY_MARK) / width, y / height, name, fontsize=_KEY_PT, va="center_baseline", color=INK)
+            x += _KEY_MARK + text_width(name, _KEY_PT) + _KEY_GAP
+
+
+def plainly(axis: Axis, *, factor: float = 1.0, suffix: str = "") -> None:
+    """Ticks labelled with just the value at which they stand, times `factor`: never rounded to another."""
+    axis.set_major_formatter(FuncFormatter(lambda x, _: f"{factor * x:g}".replace("-", MINUS) + suffix))
+
+
 def canvas(
     title: str,
     subtitle: str,
@@ -180,19 +274,23 @@ def canvas(
     headroom: float = 0.12,
     gap: float = 0.5,
     share_y: bool = False,
+    panel: float = 0.85,
 ) -> tuple[Figure, list[Axes]]:
     """A figure with its finding as title and `columns` panels in a row.
 
     Lengths are in inches: `height` is that of the panels; the rest is added around them. Margins are given rather than
-    solved for, because a layout engine would draw every figure several times.
+    solved for, because a layout engine would draw every figure several times. Where they leave a panel less than
+    `panel`, the figure is wider.
     """
-    figure, total = _sheet(title, subtitle, headroom, height, bottom)
-    inner = _WIDTH - left - right - gap * (columns - 1)
+    margins = left + right + gap * (columns - 1)
+    wide = max(_WIDTH, margins + columns * panel)
+    figure, total = _sheet(title, subtitle, wide, headroom, height, bottom)
+    inner = wide - margins
     shares = np.asarray(widths or [1.0] * columns) / sum(widths or [1.0] * columns)
     axes: list[Axes] = []
     x = left
     for share in shares:
-        box = (x / _WIDTH, bottom / total, inner * share / _WIDTH, height / total)
+        box = (x / wide, bottom / total, inner * share / wide, height / total)
         axes.append(figure.add_axes(box, sharey=axes[0] if axes and share_y else None))
         x += inner * share + gap
     return figure, axes
@@ -211,19 +309,22 @@ def grid(
     headroom: float = 0.22,
     gap: tuple[float, float] = (0.14, 0.24),
     share: str = "xy",
+    panel: float = 0.85,
 ) -> tuple[Figure, list[Axes]]:
     """A figure with its finding as title and `panels` small ones, row by row, that share the axes named in `share`.
 
     Lengths are in inches; `height` is one panel's. Ticks of a shared axis are labelled at the figure's edge alone.
     """
     rows = -(-panels // columns)
-    figure, total = _sheet(title, subtitle, headroom, rows * height + (rows - 1) * gap[1], bottom)
-    width = (_WIDTH - left - right - gap[0] * (columns - 1)) / columns
+    margins = left + right + gap[0] * (columns - 1)
+    wide = max(_WIDTH, margins + columns * panel)
+    figure, total = _sheet(title, subtitle, wide, headroom, rows * height + (rows - 1) * gap[1], bottom)
+    width = (wide - margins) / columns
     axes: list[Axes] = []
     for place in range(panels):
         row, column = divmod(place, columns)
         y = bottom + (rows - 1 - row) * (height + gap[1])
-        box = ((left + column * (width + gap[0])) / _WIDTH, y / total, width / _WIDTH, height / total)
+        box = ((left + column * (width + gap[0])) / wide, y / total, width / wide, height / total)
         first = axes[0] if axes else None
         one = figure.add_axes(box, sharex=first if "x" in share else None, sharey=first if "y" in share else None)
         if "y" in share and column:
@@ -234,22 +335,23 @@ def grid(
     return figure, axes
 
 
-def _sheet(title: str, subtitle: str, *parts: float) -> tuple[Figure, float]:
+def _sheet(title: str, subtitle: str, wide: float, *parts: float) -> tuple[Figure, float]:
     """A figure with its heading over room for the parts below each other, and its height; all in inches."""
-    lines, below, head = _heading(title, subtitle)
+    lines, below, head = _heading(title, subtitle, wide)
     total = sum(parts, start=head)
-    figure = Figure(figsize=(_WIDTH, total))
-    heading = figure.text(0.1 / _WIDTH, 1 - 0.08 / total, "\n".join(lines), fontsize=_TITLE_PT, weight="bold", va="top")
+    figure = Figure(figsize=(wide, total))
+    heading = figure.text(0.1 / wide, 1 - 0.08 / total, "\n".join(lines), fontsize=_TITLE_PT, weight="bold", va="top")
     y = 1 - (0.08 + _LINE_IN * _TITLE_PT * len(lines) + 0.03) / total
-    words = figure.text(0.1 / _WIDTH, y, "\n".join(below), fontsize=_SMALL_PT, color=MUTED, va="top")
+    words = figure.text(0.1 / wide, y, "\n".join(below), fontsize=_SMALL_PT, color=MUTED, va="top")
     heading.set_gid("heading")
     words.set_gid("subheading")
     return figure, total
 
 
-def _heading(title: str, subtitle: str) -> tuple[list[str], list[str], float]:
+def _heading(title: str, subtitle: str, wide: float) -> tuple[list[str], list[str], float]:
     """Lines of the title and of the subtitle, and the inches they take at the top of a figure."""
-    lines, below = textwrap.wrap(title, 82), textwrap.wrap(subtitle, 124)
+    room = wide - 0.25
+    lines, below = lines_of(title, room, _TITLE_PT, bold=True), lines_of(subtitle, room, _SMALL_PT)
     return lines, below, 0.12 + _LINE_IN * (_TITLE_PT * len(lines) + _SMALL_PT * len(below))
 
 
@@ -277,6 +379,18 @@ def panel_title(axes: Axes, text: str) -> None:
     axes.text(
         0, 1, text, transform=axes.transAxes, fontsize=_SMALL_PT, weight="bold", va="bottom", ha="left", color=INK
     )
+
+
+def fitted_title(axes: Axes, text: str, *, colour: str = INK, size: float = 7.5) -> None:
+    """A heading over one panel, no wider than it: smaller down to 5 points, then cut in the middle."""
+    room = axes.get_position().width * axes.figure.get_figwidth() + 0.06  # type: ignore[union-attr]
+    while size > 5 and text_width(text, size, bold=True) > room:
+        size -= 0.25
+    shown, kept = text, len(text)
+    while text_width(shown, size, bold=True) > room and kept > 4:
+        kept -= 1  # the end tells apart what a sweep or a numbering made
+        shown = f"{text[: kept // 2]}…{text[len(text) - (kept - kept // 2) :]}"
+    axes.set_title(shown, fontsize=size, weight="bold", loc="left", pad=2.5, color=colour)
 
 
 def spread(wanted: Sequence[float], gap: float) -> list[float]:
@@ -334,10 +448,11 @@ def inline_svg(name: str, drawn: Drawn, svg: bytes, colours: Mapping[str, str]) 
     text = _HEADING.sub("", text)
     text = re.sub(r"\s*<(metadata|title|style)\b.*?</\1>", "", text, flags=re.DOTALL)
     width, height = (float(n) for n in re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text).groups())  # type: ignore[union-attr]
-    head = 72 * _heading(drawn.title, drawn.subtitle)[2]
+    head = 72 * _heading(drawn.title, drawn.subtitle, width / 72)[2]
+    wide = 34 * width / 72 / _WIDTH  # type is no smaller in a wider figure: it scrolls
     opening = (
         f'<svg viewBox="0 {head:.2f} {width:g} {height - head:.2f}" role="img" aria-labelledby="{name}-title" '
-        'preserveAspectRatio="xMinYMin meet">'
+        f'preserveAspectRatio="xMinYMin meet" style="min-width: {wide:.4g}rem">'
     )
     text = re.sub(r"<svg\b[^>]*>", opening, text, count=1, flags=re.DOTALL)
     text = _ID.sub(lambda found: f"{found[1]}{name}-", text)

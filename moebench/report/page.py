@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from moebench import __version__
-from moebench.claims import Verdict, coverage, likeness
+from moebench.claims import Verdict, coverage
 from moebench.plan import TRAINING_VERSION
 from moebench.report import words
 from moebench.report.findings import Findings
@@ -37,7 +37,7 @@ class Section:
 def sections(found: Findings) -> list[Section]:
     """The report below its first screen, in order."""
     return [
-        Section(anchor="answer", heading="The figure that answers it", figures=("answer",)),
+        Section(anchor="answer", heading="The figure that answers it", figures=_answering(found)),
         Section(anchor="equal", heading="What was equal", words=tuple(_equal(found)), tables=("match",)),
         Section(
             anchor="cost",
@@ -68,6 +68,11 @@ def sections(found: Findings) -> list[Section]:
     ]
 
 
+def _answering(found: Findings) -> tuple[str, ...]:
+    """A sweep is asked for only where the suite has one."""
+    return ("answer", "sweep") if found.plan.spec.sweeps else ("answer",)
+
+
 def _routing(found: Findings) -> tuple[str, ...]:
     """What was refused is asked only where a model has a capacity."""
     ffns = [model.architecture.ffn for model in found.plan.models.values()]
@@ -94,13 +99,6 @@ def answer(found: Findings) -> str:
 def tally(verdicts: tuple[Verdict, ...] | list[Verdict]) -> dict[str, int]:
     """Verdicts by state, every state named."""
     return {state: sum(v.state == state for v in verdicts) for state in words.STATES}
-
-
-def tallies(verdicts: tuple[Verdict, ...]) -> list[tuple[str, dict[str, int]]]:
-    """A tally of the primary claims and one of the others, each with its name; without one that would be empty."""
-    primary, others = ([v for v in verdicts if (v.label == "primary") is wanted] for wanted in (True, False))
-    named = (("Primary", primary), ("Exploratory, uncorrected", others))
-    return [(name, tally(found)) for name, found in named if found]
 
 
 def at_a_glance(found: Findings) -> list[str]:
@@ -156,7 +154,6 @@ def why(verdict: Verdict) -> str:
         signed = verdict.unit != "ratio"
         over = words.interval(verdict.estimate, verdict.item_low, verdict.item_high, verdict.unit, signed=signed)
         said.append(f"clustered over documents: {over}")
-    said.append(likeness.listed(verdict.beside, verdict.treatment, verdict.baseline))
     return f"{'; '.join(words.pretty(text).rstrip('.') for text in said if text)}."
 
 
@@ -252,15 +249,11 @@ def _sure(found: Findings) -> Iterator[str]:
         if control.id == "same_model" and control.estimate is not None:
             yield f"{control.model} against itself with other seeds: {control.effect} (99% interval, {control.n})."
     looks = max((verdict.looks for verdict in found.verdicts), default=1)
-    again = f" Other runs or sessions of the same models are other looks: p is multiplied by up to {looks}."
-    again = again if looks > 1 else ""
+    again = f" Another set of seeds is another look: p is multiplied by up to {looks}." if looks > 1 else ""
     yield f"Looks taken at these claims: {looks}.{again}"
     late = [v.id for v in found.verdicts if v.post_hoc]
     if late:
-        yield f"Post hoc, so exploratory: {words.listed(late)}; what each came after is in its verdict."
-    if found.withdrawn:
-        named = "; ".join(f"{one.id} (“{one.says.rstrip('.')}”)" for one in found.withdrawn)
-        yield f"Primary claims withdrawn or changed since they were stored, and still corrected for: {named}."
+        yield f"Post hoc, so exploratory: {words.listed(late)} (first stored after a run it uses was done)."
 
 
 def _untested(found: Findings) -> Iterator[str]:

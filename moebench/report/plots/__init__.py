@@ -9,11 +9,12 @@ from collections.abc import Callable
 
 from moebench.report.findings import Findings
 from moebench.report.look import Drawn
-from moebench.report.plots import costs, fronts, quality, routing, tuning, verdicts
+from moebench.report.plots import costs, fronts, quality, routing, sweeps, tuning, verdicts
 
 PLOTS: dict[str, Callable[[Findings], Drawn | str]] = {
     "claims": verdicts.forest,
     "answer": quality.answer,
+    "sweep": sweeps.swept,
     "costs": costs.ratios,
     "latency": costs.latency,
     "quality": quality.finals,

@@ -12,10 +12,9 @@ from moebench.records import parse_metric
 from moebench.report import words
 from moebench.report.findings import Findings, Ratio, exp, mean
 from moebench.report.frames import AGAIN
-from moebench.report.look import GREY, MUTED, Drawn, Style, canvas, log_ticks, panel_title
+from moebench.report.look import GREY, MUTED, Drawn, Style, canvas, key, key_height, log_ticks, widest
 from moebench.report.plots import rows
-
-_TICKS = (0.1, 0.2, 0.25, 0.33, 0.5, 0.67, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)
+from moebench.report.plots.rows import few_ticks
 
 
 def ratios(found: Findings) -> Drawn | str:
@@ -35,9 +34,12 @@ def ratios(found: Findings) -> Drawn | str:
     )
     models = [m for m in found.held.models if m != baseline]
     height = len(labels) * (0.16 + 0.13 * len(models))
-    left = 0.25 + 0.06 * max(map(len, labels))
-    figure, (axes,) = canvas(title, subtitle, height=height, left=left, right=0.3, bottom=0.45, headroom=0.3)
     lanes = [*models, f"{baseline}{AGAIN}"]
+    looks = _looks(found, [m for m in lanes if any(r.model == m for r in shown)])
+    left = 0.25 + widest(labels, 7.5)
+    figure, (axes,) = canvas(
+        title, subtitle, height=height, left=left, right=0.3, bottom=0.45, headroom=key_height(list(looks), 7 - left)
+    )
     for ratio in shown:
         place = labels.index(ratio.label) + _lane(lanes.index(ratio.model), len(lanes))
         _interval(axes, place, ratio, _style(found, ratio.model))
@@ -47,7 +49,7 @@ def ratios(found: Findings) -> Drawn | str:
         yticks=range(len(labels)),
         yticklabels=labels,
         ylim=(len(labels) - 0.5, -0.5),
-        xlabel=f"ratio to {baseline} (1 = equal)",
+        xlabel="ratio to the baseline (1 = equal)",
     )
     axes.set_yticks(np.arange(len(labels) - 1) + 0.5, minor=True)
     axes.grid(visible=False, axis="y", which="major")
@@ -55,7 +57,7 @@ def ratios(found: Findings) -> Drawn | str:
     axes.tick_params(axis="y", which="both", length=0)
     axes.spines["left"].set_visible(False)
     _ratio_ticks(axes)
-    _key(axes, found, [m for m in lanes if any(r.model == m for r in shown)])
+    key(axes, looks, line=False, inches=7 - left)
     return Drawn(title=title, subtitle=subtitle, figure=figure)
 
 
@@ -96,23 +98,14 @@ def _ratio_ticks(axes: Axes) -> None:
     low, high = axes.get_xlim()
     low, high = min(low, 0.9), max(high, 1.1)
     axes.set_xlim(low, high)
-    ticks = [t for t in _TICKS if low <= t <= high]
-    while len(ticks) > 9:
-        ticks = [t for t in ticks if t == 1.0 or ticks.index(t) % 2 == ticks.index(1.0) % 2]
-    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_major_locator(FixedLocator(few_ticks(low, high, apart=0.09)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}{words.TIMES}"))
 
 
-def _key(axes: Axes, found: Findings, models: Sequence[str]) -> None:
-    for model in models:
-        style = _style(found, model)
-        name = "A/A" if model.endswith(AGAIN) else model
-        axes.plot([], [], style.marker, color=style.colour, markersize=5.5, label=name)
-    axes.legend(
-        loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=min(6, len(models)), frameon=False, fontsize=7.5,
-        borderpad=0, handlelength=1, columnspacing=1.4, handletextpad=0.4,
-    )  # fmt: skip
+def _looks(found: Findings, models: Sequence[str]) -> dict[str, Style]:
+    """Names as a key has them, with their looks."""
+    return {m.replace(AGAIN, " vs itself (A/A)"): _style(found, m) for m in models}
 
 
 def latency(found: Findings) -> Drawn | str:
@@ -130,7 +123,11 @@ def latency(found: Findings) -> Drawn | str:
     subtitle += (
         f", 95% t interval. Right: paired ratios to {found.baseline}." if found.baseline else ", 95% t interval."
     )
-    figure, panels = canvas(title, subtitle, height=2.3, columns=2 if found.baseline else 1, gap=0.75, headroom=0.3)
+    again = [f"{found.baseline}{AGAIN}"] if found.baseline else []
+    looks = _looks(found, [*found.held.models, *again])
+    figure, panels = canvas(
+        title, subtitle, height=2.3, columns=2 if found.baseline else 1, gap=0.75, headroom=key_height(list(looks))
+    )
     for model in found.held.models:
         _decode_line(panels[0], found, model, metrics, batches)
     panels[0].set_yscale("log")
@@ -146,7 +143,7 @@ def latency(found: Findings) -> Drawn | str:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
         axes.set_xlim(min(batches) / 1.35, max(batches) * 1.35)
         axes.set_xlabel("batch, sequences")
-    _key(panels[0], found, found.held.models)
+    key(panels[0], looks)
     return Drawn(title=title, subtitle=subtitle, figure=figure)
 
 
@@ -199,9 +196,7 @@ def _ratio_panel(axes: Axes, found: Findings, metrics: Sequence[str], batches: S
     low, high = axes.get_ylim()
     low, high = min(low, 0.9), max(high, 1.1)
     axes.set_ylim(low, high)
-    ticks = [t for t in (0.25, 0.33, 0.5, 0.67, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0) if low <= t <= high]
-    axes.yaxis.set_major_locator(FixedLocator(ticks))
+    axes.yaxis.set_major_locator(FixedLocator(few_ticks(low, high, apart=0.1)))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}{words.TIMES}"))
-    axes.set_ylabel(f"ratio to {found.baseline}")
-    panel_title(axes, f"grey: {found.baseline} against itself (A/A)")
+    axes.set_ylabel("ratio to the baseline")

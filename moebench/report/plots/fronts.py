@@ -12,7 +12,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from moebench.report import words
 from moebench.report.findings import Findings, cost_label, mean
-from moebench.report.look import GREY, Drawn, canvas, grid, log_ticks
+from moebench.report.look import GREY, Drawn, canvas, grid, key, key_height, log_ticks, text_width
 
 _EVEN = 1.05
 """Ratio of the largest to the smallest cost below which many models are not set against each other by it."""
@@ -51,9 +51,11 @@ def pareto(found: Findings) -> Drawn | str:
             title, subtitle, panels=len(panels_of), columns=1, height=3.0, gap=(0, 0.55), headroom=0.1, share=""
         )
     else:
+        looks = {m: found.styles[m] for m in models}
         figure, axes_of = canvas(
-            title, subtitle, height=2.3, columns=len(panels_of), gap=0.2, share_y=True, headroom=0.2
+            title, subtitle, height=2.3, columns=len(panels_of), gap=0.2, share_y=True, headroom=key_height(models)
         )
+        key(axes_of[0], looks, line=False)
     for axes, (name, xs) in zip(axes_of, panels_of.items(), strict=True):
         _front_panel(axes, found, xs, fronts[name])
         axes.set_xlabel(name)
@@ -123,32 +125,13 @@ def _front_panel(axes: Axes, found: Findings, xs: dict[str, float], front: Seque
     if found.many:
         _place_names(axes, found, xs, front)
     else:
-        _name_points(axes, found, xs)
-    axes.xaxis.set_major_locator(FixedLocator(log_ticks(*axes.get_xlim(), most=4)))
+        axes.margins(x=0.15)
+    axes.xaxis.set_major_locator(FixedLocator(log_ticks(*axes.get_xlim(), most=4 if found.many else 3)))
     axes.xaxis.set_minor_locator(NullLocator())
 
 
-def _name_points(axes: Axes, found: Findings, xs: dict[str, float]) -> None:
-    left, right = min(xs.values()), max(xs.values())
-    axes.set_xlim(left / (right / left) ** 0.25 / 1.05, right * (right / left) ** 0.25 * 1.05)
-    for model, x in xs.items():
-        share = math.log(x / left) / math.log(right / left) if right > left else 0.0
-        side = ("left", 6) if share < 0.5 else ("right", -6)
-        y = float(found.final(model).mean())
-        axes.annotate(
-            model,
-            (x, y),
-            (side[1], 3),
-            textcoords="offset points",
-            ha=side[0],
-            va="bottom",
-            fontsize=7,
-            color=found.styles[model].colour,
-        )
-
-
-_LETTER, _LINE = 0.61, 1.15
-"""Width and height of type, as shares of its size; widths are an average of the font's."""
+_LINE = 1.15
+"""Height of type, as a share of its size."""
 _LEADER = {"arrowstyle": "-", "color": GREY, "linewidth": 0.4, "shrinkA": 0, "shrinkB": 3}
 _REACH = (0, 7, 15, 25, 38, 55, 75, 100)
 _SPOTS: tuple[tuple[float, float], ...] = tuple(
@@ -182,7 +165,7 @@ def _place_names(axes: Axes, found: Findings, xs: dict[str, float], front: Seque
     names: list[np.ndarray] = []
     for model in sorted(points, key=lambda m: -points[m][1]):
         x, y = points[model]
-        width, height = _LETTER * size * len(model), _LINE * size
+        width, height = 72 * text_width(model, size), _LINE * size
         spots: list[tuple[float, int, float, float, np.ndarray]] = []
         for dx, dy in _SPOTS:
             start = x + dx - (width / 2 if not dx else width if dx < 0 else 0)

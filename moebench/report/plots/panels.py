@@ -13,7 +13,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from moebench.report import words
 from moebench.report.findings import Findings, mean
-from moebench.report.look import GREY, INK, MUTED, Drawn, grid, log_ticks
+from moebench.report.look import GREY, INK, MUTED, Drawn, fitted_title, grid, log_ticks
 
 _COLUMNS = 4
 
@@ -103,10 +103,8 @@ def _lines(axes: Axes, found: Findings, model: str, rows: pd.DataFrame, x: str, 
 
 
 def heading(axes: Axes, found: Findings, model: str) -> None:
-    """The model's name over its panel in its colour, as large as fits."""
-    room = 72 * (axes.get_position().width * axes.figure.get_figwidth() + 0.1)  # type: ignore[union-attr]
-    size = min(7.5, room / (0.63 * len(model)))
-    axes.set_title(model, fontsize=size, weight="bold", loc="left", pad=2.5, color=found.styles[model].colour)
+    """The model's name over its panel in its colour."""
+    fitted_title(axes, model, colour=found.styles[model].colour)
 
 
 def _ticks(panels: list[Axes], form: Callable[[float, int], str]) -> None:

@@ -15,9 +15,21 @@ from moebench import stats
 from moebench.records import labelled
 from moebench.report import words
 from moebench.report.findings import QUALITY, Findings, difference, mean
-from moebench.report.look import GREY, INK, Drawn, canvas, log_ticks, panel_title, spread
+from moebench.report.look import (
+    GREY,
+    INK,
+    Drawn,
+    canvas,
+    fitted_title,
+    key,
+    key_height,
+    log_ticks,
+    plainly,
+    widest,
+)
 from moebench.report.plots import panels as small
 from moebench.report.plots import rows as ranked
+from moebench.report.plots.ends import end_labels
 
 _NO_CURVES = "No run has reached an evaluation point yet."
 _CURRENCIES = {"tokens": "training tokens", "flops": "training FLOPs (model)", "seconds": "training seconds"}
@@ -44,9 +56,11 @@ def answer(found: Findings) -> Drawn | str:
     paired = found.baseline in set(curves["model"]) and bool(others)
     if paired:
         subtitle += f" Right: each seed's difference to {found.baseline} at equal tokens, in percent."
+    names = 0.2 + widest((m for m in found.held.models if m in set(curves["model"])), 7.5, bold=True)
     figure, panels = canvas(
-        title, subtitle, height=3.0, columns=2 if paired else 1, widths=[1.25, 1] if paired else [1], gap=0.72
-    )
+        title, subtitle, height=3.0, columns=2 if paired else 1, widths=[1.35, 1] if paired else [1], gap=0.7 + names,
+        right=0.1 + names, panel=1.7,
+    )  # fmt: skip
     left = panels[0]
     _curves(left, found, "flops", labels=True)
     left.set_ylabel("bits per byte (lower is better)")
@@ -98,7 +112,7 @@ def _curves(axes: Axes, found: Findings, currency: str, *, labels: bool) -> None
     low, high = tail.min(), tail.max()
     axes.set_ylim(low - 0.12 * (high - low), high + 0.04 * (high - low))
     if labels:
-        _end_labels(axes, found, ends)
+        end_labels(axes, found, ends)
 
 
 def _seeds(axes: Axes, rows: pd.DataFrame, x: str, y: str, colour: str) -> None:
@@ -125,23 +139,6 @@ def _tidy_log(axes: Axes, currency: str) -> None:
     axes.tick_params(axis="x", labelsize=7)
 
 
-def _end_labels(axes: Axes, found: Findings, ends: Sequence[tuple[float, float, str]]) -> None:
-    """Names at the line's ends, moved apart where lines end together, with room made on the right."""
-    low, high = axes.get_ylim()
-    left, right = axes.get_xlim()
-    axes.set_xlim(left, right * (right / left) ** 0.34)
-    axes.xaxis.set_major_locator(FixedLocator(log_ticks(left, right, most=4)))
-    heights = spread([y for _, y, _ in ends], 0.062 * (high - low))
-    last = max(x for x, _, _ in ends)
-    for (x, y, model), height in zip(ends, heights, strict=True):
-        colour = found.styles[model].colour
-        start = last * (right / left) ** 0.04
-        axes.annotate(
-            model, (x, y), (start, height), va="center", ha="left", fontsize=7.5, weight="bold", color=colour,
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.5, "shrinkA": 1, "shrinkB": 4},
-        )  # fmt: skip
-
-
 def _bracket(axes: Axes, found: Findings) -> None:
     """How many times fewer FLOPs the treatment needs for the baseline's final loss, where its curve gets there."""
     treatment, baseline = found.pair
@@ -162,6 +159,8 @@ def _bracket(axes: Axes, found: Findings) -> None:
         ),
         None,
     )
+    if verdict is None and found.order(treatment, baseline).side != "lower":
+        return
     text = words.effect(verdict) if verdict else f"{words.significant(spent / reached)}{words.TIMES}"
     axes.annotate(
         "", (reached, target), (spent, target), zorder=5,
@@ -169,7 +168,7 @@ def _bracket(axes: Axes, found: Findings) -> None:
     )  # fmt: skip
     # Below and left of a falling curve there is always room.
     axes.annotate(
-        f"{text}\nfewer FLOPs to\n{baseline}'s final loss", (reached, target), (-12, -6),
+        f"{text}\nfewer FLOPs to the\nbaseline's final loss\n(undecayed curve)", (reached, target), (-12, -6),
         textcoords="offset points", ha="right", va="top", fontsize=7, color=INK, linespacing=1.3, zorder=5,
         arrowprops={"arrowstyle": "-", "color": INK, "linewidth": 0.5, "shrinkA": 1, "shrinkB": 2, "relpos": (1, 1)},
     )  # fmt: skip
@@ -194,12 +193,10 @@ def _differences(axes: Axes, found: Findings, others: Sequence[str]) -> None:
     axes.set_xscale("log")
     _tidy_log(axes, "tokens")
     axes.set_xlabel("training tokens")
-    axes.set_ylabel(f"difference to {found.baseline}, %")
-    axes.yaxis.set_major_formatter(
-        FuncFormatter(lambda y, _: words.number(y, 1 if axes.get_ylim()[1] - axes.get_ylim()[0] < 4 else 0))
-    )
+    axes.set_ylabel("difference to the baseline, %")
+    plainly(axes.yaxis)
     if ends:
-        _end_labels(axes, found, ends)
+        end_labels(axes, found, ends)
 
 
 def currencies(found: Findings) -> Drawn | str:
@@ -219,13 +216,16 @@ def currencies(found: Findings) -> Drawn | str:
         return small.loss(found, title)
     how = f"Seconds: {found.step_seconds[1]}." if "seconds" in shown else "No times were recorded."
     subtitle = f"Bits per byte at the evaluation points; thin lines are seeds, band: 95% t interval. {how}"
-    figure, panels = canvas(title, subtitle, height=2.5, columns=len(shown), gap=0.18, share_y=True, headroom=0.3)
+    looks = {m: found.styles[m] for m in found.held.models if m in set(curves["model"])}
+    figure, panels = canvas(
+        title, subtitle, height=2.5, columns=len(shown), gap=0.18, share_y=True, headroom=key_height(list(looks))
+    )
     for axes, currency in zip(panels, shown, strict=True):
         _curves(axes, found, currency, labels=False)
         if axes is not panels[0]:
             axes.tick_params(axis="y", labelleft=False)
     panels[0].set_ylabel("bits per byte")
-    _key(panels[0], found, [m for m in found.held.models if m in set(curves["model"])])
+    key(panels[0], looks)
     return Drawn(title=title, subtitle=subtitle, figure=figure)
 
 
@@ -245,17 +245,6 @@ def _several(models: Sequence[str], of: Collection[str]) -> str:
     return words.listed(models) if len(models) <= 3 else f"{len(models)} of {len(of)} models"
 
 
-def _key(axes: Axes, found: Findings, models: Sequence[str]) -> None:
-    """Model names with marker and colour in a row over the first panel."""
-    for model in models:
-        style = found.styles[model]
-        axes.plot([], [], color=style.colour, marker=style.marker, markersize=4, linewidth=1.6, label=model)
-    axes.legend(
-        loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=min(6, len(models)), frameon=False, fontsize=7.5,
-        borderpad=0, handlelength=1.6, columnspacing=1.4, handletextpad=0.5,
-    )  # fmt: skip
-
-
 def finals(found: Findings) -> Drawn | str:
     """Final loss over all text and by domain, every seed a point."""
     models = [m for m in found.held.models if len(found.final(m))]
@@ -268,14 +257,22 @@ def finals(found: Findings) -> Drawn | str:
     counts = [len(found.final(m)) for m in models]
     subtitle = f"{QUALITY} after the last step, lower is better. Small: seeds (n = {words.span(counts)}); "
     subtitle += "large: mean with its 95% t interval."
-    margin = 0.25 + 0.068 * max(len(m) for m in models)
+    margin = 0.25 + widest(models, 7.5)
     height = 0.28 * len(models) + 0.3
     figure, panels = canvas(
-        title, subtitle, height=height, columns=len(domains), gap=0.2, left=margin, share_y=True, headroom=0.25
+        title,
+        subtitle,
+        height=height,
+        columns=len(domains),
+        gap=0.2,
+        left=margin,
+        share_y=True,
+        headroom=0.25,
+        panel=0.9,
     )
     for axes, domain in zip(panels, domains, strict=True):
         _strip(axes, found, models, domain)
-        panel_title(axes, "all domains" if domain is None else str(domain))
+        fitted_title(axes, "all domains" if domain is None else str(domain))
         if axes is not panels[0]:
             axes.tick_params(axis="y", labelleft=False)
     panels[len(panels) // 2].set_xlabel("bits per byte")
@@ -323,5 +320,5 @@ def _strip(axes: Axes, found: Findings, models: Sequence[str], domain: str | Non
     axes.grid(visible=False, axis="y")
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
-    axes.xaxis.set_major_locator(MaxNLocator(3, prune="both"))
+    axes.xaxis.set_major_locator(MaxNLocator(2 if len(found.quality["domain"].unique()) > 4 else 3, prune="both"))
     axes.margins(x=0.12)

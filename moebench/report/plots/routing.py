@@ -13,7 +13,8 @@ from matplotlib.ticker import FuncFormatter
 
 from moebench.report import words
 from moebench.report.findings import Findings, Mean, mean
-from moebench.report.look import GREY, MUTED, PAPER, Drawn, canvas, grid, panel_title
+from moebench.report.look import GREY, GRID, MUTED, PAPER, Drawn, canvas, grid, lines_of, plainly, widest
+from moebench.report.plots.ends import end_labels
 from moebench.report.plots.panels import heading, over_steps
 from moebench.report.plots.rows import domains as by_domain
 
@@ -42,12 +43,12 @@ def load(found: Findings) -> Drawn | str:
     rows = max(map(len, shown.values()))
     height = min(5.5, max(1.2, 0.135 * rows))
     figure, panels = canvas(
-        title, subtitle, height=height, columns=len(shown), left=0.75, right=0.85, bottom=0.45, headroom=0.25, gap=0.7
+        title, subtitle, height=height, columns=len(shown), left=0.75, right=1.0, bottom=0.45, headroom=0.25, gap=0.7
     )
     limit = max(1.05, *worst.values())
     for axes, (model, one) in zip(panels, shown.items(), strict=True):
         _heat(axes, one, limit)
-        panel_title(axes, model)
+        heading(axes, found, model)
     _scale(figure, panels[-1], limit)
     return Drawn(title=title, subtitle=subtitle, figure=figure)
 
@@ -69,7 +70,7 @@ def _loads_of_many(found: Findings, grids: dict[str, pd.DataFrame]) -> Drawn:
     )
     columns = min(4, len(grids))
     figure, panels = grid(
-        title, subtitle, panels=len(grids), columns=columns, height=0.85, gap=(0.42, 0.52), share="", right=0.8,
+        title, subtitle, panels=len(grids), columns=columns, height=0.85, gap=(0.42, 0.52), share="", right=0.95,
         headroom=0.28, left=0.5,
     )  # fmt: skip
     limit = min(_LIMIT, max(1.05, *worst.values()))
@@ -92,7 +93,8 @@ def _scale(figure: Figure, axes: Axes, limit: float, *, more: bool = False) -> N
     bar = figure.add_axes((box.x1 + 0.02, box.y0, 0.018, box.height))
     scale = figure.colorbar(axes.collections[0], cax=bar, label="load / mean")
     ends = (max(0.0, 2 - limit), 1.0, limit)
-    scale.set_ticks(list(ends), labels=[f"{end:.2g}" for end in ends[:2]] + [f"{'≥ ' if more else ''}{limit:.2g}"])
+    said = [f"{words.significant(end)}{words.TIMES}" for end in ends]
+    scale.set_ticks(list(ends), labels=[*said[:2], f"≥ {said[2]}" if more else said[2]])
 
 
 def _loads(found: Findings, model: str) -> pd.DataFrame:
@@ -151,12 +153,14 @@ def balance(found: Findings) -> Drawn | str:
     title = f"{model}'s busiest expert ends at {words.interval(end.centre, end.low, end.high, 'ratio')} the mean load"
     subtitle = "Busiest expert's load over the mean, averaged over layers, at each evaluation; "
     subtitle += f"thin lines are seeds (n = {end.n}), band: 95% t interval."
-    figure, (axes,) = canvas(title, subtitle, height=2.0, right=1.2)
+    right = 0.3 + widest(models, 7.5, bold=True)
+    figure, (axes,) = canvas(title, subtitle, height=2.0, right=right, panel=3.0)
     colours = {m: found.styles[m].colour for m in models}
     sns.lineplot(
         rows, x="step", y="value", hue="model", units="seed", estimator=None, palette=colours, legend=False,
         linewidth=0.6, alpha=0.4, ax=axes,
     )  # fmt: skip
+    last_points: list[tuple[float, float, str]] = []
     for name in models:
         groups = [group for _, group in rows[rows["model"] == name].groupby("step")]
         x, means = [float(group["step"].iloc[0]) for group in groups], [mean(group["value"]) for group in groups]
@@ -171,18 +175,11 @@ def balance(found: Findings) -> Drawn | str:
             marker=found.styles[name].marker,
             markersize=3.6,
         )
-        axes.annotate(
-            name,
-            (x[-1], means[-1].centre),
-            (6, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=7.5,
-            weight="bold",
-            color=colours[name],
-        )
+        last_points.append((x[-1], means[-1].centre, name))
     axes.axhline(1, color=MUTED, linewidth=1)
     axes.set(xlabel="training step", ylabel="busiest / mean", ylim=(min(0.95, *axes.get_ylim()), None))
+    plainly(axes.yaxis, suffix=words.TIMES)
+    end_labels(axes, found, last_points)
     return Drawn(title=title, subtitle=subtitle, figure=figure)
 
 
@@ -235,14 +232,17 @@ def domains(found: Findings) -> Drawn | str:
     model = found.treatment if found.treatment in means else models[0]
     chance = float(measured[measured["model"] == model]["chance"].mean())
     times = means[model].centre / chance if chance else float("inf")
-    title = f"Domains of {model} differ in {100 * means[model].centre:.0f}% of their routing, "
-    title += f"{times:.0f}{words.TIMES} what chance gives"
+    share = means[model]
+    size = words.interval(100 * share.centre, 100 * share.low, 100 * share.high, "%", signed=False)
+    title = f"Domains of {model} differ in {size} of their routing, {times:.0f}{words.TIMES} what chance gives"
     subtitle = (
         "Share of a domain's routed tokens that would have to move to match all domains together (total variation), "
-        f"by layer and domain; each point a seed (n = {means[model].n}). Grey: tokens permuted over domains."
+        f"by layer and domain; each point a seed (n = {means[model].n}). Grey: permuted over domains."
     )
     names = sorted(measured["domain"].unique())
-    figure, panels = canvas(title, subtitle, height=2.0, columns=len(models), gap=0.3, share_y=True, headroom=0.25)
+    figure, panels = canvas(
+        title, subtitle, height=2.0, columns=len(models), gap=0.3, share_y=True, headroom=0.25, bottom=0.6, panel=1.6
+    )
     for axes, name in zip(panels, models, strict=True):
         _domain_panel(axes, found, measured[measured["model"] == name], name, names)
     panels[0].yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g}%"))
@@ -261,17 +261,26 @@ def _domain_panel(axes: Axes, found: Findings, rows: pd.DataFrame, model: str, n
         middle = mean(part["distance"])
         offsets = 0.3 * (np.arange(len(part)) / max(1, len(part) - 1) - 0.5)
         axes.plot(place + offsets, part["chance"], "_", color=GREY, markersize=5)
-        if place == 0:
-            axes.text(place - 0.35, part["chance"].max(), " permuted", fontsize=6.5, color=GREY, va="bottom", ha="left")
         axes.plot(
             place + offsets, part["distance"], "o", color=style.colour, alpha=0.5, markersize=2.6, markeredgewidth=0
         )
         axes.plot([place + 0.28] * 2, [middle.low, middle.high], color=style.colour, linewidth=1.8)
         axes.plot(place + 0.28, middle.centre, style.marker, color=style.colour, markersize=5)
-    labels = [f"{d}\nlayer {k}" if k == layers[0] else f"\nlayer {k}" for d in names for k in layers]
-    axes.set_xticks(range(len(labels)), labels, fontsize=7 if len(labels) <= 8 else 5.5)
+    axes.set_xticks(range(len(names) * len(layers)), [str(k) for _ in names for k in layers], fontsize=6.5)
+    axes.set_xlim(-0.6, len(names) * len(layers) - 0.4)
+    inches = axes.get_position().width * axes.figure.get_figwidth() / len(names)  # type: ignore[union-attr]
+    for place, domain in enumerate(names):
+        middle_of = len(layers) * (place + 0.5) - 0.5
+        said = lines_of(domain, inches - 0.04, 7, at=" ._-/")[0]
+        axes.annotate(
+            said, (middle_of, 0), (0, -16), xycoords=("data", "axes fraction"), textcoords="offset points", ha="center",
+            va="top", fontsize=7,
+        )  # fmt: skip
+        if place:
+            axes.axvline(len(layers) * place - 0.5, color=GRID, linewidth=0.8)
+    axes.set_xlabel("layer (from 0), by domain", fontsize=7, labelpad=14)
     axes.grid(visible=False, axis="x")
-    panel_title(axes, model)
+    heading(axes, found, model)
 
 
 def specialisation(rows: pd.DataFrame) -> pd.DataFrame:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -14,7 +13,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from moebench.report import words
 from moebench.report.findings import Findings, Mean, Ratio, difference, mean
 from moebench.report.frames import AGAIN
-from moebench.report.look import GREY, INK, MUTED, Drawn, Style, canvas, grid
+from moebench.report.look import GREY, INK, MUTED, Drawn, Style, canvas, grid, lines_of, widest
 
 _ROW = 0.2
 """Inches of height for each model."""
@@ -38,7 +37,7 @@ def differences(found: Findings) -> Drawn | str:
     )
     models = [m for m, _ in shown]
     figure, (axes,) = canvas(
-        title, subtitle, height=1.2 * _ROW * len(models), left=margin(models), right=1.55, headroom=0.1
+        title, subtitle, height=1.2 * _ROW * len(models), left=margin(models), right=1.7, headroom=0.1, panel=2.2
     )
     _name_rows(axes, found, models)
     for place, (model, gap) in enumerate(shown):
@@ -135,7 +134,7 @@ def latency(found: Findings, metrics: Sequence[str], batches: Sequence[int]) -> 
 
 def _again(found: Findings) -> str:
     timed = any(r.model.endswith(AGAIN) for r in found.ratios)
-    return f"Last row: {found.baseline} raced against itself, the resolution of the timings." if timed else NOTE
+    return f"Last row: {found.baseline} vs itself (A/A)." if timed else NOTE
 
 
 def _ratio_panel(axes: Axes, found: Findings, lanes: Sequence[str], rows: Sequence[Ratio], *, heading: str) -> None:
@@ -149,20 +148,20 @@ def _ratio_panel(axes: Axes, found: Findings, lanes: Sequence[str], rows: Sequen
     low, high = axes.get_xlim()
     low, high = min(low, 0.95), max(high, 1.05)
     axes.set_xlim(low, high)
-    axes.xaxis.set_major_locator(FixedLocator(_few(low, high)))
+    axes.xaxis.set_major_locator(FixedLocator(few_ticks(low, high)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}{words.TIMES}"))
-    wide = max(12, int(axes.get_position().width * axes.figure.get_figwidth() / 0.068))  # type: ignore[union-attr]
-    lines = [line for part in heading.split("\n") for line in textwrap.wrap(part, wide)]
+    wide = axes.get_position().width * axes.figure.get_figwidth() + 0.1  # type: ignore[union-attr]
+    lines = [line for part in heading.split("\n") for line in lines_of(part, wide, 7, bold=True)]
     axes.set_title("\n".join(lines), fontsize=7, weight="bold", loc="left", pad=3, color=INK)
 
 
-def _few(low: float, high: float) -> list[float]:
-    """1 and other round ratios, far enough apart on a log axis that their labels do not touch."""
-    apart = math.log(high / low) * 0.27
-    chosen = [1.0]
+def few_ticks(low: float, high: float, *, apart: float = 0.27) -> list[float]:
+    """1 and other round ratios, `apart` of a log axis from each other at least, so that their labels do not touch."""
+    least = math.log(high / low) * apart
+    chosen = [1.0] if low <= 1 <= high else []
     for tick in sorted(_TICKS, key=lambda t: -abs(math.log(t))):
-        if low <= tick <= high and all(abs(math.log(tick / other)) >= apart for other in chosen):
+        if low <= tick <= high and all(abs(math.log(tick / other)) >= least for other in chosen):
             chosen.append(tick)
     return sorted(chosen)
 
@@ -181,7 +180,7 @@ def domains(found: Findings, measured: pd.DataFrame, means: Mapping[str, Mean]) 
         "Grey tick: tokens permuted over domains."
     )
     figure, panels = canvas(
-        title, subtitle, height=_ROW * len(models), columns=len(names), left=margin(models), gap=0.16, share_y=True,
+        title, subtitle, height=_ROW * len(models), columns=len(names), left=margin(models), gap=0.24, share_y=True,
         headroom=0.28,
     )  # fmt: skip
     for axes, name in zip(panels, names, strict=True):
@@ -206,12 +205,16 @@ def domains(found: Findings, measured: pd.DataFrame, means: Mapping[str, Mean]) 
 
 def margin(names: Sequence[str]) -> float:
     """Inches that the longest name needs at the left."""
-    return 0.3 + 0.064 * max(map(len, names))
+    return 0.3 + widest((_row_name(name) for name in names), 7.5)
+
+
+def _row_name(model: str) -> str:
+    return model.replace(AGAIN, " vs itself (A/A)")
 
 
 def _name_rows(axes: Axes, found: Findings, models: Sequence[str]) -> None:
     """Names in the models' colours at the left, a thin line to follow each row by."""
-    labels = [m.replace(AGAIN, " again (A/A)") for m in models]
+    labels = [_row_name(m) for m in models]
     axes.set(yticks=range(len(models)), yticklabels=labels, ylim=(len(models) - 0.4, -0.6))
     for label, model in zip(axes.get_yticklabels(), models, strict=False):  # none where they are not shown
         label.set_color(found.styles[model].colour if model in found.styles else GREY)

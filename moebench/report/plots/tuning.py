@@ -8,7 +8,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from moebench.report import words
 from moebench.report.findings import Findings
-from moebench.report.look import Drawn, canvas, spread
+from moebench.report.look import Drawn, canvas, widest
+from moebench.report.plots.ends import end_labels
 
 
 def rates(found: Findings) -> Drawn | str:
@@ -32,7 +33,8 @@ def rates(found: Findings) -> Drawn | str:
     subtitle += "Ring: the rate the suite trains with." + (
         f" {words.plural(lost, 'run')} without a value left out." if lost else ""
     )
-    figure, (axes,) = canvas(title, subtitle, height=2.4, right=1.2)
+    right = 0.3 + widest(models, 7.5, bold=True)
+    figure, (axes,) = canvas(title, subtitle, height=2.4, right=right, panel=3.0)
     ends = []
     for model in models:
         end = _curve(axes, found, model)
@@ -43,12 +45,7 @@ def rates(found: Findings) -> Drawn | str:
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     axes.set(xlabel="peak learning rate", ylabel="bits per byte, tune split")
-    low, high = axes.get_ylim()
-    for (x, _, model), height in zip(ends, spread([y for _, y, _ in ends], 0.07 * (high - low)), strict=True):
-        axes.annotate(
-            model, (x, height), (7, 0), textcoords="offset points", va="center", fontsize=7.5, weight="bold",
-            color=found.styles[model].colour,
-        )  # fmt: skip
+    end_labels(axes, found, ends)
     return Drawn(title=title, subtitle=subtitle, figure=figure)
 
 

@@ -7,7 +7,6 @@ one-sided claim on one vertical line, with the asked side shaded to its right; t
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -16,9 +15,22 @@ from matplotlib.axes import Axes
 from moebench.claims import Verdict
 from moebench.report import words
 from moebench.report.findings import Findings
-from moebench.report.look import INK, MUTED, SHADE, STATE_COLOURS, STATE_MARKERS, Drawn, canvas
+from moebench.report.look import (
+    INK,
+    MUTED,
+    PAPER,
+    SHADE,
+    STATE_COLOURS,
+    STATE_MARKERS,
+    Drawn,
+    canvas,
+    lines_of,
+    text_width,
+    widest,
+)
 
-_ROW = 0.42
+_ROW, _LINE = 0.42, 0.155
+"""Inches of height of a row, and of a line of its words."""
 _EDGE = 1.0
 """Half of the plotted width, in the rows' common scale."""
 
@@ -30,25 +42,27 @@ def forest(found: Findings) -> Drawn | str:
     ]
     if not rows:
         return "No claim has an estimate yet."
-    tally = {state: sum(v.state == state for v in rows) for state in words.STATES}
-    title = ", ".join(f"{n} {words.STATES[state].lower()}" for state, n in tally.items() if n)
-    title = f"Of {words.plural(len(rows), 'claim')} with an estimate: {title}"
+    title = f"Of {words.plural(len(rows), 'claim')} with an estimate: {_tally(rows)}"
     scales = _scales(rows, common=found.many)
     own = "rows that ask the same of the same metric on one scale" if found.many else "each row on its own scale"
     subtitle = (
-        f"Estimate and 95% interval of each claim (a seed pair or a process is one observation), {own}. "
-        "Shaded: what the claim asks. Thin tick: no difference."
+        f"Estimate and 95% interval of each claim (n counts seeds or processes), {own}. "
+        "Shaded: what the claim asks. Thin tick: no difference. Open markers: exploratory, uncorrected."
     )
-    left = min(2.6, 0.35 + 0.068 * max(len(v.id) for v in rows))
-    right = min(3.2, 0.3 + max(max(0.075 * len(words.effect(v)), 0.059 * len(_asked(v))) for v in rows))
+    told = [_Told(verdict) for verdict in rows]
+    high = max(max(len(one.left), len(one.right)) for one in told)
+    row = max(_ROW, _LINE * high + 0.12)
+    left = 0.25 + max(max(widest(one.left[:-1], 8), text_width(one.left[-1], 7, bold=True)) for one in told)
+    right = 0.3 + max(max(widest(one.effect, 8, bold=True), widest(one.asked, 7)) for one in told)
     figure, (axes,) = canvas(
-        title, subtitle, height=_ROW * len(rows) + 0.1, left=left, right=right, bottom=0.25, headroom=0.1
+        title, subtitle, height=row * len(rows) + 0.1, left=left, right=right, bottom=0.25, headroom=0.1, panel=1.8
     )
     axes.set(xlim=(-1.06 * _EDGE, 1.06 * _EDGE), ylim=(len(rows) - 0.4, -0.6), yticks=[], xticks=[])
     axes.grid(visible=False)
     axes.spines[["left", "bottom"]].set_visible(False)
     for place, verdict in enumerate(rows):
         _row(axes, place, verdict, scales[place])
+        _labels(axes, place, told[place], STATE_COLOURS[verdict.state], _LINE / row)
     axes.text(0, len(rows) - 0.4, "asked bound", fontsize=7, color=MUTED, ha="center", va="top")
     axes.axvline(0, color=MUTED, linewidth=0.7, linestyle=(0, (2, 2)), zorder=1)
     return Drawn(title=title, subtitle=subtitle, figure=figure)
@@ -124,23 +138,54 @@ def _row(axes: Axes, place: int, verdict: Verdict, scale: _Scale) -> None:
             marker,
             color=colour,
             markersize=7 * scale.marker,
-            markeredgecolor="white",
-            markeredgewidth=0.8 * scale.marker,
+            markerfacecolor=colour if verdict.label == "primary" else PAPER,
+            markeredgecolor=PAPER if verdict.label == "primary" else colour,
+            markeredgewidth=0.8 * scale.marker if verdict.label == "primary" else 1.3,
             zorder=4,
         )
-    _labels(axes, place, verdict, colour)
 
 
-def _asked(verdict: Verdict) -> str:
-    n = "" if verdict.units == "counts" else f", {verdict.n} {verdict.units}"
-    return f"asked {textwrap.shorten(words.pretty(verdict.asked), 38, placeholder=' …')}{n}"
+class _Told:
+    """The words beside a row, in lines: claim and state at the left, effect and what was asked at the right."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        state = words.STATES[verdict.state]
+        label = "" if verdict.label == "primary" else f" ({verdict.label})"
+        self.left = [*lines_of(verdict.id, 2.4, 8, at="-_. "), f"{state}{label}"]
+        self.effect = lines_of(words.effect(verdict), 2.7, 8, bold=True)
+        n = "" if verdict.units == "counts" else f", {words.counted(verdict)}"
+        said = "".join(f"; {caveat}" for caveat in verdict.caveats)
+        self.asked = lines_of(f"asked {words.pretty(verdict.asked)}{n}{said}", 2.7, 7)
+        self.right = [*self.effect, *self.asked]
 
 
-def _labels(axes: Axes, place: int, verdict: Verdict, colour: str) -> None:
+def _labels(axes: Axes, place: int, told: _Told, colour: str, line: float) -> None:
     left, right = -1.1 * _EDGE, 1.1 * _EDGE
-    axes.text(left, place - 0.17, verdict.id, ha="right", va="center", fontsize=8, color=INK)
-    axes.text(
-        left, place + 0.2, words.STATES[verdict.state], ha="right", va="center", fontsize=7, weight="bold", color=colour
-    )
-    axes.text(right, place - 0.17, words.effect(verdict), ha="left", va="center", fontsize=8, weight="bold", color=INK)
-    axes.text(right, place + 0.2, _asked(verdict), ha="left", va="center", fontsize=7, color=MUTED)
+    for k, text in enumerate(told.left):
+        y = place + line * (k - (len(told.left) - 1) / 2)
+        last = k == len(told.left) - 1
+        axes.text(
+            left, y, text, ha="right", va="center", fontsize=7 if last else 8, color=colour if last else INK,
+            weight="bold" if last else "normal",
+        )  # fmt: skip
+    for k, text in enumerate(told.right):
+        y = place + line * (k - (len(told.right) - 1) / 2)
+        bold = k < len(told.effect)
+        axes.text(
+            right, y, text, ha="left", va="center", fontsize=8 if bold else 7, color=INK if bold else MUTED,
+            weight="bold" if bold else "normal",
+        )  # fmt: skip
+
+
+def _tally(rows: Sequence[Verdict]) -> str:
+    """`primary 1 supported; exploratory 2 supported and 1 refuted`."""
+    kinds = {
+        "primary": [v for v in rows if v.label == "primary"],
+        "exploratory": [v for v in rows if v.label != "primary"],
+    }
+    told = []
+    for kind, verdicts in kinds.items():
+        counts = [(sum(v.state == state for v in verdicts), words.STATES[state].lower()) for state in words.STATES]
+        if verdicts:
+            told.append(f"{kind} {words.listed(f'{n} {state}' for n, state in counts if n)}")
+    return "; ".join(told)
