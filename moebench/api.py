@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from moebench.spec.load import LoadedSuite
 
 RESULTS, REPORTS = Path("results"), Path("reports")
+LAST_LINES = 6
+"""Of the log of what failed that are shown."""
 Device = Literal["cpu", "cuda"]
 OnEvent = Callable[[dict[str, Any]], None]
 
@@ -40,6 +42,21 @@ class Planned:
     plan: Plan
     results: Path
     device: Device
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed:
+    """A run that neither completed nor diverged, and where to look."""
+
+    run: str
+    model: str
+    seed: int
+    status: str
+    reason: str
+    last_lines: tuple[str, ...] = ()
+    """Of its log."""
+    log: Path | None = None
+    """None when it had nothing to say, or the log could not be kept."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -56,6 +73,8 @@ class Outcome:
     report: Path | None = None
     """Folder of the report; None after a sweep, which has no report of its own."""
     verdicts: tuple[Verdict, ...] = ()
+    failures: tuple[Failed, ...] = ()
+    """What went wrong in this call."""
     sweep: dict[str, Any] | None = None
     """After a sweep: model -> its learning-rate curve and best rate."""
 
@@ -89,7 +108,7 @@ def prepare_plan(
     """
     from moebench.plan import Asked
 
-    loaded = validate(suite, scale=scale, sets=sets, device=device)
+    loaded, _ = validate(suite, scale=scale, sets=sets, device=device)
     plan_of = partial(_plan_of, root=Path(results), device=device, threads=threads, on_event=on_event)
     asked = Asked(path=_typed_path(suite, loaded.path), sets=tuple(sets))
     notes: list[str] = []
@@ -170,10 +189,11 @@ def _plan_of(
 
 def validate(
     suite: str | Path, *, scale: str | None = None, sets: Sequence[str] = (), device: Device = "cpu"
-) -> LoadedSuite:
+) -> tuple[LoadedSuite, tuple[str, ...]]:
     """Reads a suite and plans it without data or calibration, so that what cannot be had is refused at once.
 
-    Raises SuiteError, with every mistake and its place; nothing is read but the suite, and nothing is written.
+    Gives the suite and what is unusual about it. Raises SuiteError, with every mistake and its place; nothing is read
+    but the suite, and nothing is written.
     """
     from moebench import calibration, matching
     from moebench.data import VOCAB, known_domains
@@ -184,8 +204,8 @@ def validate(
     # So fast a machine that no warm-up is too long for a budget in seconds: that is for the calibration to tell.
     fastest = matching.Machine(device=device, step_seconds=dict.fromkeys(loaded.spec.models, 1e-6))
     with _at_their_place(loaded):
-        matching.make_plan(loaded.spec, facts=facts, vocab=VOCAB, machine=fastest)
-    return loaded
+        made = matching.make_plan(loaded.spec, facts=facts, vocab=VOCAB, machine=fastest)
+    return loaded, made.warnings
 
 
 @contextmanager
@@ -286,6 +306,13 @@ def run_planned(
     statuses: dict[str, str] = {task.id: finished(results.run(task.id)) or "missing" for task in tasks}
     missing = [task for task in tasks if statuses[task.id] == "missing"]
     on_event({"event": "planned", "plan": made, "tasks": len(tasks), "missing": missing})
+    failures: list[Failed] = []
+
+    def listen(event: dict[str, Any]) -> None:
+        on_event(event)
+        if event["event"] == "failed" and not event.get("retry"):
+            failures.append(_failed(event, planned.results / "logs"))
+
     if missing:
         results.make_room()
         count = workers or (1 if planned.device == "cuda" else max(1, usable_cores() // threads))
@@ -293,17 +320,33 @@ def run_planned(
             missing,
             workers=count,
             results_root=planned.results,
-            on_event=on_event,
+            on_event=listen,
             launcher=launcher,
             timeout_s=timeout_s,
         )
     if tune:
-        return Outcome(plan=made, statuses=statuses, started=len(missing), sweep=summarise(made, results))
+        sweep = summarise(made, results)
+        return Outcome(plan=made, statuses=statuses, started=len(missing), failures=tuple(failures), sweep=sweep)
     speed = _speed(planned, threads=threads, on_event=on_event)
     on_event({"event": "reporting"})
     path, verdicts = write_report(planned.results, title=made.title, plan_id=made.id, out=reports)
     return Outcome(
-        plan=made, statuses=statuses, started=len(missing), speed=speed, report=path, verdicts=tuple(verdicts)
+        plan=made,
+        statuses=statuses,
+        started=len(missing),
+        speed=speed,
+        report=path,
+        verdicts=tuple(verdicts),
+        failures=tuple(failures),
+    )
+
+
+def _failed(event: dict[str, Any], logs: Path) -> Failed:
+    lines = [line for line in (event.get("traceback") or "").splitlines() if line.strip()]
+    return Failed(
+        **{key: event[key] for key in ("run", "model", "seed", "status", "reason")},
+        last_lines=tuple(lines[-LAST_LINES:]),
+        log=logs / event["log"] if "log" in event else None,
     )
 
 
@@ -380,8 +423,12 @@ def write_report(
     return one.path, list(one.verdicts)
 
 
-def load(results: Path | str = RESULTS) -> pd.DataFrame:
-    """All numbers of a results folder, long: suite, model, seed, metric, value, unit, step."""
+def load(results: Path | str = RESULTS, *, every: bool = False) -> pd.DataFrame:
+    """All numbers of a results folder, long: suite, model, seed, metric, value, unit, step, run, plan, swept values.
+
+    Of several plans of one suite the newest, or all of them with `every`; what is left out is said in a warning. Raises
+    FileNotFoundError for a folder that holds no results.
+    """
     from moebench.report.frames import load as load_frame
 
-    return load_frame(Path(results))
+    return load_frame(Path(results), every=every)

@@ -147,7 +147,7 @@ def run(
     from moebench.launch import Stopped
     from moebench.launch.task import catching
     from moebench.progress import watching
-    from moebench.show import outcome_text
+    from moebench.show import failures_text, outcome_text
 
     def stop_here(signum: int) -> None:
         raise Stopped(signum, {}, at_once=False)
@@ -168,7 +168,7 @@ def run(
                     on_event=on_event,
                 )
                 _warn(planned)
-                warn_unreadable(results)
+                warn_unreadable(results, strict=strict, suites=[planned.plan.suite])
                 outcome = api.run_planned(
                     planned,
                     reports=out,
@@ -182,6 +182,8 @@ def run(
         except Stopped as stop:
             click.echo(f"{stop}; the same command goes on from the checkpoints", err=True)
             sys.exit(stop.exit_code)
+    if outcome.failures:
+        click.echo(failures_text(outcome), err=True)
     click.echo(outcome_text(outcome))
     sys.exit(_exit_code(outcome, strict=strict))
 
@@ -285,7 +287,7 @@ def report(suites: tuple[str, ...], *, results: Path, out: Path, formats: str | 
     options: dict[str, Any] = {} if chosen is None else {"formats": chosen}
     verdicts: list[Verdict] = []
     with input_errors():
-        warn_unreadable(results)
+        warn_unreadable(results, strict=strict, suites=suites)
         for suite in suites or (None,):
             try:
                 built = build(results, suite=suite, out=out, **options)
@@ -363,16 +365,21 @@ def _names(plan: Plan) -> set[str]:
 @main.command()
 @_suite_options
 def validate(suite: str, scale: str | None, sets: tuple[str, ...]) -> None:
-    """Check SUITE; say what is wrong with file, line and column.
+    """Check SUITE and what it plans; say what is wrong with file, line and column, and note what is unusual.
+
+    Nothing is read but the suite: what depends on the text of its data, `moebench plan` says.
 
     \b
     Example:
       moebench validate suites/quickstart.yaml
     """
     from moebench import api
+    from moebench.spec.errors import plain
 
     with input_errors():
-        loaded = api.validate(suite, scale=scale, sets=sets)
+        loaded, notes = api.validate(suite, scale=scale, sets=sets)
+    for text in notes:
+        click.echo(f"note: {plain(text)}", err=True)
     spec = loaded.spec
     click.echo(f"{loaded.path}: valid; {len(spec.models)} models, {len(spec.seeds)} seeds, {len(spec.claims)} claims")
 

@@ -21,6 +21,7 @@ from moebench.reading import (
     Outcome,
     SpeedProcess,
     digests,
+    is_impossible,
     read_process,
     read_run,
     read_tune,
@@ -257,4 +258,15 @@ def _history(results: Results, stored: StoredPlan, problems: list[str]) -> Histo
         return History()
 
 
-__all__ = ["NOT_RUN", "UNREADABLE", "Evidence", "Item", "Outcome", "SpeedProcess", "TunedModel", "gather", "read_sweep"]
+__all__ = [
+    "NOT_RUN",
+    "UNREADABLE",
+    "Evidence",
+    "Item",
+    "Outcome",
+    "SpeedProcess",
+    "TunedModel",
+    "gather",
+    "is_impossible",
+    "read_sweep",
+]

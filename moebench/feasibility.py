@@ -6,11 +6,11 @@ not wrong. Nothing here trains, reads data or solves sizes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 
 from moebench import costs
-from moebench.plan import DataFacts, PlannedModel
+from moebench.plan import DataFacts, PlannedModel, Recipe
 from moebench.records import metric_of, parse_metric
 from moebench.spec.amounts import Amount
 from moebench.spec.claim import RatioAtLeast, Test
@@ -48,9 +48,12 @@ class PlanError(ValueError):
         super().__init__("; ".join(map(str, self.problems)))
 
 
-def check(spec: SuiteSpec, models: Mapping[str, PlannedModel], facts: DataFacts) -> list[Misfit]:
-    """Everything that cannot be had of a suite whose sizes are solved."""
-    return [*_training(spec, models), *_family(spec), *_domains(spec, facts)]
+def check(
+    spec: SuiteSpec, models: Mapping[str, PlannedModel], facts: DataFacts, *, smoke: bool = False
+) -> list[Misfit]:
+    """Everything that cannot be had of a suite whose sizes are solved; of a `smoke` run whatever its length."""
+    of_its_length = [] if smoke else [*_training(spec, models), *_family(spec)]
+    return [*of_its_length, *_domains(spec, facts)]
 
 
 # ------------------------------------------------------------------------------------------------ training
@@ -144,6 +147,40 @@ def notes(spec: SuiteSpec, models: Mapping[str, PlannedModel]) -> Iterator[str]:
     if tried:
         yield f"learning rates to try outside the usual range, {low:g} to {high:g}: {listed(tried, last='and')}"
     yield from _large_margins(spec)
+    yield from _unlike(spec, models)
+
+
+def _unlike(spec: SuiteSpec, models: Mapping[str, PlannedModel]) -> Iterator[str]:
+    """Claims whose verdict will be INVALID, as their models are not measured alike."""
+    for name, claim in spec.claims.items():
+        compare = claim.compare
+        named = [compare.treatment, compare.baseline, compare.ceiling] if compare is not None else []
+        named += spec.sweeps.get(claim.over or "", {})
+        recipes = {model: models[model].recipe for model in named if model is not None and model in models}
+        base = parse_metric(claim.metric)[0]
+        for what, beginnings, of in _HELD_EQUAL:
+            if base.startswith(beginnings) and len({of(recipe) for recipe in recipes.values()}) > 1:
+                yield f"claims.{name}: {listed(list(recipes), last='and')} differ in {what}, so it will be INVALID"
+
+
+_HELD_EQUAL: tuple[tuple[str, tuple[str, ...], Callable[[Recipe], Hashable]], ...] = (
+    (
+        "the text they are scored on (`evaluate:`)",
+        ("test.",),
+        lambda r: (r.final_eval_tokens, r.windows_per_document),
+    ),
+    (
+        "schedule (steps, batch, warm-up, decay)",
+        ("tokens_to_", "flops_to_", "seconds_to_"),
+        lambda r: (r.steps, r.batch_tokens, r.warmup_steps, r.decay, r.final_lr_share),
+    ),
+    (
+        "the tokens of a timed step (`micro_batch_tokens`)",
+        ("speed.train_step_s", "speed.train_utilisation"),
+        lambda r: r.micro_batch_tokens,
+    ),
+)
+"""What is held equal, for metrics that begin how; `claims.preconditions` has the rules."""
 
 
 def _large_margins(spec: SuiteSpec) -> Iterator[str]:

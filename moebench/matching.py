@@ -339,7 +339,7 @@ def make_plan(
         for seed in spec.seeds
         for name, planned in models.items()
     )
-    if misfits := [] if asked.smoke else feasibility.check(spec, models, facts):
+    if misfits := feasibility.check(spec, models, facts, smoke=asked.smoke):
         raise PlanError(*misfits)
     return Plan(
         suite=spec.suite,
@@ -466,6 +466,26 @@ def tune_identity(run: Run) -> str:
     return digest_of(value)
 
 
+def _scored(models: dict[str, PlannedModel], facts: DataFacts) -> list[str]:
+    """Where the test split, or a limit of windows a document, gives less text than the last evaluation asks for."""
+    tokens, documents = facts.tokens.get("test"), facts.documents.get("test")
+    if tokens is None or documents is None:
+        return []
+    found: dict[str, None] = {}
+    for model in models.values():
+        recipe, there_are = model.recipe, tokens - documents
+        most = there_are
+        if recipe.windows_per_document is not None:
+            most = min(there_are, documents * recipe.windows_per_document * model.architecture.context)
+        if most < recipe.final_eval_tokens:
+            limit = f"{documents:,} documents, and windows_per_document {recipe.windows_per_document}"
+            why = "all the test text there is" if most == there_are else limit
+            found[f"at most {most:,} of the {recipe.final_eval_tokens:,} bytes asked are scored: {why}"] = None
+    if documents < 2:
+        found["the test split is one document: verdicts on quality will be INVALID; give more or shorter ones"] = None
+    return list(found)
+
+
 def _warnings(spec: SuiteSpec, models: dict[str, PlannedModel], facts: DataFacts) -> list[str]:
     found = list(facts.notes)
     for name, model in models.items():
@@ -473,6 +493,7 @@ def _warnings(spec: SuiteSpec, models: dict[str, PlannedModel], facts: DataFacts
         if tokens > facts.tokens.get("train", tokens):
             epochs = tokens / facts.tokens["train"]
             found.append(f"{name} reads the training split {epochs:.1f} times")
+    found += _scored(models, facts)
     if len({model.recipe.batch_tokens for model in models.values()}) > 1:
         found.append(
             "models differ in batch_tokens: digests of their tokens cannot be compared batch by batch, so claims about "

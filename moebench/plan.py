@@ -348,7 +348,9 @@ class Plan(Frozen):
         for told in ([(run.model, run.seed) for run in self.runs], [(run.model, run.id) for run in self.runs]):
             if len(set(told)) < len(told):
                 raise ValueError("it has a run of one model twice")
-        if unknown := {run.model for run in self.runs} - set(self.models):
+        named = [run.model for run in self.runs] + [run[0] for run in (self.tune.runs if self.tune else ())]
+        named += [*self.speed.models, self.speed.baseline] if self.speed else []
+        if unknown := set(named) - set(self.models):
             raise ValueError(f"it has runs of {', '.join(sorted(unknown))}, of which it has no model")
         if unknown := set(self.claim_hashes) - set(self.spec.claims):
             raise ValueError(f"it has no claim {', '.join(sorted(unknown))}")

@@ -72,6 +72,8 @@ class Outcome:
     """Mean wall seconds of a training step over the undisturbed segments, if any were kept."""
     machine: str | None = None
     """Short name of the machine it ran on."""
+    kernels: str | None = None
+    """How norms and attention were computed in training: `composed` or `fused`."""
 
     @property
     def done(self) -> bool:
@@ -137,6 +139,7 @@ def read_run(folder: RunFolder, planned: PlannedRun, plan: Plan, *, at: Collecti
         environment=environment,
         step_s=_step_s(folder),
         machine=None if environment is None else environment.machine,
+        kernels=Run.model_validate(about["run"]).kernels,
     )
 
 
@@ -165,8 +168,8 @@ def _is_planned(folder: RunFolder, about: Mapping[str, Any], planned: PlannedRun
         raise CorruptFile(path, f"is not of the model {planned.model} as planned: a copy of another run")
     if run.data_digest != plan.data.digest:
         raise CorruptFile(path, "was trained on other data than planned")
-    if planned.id not in (run.id, digest_of(raw, length=20)):
-        raise CorruptFile(path, f"has the id {run.id}, not {planned.id}: a copy of another run")
+    if (own := digest_of(raw, length=20)) != planned.id:  # of what is written: a truth value is no seed
+        raise CorruptFile(path, f"has the id {own}, not {planned.id}: a copy of another run")
 
 
 Curves = Mapping[str, tuple[tuple[int, float], ...]]

@@ -362,7 +362,7 @@ METRICS: dict[str, Metric] = {
         _seeded(
             "routing.dropped_share",
             "1",
-            "share of routed pairs dropped over capacity in an evaluation",
+            "earlier name of evaluation.dropped_share, in results that were committed with it",
             within=_SHARE,
             retired="it is 0 by construction, for experts take every pair in an evaluation: use train.dropped_share",
         ),

@@ -7,8 +7,9 @@ imported when a command is called, so that `moebench --help` answers at once.
 from __future__ import annotations
 
 import errno
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -68,9 +69,21 @@ def _of_the_disk(error: OSError) -> str:
     return f"{where}{error.strerror or type(error).__name__}" + (f" ({advice})" if advice else "")
 
 
-def warn_unreadable(results: Path) -> None:
-    """Tells of every stored plan that was passed over."""
+def warn_unreadable(results: Path, *, strict: bool = False, suites: Iterable[str] = ()) -> None:
+    """Tells of every stored plan that was passed over.
+
+    With `strict` one of these suites, or of any when none is named, ends the command: it may be the newest, and without
+    it what was claimed, looked at or left out before cannot be told. A name that says no suite may be of any.
+    """
     from moebench.store import Results
 
+    wanted = {re.split("[@+]", title)[0] for title in suites}
+    refused = False
     for problem in Results(results).unreadable_plans():
-        click.echo(f"note: passed over: {problem}", err=True)
+        suite, named, _ = problem.path.name.partition("@")
+        concerns = strict and (not wanted or not named or suite in wanted)
+        refused |= concerns
+        click.echo(f"{'error' if concerns else 'note: passed over'}: {problem}", err=True)
+    if refused:
+        click.echo("error: --strict needs every plan of the suite: read it with the moebench that wrote it", err=True)
+        sys.exit(EXIT_INPUT)

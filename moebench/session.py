@@ -153,7 +153,9 @@ def _run_process(task: SpeedTask, *, timeout_s: float) -> None:
         words = log.read().decode(errors="replace").strip()
     if child.returncode != 0:
         last = words.splitlines()[-1] if words else "no last words"
-        raise SessionFailed(f"speed process {task.process} ended with {child.returncode}: {last}")
+        kept = Results(task.results).keep_log(f"speed-{task.speed}", words + "\n") if words else None
+        where = f" (log: {task.results / 'logs' / kept.name})" if kept else ""
+        raise SessionFailed(f"speed process {task.process} ended with {child.returncode}: {last}{where}")
 
 
 # ------------------------------------------------------------------------------------------------ the child

@@ -13,9 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from moebench.progress import duration
+from moebench.spec.errors import plain
 
 if TYPE_CHECKING:
-    from moebench.api import Outcome, Planned
+    from moebench.api import Failed, Outcome, Planned
     from moebench.claims import Verdict
     from moebench.plan import Plan
 
@@ -247,6 +248,21 @@ def outcome_text(outcome: Outcome) -> str:
     return f"{done}\n{verdict_text(outcome.verdicts, path=outcome.report)}"
 
 
+def failures_text(outcome: Outcome) -> str:
+    """What went wrong, each reason once: the last lines of a log and where it is."""
+    by_reason: dict[tuple[str, str], list[Failed]] = {}
+    for one in outcome.failures:
+        by_reason.setdefault((one.status, one.reason), []).append(one)
+    lines = []
+    for (status, reason), alike in by_reason.items():
+        first = alike[0]
+        more = f" and {len(alike) - 1} more" if len(alike) > 1 else ""
+        lines.append(f"failed: {first.model} seed {first.seed}{more}: {status}: {plain(reason, most=500)}")
+        lines += [f"  | {plain(line, most=200)}" for line in first.last_lines]
+        lines += [f"  log: {plain(first.log)}"] if first.log else []
+    return "\n".join(lines)
+
+
 def sweep_text(sweep: dict[str, Any], *, plan: Plan) -> str:
     """The learning-rate curves of a sweep, and how to train at the best rates."""
     from moebench.sweep import block_to_paste, edges
@@ -280,7 +296,7 @@ def verdict_text(verdicts: Sequence[Verdict], *, path: Path) -> str:
         (
             [
                 Text(verdict.state.upper().replace("_", " "), style=STYLES[verdict.state]),
-                verdict.says + ("" if verdict.label == "primary" else f" ({verdict.label})"),
+                verdict.says + ("" if verdict.label == "primary" else f" ({verdict.standing})"),
                 effect(verdict),
                 verdict.asked,
                 counted(verdict),

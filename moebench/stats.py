@@ -2,24 +2,25 @@
 
 Formulas, not policy: what margin is asked and what follows from an interval is the business of `claims`. A t interval
 covers what it says at any n; a percentile bootstrap over seeds does not (84% at n = 5) and is not here. Effects may
-be infinite where a run never got there, and NaN where it is unknown which way: only the functions on medians and
-signs take those.
+be infinite where a run never got there, and NaN where it is unknown which way: only the functions on sign flips and
+the median take those.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize
+from scipy import optimize, special
 from scipy import stats as distributions
 
 Array = npt.NDArray[np.float64]
 
-_BLOCKS = 32
+_BLOCKS = 16
+"""Beyond so many effects, signs are flipped block by block."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,15 +30,11 @@ class Interval:
     low: float
     high: float
     level: float
-    """Its true coverage, such as 0.95; for order statistics at least what was asked."""
+    """Its coverage, such as 0.95: at least that for the exact interval of signs."""
 
     @property
     def width(self) -> float:
         return self.high - self.low
-
-    def flipped(self) -> Interval:
-        """The interval of the negated quantity."""
-        return Interval(low=-self.high, high=-self.low, level=self.level)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +48,7 @@ class Estimate:
 
     def interval(self, level: float) -> Interval:
         """The two-sided t interval at `level`, such as 0.95."""
-        half = 0.0 if self.se == 0 else float(distributions.t.ppf((1 + level) / 2, self.df)) * self.se
+        half = 0.0 if self.se == 0 else t_quantile((1 - level) / 2, self.df) * self.se
         return Interval(low=self.centre - half, high=self.centre + half, level=level)
 
     def p_above(self, null: float) -> float:
@@ -63,6 +60,11 @@ class Estimate:
     def p_below(self, null: float) -> float:
         """One-sided p of "it is below `null`"."""
         return Estimate(centre=-self.centre, se=self.se, df=self.df).p_above(-null)
+
+
+def t_quantile(alpha: float, df: float) -> float:
+    """The value that Student's t exceeds with probability `alpha`."""
+    return -float(special.stdtrit(df, alpha))
 
 
 # ---------------------------------------------------------------------------------------------- paired effects
@@ -83,72 +85,67 @@ def paired(x: Array) -> Estimate:
     return Estimate(centre=float(np.mean(x)), se=standard_deviation(x) / math.sqrt(n), df=n - 1)
 
 
-def sum_of_means(a: Array, b: Array) -> Estimate:
-    """mean(a) + mean(b) of independent samples, variances added (Welch-Satterthwaite degrees of freedom)."""
+def welch(a: Array, b: Array) -> Estimate:
+    """mean(a) - mean(b) of independent samples with unequal variances (Welch-Satterthwaite degrees of freedom)."""
     one, two = paired(a), paired(b)
     variance = one.se**2 + two.se**2
+    centre = one.centre - two.centre
     if variance == 0:
-        return Estimate(centre=one.centre + two.centre, se=0.0, df=one.df + two.df)
+        return Estimate(centre=centre, se=0.0, df=one.df + two.df)
     df = variance**2 / (one.se**4 / one.df + two.se**4 / two.df)
-    return Estimate(centre=one.centre + two.centre, se=math.sqrt(variance), df=df)
+    return Estimate(centre=centre, se=math.sqrt(variance), df=df)
 
 
-def welch(a: Array, b: Array) -> Estimate:
-    """mean(a) - mean(b) of independent samples with unequal variances."""
-    return sum_of_means(a, -b)
+def sign_flip_p(x: Array, null: float = 0.0, *, further: float = 0.0) -> float:
+    """Exact one-sided p of "effects x [n] are centred above `null`" under flips of the signs of x - null.
 
-
-def sign_flip_p(x: Array, null: float = 0.0) -> float:
-    """Exact one-sided p of "effects x [n], all finite, are centred above `null`" under flips of the signs of x - null.
-
-    All 2^n flips are counted, by sorting the sums of two halves. Beyond 32 pairs the flips are of 32 blocks of pairs:
-    a subgroup of all flips, so still exact. Effects at the null have no sign and count against.
+    The share of the 2^n subsets of the effects, the empty one included, whose mean is not above `null`: flipping the
+    signs of such a subset leaves the sum as large as it is. It never rises when an effect does, whichever; of a t test
+    that does not hold. An effect of -infinity or an unknown (NaN) is in half of the subsets, so that p is above a half.
+    Effects at the null, to rounding, count against. With `further` only those flips count that take the mean so much
+    further than it is: mirrored, the chance of an effect as extreme beyond the far end of a range that wide.
     """
-    shifted = np.asarray(x, dtype=np.float64) - null
-    if len(shifted) == 0 or not np.all(np.isfinite(shifted)):
-        raise ValueError("a sign-flip test needs at least one effect, all finite; see sign_test_p")
-    if len(shifted) > _BLOCKS:
-        shifted = np.array([np.sum(block) for block in np.array_split(shifted, _BLOCKS)])
-    half = len(shifted) // 2
-    left, right = _flipped_sums(shifted[:half]), np.sort(_flipped_sums(shifted[half:]))
-    # Ties with the observed sum must be counted in, whatever the order of summation did to the last bits.
-    reach = float(np.sum(shifted)) - 1e-9 * float(np.sum(np.abs(shifted)))
-    at_least = len(right) - np.searchsorted(right, reach - left, side="left")
-    return float(np.sum(at_least)) / 2.0 ** len(shifted)
+    sums, sizes = _subsets(x)
+    finite = x[np.isfinite(x)]
+    rounding = 1e-12 * (float(np.sum(np.abs(finite))) + len(x) * abs(null))
+    reach = rounding - len(x) * further / 2
+    return (int(reach >= 0) + int(np.sum(sums - sizes * null <= reach))) / (len(sums) + 1)
 
 
-def _flipped_sums(x: Array) -> Array:
-    """Sums of x [n] under every flip of signs: [2^n]."""
-    sums = np.zeros(1)
-    for value in x:
-        sums = np.concatenate([sums + value, sums - value])
-    return sums
+def sign_flip_limit(x: Array, alpha: float) -> float:
+    """The lower confidence limit that inverts `sign_flip_p`: effects x [n] are centred above it, one-sided at `alpha`.
 
-
-def sign_test_p(x: Array, null: float = 0.0) -> float:
-    """Exact one-sided p of "the median of x [n] is above `null`". Takes infinities; NaN and ties count against."""
-    above = int(np.sum(x > null))
-    return float(distributions.binom.sf(above - 1, len(x), 0.5))
-
-
-def median_interval(x: Array, level: float = 0.95) -> Interval | None:
-    """Order-statistic interval of the median of x [n]: [x1, x8] at n = 8, [x2, x9] at n = 10, for level 0.95.
-
-    The ends are the k-th smallest and largest, k the largest for which the coverage, 1 - 2 P(Binomial(n, 1/2) < k),
-    is at least `level`; None when n is too small for any. An unknown (NaN) takes the worst value at either end.
+    The k-th smallest mean of a subset, k = alpha 2^n rounded down (Fisher 1935; Hartigan, JASA 64, 1969); exact for
+    effects that are symmetric about their centre, whatever their law. -infinity when n is too small for any.
     """
-    n = len(x)
-    k = int(distributions.binom.ppf((1 - level) / 2, n, 0.5))
-    while k > 0 and distributions.binom.cdf(k - 1, n, 0.5) > (1 - level) / 2:
-        k -= 1
-    while distributions.binom.cdf(k, n, 0.5) <= (1 - level) / 2:
-        k += 1
-    if k < 1:
-        return None
-    lowest = np.sort(np.where(np.isnan(x), -np.inf, x))
-    highest = np.sort(np.where(np.isnan(x), np.inf, x))
-    coverage = 1 - 2 * float(distributions.binom.cdf(k - 1, n, 0.5))
-    return Interval(low=float(lowest[k - 1]), high=float(highest[n - k]), level=coverage)
+    sums, sizes = _subsets(x)
+    rank = math.floor(alpha * (len(sums) + 1) * (1 + 1e-12))
+    if rank < 1:
+        return -math.inf
+    rank = min(rank, len(sums))
+    return float(np.partition(sums / sizes, rank - 1)[rank - 1])
+
+
+def attained(n: int, alpha: float) -> float:
+    """The level, at most `alpha`, at which a sign-flip test of n pairs really rejects; 0 when it never does."""
+    flips = 2.0 ** min(n, _BLOCKS)
+    return math.floor(alpha * flips * (1 + 1e-12)) / flips
+
+
+def _subsets(x: Array) -> tuple[Array, Array]:
+    """Sums and sizes of all non-empty subsets of x [n]: [2^n - 1]. Unknowns are as bad as can be.
+
+    Beyond 16 effects the subsets are of 16 blocks of them: a subgroup of all flips, so still exact.
+    """
+    if len(x) == 0:
+        raise ValueError("a sign-flip test needs at least one effect")
+    known = np.where(np.isnan(x), -np.inf, np.asarray(x, dtype=np.float64))
+    sums, sizes = np.zeros(1), np.zeros(1)
+    with np.errstate(invalid="ignore"):
+        for block in np.array_split(known, min(len(known), _BLOCKS)):
+            sums = np.concatenate([sums, sums + np.sum(block)])
+            sizes = np.concatenate([sizes, sizes + len(block)])
+    return np.where(np.isnan(sums), -np.inf, sums)[1:], sizes[1:]
 
 
 def median(x: Array) -> float:
@@ -158,6 +155,39 @@ def median(x: Array) -> float:
         return math.nan
     low, high = float(known[(len(known) - 1) // 2]), float(known[len(known) // 2])
     return low if low == high else low + (high - low) / 2 if math.isfinite(low) and math.isfinite(high) else low + high
+
+
+# ---------------------------------------------------------------------------------------------- what effects look like
+
+
+def outlier(x: Array, level: float) -> int | None:
+    """The one of x [n], n >= 4, that the others do not predict: t of n - 2 degrees of freedom, Bonferroni over n.
+
+    None when there is none.
+    """
+    distances = []
+    for index, value in enumerate(x):
+        others = np.delete(x, index)
+        away, sd = abs(value - float(np.mean(others))), standard_deviation(others)
+        distances.append(0.0 if away == 0 else math.inf if sd == 0 else away / (sd * math.sqrt(1 + 1 / len(others))))
+    farthest = int(np.argmax(distances))
+    p = 2 * len(x) * float(special.stdtr(len(x) - 2, -distances[farthest]))
+    return farthest if p <= level else None
+
+
+def skewness(x: Array) -> tuple[float, float]:
+    """Skewness G1 of x [n], n >= 3, corrected for n, and the same in its standard errors on normal samples."""
+    n, centred = len(x), x - np.mean(x)
+    moment = float(np.mean(centred**3)) / float(np.mean(centred**2)) ** 1.5
+    corrected = moment * math.sqrt(n * (n - 1)) / (n - 2)
+    return corrected, corrected / math.sqrt(6 * n * (n - 1) / ((n - 2) * (n + 1) * (n + 3)))
+
+
+def autocorrelation(x: Array) -> tuple[float, float]:
+    """Lag-1 correlation of x [n], in order, and how many standard errors it is above that of independent values."""
+    n, centred = len(x), x - np.mean(x)
+    lag_1 = float(np.sum(centred[1:] * centred[:-1]) / np.sum(centred**2))
+    return lag_1, (lag_1 + 1 / n) * n * math.sqrt(n - 1) / (n - 2)
 
 
 # ---------------------------------------------------------------------------------------------- several claims
@@ -187,15 +217,34 @@ def clustered(bits_MI: Array, bytes_I: Array, weights_M: Array, *, log: bool) ->
     documents = len(bytes_I)
     if documents < 2:
         raise ValueError("an interval over documents needs at least two")
+    ratios_M = np.sum(bits_MI, axis=1) / float(np.sum(bytes_I))
+    influence_I = _influences(bits_MI, bytes_I, weights_M, log=log)
+    variance = documents / (documents - 1) * float(np.sum(influence_I**2))
+    return Estimate(
+        centre=float(weights_M @ (np.log(ratios_M) if log else ratios_M)), se=math.sqrt(variance), df=documents - 1
+    )
+
+
+def noise_of_documents(bits_SMI: Array, bytes_I: Array, weights_M: Array, *, log: bool) -> float:
+    """The part of `clustered`'s standard error that is the scatter of a document's contrast over seeds.
+
+    bits_SMI [seeds, models, documents]. The scatter over seeds holds it already: where both variances are added, its
+    square is taken off once (Cameron, Gelbach and Miller, JBES 29, 2011).
+    """
+    seeds, documents = len(bits_SMI), len(bytes_I)
+    if seeds < 2:
+        return 0.0
+    influence_SI = np.stack([_influences(bits_MI, bytes_I, weights_M, log=log) for bits_MI in bits_SMI])
+    scatter = float(np.sum(np.var(influence_SI, axis=0, ddof=1))) / seeds
+    return math.sqrt(documents / (documents - 1) * scatter)
+
+
+def _influences(bits_MI: Array, bytes_I: Array, weights_M: Array, *, log: bool) -> Array:
+    """What each document adds to the contrast, linearised [documents]; they sum to 0."""
     total_bytes = float(np.sum(bytes_I))
     ratios_M = np.sum(bits_MI, axis=1) / total_bytes
-    centre = float(weights_M @ (np.log(ratios_M) if log else ratios_M))
     influence_MI = (bits_MI - ratios_M[:, None] * bytes_I[None, :]) / total_bytes
-    if log:
-        influence_MI = influence_MI / ratios_M[:, None]
-    influence_I = weights_M @ influence_MI
-    variance = documents / (documents - 1) * float(np.sum(influence_I**2))
-    return Estimate(centre=centre, se=math.sqrt(variance), df=documents - 1)
+    return np.asarray(weights_M @ (influence_MI / ratios_M[:, None] if log else influence_MI), dtype=np.float64)
 
 
 # ---------------------------------------------------------------------------------------------- shapes
@@ -250,33 +299,53 @@ def fieller(numerator: Array, denominator: Array, level: float) -> Interval | No
 
 
 def power(n: int, effect_sd: float, alpha: float) -> float:
-    """Chance that a one-sided paired t test at `alpha` sees an effect of `effect_sd` SDs with n pairs.
+    """Chance that a one-sided sign-flip test at `alpha` sees an effect of `effect_sd` SDs with n pairs.
 
-    Noncentral t.
+    That of the t test (noncentral t) at the level which n pairs attain: signs and t agree closely on normal effects.
     """
-    critical = float(distributions.t.ppf(1 - alpha, n - 1))
-    chance = float(distributions.nct.sf(critical, n - 1, effect_sd * math.sqrt(n)))
-    return chance if math.isfinite(chance) else 1.0
+    level = attained(n, alpha)
+    if n < 2 or level <= 0:
+        return 0.0
+    return _noncentral_t_above(t_quantile(level, n - 1), n - 1, effect_sd * math.sqrt(n))
+
+
+def _noncentral_t_above(value: float, df: float, centre: float) -> float:
+    chance = 1.0 - float(special.nctdtr(df, centre, value))
+    return chance if math.isfinite(chance) else float(centre > value)
 
 
 def detectable(n: int, alpha: float, *, chance: float = 0.8) -> float:
-    """The effect, in SDs of the paired difference, that n >= 2 pairs see with probability `chance`."""
+    """The effect, in SDs of the paired difference, that n pairs see with probability `chance`; infinite for too few."""
+    if attained(n, alpha) <= 0 or n < 2:
+        return math.inf
     top = 1.0
     while power(n, top, alpha) < chance:
         top *= 2
     return float(optimize.brentq(lambda effect: power(n, effect, alpha) - chance, 0.0, top, xtol=1e-6))
 
 
-def pairs_needed(effect_sd: float, alpha: float, *, chance: float = 0.8, largest: int = 10_000) -> int | None:
-    """Smallest n whose power at an effect of `effect_sd` SDs reaches `chance` and whose 2^-n is below alpha.
-
-    None when more than `largest` would be needed.
-    """
-    low = max(2, math.floor(-math.log2(alpha)) + 1)
-    if effect_sd <= 0 or power(largest, effect_sd, alpha) < chance:
+def smallest(power_of: Callable[[int], float], *, chance: float = 0.8, largest: int = 10_000) -> int | None:
+    """The smallest n whose power reaches `chance`; None when more than `largest` would be needed."""
+    if power_of(largest) < chance:
         return None
-    high = largest
+    low, high = 2, largest
     while low < high:
         middle = (low + high) // 2
-        low, high = (low, middle) if power(middle, effect_sd, alpha) >= chance else (middle + 1, high)
+        low, high = (low, middle) if power_of(middle) >= chance else (middle + 1, high)
     return low
+
+
+def effect_range(effect_sd: float, n: int, level: float) -> tuple[float, float]:
+    """Interval of a standardised effect mean / SD, seen as `effect_sd` in n normal pairs (inverting noncentral t)."""
+    seen, df = effect_sd * math.sqrt(n), n - 1
+    reach = 10.0 + 2 * abs(seen)
+
+    def end(share: float) -> float:
+        """The noncentrality under which a larger t than the seen one has this chance."""
+        return float(
+            optimize.brentq(
+                lambda centre: _noncentral_t_above(seen, df, centre) - share, seen - reach, seen + reach, xtol=1e-6
+            )
+        )
+
+    return end((1 - level) / 2) / math.sqrt(n), end((1 + level) / 2) / math.sqrt(n)

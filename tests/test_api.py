@@ -100,7 +100,7 @@ def test_two_suites_share_the_runs_they_have_in_common(suite: Path, tmp_path: Pa
 
 def test_load_gives_every_number_in_long_form(suite: Path) -> None:
     frame = moebench.load(suite.parent / "results")
-    assert list(frame.columns) == ["suite", "model", "seed", "metric", "value", "unit", "step"]
+    assert list(frame.columns) == ["suite", "model", "seed", "metric", "value", "unit", "step", "run", "plan"]
     own = frame[frame["suite"] == "tiny"]
     final = own[own["metric"] == "test.bits_per_byte"]
     assert sorted(zip(final["model"], final["seed"], strict=True)) == [
@@ -161,10 +161,10 @@ def test_dense_against_dense_with_other_seeds_shows_no_difference(tmp_path: Path
     run(path)
     (control,) = check_controls(evidence_of(path))
     assert isinstance(control, ControlResult)
-    assert control.state == "passed"
     assert control.low is not None
     assert control.high is not None
     assert control.low < 0 < control.high  # a 99% interval
+    assert control.state == "too_wide", "twelve runs of a few steps tell no margin worth asking for"
     assert control.resolution == pytest.approx((control.high - control.low) / 2)
 
 

@@ -253,6 +253,11 @@ def test_a_run_that_crashes_exits_3_and_the_rest_is_kept(tmp_path: Path, monkeyp
     assert found.exit_code == 3
     assert "moe seed 1: crash: RuntimeError: a wrong turn [/odd]" in found.stderr
     assert "4 runs: 3 completed, 1 crash" in found.stdout
+    log = tmp_path / "results" / "logs" / f"{run_id(path, 'moe', 1)}.log"
+    assert log.read_text().endswith("RuntimeError: a wrong turn [/odd]\n")
+    said = found.stderr[found.stderr.index("failed: moe seed 1: crash") :]
+    assert "raise RuntimeError(" in said
+    assert f"  log: {log}" in said
     assert (tmp_path / "reports" / "tiny" / "index.html").exists()
     monkeypatch.setattr(module, "_measure", honest)
     again = call_run(path)
@@ -472,9 +477,9 @@ def test_report_of_an_unknown_suite_or_format_exits_2(suite: Path, tmp_path: Pat
 # ------------------------------------------------------------------------------------------ trained models
 
 
-def run_id(suite: Path, model: str) -> str:
+def run_id(suite: Path, model: str, seed: int = 0) -> str:
     stored = Results(suite.parent / "results").plans("tiny")[0]
-    return next(run.id for run in stored.plan.runs if run.model == model)
+    return next(run.id for run in stored.plan.runs if (run.model, run.seed) == (model, seed))
 
 
 def test_generate_goes_on_from_a_prompt_the_same_with_the_same_seed(suite: Path) -> None:

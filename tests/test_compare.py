@@ -173,6 +173,20 @@ def test_different_test_text_is_not_compared(two: tuple[Path, Path, Plan]) -> No
     assert (row.change, row.note, row.failed) == (None, "tested on different text", True)
 
 
+def test_half_of_the_test_text_is_not_compared_with_all_of_it(two: tuple[Path, Path, Plan]) -> None:
+    a, b, plan = two
+    for planned in plan.runs:
+        folder = Results(b).run(planned.id)
+        halves = [
+            {**row, "bytes": row["bytes"] // 2, "bits": row["bits"] / 2}
+            for row in read_lines(folder.path / "items.jsonl")
+        ]
+        (folder.path / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in halves))
+        folder.finish("completed")
+    row = rows_of(compare_folders(a, b, fail_above=100.0), "dense", QUALITY)
+    assert (row.change, row.note, row.failed) == (None, "scored on other parts of the test text", True)
+
+
 def test_a_suite_missing_in_b_is_told_and_keeps_the_gate_shut(two: tuple[Path, Path, Plan]) -> None:
     a, b, plan = two
     spec = plan.spec.model_copy(update={"suite": "another"})

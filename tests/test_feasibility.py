@@ -231,6 +231,20 @@ def test_a_usual_suite_has_no_notes_of_its_own(tmp_path: Path) -> None:
     assert [note for note in notes(tmp_path) if "reads the training split" not in note] == []
 
 
+def test_validate_tells_the_notes_that_need_no_data(tmp_path: Path) -> None:
+    (tmp_path / "suite.yaml").write_text(GOOD.replace("margin: 0.5%", "margin: 0.5"))
+    _, told = api.validate(tmp_path / "suite.yaml")
+    assert [note for note in told if "plausible" in note]
+
+
+def test_a_smoke_run_is_held_against_its_data_and_not_against_its_length(tmp_path: Path) -> None:
+    (tmp_path / "suite.yaml").write_text(GOOD.replace("warmup: 5%", "warmup: 99"))
+    assert api.prepare_plan(tmp_path / "suite.yaml", results=tmp_path / "results", smoke=True).plan.asked.smoke
+    (tmp_path / "suite.yaml").write_text(GOOD.replace("test.bits_per_byte", "test.bits_per_byte[domain=python]"))
+    with pytest.raises(SuiteError, match="no domain 'python'"):
+        api.prepare_plan(tmp_path / "suite.yaml", results=tmp_path / "results", smoke=True)
+
+
 def test_a_suite_without_claims_is_noted(tmp_path: Path) -> None:
     assert any("makes no claims" in note for note in notes(tmp_path, (GOOD[GOOD.index("claims:") :], "")))
 

@@ -187,6 +187,7 @@ def test_a_bad_run_is_recorded_and_the_good_ones_finish(tmp_path: Path, model: s
     assert (failure["status"], failure["reason"], failure["attempts"]) == (status, failed["reason"], 1)
     assert failure["last_step"] == (20 if model == "lies" else 7)
     assert run_folder(tmp_path, bad).status() == "failed"
+    assert reason.split("; its last words: ")[-1] in (tmp_path / "logs" / failed["log"]).read_text()
     found = Checkpoints(run_folder(tmp_path, bad)).load()
     assert found is not None
     assert found[0] == (20 if model == "lies" else 5)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_suites
 
+from moebench import api
 from moebench.claims import Verdict, coverage, judge, likeness
 from moebench.evidence import Evidence, TunedModel
 from moebench.plan import MatchResult, Recipe
@@ -312,7 +315,9 @@ def test_matched_models_are_trained_in_one_dtype() -> None:
 
 def test_a_verdict_lists_the_facts_of_its_models() -> None:
     evidence = with_recipe(twins(params={"moe": (300_000, 110_000), "dense": (110_000, 110_000)}), "moe", steps=500)
+    evidence = replace(evidence, outcomes=tuple(replace(run, kernels="fused") for run in evidence.outcomes))
     verdict = judged(evidence)
+    assert next(row for row in verdict.beside if row.what == "kernels").values == {"moe": "fused", "dense": "fused"}
     rows = {row.what: row for row in verdict.beside}
     assert set(rows) == {fact.says for fact in likeness.FACTS}
     assert rows["total parameters"].ratio == pytest.approx(300 / 110)
@@ -351,6 +356,18 @@ def test_unmatched_models_and_twice_the_tokens_are_said_in_every_view() -> None:
     assert "moe over dense: 2x training FLOPs, 2x training tokens" in verdict.scope
     assert verdict.scope.endswith("not matched")
     assert "moe was trained on 2x the tokens of dense" in verdict.notes
+
+
+def test_all_that_stands_beside_is_listed_in_a_line() -> None:
+    verdict = judged(
+        with_recipe(twins(params={"moe": (300_000, 110_000), "dense": (110_000, 110_000)}), "moe", lr=6e-3)
+    )
+    assert likeness.listed(verdict.beside, verdict.treatment, verdict.baseline) == (
+        "moe over dense: total parameters 2.73x, trained parameters 2.73x, learning rate 2x; equal in active "
+        "parameters, training FLOPs/token, context, training FLOPs, training tokens, tokens a batch, tokens a "
+        "micro-batch, schedule, optimizer, dtype, test bytes scored"
+    )
+    assert likeness.listed(judged(swept()).beside, None, None) == ""
 
 
 def test_a_match_is_followed_from_model_to_model() -> None:
@@ -460,3 +477,47 @@ def test_the_words_of_coverage() -> None:
     assert coverage.text_of("test.bits_per_byte[domain=a]") == "test"
     assert coverage.text_of("flops_to_quality") == coverage.text_of("routing.entropy") == "curve"
     assert coverage.text_of("memory.train_peak_bytes") is None
+
+
+@pytest.mark.parametrize(
+    ("metric", "dense", "what"),
+    [
+        ("test.bits_per_byte", {"evaluate": {"final_tokens": 262144}}, "the text they are scored on"),
+        ("flops_to_quality", {"schedule": {"decay": "linear"}}, "schedule"),
+        ("speed.train_step_s", {"micro_batch_tokens": 256}, "the tokens of a timed step"),
+    ],
+)
+def test_a_plan_says_which_claims_will_be_invalid_as_their_models_are_not_measured_alike(
+    metric: str, dense: dict[str, Any], what: str, tmp_path: Path
+) -> None:
+    block: dict[str, Any] = {
+        "says": "x", "compare": {"treatment": "moe", "baseline": "dense"}, "metric": metric,
+        "test": {"kind": "superior", "margin": "1%"},
+    }  # fmt: skip
+    block |= {"target": {"reach": "dense"}} if metric.endswith("_to_quality") else {}
+    models = tiny_suites.suite()["models"]
+    told = []
+    for train in ({}, dense):
+        models = {**models, "dense": {**models["dense"], "train": train}}
+        measure = {"memory": False, "speed": {"processes": 6}}
+        changed = {"models": models, "claims": {"c": block}, "measure": measure, "seeds": 6}
+        path = tiny_suites.write(tmp_path, **changed, train={"batch_tokens": 512, "evaluate": {"points": 2}})
+        told.append(
+            [note for note in api.prepare_plan(path, results=tmp_path / "results").plan.warnings if "INVALID" in note]
+        )
+    assert told[0] == []
+    assert len(told[1]) == 1
+    assert told[1][0].startswith(f"claims.c: moe and dense differ in {what}")
+
+
+@pytest.mark.parametrize("evaluate", [{}, {"final_tokens": 100_000}, {"windows_per_document": 1}], ids=str)
+def test_a_plan_says_how_much_text_can_be_scored(evaluate: dict[str, Any], tmp_path: Path) -> None:
+    path = tiny_suites.write(
+        tmp_path, train={"evaluate": {"points": 2, "tokens": 256, "final_tokens": 512, **evaluate}}
+    )
+    plan = api.prepare_plan(path, results=tmp_path / "results").plan
+    documents, tokens = plan.data.documents["test"], plan.data.tokens["test"]
+    all_there_is = f"at most {tokens - documents:,} of the 100,000 bytes asked are scored: all the test text there is"
+    one_window = f"at most {16 * documents:,} of the 512 bytes asked are scored: {documents} documents, and"
+    told = {"final_tokens": all_there_is, "windows_per_document": f"{one_window} windows_per_document 1"}
+    assert [one for one in plan.warnings if "scored" in one] == [told[key] for key in evaluate]

@@ -222,8 +222,12 @@ def test_the_first_screen_counts_the_verdicts(report: Report) -> None:
     text = report.page.read_text()
     for state, n in held["counts"].items():
         assert n == sum(claim["state"] == state for claim in held["claims"])
-        if n:
-            assert re.search(rf"<b>{n}</b> {state.replace('_', ' ')}", text)
+        assert n == held["primary"][state] + held["exploratory"][state]
+        for kind in ("primary", "exploratory"):
+            if part := held[kind][state]:
+                line = text[text.index(f'<span class="of">{kind.capitalize()}') :].partition("</p>")[0]
+                assert re.search(rf"<b>{part}</b> {state.replace('_', ' ')}", line)
+    assert '<span class="of">Exploratory, uncorrected</span>' in text
     assert "8 seeds × 3 models" in text
     assert "24 of 24 runs done" in text
 
@@ -235,6 +239,7 @@ def test_each_verdict_shows_state_interval_asked_n_and_scope(report: Report) -> 
         assert {"supported": "▲", "refuted": "▼", "inconclusive": "◆"}[verdict.state] in row
         assert verdict.state.upper() in row
         assert verdict.says.replace("'", "&#39;") in row
+        assert f"<small>{verdict.standing}</small>" in row
         assert "asked" in row
         assert verdict.scope in row
 

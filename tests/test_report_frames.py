@@ -18,6 +18,7 @@ from moebench.report.findings import Findings, cost_label, difference, exp, mean
 from moebench.report.look import log_ticks, spread
 from moebench.report.plots.fronts import _front
 from moebench.report.plots.routing import specialisation
+from moebench.store import Results
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def found(root: Path) -> Findings:
 
 def test_load_gives_the_long_form(root: Path) -> None:
     frame = frames.load(root)
-    assert list(frame.columns) == ["suite", "model", "seed", "metric", "value", "unit", "step"]
+    assert list(frame.columns) == ["suite", "model", "seed", "metric", "value", "unit", "step", "run", "plan"]
     assert set(frame["suite"]) == {"golden"}
     final = frame[frame["metric"] == "test.bits_per_byte"]
     assert len(final) == 24
@@ -62,8 +63,47 @@ def test_load_has_counts_without_seed_and_times_by_process(root: Path) -> None:
     assert not frame["model"].str.endswith(frames.AGAIN).any()
 
 
-def test_load_of_an_empty_folder_is_empty(tmp_path: Path) -> None:
-    assert frames.load(tmp_path).empty
+def test_rows_name_the_run_and_the_plan_they_are_from(root: Path) -> None:
+    (stored,) = Results(root).plans()
+    ids = {(run.model, run.seed): run.id for run in stored.plan.runs}
+    frame = frames.load(root)
+    assert set(frame["plan"]) == {stored.plan.id}
+    own = frame[frame["seed"].notna()]
+    assert own["run"].tolist() == [ids[key] for key in zip(own["model"], own["seed"], strict=True)]
+    assert frame[frame["seed"].isna()]["run"].isna().all()
+
+
+@pytest.mark.parametrize("folder", ["there", "gone"])
+def test_load_of_a_folder_without_results_says_so(tmp_path: Path, folder: str) -> None:
+    (tmp_path / "there").mkdir()
+    with pytest.raises(FileNotFoundError, match=f"{folder} holds no results"):
+        frames.load(tmp_path / folder)
+
+
+def test_load_says_which_plans_it_leaves_out_or_returns_them(tmp_path: Path) -> None:
+    older = golden_results.write(tmp_path, seeds=6)
+    path = next((tmp_path / "plans").glob("*.json"))
+    path.write_text(path.read_text().replace('"stored_at": 17950', '"stored_at": 17940'))
+    newer = golden_results.write(tmp_path, seeds=7)
+    (tmp_path / "plans" / "spoilt@default-1.json").write_text("{}")
+    with pytest.warns(UserWarning, match=rf"golden \(plan {older.id}, not the newest\).*spoilt@default-1.json"):
+        assert set(frames.load(tmp_path)["plan"]) == {newer.id}
+    with pytest.warns(UserWarning, match="spoilt") as said:
+        both = frames.load(tmp_path, every=True)
+    assert older.id not in str(said[0].message)
+    assert both.groupby("plan")["seed"].nunique().to_dict() == {older.id: 6, newer.id: 7}
+
+
+def test_swept_values_are_columns(tmp_path: Path) -> None:
+    """After those that every frame has; models that are no part of a sweep have none."""
+    plan = golden_results.golden_plan()
+    values = {"dense": {"ffn.hidden": 177.0, "train.optimizer.name": "adamw"}, "dense_total": {"ffn.hidden": 709.0}}
+    swept = plan.spec.model_copy(update={"sweeps": {"d": values}})
+    golden_results.write(tmp_path, plan=plan.model_copy(update={"spec": swept}))
+    frame = frames.load(tmp_path)
+    assert list(frame.columns) == [*frames.LONG, "ffn.hidden", "train.optimizer.name"]
+    assert frame.groupby("model")["ffn.hidden"].max().dropna().to_dict() == {"dense": 177, "dense_total": 709}
+    assert set(frame[frame["model"] == "dense"]["train.optimizer.name"]) == {"adamw"}
 
 
 def test_the_golden_folder_is_the_same_every_time(root: Path, tmp_path: Path) -> None:

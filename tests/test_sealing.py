@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner, Result
 from pydantic import ValidationError
 
 from moebench import session, store
 from moebench.claims import Verdict, judge, sealing, strict_ok
+from moebench.cli import main
 from moebench.evidence import Evidence, gather
 from moebench.history import History, Session, Stray
 from moebench.plan import Plan, StoredPlan
@@ -521,3 +523,78 @@ def test_two_models_may_be_one() -> None:
     runs = [run if run.model != "dense" else run.model_copy(update={"id": plan.runs[2].id}) for run in plan.runs[:3]]
     value = plan.model_copy(update={"models": twin, "runs": tuple(runs)}).model_dump(mode="json")
     assert len(Plan.model_validate(value).runs) == 3
+
+
+# ---------------------------------------------------------------------------------------------- --strict
+
+
+def report(root: Path, *words: str) -> Result:
+    where = ["--results", str(root), "--out", str(root.parent / "reports"), "--format", "json"]
+    return CliRunner().invoke(main, ["report", *words, *where])
+
+
+def test_strict_takes_no_half_done_plan(root: Path) -> None:
+    assert report(root, "golden", "--strict").exit_code == 0
+    run = next(run for run in golden(root).plan.runs if (run.model, run.seed) == ("dense", 7))
+    (store.Results(root).run(run.id).path / "DONE").unlink()
+    result = report(root, "golden", "--strict")
+    assert result.exit_code == 1
+    assert "INTERIM" in result.stdout
+    assert "7 of 8 pairs: seed 7: dense is partial; `moebench run golden` finishes it" in " ".join(
+        result.stdout.split()
+    )
+    assert report(root, "golden").exit_code == 0
+
+
+@pytest.mark.parametrize("asked", [["golden"], [], ["golden@default"]])
+def test_strict_never_falls_back_to_an_older_plan(root: Path, asked: list[str]) -> None:
+    (root / "plans" / "golden@default-0123456789.json").write_text("{")
+    result = report(root, *asked, "--strict")
+    assert result.exit_code == 2
+    assert "golden@default-0123456789.json" in result.stderr
+    assert "--strict needs every plan" in result.stderr
+    assert not (root.parent / "reports").exists()
+    if asked != ["golden@default"]:
+        result = report(root, *asked)
+        assert result.exit_code == 0
+        assert "note: passed over" in result.stderr
+
+
+@pytest.mark.parametrize(("name", "code"), [("other@default-0123456789.json", 0), ("renamed.json", 2)])
+def test_strict_minds_only_plans_that_may_be_of_the_suite(root: Path, name: str, code: int) -> None:
+    (root / "plans" / name).write_text("{")
+    assert report(root, "golden", "--strict").exit_code == code
+
+
+# ---------------------------------------------------------------------------------------------- how a claim counts
+
+
+def test_an_exploratory_verdict_is_called_uncorrected_wherever_it_stands(root: Path) -> None:
+    result = CliRunner().invoke(
+        main, ["report", "golden", "--results", str(root), "--out", str(root / "out"), "--format", "json,md,csv"]
+    )
+    held = json.loads((root / "out" / "golden" / "claims.json").read_text())
+    labels = {one["id"]: one["label"] for one in held["claims"]}
+    assert labels["better-per-token"] == "primary"
+    assert labels["as-good-as-total"] == "exploratory, uncorrected"
+    assert labels["flops-follow-active"] == "exploratory", "a count needs no correction"
+    assert " ".join(result.stdout.split()).count("(exploratory, uncorrected)") == 6
+    assert (root / "out" / "golden" / "index.md").read_text().count("(exploratory, uncorrected)") == 6
+    assert "exploratory, uncorrected" in (root / "out" / "golden" / "tables" / "claims.csv").read_text()
+    assert held["primary"]["supported"] == 1
+    assert held["counts"]["supported"] == 1 + held["exploratory"]["supported"]
+
+
+def test_a_report_lists_what_was_withdrawn(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    claims = golden_results.golden_claims()
+    gone = claims.pop("better-per-token")
+    claims["as-good-as-total"]["family"] = "primary"
+    stored = keep(root, golden_results.golden_plan(claims=claims), AFTER, monkeypatch)
+    CliRunner().invoke(
+        main, ["report", "golden", "--results", str(root), "--out", str(root / "out"), "--format", "json,md"]
+    )
+    held = json.loads((root / "out" / "golden" / "claims.json").read_text())
+    assert held["plan"] == stored.plan.id
+    assert [(one["id"], one["says"]) for one in held["withdrawn"]] == [("better-per-token", gone["says"])]
+    assert gone["says"].rstrip(".") in (root / "out" / "golden" / "index.md").read_text()
+    assert next(one for one in held["claims"] if one["id"] == "as-good-as-total")["label"] == "post hoc, uncorrected"

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from moebench import api
 from moebench.claims import Verdict, judge
-from moebench.show import listing, ordinal, shape_of, verdict_text
+from moebench.show import failures_text, listing, ordinal, shape_of, verdict_text
 from moebench.spec.designs import DESIGNS
 from moebench.spec.routers import REFUSED, ROUTERS
-from tests.builders import BPB, claim, evidence_of
+from tests.builders import BPB, claim, evidence_of, plan_of
 from tests.small_models import architecture, dense, moe
 
 GAINS = np.arange(1.0, 9.0) / 100
@@ -119,3 +120,23 @@ def test_every_router_but_a_control_is_of_a_published_design(word: str) -> None:
 def test_routers_are_listed_without_torch() -> None:
     code = "import sys; from moebench.show import listing; listing('routers'); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# ------------------------------------------------------------------------------------------------ what failed
+
+
+def failed(model: str, reason: str, *lines: str, log: str | None = None) -> api.Failed:
+    place = None if log is None else Path("results/logs") / log
+    return api.Failed(run="r", model=model, seed=1, status="crash", reason=reason, last_lines=lines, log=place)
+
+
+def test_what_failed_is_told_once_for_each_reason_with_its_last_lines_and_its_log() -> None:
+    ones = (failed("moe", "bad", "  x = 1", "\x1b[2Jbad", log="1.log"), failed("dense", "bad"), failed("moe", "worse"))
+    outcome = api.Outcome(plan=plan_of(["moe", "dense"], {}), statuses={}, started=3, failures=ones)
+    assert failures_text(outcome).splitlines() == [
+        "failed: moe seed 1 and 1 more: crash: bad",
+        "  | x = 1",
+        r"  | \x1b[2Jbad",
+        "  log: results/logs/1.log",
+        "failed: moe seed 1: crash: worse",
+    ]

@@ -3,14 +3,16 @@
 Every kind of claim but `exact` is a weighted sum of one metric's values (or their logs) over models: a difference, a
 log-ratio, a slope over a sweep, a share of a gain. A `Contrast` is such a sum, signed so that + favours the claim;
 `draw` fills it in with what was measured. A diverged run has the worst value there is; a quality never reached costs
-infinitely much. Nothing is averaged over only those runs that made it.
+all that was spent on it or more, without a bound. Nothing is averaged over only those runs that made it, and a number
+that a ratio cannot take (0) makes the claim invalid: leaving its seed out would choose the seeds by their values.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Literal
 
 import numpy as np
@@ -18,7 +20,7 @@ import numpy as np
 from moebench import stats
 from moebench.claims import reaching
 from moebench.claims.withheld import Withheld
-from moebench.evidence import Evidence, Outcome
+from moebench.evidence import Evidence, Outcome, is_impossible
 from moebench.plan import Plan
 from moebench.records import Kind, metric_of, parse_metric
 from moebench.spec.types import Target
@@ -39,10 +41,23 @@ class Contrast:
     """Never with weight 0."""
     log: bool
     """Whether the sum is over logs of the values: effects are then log-ratios."""
+    rests_on: tuple[str, ...] = ()
+    """Models that must be there and in order though their weight is 0, as the middle one of a sweep."""
+    sided: bool = True
+    """Whether the models stand on two sides, so that a diverged run is as bad as can be for its own. Along a sweep
+    they do not: a run that diverged never speaks for the claim."""
 
     @property
     def models(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(term.model for term in self.terms))
+        return tuple(dict.fromkeys((*(term.model for term in self.terms), *self.rests_on)))
+
+    @property
+    def measured(self) -> tuple[tuple[str, str], ...]:
+        """Every (model, metric) that must be there, those of weight 0 included."""
+        named = [(term.model, term.metric) for term in self.terms]
+        metrics = dict.fromkeys(term.metric for term in self.terms)
+        idle = [name for name in self.rests_on if name not in {term.model for term in self.terms}]
+        return tuple(dict.fromkeys([*named, *((name, metric) for name in idle for metric in metrics)]))
 
     @property
     def kind(self) -> Kind:
@@ -59,6 +74,14 @@ class Sample:
 
     effects: stats.Array
     """[n], + favours the claim; infinite where a run diverged or never got there, NaN where unknown which way."""
+    least: stats.Array | None = None
+    """[n], the least that each can be; `effects` unless told. Of a quality never reached the cost has no upper end, but
+    a lower one: what was spent."""
+    most: stats.Array | None = None
+    seeds: tuple[int, ...] = ()
+    """The seed, or process, of each effect."""
+    exact: Fraction | None = None
+    """Of counts: the sum, or for logs the ratio itself, without rounding."""
     units: Literal["pairs", "seeds", "processes", "counts"]
     planned: int
     """How many there would be if nothing were missing."""
@@ -66,8 +89,10 @@ class Sample:
     """Each absent effect with its reason."""
     items: stats.Estimate | None = None
     """The same contrast with its error over documents, where documents are known and every effect is finite."""
+    item_noise: float = 0.0
+    """The part of that error which is scatter over seeds, and so in `effects` as well."""
     second: stats.Array | None = None
-    """Effects that add to `effects` and come from processes instead of seeds: log step times."""
+    """[processes], effects that add to `effects` and come from processes instead of seeds: log step times."""
     used: tuple[Outcome, ...] = ()
     """The runs it rests on."""
     notes: tuple[str, ...] = ()
@@ -78,8 +103,25 @@ class Sample:
 
 
 def draw(evidence: Evidence, contrast: Contrast, target: Target | None, baseline: str | None) -> Sample:
-    """The effects of a contrast. Raises Withheld when there is nothing to draw from, and says why."""
+    """The effects of a contrast. Raises Withheld when there is nothing to draw from or it cannot be, and says why."""
+    named = target.reach if target is not None and isinstance(target.reach, str) else None
+    if (why := next(_impossible(evidence, contrast, named), None)) is not None:
+        raise Withheld("invalid", why)
     return SAMPLERS[contrast.kind](evidence, contrast, target, baseline)
+
+
+def _impossible(evidence: Evidence, contrast: Contrast, setter: str | None) -> Iterator[str]:
+    """Values that were measured and cannot be, among those a contrast rests on; `setter` sets its target."""
+    for model, name in contrast.measured:
+        metrics = {name, *reaching.rests_on(name)}
+        for run in evidence.outcomes_of([model, setter or model]):
+            for metric in sorted(metrics & run.absent.keys()):
+                if is_impossible(run.absent[metric]):
+                    yield f"{run.model} with seed {run.seed}: {run.absent[metric]}"
+        for process in evidence.processes:
+            absent = process.absent.get(model, {})
+            for metric in sorted(metrics & absent.keys()):
+                yield f"{model} in process {process.process}: {absent[metric]}"
 
 
 def orientation(metric: str) -> int:
@@ -91,11 +133,28 @@ def orientation(metric: str) -> int:
 
 
 def _counted(evidence: Evidence, contrast: Contrast, _target: Target | None, _baseline: str | None) -> Sample:
+    counts = {one: counted_value(evidence.plan, *one) for one in contrast.measured}
     total = sum(
-        term.weight * _scaled(counted_value(evidence.plan, term.model, term.metric), contrast.log)
-        for term in contrast.terms
+        t.weight * _scaled(counts[t.model, t.metric], contrast.log, f"{t.metric} of {t.model}") for t in contrast.terms
     )
-    return Sample(effects=np.array([total]), units="counts", planned=1)
+    values = [(term.weight, counts[term.model, term.metric]) for term in contrast.terms]
+    return Sample(effects=np.array([total]), units="counts", planned=1, exact=_exactly(values, log=contrast.log))
+
+
+def _exactly(values: list[tuple[float, float]], *, log: bool) -> Fraction:
+    """The sum of weight x value, or the product of value ^ weight; weights of logs are whole.
+
+    Weights that sum to 0 but for rounding, as those of a slope, give exactly 0 when all values are equal.
+    """
+    exact = [(Fraction(weight).limit_denominator(10**9), Fraction(value)) for weight, value in values]
+    if log:
+        product = Fraction(1)
+        for weight, value in exact:
+            product *= value ** int(weight)
+        return product
+    contrasting = abs(sum(weight for weight, _ in values)) < 1e-9
+    first = exact[0][1] if contrasting else Fraction(0)
+    return sum((weight * (value - first) for weight, value in exact), Fraction(0))
 
 
 def counted_value(plan: Plan, model: str, metric: str) -> float:
@@ -123,13 +182,13 @@ def counted_value(plan: Plan, model: str, metric: str) -> float:
 
 
 def _seeded(evidence: Evidence, contrast: Contrast, _target: Target | None, _baseline: str | None) -> Sample:
-    return _over_seeds(evidence, contrast, _final)
+    return _over_seeds(evidence, contrast, lambda run, metric: (_final(run, metric),) * 2)
 
 
 def _event(evidence: Evidence, contrast: Contrast, target: Target | None, baseline: str | None) -> Sample:
     if target is None:
         raise Withheld("invalid", "no target says which quality is to be reached")
-    goal = reaching.Goal.of(evidence, target, baseline)
+    goal = reaching.Goal.of(evidence, target, {*contrast.models, *([baseline] if baseline else [])})
     plan = evidence.plan
     sample = _over_seeds(evidence, contrast, lambda run, metric: reaching.cost_to_quality(run, metric, goal, plan))
     notes = (reaching.UNDECAYED, goal.says)
@@ -154,13 +213,19 @@ def _timed(evidence: Evidence, contrast: Contrast, _target: Target | None, _base
         why = f" ({evidence.speed_reason})" if evidence.speed_reason else ""
         raise Withheld("not_tested", f"no speed session yet{why}: `moebench run {suite}` does it after training")
     effects: list[float] = []
+    timed: list[int] = []
     missing: list[str] = []
     for process in evidence.processes:
-        absent = [t for t in contrast.terms if process.values.get(t.model, {}).get(t.metric) is None]
+        absent = [(m, name) for m, name in contrast.measured if process.values.get(m, {}).get(name) is None]
         if absent:
-            missing.append(f"process {process.process}: no {absent[0].metric} of {absent[0].model}")
+            model, metric = absent[0]
+            missing.append(f"process {process.process}: no {metric} of {model}")
             continue
-        effects.append(sum(t.weight * _scaled(process.values[t.model][t.metric], contrast.log) for t in contrast.terms))
+        seen = [(t, process.values[t.model][t.metric]) for t in contrast.terms]
+        where = f"process {process.process}"
+        effects.append(sum(t.weight * _scaled(x, contrast.log, f"{t.metric} of {t.model}, {where}") for t, x in seen))
+        timed.append(process.process)
+    missing += [f"process {index}: {why}" for index, why in evidence.unread.items()]
     if not effects:
         raise Withheld("not_tested", f"the speed session did not time it ({missing[0]})")
     planned = max(len(speed.processes), len(evidence.processes))
@@ -168,6 +233,7 @@ def _timed(evidence: Evidence, contrast: Contrast, _target: Target | None, _base
         effects=np.array(effects),
         units="processes",
         planned=planned,
+        seeds=tuple(timed),
         missing=tuple(missing),
         notes=_unsteady(evidence, contrast),
     )
@@ -190,33 +256,56 @@ SAMPLERS: dict[Kind, Callable[[Evidence, Contrast, Target | None, str | None], S
 # ---------------------------------------------------------------------------------------------- over seeds
 
 
-def _over_seeds(evidence: Evidence, contrast: Contrast, value: Callable[[Outcome, str], float]) -> Sample:
-    """One effect a seed. `value` gives a completed run's metric, or raises Withheld with the reason it has none."""
-    effects: list[float] = []
+Ends = tuple[float, float]
+"""The least and the most that a number can be: equal where it was measured."""
+
+
+def _over_seeds(evidence: Evidence, contrast: Contrast, value: Callable[[Outcome, str], Ends]) -> Sample:
+    """One effect a seed. `value` gives a completed run's metric, or raises Withheld with the reason it has none.
+
+    Raises Withheld when nothing is left, or when a value makes the whole claim invalid.
+    """
+    effects: list[Ends] = []
     missing: list[str] = []
-    used: list[tuple[Outcome, ...]] = []
+    used: dict[int, tuple[Outcome, ...]] = {}
     for seed in evidence.plan.spec.seeds:
-        runs: dict[str, Outcome] = {}
         try:
             runs = {model: _run(evidence, model, seed) for model in contrast.models}
             effects.append(_effect(contrast, runs, value))
         except Withheld as absent:
+            if absent.state == "invalid":
+                raise
             missing.append(f"seed {seed}: {absent.reason}")
             continue
-        used.append(tuple(runs.values()))
+        used[seed] = tuple(runs.values())
     planned = len(evidence.plan.spec.seeds)
     if not effects:
         why = missing[0] if missing else "no seeds"
         raise Withheld("not_tested", f"0 of {planned} {_unit_word(contrast)} present ({why})")
-    values = np.array(effects)
+    least, most = np.array(effects).T
+    known = bool(np.all(least == most))
+    values = np.array([_middle(*ends) for ends in effects])
+    finite = bool(np.all(np.isfinite(values)))
+    items, noise = _over_documents(contrast, list(used.values())) if finite else (None, 0.0)
     return Sample(
         effects=values,
+        least=None if known else least,
+        most=None if known else most,
+        seeds=tuple(used),
         units=_unit_word(contrast),
         planned=planned,
         missing=tuple(missing),
-        items=_over_documents(contrast, used) if np.all(np.isfinite(values)) else None,
-        used=tuple(outcome for runs_of_seed in used for outcome in runs_of_seed),
+        items=items,
+        item_noise=noise,
+        used=tuple(outcome for runs_of_seed in used.values() for outcome in runs_of_seed),
     )
+
+
+def _middle(least: float, most: float) -> float:
+    """What stands for an effect in a centre: infinite when it is open one way, NaN when both ways."""
+    if math.isinf(least) and math.isinf(most):
+        return least if least == most else math.nan
+    return most if math.isinf(most) else least
 
 
 def _unit_word(contrast: Contrast) -> Literal["pairs", "seeds"]:
@@ -233,61 +322,106 @@ def _run(evidence: Evidence, model: str, seed: int) -> Outcome:
     return outcome
 
 
-def _effect(contrast: Contrast, runs: dict[str, Outcome], value: Callable[[Outcome, str], float]) -> float:
-    """The weighted sum; +-infinity when one side is infinite, NaN when both are: inf - inf is unknown."""
-    total = 0.0
+def _effect(contrast: Contrast, runs: dict[str, Outcome], value: Callable[[Outcome, str], Ends]) -> Ends:
+    """The ends of the weighted sum; infinite when one side is, both ways when both are: inf - inf is unknown.
+
+    Where a diverged run stands on no one side it speaks against the claim only, by the first of its terms.
+    """
+    low = high = 0.0
+    for model, metric in contrast.measured:
+        if runs[model].status == "completed":
+            value(runs[model], metric)
+    unknown = not contrast.sided and any(run.status == "diverged" for run in runs.values())
+    diverged: set[str] = set()
     for term in contrast.terms:
-        outcome = runs[term.model]
-        if outcome.status == "diverged":
-            total += term.weight * _worst(term.metric)
+        run = runs[term.model]
+        where = f"{term.metric} of {run.model} with seed {run.seed}"
+        if run.status == "diverged" and not _before_training(term.metric):
+            if run.model in diverged:
+                unknown = True
+                continue
+            diverged.add(run.model)
+            ends = _worst(term.metric)
         else:
-            total += term.weight * _scaled(value(outcome, term.metric), contrast.log)
-    return total
+            ends = value(run, term.metric)
+            if contrast.log:
+                ends = _log(ends, where)
+        first, last = sorted((term.weight * ends[0], term.weight * ends[1]))
+        low, high = low + first, high + last
+    return (
+        -math.inf if unknown or math.isnan(low) else low,
+        math.inf if math.isnan(high) else high,
+    )
 
 
-def _worst(metric: str) -> float:
-    """What a diverged run is worth, as a value or as its log; NaN when the metric has no better direction."""
+def _before_training(metric: str) -> bool:
+    """Whether a metric does not depend on how training went: a diverged run is no worse by it, only unmeasured."""
+    return parse_metric(metric)[0].partition(".")[0] in ("memory", "init")
+
+
+def _worst(metric: str) -> Ends:
+    """What a diverged run is worth, as a value or as its log; anything when the metric has no better direction."""
     sign = orientation(metric)
-    return math.nan if sign == 0 else -sign * math.inf
+    return (-math.inf, math.inf) if sign == 0 else (-sign * math.inf,) * 2
 
 
-def _scaled(value: float, log: bool) -> float:
+def _log(ends: Ends, where: str) -> Ends:
+    """The logs of the ends. Raises Withheld for a measured number that has none; an open end is 0 or infinity."""
+    if ends[0] == ends[1]:
+        return (_scaled(ends[0], True, where),) * 2
+    return math.log(ends[0]) if ends[0] > 0 else -math.inf, math.log(ends[1])
+
+
+def _scaled(value: float, log: bool, where: str) -> float:
+    """Raises Withheld for a number that has no log: the claim, not the seed, is at fault."""
     if not log:
         return float(value)
     if value <= 0:
-        raise Withheld("not_tested", f"a ratio needs positive values, not {value:g}")
+        raise Withheld(
+            "invalid",
+            f"{where} is {value:g}, of which no ratio can be formed: give the margin in the metric's own unit",
+        )
     return math.log(value)
 
 
 def _final(outcome: Outcome, metric: str) -> float:
     if metric in outcome.values:
         return outcome.values[metric]
-    why = outcome.absent.get(metric, "not measured")
+    unmeasured = "not measured before it diverged" if outcome.status == "diverged" else "not measured"
+    why = outcome.absent.get(metric, unmeasured)
     raise Withheld("not_tested", f"{outcome.model} has no {metric} ({why})")
 
 
-def _over_documents(contrast: Contrast, used: list[tuple[Outcome, ...]]) -> stats.Estimate | None:
-    """The contrast with documents as clusters, bits averaged over seeds; None where documents are not known alike."""
+def _over_documents(contrast: Contrast, used: list[tuple[Outcome, ...]]) -> tuple[stats.Estimate | None, float]:
+    """The contrast with documents as clusters, bits averaged over seeds, and how much of its error seeds make.
+
+    None where documents are not known alike.
+    """
+    none = (None, 0.0)
     if any(parse_metric(term.metric)[0] != "test.bits_per_byte" for term in contrast.terms):
-        return None
+        return none
     domains = {parse_metric(term.metric)[1].get("domain") for term in contrast.terms}
     if len(domains) != 1 or len({(term.model, term.metric) for term in contrast.terms}) != len(contrast.terms):
-        return None
+        return none
     domain = domains.pop()
     sizes: dict[str, int] | None = None
-    totals = {model: np.zeros(0) for model in contrast.models}
+    bits_SMI: list[list[list[float]]] = []
     for runs in used:
+        bits: dict[str, list[float]] = {}
         for outcome in runs:
             items = {item.document: item for item in outcome.items if domain is None or item.domain == domain}
             here = {name: item.num_bytes for name, item in items.items()}
             sizes = here if sizes is None else sizes
             if len(here) < 2 or here != sizes:
-                return None
-            bits = np.array([items[name].bits for name in sizes])
-            before = totals[outcome.model]
-            totals[outcome.model] = bits if len(before) == 0 else before + bits
+                return none
+            bits[outcome.model] = [items[name].bits for name in sizes]
+        bits_SMI.append([bits[term.model] for term in contrast.terms])
     if sizes is None:
-        return None
-    bits_MI = np.stack([totals[term.model] for term in contrast.terms]) / len(used)
+        return none
+    every_SMI = np.array(bits_SMI)
+    bytes_I = np.array(list(sizes.values()), dtype=np.float64)
     weights_M = np.array([term.weight for term in contrast.terms])
-    return stats.clustered(bits_MI, np.array(list(sizes.values()), dtype=np.float64), weights_M, log=contrast.log)
+    return (
+        stats.clustered(np.mean(every_SMI, axis=0), bytes_I, weights_M, log=contrast.log),
+        stats.noise_of_documents(every_SMI, bytes_I, weights_M, log=contrast.log),
+    )

@@ -7,7 +7,7 @@ none.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 
 from moebench.claims.types import Scored
 from moebench.evidence import Evidence, Outcome
@@ -69,6 +69,13 @@ def counts_of(run: Outcome, group: str, domain: str | None = None) -> tuple[int,
     labels = {} if domain is None else {"domain": domain}
     recorded = [run.values.get(labelled(f"{group}.scored_{what}", **labels)) for what in ("bytes", "documents")]
     return None if None in recorded else (int(recorded[0] or 0), int(recorded[1] or 0))
+
+
+def documents_of(run: Outcome, group: str) -> Hashable | None:
+    """The bytes of each document that a run was scored on: the same text when equal; None where they are not known."""
+    if group == "curve" or not run.items:
+        return None
+    return frozenset((item.document, item.domain, item.num_bytes) for item in run.items)
 
 
 def bytes_of(plan: Plan, split: str) -> int | None:

@@ -1,22 +1,28 @@
 """The rule: from effects and bounds to an interval, p values and a state.
 
-An interval beyond its bound decides only when an exact test of signs agrees, and when it still does so after Holm over
-the primary family; then at least six pairs are needed, because 2^-6 is the first floor below 2.5%. Where documents
-are known, the wider of the interval over seeds and the one over documents decides. With any infinite effect the
-interval is the order-statistic one of the median.
+Over seeds and processes the interval is the exact one of sign flips: it excludes just what the test of signs rejects.
+A t interval would not do. With it any claim can be lost to one seed that is much better than the rest, so that making
+that run worse would support the claim, and a run that diverged would need a rule of its own. A sum of subsets only
+falls when an effect falls: worse data never helps, and an effect of minus infinity leaves no lower end.
+
+What other sources of error add, documents or the step times of processes, is added to it as variances are, end by end
+(MOVER: Zou and Donner, Statist. Med. 27, 2008). Below six pairs nothing is decided, since 2^-6 is the first floor
+below 2.5%, and the interval shown is Student's. Where either of two bounds refutes, what lies as far beyond the other
+counts as well: the p is doubled but for the width between them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import numpy as np
 
 from moebench import stats
 from moebench.claims.contrasts import Sample
-from moebench.claims.kinds import Bound, Hypothesis
+from moebench.claims.kinds import Bound, Guard, Hypothesis
 from moebench.claims.types import State
 
 ALPHA = 0.025
@@ -30,65 +36,50 @@ class Finding:
     centre: float
     """The mean, or the median where effects are infinite; may be infinite or NaN."""
     interval: stats.Interval | None
-    """95%, over seeds or processes."""
+    """95%, with every source of error in it."""
     narrow: stats.Interval | None
     """90%, where two one-sided tests decide."""
     items: stats.Interval | None
-    """95%, over documents."""
+    """95%, over documents alone."""
     by_items: bool
-    """Whether the interval over documents is the wider, and decides."""
+    """Whether documents add more to the interval than seeds do."""
     method: str
     supports: bool
-    """Whether the deciding interval meets every bound that supports."""
+    """Whether every bound that supports is met, before other claims are looked at."""
     refutes: bool
     p_for: float | None
-    """The larger of the interval's and the exact test's; None for counts and where there are too few units."""
+    """The largest over the bounds that support; None for counts and where there are too few units."""
     p_against: float | None
-    exact_for: float | None
-    exact_against: float | None
+    """That of any bound that refutes; of two, both sides are counted."""
     sd: float | None
-    """SD of the effects that stands behind the deciding interval; None where it is not a t interval."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Ruler:
-    """One way of making intervals and p values from a sample."""
-
-    method: str
-    centre: float
-    interval: Callable[[float], stats.Interval | None]
-    p_beyond: Callable[[Bound], float]
-    """One-sided p of the bound's assertion, from the interval's own distribution."""
-    exact: Callable[[Bound], float]
-    """The same from signs alone."""
-    se: float | None = None
+    """SD of the effects; None where some are infinite or there is only one."""
+    beside: float = 0.0
+    """Standard error of what adds to the effects' own: documents or step times."""
 
 
 def weigh(sample: Sample, hypothesis: Hypothesis) -> Finding:
     """Intervals, p values and what they say, before other claims are looked at."""
     if hypothesis.exactly or sample.units == "counts":
         return _weigh_exactly(sample, hypothesis)
-    ruler = _ruler(sample)
-    wide = ruler.interval(1 - 2 * ALPHA)
+    scale = _Scale(sample)
     items = sample.items.interval(1 - 2 * ALPHA) if sample.items is not None else None
-    by_items = items is not None and wide is not None and items.width > wide.width
-    deciding = _item_ruler(sample.items, ruler) if by_items and sample.items is not None else ruler
-    support_at, refute_at = deciding.interval(1 - 2 * hypothesis.level), deciding.interval(1 - 2 * ALPHA)
     enough = sample.n >= 2
+    p_for = max(scale.p(bound) for bound in hypothesis.support) if enough else None
+    p_against = scale.p_any(hypothesis.refute) if enough else None
+    finite = enough and bool(np.all(np.isfinite(sample.effects)))
     return Finding(
-        centre=ruler.centre,
-        interval=wide,
-        narrow=ruler.interval(0.9) if hypothesis.level != ALPHA else None,
+        centre=scale.centre,
+        interval=scale.interval(1 - 2 * ALPHA),
+        narrow=scale.interval(0.9) if hypothesis.level != ALPHA else None,
         items=items,
-        by_items=by_items,
-        method=deciding.method,
-        supports=support_at is not None and all(_beyond(support_at, bound) for bound in hypothesis.support),
-        refutes=refute_at is not None and any(_beyond(refute_at, bound) for bound in hypothesis.refute),
-        p_for=max(_p(deciding, bound) for bound in hypothesis.support) if enough else None,
-        p_against=min(_p(deciding, bound) for bound in hypothesis.refute) if enough else None,
-        exact_for=max(deciding.exact(bound) for bound in hypothesis.support) if enough else None,
-        exact_against=min(deciding.exact(bound) for bound in hypothesis.refute) if enough else None,
-        sd=deciding.se * math.sqrt(sample.n) if deciding.se is not None else None,
+        by_items=items is not None and scale.documents_add_most,
+        method=scale.method,
+        supports=p_for is not None and p_for <= hypothesis.level,
+        refutes=p_against is not None and p_against <= ALPHA,
+        p_for=p_for,
+        p_against=p_against,
+        sd=stats.standard_deviation(sample.effects) if finite else None,
+        beside=math.sqrt(sum(part.se**2 for part in scale.beside)),
     )
 
 
@@ -109,23 +100,28 @@ def settle(finding: Finding, hypothesis: Hypothesis, sample: Sample, correction:
         return ("supported", "exactly so") if finding.supports else ("refuted", "exactly not so")
     if sample.n < MIN_UNITS:
         return "inconclusive", _too_few(sample)
-    where = " over documents" if finding.by_items else ""
     if finding.supports:
         state: State = "supported"
-        exact, p, level = finding.exact_for, correction.p_for, hypothesis.level
-        words = f"the {'90' if level != ALPHA else '95'}% interval{where} meets what is asked"
+        p, level = correction.p_for, hypothesis.level
+        words = f"the {'90' if level != ALPHA else '95'}% interval meets what is asked"
     elif finding.refutes:
         state = "refuted"
-        exact, p, level = finding.exact_against, correction.p_against, ALPHA
-        words = f"the 95% interval{where} excludes what is asked"
+        p, level = correction.p_against, ALPHA
+        words = "the 95% interval excludes what is asked"
     else:
-        return "inconclusive", f"the interval{where} holds both what is asked and its opposite"
-    if exact is None or exact > level:
-        return "inconclusive", f"fragile: {words}, but the exact test of signs gives p = {exact:.3g}, above {level:g}"
+        return "inconclusive", _undecided(sample)
     level = ALPHA if correction.in_family else level
     if correction.words and p > level:
         return "inconclusive", f"{words}, but not after {correction.words}: adjusted p = {p:.3g}, above {level:g}"
     return state, words
+
+
+def stands(guard: Guard, sample: Sample) -> bool:
+    """Whether what a guard asks for is so. Where it must be shown, too little shows nothing."""
+    scale = _Scale(sample)
+    if guard.must == "be above 0":
+        return sample.n >= MIN_UNITS and scale.p(Bound(side="above", value=0.0)) <= ALPHA
+    return sample.n < MIN_UNITS or scale.p(Bound(side="below", value=0.0)) > ALPHA
 
 
 def _too_few(sample: Sample) -> str:
@@ -134,98 +130,120 @@ def _too_few(sample: Sample) -> str:
     return f"{sample.n} {sample.units}; at least {MIN_UNITS} for any verdict"
 
 
-# ---------------------------------------------------------------------------------------------- rulers
+def _undecided(sample: Sample) -> str:
+    if np.all(np.isfinite(sample.effects)):
+        return "the interval crosses the threshold"
+    return "the interval crosses the threshold: runs that diverged or never got there leave it without an end"
 
 
-def _ruler(sample: Sample) -> _Ruler:
-    x, second = sample.effects, sample.second
-    if not np.all(np.isfinite(x)):
-        return _median_ruler(x, second)
-    if second is not None:
-        return _sum_ruler(x, second)
-    if len(x) < 2:
-        return _Ruler(
-            method="a single value",
-            centre=float(x[0]),
-            interval=lambda _: None,
-            p_beyond=lambda _: 1.0,
-            exact=lambda _: 1.0,
+# ---------------------------------------------------------------------------------------------- intervals
+
+
+def ends(sample: Sample) -> tuple[stats.Array, stats.Array]:
+    """The least and the most that each effect can be; both infinite where it is unknown."""
+    least = sample.effects if sample.least is None else sample.least
+    most = sample.effects if sample.most is None else sample.most
+    return np.where(np.isnan(least), -np.inf, least), np.where(np.isnan(most), np.inf, most)
+
+
+class _Scale:
+    """A sample's intervals and p values."""
+
+    def __init__(self, sample: Sample) -> None:
+        self.least, self.most = ends(sample)
+        documents, processes = _documents(sample), _processes(sample)
+        self.beside = [part for part in (documents, processes) if part is not None]
+        shift = sum(part.centre for part in self.beside)
+        finite = bool(np.all(np.isfinite(sample.effects)))
+        self.centre = (float(np.mean(sample.effects)) if finite else stats.median(sample.effects)) + shift
+        self.n = sample.n
+        self.method = _method(sample, documents)
+        self.documents_add_most = (
+            documents is not None and self._half(ALPHA, self.least) < -documents.interval(1 - 2 * ALPHA).low
         )
-    estimate = stats.paired(x)
-    over = "processes" if sample.units == "processes" else "seeds"
-    return _Ruler(
-        method=f"paired t over {over}",
-        centre=estimate.centre,
-        interval=estimate.interval,
-        p_beyond=_t(estimate),
-        exact=_signs(x),
-        se=estimate.se,
-    )
 
-
-def _item_ruler(items: stats.Estimate, over_seeds: _Ruler) -> _Ruler:
-    return _Ruler(
-        method="t over documents, wider than over seeds",
-        centre=over_seeds.centre,
-        interval=items.interval,
-        p_beyond=_t(items),
-        exact=over_seeds.exact,
-        se=items.se,
-    )
-
-
-def _sum_ruler(x: stats.Array, second: stats.Array) -> _Ruler:
-    """Effects over seeds plus effects over processes; the signs are those over seeds, step time at its mean."""
-    estimate = stats.sum_of_means(x, second) if len(x) >= 2 else None
-    centre = float(np.mean(x) + np.mean(second))
-    return _Ruler(
-        method="t, variances over seeds and processes added",
-        centre=centre,
-        interval=estimate.interval if estimate else (lambda _: None),
-        p_beyond=_t(estimate) if estimate else (lambda _: 1.0),
-        exact=_signs(x + np.mean(second)),
-        se=estimate.se if estimate else None,
-    )
-
-
-def _median_ruler(x: stats.Array, second: stats.Array | None) -> _Ruler:
-    """Order statistics over seeds; step time, where it counts, at the worst end of its 99% interval."""
-    times = stats.paired(second).interval(0.99) if second is not None else None
-    low, high, spent = (times.low, times.high, 0.005) if times else (0.0, 0.0, 0.0)
-
-    def interval(level: float) -> stats.Interval | None:
-        found = stats.median_interval(x, level + 2 * spent)
-        if found is None:
+    def interval(self, level: float) -> stats.Interval | None:
+        """Two-sided at `level`; None for a single value."""
+        if self.n < 2:
             return None
-        return stats.Interval(low=found.low + low, high=found.high + high, level=found.level - 2 * spent)
+        alpha = (1 - level) / 2
+        return stats.Interval(low=self._limit(alpha, self.least), high=-self._limit(alpha, -self.most), level=level)
 
-    def p_beyond(bound: Bound) -> float:
-        if bound.side == "above":
-            return min(1.0, stats.sign_test_p(x + low, bound.value) + spent)
-        return min(1.0, stats.sign_test_p(-x - high, -bound.value) + spent)
+    def p(self, bound: Bound) -> float:
+        """One-sided p of the bound's assertion, each effect at the end that speaks against it."""
+        x, null = (self.least, bound.value) if bound.side == "above" else (-self.most, -bound.value)
+        if not self.beside:
+            return stats.sign_flip_p(x, null)
+        if self._limit(0.5, x) <= null:
+            return 1.0
+        low, high = 0.0, 0.5
+        for _ in range(50):
+            middle = (low + high) / 2
+            low, high = (low, middle) if self._limit(middle, x) > null else (middle, high)
+        return float(f"{high:.9g}")
 
-    middle = stats.median(x) + (float(np.mean(second)) if second is not None else 0.0)
-    return _Ruler(
-        method="order statistics of the median over seeds",
-        centre=middle,
-        interval=interval,
-        p_beyond=p_beyond,
-        exact=p_beyond,
-    )
+    def p_any(self, bounds: Sequence[Bound]) -> float:
+        """Of "one of the bounds' assertions holds", one bound or two that face away from each other.
+
+        What the truth at the near bound gives as extreme beyond the far one is added: with no width between them, the
+        same again.
+        """
+        if len(bounds) < 2:
+            return self.p(bounds[0]) if bounds else 1.0
+        width = abs(bounds[0].value - bounds[1].value)
+        return min(1.0, *(self.p(bound) + self._p_far(bound, width) for bound in bounds))
+
+    def _p_far(self, bound: Bound, width: float) -> float:
+        x, null = (self.least, bound.value) if bound.side == "above" else (-self.most, -bound.value)
+        if not self.beside:
+            return stats.sign_flip_p(x, null, further=width)
+        if self._limit(0.5, x) <= null:
+            return 1.0
+        up, alpha = 1.0 if bound.side == "above" else -1.0, ALPHA
+        spread = (up * self.centre - self._limit(alpha, x)) / stats.t_quantile(alpha, self.n - 1)
+        return stats.Estimate(centre=up * self.centre, se=spread, df=self.n - 1).p_above(null - width)
+
+    def _limit(self, alpha: float, x: stats.Array) -> float:
+        """The lower limit of x and what adds to it, one-sided at `alpha`; x is oriented so that + is up."""
+        up = 1.0 if x is self.least else -1.0
+        own = self._own_limit(alpha, x)
+        if not self.beside or math.isinf(own):
+            return own
+        shift = up * sum(part.centre for part in self.beside)
+        spread = [part.centre - part.interval(1 - 2 * alpha).low for part in self.beside]
+        centre = float(np.mean(x))
+        if math.isinf(centre):
+            return own + shift - math.hypot(*spread)
+        return centre + shift - math.hypot(max(0.0, centre - own), *spread)
+
+    def _own_limit(self, alpha: float, x: stats.Array) -> float:
+        if self.n >= MIN_UNITS or not np.all(np.isfinite(x)):
+            return stats.sign_flip_limit(x, alpha)
+        return stats.paired(x).interval(1 - 2 * alpha).low if self.n > 1 else -math.inf
+
+    def _half(self, alpha: float, x: stats.Array) -> float:
+        return float(np.mean(x)) - self._own_limit(alpha, x)
 
 
-def _t(estimate: stats.Estimate) -> Callable[[Bound], float]:
-    return lambda bound: estimate.p_above(bound.value) if bound.side == "above" else estimate.p_below(bound.value)
+def _documents(sample: Sample) -> stats.Estimate | None:
+    """What documents add to seeds: no shift, and no scatter over seeds a second time."""
+    if sample.items is None:
+        return None
+    own = math.sqrt(max(0.0, sample.items.se**2 - sample.item_noise**2))
+    return replace(sample.items, centre=0.0, se=own) if own else None
 
 
-def _signs(x: stats.Array) -> Callable[[Bound], float]:
-    return lambda bound: (
-        stats.sign_flip_p(x, bound.value) if bound.side == "above" else stats.sign_flip_p(-x, -bound.value)
-    )
+def _processes(sample: Sample) -> stats.Estimate | None:
+    return stats.paired(sample.second) if sample.second is not None else None
 
 
-def _p(ruler: _Ruler, bound: Bound) -> float:
-    return max(ruler.p_beyond(bound), ruler.exact(bound))
+def _method(sample: Sample, documents: stats.Estimate | None) -> str:
+    if sample.n < 2:
+        return "a single value"
+    over = "processes" if sample.units == "processes" else "seeds"
+    own = f"paired t over {over}" if sample.n < MIN_UNITS else f"exact sign flips over {over}"
+    added = [name for name, part in (("documents", documents), ("step times", sample.second)) if part is not None]
+    return own + (f", variance over {' and '.join(added)} added" if added else "")
 
 
 # ---------------------------------------------------------------------------------------------- exactly
@@ -233,7 +251,8 @@ def _p(ruler: _Ruler, bound: Bound) -> float:
 
 def _weigh_exactly(sample: Sample, hypothesis: Hypothesis) -> Finding:
     x = sample.effects
-    holds = bool(np.all(np.isfinite(x))) and all(_meets(float(value), hypothesis.support) for value in x)
+    values = [_fraction(float(value)) for value in x] if sample.exact is None else [sample.exact]
+    holds = all(value is not None and _meets(value, hypothesis.support) for value in values)
     span = stats.Interval(low=float(np.min(x)), high=float(np.max(x)), level=1.0)
     return Finding(
         centre=float(np.mean(x)),
@@ -246,19 +265,18 @@ def _weigh_exactly(sample: Sample, hypothesis: Hypothesis) -> Finding:
         refutes=not holds,
         p_for=None,
         p_against=None,
-        exact_for=None,
-        exact_against=None,
         sd=None,
     )
 
 
-def _meets(value: float, bounds: Sequence[Bound]) -> bool:
+def _fraction(value: float) -> Fraction | None:
+    return Fraction(value) if math.isfinite(value) else None
+
+
+def _meets(value: Fraction, bounds: Sequence[Bound]) -> bool:
     for bound in bounds:
-        beyond = value - bound.value if bound.side == "above" else bound.value - value
+        at = Fraction(bound.value) if bound.exact is None else bound.exact
+        beyond = value - at if bound.side == "above" else at - value
         if beyond < 0 or (bound.strict and beyond == 0):
             return False
     return True
-
-
-def _beyond(interval: stats.Interval, bound: Bound) -> bool:
-    return interval.low > bound.value if bound.side == "above" else interval.high < bound.value

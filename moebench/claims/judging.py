@@ -16,11 +16,14 @@ from typing import Any
 from moebench import stats
 from moebench.claims import coverage, likeness, sealing, wording
 from moebench.claims.contrasts import Sample, draw
-from moebench.claims.deciding import Correction, Finding, settle, weigh
+from moebench.claims.deciding import Correction, Finding, settle, stands, weigh
 from moebench.claims.kinds import KINDS, Hypothesis
+from moebench.claims.power import needs
 from moebench.claims.preconditions import Question, broken
+from moebench.claims.shape import doubts
 from moebench.claims.types import TRIFLE, Beside, Scored, State, Unbounded, Verdict
 from moebench.claims.withheld import Withheld
+from moebench.digits import interval
 from moebench.evidence import Evidence
 from moebench.plan import Plan
 from moebench.records import metric_of
@@ -180,12 +183,11 @@ def _weighed(
     tested = draft.unfinished is None
     if draft.unfinished is not None:
         state, reason = "interim", draft.unfinished
-    if state == "supported" and not wording.ceiling_gains(evidence, hypothesis):
-        state, reason = "inconclusive", "the ceiling's own gain over the baseline is not shown to be above 0"
-    needs, detectable, units_needed = None, None, None
+    state, reason = _guarded(evidence, draft, hypothesis, state, reason)
+    lacking = None
     if state == "inconclusive":
-        needs, detectable, units_needed = wording.needs(
-            finding, hypothesis, sample, family.size if correction.in_family else 0
+        lacking = needs(
+            finding, hypothesis, sample, family=family.size if correction.in_family else 0, looks=draft.looks
         )
     estimate, low, high, unbounded = _printed(hypothesis, finding)
     item = _shown(hypothesis, finding.items)
@@ -208,11 +210,14 @@ def _weighed(
         p_against=finding.p_against if tested else None,
         p_against_adjusted=correction.p_against if tested and correction.in_family else None,
         reason=reason,
-        needs=needs,
-        detectable=detectable,
-        units_needed=units_needed,
+        needs=lacking.words if lacking else None,
+        detectable=lacking.detectable if lacking else None,
+        units_needed=lacking.units if lacking else None,
+        units_low=lacking.low if lacking else None,
+        units_high=lacking.high if lacking else None,
         caveats=wording.caveats(evidence, hypothesis, sample) + _beside_caveats(draft, facts),
         notes=_labels(draft, correction, family)
+        + doubts(sample, lambda effect: _said(hypothesis, effect))
         + wording.notes(
             evidence,
             hypothesis,
@@ -222,6 +227,17 @@ def _weighed(
             text=facts["scored"],
         ),
     )
+
+
+def _guarded(evidence: Evidence, draft: _Draft, hypothesis: Hypothesis, state: State, reason: str) -> tuple[State, str]:
+    """The state once everything else that the claim needs is looked at."""
+    claim = draft.claim
+    for guard in hypothesis.guards:
+        if state in guard.blocks:
+            sample = draw(evidence, guard.contrast, claim.target, claim.compare.baseline if claim.compare else None)
+            if not stands(guard, sample):
+                return "inconclusive", guard.otherwise
+    return state, reason
 
 
 def _late(draft: _Draft) -> tuple[str, ...]:
@@ -292,6 +308,12 @@ def _shown(hypothesis: Hypothesis, interval: stats.Interval | None) -> tuple[flo
         return None, None
     ends = sorted((hypothesis.reading.show(interval.low), hypothesis.reading.show(interval.high)))
     return ends[0], ends[1]
+
+
+def _said(hypothesis: Hypothesis, effect: float) -> str:
+    """An effect as the metric reads, to three significant digits."""
+    reading = hypothesis.reading
+    return interval(reading.show(effect), None, None, reading.unit, signed=reading.form != "ratio")
 
 
 def _asked_ends(hypothesis: Hypothesis) -> dict[str, float]:

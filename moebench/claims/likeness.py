@@ -39,6 +39,11 @@ def _scored_bytes(evidence: Evidence, model: str) -> Value:
     return None if text is None else text.scored_bytes
 
 
+def _kernels(evidence: Evidence, model: str) -> Value:
+    found = {run.kernels for run in evidence.outcomes_of([model]) if run.kernels is not None}
+    return " and ".join(sorted(found)) or None
+
+
 def _trained_params(model: PlannedModel) -> int:
     """Those with a gradient and two moments, of four bytes each, beside their weight."""
     return (model.costs.train_state_bytes - 4 * model.costs.params.total) // 12
@@ -77,6 +82,7 @@ FACTS: tuple[Fact, ...] = (
     Fact(says="schedule", of=_planned(_schedule)),
     Fact(says="optimizer", of=_planned(_optimizer)),
     Fact(says="dtype", of=_planned(lambda m: m.recipe.dtype)),
+    Fact(says="kernels", of=_kernels),
     Fact(says="test bytes scored", of=_scored_bytes),
 )
 
@@ -150,6 +156,24 @@ def scope_words(
     match = f"matched on {' and '.join(tied)}" if tied else "not matched"
     said = ", ".join([*filter(None, (_pair_words(row, treatment, baseline) for row in told)), match])
     return f"{treatment} over {baseline}: {said}"
+
+
+def listed(rows: Iterable[Beside], treatment: str | None, baseline: str | None) -> str:
+    """All that stands beside each other, what is equal by name only; empty for a claim that compares no two models."""
+    apart, equal = [], []
+    for row in rows:
+        one, other = (row.values.get(name or "") for name in (treatment, baseline))
+        if treatment is None or baseline is None or one is None or other is None:
+            continue
+        if one == other:
+            equal.append(row.what)
+        elif row.ratio is not None:
+            apart.append(f"{row.what} {row.ratio:.3g}x")
+        else:
+            apart.append(f"{row.what} {one} against {other}")
+    said = [", ".join(apart)] if apart else []
+    said += [f"equal in {', '.join(equal)}"] if equal else []
+    return f"{treatment} over {baseline}: {'; '.join(said)}" if said else ""
 
 
 def _pair_words(row: Beside, treatment: str, baseline: str) -> str | None:

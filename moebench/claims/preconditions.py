@@ -26,6 +26,8 @@ from moebench.spec.types import Claim
 AA_RANGE = (0.98, 1.02)
 LEARNED = 0.01
 """Share of a unigram model's bits per byte by which a model must be below it to have learned anything."""
+ONCE = 1e-6
+"""How likely chance alone may be where something is called impossible."""
 FINAL_LOSS = "test.bits_per_byte"
 PER_STEP = ("speed.train_step_s", "speed.train_utilisation")
 """Timed over one micro-batch, so comparable only between equal ones."""
@@ -97,6 +99,8 @@ def unlike(one: Outcome, other: Outcome) -> str | None:
     if not shorter.digests:
         return f"no digest of the tokens of {shorter.model} with seed {one.seed}"
     last = max(shorter.digests)
+    if last not in longer.digests:  # a small copy has no row of a step at which only another run ended
+        last = max(shorter.digests.keys() & longer.digests.keys(), default=last)
     if shorter.digests[last] != longer.digests.get(last):
         return f"{one.model} and {other.model} with seed {one.seed} did not see the same tokens up to step {last}"
     return None
@@ -113,7 +117,7 @@ def _same_test_split(question: Question) -> str | None:
 def _same_text(question: Question) -> str | None:
     """Every run was scored on the same bytes of the same documents."""
     for text in sorted(question.texts):
-        read = [(run, _documents(run, text)) for run in question.scoring]
+        read = [(run, coverage.documents_of(run, text)) for run in question.scoring]
         if any(documents is None for _, documents in read):
             read = [(run, _asked(question.evidence.plan, run, text)) for run, _ in read]
         other = next((pair for pair in read if pair[1] != read[0][1]), None)
@@ -123,13 +127,6 @@ def _same_text(question: Question) -> str | None:
             advice = "give every model the same `evaluate:`"
             return f"evaluation: {pair} were scored on different text{where}: {advice}"
     return None
-
-
-def _documents(run: Outcome, text: str) -> Hashable | None:
-    """The bytes of each document that a run was scored on; None where its documents are not known."""
-    if text == "curve" or not run.items:
-        return None
-    return frozenset((item.document, item.domain, item.num_bytes) for item in run.items)
 
 
 def _asked(plan: Plan, run: Outcome, text: str) -> Hashable:
@@ -166,6 +163,29 @@ def _learned(question: Question) -> str | None:
             return (
                 f"training: {model} learned nothing: {typical:.4g} bits/byte, where counting the bytes of the training "
                 f"split gives {unigram:.4g}; train it longer or at another learning rate"
+            )
+    return None
+
+
+def _above_entropy(question: Question) -> str | None:
+    """No model codes a source's text in fewer bits than there are in it, whatever it was trained on.
+
+    The text that was scored may hold less than its source does on average, but not by much: documents are drawn
+    independently, and a model that is as good as can be scatters over them as they do. So the whole must be below by
+    more than chance does once in a million; where documents are not known, by half.
+    """
+    entropy = question.evidence.plan.data.entropy_bits_per_byte
+    if entropy is None or not any(is_quality(term.metric) for term in question.contrast.terms):
+        return None
+    for run in question.scoring:
+        loss = run.values.get(FINAL_LOSS)
+        if loss is None or loss >= entropy:
+            continue
+        below = [item.bits - entropy * item.num_bytes for item in run.items]
+        if stats.paired(np.array(below)).p_below(0) < ONCE if len(below) > 1 else loss < entropy / 2:
+            return (
+                f"loss: {run.model} with seed {run.seed} has {loss:.4g} bits/byte, below the source's entropy "
+                f"{entropy:.4g}: impossible, so it sees what it should predict"
             )
     return None
 
@@ -270,6 +290,7 @@ PRECONDITIONS: tuple[Callable[[Question], str | None], ...] = (
     _same_data,
     _same_test_split,
     _same_text,
+    _above_entropy,
     _enough_text,
     _causal,
     _same_treatment,

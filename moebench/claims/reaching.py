@@ -9,7 +9,7 @@ where `contrasts` calls it.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +33,16 @@ PAID_IN: dict[str, str | None] = {
 which the speed session times."""
 
 
+_MORE = 1 + 1e-9
+"""A quality not reached with all that was spent takes more than that: a ratio of 1 to it is above 1."""
+
+
+def rests_on(metric: str) -> tuple[str, ...]:
+    """What a crossing is read from; nothing for a metric that is none."""
+    base = parse_metric(metric)[0]
+    return (CURVE, PAID_IN[base] or "speed.train_step_s") if base in PAID_IN else ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Goal:
     """The bits per byte to reach, which may differ by seed."""
@@ -42,11 +52,11 @@ class Goal:
     says: str
 
     @staticmethod
-    def of(evidence: Evidence, target: Target, baseline: str | None) -> Goal:
+    def of(evidence: Evidence, target: Target, compared: Collection[str]) -> Goal:
         """The goal of a claim. Raises Withheld when the model that sets it has no finished curve.
 
-        The claim's own baseline sets a goal for each seed, its final value with that seed: pairs stay pairs, and the
-        baseline reaches its own final value by construction. Any other model sets one goal for all, its mean.
+        A model that is itself compared sets a goal for each seed, its final value with that seed: pairs stay pairs,
+        and it reaches its own final value by construction. Any other model sets one goal for all, its mean.
         """
         seeds = evidence.plan.spec.seeds
         if not isinstance(target.reach, str):
@@ -55,7 +65,7 @@ class Goal:
         finals = {o.seed: o.curves[CURVE][-1][1] for o in evidence.outcomes_of([model]) if _complete(o)}
         if not finals:
             raise Withheld("not_tested", f"{model}, whose final quality is to be reached, has no finished run")
-        if model == baseline:
+        if model in compared:
             goals = {seed: finals.get(seed, math.nan) for seed in seeds}
             return Goal(by_seed=goals, says=f"to the final quality of {model} with the same seed")
         mean = float(np.mean(list(finals.values())))
@@ -67,11 +77,12 @@ def _complete(outcome: Outcome) -> bool:
     return outcome.status == "completed" and bool(outcome.curves.get(CURVE))
 
 
-def cost_to_quality(outcome: Outcome, metric: str, goal: Goal, plan: Plan) -> float:
-    """What a completed run had spent when its curve first reached the goal; micro-batches for `seconds_to_quality`.
+def cost_to_quality(outcome: Outcome, metric: str, goal: Goal, plan: Plan) -> tuple[float, float]:
+    """The least and the most that a completed run had spent when its curve first reached the goal.
 
-    Infinite when it never did; NaN when the goal is unknown or was met before the first evaluation. Raises Withheld
-    when the curve was not measured.
+    Of `seconds_to_quality`, micro-batches. Equal where the curve crosses it; from all that was spent to infinity when
+    it never did; from 0 to the first evaluation when it was met before; anything when the goal is unknown. Raises
+    Withheld when the curve was not measured.
     """
     curve = outcome.curves.get(CURVE, ())
     if not curve:
@@ -88,5 +99,8 @@ def cost_to_quality(outcome: Outcome, metric: str, goal: Goal, plan: Plan) -> fl
         raise Withheld("not_tested", f"{outcome.model} has no {paid_in} at {lost} evaluation points")
     reach = goal.by_seed.get(outcome.seed, math.nan)
     if math.isnan(reach):
-        return math.nan
-    return stats.crossing(np.array([x for x, _ in points]), np.array([y for _, y in points]), reach)
+        return 0.0, math.inf
+    cost = stats.crossing(np.array([x for x, _ in points]), np.array([y for _, y in points]), reach)
+    if math.isnan(cost):
+        return 0.0, points[0][0]
+    return (points[-1][0] * _MORE, math.inf) if math.isinf(cost) else (cost, cost)

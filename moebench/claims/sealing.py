@@ -265,12 +265,12 @@ def _absent_timings(evidence: Evidence, contrast: Contrast, metric: str | None) 
     for index, seed in enumerate(evidence.plan.speed.processes if evidence.plan.speed else ()):
         process = there.get(index)
         if process is None:
-            yield index, "not there"
+            yield index, evidence.unread.get(index, "not there")
             continue
-        for term in contrast.terms:
-            run, wanted = evidence.outcome(term.model, seed), metric or term.metric
-            if wanted not in process.values.get(term.model, {}) and not (run and run.status == "diverged"):
-                yield index, f"no {wanted} of {term.model}"
+        for model, timed in contrast.measured:
+            run, wanted = evidence.outcome(model, seed), metric or timed
+            if wanted not in process.values.get(model, {}) and not (run and run.status == "diverged"):
+                yield index, f"no {wanted} of {model}"
                 break
 
 

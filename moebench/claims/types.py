@@ -106,13 +106,13 @@ class Verdict(Frozen):
     units: Literal["pairs", "seeds", "processes", "counts"] = "pairs"
     """What n counts."""
     method: str = ""
-    """How the interval was made, such as 'paired t over seeds'."""
+    """How the interval was made, such as 'exact sign flips over seeds'."""
     p: float | None = None
-    """One-sided, in the asserted direction: the larger of the interval's own p and the exact sign-flip p."""
+    """One-sided, in the asserted direction, exact under flips of signs."""
     p_adjusted: float | None = None
     """The same after Holm over the primary family; None outside it."""
     p_against: float | None = None
-    """One-sided, in the direction that refutes."""
+    """In the direction that refutes; doubled where there are two."""
     p_against_adjusted: float | None = None
     reason: str
     """Why it is in this state, in words."""
@@ -122,6 +122,9 @@ class Verdict(Frozen):
     """Smallest distance from the asked bound, in `unit`, that this n sees with 80% power."""
     units_needed: int | None = None
     """Seeds or processes that would decide with 80% power if the effect is what was measured."""
+    units_low: int | None = None
+    """Ends of the range of that number which the measured effect leaves; the upper is None where there is none."""
+    units_high: int | None = None
     scored: Scored | None = None
     """The text that its metric was scored on, the least of its models'; None for what is scored on none."""
     beside: tuple[Beside, ...] = ()
@@ -138,6 +141,11 @@ class Verdict(Frozen):
     def label(self) -> Literal["primary", "exploratory", "post hoc"]:
         """How the claim counts: a post hoc claim is exploratory whatever the suite declares."""
         return "post hoc" if self.post_hoc else self.family
+
+    @property
+    def standing(self) -> str:
+        """The label, and whether chance was let off for the number of such claims: `exploratory, uncorrected`."""
+        return self.label if self.label == "primary" or self.p is None else f"{self.label}, uncorrected"
 
     @property
     def effect(self) -> str:

@@ -7,16 +7,15 @@ here changes a state.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from moebench import stats
 from moebench.claims import coverage, likeness
-from moebench.claims.contrasts import Contrast, Sample, draw
+from moebench.claims.contrasts import Sample, draw
 from moebench.claims.controls import race
-from moebench.claims.deciding import ALPHA, MIN_UNITS, Finding
+from moebench.claims.deciding import ALPHA
 from moebench.claims.kinds import Hypothesis
 from moebench.claims.preconditions import is_quality, timings
 from moebench.claims.reaching import UNDECAYED
@@ -113,7 +112,7 @@ def notes(
     if diverged:
         found.append(f"{diverged} run{'s' if diverged > 1 else ''} diverged, counted as the worst value there is")
     if infinite:
-        found.append(f"{infinite} of {sample.n} {sample.units} censored: the interval is that of the median")
+        found.append(f"{infinite} of {sample.n} {sample.units} without an end: the estimate is the median")
     if sample.missing:
         found.append(f"{sample.n} of {sample.planned} {sample.units} present; missing {'; '.join(sample.missing[:3])}")
     if sample.units == "processes" and sample.n < 10:
@@ -201,19 +200,22 @@ def caveats(evidence: Evidence, hypothesis: Hypothesis, sample: Sample) -> tuple
 def recovered_share(evidence: Evidence, hypothesis: Hypothesis) -> dict[str, Any] | None:
     """The share of the ceiling's gain that was recovered, in %, with Fieller's interval.
 
-    None for other kinds of claim; empty when the gain is not shown to be above 0, so that no share can be stated.
+    None for other kinds of claim; empty when the gain is not shown to be above 0, or a run of the three diverged, so
+    that no share can be stated.
     """
     if hypothesis.gain is None or hypothesis.share_of is None:
         return None
-    gains = _together(evidence, hypothesis.gain, hypothesis.share_of)
-    if gains is None:
+    try:
+        gain, whole = (draw(evidence, part, None, None).effects for part in (hypothesis.gain, hypothesis.share_of))
+    except Withheld:
         return None
-    gain, whole = gains
-    interval = stats.fieller(gain, whole, 1 - 2 * ALPHA)
-    if interval is None or np.mean(whole) <= 0:
+    if len(gain) < 2 or len(gain) != len(whole) or not np.all(np.isfinite([gain, whole])):
+        return {}
+    shares = stats.fieller(gain, whole, 1 - 2 * ALPHA)
+    if shares is None or np.mean(whole) <= 0:
         return {}
     share = float(np.mean(gain) / np.mean(whole))
-    return {"share": 100 * share, "share_low": 100 * interval.low, "share_high": 100 * interval.high}
+    return {"share": 100 * share, "share_low": 100 * shares.low, "share_high": 100 * shares.high}
 
 
 def _share_words(share: dict[str, Any]) -> str:
@@ -221,64 +223,3 @@ def _share_words(share: dict[str, Any]) -> str:
         return "no share of the ceiling's gain can be stated: that gain is not shown to be above 0"
     said = interval(share["share"], share["share_low"], share["share_high"], "%", signed=False)
     return f"recovers {said} of the ceiling's gain (Fieller interval over seeds)"
-
-
-def ceiling_gains(evidence: Evidence, hypothesis: Hypothesis) -> bool:
-    """Whether the ceiling is shown to gain anything over the baseline: of nothing, any share is recovered."""
-    if hypothesis.gain is None or hypothesis.share_of is None:
-        return True
-    gains = _together(evidence, hypothesis.gain, hypothesis.share_of)
-    return gains is not None and stats.paired(gains[1]).interval(1 - 2 * ALPHA).low > 0
-
-
-def _together(evidence: Evidence, gain: Contrast, whole: Contrast) -> tuple[stats.Array, stats.Array] | None:
-    """Both gains over the seeds that have all three models, all finite; None below two seeds."""
-    keep: list[tuple[float, float]] = []
-    for seed in evidence.plan.spec.seeds:
-        runs = [evidence.outcome(model, seed) for model in dict.fromkeys(gain.models + whole.models)]
-        if all(run is not None and run.status == "completed" for run in runs):
-            alone = replace(evidence, outcomes=tuple(run for run in runs if run is not None))
-            try:
-                one, other = draw(alone, gain, None, None), draw(alone, whole, None, None)
-            except Withheld:
-                continue
-            keep.append((float(one.effects[0]), float(other.effects[0])))
-    return (np.array([k[0] for k in keep]), np.array([k[1] for k in keep])) if len(keep) >= 2 else None
-
-
-# ---------------------------------------------------------------------------------------------- what it would take
-
-
-def needs(
-    finding: Finding, hypothesis: Hypothesis, sample: Sample, family: int
-) -> tuple[str | None, float | None, int | None]:
-    """For an inconclusive claim: words, the detectable distance in the printed unit, and the n that would decide.
-
-    `family` is the number of primary claims, 0 for a claim outside them.
-    """
-    unit = "processes" if sample.units == "processes" else "seeds"
-    if finding.sd is None:
-        if np.all(np.isfinite(sample.effects)):
-            return f"needs at least {MIN_UNITS} {unit}", None, MIN_UNITS
-        return "more training or an easier target would leave fewer runs censored", None, None
-    alpha = hypothesis.level if family == 0 else ALPHA / family
-    floor = max(MIN_UNITS, math.floor(-math.log2(alpha)) + 1)
-    distance = min(abs(finding.centre - bound.value) for bound in (*hypothesis.support, *hypothesis.refute))
-    if finding.sd == 0:
-        return f"needs at least {floor} {unit}", 0.0, max(floor, sample.n)
-    seen = hypothesis.reading.show_distance(stats.detectable(sample.n, alpha) * finding.sd)
-    shown = _distance(seen, hypothesis.reading.unit)
-    wanted = stats.pairs_needed(min(distance / finding.sd, 50.0), alpha)
-    needed = None if wanted is None else max(wanted, floor)
-    could = f"could have seen {shown} beyond what is asked"
-    if finding.by_items:
-        return f"{could}; more evaluated text, not more seeds, would narrow it", seen, None
-    if needed is None:
-        return f"{could}; the effect lies so near the bound that 10,000 {unit} would not decide", seen, None
-    return f"{could}; about {needed} {unit} would decide if the effect is what it looks", seen, needed
-
-
-def _distance(value: float, unit: str) -> str:
-    if unit == "%":
-        return f"{value:.2g}%"
-    return f"a factor of {value:.3g}" if unit == "ratio" else f"{value:.2g} {unit}"

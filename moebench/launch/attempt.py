@@ -72,6 +72,12 @@ def _failure(task: Task, folder: RunFolder, error: BaseException, last_step: int
     return task.event("failed", status=status, reason=reason, last_step=last_step, traceback=words, retry=retry)
 
 
+def with_log(event: Event, text: str, *, root: Path) -> Event:
+    """The event of a failure with the place of its log, which is kept under the results folder."""
+    path = Results(root).keep_log(event["run"], text.lstrip("\n"))
+    return event if path is None else {**event, "log": path.name}
+
+
 def classify(error: BaseException) -> tuple[Failure, bool]:
     """What kind of failure an exception is, and whether trying again at once may help."""
     text = str(error).lower()

@@ -25,7 +25,7 @@ from moebench.launch.worker import STOP
 from moebench.plan import Task
 from moebench.store import Failure
 
-_TAIL_BYTES = 4000
+_TAIL_BYTES, _LOG_BYTES = 4000, 2**20
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -128,7 +128,7 @@ class Child:
     def post_mortem(self) -> tuple[Failure, str, str]:
         """What it died of: kind, reason in one line, and its last words. Call before `bury` lets go of the log."""
         code = self._process.wait()
-        words = self._last_words()
+        words = self.log(_TAIL_BYTES)
         last = f"; its last words: {words.splitlines()[-1].strip()}" if words else ""
         if self.is_hung:
             return "timeout", "no progress for too long", words
@@ -143,10 +143,10 @@ class Child:
             return "crash", f"died of {signal.Signals(-code).name}{last}", words
         return "crash", f"ended with exit code {code}{last}", words
 
-    def _last_words(self) -> str:
-        """The last lines it wrote to standard error since it was given its run."""
+    def log(self, most: int = _LOG_BYTES) -> str:
+        """What it wrote to standard error since it was given its run, the last `most` bytes of it."""
         end = os.fstat(self._log.fileno()).st_size
-        start = max(self._log_start, end - _TAIL_BYTES)
+        start = max(self._log_start, end - most)
         return os.pread(self._log.fileno(), end - start, start).decode(errors="replace").strip()
 
     def _send(self, message: bytes) -> None:

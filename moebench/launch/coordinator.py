@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from moebench.launch.attempt import finished
+from moebench.launch.attempt import finished, with_log
 from moebench.launch.child import Child
 from moebench.launch.task import Event, OnEvent, Stopped, catching
 from moebench.plan import Task
@@ -189,7 +189,8 @@ class Coordinator:
         else:
             child.retire()
             if name == "failed":
-                self._failed(task, event, may_retry=bool(event["retry"]))
+                text = f"{child.log()}\n{event.get('traceback') or ''}"
+                self._failed(task, event, may_retry=bool(event["retry"]), log=text)
             elif self._signals:
                 self._on_event(event)
             else:  # somebody else's SIGTERM: its checkpoint is good
@@ -209,7 +210,7 @@ class Coordinator:
             reason = f"no progress for {self._timeout_s:g} s"
         self._record(task, status, reason, child.last_step, words)
         event = task.event("failed", status=status, reason=reason, last_step=child.last_step, traceback=words or None)
-        self._failed(task, event, may_retry=status in ("killed", "oom"))
+        self._failed(task, event, may_retry=status in ("killed", "oom"), log=f"{child.log()}\n{reason}\n")
 
     def _record(self, task: Task, status: Failure, reason: str, last_step: int | None, words: str) -> None:
         folder = Results(self._root).run(task.id)
@@ -217,7 +218,9 @@ class Coordinator:
             if finished(folder) is None:
                 folder.fail(status, reason, last_step, words or None)
 
-    def _failed(self, task: Task, event: Event, *, may_retry: bool) -> None:
+    def _failed(self, task: Task, event: Event, *, may_retry: bool, log: str = "") -> None:
+        if log.strip():
+            event = with_log(event, log, root=self._root)
         self._attempts[task.id] += 1
         retry = may_retry and self._attempts[task.id] <= self._retries and not self._signals
         if retry:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from moebench.launch.attempt import carry_out
+from moebench.launch.attempt import carry_out, with_log
 from moebench.launch.coordinator import WORKER, Coordinator
 from moebench.launch.task import Execute, OnEvent, Stopped, catching, train_run
 from moebench.plan import Task
@@ -99,7 +99,9 @@ def inline(
                 end = carry_out(
                     task, root=results_root, execute=execute, on_event=on_event, should_stop=lambda: bool(signals)
                 )
-                on_event({**end, "retry": False} if end["event"] == "failed" else end)
+                if end["event"] == "failed":
+                    end = {**with_log(end, end["traceback"], root=results_root), "retry": False}
+                on_event(end)
                 if "status" in end:
                     statuses[task.id] = end["status"]
                 if signals:

@@ -4,7 +4,8 @@ A task and its events travel as JSON lines. Events of one run carry its `run` id
 
 - `progress`: from the run itself, with `step`, `steps`, `loss`, `tokens_per_s`, `phase`
 - `finished` with `status` completed or diverged; `already` when there was nothing left to do
-- `failed` with `status`, `reason`, `last_step`, and `retry`: whether it is tried again now
+- `failed` with `status`, `reason`, `last_step`, `traceback`, `log` (a file under `logs/` of the results folder), and
+  `retry`: whether it is tried again now
 - `waiting`: another moebench is at it; `stopped`: it kept a checkpoint and can go on
 """
 

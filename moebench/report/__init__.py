@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,7 +95,7 @@ def _typed_name(root: Path) -> str:
 
 
 def _one(results: Results, stored: StoredPlan, path: Path, wanted: frozenset[str], name: str) -> Report:
-    from moebench.claims import check_controls, judge
+    from moebench.claims import check_controls, judge, withdrawn
     from moebench.evidence import gather
     from moebench.report import frames
     from moebench.report.findings import Findings
@@ -106,6 +106,7 @@ def _one(results: Results, stored: StoredPlan, path: Path, wanted: frozenset[str
         verdicts=tuple(judge(evidence)),
         controls=tuple(check_controls(evidence)),
         results_name=name,
+        withdrawn=withdrawn(evidence),
     )
     write(found, path, wanted)
     return Report(
@@ -157,7 +158,10 @@ def _claims_json(found: Findings) -> str:
         "plan": found.plan.id,
         "scored": None if found.held.scored is None else found.held.scored.model_dump(mode="json"),
         "counts": page.tally(found.verdicts),
-        "claims": [verdict.model_dump(mode="json") for verdict in found.verdicts],
+        "primary": page.tally([verdict for verdict in found.verdicts if verdict.label == "primary"]),
+        "exploratory": page.tally([verdict for verdict in found.verdicts if verdict.label != "primary"]),
+        "claims": [{**verdict.model_dump(mode="json"), "label": verdict.standing} for verdict in found.verdicts],
+        "withdrawn": [asdict(one) for one in found.withdrawn],
         "controls": [control.model_dump(mode="json") for control in found.controls],
     }
     return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from moebench import stats
+from moebench.claims import coverage
+from moebench.claims.preconditions import PER_STEP
 from moebench.evidence import Evidence, gather
 from moebench.records import metric_of
 from moebench.report.frames import counted, newest
@@ -126,8 +128,11 @@ def _quality(title: str, model: str, a: Evidence, b: Evidence) -> Row:
         row = replace(row, note=f"{len(in_a) - len(both)} of A's {len(in_a)} runs are not completed in B", lost=True)
     if not both:
         return row if row.note else replace(row, note="no run completed in A")
-    if len({run.test_digest for run in (*in_a.values(), *in_b.values())}) > 1:
+    runs = (*in_a.values(), *in_b.values())
+    if len({run.test_digest for run in runs}) > 1 or any(run.test_digest is None for run in runs):
         return replace(row, note="tested on different text", lost=True)
+    if len({coverage.documents_of(run, "test") for run in runs}) > 1:
+        return replace(row, note="scored on other parts of the test text", lost=True)
     one, other = (np.array([found[seed].values[QUALITY] for seed in both]) for found in (in_a, in_b))
     row = replace(row, a=float(np.mean(one)), b=float(np.mean(other)), n=len(both))
     return _with_interval(row, np.log(other) - np.log(one))
@@ -136,7 +141,8 @@ def _quality(title: str, model: str, a: Evidence, b: Evidence) -> Row:
 def _timed(title: str, model: str, a: Evidence, b: Evidence) -> Iterator[Row]:
     """Medians of the speed session's processes."""
     in_a, in_b = ([process.values.get(model, {}) for process in one.processes] for one in (a, b))
-    machines = {process.machine for one in (a, b) for process in one.processes}
+    machines = {process.setup or process.machine for one in (a, b) for process in one.processes}
+    micro_batches = {one.plan.models[model].recipe.micro_batch_tokens for one in (a, b)}
     for metric in dict.fromkeys(name for values in in_a for name in values if name.startswith("speed.")):
         one, other = (np.array([values[metric] for values in found if metric in values]) for found in (in_a, in_b))
         row = replace(_row(title, model, metric), a=float(np.median(one)))
@@ -146,6 +152,8 @@ def _timed(title: str, model: str, a: Evidence, b: Evidence) -> Iterator[Row]:
         row = replace(row, b=float(np.median(other)), n=min(len(one), len(other)))
         if len(machines) > 1:
             yield replace(row, note="timed on different machines")
+        elif len(micro_batches) > 1 and metric in PER_STEP:
+            yield replace(row, note="timed over steps of other micro-batches", lost=True)
         else:
             yield _with_interval(row, np.log(other), np.log(one))
 

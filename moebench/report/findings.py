@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from moebench import stats
-from moebench.claims import ControlResult, Order, Verdict, order
+from moebench.claims import ControlResult, Order, Verdict, Withdrawn, order
 from moebench.plan import Plan
 from moebench.records import METRICS, parse_metric
 from moebench.report.frames import AGAIN, Study, counted
@@ -78,6 +78,8 @@ class Findings:
     controls: tuple[ControlResult, ...]
     results_name: str = "results"
     """The results folder as a reader would type it."""
+    withdrawn: tuple[Withdrawn, ...] = ()
+    """Primary claims of other plans of the same jobs that this one does not make."""
 
     @property
     def plan(self) -> Plan:

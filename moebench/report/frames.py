@@ -7,6 +7,7 @@ beyond medians and means of raw timings.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,12 +23,12 @@ from moebench.claims.types import Scored
 from moebench.evidence import NOT_RUN, UNREADABLE, Evidence, Outcome, gather, read_sweep
 from moebench.plan import Plan, PlannedModel, StoredPlan, canonical
 from moebench.records import METRICS, Environment, parse_metric
-from moebench.store import Results
+from moebench.store import CorruptFile, Results
 
 LABELS = ("domain", "layer", "expert", "part", "tokens", "batch")
 _TIMELY = ("curve.", "test.", "train.", "routing.")
 """Metrics that belong to a step; when measured once, to the last."""
-LONG = ("suite", "model", "seed", "metric", "value", "unit", "step")
+LONG = ("suite", "model", "seed", "metric", "value", "unit", "step", "run", "plan")
 AGAIN = "~again"
 """Suffix of the baseline's second copy in a speed session."""
 
@@ -96,18 +97,36 @@ class Study:
         )
 
 
-def load(results_root: Path | str) -> pd.DataFrame:
-    """Every number under a results folder in long form: suite, model, seed, metric, value, unit, step.
+def load(results_root: Path | str, *, every: bool = False) -> pd.DataFrame:
+    """Every number under a results folder in long form: suite, model, seed, metric, value, unit, step, run, plan.
 
-    The suite is `name@scale` where a scale was chosen. Counted metrics have no seed; timed ones give each process's
-    median with the seed whose weights it loaded. The newest plan of each suite counts. Values that could not be
-    measured are left out; `step` is absent for facts of a whole run.
+    After these come the values that sweeps of models went through, a column each, such as `ffn.experts`. The suite is
+    `name@scale` where a scale was chosen, and says what was changed on the command line as its report's folder does.
+    Counted metrics have no seed and no run; timed ones give each process's median with the seed and the run whose
+    weights it loaded. `step` is absent for facts of a whole run, and so are values that could not be measured.
+
+    Of several plans of one suite the newest is returned, or all of them with `every`: then a run that two plans share
+    is there twice. What is left out is said in a warning. Raises FileNotFoundError for a folder that holds no results.
     """
     results = Results(Path(results_root))
+    plans = results.plans()
+    chosen = plans if every else newest(plans)
+    left_out = [f"{one.plan.title} (plan {one.plan.id}, not the newest)" for one in plans if one not in chosen]
+    left_out += [str(problem) for problem in results.unreadable_plans()]
     rows: list[tuple[Any, ...]] = []
-    for stored in newest(results.plans()):
-        rows.extend(_long_rows(study(results, gather(results, stored))))
-    frame = pd.DataFrame(rows, columns=list(LONG))
+    for stored in chosen:
+        try:
+            rows.extend(_long_rows(study(results, gather(results, stored))))
+        except CorruptFile as error:
+            left_out.append(f"{stored.plan.title} (plan {stored.plan.id}): {error}")
+    if not plans:
+        raise FileNotFoundError(f"{results_root} holds no results{''.join(f'; {why}' for why in left_out)}")
+    if left_out:
+        text = f"left out of {results_root}: {'; '.join(left_out)}. load(..., every=True) returns older plans too"
+        warnings.warn(text, UserWarning, stacklevel=3)  # 3: whoever called moebench.load
+    frame = pd.DataFrame([row[:-1] for row in rows], columns=list(LONG))
+    for key in dict.fromkeys(key for row in rows for key in row[-1]):
+        frame[key] = [row[-1].get(key) for row in rows]
     return frame.astype({"seed": "Int64", "step": "Int64", "value": "float64"})
 
 
@@ -221,18 +240,26 @@ def _read_tune(results: Results, plan: Plan) -> dict[str, Any] | None:
 
 
 def _long_rows(held: Study) -> Iterator[tuple[Any, ...]]:
-    suite = held.plan.title
-    for model, planned in held.plan.models.items():
+    """Rows of `load`: the columns of `LONG`, then the model's swept values by key."""
+    plan = held.plan
+    ids = {(run.model, run.seed): run.id for run in plan.runs}
+    swept = {name: values for made in plan.spec.sweeps.values() for name, values in made.items()}
+
+    def row(model: str, seed: int | None, metric: str, value: float, step: int | None) -> tuple[Any, ...]:
+        unit, run = METRICS[parse_metric(metric)[0]].unit, None if seed is None else ids.get((model, seed))
+        return plan.title, model, seed, metric, value, unit, step, run, plan.id, swept.get(model, {})
+
+    for model, planned in plan.models.items():
         for metric, value in counted(planned).items():
-            yield suite, model, None, metric, value, METRICS[metric].unit, None
+            yield row(model, None, metric, value, None)
     there = held.values[held.values["value"].notna()]
     columns: list[str] = ["model", "seed", "metric", "base", "value", "step"]
     for name, seed, metric, base, value, step in zip(*(there[column] for column in columns), strict=True):
         if not base.startswith("cost."):
-            yield suite, name, seed, metric, value, METRICS[base].unit, step
+            yield row(name, seed, metric, value, step)
     for name, seed, metric, value in zip(*(held.speed[c] for c in ("model", "seed", "metric", "median")), strict=True):
         if not name.endswith(AGAIN):
-            yield suite, name, seed, metric, value, METRICS[parse_metric(metric)[0]].unit, None
+            yield row(name, seed, metric, value, None)
 
 
 def counted(planned: PlannedModel) -> dict[str, float]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from moebench import __version__
-from moebench.claims import Verdict, coverage
+from moebench.claims import Verdict, coverage, likeness
 from moebench.plan import TRAINING_VERSION
 from moebench.report import words
 from moebench.report.findings import Findings
@@ -101,6 +101,13 @@ def tally(verdicts: tuple[Verdict, ...] | list[Verdict]) -> dict[str, int]:
     return {state: sum(v.state == state for v in verdicts) for state in words.STATES}
 
 
+def tallies(verdicts: tuple[Verdict, ...]) -> list[tuple[str, dict[str, int]]]:
+    """A tally of the primary claims and one of the others, each with its name; without one that would be empty."""
+    primary, others = ([v for v in verdicts if (v.label == "primary") is wanted] for wanted in (True, False))
+    named = (("Primary", primary), ("Exploratory, uncorrected", others))
+    return [(name, tally(found)) for name, found in named if found]
+
+
 def at_a_glance(found: Findings) -> list[str]:
     """Seeds, models, machine, tokens and date, for the line under the title."""
     plan = found.plan
@@ -154,6 +161,7 @@ def why(verdict: Verdict) -> str:
         signed = verdict.unit != "ratio"
         over = words.interval(verdict.estimate, verdict.item_low, verdict.item_high, verdict.unit, signed=signed)
         said.append(f"clustered over documents: {over}")
+    said.append(likeness.listed(verdict.beside, verdict.treatment, verdict.baseline))
     return f"{'; '.join(words.pretty(text).rstrip('.') for text in said if text)}."
 
 
@@ -249,11 +257,15 @@ def _sure(found: Findings) -> Iterator[str]:
         if control.id == "same_model" and control.estimate is not None:
             yield f"{control.model} against itself with other seeds: {control.effect} (99% interval, {control.n})."
     looks = max((verdict.looks for verdict in found.verdicts), default=1)
-    again = f" Another set of seeds is another look: p is multiplied by up to {looks}." if looks > 1 else ""
+    again = f" Other runs or sessions of the same models are other looks: p is multiplied by up to {looks}."
+    again = again if looks > 1 else ""
     yield f"Looks taken at these claims: {looks}.{again}"
     late = [v.id for v in found.verdicts if v.post_hoc]
     if late:
-        yield f"Post hoc, so exploratory: {words.listed(late)} (first stored after a run it uses was done)."
+        yield f"Post hoc, so exploratory: {words.listed(late)}; what each came after is in its verdict."
+    if found.withdrawn:
+        named = "; ".join(f"{one.id} (“{one.says.rstrip('.')}”)" for one in found.withdrawn)
+        yield f"Primary claims withdrawn or changed since they were stored, and still corrected for: {named}."
 
 
 def _untested(found: Findings) -> Iterator[str]:

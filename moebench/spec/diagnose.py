@@ -11,6 +11,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from moebench.spec.errors import cut, quoted
+
 _ENTRY = re.compile(r"""\s*(?:-\s+)*(?P<key>'[^']*'|"[^"]*"|[^\s#'"{\[:][^#:]*?)\s*:(?:\s+(?P<value>\S.*?))?\s*$""")
 _UNSPACED = re.compile(r"\s*(?P<key>[\w.-]+):(?P<value>[^\s:].*?)\s*$")
 _EQUALS = re.compile(r"\s*(?P<key>[\w.-]+)\s*=\s*(?P<value>.+?)\s*$")
@@ -88,11 +90,11 @@ def _second_colon(text: str, line: int, column: int) -> Diagnosis | None:
         hint = "quote the whole text, from its first line to its last"
         return Diagnosis(line=line, column=column, message="a ':' within a text that is not quoted", hint=hint)
     if label := re.search(r"\[\s*(\w+):\s*([^\]]*)\]", head["value"]):
-        hint = f"write labels as [{label[1]}={label[2].strip()}]"
+        hint = f"write labels as [{cut(label[1])}={cut(label[2].strip())}]"
         return Diagnosis(line=line, column=column, message="a ':' within a metric's label", hint=hint)
     value = head["value"]
-    quoted = f'"{value}"' if '"' not in value else "'" + value.replace("'", "''") + "'"
-    hint = f"quote it: {head['key']}: {quoted}" if len(value) <= 80 else "put the text into double quotes"
+    quoted_value = f'"{value}"' if '"' not in value else "'" + value.replace("'", "''") + "'"
+    hint = f"quote it: {cut(head['key'])}: {quoted_value}" if len(value) <= 80 else "put the text into double quotes"
     return Diagnosis(line=line, column=column, message="a second ':' in a text that is not quoted", hint=hint)
 
 
@@ -103,13 +105,13 @@ def _no_colon(lines: Sequence[str], number: int) -> Diagnosis | None:
         return None
     at = _indent(text) + 1
     if unspaced := _UNSPACED.match(text):
-        message, hint = "no space after the ':'", f"write {unspaced['key']}: {unspaced['value']}"
+        message, hint = "no space after the ':'", f"write {cut(unspaced['key'])}: {cut(unspaced['value'])}"
         return Diagnosis(line=number, column=at, message=message, hint=hint)
     if (pair := _EQUALS.match(text) or _PAIR.match(text)) is not None:
-        message, hint = f"a key without its ':': {pair['key']}", f"write {pair['key']}: {pair['value']}"
+        message, hint = f"a key without its ':': {cut(pair['key'])}", f"write {cut(pair['key'])}: {cut(pair['value'])}"
         return Diagnosis(line=number, column=at, message=message, hint=hint)
     if word := _WORD.match(text):
-        return Diagnosis(line=number, column=at, message="a key without its ':'", hint=f"write {word['key']}:")
+        return Diagnosis(line=number, column=at, message="a key without its ':'", hint=f"write {cut(word['key'])}:")
     if not text.strip() or text.strip().endswith((",", "[", "{", "]", "}")):
         return None
     return Diagnosis(line=number, column=at, message="a key without its ':' (or a line that continues nothing)")
@@ -125,7 +127,7 @@ def _too_deep(lines: Sequence[str], line: int) -> Diagnosis | None:
     key = (_ENTRY.match(before) or {"key": ""})["key"]
     message = f"this line starts in column {at}, deeper than line {above}, whose value is complete"
     indent = f"indent it by {_indent(before)} spaces" if _indent(before) else "do not indent it"
-    hint = f"{indent}, as {key!r}: siblings start in one column"
+    hint = f"{indent}, as {quoted(key)}: siblings start in one column"
     return Diagnosis(line=line, column=at, message=message, hint=hint)
 
 
@@ -192,7 +194,7 @@ def _flow(lines: Sequence[str], expected: str, line: int, column: int, opened: t
     before = _line(lines, line)[: column - 1].rstrip()
     start = len(before) - len(re.search(r"[\w.-]*$", before)[0])  # type: ignore[index]  # matches the empty text too
     word = before[start:]
-    message = f"a comma is missing before {word!r}" if word else "a comma is missing here"
+    message = f"a comma is missing before {quoted(word)}" if word else "a comma is missing here"
     return Diagnosis(line=line, column=start + 1, message=message, hint="entries in one line are separated by commas")
 
 

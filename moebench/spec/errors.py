@@ -99,10 +99,15 @@ def plain(value: object, *, most: int | None = None) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def cut(value: object) -> str:
+    """A value as it is shown in advice: what is beyond 60 characters is left out."""
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
 def quoted(value: object) -> str:
     """A value as it is shown in a message: in quotes, and cut when long."""
-    text = str(value)
-    return repr(text if len(text) <= 60 else text[:57] + "...")
+    return repr(cut(value))
 
 
 def listed(words: Sequence[str], *, last: str = "or") -> str:

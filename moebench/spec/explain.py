@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from moebench.spec.amounts import NAME, Amount
-from moebench.spec.errors import Position, Problem, closest, listed, nearest, quoted
+from moebench.spec.errors import Position, Problem, closest, cut, listed, nearest, quoted
 from moebench.spec.parse import Node, kind_of
 from moebench.spec.routers import ROUTERS, unread_options
 from moebench.spec.synonyms import DOWNLOADED, KEY_ANSWERS, KEY_WORDS, KIND_WORDS, meant, plainly
@@ -125,7 +125,7 @@ def _written(kind: str, path: Path, node: Node | None) -> str | None:
     if kind in {"dict_type", "model_type"} and name in {"claims", "scales"}:
         return "give each a name: write `name:` rather than `- name:`"
     if kind in {"list_type", "tuple_type"} and isinstance(value, str | int | float) and not isinstance(value, bool):
-        return f"write [{value}]"
+        return f"write [{cut(value)}]"
     if isinstance(value, list):
         if name == "lr":
             return "one rate is trained with; to try several, give the suite a `tune: {lr: [...]}`"
@@ -152,7 +152,7 @@ def _instead_of_key(location: Sequence[str | int], node: Node | None) -> str:
     if re.fullmatch(r"[0-9]{3}", str(word)):
         return "a comma ends a value here: write numbers without commas"
     if pair := re.fullmatch(r"([\w.-]+) *= *(.+)", str(word)):
-        return f"write {pair[1]}: {pair[2]}"
+        return f"write {cut(pair[1])}: {cut(pair[2])}"
     ours = meant(word, known, KEY_WORDS)
     if ours is not None:
         return f"did you mean {ours!r}?"
@@ -315,7 +315,7 @@ def _as_number(text: str, *, seconds: bool = False) -> str | None:
     """
     bare = text.replace("_", "").replace(",", "").strip()
     if re.fullmatch(_NUMBER, bare):
-        return f"write {bare}, without quotes, underscores or commas"
+        return f"write {cut(bare)}, without quotes, underscores or commas"
     if share := re.fullmatch(rf"({_NUMBER}) ?%", bare):
         return f"write {float(share[1]) / 100:.12g}, the share as a number"
     if power := re.fullmatch(r"([0-9]{1,4}) ?(?:\*\*|\^) ?([0-9]{1,2})", bare):
@@ -330,7 +330,7 @@ def _as_number(text: str, *, seconds: bool = False) -> str | None:
         return f"write {f'{size:f}' if size == int(size) and size < 10**7 else f'{float(size):.12g}'}{binary}"
     if unit.lower() in _SECONDS and abs(number.adjusted()) < 30:
         return f"write {float(number) * _SECONDS[unit.lower()]:.12g}, in seconds"
-    return f"write {scaled[1]}"
+    return f"write {cut(scaled[1])}"
 
 
 def not_a_name(value: object) -> str:

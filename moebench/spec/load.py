@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from moebench.spec.amounts import NAME
 from moebench.spec.check import check
 from moebench.spec.check_claims import sentence
-from moebench.spec.errors import Position, Problem, Source, SuiteError, listed, nearest, quoted
+from moebench.spec.errors import Position, Problem, Source, SuiteError, cut, listed, nearest, quoted
 from moebench.spec.explain import Path as TreePath
 from moebench.spec.explain import explain, known_keys, not_a_name, place
 from moebench.spec.merge import Models, apply_set, choose_scale, lay_over, resolve_models, without
@@ -242,7 +242,7 @@ def _seeds_meant(value: object) -> str | None:
         return (
             f"write {last + 1}, which is 0 to {last}" if first == 0 else f"write the list: [{first}, {first + 1}, ...]"
         )
-    return f"write [{text}]" if re.fullmatch(r"[0-9 ]+(,[0-9 ]+)+", text) else None
+    return f"write [{cut(text)}]" if re.fullmatch(r"[0-9 ]+(,[0-9 ]+)+", text) else None
 
 
 def _relative(node: Node, base: Path) -> Any:

@@ -14,7 +14,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from moebench.spec.errors import Position, Problem, Source, SuiteError, listed, nearest, quoted
+from moebench.spec.errors import Position, Problem, Source, SuiteError, cut, listed, nearest, quoted
 from moebench.spec.parse import Entry, Node, kind_of, parse
 
 CURRENCIES = frozenset({"tokens", "flops", "steps", "seconds"})
@@ -318,7 +318,13 @@ def _sweep_problems(sweep: Node) -> list[Problem]:
         if not isinstance(axis.node.value, list) or not axis.node.value:
             inner = next(iter(axis.node.mapping()), None)
             single = isinstance(axis.node.value, int | float | str)
-            hint = f"write {path}.{inner}: [...]" if inner else f"write [{axis.node.value}]" if single else None
+            hint = (
+                f"write {cut(path)}.{cut(inner)}: [...]"
+                if inner
+                else f"write [{cut(axis.node.value)}]"
+                if single
+                else None
+            )
             message = f"sweep needs a list of values for {quoted(path)}"
             found.append(Problem(position=axis.node.at, message=message, hint=hint))
             continue

@@ -50,6 +50,20 @@ class Results:
         """The folder of a learning-rate sweep. Raises UnsafeName."""
         return RunFolder(self._inside("tune", tune_id))
 
+    def log(self, name: str) -> Path:
+        """Where the log of what failed is kept, by the id of its run or session. Raises UnsafeName."""
+        return self._inside("logs", f"{name}.log")
+
+    def keep_log(self, name: str, text: str) -> Path | None:
+        """Keeps the log of what failed; None when even that cannot be written."""
+        path = self.log(name)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            files.write_bytes(path, text.encode(errors="replace"))
+        except OSError:
+            return None
+        return path
+
     def runs(self) -> list[RunFolder]:
         """Every run there is, in whatever state, by id; not those put aside. Raises UnsafeName for a link outside."""
         names = [path.name for path in sorted(self._inside("runs").glob("*")) if path.is_dir()]

@@ -114,6 +114,7 @@ def claims(found: Findings) -> Table | None:
                 show=lambda row: f"{words.SHAPES[row.state]} {words.STATES[row.state]}",
                 number=False,
             ),
+            text("label", "counts as"),
             text("id", "claim"),
             text("says", "says"),
         ),
@@ -125,6 +126,7 @@ def _claim_row(v: Verdict) -> dict[str, Any]:
     several = ("scored", "beside", "matched_on", "unbounded", "caveats", "notes")
     text = v.scored
     return {
+        "label": v.standing,
         **v.model_dump(exclude=set(several)),
         "unbounded": "; ".join(v.unbounded),
         "scored_bytes": None if text is None else text.scored_bytes,

@@ -1,0 +1,141 @@
+"""What it would take: the smallest effect that a claim could have seen, and how many seeds would decide it.
+
+Both are for 80% power at the level the claim is held to, Holm's first step and the next look included: seeds that are
+added to see more are another look. What an inconclusive claim has seen says little of how many seeds it needs, so the
+number comes as a range: its ends are those of the 80% interval of the effect in standard deviations.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from moebench import stats
+from moebench.claims.contrasts import Sample
+from moebench.claims.deciding import ALPHA, MIN_UNITS, Finding
+from moebench.claims.kinds import Hypothesis
+from moebench.digits import interval
+
+_WIDE = 5
+"""The ends of a range this many times apart say that it cannot be told."""
+
+_CLOSE = 2
+"""Bounds less than so many standard errors apart are refuted by what lies beyond either."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What an inconclusive claim lacks."""
+
+    words: str
+    detectable: float | None = None
+    """Smallest distance from the asked bound, in the printed unit, that is seen with 80% power at this n."""
+    units: int | None = None
+    """Seeds or processes that decide with 80% power if the effect is just what was measured."""
+    low: int | None = None
+    high: int | None = None
+    """Ends of the range that the measured effect leaves; None where there is no upper end, or no number at all."""
+
+
+def needs(finding: Finding, hypothesis: Hypothesis, sample: Sample, *, family: int, looks: int) -> Needs:
+    """`family` is the number of primary claims, 0 for a claim outside them; `looks` those taken, this one included."""
+    unit = "processes" if sample.units == "processes" else "seeds"
+    if finding.sd is None:
+        if np.all(np.isfinite(sample.effects)):
+            return Needs(words=f"needs at least {MIN_UNITS} {unit}", units=MIN_UNITS, low=MIN_UNITS)
+        return Needs(words=_unbounded(sample))
+    spread = math.sqrt(finding.sd**2 + sample.n * finding.beside**2)
+    error = spread / math.sqrt(sample.n)
+    claim = _Level(finding, hypothesis, family=max(1, family), in_family=family > 0, standard_error=error)
+    if claim.nearest == 0 and finding.sd == 0:
+        return Needs(words=f"the same in all {sample.n} {unit}, just at what is asked: no number of {unit} decides")
+    if finding.sd == 0 and finding.beside == 0:
+        floor = max(claim.floor(looks + 1), sample.n + 1)
+        return Needs(words=f"needs at least {floor} {unit}", detectable=0.0, units=floor, low=floor)
+    seen = stats.detectable(sample.n, claim.alpha(looks)) * spread
+    could, detectable = "too few for any effect to be seen", None
+    if math.isfinite(seen):
+        detectable = hypothesis.reading.show_distance(seen)
+        beyond = " beyond what is asked" if any(bound.value for bound in hypothesis.support) else ""
+        could = f"smallest detectable effect {_distance(detectable, hypothesis.reading.unit)}{beyond} (80% power)"
+    if finding.by_items:
+        return Needs(words=f"{could}; more evaluated text, not more seeds, would narrow it", detectable=detectable)
+    units, low, high = (claim.units(end, looks + 1, sample.n) for end in ("middle", "far", "near"))
+    words = f"{could}; {_range(low, high, sample.n, unit)}"
+    return Needs(words=words, detectable=detectable, units=units, low=low, high=high)
+
+
+def _range(low: int | None, high: int | None, n: int, unit: str) -> str:
+    if low is None:
+        return f"the effect lies so near what is asked that 10,000 {unit} would not decide"
+    if high is None:
+        return f"at least {low} {unit} would decide, and {n} cannot tell how many: the effect may lie at what is asked"
+    if high > _WIDE * low:
+        return f"between {low} and {high} {unit} would decide: {n} cannot tell more closely"
+    return f"{low} to {high} {unit} would decide" if high > low else f"about {low} {unit} would decide"
+
+
+class _Level:
+    """How far a claim's effect lies from its bounds, in SDs, and the levels it is held to."""
+
+    def __init__(
+        self, finding: Finding, hypothesis: Hypothesis, *, family: int, in_family: bool, standard_error: float
+    ) -> None:
+        self.finding, self.family = finding, family
+        beyond = [_beyond(finding.centre, b.value, b.side) for b in hypothesis.support]
+        self.holds = all(distance > 0 for distance in beyond)
+        against = max((_beyond(finding.centre, b.value, b.side) for b in hypothesis.refute), default=0.0)
+        self.distances = beyond if self.holds else [against]
+        self.nearest = min(self.distances)
+        # Where either of two bounds refutes and they lie close together, each has half of the level.
+        bounds = [bound.value for bound in hypothesis.refute]
+        close = len(bounds) > 1 and abs(bounds[0] - bounds[1]) < _CLOSE * standard_error
+        self.level = (ALPHA if in_family else hypothesis.level) if self.holds else ALPHA / (2 if close else 1)
+
+    def alpha(self, looks: int) -> float:
+        return self.level / self.family / looks
+
+    def floor(self, looks: int) -> int:
+        """The first n at which any effect can decide."""
+        return max(MIN_UNITS, math.ceil(-math.log2(self.alpha(looks))))
+
+    def units(self, end: str, looks: int, n: int) -> int | None:
+        """The n that decides with 80% power, above n, at one end of what the nearest distance can be."""
+        sd, beside = self.finding.sd or 0.0, self.finding.beside
+        at = self.nearest
+        if end != "middle" and sd > 0:
+            near, far = stats.effect_range(self.nearest / sd, n, 0.8)
+            at = sd * (near if end == "near" else far)
+        moved = [max(at, distance) if end == "far" else distance - self.nearest + at for distance in self.distances]
+
+        def chance(units: int) -> float:
+            spread = math.sqrt(sd**2 + units * beside**2)
+            effects = [min(distance / spread, 50.0) if spread else 50.0 for distance in moved]
+            return 1 - sum(1 - stats.power(units, effect, self.alpha(looks)) for effect in effects)
+
+        if min(moved) <= 0:
+            return None
+        found = stats.smallest(chance)
+        return None if found is None else max(found, self.floor(looks), n + 1)
+
+
+def _beyond(centre: float, bound: float, side: str) -> float:
+    return centre - bound if side == "above" else bound - centre
+
+
+def _unbounded(sample: Sample) -> str:
+    """What to do about runs that leave an effect without an end."""
+    diverged = Counter(run.model for run in sample.used if run.status == "diverged")
+    if diverged:
+        which = " and ".join(f"{count} of {model}" for model, count in diverged.items())
+        return f"runs diverged ({which}): a lower learning rate or a tighter clip, for all models alike, and a new plan"
+    return "runs never got there: a longer budget, or an easier target"
+
+
+def _distance(value: float, unit: str) -> str:
+    if unit == "ratio":
+        return f"a factor of {value:.3g}"
+    return f"{value:.2g}%" if unit == "%" else interval(value, None, None, unit, signed=False)

@@ -1,0 +1,431 @@
+"""Worse data never helps a claim, whatever its kind; and what else a verdict must withstand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from moebench import stats
+from moebench.claims import Verdict, judge
+from moebench.evidence import Evidence
+from tests.builders import BPB, TWIN, claim, evidence_of, with_outcome
+
+RANK = {"refuted": 0, "supported": 2}
+"""Any other state is 1: nothing is claimed either way."""
+DROPPED = "routing.dropped_share"
+
+
+def judged(evidence: Evidence) -> Verdict:
+    (verdict,) = judge(evidence)
+    return verdict
+
+
+def rank(evidence: Evidence) -> int:
+    return RANK.get(judged(evidence).state, 1)
+
+
+def pair(
+    moe: Sequence[float], dense: Sequence[float], test: Mapping[str, Any], metric: str = BPB, **other: Any
+) -> Evidence:
+    return evidence_of({"moe": {metric: moe}, "dense": {metric: dense}}, {"c": claim(test, metric)}, **other)
+
+
+def lower_by(gains: Sequence[float], test: Mapping[str, Any], **other: Any) -> Verdict:
+    return judged(pair([2 - gain for gain in gains], [2.0] * len(gains), test, **other))
+
+
+# ---------------------------------------------------------------------------------------------- worse data never helps
+
+
+class Subject:
+    """A kind of claim over made-up data, with its models by the side on which a worse run speaks."""
+
+    def __init__(self, test: Mapping[str, Any], *, worse: str = "moe", better: str = "dense", **block: Any) -> None:
+        self.test, self.worse, self.better, self.block = test, worse, better, block
+
+    def evidence(self, columns: Mapping[str, Sequence[float]], **changes: Any) -> Evidence:
+        metric = self.block.get("metric", BPB)
+        values: dict[str, dict[str, list[float]]] = {name: {metric: list(column)} for name, column in columns.items()}
+        block = {key: value for key, value in self.block.items() if key not in ("metric", "sweeps", "over_curves")}
+        if "minus" in block:
+            for name in values:
+                values[name][block["minus"]] = [3.0] * len(values[name][metric])
+        return evidence_of(values, {"c": claim(self.test, metric, **block)}, sweeps=self.block.get("sweeps"), **changes)
+
+
+POINTS = {"moe_2": {"ffn.experts": 2.0}, "moe_4": {"ffn.experts": 4.0}, "moe_8": {"ffn.experts": 8.0}}
+KINDS = {
+    "superior": Subject({"kind": "superior", "margin": 0.02}),
+    "superior%": Subject({"kind": "superior", "margin": "1%"}),
+    "non_inferior": Subject({"kind": "non_inferior", "margin": "1%"}),
+    "ratio_at_least": Subject({"kind": "ratio_at_least", "value": 1.01}),
+    "recovers": Subject({"kind": "recovers", "value": 0.5}, compare={**TWIN, "ceiling": "big"}),
+    "interaction": Subject({"kind": "interaction", "margin": 0.0}, minus=f"{BPB}[domain=code]"),
+    "trend": Subject(
+        {"kind": "trend", "sign": "falling"}, worse="moe_8", better="moe_2", over="moe", along="ffn.experts",
+        sweeps={"moe": POINTS},
+    ),
+    "equivalent": Subject({"kind": "equivalent", "margin": "5%"}),
+    "ratio_within": Subject({"kind": "ratio_within", "low": 0.95, "high": 1.05}),
+    "exact": Subject({"kind": "exact", "value": 2.0, "tolerance": 0.5}, model="moe"),
+}  # fmt: skip
+DIRECTED = ("superior", "superior%", "non_inferior", "ratio_at_least", "recovers", "interaction", "trend")
+"""Kinds for which less is less; the others ask for a value in between, so that worse may be nearer to it."""
+
+gains = st.lists(st.sampled_from([-0.05, 0.0, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.3]), min_size=6, max_size=9)
+
+
+def columns_of(subject: Subject, gain: Sequence[float]) -> dict[str, list[float]]:
+    n = len(gain)
+    if "sweeps" in subject.block:
+        middle = [2.0 - g / 2 for g in gain]
+        return {"moe_2": [2.0] * n, "moe_4": middle, "moe_8": [2.0 - g for g in gain]}
+    found = {"moe": [2.0 - g for g in gain], "dense": [2.0] * n}
+    return found | ({"big": [1.95] * n} if "compare" in subject.block else {})
+
+
+@pytest.mark.parametrize("kind", DIRECTED)
+@settings(max_examples=40, deadline=None)
+@given(gain=gains, at=st.integers(0, 8), by=st.sampled_from([0.001, 0.02, 0.26, 3.0]))
+def test_a_worse_treatment_is_never_nearer_to_support(kind: str, gain: list[float], at: int, by: float) -> None:
+    subject, at = KINDS[kind], at % len(gain)
+    before = columns_of(subject, gain)
+    after = {name: list(column) for name, column in before.items()}
+    after[subject.worse][at] += by
+    assert rank(subject.evidence(after)) <= rank(subject.evidence(before))
+
+
+@pytest.mark.parametrize("kind", DIRECTED)
+@settings(max_examples=40, deadline=None)
+@given(gain=gains, at=st.integers(0, 8), by=st.sampled_from([0.001, 0.02, 0.26, 3.0]))
+def test_a_worse_baseline_is_never_nearer_to_refutation(kind: str, gain: list[float], at: int, by: float) -> None:
+    subject, at = KINDS[kind], at % len(gain)
+    before = columns_of(subject, gain)
+    after = {name: list(column) for name, column in before.items()}
+    after[subject.better][at] += by
+    assert rank(subject.evidence(after)) >= min(1, rank(subject.evidence(before)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=20, deadline=None)
+@given(gain=gains, at=st.integers(0, 8), which=st.integers(0, 2))
+def test_a_run_that_diverged_or_is_missing_never_supports(kind: str, gain: list[float], at: int, which: int) -> None:
+    """Whichever model it is of, the baseline's divergence alone can speak for a claim, and only against it no more."""
+    subject, seed = KINDS[kind], at % len(gain)
+    columns = columns_of(subject, gain)
+    before = rank(subject.evidence(columns))
+    models = [name for name in columns if name in (subject.worse, "big", "moe_4")]
+    lost = models[which % len(models)]
+    assert rank(subject.evidence(columns, missing=[(lost, seed)])) == 1, "INTERIM"
+    if lost != "big":
+        assert rank(subject.evidence(columns, diverged=[(lost, seed)])) <= min(1, before)
+    else:
+        assert rank(subject.evidence(columns, diverged=[(lost, seed)])) == 1, "no gain to recover is shown"
+    if subject.better in columns and "sweeps" not in subject.block and kind != "exact":
+        assert rank(subject.evidence(columns, diverged=[(subject.better, seed)])) >= min(1, before)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    counts=st.lists(st.sampled_from([0.001, 0.002, 0.004]), min_size=6, max_size=9),
+    at=st.integers(0, 8),
+    model=st.sampled_from(["moe", "dense"]),
+    test=st.sampled_from(
+        [{"kind": "superior", "margin": "10%"}, {"kind": "ratio_at_least", "value": 1.5},
+         {"kind": "equivalent", "margin": "20%"}, {"kind": "ratio_within", "low": 0.5, "high": 2.0}]
+    ),
+)  # fmt: skip
+def test_a_zero_in_a_ratio_is_refused_and_never_left_out(
+    counts: list[float], at: int, model: str, test: dict[str, Any]
+) -> None:
+    columns = {"moe": {DROPPED: [0.002] * len(counts)}, "dense": {DROPPED: list(counts)}}
+    columns[model][DROPPED][at % len(counts)] = 0.0
+    verdict = judged(evidence_of(columns, {"c": claim(test, DROPPED)}))
+    assert verdict.state == "invalid"
+    assert f"{DROPPED} of {model} with seed {at % len(counts)} is 0" in verdict.reason
+    assert "in the metric's own unit" in verdict.reason
+
+
+def test_zeros_compare_in_the_metrics_own_unit() -> None:
+    dense = [0.0] * 4 + [0.005] * 6
+    test = {"kind": "superior", "margin": 0.0005}
+    verdict = judged(pair([0.004] * 10, dense, test, metric=DROPPED))
+    assert (verdict.n, verdict.state) == (10, "inconclusive")
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    finals=st.lists(st.sampled_from([1.2, 1.5, 1.8, 1.99, 2.0, 2.2]), min_size=6, max_size=8),
+    at=st.integers(0, 7),
+    to=st.sampled_from([1.9, 2.0, 2.4, 2.9]),
+    reach=st.sampled_from(["dense", 2.0]),
+)
+def test_a_slower_or_unfinished_curve_never_helps_a_crossing(
+    finals: list[float], at: int, to: float, reach: Any
+) -> None:
+    at %= len(finals)
+    after = [max(final, to) if seed == at else final for seed, final in enumerate(finals)]
+    assert rank(crossing(after, reach)) <= rank(crossing(finals, reach))
+    assert rank(crossing(finals, reach, diverged=[("moe", at)])) <= min(1, rank(crossing(finals, reach)))
+
+
+def crossing(moe: Sequence[float], reach: Any, **other: Any) -> Evidence:
+    logs = np.log(np.array([50, 100, 150, 200, 250]) / 50) / math.log(5)
+    curves = {
+        "moe": [list(3.0 + (final - 3.0) * logs) for final in moe],
+        "dense": [list(3.0 - 1.0 * logs) for _ in moe],
+    }
+    block = claim({"kind": "ratio_at_least", "value": 1.1}, "flops_to_quality", target={"reach": reach})
+    return evidence_of({}, {"c": block}, curves=curves, seeds=tuple(range(len(moe))), **other)
+
+
+def test_one_run_that_is_much_better_cannot_lose_a_claim() -> None:
+    """By a t interval it would, and making that run worse would support the claim."""
+    assert lower_by([0.02] * 9 + [0.5], {"kind": "superior", "margin": 0.0}).state == "supported"
+    assert lower_by([0.02, 0.021, 0.02, 0.021, 0.02, 0.021, 0.02, 0.5], {"kind": "superior"}).state == "supported"
+
+
+def test_nine_seeds_better_and_one_diverged() -> None:
+    worse = [0.04] * 9 + [-0.6]
+    assert lower_by(worse, {"kind": "superior"}).state == "inconclusive"
+    assert lower_by([0.04] * 10, {"kind": "superior"}, diverged=[("moe", 9)]).state == "inconclusive"
+    assert lower_by([-0.04] * 10, {"kind": "superior"}, diverged=[("dense", 9)]).state == "inconclusive"
+
+
+# ---------------------------------------------------------------------------------------------- trends
+
+
+def trending(middle: Sequence[float], **other: Any) -> Evidence:
+    columns = {"moe_2": [2.0] * 8, "moe_4": list(middle), "moe_8": [1.9 + s / 1000 for s in range(8)]}
+    return KINDS["trend"].evidence(columns, **other)
+
+
+def test_the_middle_point_of_a_trend_counts() -> None:
+    """Its weight in the slope is 0: it was dropped, and may have been missing, diverged or 50% worse."""
+    steady = [1.95 + s / 1000 for s in range(8)]
+    assert judged(trending(steady)).state == "supported"
+    verdict = judged(trending([3.0] * 8))
+    assert verdict.state == "inconclusive"
+    assert "from ffn.experts 2 to 4 test.bits_per_byte is shown to rise" in verdict.reason
+    assert judged(trending(steady, missing=[("moe_4", 3)])).state == "interim"
+    assert judged(trending(steady, diverged=[("moe_4", 3)])).state == "inconclusive"
+    other_data = with_outcome(trending(steady), "moe_4", 3, digests={250: "f" * 16})
+    assert judged(other_data).state == "invalid"
+
+
+def test_a_diverged_low_end_does_not_count_for_a_fall() -> None:
+    steady = [1.95 + s / 1000 for s in range(8)]
+    verdict = judged(trending(steady, diverged=[("moe_2", 3)]))
+    assert verdict.state == "inconclusive"
+    assert verdict.unbounded == ("low", "high")
+
+
+# ---------------------------------------------------------------------------------------------- counts
+
+
+@pytest.mark.parametrize("layers", range(1, 40))
+def test_counts_compare_as_whole_numbers(layers: int) -> None:
+    """log(2 a) - log(a) is not log(2) at 5 and 6 layers of 48."""
+    sizes = {"moe": (48 * layers, 48 * layers), "dense": (96 * layers, 96 * layers)}
+    tests = [
+        {"kind": "ratio_at_least", "value": 2.0},
+        {"kind": "ratio_within", "low": 0.5, "high": 0.6},
+        {"kind": "non_inferior", "margin": "0%"},
+    ]
+    for test in tests:
+        evidence = evidence_of({"moe": {}, "dense": {}}, {"c": claim(test, "cost.total_params")}, params=sizes)
+        assert judged(evidence).state == "supported", test
+
+
+@pytest.mark.parametrize("percent", [0.7, 5.5, 7.0, 14.0, 28.0, 56.0])
+def test_a_count_just_at_a_margin(percent: float) -> None:
+    """0.7% reaches the claim as 0.006999999999999999."""
+    sizes = {"moe": (100_000, round(1000 * (100 - percent))), "dense": (100_000, 100_000)}
+    block = {"non": claim({"kind": "non_inferior", "margin": f"{percent}%"}, "cost.active_params")}
+    turned = claim({"kind": "non_inferior", "margin": f"{percent}%"}, "routing.entropy")
+    assert turned["test"]["margin"] == f"{percent}%"
+    block["more"] = claim({"kind": "superior", "margin": f"{percent}%"}, "cost.active_params")
+    non, more = judge(evidence_of({"moe": {}, "dense": {}}, block, params=sizes))
+    assert (non.state, more.state) == ("supported", "refuted"), "lower by just the margin is not by more than it"
+
+
+def test_counts_that_do_not_change_have_no_trend() -> None:
+    points = {f"moe_{k}": {"ffn.top_k": float(k)} for k in (3, 5, 7)}
+    sizes = dict.fromkeys(points, (123457, 123457))
+    for sign in ("rising", "falling"):
+        block = claim({"kind": "trend", "sign": sign}, "cost.total_params", over="moe", along="ffn.top_k")
+        evidence = evidence_of({name: {} for name in points}, {"c": block}, params=sizes, sweeps={"moe": points})
+        assert judged(evidence).state == "refuted"
+
+
+# ---------------------------------------------------------------------------------------------- two bounds
+
+
+@pytest.mark.parametrize("margin", ["1%", "20%", "60%"])
+def test_equivalence_does_not_depend_on_which_is_the_baseline(margin: str) -> None:
+    for factor in (1.22, 1.18, 1.005, 1.7):
+        high, low = [2.0 * factor + s / 1e5 for s in range(8)], [2.0] * 8
+        test = {"kind": "equivalent", "margin": margin}
+        one, other = judged(pair(high, low, test)), judged(pair(low, high, test))
+        assert one.state == other.state, (factor, margin)
+    assert "0.833x to 1.2x" in judged(pair([2.0] * 8, [2.0] * 8, {"kind": "equivalent", "margin": "20%"})).asked
+
+
+def test_refuting_by_either_of_two_bounds_counts_both_sides() -> None:
+    x = [0.01, 0.02, 0.03, 0.04, 0.05, -0.02, 0.02, 0.03]
+    narrow = lower_by(x, {"kind": "equivalent", "margin": 0.0})
+    one_sided = lower_by(x, {"kind": "superior", "margin": 0.0})
+    assert narrow.p_against == pytest.approx(2 * one_sided.p)
+    assert (one_sided.state, narrow.state) == ("supported", "inconclusive")
+    wide = lower_by([g + 0.5 for g in x], {"kind": "equivalent", "margin": 0.5})
+    assert wide.p_against == pytest.approx(one_sided.p), "nothing lies as far beyond the other side"
+
+
+def test_false_refutation_by_two_bounds_is_no_more_than_nominal() -> None:
+    x = np.random.default_rng(0).normal(0, 1, (4000, 8))
+    p = np.array([min(1.0, 2 * min(stats.sign_flip_p(row), stats.sign_flip_p(-row))) for row in x])
+    assert np.mean(p <= 0.025) <= 0.025 + 3 * math.sqrt(0.025 * 0.975 / 4000)
+
+
+# ---------------------------------------------------------------------------------------------- recovering
+
+
+def recovering(ceiling_gains: Sequence[float], share: float = 0.0, **other: Any) -> Evidence:
+    columns = {
+        "moe": [2.2 - share * gain for gain in ceiling_gains],
+        "dense": [2.2] * len(ceiling_gains),
+        "big": [2.2 - gain for gain in ceiling_gains],
+    }
+    return KINDS["recovers"].evidence(columns, **other)
+
+
+def test_a_share_of_no_gain_is_neither_supported_nor_refuted() -> None:
+    shown = [0.2 + s / 100 for s in range(8)]
+    assert judged(recovering(shown)).state == "refuted"
+    for gains_of_ceiling in ([0.2 * (-1) ** s for s in range(8)], [-0.1 - s / 100 for s in range(8)]):
+        for share in (-1.0, 0.0, 2.0):
+            verdict = judged(recovering(gains_of_ceiling, share))
+            assert verdict.state == "inconclusive"
+            assert verdict.units_needed is None or verdict.units_needed > verdict.n
+    columns = {"moe": [2.3] * 8, "dense": [2.2] * 8, "big": [2.201, *[2.1998] * 3, *[2.0] * 4]}
+    barely = judged(KINDS["recovers"].evidence(columns))
+    assert "the gain of big over dense, of which a share is asked, is not shown to be above 0" in barely.reason
+
+
+def test_a_ceiling_that_diverged_shows_no_gain() -> None:
+    verdict = judged(recovering([0.2 + s / 100 for s in range(10)], 0.9, diverged=[("big", 0)]))
+    assert verdict.state == "inconclusive"
+    assert verdict.share is None, "never the share of the seeds that made it"
+
+
+# ---------------------------------------------------------------------------------------------- what it would take
+
+
+def test_inconclusive_says_what_it_could_have_seen_and_what_it_needs() -> None:
+    gains_seen = np.arange(1.0, 9.0) / 100
+    verdict = lower_by(gains_seen, {"kind": "superior", "margin": 0.03})
+    sd = 0.01 * math.sqrt(6)
+    assert verdict.detectable == pytest.approx(stats.detectable(8, 0.025) * sd)
+    assert verdict.units_needed == stats.smallest(lambda n: stats.power(n, 0.015 / sd, 0.0125)), "the next look counts"
+    assert verdict.needs is not None
+    assert verdict.needs.startswith("smallest detectable effect 0.0287 bits/byte beyond what is asked (80% power)")
+    assert verdict.units_low is not None
+    assert verdict.units_low < verdict.units_needed < (verdict.units_high or math.inf)
+    assert f"between {verdict.units_low} and {verdict.units_high} seeds" in verdict.needs
+    assert lower_by(gains_seen, {"kind": "superior"}).needs is None
+
+
+def test_an_effect_just_at_the_bound_has_no_upper_end() -> None:
+    verdict = lower_by([0.03, -0.02, 0.01, -0.03, 0.02, -0.01, 0.02, -0.01], {"kind": "superior"})
+    assert verdict.units_high is None
+    assert verdict.needs is not None
+    assert "8 cannot tell how many" in verdict.needs
+
+
+def test_equal_models_need_no_more_seeds() -> None:
+    verdict = lower_by([0.0] * 8, {"kind": "superior", "margin": 0.0})
+    assert verdict.state == "inconclusive"
+    assert verdict.needs == "the same in all 8 seeds, just at what is asked: no number of seeds decides"
+
+
+def test_too_few_seeds_for_the_family() -> None:
+    block = {f"c{i}": claim({"kind": "superior", "margin": 0.0}, family="primary") for i in range(3)}
+    first, *_ = judge(evidence_of({"moe": {BPB: [1.9 + s / 99 for s in range(6)]}, "dense": {BPB: [2.0] * 6}}, block))
+    assert first.state == "inconclusive"
+    assert first.units_needed is not None
+    assert first.units_needed >= 8, "2^-7 is above 2.5% / 3 / 2"
+
+
+def test_divergence_is_not_answered_with_more_training() -> None:
+    verdict = lower_by([0.02] * 8, {"kind": "superior"}, diverged=[("moe", 3)])
+    assert verdict.needs is not None
+    assert "diverged (1 of moe)" in verdict.needs
+    assert "learning rate" in verdict.needs
+
+
+def test_memory_is_no_worse_for_a_run_that_diverged() -> None:
+    metric = "memory.train_peak_bytes"
+    test = {"kind": "superior", "margin": "1%"}
+    evidence = pair([1e6] * 8, [2e6] * 8, test, metric=metric, diverged=[("moe", 3)])
+    measured = with_outcome(evidence, "moe", 3, values={metric: 1e6})
+    assert judged(measured).state == "supported"
+    verdict = judged(evidence)
+    assert (verdict.state, verdict.unbounded) == ("interim", ())
+    assert "not measured before it diverged" in verdict.reason
+
+
+@pytest.mark.parametrize("kind", ["equivalent", "superior"])
+def test_the_number_that_would_decide_decides(kind: str) -> None:
+    """New samples of that size, from what was seen, are decided four times in five."""
+    rng = np.random.default_rng(3)
+    shift = 0.0 if kind == "equivalent" else 0.0078
+    x = rng.normal(0, 1, 8)
+    x = 0.01 * (x - x.mean()) / x.std(ddof=1) + shift
+    test = {"kind": kind, "margin": 0.006 if kind == "equivalent" else 0.0}
+    verdict = lower_by(x, test)
+    assert verdict.state == "inconclusive"
+    n, trials = verdict.units_needed, 100
+    assert n is not None
+    level = (0.05 if kind == "equivalent" else 0.025) / 2
+    draws = rng.normal(shift, 0.01, (trials, n))
+    bounds = [(-0.006, 1), (0.006, -1)] if kind == "equivalent" else [(0.0, 1)]
+    decided = np.mean([all(stats.sign_flip_p(s * row, s * bound) <= level for bound, s in bounds) for row in draws])
+    assert 0.7 <= decided <= 0.95
+
+
+# ---------------------------------------------------------------------------------------------- doubts
+
+
+def notes(gains_seen: Sequence[float], **other: Any) -> str:
+    return " ".join(lower_by(gains_seen, {"kind": "superior", "margin": 0.0}, **other).notes)
+
+
+def test_one_pair_that_rules_is_named() -> None:
+    said = notes([0.02, 0.021, 0.019, 0.5, 0.02, 0.022, 0.018, 0.02])
+    assert "one seed rules: seed 3 is at" in said
+    assert "the mean without it at" in said
+    assert "one seed rules" not in notes(np.arange(1.0, 9.0) / 100)
+
+
+def test_skew_and_dependence_are_said() -> None:
+    assert "skewed effects" in notes([0.01, 0.011, 0.012, 0.06, 0.01, 0.011, 0.012, 0.011, 0.055, 0.012, 0.013, 0.01])
+    assert "successive seeds follow each other" in notes([s / 100 for s in range(1, 17)])
+    assert "successive" not in notes([0.01, 0.03, 0.02, 0.05, 0.02, 0.04, 0.01, 0.03])
+
+
+def test_doubts_are_rare_on_good_data() -> None:
+    rng = np.random.default_rng(1)
+    found = [notes(row) for row in 0.02 + rng.normal(0, 0.01, (150, 8))]
+    assert np.mean(["rules" in said or "skewed" in said or "successive" in said for said in found]) <= 0.06
+
+
+def test_a_sample_that_was_only_read_is_not_changed() -> None:
+    evidence = pair([1.9] * 8, [2.0] * 8, {"kind": "superior"})
+    assert judge(evidence) == judge(replace(evidence))
