@@ -505,7 +505,7 @@ def _warnings(spec: SuiteSpec, models: dict[str, PlannedModel], facts: DataFacts
             continue
         if not model.architecture.causal:
             found.append(f"{name}: {ffn.router} sees future tokens, so claims about its quality on text are INVALID")
-        if ffn.capacity_factor is not None or ffn.top_p is not None:
+        if model.architecture.computes_fewer(training=True):
             found.append(f"{name}: its FLOPs are a bound: its router may use fewer than {ffn.top_k} experts a token")
     if len(spec.seeds) < 6 and any(metric_of(claim.metric).kind != "counted" for claim in spec.claims.values()):
         found.append(f"{len(spec.seeds)} seeds: no verdict over seeds is possible below 6")

@@ -19,7 +19,7 @@ from moebench.records import Environment, Frozen
 from moebench.spec.amounts import Name
 from moebench.spec.claim import Claim
 from moebench.spec.plugins import PluginCode
-from moebench.spec.routers import ROUTERS
+from moebench.spec.routers import ROUTERS, computes_fewer
 from moebench.spec.smoke import SMOKE
 from moebench.spec.types import DataSpec, DenseFFN, MatchOn, MoEFFN, SuiteSpec
 
@@ -110,6 +110,12 @@ class Architecture(Frozen):
             return True
         known = ROUTERS.get(self.ffn.router) or self.plugin
         return None if known is None else known.causal
+
+    def computes_fewer(self, *, training: bool) -> bool:
+        """Whether fewer than top_k pairs a token may be computed, so that FLOPs and active parameters are bounds."""
+        if self.plugin is None or isinstance(self.ffn, DenseFFN):
+            return computes_fewer(self.ffn, training=training)
+        return self.plugin.varies or (training and self.ffn.capacity_factor is not None)
 
     @property
     def learns_routing(self) -> bool:

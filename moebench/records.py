@@ -61,6 +61,7 @@ _OF_UNIT = {
     "bytes/s": _POSITIVE,
     "bytes/token": _COUNT,
     "documents": _COUNT,
+    "epochs": Range(low=0),
     "experts": _COUNT,
     "FLOPs": Range(low=0),
     "FLOPs/s": _POSITIVE,
@@ -90,6 +91,10 @@ class Metric(Frozen):
     """Label -> its values, where they are the same for every suite."""
     says: str
     """One line for `moebench list metrics`."""
+    cannot: str
+    """What it cannot say: the rest of that line."""
+    same_each_time: bool = False
+    """Whether the same run measured again gives the same number: equal values of several seeds are then exact."""
     within: Range = Range()
     """The values it can have; those of its unit unless stated."""
 
@@ -202,11 +207,10 @@ def _counted(
     return Metric(name=name, unit=unit, better=better, kind="counted", says=says, labels=labels, **more)
 
 
-def _peak(name: str, says: str, *parts: str) -> Metric:
+def _peak(name: str, says: str, *parts: str, cannot: str) -> Metric:
     """A peak of tensor bytes, which may be split into what holds them."""
-    return Metric(
-        name=name, unit="bytes", better="lower", kind="seeded", says=says, labels=("part",), values={"part": parts}
-    )
+    split: dict[str, Any] = {"labels": ("part",), "values": {"part": parts}}
+    return _seeded(name, "bytes", says, cannot=cannot, same_each_time=True, **split)
 
 
 def _seeded(
@@ -221,38 +225,86 @@ def _timed(
     return Metric(name=name, unit=unit, better=better, kind="timed", says=says, labels=labels, **more)
 
 
-def _event(name: str, unit: str, says: str) -> Metric:
-    return Metric(name=name, unit=unit, better="lower", kind="event", says=says, within=_POSITIVE)
+def _event(name: str, unit: str, says: str, *, cannot: str) -> Metric:
+    return Metric(name=name, unit=unit, better="lower", kind="event", says=says, within=_POSITIVE, cannot=cannot)
 
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        _counted("cost.total_params", "parameters", "all weights, tied tables once"),
-        _counted("cost.active_params", "parameters", "weights one token uses: total minus the experts it skips"),
-        _counted("cost.total_params_no_embedding", "parameters", "all weights but the embedding and head tables"),
-        _counted("cost.active_params_no_embedding", "parameters", "active weights but the embedding and head tables"),
         _counted(
-            "cost.train_flops_per_token", "FLOPs/token", "model FLOPs of forward and backward, router and head included"
+            "cost.total_params",
+            "parameters",
+            "all weights, tied tables once",
+            cannot="what a token costs, or how well the weights are used",
         ),
         _counted(
-            "cost.decode_flops_per_token", "FLOPs/token", "model FLOPs of one cached decoding step at the full context"
+            "cost.active_params",
+            "parameters",
+            "weights one token uses: total minus the experts it skips",
+            cannot=("time or memory; of a router that picks fewer than top_k experts it is the most a token can use"),
         ),
-        _counted("cost.weight_bytes", "bytes", "weights in the training dtype"),
-        _counted("cost.kv_bytes_per_token", "bytes/token", "key and value cache one token adds"),
+        _counted(
+            "cost.total_params_no_embedding",
+            "parameters",
+            "all weights but the embedding and head tables",
+            cannot="what a token costs, or how well the weights are used",
+        ),
+        _counted(
+            "cost.active_params_no_embedding",
+            "parameters",
+            "active weights but the embedding and head tables",
+            cannot=("time or memory; of a router that picks fewer than top_k experts it is the most a token can use"),
+        ),
+        _counted(
+            "cost.train_flops_per_token",
+            "FLOPs/token",
+            "model FLOPs of forward and backward, router and head included",
+            cannot=(
+                "time; of a router that drops pairs or picks fewer than top_k experts it is a bound: "
+                "train.model_flops counts those really routed"
+            ),
+        ),
+        _counted(
+            "cost.decode_flops_per_token",
+            "FLOPs/token",
+            "model FLOPs of one cached decoding step at the full context",
+            cannot=(
+                "time, which at small batches is that of reading weights; of a router that picks fewer "
+                "than top_k experts it is a bound"
+            ),
+        ),
+        _counted(
+            "cost.weight_bytes",
+            "bytes",
+            "weights as served, in the dtype of the training's products",
+            cannot="memory in training, where weights are float32 whatever the dtype of the products",
+        ),
+        _counted(
+            "cost.kv_bytes_per_token",
+            "bytes/token",
+            "key and value cache one token adds",
+            cannot="the cache's size at a context: room for all of it is taken at once",
+        ),
         _seeded(
             "test.bits_per_byte",
             "bits/byte",
             "cross-entropy on the test split after the last step; domains take turns",
             labels=("domain",),
+            cannot="quality on other text, or on tasks; it holds no auxiliary loss",
         ),
         _seeded(
-            "tune.bits_per_byte", "bits/byte", "cross-entropy on the tune split after the last step", labels=("domain",)
+            "tune.bits_per_byte",
+            "bits/byte",
+            "cross-entropy on the tune split after the last step",
+            labels=("domain",),
+            cannot="anything about the test split: rates were chosen by it",
         ),
         _seeded(
             "curve.bits_per_byte",
             "bits/byte",
             "cross-entropy at an evaluation point, on the first documents of the split",
+            cannot="the final loss: it reads fewer documents, before the learning rate has decayed",
         ),
         _seeded(
             "test.scored_bytes",
@@ -260,6 +312,7 @@ METRICS: dict[str, Metric] = {
             "bytes of the test split that test.bits_per_byte was scored on",
             "neither",
             ("domain",),
+            cannot="quality; it is what the suite asked for, as far as there was text",
         ),
         _seeded(
             "test.scored_documents",
@@ -267,6 +320,7 @@ METRICS: dict[str, Metric] = {
             "documents that test.bits_per_byte was scored on",
             "neither",
             ("domain",),
+            cannot="quality; it is what the suite asked for, as far as there was text",
         ),
         _seeded(
             "tune.scored_bytes",
@@ -274,6 +328,7 @@ METRICS: dict[str, Metric] = {
             "bytes of the tune split that tune.bits_per_byte was scored on",
             "neither",
             ("domain",),
+            cannot="quality; it is what the suite asked for, as far as there was text",
         ),
         _seeded(
             "tune.scored_documents",
@@ -281,27 +336,80 @@ METRICS: dict[str, Metric] = {
             "documents that tune.bits_per_byte was scored on",
             "neither",
             ("domain",),
+            cannot="quality; it is what the suite asked for, as far as there was text",
         ),
-        _seeded("curve.scored_bytes", "bytes", "bytes scored at each evaluation point", "neither"),
-        _seeded("curve.scored_documents", "documents", "documents scored at each evaluation point", "neither"),
-        _seeded("train.bits_per_token", "bits/token", "training cross-entropy over the last tenth of the steps"),
-        _seeded("train.tokens", "tokens", "tokens trained on so far", "neither"),
-        _seeded("train.epochs", "epochs", "how often the training split was read", "neither"),
-        _seeded("train.model_flops", "FLOPs", "model FLOPs spent so far, tokens really routed"),
-        _seeded("train.counted_flops", "FLOPs", "torch's counter on one micro-batch, loop experts and math attention"),
+        _seeded(
+            "curve.scored_bytes",
+            "bytes",
+            "bytes scored at each evaluation point",
+            "neither",
+            cannot="quality; it is what the suite asked for, as far as there was text",
+        ),
+        _seeded(
+            "curve.scored_documents",
+            "documents",
+            "documents scored at each evaluation point",
+            "neither",
+            cannot="quality; it is what the suite asked for, as far as there was text",
+        ),
+        _seeded(
+            "train.bits_per_token",
+            "bits/token",
+            "training cross-entropy over the last tenth of the steps",
+            cannot=("generalisation: the text may have been read before, and weights move while it is measured"),
+        ),
+        _seeded(
+            "train.tokens",
+            "tokens",
+            "tokens trained on so far",
+            "neither",
+            cannot="anything measured: it is the suite's budget",
+        ),
+        _seeded(
+            "train.epochs",
+            "epochs",
+            "how often the training split was read",
+            "neither",
+            cannot="anything measured: it is the suite's budget over its text",
+        ),
+        _seeded(
+            "train.model_flops",
+            "FLOPs",
+            "model FLOPs spent so far, tokens really routed",
+            same_each_time=True,
+            cannot="time, or what the kernels really did: train.executed_flops",
+        ),
+        _seeded(
+            "train.counted_flops",
+            "FLOPs",
+            "torch's counter on one micro-batch, loop experts and math attention",
+            same_each_time=True,
+            cannot="the FLOPs of the kernels in use: it is a check of the arithmetic on loop experts",
+        ),
         _seeded(
             "train.executed_flops",
             "FLOPs",
             "FLOPs spent so far as the kernels run them: model FLOPs, recomputation and padding",
+            same_each_time=True,
+            cannot="time; norms, activations and the optimizer are not counted",
         ),
         _seeded(
             "train.dropped_share",
             "1",
             "share of routed pairs dropped over capacity in training so far",
             within=_SHARE,
+            cannot=(
+                "anything about evaluation, where no pair is dropped; it depends on the micro-batch that "
+                "a capacity is shared over"
+            ),
         ),
         _seeded(
-            "init.ffn_output_rms", "1", "root mean square of the FFN's output at initialisation", "neither", ("layer",)
+            "init.ffn_output_rms",
+            "1",
+            "root mean square of the FFN's output at initialisation",
+            "neither",
+            ("layer",),
+            cannot="anything about trained models",
         ),
         _peak(
             "memory.train_peak_bytes",
@@ -310,6 +418,9 @@ METRICS: dict[str, Metric] = {
             "gradients",
             "optimizer",
             "activations",
+            cannot=(
+                "memory of the process: libraries, the allocator's slack and what is outside tensors are not in it"
+            ),
         ),
         _peak(
             "memory.inference_peak_bytes",
@@ -317,6 +428,7 @@ METRICS: dict[str, Metric] = {
             "weights",
             "activations",
             "kv_cache",
+            cannot="memory of the process, or of another batch than one sequence of the whole context",
         ),
         _timed(
             "memory.resident_growth_bytes",
@@ -324,9 +436,15 @@ METRICS: dict[str, Metric] = {
             "growth of a fresh process's resident memory while a model was loaded",
             within=Range(whole=True),
             retired="it measures the order in which models were loaded: use memory.inference_peak_bytes",
+            cannot="what a model takes: libraries and what was loaded before are in it",
         ),
         _seeded(
-            "routing.tokens", "tokens", "tokens each expert received in an evaluation", "neither", ("layer", "expert")
+            "routing.tokens",
+            "tokens",
+            "tokens each expert received in an evaluation",
+            "neither",
+            ("layer", "expert"),
+            cannot="what an expert does; with few tokens it is mostly chance",
         ),
         _seeded(
             "routing.domain_tokens",
@@ -334,30 +452,54 @@ METRICS: dict[str, Metric] = {
             "the same by domain, after the last step",
             "neither",
             ("layer", "expert", "domain"),
+            cannot="what an expert does; with few tokens it is mostly chance",
         ),
         _seeded(
             "routing.entropy",
             "1",
-            "entropy of the expert load over log(experts), mean of layers",
+            "entropy of the expert load over log(experts) in an evaluation, mean of layers",
             "higher",
             within=_SHARE,
+            cannot=(
+                "whether experts differ; with few tokens an expert it is below 1 by chance, so it "
+                "compares only equal numbers of both"
+            ),
         ),
         _seeded(
-            "routing.max_over_mean", "1", "busiest expert's load over the mean, mean of layers", within=Range(low=1)
+            "routing.max_over_mean",
+            "1",
+            "busiest expert's load over the mean in an evaluation, mean of layers",
+            within=Range(low=1),
+            cannot=(
+                "whether experts differ; with few tokens an expert it is above 1 by chance, so it "
+                "compares only equal numbers of both"
+            ),
         ),
-        _seeded("routing.dead_experts", "experts", "experts that received no token, all layers"),
+        _seeded(
+            "routing.dead_experts",
+            "experts",
+            "experts that received no token of an evaluation, all layers",
+            cannot=(
+                "whether an expert is never used: with few tokens chance leaves some idle, see routing.idle_by_chance"
+            ),
+        ),
         _seeded(
             "routing.idle_by_chance",
             "experts",
             "experts that as many pairs, each to an expert at random, would leave without a token, all layers",
             "neither",
             within=Range(low=0),
+            cannot="anything about the router: it is arithmetic on the number of tokens and experts",
         ),
         _seeded(
             "evaluation.dropped_share",
             "1",
             "share of routed pairs dropped over capacity in an evaluation",
             within=_SHARE,
+            cannot=(
+                "anything about training: train.dropped_share; it is recorded for routers of installed "
+                "packages alone, ours drop nothing there"
+            ),
         ),
         _seeded(
             "routing.dropped_share",
@@ -365,38 +507,79 @@ METRICS: dict[str, Metric] = {
             "earlier name of evaluation.dropped_share, in results that were committed with it",
             within=_SHARE,
             retired="it is 0 by construction, for experts take every pair in an evaluation: use train.dropped_share",
+            cannot="anything: it is 0 by construction",
         ),
-        _timed("speed.train_step_s", "s", "forward, backward and optimizer step on one micro-batch"),
+        _timed(
+            "speed.train_step_s",
+            "s",
+            "forward, backward and optimizer step on one micro-batch",
+            cannot=("time of other sizes or machines; of one micro-batch, so only models with equal ones compare"),
+        ),
         _timed(
             "speed.prefill_s",
             "s",
             "time to first token: the prompt through the model into the cache",
             labels=("tokens",),
+            cannot="time of other sizes or machines; one sequence at a time",
         ),
-        _timed("speed.decode_step_s", "s", "one cached decoding step for the whole batch", labels=("batch",)),
+        _timed(
+            "speed.decode_step_s",
+            "s",
+            "one cached decoding step for the whole batch",
+            labels=("batch",),
+            cannot="time of other sizes or machines; at nano size it is that of dispatching operations",
+        ),
         _timed(
             "speed.train_utilisation",
             "1",
-            "model FLOPs per second over the matmul peak measured in the same process",
+            "model FLOPs per second, of pairs really computed, over the matmul peak measured in the same process",
             "higher",
             within=_UTILISATION,
+            cannot=("time, or use of the machine by what is no matrix product; the peak is that of one large product"),
         ),
         _timed(
             "speed.decode_bandwidth_utilisation",
             "1",
-            "bytes read per second, experts as if routed uniformly, over the measured bandwidth",
+            "bytes of weights, of experts really routed to, and cache read per second over the measured bandwidth",
             "higher",
             ("batch",),
             within=_UTILISATION,
+            cannot="time; caches may hold what is counted as read, and casts of weights are not counted",
         ),
-        _timed("speed.peak_flops", "FLOPs/s", "best rate of a large matrix product in this process", "higher"),
-        _timed("speed.peak_bandwidth", "bytes/s", "best rate of reading a large array in this process", "higher"),
-        _event("tokens_to_quality", "tokens", "training tokens at which a model reaches a quality"),
-        _event("flops_to_quality", "FLOPs", "training model FLOPs at which a model reaches a quality"),
+        _timed(
+            "speed.peak_flops",
+            "FLOPs/s",
+            "best rate of a large matrix product in this process",
+            "higher",
+            cannot="anything about a model",
+        ),
+        _timed(
+            "speed.peak_bandwidth",
+            "bytes/s",
+            "best rate of reading a large array in this process",
+            "higher",
+            cannot="anything about a model",
+        ),
+        _event(
+            "tokens_to_quality",
+            "tokens",
+            "training tokens at which a model reaches a quality",
+            cannot=("final quality; on a curve whose rate has not decayed it is not what a shorter budget would reach"),
+        ),
+        _event(
+            "flops_to_quality",
+            "FLOPs",
+            "training model FLOPs at which a model reaches a quality",
+            cannot=(
+                "time, or final quality; on a curve whose rate has not decayed it is not what a shorter "
+                "budget would reach"
+            ),
+        ),
         _event(
             "seconds_to_quality",
             "s",
             "training seconds at which a model reaches a quality: steps to it times step time",
+            cannot="time with other work on the machine; evaluation and start-up are not in it",
         ),
     )
 }

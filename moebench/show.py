@@ -432,15 +432,17 @@ def _routers() -> list[tuple[str, str, str, str, str]]:
     return found + [(word, f"refused: {why}", "NO", "-", "-") for word, why in REFUSED.items()]
 
 
-def _metrics() -> list[tuple[str, str]]:
+def _metrics() -> list[tuple[str, str, str]]:
     from moebench.records import METRICS
 
     return [
         (
             m.name + (f"[{','.join(m.labels)}]" if m.labels else ""),
             f"{m.says} ({m.unit}; {m.kind}; {m.better} is better)",
+            m.cannot,
         )
         for m in METRICS.values()
+        if m.retired is None
     ]
 
 
@@ -472,6 +474,7 @@ LISTS: dict[str, Callable[[], Iterable[Sequence[object]]]] = {
 }
 
 COLUMNS = {
+    "metrics": ("metric", "what it says", "what it cannot say"),
     "routers": ("router", "what it does", "causal", "options it reads under ffn", "published in"),
     "systems": ("design", "words under ffn", "apart", "computed equal to", "published systems"),
 }

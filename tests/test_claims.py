@@ -872,9 +872,10 @@ def test_a_margin_nobody_could_meet() -> None:
 
 
 def test_a_metric_without_a_better_direction() -> None:
-    values = {"moe": {"train.tokens": [1e6] * 8}, "dense": {"train.tokens": [1e6] * 8}}
-    assert judged(evidence_of(values, {"c": claim({"kind": "superior"}, "train.tokens")})).state == "invalid"
-    within = claim({"kind": "ratio_within", "low": 0.99, "high": 1.01}, "train.tokens")
+    rms = "init.ffn_output_rms[layer=0]"
+    values = {"moe": {rms: [0.5 + 0.001 * i for i in range(8)]}, "dense": {rms: [0.5 + 0.001 * i for i in range(8)]}}
+    assert judged(evidence_of(values, {"c": claim({"kind": "superior"}, rms)})).state == "invalid"
+    within = claim({"kind": "ratio_within", "low": 0.99, "high": 1.01}, rms)
     assert judged(evidence_of(values, {"c": within})).state == "supported"
 
 

@@ -19,7 +19,7 @@ from moebench.claims.contrasts import Sample, draw
 from moebench.claims.deciding import Correction, Finding, settle, stands, weigh
 from moebench.claims.kinds import KINDS, Hypothesis
 from moebench.claims.power import needs
-from moebench.claims.preconditions import Question, broken
+from moebench.claims.preconditions import Question, broken, fixed
 from moebench.claims.shape import doubts
 from moebench.claims.types import TRIFLE, Beside, Scored, State, Unbounded, Verdict
 from moebench.claims.withheld import Withheld
@@ -112,6 +112,8 @@ def _draft(evidence: Evidence, name: str, claim: Claim) -> _Draft:
     try:
         hypothesis = KINDS[claim.test.kind](claim, claim.test, evidence.plan)
         draft = replace(draft, hypothesis=hypothesis)
+        if (why := fixed(evidence.plan, hypothesis.contrast)) is not None:
+            raise Withheld("invalid", why)
         sample = draw(evidence, hypothesis.contrast, claim.target, claim.compare.baseline if claim.compare else None)
         draft = replace(draft, sample=sample, looks=sealing.looks(evidence, claim, sample))
         why = broken(Question(evidence=evidence, claim=claim, contrast=hypothesis.contrast, sample=sample))

@@ -21,6 +21,7 @@ from moebench.digits import interval
 from moebench.evidence import Evidence, Outcome
 from moebench.plan import Plan
 from moebench.records import metric_of, parse_metric
+from moebench.spec.constant import constant
 from moebench.spec.types import Claim
 
 AA_RANGE = (0.98, 1.02)
@@ -70,6 +71,15 @@ class Question:
         """Which evaluations its metrics come from: `test`, `tune`, `curve`."""
         found = {coverage.text_of(term.metric) for term in self.contrast.terms}
         return frozenset(text for text in found if text is not None)
+
+
+def fixed(plan: Plan, contrast: Contrast) -> str | None:
+    """Why a number that a contrast rests on could not have come out otherwise; None when all can vary."""
+    for term in contrast.terms:
+        model = plan.models.get(term.model)
+        if model is not None and (why := constant(term.metric, model.architecture.ffn)) is not None:
+            return f"constant: {parse_metric(term.metric)[0]} of {term.model} tells nothing: {why}"
+    return None
 
 
 def broken(question: Question) -> str | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import gcd
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from moebench.spec.types import DenseFFN, MoEFFN
@@ -88,6 +88,10 @@ class RouterFacts:
     """Whether its projection is trained."""
     can_bias: bool = False
     """Whether its logits take a bias an expert when the mixture has biases."""
+    even: bool = False
+    """Whether its experts get equally many tokens whatever it learns."""
+    fewer: Literal["training", "always"] | None = None
+    """When it may itself give a token fewer than top_k experts, capacity aside; None where it never does."""
     adds_up_to_1: Callable[[MoEFFN], bool] = _never
     """Whether a token's weights always add up to 1: with one expert, its weight is then 1 whatever the router says."""
     fits: Callable[[MoEFFN], tuple[str, str] | None] = _fits
@@ -198,6 +202,7 @@ ROUTERS: dict[str, RouterFacts] = {
         needs=("capacity_factor",),
         can_bias=True,
         fits=_top_2,
+        fewer="training",
     ),
     "expert_choice": RouterFacts(
         says="NOT CAUSAL: each expert picks its tokens of the sequence, so a token's experts depend on later ones",
@@ -205,6 +210,7 @@ ROUTERS: dict[str, RouterFacts] = {
         causal=False,
         options=("jitter",),
         losses=("z_loss",),
+        even=True,
     ),
     "sigmoid_bias": RouterFacts(
         says="sigmoid scores; selection by score plus a bias that evens the load without a loss; optional groups; a "
@@ -237,6 +243,7 @@ ROUTERS: dict[str, RouterFacts] = {
         losses=(),
         rows=_none,
         learned=False,
+        even=True,
     ),
     "soft_mixture": RouterFacts(
         says="every expert runs, weighted by a softmax gate: no sparsity, active equals total",
@@ -245,6 +252,7 @@ ROUTERS: dict[str, RouterFacts] = {
         losses=("z_loss",),
         can_bias=True,
         fits=_all,
+        even=True,
     ),
     "top_p": RouterFacts(
         says="the fewest experts whose probabilities reach p, at most top_k; how many is the token's own",
@@ -254,6 +262,7 @@ ROUTERS: dict[str, RouterFacts] = {
         losses=("balance_loss", "z_loss", "entropy_loss"),
         can_bias=True,
         adds_up_to_1=_renormalised,
+        fewer="always",
     ),
 }
 
@@ -337,6 +346,14 @@ def drops(ffn: DenseFFN | MoEFFN, *, training: bool) -> bool:
     if ffn.kind == "dense":
         return False
     return ffn.router not in ROUTERS or (training and ffn.capacity_factor is not None)
+
+
+def computes_fewer(ffn: DenseFFN | MoEFFN, *, training: bool) -> bool:
+    """Whether fewer than top_k pairs a token may be computed: over capacity, or because a router picks fewer."""
+    if ffn.kind == "dense" or ffn.router not in ROUTERS:
+        return False
+    fewer = ROUTERS[ffn.router].fewer
+    return fewer == "always" or (training and (fewer == "training" or ffn.capacity_factor is not None))
 
 
 def parameters(ffn: MoEFFN, *, width: int) -> int:
