@@ -53,7 +53,7 @@ def check(
 ) -> list[Misfit]:
     """Everything that cannot be had of a suite whose sizes are solved; of a `smoke` run whatever its length."""
     of_its_length = [] if smoke else [*_training(spec, models), *_family(spec)]
-    return [*of_its_length, *_domains(spec, facts)]
+    return [*of_its_length, *_domains(spec, facts), *_targets(spec, facts)]
 
 
 # ------------------------------------------------------------------------------------------------ training
@@ -120,8 +120,20 @@ def _domains(spec: SuiteSpec, facts: DataFacts) -> Iterator[Misfit]:
                 )
 
 
+def _targets(spec: SuiteSpec, facts: DataFacts) -> Iterator[Misfit]:
+    """Qualities to be reached that no model can reach: below the text's own entropy, where that is known."""
+    floor = facts.entropy_bits_per_byte
+    for name, claim in spec.claims.items():
+        reach = claim.target.reach if claim.target is not None else None
+        if floor is not None and isinstance(reach, float) and reach < floor:
+            message = f"no model reaches {reach:g} bits/byte: the entropy of the text is {floor:.4g}"
+            yield Misfit(at=("claims", name, "target", "reach"), message=message, hint="give a number above that")
+
+
 # ------------------------------------------------------------------------------------------------ notes
 
+FEWEST_UNITS = 6
+"""Seeds or processes below which no outcome is significant at 2.5%: 2^-6 is 1.6%."""
 USUAL_RATES = (1e-5, 0.3)
 """Peak learning rates outside are noted: AdamW hardly moves below, and diverges above."""
 LARGE_EFFECT = 0.05
@@ -134,6 +146,10 @@ def notes(spec: SuiteSpec, models: Mapping[str, PlannedModel]) -> Iterator[str]:
     """What is unusual about a suite and not wrong, as sentences."""
     if not spec.claims:
         yield "this suite makes no claims: it trains and measures, and there will be no verdict"
+    measured = [claim.metric for claim in spec.claims.values() if metric_of(claim.metric).kind != "counted"]
+    for number, units in sorted({units_of(spec, metric) for metric in measured}):
+        if number < FEWEST_UNITS:
+            yield f"{number} {units}: no verdict over {units} is possible below {FEWEST_UNITS}"
     for name, model in models.items():
         recipe = model.recipe
         if recipe.warmup_steps > recipe.steps / 2:

@@ -219,6 +219,18 @@ def test_a_domain_of_files_is_checked_by_plan_at_its_place(tmp_path: Path) -> No
     assert text.splitlines()[problem.line - 1].lstrip().startswith("metric:")
 
 
+def test_a_quality_below_the_entropy_of_the_text_cannot_be_a_target(tmp_path: Path) -> None:
+    claim = "  cheap:\n    compare: {treatment: moe, baseline: dense}\n    metric: flops_to_quality\n"
+    claim += "    test: {kind: ratio_at_least, value: 1.2}\n    target: {reach: 0.3}\n"
+    (tmp_path / "suite.yaml").write_text(GOOD + claim)
+    with pytest.raises(
+        SuiteError, match=r"suite.yaml:34:21: no model reaches 0.3 bits/byte: the entropy of the text is"
+    ):
+        api.plan(tmp_path / "suite.yaml", results=tmp_path / "results")
+    (tmp_path / "suite.yaml").write_text(GOOD + claim.replace("0.3", "5.0"))
+    api.plan(tmp_path / "suite.yaml", results=tmp_path / "results")
+
+
 # ------------------------------------------------------------------------------------------------ notes
 
 
@@ -233,7 +245,8 @@ def notes(tmp_path: Path, *changes: tuple[str, str]) -> tuple[str, ...]:
 
 
 def test_a_usual_suite_has_no_notes_of_its_own(tmp_path: Path) -> None:
-    assert [note for note in notes(tmp_path) if "reads the training split" not in note] == []
+    evaluate = ("  schedule", "  evaluate: {tokens: 1024, final_tokens: 2048}\n  schedule")
+    assert [note for note in notes(tmp_path, evaluate) if "reads the training split" not in note] == []
 
 
 def test_validate_tells_the_notes_that_need_no_data(tmp_path: Path) -> None:
@@ -260,6 +273,20 @@ def test_an_unusual_learning_rate_is_noted(tmp_path: Path, rate: str) -> None:
         n for n in notes(tmp_path, ("  batch_tokens", f"  optimizer: {{lr: {rate}}}\n  batch_tokens")) if "rate" in n
     ]
     assert "of moe, dense and small is outside the usual range, 1e-05 to 0.3" in note
+
+
+def test_too_few_seeds_or_processes_for_any_verdict_are_noted(tmp_path: Path) -> None:
+    timed = ("test.bits_per_byte", "speed.train_step_s")
+    changes = (
+        ("    family: primary\n", ""),
+        ("seeds: 8", "seeds: 2"),
+        ("{train_step: true", "{processes: 3, train_step: true"),
+    )
+    assert [n for n in notes(tmp_path, *changes) if "verdict" in n] == [
+        "2 seeds: no verdict over seeds is possible below 6"
+    ]
+    [note] = [n for n in notes(tmp_path, *changes, timed) if "verdict" in n]
+    assert note == "3 processes: no verdict over processes is possible below 6"
 
 
 def test_a_long_warm_up_is_noted(tmp_path: Path) -> None:

@@ -362,6 +362,7 @@ AS_WRITTEN: dict[str, tuple[str, str, str, str]] = {
     "fractions of billions": ("{tokens: 1.0e6}", "{tokens: §1.5B tokens}", "not '1.5B tokens'", "write 1500000000"),
     "a power": ("batch_tokens: 4096", "batch_tokens: §2**12", "not '2**12'", "write 4096"),
     "commas in a number": ("{tokens: 1.0e6}", "{tokens: 1,§000,001}", "unknown key '000'", "write numbers without commas"),
+    "a comma for a point": ("margin: 0.5%}", "margin: 0,§5%}", "unknown key '5%'", "fractions with a point"),
     "commas in quotes": ("{tokens: 1.0e6}", '{tokens: §"1,000,000"}', "tokens must be a number", "write 1000000, without quotes"),
     "minutes": ("{tokens: 1.0e6}", "{seconds: §10m}", "seconds must be a number, not '10m'", "write 600, in seconds"),
     "a rate in percent": ("lr: 3.0e-3", "lr: §0.3%", "lr must be a number, not '0.3%'", "write 0.003"),
@@ -410,6 +411,7 @@ AS_WRITTEN: dict[str, tuple[str, str, str, str]] = {
     "a margin of all there is": ("{kind: superior, margin: 0.5%}", "{kind: superior, margin: §100%}", "margin 100%: nothing can be 100% lower", "ratio_at_least"),
     "a router by part of its name": ("softmax_topk", "§topk", "unknown router 'topk'", "did you mean 'softmax_topk'?"),
     "a model at the top": ("  swept:\n    base: moe\n    sweep: {ffn.experts: [2, 4, 8]}", "§swept:\n    base: moe", "unknown key 'swept'", "is it one of the models? Then indent it, below `models:`"),
+    "a bundled suite with its ending": ("suite: good", "suite: good\nextends: §quickstart.yaml", "extends names no file", "named without its ending: quickstart"),
     "nothing for a model": ("  total:\n    base: dense\n    match: {on: total_params}\n", "  total:§\n", "a model must be a mapping of its sizes, not nothing", "null leaves out a model of the suite that is extended"),
     # ---- metrics
     **{

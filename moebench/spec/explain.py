@@ -149,8 +149,8 @@ def _filled(name: str, value: Any) -> str:
 def _instead_of_key(location: Sequence[str | int], node: Node | None) -> str:
     """What was meant by a key that is not known where it stands."""
     word, known = location[-1], known_keys(location[:-1])
-    if re.fullmatch(r"[0-9]{3}", str(word)):
-        return "a comma ends a value here: write numbers without commas"
+    if re.fullmatch(r"[0-9]+([eE][-+]?[0-9]+)?%?", str(word)):
+        return "a comma ends a value here: write numbers without commas, and fractions with a point"
     if pair := re.fullmatch(r"([\w.-]+) *= *(.+)", str(word)):
         return f"write {cut(pair[1])}: {cut(pair[2])}"
     ours = meant(word, known, KEY_WORDS)

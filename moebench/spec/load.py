@@ -166,7 +166,10 @@ def _named_by(node: Node, word: str) -> Path:
     if not path.is_file():
         beside = [str(other.name) for other in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
         message = f"extends names no file: {quoted(word)}"
-        raise SuiteError([Problem(position=node.at, message=message, hint=nearest(path.name, beside))])
+        likely = nearest(path.name, beside)
+        if path.stem in bundled_names():
+            likely = f"a bundled suite is named without its ending: {path.stem}"
+        raise SuiteError([Problem(position=node.at, message=message, hint=likely)])
     return path
 
 
