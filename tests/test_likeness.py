@@ -112,6 +112,13 @@ def test_one_byte_of_one_document_of_one_run_is_different_text(changed: tuple[in
     assert "scored on different text" in verdict.reason
 
 
+def test_a_run_without_its_documents_takes_the_interval_over_documents_from_nobody() -> None:
+    verdict = judged(with_outcome(twins(), "dense", 3, items=()))
+    assert verdict.reason == (
+        "evaluation: which documents dense with seed 3 was scored on is not known, though it is of other runs"
+    )
+
+
 def test_a_crossing_is_of_the_text_of_the_evaluation_points() -> None:
     evidence = crossing()
     assert judged(evidence).state == "supported"

@@ -128,7 +128,11 @@ def _same_text(question: Question) -> str | None:
     """Every run was scored on the same bytes of the same documents."""
     for text in sorted(question.texts):
         read = [(run, coverage.documents_of(run, text)) for run in question.scoring]
-        if any(documents is None for _, documents in read):
+        unknown = [run for run, documents in read if documents is None]
+        if 0 < len(unknown) < len(read):
+            which = f"{unknown[0].model} with seed {unknown[0].seed}"
+            return f"evaluation: which documents {which} was scored on is not known, though it is of other runs"
+        if unknown:
             read = [(run, _asked(question.evidence.plan, run, text)) for run, _ in read]
         other = next((pair for pair in read if pair[1] != read[0][1]), None)
         if other is not None:
