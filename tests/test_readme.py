@@ -1,0 +1,269 @@
+"""README as a newcomer follows it: every block and every command is run as it is written there.
+
+What trains for minutes is run as written with smaller budgets set behind it, or, where a suite is named, with a small
+one under that name; installers are checked for what they name. A block or command that no test knows fails.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shlex
+import shutil
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_suites
+from click.testing import CliRunner, Result
+
+import moebench
+from moebench import api
+from moebench.cli import main
+from moebench.spec import words
+from moebench.spec.load import load_suite
+from moebench.store import Results
+
+ROOT = Path(moebench.__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+BLOCKS = [(match[1], match[2]) for match in re.finditer(r"^```(\w*)\n(.*?)^```$", README, flags=re.M | re.S)]
+LINES = [
+    line.split("  #")[0].strip() for language, text in BLOCKS if not language for line in text.splitlines()
+    if line.split("#")[0].strip()
+]  # fmt: skip
+INLINE = re.findall(r"`((?:moebench|nox|pip) [^`\n]+)`", README)
+COMMANDS = list(dict.fromkeys([*LINES, *INLINE]))
+SMALL = (
+    "train.budget.steps=4", "train.batch_tokens=256", "train.evaluate.tokens=256", "train.evaluate.final_tokens=256",
+    "train.evaluate.points=2", "seeds=1", "claims.better.family=exploratory", "measure.speed=null", "tune.seeds=1",
+)  # fmt: skip
+
+
+def block(language: str, mark: str) -> str:
+    """The one block of a language that holds some words."""
+    (found,) = [text for lang, text in BLOCKS if lang == language and mark in text]
+    return found
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(main, list(arguments), catch_exceptions=False)
+
+
+def of(*starts: str) -> list[str]:
+    return [command for command in COMMANDS if command.startswith(starts)]
+
+
+def small(command: str) -> list[str]:
+    """A command as written, with smaller values behind it."""
+    return [*shlex.split(command)[1:], *(word for value in SMALL for word in ("--set", value))]
+
+
+# ------------------------------------------------------------------------------------------ nothing is left out
+
+
+def test_every_block_and_command_is_one_that_is_tested_here() -> None:
+    assert [language for language, _ in BLOCKS if language] == ["yaml", "python", "toml", "python"]
+    mine = [command for command in of("moebench ") if "mine" in command]
+    known = [*mine, *of("moebench inspect", "moebench list", "moebench schema", "moebench export", "nox", "pip")]
+    known += of("moebench run quickstart", "moebench run efficiency_per_token", "moebench run systems")
+    known += [command for command in COMMANDS if command == "moebench plan"]
+    assert sorted(COMMANDS) == sorted(set(known))
+    assert len(mine) == 8
+
+
+# ------------------------------------------------------------------------------------------ setting up
+
+
+def test_nox_has_the_sessions_that_are_named() -> None:
+    sessions = set(re.findall(r"^def (\w+)\(session", (ROOT / "noxfile.py").read_text(), flags=re.M))
+    assert of("nox")
+    assert {shlex.split(command)[2] for command in of("nox")} <= sessions
+
+
+def test_what_pip_is_told_to_install_is_there() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for command in of("pip install -c"):
+        constraints, what = shlex.split(command)[3], shlex.split(command)[5]
+        assert (ROOT / constraints).is_file()
+        assert set(re.findall(r"\w+", what)) <= set(project["optional-dependencies"])
+    others = set(of("pip")) - set(of("pip install -c"))
+    assert others == {
+        "pip install nox",
+        "pip wheel --no-deps -w dist . && pip install -c constraints.txt dist/*.whl",
+        "pip install -e my-router",
+    }  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------ the suite of README
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with README's suite as printed, and text of one's own."""
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "mine.yaml").write_text(block("yaml", "suite: mine"))
+    sentences = [f"Line {n} of what somebody wrote: {n * n} is the square of {n}.\n" for n in range(4000)]
+    for topic in ("one", "two"):
+        (folder / "corpus" / topic).mkdir(parents=True)
+        for number in range(20):
+            text = "".join(sentences[number * 97 :: 20 if topic == "one" else 17])
+            (folder / "corpus" / topic / f"{number}.txt").write_text(f"{topic} {number}\n{text}")
+    return folder
+
+
+@pytest.fixture
+def here(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(home)
+    return home
+
+
+def test_the_suite_validates_and_plans_as_written(here: Path) -> None:
+    validated, planned = "moebench validate mine.yaml", "moebench plan mine.yaml"
+    assert {validated, planned} <= set(COMMANDS)
+    assert call(*validated.split()[1:]).exit_code == 0
+    found = call(*planned.split()[1:])
+    assert found.exit_code == 0, found.output
+    for said in ("active_params", "16 experts", "speed session", "learning-rate sweep"):
+        assert said in found.stdout
+
+
+STEPS = [command for command in LINES if command.startswith("moebench run mine.yaml") and "router" not in command]
+
+
+@pytest.mark.slow
+def test_its_commands_work_one_after_the_other(here: Path) -> None:
+    assert [command.partition("mine.yaml")[2].strip() for command in STEPS] == ["--smoke", "--tune", "--tuned", ""]
+    for command in STEPS:
+        found = call(*small(command), "--launcher", "inline")
+        assert found.exit_code == 0, (command, found.output)
+        if command.endswith("--tune"):
+            assert "moebench run mine.yaml --set" in found.stdout
+            assert re.search(r"^models:\n  moe: \{train: \{optimizer: \{lr: ", found.stdout, flags=re.M)
+    made = sorted(
+        folder.name.partition("+")[0] + "+tuned" * ("+tuned" in folder.name) for folder in Path("reports").iterdir()
+    )
+    assert made == ["mine", "mine+tuned", "mine@smoke"]
+    report = "moebench report mine"
+    assert report in COMMANDS
+    found = call(*report.split()[1:])
+    assert found.exit_code == 0, found.output
+    pages = [folder / "index.md" for folder in Path("reports").iterdir()]
+    tuned = next(page.read_text() for page in pages if "+tuned" in str(page))
+    again = re.search(r"moebench run mine\.yaml .*--tuned", tuned)
+    assert again
+    assert shlex.split(again[0].replace("\\", ""))[:4] == ["moebench", "run", "mine.yaml", "--set"]
+    (export,) = of("moebench export")
+    (run_id, *_) = [run.id for run in Results("results").runs() if run.status() == "completed"]
+    found = call(*[run_id if word == "RUN" else word for word in shlex.split(export)[1:]])
+    assert found.exit_code == 0, found.output
+    assert Path(shlex.split(export)[-1], "tokenizer.json").is_file()
+
+
+# ------------------------------------------------------------------------------------------ other people's suites
+
+
+@pytest.mark.parametrize(
+    "command", of("moebench run quickstart", "moebench run eff", "moebench run systems", "moebench plan q")
+)
+def test_bundled_suites_can_be_had(command: str) -> None:
+    suite, *options = shlex.split(command)[2:]
+    assert set(options) <= {"--smoke"}
+    assert api.validate(suite).spec.suite == suite
+
+
+@pytest.mark.parametrize("command", of("moebench inspect", "moebench list", "moebench schema"))
+def test_looking_things_up(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "path" / "to").mkdir(parents=True)
+    config = {
+        "model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "vocab_size": 256, "max_position_embeddings": 64,
+    }  # fmt: skip
+    (tmp_path / "path" / "to" / "config.json").write_text(str(config).replace("'", '"'))
+    found = call(*shlex.split(command)[1:])
+    assert found.exit_code == 0, found.output
+    assert found.stdout
+
+
+def test_what_set_is_said_to_do() -> None:
+    (value,) = re.findall(r"`--set (train\.[^`]+)`", README)
+    assert load_suite("quickstart", sets=[value]).spec.models["dense"].train.budget.tokens == 2e6
+
+
+# ------------------------------------------------------------------------------------------ from Python
+
+
+@pytest.mark.slow
+def test_the_python_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As written, with a small suite of the name it uses."""
+    tiny = tiny_suites.write(tmp_path, train={"budget": {"steps": 2}}, seeds=1)
+    tiny.rename(tmp_path / "quickstart.yaml")
+    monkeypatch.setattr(words, "suites_folder", lambda: tmp_path)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(block("python", "import moebench\nmoebench.plan"), names)
+    assert names["outcome"].failed == []
+    said = re.search(r"moebench\.load\(\"results\"\) +# ([\w, ]+), swept values", README)
+    assert said
+    assert list(names["frame"].columns) == said[1].split(", ")
+
+
+# ------------------------------------------------------------------------------------------ a router of one's own
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The two files as README has them, installed as pip would from that pyproject.toml."""
+    project = tomllib.loads(block("toml", "moebench.routers"))["project"]
+    code = block("python", "class MyRouter")
+    module = code.splitlines()[0].removeprefix("# my-router/").strip()
+    (tmp_path / module).write_text(code)
+    about = tmp_path / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
+    points = [
+        f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in entries.items())
+        for group, entries in project["entry-points"].items()
+    ]
+    (about / "entry_points.txt").write_text("\n".join(points))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importlib.invalidate_caches()
+    yield tmp_path / module
+    sys.modules.pop(module.removesuffix(".py"), None)
+
+
+def test_the_router_is_listed_and_trains(installed: Path, here: Path, tmp_path: Path) -> None:
+    found = call("list", "routers")
+    assert re.search(r"^mine +The experts whose vectors lie nearest to the token\.", found.stdout, flags=re.M)
+    (command,) = [command for command in LINES if "ffn.router=mine" in command]
+    where = ["--launcher", "inline", "--results", str(tmp_path / "results"), "--out", str(tmp_path / "reports")]
+    found = call(*small(command), *where)
+    assert found.exit_code == 0, found.output
+    assert "2 completed" in found.stdout
+    (page,) = (tmp_path / "reports").glob("*/index.md")
+    assert "my-router 0.1.0" in page.read_text()
+
+
+BROKEN = {
+    "import torch\n": ("import torch\n1 / 0\n", "ZeroDivisionError: division by zero"),
+    "torch.empty(ffn.experts, width)": ("torch.empty(ffn.expert, width)", "has no attribute 'expert'"),
+    "    causal = True  # a token's experts depend on no later token\n": ("", "does not say whether it is causal"),
+}
+
+
+@pytest.mark.parametrize("old", BROKEN)
+def test_a_router_that_cannot_be_used_is_refused_by_plan_with_file_line_and_cause(
+    installed: Path, here: Path, old: str
+) -> None:
+    new, cause = BROKEN[old]
+    code = installed.read_text()
+    assert old in code
+    installed.write_text(code.replace(old, new))
+    shutil.rmtree(installed.parent / "__pycache__", ignore_errors=True)
+    found = call("plan", "mine.yaml", "--set", "models.moe.ffn.router=mine")
+    assert found.exit_code == 2, found.output
+    assert re.search(rf"{re.escape(str(installed))}:\d+", found.stderr)
+    assert cause in found.stderr
