@@ -299,9 +299,9 @@ def run_planned(
 
     results, made = Results(planned.results), planned.plan
     tasks = list((_tune_tasks if tune else _run_tasks)(planned, threads=threads))
-    if not tune:
+    if not tune:  # a sweep makes no claims, so nothing of them is fixed by it
         (reports / made.title).mkdir(parents=True, exist_ok=True)  # refused now rather than after hours of training
-    results.save_plan(made, environment(threads, planned.device))
+        results.save_plan(made, environment(threads, planned.device))
     # Contents are checked, not sizes alone: a run whose files went bad is put aside and done again.
     statuses: dict[str, str] = {task.id: finished(results.run(task.id)) or "missing" for task in tasks}
     missing = [task for task in tasks if statuses[task.id] == "missing"]
