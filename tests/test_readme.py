@@ -171,7 +171,7 @@ def test_its_commands_work_one_after_the_other(here: Path) -> None:
 def test_bundled_suites_can_be_had(command: str) -> None:
     suite, *options = shlex.split(command)[2:]
     assert set(options) <= {"--smoke"}
-    assert api.validate(suite).spec.suite == suite
+    assert api.validate(suite)[0].spec.suite == suite
 
 
 @pytest.mark.parametrize("command", of("moebench inspect", "moebench list", "moebench schema"))
