@@ -66,6 +66,14 @@ def interval(estimate: float | None, low: End, high: End, unit: str = "", *, sig
     return f"{text}{NBSP}[{sides[0]},{NBSP}{sides[1]}]{apart}"
 
 
+def bracket(low: float, high: float, unit: str = "", *, signed: bool | None = None) -> str:
+    """An interval without an estimate, such as `[−2.5, −1.7]%`."""
+    plus = unit == "%" if signed is None else signed
+    scale, close, apart = _scaled([low, high], unit)
+    digits = digits_for((high - low) / 2 / scale)
+    return f"[{_signed(low / scale, digits, plus)},{NBSP}{_signed(high / scale, digits, plus)}]{close}{apart}"
+
+
 def _scaled(values: Iterable[float], unit: str) -> tuple[float, str, str]:
     """What to divide by, and the unit right after the estimate and after the whole."""
     if unit in {"%", "ratio", "1", ""}:

@@ -213,7 +213,10 @@ def _ffn_shape(ffn: dict[str, Any]) -> Iterator[str]:
             yield f"{'gated ' if ffn.get('shared_gate') else ''}shared expert of {shared}"
         first, every = ffn.get("first_dense"), ffn.get("every")
         if first or every:
-            rules = [f"in every {ordinal(every)} layer" if every else "", f"from layer {first + 1} on" if first else ""]
+            rules = [
+                f"in every {ordinal(every)} layer" if every else "",
+                f"from layer {first} on (counted from 0)" if first else "",
+            ]
             kind = ffn.get("dense_activation", activation)
             yield f"{' '.join(filter(None, rules))}, else FFN {ffn['dense_hidden']}" + f" {kind}" * (kind != activation)
         if ffn["router"] != "softmax_topk":
@@ -286,9 +289,15 @@ def sweep_text(sweep: dict[str, Any], *, plan: Plan) -> str:
     return _print(table, *lines)
 
 
+def _beside(verdict: Verdict) -> str:
+    """What must stand beside a claim: how it counts unless it is primary, and its caveats."""
+    told = [*([] if verdict.label == "primary" else [verdict.standing]), *verdict.caveats]
+    return f" ({'; '.join(told)})" if told else ""
+
+
 def verdict_text(verdicts: Sequence[Verdict], *, path: Path) -> str:
     """A table of verdicts with their intervals, the reasons of those that are not clear, and the report's place."""
-    from moebench.report.words import counted, decisive_p, effect
+    from moebench.report.words import counted, decisive_p, effect, pretty
 
     table = _table(
         "",
@@ -296,9 +305,9 @@ def verdict_text(verdicts: Sequence[Verdict], *, path: Path) -> str:
         (
             [
                 Text(verdict.state.upper().replace("_", " "), style=STYLES[verdict.state]),
-                verdict.says + ("" if verdict.label == "primary" else f" ({verdict.standing})"),
+                verdict.says + _beside(verdict),
                 effect(verdict),
-                verdict.asked,
+                pretty(verdict.asked),
                 counted(verdict),
                 decisive_p(verdict).removeprefix("p "),
             ]
@@ -306,8 +315,12 @@ def verdict_text(verdicts: Sequence[Verdict], *, path: Path) -> str:
         ),
         left=4,
     )
-    reasons = [f"  {v.id}: {v.reason}" for v in verdicts if v.state not in ("supported", "refuted")]
-    return _print(table, *(["", "why not:", *reasons] if reasons else []), "", f"report: {path / 'index.html'}")
+    reasons = [
+        f"  {v.id}: {pretty('; '.join(filter(None, (v.reason, v.needs))))}"
+        for v in verdicts
+        if v.state not in ("supported", "refuted")
+    ]
+    return _print(table, *(["", "undecided:", *reasons] if reasons else []), "", f"report: {path / 'index.html'}")
 
 
 # ------------------------------------------------------------------------------------------------ systems

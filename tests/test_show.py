@@ -66,11 +66,14 @@ def shape(**options: Any) -> str:
         ({}, "8 experts of 24, top-2"),
         ({"shared_hidden": 37}, "8 experts of 24, top-2, shared expert of 37"),
         ({"shared_hidden": 37, "shared_gate": True}, "8 experts of 24, top-2, gated shared expert of 37"),
-        ({"first_dense": 1, "dense_hidden": 96}, "8 experts of 24, top-2, from layer 2 on, else FFN 96"),
+        (
+            {"first_dense": 1, "dense_hidden": 96},
+            "8 experts of 24, top-2, from layer 1 on (counted from 0), else FFN 96",
+        ),
         ({"every": 2, "dense_hidden": 96}, "8 experts of 24, top-2, in every 2nd layer, else FFN 96"),
         (
             {"every": 3, "first_dense": 2, "dense_hidden": 96, "dense_activation": "geglu"},
-            "8 experts of 24, top-2, in every 3rd layer from layer 3 on, else FFN 96 geglu",
+            "8 experts of 24, top-2, in every 3rd layer from layer 2 on (counted from 0), else FFN 96 geglu",
         ),
         ({"router": "sigmoid_bias"}, "8 experts of 24, top-2, router sigmoid_bias"),
         ({"capacity_factor": 1.25}, "8 experts of 24, top-2, capacity 1.25"),

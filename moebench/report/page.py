@@ -15,7 +15,7 @@ from moebench import __version__
 from moebench.claims import Verdict, coverage, likeness
 from moebench.plan import TRAINING_VERSION
 from moebench.report import words
-from moebench.report.findings import Findings
+from moebench.report.findings import Findings, cost_label
 from moebench.report.frames import AGAIN
 from moebench.spec.write import resolved_yaml
 
@@ -125,6 +125,11 @@ def at_a_glance(found: Findings) -> list[str]:
     return [*facts, date(found.held.finished)] if found.held.finished else facts
 
 
+def _source(found: Findings) -> str:
+    source = found.plan.data.source
+    return source if source.endswith("text") else f"{source} text"
+
+
 def date(at: float) -> str:
     """`21 Nov 2026`, in UTC."""
     return time.strftime("%d %b %Y", time.gmtime(at)).lstrip("0")
@@ -141,16 +146,19 @@ def scope(found: Findings) -> str:
     span = words.count(sizes[0]) + (f" to {words.count(sizes[-1])}" if many else "")
     return (
         f"These are {size} models: {span} parameters, trained for {words.listed(map(str, steps))} steps on "
-        f"{plan.data.source} text with a context of {words.listed(map(str, contexts))} bytes. "
+        f"{_source(found)} with a context of {words.listed(map(str, contexts))} bytes. "
         "Nothing here says what happens at another size, on other data or on other hardware."
     )
 
 
 def evidence_line(verdict: Verdict) -> str:
-    """`8 pairs · p 0.0039 · asked ≥ 0.5% lower`; for a refuted claim the p is that of the refutation, and says so."""
+    """`asked ≥ 0.5% lower · 8 seeds · p 0.0039`, then what no view may leave out.
+
+    For a refuted claim the p is that of the refutation, and says so.
+    """
     parts = [f"asked {words.pretty(verdict.asked)}"] if verdict.asked else []
     n = words.counted(verdict)
-    parts += ["exact count" if n == "exact" else n, words.decisive_p(verdict)]
+    parts += ["exact count" if n == "exact" else n, words.decisive_p(verdict), *verdict.caveats]
     return " · ".join(part for part in parts if part)
 
 
@@ -159,10 +167,25 @@ def why(verdict: Verdict) -> str:
     said = [verdict.reason, verdict.needs, *verdict.notes]
     if verdict.item_low is not None and verdict.item_high is not None:
         signed = verdict.unit != "ratio"
-        over = words.interval(verdict.estimate, verdict.item_low, verdict.item_high, verdict.unit, signed=signed)
-        said.append(f"clustered over documents: {over}")
+        ends = words.bracket(verdict.item_low, verdict.item_high, verdict.unit, signed=signed)
+        said.append(f"95% interval clustered over documents {ends}")
     said.append(likeness.listed(verdict.beside, verdict.treatment, verdict.baseline))
     return f"{'; '.join(words.pretty(text).rstrip('.') for text in said if text)}."
+
+
+MEANING = {
+    "interim": "INTERIM: not all planned runs are done, so there is an estimate but no verdict yet.",
+    "invalid": "INVALID: a precondition failed, so the numbers do not answer the claim whichever way they point.",
+    "inconclusive": "INCONCLUSIVE: the data do not decide; what would is said beside the claim.",
+    "not_tested": "NOT TESTED: what the claim is about was not measured.",
+}
+"""What a state that is no answer means, for the first screen."""
+
+
+def meanings(found: Findings) -> list[str]:
+    """The states on the page that are no answers, explained."""
+    present = {verdict.state for verdict in found.verdicts}
+    return [text for state, text in MEANING.items() if state in present]
 
 
 # ---------------------------------------------------------------------------------------------- words of the sections
@@ -172,25 +195,28 @@ def _equal(found: Findings) -> Iterator[str]:
     data = found.plan.data
     tokens = " / ".join(f"{words.count(n)} {split}" for split, n in data.tokens.items())
     domains = f"; domains: {words.listed(data.domains)}" if data.domains else ""
-    yield f"Data: {data.source} text ({tokens} tokens{domains}), digest {data.digest[:16]}."
+    yield f"Data: {_source(found)} ({tokens} tokens{domains}), digest {data.digest[:16]}."
+    done = int(found.held.runs["status"].isin(["completed", "diverged"]).sum())
     if found.held.unlike:
-        yield f"Models of a seed did NOT all see the same tokens: {'; '.join(found.held.unlike)}."
+        yield f"Runs with the same seed did NOT read identical data: {'; '.join(found.held.unlike)}."
     elif found.held.alike:
+        every = f"All {done} runs" if done > 2 else "Both runs"
         yield (
-            f"Every model of a seed saw the same tokens in the same order: {words.plural(found.held.alike, 'pair')} of "
-            "runs have equal digests of what they read, the shorter run's being a prefix of the longer's."
+            f"{every} read identical data, seed by seed: runs with one seed have equal digests of the tokens they "
+            "consumed, as far as the shorter run goes."
         )
     else:
-        yield "Whether the models of a seed saw the same tokens is not known: no two of their runs are done."
+        yield "Whether runs with one seed read identical data is not known: no two of them are done."
     state = "below" if data.leak_share <= data.leak_threshold else "ABOVE"
     yield (
-        f"Leak check: {100 * data.leak_share:.2g}% of the test split's 50-byte windows occur in the training split, "
-        f"{state} the threshold of {100 * data.leak_threshold:.2g}%."
+        f"Contamination check: {100 * data.leak_share:.2g}% of the test split's 50-byte windows occur in the training "
+        f"split, {state} the threshold of {100 * data.leak_threshold:.2g}%."
     )
     if data.entropy_bits_per_byte is not None:
-        yield f"The source's entropy rate is {data.entropy_bits_per_byte:.4f} bits per byte, the lowest loss there is."
+        floor = f"{data.entropy_bits_per_byte:.4f} bits per byte"
+        yield f"The entropy rate of the source, {floor}, is the lowest possible loss."
     if not found.plan.matches:
-        yield "No model was matched to another."
+        yield "No model is matched to another in size or compute."
     for note in dict.fromkeys((*data.notes, *found.plan.warnings)):
         named = note.partition(":")[0] in found.plan.models  # a name keeps its letters
         yield f"{note}." if named else words.sentence(note)
@@ -206,15 +232,17 @@ def _cost(found: Findings) -> Iterator[str]:
     yield (
         f"Speed session: {words.plural(have, 'fresh process', 'fresh processes')}"
         + (f" of {planned} planned" if have < planned else "")
-        + ", every model in each, timed in rotating blocks with nothing else of ours running."
+        + ", every model in each, timed in rotating blocks while no other job of the suite runs."
     )
     again = [r for r in found.ratios if r.model.endswith(AGAIN)]
     if again and again[0].ratio.bounded:
         widest = max(again, key=lambda r: r.ratio.high / r.ratio.low)
-        yield (
-            f"Resolution (A/A): {found.baseline} raced against itself; its least certain ratio is "
-            f"{words.interval(widest.ratio.centre, widest.ratio.low, widest.ratio.high, 'ratio')} ({widest.label})."
-        )
+        size = words.interval(widest.ratio.centre, widest.ratio.low, widest.ratio.high, "ratio")
+        yield f"{found.baseline} vs itself (A/A): the widest 95% interval is {size}, of {widest.label}."
+    wide = [c.metric for c in found.controls if c.state == "too_wide" and c.id.startswith("against_itself")]
+    if wide:
+        which = words.listed(cost_label(metric) for metric in wide)
+        yield f"A/A is too wide to tell whether the machine was quiet for {which}: see How sure."
     for metric, text in (("speed.train_utilisation", "of the measured matmul peak in a training step"),):
         shares = _derived(found, metric)
         if shares:
@@ -235,31 +263,31 @@ def _quality(found: Findings) -> Iterator[str]:
     if found.quality.empty:
         yield "No run has a final loss yet."
     else:
-        yield "Quality is cross-entropy alone; auxiliary router losses are never inside it."
+        yield "Quality is cross-entropy alone, without auxiliary router losses."
     diverged = found.held.runs[found.held.runs["status"] == "diverged"]
     if len(diverged):
         by_model = ", ".join(f"{model} {n}" for model, n in diverged["model"].value_counts(sort=False).items())
         lost = words.plural(len(diverged), "run")
-        yield f"{lost} diverged ({by_model}): counted in the verdicts, absent from these means."
+        yield f"{lost} diverged ({by_model}): counted as the worst value in the verdicts, left out of these means."
 
 
 def _sure(found: Findings) -> Iterator[str]:
     if not found.controls:
-        yield "No control was asked for or could be run."
+        yield "No control was asked for, or none could be run."
     failed = [c for c in found.controls if c.state == "failed"]
     if failed:
         names = words.listed(c.id for c in failed)
-        yield f"{words.plural(len(failed), 'control')} FAILED: {names}. The verdicts that rest on it are in doubt."
+        yield f"{words.plural(len(failed), 'control')} FAILED: {names}. Do not trust the verdicts that rest on them."
     wide = [c for c in found.controls if c.state == "too_wide"]
     if wide:
-        yield f"Too wide to tell: {'; '.join(f'{c.id}: {c.effect} (99%), {c.reason}' for c in wide)}."
+        yield f"Controls too wide to tell: {'; '.join(f'{c.id} {c.effect} (99%): {c.reason}' for c in wide)}."
     for control in found.controls:
         if control.id == "same_model" and control.estimate is not None:
-            yield f"{control.model} against itself with other seeds: {control.effect} (99% interval, {control.n})."
+            yield f"{control.model} vs itself with other seeds: {control.effect} (99% interval, {control.n})."
     looks = max((verdict.looks for verdict in found.verdicts), default=1)
-    again = f" Other runs or sessions of the same models are other looks: p is multiplied by up to {looks}."
+    again = f" Other runs or sessions of the same models count, so p is multiplied by up to {looks}."
     again = again if looks > 1 else ""
-    yield f"Looks taken at these claims: {looks}.{again}"
+    yield f"Times the results were inspected: {looks}.{again}"
     late = [v.id for v in found.verdicts if v.post_hoc]
     if late:
         yield f"Post hoc, so exploratory: {words.listed(late)}; what each came after is in its verdict."
@@ -278,7 +306,7 @@ def _untested(found: Findings) -> Iterator[str]:
         said = ", ".join(f"{n} {status}" for status, n in left.items() if n)
         yield f"Of {words.plural(len(found.held.runs), 'planned run')}: {said}."
     elif not any(v.state in {"not_tested", "invalid", "interim"} for v in found.verdicts):
-        yield "Every claim was tested and every planned run is complete."
+        yield "Every claim was tested, and every planned run is complete."
 
 
 def provenance(found: Findings) -> list[tuple[str, str]]:

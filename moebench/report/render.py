@@ -54,6 +54,7 @@ def _context(found: Findings, tables: Mapping[str, Table], drawn: Drawings) -> d
         "glance": page.at_a_glance(found),
         "answer": page.answer(found),
         "scope": page.scope(found),
+        "meanings": page.meanings(found),
         "tallies": page.tallies(found.verdicts),
         "verdicts": found.verdicts,
         "evidence_line": page.evidence_line,

@@ -9,7 +9,19 @@ import re
 from collections.abc import Iterable
 
 from moebench.claims import Verdict
-from moebench.digits import MINUS, NBSP, TIMES, count, digits_for, interval, number, quantity, seconds, significant
+from moebench.digits import (
+    MINUS,
+    NBSP,
+    TIMES,
+    bracket,
+    count,
+    digits_for,
+    interval,
+    number,
+    quantity,
+    seconds,
+    significant,
+)
 
 STATES = {
     "supported": "SUPPORTED",
@@ -108,6 +120,7 @@ __all__ = [
     "SHAPES",
     "STATES",
     "TIMES",
+    "bracket",
     "count",
     "counted",
     "decisive_p",

@@ -36,7 +36,7 @@ def tuning(found: Findings) -> Table | None:
             amount("lr", "peak rate", lambda x: f"{x:g}"),
             amount("seed", "seed", lambda x: f"{x:g}"),
             amount("bits_per_byte", "bits per byte", lambda x: f"{x:.4f}"),
-            text("reason", "why there is none"),
+            text("reason", "why it is missing"),
         ),
     )
 
@@ -48,14 +48,14 @@ def controls(found: Findings) -> Table | None:
     rows = [{**c.model_dump(), "effect": c.effect} for c in found.controls]
     return Table(
         title="Controls",
-        note="A control that fails speaks against the instrument, not the models. Intervals are 99%.",
+        note="A failed control speaks against the measurement, not the models. Intervals are 99%.",
         frame=pd.DataFrame(rows),
         columns=(
             text("id", "control"),
             Column(key="state", title="outcome", show=lambda row: words.CONTROLS[row.state], number=False),
             Column(key="estimate", title="effect", show=lambda row: row.effect or "–"),
             text("n", "n"),
-            text("reason", "in words"),
+            text("reason", "why"),
         ),
     )
 
@@ -78,8 +78,8 @@ def smallest(found: Findings) -> Table | None:
     if not rows:
         return None
     return Table(
-        title="Smallest distance from the asked bound that would be seen",
-        note="With 80% power at this n and the spread that was measured.",
+        title="Smallest detectable effect (80% power)",
+        note="Distance from the threshold that would be detected at this n, with the spread that was measured.",
         frame=pd.DataFrame(rows).astype({"units_needed": "Int64"}),
         columns=(
             text("claim", "claim"),
@@ -89,7 +89,7 @@ def smallest(found: Findings) -> Table | None:
                 title="smallest effect",
                 show=lambda row: words.interval(row.detectable, None, None, row.unit).lstrip("+"),
             ),
-            Column(key="n", title="n", show=lambda row: f"{row.n} {row.units}"),
+            Column(key="n", title="n", show=lambda row: words.plural(int(row.n), *words.UNITS[row.units])),
             amount("units_needed", "needed to decide", whole),
         ),
     )
@@ -105,7 +105,7 @@ def claims(found: Findings) -> Table | None:
     frame = pd.DataFrame([_claim_row(v) for v in found.verdicts])
     return Table(
         title="Verdicts",
-        note="The interval is 95%, unadjusted for the other claims; p is one-sided in the asserted direction.",
+        note="The interval is 95%, not adjusted for other claims; p is one-sided in the asserted direction.",
         frame=frame,
         columns=(
             Column(

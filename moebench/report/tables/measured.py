@@ -57,13 +57,14 @@ def match(found: Findings) -> Table | None:
 
     return Table(
         title="Sizes, matches and data",
-        note="Parameters include embeddings, tied tables once; the router counts as active. Model FLOPs, both passes.",
+        note="Parameters include embeddings (tied tables once) and the router, which counts as active; without "
+        "embeddings: active / total. FLOPs: model FLOPs of forward and backward.",
         frame=pd.DataFrame(rows),
         columns=(
             text("model", "model"),
             amount("active_params", "active params", whole),
             amount("total_params", "total params", whole),
-            Column(key="active_params_no_embedding", title="the same, no embedding", show=bare),
+            Column(key="active_params_no_embedding", title="without embeddings", show=bare),
             amount("train_flops_per_token", "FLOPs/token", whole),
             Column(key="matched_on", title="matched on", show=matched, number=False),
             amount("residual", "residual", lambda x: f"{'+' if x > 0 else ''}{words.number(100 * x, 2)}%"),
@@ -79,8 +80,8 @@ def costs(found: Findings) -> Table | None:
     """Every cost, absolute and as a ratio to the baseline."""
     rows = [
         {
-            "cost": r.label, "metric": r.metric, "model": r.model.replace(AGAIN, " again (A/A)"), "value": r.absolute,
-            "unit": r.unit,
+            "cost": r.label, "metric": r.metric, "model": r.model.replace(AGAIN, " vs itself (A/A)"),
+            "value": r.absolute, "unit": r.unit,
             "ratio": r.ratio.centre, "low": r.ratio.low if r.ratio.bounded else np.nan,
             "high": r.ratio.high if r.ratio.bounded else np.nan, "n": r.ratio.n, "n_counts": r.units,
         }
@@ -102,7 +103,8 @@ def costs(found: Findings) -> Table | None:
         )  # fmt: skip
     return Table(
         title=f"Costs, absolute and as a ratio to {found.baseline}",
-        note="Times: median over processes, each its own median. Ratios: paired by process or seed, 95% t interval.",
+        note="Absolute: exact, or the geometric mean over seeds or over processes (each its median), as in the ratios. "
+        "Ratios: paired by process or seed, 95% t interval.",
         frame=pd.DataFrame(rows),
         columns=(
             text("cost", "cost"),
@@ -138,8 +140,8 @@ def timings(found: Findings) -> Table | None:
     if not rows:
         return None
     return Table(
-        title="Timings, all samples of all processes",
-        note=f"p99 is given from {_P99_SAMPLES:,} samples on. Unsteady: processes still settling after the warm-up.",
+        title="Timing percentiles, samples of all processes pooled",
+        note=f"p99 needs {_P99_SAMPLES:,} samples. Unsteady: processes whose times had not settled after the warm-up.",
         frame=pd.DataFrame(rows),
         columns=(
             text("timing", "timing"),
@@ -173,7 +175,7 @@ def memory(found: Findings) -> Table | None:
     frame = frame[["phase", "model", *(["peak"] if "peak" in frame else []), *parts, "n"]]
     return Table(
         title="Peak memory by part",
-        note="Live tensor bytes at the peak of one untimed step, and what they were then; mean over seeds.",
+        note="Live tensor bytes at the peak of one untimed step, by what they held then; mean over seeds.",
         frame=frame,
         columns=(
             text("phase", "phase"),
