@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from moebench.history import History, read_history
+from moebench.history import History, Told, read_history
 from moebench.plan import Plan, PlannedRun, SpeedPlan, StoredPlan
 from moebench.reading import (
     MOST_SAID,
@@ -72,6 +72,22 @@ class Evidence:
     @property
     def plan(self) -> Plan:
         return self.stored.plan
+
+    @functools.cached_property
+    def told(self) -> Told:
+        """The plan with its hashes."""
+        return Told.of(self.stored)
+
+    @functools.cached_property
+    def others(self) -> tuple[Told, ...]:
+        """The other plans of its history with theirs."""
+        return tuple(map(Told.of, self.history.plans))
+
+    @functools.cached_property
+    def finished(self) -> Mapping[str, float]:
+        """Run id -> Unix time at which it was first done, of this plan's runs and of all others in the folder."""
+        own = {run.run_id: run.finished for run in self.outcomes if run.finished is not None}
+        return {**own, **self.history.finished}
 
     @functools.cached_property
     def _by_run(self) -> Mapping[tuple[str, int], Outcome]:

@@ -21,6 +21,31 @@ ASIDE = ".corrupt-"
 
 
 @dataclass(frozen=True, kw_only=True)
+class Told:
+    """A stored plan, with hashes that are taken once."""
+
+    stored: StoredPlan
+    trainings: Mapping[str, str]
+    """Model -> how it is trained."""
+    seals: Mapping[str, str]
+    """Claim -> its seal."""
+
+    @staticmethod
+    def of(stored: StoredPlan) -> Told:
+        plan = stored.plan
+        trainings = {model: plan.training(model) for model in plan.models}
+        return Told(stored=stored, trainings=trainings, seals={name: plan.seal(name) for name in plan.claim_hashes})
+
+    @property
+    def plan(self) -> Plan:
+        return self.stored.plan
+
+    def first_stored(self, name: str) -> float:
+        """When a claim was first stored with its models as they are here."""
+        return self.stored.first_stored(name)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Stray:
     """A finished run that no stored plan has, as where a plan was deleted."""
 
@@ -60,24 +85,18 @@ def read_history(results: Results, stored: StoredPlan) -> History:
     """Reads it. What does not read is passed over: it was not looked at. Raises one of `UNREADABLE` for the plans."""
     plan, every = stored.plan, results.plans()
     others = [other for other in every if other.plan.id != plan.id or other.plan.suite != plan.suite]
-    own, seals = set(map(plan.training, plan.models)), set(map(plan.seal, plan.claim_hashes))
+    own = plan.trainings
     finished = {run_id: at for run_id, _, at in _done(results)}
     known = {run.id for one in (stored, *every) for run in one.plan.runs}
     known |= {run[-1] for one in every if one.plan.tune for run in one.plan.tune.runs}
     strays = (_stray(run_id, folder, at) for run_id, folder, at in _done(results) if run_id not in known)
     begun, sessions = _sessions(results, plan, [stored, *others], finished)
     return History(
-        plans=tuple(other for other in others if _shares(other.plan, own, seals)),
+        plans=tuple(other for other in others if plan.akin(other.plan)),
         finished=finished,
         strays=tuple(stray for stray in strays if stray is not None and stray.training in own),
         begun=begun,
         sessions=sessions,
-    )
-
-
-def _shares(plan: Plan, trainings: set[str], seals: set[str]) -> bool:
-    return not trainings.isdisjoint(map(plan.training, plan.models)) or not seals.isdisjoint(
-        map(plan.seal, plan.claim_hashes)
     )
 
 

@@ -414,6 +414,20 @@ class Plan(Frozen):
         architecture, recipe = planned.architecture.model_dump(mode="json"), planned.recipe.model_dump(mode="json")
         return training_of(architecture, recipe, self.data.digest)
 
+    @property
+    def trainings(self) -> set[str]:
+        """How its models are trained."""
+        return set(map(self.training, self.models))
+
+    @property
+    def seals(self) -> set[str]:
+        """Its claims with the definitions of their models."""
+        return set(map(self.seal, self.claim_hashes))
+
+    def akin(self, other: Plan) -> bool:
+        """Whether another plan, of whatever suite, has a model's training or a claim in common with this one."""
+        return not self.trainings.isdisjoint(other.trainings) or not self.seals.isdisjoint(other.seals)
+
     def seal(self, name: str) -> str:
         """Hash of a claim with the definitions of its models: one whose models change is another claim."""
         models = {model: self.models[model] for model in self.models_of(self.spec.claims[name])}

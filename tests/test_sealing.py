@@ -297,6 +297,18 @@ def test_a_seal_keeps_its_first_time_and_claim_hashes_theirs(root: Path, monkeyp
     assert verdict_of(evidence, "new").label == "post hoc"
 
 
+def test_a_reference_copy_is_judged_as_its_original(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was planned, seen and withdrawn before goes with it."""
+    claims = golden_results.golden_claims()
+    del claims["as-good-as-total"]
+    fewer = golden_results.golden_plan(seeds=7, claims=claims)
+    stored = keep(root, fewer, AFTER, monkeypatch)
+    original = judge(gather(store.Results(root), stored))
+    assert next(one for one in original if one.id == "better-per-token").label == "post hoc", "a seed was dropped"
+    store.export_reference(root, [stored], root.parent / "reference")
+    assert judge(gather(store.Results(root.parent / "reference"), stored)) == original
+
+
 def test_plans_of_before_there_were_seals_are_dated_by_their_text(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = next((root / "plans").glob("*.json"))
     old = json.loads(path.read_text())

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from moebench import stats
-from moebench.claims import coverage, likeness, sealing, wording
+from moebench.claims import coverage, interim, likeness, sealing, wording
 from moebench.claims.contrasts import Sample, draw
 from moebench.claims.deciding import Correction, Finding, settle, stands, weigh
 from moebench.claims.kinds import KINDS, Hypothesis
@@ -119,7 +119,7 @@ def _draft(evidence: Evidence, name: str, claim: Claim) -> _Draft:
         why = broken(Question(evidence=evidence, claim=claim, contrast=hypothesis.contrast, sample=sample))
         if why is not None:
             raise Withheld("invalid", why)
-        absent = sealing.unfinished(evidence, claim, hypothesis.contrast, sample)
+        absent = interim.unfinished(evidence, claim, hypothesis.contrast, sample)
         return replace(draft, finding=weigh(sample, hypothesis), unfinished=absent)
     except Withheld as withheld:
         return replace(draft, withheld=withheld)

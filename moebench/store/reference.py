@@ -26,16 +26,25 @@ LOADS = "routing.tokens["
 def export_reference(results_root: Path, stored_plans: Iterable[StoredPlan], target_root: Path) -> list[Path]:
     """Copies plans and the finished runs, speed sessions and sweeps they use; returns the files written.
 
+    Other plans of the same models or claims are copied with them: a copy gives the verdicts that its original gives,
+    and what was looked at, left out or withdrawn before is part of them.
+
     A run that failed is copied as its failure, so that the report can count it. Raises CorruptFile when a finished
     folder is not whole; folders copied before it stay.
     """
     source, target = Results(results_root), Results(target_root)
     written: list[Path] = []
-    for stored in stored_plans:
+    for stored in _with_akin(source, stored_plans):
         for here, there in _folders(source, target, stored.plan):
             written += _copy_folder(here, there)
         written += _copy_file(source.plan_path(stored.plan), target.plan_path(stored.plan))
     return written
+
+
+def _with_akin(source: Results, stored_plans: Iterable[StoredPlan]) -> list[StoredPlan]:
+    asked = list(stored_plans)
+    also = [other for other in source.plans() if any(one.plan.akin(other.plan) for one in asked)]
+    return [*asked, *(other for other in also if other not in asked)]
 
 
 def _folders(source: Results, target: Results, plan: Plan) -> Iterator[tuple[RunFolder, RunFolder]]:
