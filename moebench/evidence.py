@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from moebench.history import History, Told, read_history
@@ -28,7 +29,7 @@ from moebench.reading import (
     words_of,
 )
 from moebench.spec.errors import plain
-from moebench.store import CorruptFile, Results, RunFolder, Status, read_json
+from moebench.store import MAX_FACTS_BYTES, CorruptFile, Results, RunFolder, Status, read_json
 
 NOT_RUN = "not run yet"
 """Why there is nothing of what was never begun."""
@@ -204,7 +205,10 @@ def _speed(results: Results, plan: Plan, problems: list[str]) -> _Session:
         wrong = folder.verify() if (folder.path / "DONE").exists() else []
         if wrong:
             raise CorruptFile(folder.path, f"the session is corrupt: {'; '.join(wrong[:2])}")
-        if status != "missing" and SpeedPlan.model_validate(read_json(folder.path / "speed.json")["plan"]) != speed:
+        if (
+            status != "missing"
+            and SpeedPlan.model_validate(read_json(folder.path / "speed.json", most=MAX_FACTS_BYTES)["plan"]) != speed
+        ):
             raise CorruptFile(folder.path / "speed.json", "is of another session than planned")
         finished = float((folder.manifest() or {})["finished"]) if status == "completed" else None
         reason = None if status == "completed" else _why_not_done(folder, status)
@@ -225,6 +229,11 @@ def _speed(results: Results, plan: Plan, problems: list[str]) -> _Session:
     if unread:
         reason = f"process {min(unread)} {unread[min(unread)]}"
     return _Session(processes=tuple(processes), unread=unread, reason=reason, finished=finished)
+
+
+def _is_planned(path: Path, speed: SpeedPlan) -> None:
+    if SpeedPlan.model_validate(read_json(path, most=MAX_FACTS_BYTES)["plan"]) != speed:
+        raise CorruptFile(path, "is of another session than planned")
 
 
 def read_sweep(results: Results, plan: Plan) -> dict[str, Any] | None:

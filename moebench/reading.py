@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, PositiveFloat, ValidationError
 from moebench.plan import Plan, PlannedRun, Run, SpeedPlan, TunePlan, digest_of
 from moebench.records import IMPOSSIBLE, Environment, impossible, labelled, metric_of
 from moebench.spec.errors import plain
-from moebench.store import CorruptFile, RunFolder, Status, read_json, sha256_of
+from moebench.store import MAX_FACTS_BYTES, CorruptFile, RunFolder, Status, read_json, sha256_of
 
 MOST_SAID = 500
 """Characters of a reason that a folder gives which are told."""
@@ -137,7 +137,7 @@ def read_run(folder: RunFolder, planned: PlannedRun, plan: Plan, *, at: Collecti
         test_digest=about.get("data_splits", {}).get("test", {}).get("digest"),
         finished=float(manifest["finished"]),
         environment=environment,
-        step_s=_step_s(folder),
+        step_s=_step_s(folder, recipe.steps),
         machine=None if environment is None else environment.machine,
         kernels=Run.model_validate(about["run"]).kernels,
     )
@@ -277,10 +277,10 @@ def digests(folder: RunFolder, *, steps: int, at: Collection[int], whole: bool =
     return found if digest is None else {**found, step: digest}
 
 
-def _step_s(folder: RunFolder) -> float | None:
-    """Mean wall seconds of a training step."""
+def _step_s(folder: RunFolder, planned: int) -> float | None:
+    """Mean wall seconds of a training step; a run checkpoints no more often than it takes its planned steps."""
     steps, seconds = 0, 0.0
-    for row in folder.each_row("timed.jsonl"):
+    for row in folder.each_row("timed.jsonl", most=1000 + 10 * planned):
         took, first, last = (_number(row[key], key) for key in ("seconds", "step_from", "step_to"))
         if took < 0 or last < first:
             raise CorruptFile(folder.path / "timed.jsonl", f"{took} s from step {first} to {last}: impossible")
@@ -318,7 +318,7 @@ def read_process(path: Path, index: int, speed: SpeedPlan, runs: Mapping[str, st
     `runs` is model -> the planned run with the process's seed. Raises one of `UNREADABLE` when the file is not what a
     process writes, or not that of the planned process.
     """
-    raw = read_json(path)
+    raw = read_json(path, most=MAX_FACTS_BYTES)
     try:
         file = _ProcessFile.model_validate(raw)
     except ValidationError as error:
@@ -404,7 +404,7 @@ class _SweptModel(BaseModel):
 
 def read_tune(path: Path, tune: TunePlan) -> dict[str, Any]:
     """A sweep's summary, as written. Raises one of `UNREADABLE` when it is not that of the planned sweep."""
-    raw: dict[str, Any] = read_json(path)
+    raw: dict[str, Any] = read_json(path, most=MAX_FACTS_BYTES)
     if TunePlan.model_validate(raw["plan"]) != tune:
         raise CorruptFile(path, "is of another sweep than planned")
     for name, model in raw["models"].items():

@@ -191,6 +191,7 @@ def race_here(task: SpeedTask) -> None:
     result = {
         "process": task.process,
         "seed": plan.processes[task.process],
+        "runs": task.runs,
         "environment": environment(task.threads, racers[0].run.device).model_dump(mode="json"),
         "load": [*load, os.getloadavg()[0]],
         "missing": missing,

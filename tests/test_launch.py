@@ -6,6 +6,7 @@ import errno
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -296,6 +297,18 @@ def test_a_spoilt_finished_run_is_put_aside_and_done_again(tmp_path: Path) -> No
     assert ear.steps(one) == list(range(1, 21))
     assert [bits(tmp_path, one)] == undisturbed(tmp_path, [one])
     assert (tmp_path / "runs" / f"{one.id}.corrupt-1" / "model.safetensors").exists()
+
+
+def test_a_copy_of_another_run_is_put_aside_and_the_run_is_done(tmp_path: Path) -> None:
+    one, other = task("good"), task("good", seed=1)
+    launch_fakes([one, other], tmp_path)
+    runs = tmp_path / "runs"
+    shutil.rmtree(runs / other.id)
+    shutil.copytree(runs / one.id, runs / other.id)
+    assert launch_fakes([one, other], tmp_path) == {one.id: "completed", other.id: "completed"}
+    assert (runs / f"{other.id}.corrupt-1" / "model.safetensors").exists()
+    assert not (runs / f"{one.id}.corrupt-1").exists()
+    assert Results(tmp_path).run(other.id).run_json()["run"]["seed"] == 1
 
 
 # ------------------------------------------------------------------------------------------ coordinators

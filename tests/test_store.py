@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -691,3 +692,16 @@ def test_a_spoilt_run_is_not_copied_and_a_failed_one_only_as_its_failure(
     (spoilt.path / "items.jsonl").write_text("{}\n")
     with pytest.raises(CorruptFile, match=spoilt.id):
         store.export_reference(source.root, source.plans(), target.root)
+
+
+@pytest.mark.parametrize(("name", "row"), [("steps.jsonl", {}), ("records.jsonl", {"metric": "train.tokens"})])
+def test_rows_that_no_run_writes_are_not_copied(
+    golden: tuple[Path, Plan], tmp_path: Path, name: str, row: dict[str, Any]
+) -> None:
+    root, plan = golden
+    shutil.copytree(root, tmp_path / "source")
+    folder = Results(tmp_path / "source").run(plan.runs[0].id)
+    store.append_lines(folder.path / name, [row])
+    folder.finish("completed", None, "omitted")
+    with pytest.raises(CorruptFile, match=name):
+        store.export_reference(tmp_path / "source", Results(root).plans(), tmp_path / "copy")

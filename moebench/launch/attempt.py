@@ -1,8 +1,8 @@
 """One attempt at one run, whatever happens in it: the folder is locked, and the end is named.
 
 A run that is already finished is left alone after its contents were checked; a finished folder that does not fit its
-manifest is put aside and done again. An exception becomes a failure of a known kind, recorded in the folder. Divergence
-is an outcome of training, no failure, and comes from the run itself.
+manifest, or is a copy of another run's, is put aside and done again. An exception becomes a failure of a known kind,
+recorded in the folder. Divergence is an outcome of training, no failure, and comes from the run itself.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from moebench.launch.task import Event, Execute, OnEvent
-from moebench.plan import Task
-from moebench.store import Busy, Failure, Results, RunFolder
+from moebench.plan import Task, digest_of
+from moebench.store import Busy, CorruptFile, Failure, Results, RunFolder
 
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 _NO_SPACE = ("no space left on device", "file too large", "disk quota exceeded")
@@ -24,9 +24,18 @@ _TRANSIENT = {errno.EIO, errno.EAGAIN, errno.EBUSY, errno.ESTALE, errno.ETIMEDOU
 
 
 def finished(folder: RunFolder) -> str | None:
-    """'completed' or 'diverged' when the folder is whole, contents checked; else None."""
+    """'completed' or 'diverged' when the folder is whole, contents checked, and its own; else None."""
     status = folder.status()
-    return status if status in ("completed", "diverged") and not folder.verify() else None
+    whole = status in ("completed", "diverged") and not folder.verify()
+    return status if whole and _is_its_own(folder) else None
+
+
+def _is_its_own(folder: RunFolder) -> bool:
+    """Whether the run in the folder is the one that the folder is named after, and not a copy of another."""
+    try:
+        return digest_of(folder.run_json()["run"], length=len(folder.id)) == folder.id
+    except (OSError, CorruptFile, KeyError):
+        return False
 
 
 def carry_out(task: Task, *, root: Path, execute: Execute, on_event: OnEvent, should_stop: Callable[[], bool]) -> Event:

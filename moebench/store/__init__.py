@@ -6,6 +6,7 @@
 
 from moebench.store.checkpoints import Checkpoints
 from moebench.store.files import (
+    MAX_FACTS_BYTES,
     CorruptFile,
     append_lines,
     each_row,
@@ -21,6 +22,7 @@ from moebench.store.reference import export_reference
 from moebench.store.results import Results
 
 __all__ = [
+    "MAX_FACTS_BYTES",
     "Busy",
     "Checkpoints",
     "CorruptFile",

@@ -30,6 +30,8 @@ TEMPORARY = ".tmp-"
 """Mark in the name of a file that is not yet in its place; `sweep` removes what a kill left behind."""
 MAX_JSON_BYTES = 256 * 2**20
 """Larger JSON than this is refused unread: no file of a results folder comes near it."""
+MAX_FACTS_BYTES = 32 * 2**20
+"""The same for a file that says one thing, such as a manifest, a plan, or what one process timed."""
 MAX_ROW_BYTES = 2**16
 """A longer row is refused unread: a row holds a few numbers and names."""
 MOST_ROWS = 5_000_000
@@ -135,17 +137,17 @@ def sweep(folder: Path) -> None:
 # ---------------------------------------------------------------------------------------------- reading
 
 
-def read_bytes(path: Path) -> bytes:
-    """A regular file's bytes. Raises FileNotFoundError, and CorruptFile for a link, a pipe or an absurd size."""
+def read_bytes(path: Path, *, most: int = MAX_JSON_BYTES) -> bytes:
+    """A plain file's bytes. Raises FileNotFoundError, and CorruptFile for a link, a pipe or more than `most` bytes."""
     with open_regular(path) as descriptor:
-        if os.fstat(descriptor.fileno()).st_size > MAX_JSON_BYTES:
-            raise CorruptFile(path, f"larger than {MAX_JSON_BYTES} bytes")
-        return descriptor.read()
+        if os.fstat(descriptor.fileno()).st_size > most:
+            raise CorruptFile(path, f"larger than {most} bytes")
+        return descriptor.read(most)
 
 
-def read_json(path: Path) -> Any:
-    """A JSON file's value. Raises FileNotFoundError, and CorruptFile when it is no JSON or holds NaN or infinity."""
-    return _parse(path, read_bytes(path), "")
+def read_json(path: Path, *, most: int = MAX_JSON_BYTES) -> Any:
+    """A JSON file's value. Raises FileNotFoundError, and CorruptFile when it is no JSON or larger than `most` bytes."""
+    return _parse(path, read_bytes(path, most=most), "")
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

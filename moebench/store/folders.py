@@ -82,7 +82,7 @@ class RunFolder:
         """What `DONE` says, None before it is written. Raises CorruptFile when it does not read as a manifest."""
         path = self.path / "DONE"
         try:
-            manifest = files.read_json(path)
+            manifest = files.read_json(path, most=files.MAX_FACTS_BYTES)
         except (FileNotFoundError, NotADirectoryError):
             return None
         if not isinstance(manifest, dict) or manifest.get("status") not in ("completed", "diverged"):
@@ -191,7 +191,7 @@ class RunFolder:
     def failure(self) -> dict[str, Any] | None:
         """The last failure recorded; None when there is none, or none that reads: it only informs."""
         try:
-            failure = files.read_json(self.path / "FAILED.json")
+            failure = files.read_json(self.path / "FAILED.json", most=files.MAX_FACTS_BYTES)
         except (FileNotFoundError, NotADirectoryError, CorruptFile):
             return None
         return failure if isinstance(failure, dict) and {"status", "reason"} <= failure.keys() else None
@@ -204,7 +204,7 @@ class RunFolder:
 
     def run_json(self) -> dict[str, Any]:
         """What was run, where and on what data. Raises FileNotFoundError or CorruptFile."""
-        value = files.read_json(self.path / "run.json")
+        value = files.read_json(self.path / "run.json", most=files.MAX_FACTS_BYTES)
         if not isinstance(value, dict):
             raise CorruptFile(self.path / "run.json", "not a JSON object")
         return value

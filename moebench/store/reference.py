@@ -73,7 +73,7 @@ def _copy_folder(here: RunFolder, there: RunFolder) -> list[Path]:
         if name == WEIGHTS:
             continue
         data = files.read_bytes(here.path / name)
-        thinned = THINNED[name](here, data) if name in THINNED else data
+        thinned = _thinned(here, name, data)
         if thinned != data:
             data = thinned
             left_out[name] = listed[name]
@@ -89,22 +89,29 @@ def _copy_folder(here: RunFolder, there: RunFolder) -> list[Path]:
     return written
 
 
+def _thinned(folder: RunFolder, name: str, data: bytes) -> bytes:
+    try:
+        return THINNED[name](folder, data) if name in THINNED else data
+    except (KeyError, TypeError) as error:
+        raise CorruptFile(folder.path / name, "not what a run writes") from error
+
+
 def _evaluated_steps(folder: RunFolder, data: bytes) -> bytes:
     """The rows of `steps.jsonl` after which quality was measured, and the last row, each with its own bytes."""
     points = set(folder.run_json()["run"]["recipe"]["evaluate_at"])
-    rows = folder.steps()
-    lines = data.splitlines(keepends=True)
-    kept = [line for line, row in zip(lines, rows, strict=True) if row["step"] in points or row is rows[-1]]
-    return b"".join(kept)
+    last = max((row["step"] for row in folder.each_row(STEPS)), default=0)
+    return _chosen(data, (row["step"] in points or row["step"] == last for row in folder.each_row(STEPS)))
 
 
 def _final_loads(folder: RunFolder, data: bytes) -> bytes:
     """The rows of `records.jsonl` without the load of single experts before the last evaluation."""
-    records, lines = folder.records(), data.splitlines(keepends=True)
-    last = max((record.step or 0 for record in records), default=0)
-    loads = [record.metric.startswith(LOADS) for record in records]
-    kept = [line for line, row, load in zip(lines, records, loads, strict=True) if not load or row.step == last]
-    return b"".join(kept)
+    last = max((record.step or 0 for record in folder.each_record()), default=0)
+    return _chosen(data, (r.step == last or not r.metric.startswith(LOADS) for r in folder.each_record()))
+
+
+def _chosen(data: bytes, keep: Iterable[bool]) -> bytes:
+    lines = data.split(b"\n")[:-1]  # what follows the last newline is torn, or nothing
+    return b"".join(line + b"\n" for line, kept in zip(lines, keep, strict=True) if kept)
 
 
 THINNED = {STEPS: _evaluated_steps, RECORDS: _final_loads}

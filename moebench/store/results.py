@@ -136,7 +136,9 @@ class Results:
 
 
 def _read_plan(path: Path) -> StoredPlan:
-    text = json.dumps(files.read_json(path))  # read and written by our rules for numbers, then held against the type
+    text = json.dumps(
+        files.read_json(path, most=files.MAX_FACTS_BYTES)
+    )  # read and written by our rules for numbers, then held against the type
     try:
         return StoredPlan.model_validate_json(text, strict=True)
     except ValidationError as error:
