@@ -224,8 +224,16 @@ def experts_touched(a: Architecture, *, tokens: int) -> float:
     return a.ffn.experts * (1 - (1 - a.ffn.top_k / a.ffn.experts) ** tokens)
 
 
-def decode_bytes(a: Architecture, *, batch: int, cached: int, dtype: str, touched: float | None = None) -> float:
-    """Bytes of weights and cache that one decoding step must read.
+def decode_bytes(
+    a: Architecture,
+    *,
+    batch: int,
+    cached: int,
+    dtype: str,
+    cache_dtype: str | None = None,
+    touched: float | None = None,
+) -> float:
+    """Bytes of weights and cache that one decoding step must read; the cache in its own dtype where that differs.
 
     `touched` is the experts used in one layer, measured; the expectation under uniform routing when absent.
     """
@@ -235,7 +243,8 @@ def decode_bytes(a: Architecture, *, batch: int, cached: int, dtype: str, touche
     for ffn in _mixtures(a):
         weights += _multiply_adds(a, ffn, training=False)
         weights += experts * (_expert_weights(a, ffn) + _expert_biases(a, ffn))
-    return weights * DTYPE_BYTES[dtype] + batch * cached * kv_bytes_per_token(a, dtype=dtype)
+    cache = batch * cached * kv_bytes_per_token(a, dtype=cache_dtype or dtype)
+    return weights * DTYPE_BYTES[dtype] + cache
 
 
 def costs(a: Architecture, recipe: Recipe) -> Costs:

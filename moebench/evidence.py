@@ -222,7 +222,7 @@ def _speed(results: Results, plan: Plan, problems: list[str]) -> _Session:
         runs = {run.model: run.id for run in plan.runs if run.seed == seed}
         try:
             if path.exists():
-                processes.append(read_process(path, index, speed, runs))
+                processes.append(read_process(path, index, speed, runs, plan.models))
         except UNREADABLE as error:
             unread[index] = f"does not read: {words_of(error)}"
             problems.append(f"speed session {speed.id}: {path.name} {unread[index]}")

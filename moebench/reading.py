@@ -17,8 +17,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, PositiveFloat, ValidationError
 
-from moebench.plan import Plan, PlannedRun, Run, SpeedPlan, TunePlan, digest_of
-from moebench.records import IMPOSSIBLE, Environment, impossible, labelled, metric_of
+from moebench.plan import Plan, PlannedModel, PlannedRun, Run, SpeedPlan, TunePlan, digest_of
+from moebench.records import IMPOSSIBLE, Environment, impossible, labelled, metric_of, parse_metric
 from moebench.spec.errors import plain
 from moebench.store import MAX_FACTS_BYTES, CorruptFile, RunFolder, Status, read_json, sha256_of
 
@@ -310,13 +310,17 @@ class _ProcessFile(BaseModel):
     missing: dict[str, str] = {}
     runs: dict[str, str] | None = None
     """Model -> the run whose weights it loaded; files of before did not say."""
+    routed: dict[str, dict[str, float]] | None = None
+    """Model -> timed metric -> pairs or experts that derived figures rest on; files of before took the most."""
 
 
-def read_process(path: Path, index: int, speed: SpeedPlan, runs: Mapping[str, str]) -> SpeedProcess:
+def read_process(
+    path: Path, index: int, speed: SpeedPlan, runs: Mapping[str, str], models: Mapping[str, PlannedModel]
+) -> SpeedProcess:
     """One process's file. Samples become their medians: the datum of a process is its median.
 
-    `runs` is model -> the planned run with the process's seed. Raises one of `UNREADABLE` when the file is not what a
-    process writes, or not that of the planned process.
+    `runs` is model -> the planned run with the process's seed, `models` are the plan's. Raises one of `UNREADABLE` when
+    the file is not what a process writes, or not that of the planned process.
     """
     raw = read_json(path, most=MAX_FACTS_BYTES)
     try:
@@ -339,6 +343,7 @@ def read_process(path: Path, index: int, speed: SpeedPlan, runs: Mapping[str, st
             raise CorruptFile(path, f"{metric} is not timed")
         ends = (min(numbers), max(numbers))
         why = next((why for number in ends if (why := impossible(metric, number)) is not None), None)
+        why = why or _is_bound(metric, models.get(model.removesuffix(AGAIN)), file)
         if why is not None:
             absent.setdefault(model, {})[metric] = why
             continue
@@ -354,7 +359,7 @@ def read_process(path: Path, index: int, speed: SpeedPlan, runs: Mapping[str, st
         unsteady=frozenset((m, metric) for m, flags in file.steady.items() for metric, ok in flags.items() if not ok),
         machine=None if file.environment is None else file.environment.machine,
         setup=None if file.environment is None else _setup(file.environment),
-        about={key: value for key, value in raw.items() if key != "samples"},
+        about={key: value for key, value in raw.items() if key != "samples"} | {"derived": _kept(file, absent)},
     )
 
 
@@ -367,6 +372,27 @@ def _measurements(file: _ProcessFile) -> Iterator[tuple[str, str, tuple[float, .
     for model, derived in file.derived.items():
         for metric, number in derived.items():
             yield model, metric, (number,), False
+
+
+def _kept(file: _ProcessFile, absent: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, float]]:
+    """The derived figures that are measurements."""
+    return {
+        model: {metric: number for metric, number in derived.items() if metric not in absent.get(model, {})}
+        for model, derived in file.derived.items()
+    }
+
+
+def _is_bound(metric: str, model: PlannedModel | None, file: _ProcessFile) -> str | None:
+    """Why a figure of a file of before is no measurement: it rests on work that may not have been done."""
+    if file.routed is not None or model is None:
+        return None
+    a, base = model.architecture, parse_metric(metric)[0]
+    again = "remove the folder of the speed session and run the suite again"
+    if base == "speed.train_utilisation" and a.computes_fewer(training=True):
+        return f"counted with pairs that may not have been computed: {again}"
+    if base == "speed.decode_bandwidth_utilisation" and (a.moe_layers or model.recipe.dtype != "float32"):
+        return f"counted with experts and bytes that may not have been read: {again}"
+    return None
 
 
 def _setup(place: Environment) -> str:

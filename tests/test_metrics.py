@@ -13,11 +13,15 @@ from small_routers import given, mixture, router
 
 from moebench import api
 from moebench.claims import judge
+from moebench.evidence import Evidence, gather
 from moebench.model.routers import ROUTERS
 from moebench.records import METRICS
 from moebench.show import LISTS
 from moebench.spec.constant import constant
 from moebench.spec.errors import SuiteError
+from moebench.store import Results
+from tests import golden_systems
+from tests.golden_results import MACHINE
 
 SUPERIOR = {"kind": "superior", "margin": "5%"}
 
@@ -130,3 +134,28 @@ def test_a_stored_claim_about_what_cannot_vary_is_invalid() -> None:
         (verdict,) = judge(evidence_of(values, {"c": block}))
         assert verdict.state == "invalid"
         assert f"constant: {metric} of moe" in str(verdict.reason)
+
+
+# ------------------------------------------------------------------------------------------ bounds
+
+
+@pytest.fixture(scope="module")
+def systems(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
+    """A folder of before, whose speed sessions do not say what was routed."""
+    root = tmp_path_factory.mktemp("systems")
+    plan = golden_systems.systems_plan()
+    stored = Results(root).save_plan(plan, MACHINE)
+    golden_systems._write_speed(root, plan)
+    return gather(Results(root), stored)
+
+
+def test_a_utilisation_counted_with_a_bound_is_no_measurement(systems: Evidence) -> None:
+    models = systems.plan.models
+    varying = {name for name, model in models.items() if model.architecture.computes_fewer(training=True)}
+    assert {"switch_2021", "gshard_2020", "mixtral_capacity"} <= varying < set(models)
+    for process in systems.processes:
+        told = {name for name in models if "speed.train_utilisation" in process.values[name]}
+        assert told == set(models) - varying
+        assert all("may not have been computed" in process.absent[n]["speed.train_utilisation"] for n in varying)
+        assert set(process.about["derived"]) >= told
+        assert all("speed.train_utilisation" not in process.about["derived"][name] for name in varying)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ import torch
 
 from moebench import api, costs
 from moebench.metrics import speed
-from moebench.metrics.speed import AGAIN, Racer, is_steady, load_racer, race
+from moebench.metrics.speed import AGAIN, Race, Racer, is_steady, load_racer, race
 from moebench.plan import SpeedPlan
 from moebench.run import execute
 from moebench.store import Results
@@ -124,6 +125,95 @@ def test_utilisation_by_hand(tmp_path: Path) -> None:
     assert found["speed.decode_bandwidth_utilisation[batch=4]"] == pytest.approx(read / 0.5 / 1e5)
 
 
+def racer_of(folder: Path, *, dtype: str = "float32", **ffn: Any) -> Racer:
+    """One mixture of 8 experts that has not been trained, in a race of its own."""
+    mixture = {"kind": "moe", "experts": 8, "top_k": 2, "expert_hidden": 16, **ffn}
+    shape = {"layers": 2, "width": 16, "heads": 2, "ffn": mixture}
+    made = tiny_suites.planned(folder, models={"moe": shape}, train={"dtype": dtype})
+    run = tiny_suites.run_of(made, "moe")
+    return Racer(name="moe", state=start(run), run=run)
+
+
+def timed(racer: Racer, folder: Path, **plan: Any) -> Race:
+    made = tiny_suites.planned(folder)
+    usual: dict[str, Any] = {"models": ("moe",), "baseline": "moe", "prefill": (), "decode_batches": ()}
+    return race([racer], plan_of(**{**usual, **plan}), tiny_suites.corpus(made), process=0, seconds=0.01)
+
+
+def used(racer: Racer, found: Race) -> float:
+    """FLOPs per step that the utilisation was counted with."""
+    return (
+        found.derived["moe"]["speed.train_utilisation"]
+        * found.peak_flops
+        * median(found.samples["moe"]["speed.train_step_s"])
+    )
+
+
+VARYING = {
+    "dropping": {"capacity_factor": 0.25},
+    "picking as many as it needs": {"router": "top_p", "top_k": 4, "top_p": 0.3},
+    "the second by chance": {"router": "gshard", "capacity_factor": 100.0},
+}
+
+
+@pytest.mark.parametrize("name", VARYING)
+def test_utilisation_counts_the_pairs_that_were_computed(tmp_path: Path, name: str) -> None:
+    racer = racer_of(tmp_path, **VARYING[name])
+    a, tokens = racer.run.architecture, racer.run.recipe.micro_batch_tokens
+    found = timed(racer, tmp_path)
+    pairs = found.routed["moe"]["speed.train_step_s"]
+    assert 0 < pairs < tokens * a.ffn.top_k * a.layers  # type: ignore[union-attr]
+    counted = costs.train_step_flops(a, sequences=tokens // a.context, length=a.context, routed_pairs=round(pairs))
+    assert used(racer, found) == pytest.approx(counted)
+    planned = costs.train_step_flops(a, sequences=tokens // a.context, length=a.context)
+    assert used(racer, found) < planned
+
+
+def test_a_dropping_mixtures_pairs_are_no_more_than_its_room(tmp_path: Path) -> None:
+    """A quarter of 128 tokens x 2 experts in 8 experts is 8 places each: at most 64 pairs a layer of the 256."""
+    pairs = timed(racer_of(tmp_path, capacity_factor=0.25), tmp_path).routed["moe"]["speed.train_step_s"]
+    assert 8 * 2 < pairs <= 64 * 2
+
+
+def test_utilisation_of_a_dropless_mixture_is_that_of_its_plan(tmp_path: Path) -> None:
+    racer = racer_of(tmp_path)
+    a, tokens = racer.run.architecture, racer.run.recipe.micro_batch_tokens
+    found = timed(racer, tmp_path)
+    assert found.routed["moe"]["speed.train_step_s"] == tokens * 2 * 2
+    planned = costs.train_step_flops(a, sequences=tokens // a.context, length=a.context)
+    assert used(racer, found) == pytest.approx(planned)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_decoding_reads_the_cache_in_its_own_dtype_and_the_experts_really_used(tmp_path: Path, dtype: str) -> None:
+    racer = racer_of(tmp_path, dtype=dtype)
+    found = timed(racer, tmp_path, train_step=False, decode_batches=(3,))
+    step_s = median(found.samples["moe"]["speed.decode_step_s[batch=3]"])
+    read = found.derived["moe"]["speed.decode_bandwidth_utilisation[batch=3]"] * step_s * found.peak_bandwidth
+    touched = found.routed["moe"]["speed.decode_step_s[batch=3]"]
+    always = 2 * (4 * 16 * 16 + 8 * 16) + 256 * 16  # attention and router of two layers, the output head
+    weights = 4 * (always + 2 * touched * 3 * 16 * 16)
+    cache = racer.state.model.new_cache(1).layers[0].keys_BGSC
+    held = 3 * 12 * 2 * 2 * 16 * cache.element_size()  # 3 sequences, 12 tokens, keys and values of two layers
+    assert cache.element_size() == {"float32": 4, "bfloat16": 2}[dtype]
+    assert read == pytest.approx(weights + held)
+
+
+def test_the_experts_used_are_those_of_decoding_step_by_step(tmp_path: Path) -> None:
+    racer = racer_of(tmp_path, experts=64)
+    model, tokens = racer.state.model.eval(), torch.randint(256, (20, 16), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        cache = model.new_cache(20)
+        model(tokens[:, :8], cache=cache)
+        seen = [
+            len(routing.expert_N.unique())
+            for place in range(8, 16)
+            for routing in model(tokens[:, place : place + 1], cache=cache).routings
+        ]
+    assert speed._experts_read(model, tokens, start=8) == pytest.approx(sum(seen) / len(seen))
+    assert 2 < sum(seen) / len(seen) < 40
+
+
 def test_only_the_experts_touched_count_as_read(tmp_path: Path) -> None:
     made = tiny_suites.planned(tmp_path)
     a = made.plan.models["moe"].architecture
@@ -193,7 +283,8 @@ def test_decoding_goes_on_token_by_token_and_back_to_the_middle(trained: api.Pla
     honest = racer.state.model.forward
 
     def forward(tokens: torch.Tensor, *, cache: Any = None) -> Any:
-        seen.append((cache.length, tokens.shape[1]))
+        if cache is not None:  # without one, it is read which experts decoding uses
+            seen.append((cache.length, tokens.shape[1]))
         return honest(tokens, cache=cache)
 
     racer.state.model.forward = forward  # type: ignore[method-assign]

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from statistics import median
+from dataclasses import dataclass, field
+from statistics import fmean, median
 
 import safetensors.torch
 import torch
@@ -29,6 +29,7 @@ from moebench.train import State, chance, start, training_loss
 AGAIN = "~again"
 """Suffix of the baseline's second copy."""
 MIN_BLOCKS, MAX_SAMPLES = 8, 2000
+ROWS_AT_ONCE = 16
 NANOSECOND = 9
 """Decimals of a second that the clock resolves; more would only fill the disk."""
 Timed = Callable[[], object]
@@ -41,6 +42,9 @@ class Racer:
     name: str
     state: State
     run: Run
+    routed: dict[str, list[float]] = field(default_factory=dict)
+    """Timed metric -> what a mixture routed: pairs of each training step over all layers; experts of one layer that a
+    decoding step reads, mean of layers and positions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +56,8 @@ class Race:
     """Model -> metric -> seconds."""
     steady: dict[str, dict[str, bool]]
     derived: dict[str, dict[str, float]]
+    routed: dict[str, dict[str, float]]
+    """Model -> timed metric -> mean of `Racer.routed`: what the derived figures rest on."""
     peak_flops: float
     """In the dtype of the first model."""
     peak_bandwidth: float
@@ -86,6 +92,7 @@ def race(racers: list[Racer], plan: SpeedPlan, corpus: Corpus, *, process: int, 
         samples=samples,
         steady=steady,
         derived=derived,
+        routed={r.name: {metric: fmean(values) for metric, values in r.routed.items()} for r in racers},
         peak_flops=peaks[racers[0].state.model.dtype],
         peak_bandwidth=peak_bandwidth,
     )
@@ -111,10 +118,15 @@ def _train_step(racer: Racer, corpus: Corpus) -> Timed:
     batch = _text(racer, corpus, rows=run.recipe.micro_batch_tokens // run.architecture.context)
 
     generator = chance(run, step=0)
+    pairs: list[float] = []
+    if run.architecture.moe_layers:
+        racer.routed["speed.train_step_s"] = pairs
 
     def step() -> None:
         _set_mode(model, training=True)
-        loss, _ = training_loss(run, model(batch[:, :-1], generator=generator), batch[:, 1:])
+        output = model(batch[:, :-1], generator=generator)
+        loss, _ = training_loss(run, output, batch[:, 1:])
+        pairs.append(sum(routing.token_N.numel() for routing in output.routings))
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad()
@@ -137,6 +149,8 @@ def _decode_step(racer: Racer, corpus: Corpus, *, batch: int) -> Timed:
     model, half = racer.state.model, racer.run.architecture.context // 2
     text = _text(racer, corpus, rows=batch)
     _set_mode(model, training=False)
+    if racer.run.architecture.moe_layers:
+        racer.routed[labelled("speed.decode_step_s", batch=batch)] = [_experts_read(model, text[:, :-1], start=half)]
     with torch.inference_mode():
         cache: KVCache = model.new_cache(batch)
         model(text[:, :half], cache=cache)
@@ -150,6 +164,20 @@ def _decode_step(racer: Racer, corpus: Corpus, *, batch: int) -> Timed:
         model(text[:, cache.length : cache.length + 1], cache=cache)
 
     return decode
+
+
+@torch.inference_mode()
+def _experts_read(model: Transformer, tokens_BT: torch.Tensor, *, start: int) -> float:
+    """Experts of one layer that a decoding step of this batch uses, mean of the layers and the positions from `start`.
+
+    Read off the whole sequences, a few at a time: routers that can decode route a token alike whatever follows it.
+    """
+    length, experts = tokens_BT.shape[1], int(getattr(model.architecture.ffn, "experts", 0))
+    used_LTE = torch.zeros(len(model.architecture.moe_layers), length, experts, dtype=torch.bool)
+    for part_BT in torch.split(tokens_BT, ROWS_AT_ONCE):
+        for layer, routing in enumerate(model(part_BT).routings):
+            used_LTE[layer, (routing.token_N % length).cpu(), routing.expert_N.cpu()] = True
+    return float(used_LTE[:, start:].sum(2).double().mean())
 
 
 def _set_mode(model: Transformer, *, training: bool) -> None:
@@ -239,13 +267,18 @@ def _derived(
     found: dict[str, float] = {}
     for metric, values in samples.items():
         if metric == "speed.train_step_s":
-            flops = costs.train_step_flops(a, sequences=recipe.micro_batch_tokens // a.context, length=a.context)
+            sequences, pairs = recipe.micro_batch_tokens // a.context, racer.routed.get(metric)
+            computed = None if pairs is None else round(fmean(pairs))
+            flops = costs.train_step_flops(a, sequences=sequences, length=a.context, routed_pairs=computed)
             found["speed.train_utilisation"] = flops / median(values) / peak_flops
         elif metric.startswith("speed.decode_step_s"):
             batch = int(metric.split("batch=")[1].rstrip("]"))
-            # Weights are float32 in memory whatever the dtype of the products; of the experts only those are read that
-            # a batch is expected to touch under uniform routing.
-            read = costs.decode_bytes(a, batch=batch, cached=a.context * 3 // 4, dtype="float32")
+            # Weights are float32 in memory whatever the dtype of the products, in which the cache is.
+            touched = fmean(racer.routed.get(metric, [1.0]))
+            cached = a.context * 3 // 4
+            read = costs.decode_bytes(
+                a, batch=batch, cached=cached, dtype="float32", cache_dtype=recipe.dtype, touched=touched
+            )
             name = labelled("speed.decode_bandwidth_utilisation", batch=batch)
             found[name] = read / median(values) / peak_bandwidth
     return found
