@@ -365,19 +365,25 @@ def _names(plan: Plan) -> set[str]:
 @main.command()
 @_suite_options
 def validate(suite: str, scale: str | None, sets: tuple[str, ...]) -> None:
-    """Check SUITE and what it plans; say what is wrong with file, line and column, and note what is unusual.
+    """Check SUITE, at all its scales, and what it plans; say what is wrong with file, line and column.
 
-    Nothing is read but the suite: what depends on the text of its data, `moebench plan` says.
+    What is unusual and not wrong is noted. Nothing is read but the suite: `moebench plan` looks at its data too.
 
     \b
     Example:
       moebench validate suites/quickstart.yaml
     """
     from moebench import api
-    from moebench.spec.errors import plain
+    from moebench.spec.errors import SuiteError, plain
 
     with input_errors():
         loaded, notes = api.validate(suite, scale=scale, sets=sets)
+        for other in loaded.scales if scale is None else ():
+            try:
+                api.validate(suite, scale=other, sets=sets)
+            except SuiteError:
+                click.echo(f"with --scale {plain(other)}:", err=True)
+                raise
     for text in notes:
         click.echo(f"note: {plain(text)}", err=True)
     spec = loaded.spec

@@ -208,7 +208,11 @@ class _Solver:
             f"{self.model} cannot match {result.to}: {sizes} brings {result.on} within {result.tolerance:.2%} of its "
             f"{result.target:,.0f}: {tried}"
         )
-        return Misfit(at=("models", self.model, "match"), message=message, hint=self._advice(result))
+        hint = self._advice(result)
+        if not (tolerance := self.match.tolerance).relative and tolerance.value < 100:
+            share = f"tolerance {tolerance.value:g} counts what is matched: write {tolerance.value:g}% for a share"
+            hint = f"{share}; {hint}"
+        return Misfit(at=("models", self.model, "match"), message=message, hint=hint)
 
     def _advice(self, result: MatchResult) -> str:
         finer = (step for step in range(self.step - 1, 0, -1) if self.step % step == 0)

@@ -520,3 +520,14 @@ def test_reference_copies_everything_but_the_weights(suite: Path, tmp_path: Path
     refused = call("generate", run_id(suite, "moe"), "--results", tmp_path / "reference")
     assert refused.exit_code == 2
     assert "weights were left out" in refused.stderr
+
+
+def test_validate_looks_at_every_scale_and_says_which_is_wrong(tmp_path: Path) -> None:
+    path = tiny_suites.write(
+        tmp_path, scales={"long": {"seeds": 8}, "wrong": {"train": {"schedule": {"warmup": 10**6}}}}
+    )
+    found = call("validate", path)
+    assert found.exit_code == 2
+    assert found.stderr.startswith("with --scale wrong:\n")
+    assert "a warm-up of 1,000,000 steps takes all of the run" in found.stderr
+    assert call("validate", path, "--scale", "long").exit_code == 0

@@ -79,6 +79,7 @@ UNPLANNABLE: dict[str, tuple[str, str, str, str]] = {
     "a match in steps of eight": ("measure:\n", MATCHES.replace("    match: {to: dense, on", "    §match: {to: dense, on"), "fine cannot match dense: no multiple of 8 for ffn.expert_hidden brings active_params within 0.50%", "`step: 1` gives"),
     "a match that no step reaches": ("measure:\n", MATCHES.replace("    match: {tolerance", "    §match: {tolerance"), "finer cannot match dense", "would accept the nearest"),
     "a match of what is larger anyhow": ("measure:\n", MATCHES.replace("    match: {to: moe", "    §match: {to: moe"), "deep cannot match moe", "already larger with the smallest FFN: give it fewer layers"),
+    "a tolerance of one parameter": ("by: ffn.hidden}", "by: ffn.hidden, tolerance: 1}", "dense cannot match moe", "write 1% for a share"),
     # ---- claims
     "primary claims with too few seeds": ("seeds: 8", "seeds: 5", "with 5 pairs no outcome could reach significance", "give 6 seeds"),
     "a domain that is not there": ("test.bits_per_byte", "§test.bits_per_byte[domain=python]", "the data have no domain 'python'", "its domains are source-0, source-1, source-2 and source-3"),

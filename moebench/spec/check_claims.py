@@ -81,15 +81,24 @@ def _check_sides(found: Findings, path: Path, claim: Claim) -> None:
     """A test has what it needs of `compare`, `over`, `model` and the like, and nothing else."""
     kind = claim.test.kind
     needs = _NEEDS.get(kind, ("compare",))
+    what = f"{'an' if kind[0] in 'aeiou' else 'a'} {kind} test"
+    missing = []
     for side in _SIDES:
         first, _, second = side.partition(".")
         value = getattr(claim, first)
         given = value is not None and (not second or getattr(value, second) is not None)
         if given and side not in needs:
-            message = f"a {kind} test takes no {side!r}"
-            found.add((*path, *side.split(".")), message, f"it takes {listed(needs, last='and')}", key=True)
+            found.add(
+                (*path, *side.split(".")),
+                f"{what} takes no {side!r}",
+                f"it takes {listed(needs, last='and')}",
+                key=True,
+            )
         elif not given and side in needs and not (second and value is None):
-            found.add((*path, *side.split(".")), f"a {kind} test needs {side!r}", key=True)
+            missing.append(side)
+    if missing:
+        at = (*path, *missing[0].split("."))
+        found.add(at, f"{what} needs {listed([repr(side) for side in missing], last='and')}", key=True)
 
 
 def _models(found: Findings, path: Path, claim: Claim) -> list[ModelSpec]:

@@ -52,11 +52,17 @@ def diagnose(
     elif "could not find expected ':'" in expected and opened is not None:
         diagnosis = _no_colon(lines, opened[0])
     elif "expected <block end>" in expected:
-        diagnosis = _inner_quote(text, line, column) or _mixed(expected, line, column) or _unaligned(lines, line)
+        diagnosis = _inner_quote(text, line, column) or _mixed(expected, line, column)
+        diagnosis = diagnosis or _after_bracket(expected, text, line, column)
+        if diagnosis is None and column == _indent(text) + 1:
+            diagnosis = _unaligned(lines, line)
     elif re.match(r"expected ',' or '[}\]]'", expected) and opened is not None:
         diagnosis = _flow(lines, expected, line, column, opened)
-    elif "cannot start any token" in expected:
+    elif "cannot start any token" in expected or "sequence entries are not allowed" in expected:
         diagnosis = _cannot_start(text, line, column)
+    elif "chomping" in expected or "expected a comment or a line break" in expected:
+        start = max(text.rfind("|", 0, column), text.rfind(">", 0, column)) + 1
+        diagnosis = _cannot_start(text, line, start) if start else None
     elif "unexpected end of stream" in expected and opened is not None:
         message = "the quote that is opened here is not closed"
         diagnosis = Diagnosis(line=opened[0], column=opened[1], message=message, hint="close it at the end of the text")
@@ -93,6 +99,9 @@ def _second_colon(text: str, line: int, column: int) -> Diagnosis | None:
         hint = f"write labels as [{cut(label[1])}={cut(label[2].strip())}]"
         return Diagnosis(line=line, column=column, message="a ':' within a metric's label", hint=hint)
     value = head["value"]
+    if value.startswith("(") and value.endswith(")"):
+        hint = f"write braces: {{{cut(value[1:-1])}}}"
+        return Diagnosis(line=line, column=column, message="a mapping in one line stands in braces", hint=hint)
     quoted_value = f'"{value}"' if '"' not in value else "'" + value.replace("'", "''") + "'"
     hint = f"quote it: {cut(head['key'])}: {quoted_value}" if len(value) <= 80 else "put the text into double quotes"
     return Diagnosis(line=line, column=column, message="a second ':' in a text that is not quoted", hint=hint)
@@ -104,6 +113,9 @@ def _no_colon(lines: Sequence[str], number: int) -> Diagnosis | None:
     if _ENTRY.match(text):
         return None
     at = _indent(text) + 1
+    if "\uff1a" in text:
+        message = "a full-width colon (U+FF1A), which is none to YAML"
+        return Diagnosis(line=number, column=text.index("\uff1a") + 1, message=message, hint="write ': '")
     if unspaced := _UNSPACED.match(text):
         message, hint = "no space after the ':'", f"write {cut(unspaced['key'])}: {cut(unspaced['value'])}"
         return Diagnosis(line=number, column=at, message=message, hint=hint)
@@ -144,11 +156,24 @@ def _inner_quote(text: str, line: int, column: int) -> Diagnosis | None:
     return Diagnosis(line=line, column=len(before), message="the quoted text ends here, and more follows", hint=hint)
 
 
+def _after_bracket(expected: str, text: str, line: int, column: int) -> Diagnosis | None:
+    """A bracket too many, or a text that begins with one and so ends at the other."""
+    if expected.endswith(("found '}'", "found ']'")):
+        message = f"a {text[column - 1 : column]!r} that closes nothing"
+        return Diagnosis(line=line, column=column, message=message, hint="take it out")
+    last = text[: column - 1].rstrip()[-1:]
+    if last not in _CLOSING.values():
+        return None
+    message = f"more follows the {last!r}"
+    hint = "put a text that begins with a bracket into double quotes"
+    return Diagnosis(line=line, column=column, message=message, hint=hint)
+
+
 def _mixed(expected: str, line: int, column: int) -> Diagnosis | None:
     if not expected.endswith(("found '-'", "found '?'")):
         return None
     message = "keys and list entries ('- ') are mixed at one level"
-    hint = "models and claims have names, not places: write `name:` rather than `- name:`"
+    hint = "indent a list below its key; models and claims have names: write `name:` rather than `- name:`"
     return Diagnosis(line=line, column=column, message=message, hint=hint)
 
 

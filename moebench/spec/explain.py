@@ -19,7 +19,7 @@ from moebench.spec.errors import Position, Problem, closest, cut, listed, neares
 from moebench.spec.parse import Node, kind_of
 from moebench.spec.routers import ROUTERS, unread_options
 from moebench.spec.synonyms import DOWNLOADED, KEY_ANSWERS, KEY_WORDS, KIND_WORDS, meant, plainly
-from moebench.spec.types import SuiteSpec
+from moebench.spec.types import SuiteSpec, TrainSpec
 
 FILE_KEYS: dict[tuple[str, ...], tuple[str, ...]] = {(): ("extends", "scales", "train"), ("models",): ("base", "sweep")}
 """Keys that only the file has, besides those of the types: of the suite, and of each model."""
@@ -120,17 +120,19 @@ def _written(kind: str, path: Path, node: Node | None) -> str | None:
         return "what follows '#' is a comment: put a text that begins with '#' into quotes"
     if value is None and path[:1] == ("claims",) and len(path) == 2:
         return "null leaves out a claim of the suite that is extended: there is none of this name"
+    if value is None and kind in {"dict_type", "model_type"}:
+        return f"leave {name} out where it has nothing"
     if kind in {"dict_type", "model_type"} and name in _EXAMPLES:
         return f"write it as {_filled(str(name), value)}"
     if kind in {"dict_type", "model_type"} and name in {"claims", "scales"}:
         return "give each a name: write `name:` rather than `- name:`"
-    if kind in {"list_type", "tuple_type"} and isinstance(value, str | int | float) and not isinstance(value, bool):
+    if kind == "list_type" and isinstance(value, str | int | float) and not isinstance(value, bool):
         return f"write [{cut(value)}]"
     if isinstance(value, list):
-        if name == "lr":
+        if name == "lr" and kind == "float_type":
             return "one rate is trained with; to try several, give the suite a `tune: {lr: [...]}`"
-        if name in {"metric", "minus"}:
-            return "a claim is about one metric: write a claim for each"
+        if name in {"metric", "minus", "treatment", "baseline", "ceiling"}:
+            return f"a claim has one {name}: write a claim for each"
         if kind in {"int_type", "float_type"}:
             key = ".".join(map(str, path[2:]))
             return f"to compare several values, give the model a sweep, such as sweep: {{{key}: [...]}}"
@@ -259,7 +261,8 @@ def _words(kind: str, context: Mapping[str, Any], subject: str, value: Any) -> t
     """The message for an error of one value, and a hint."""
     if kind == "literal_error":
         choices = re.findall(r"'([^']*)'", context["expected"])
-        hint = nearest(value, choices)
+        ours = meant(value, choices, KIND_WORDS)
+        hint = f"did you mean {ours!r}?" if ours else nearest(value, choices)
         if subject == "tokenizer":
             hint = "one byte is one token: bits per byte compare whatever a tokenizer would do"
         return f"{subject} cannot be {_shown(value)}: use {listed(choices)}", hint
@@ -275,7 +278,7 @@ def _words(kind: str, context: Mapping[str, Any], subject: str, value: Any) -> t
     if subject == "reach":
         return f"reach must be a model's name, or bits per byte as a number above 0, not {_shown(value)}", None
     if kind == "too_short":
-        return f"{subject} needs at least {context['min_length']} of them, not {context['actual_length']}", None
+        return f"{subject} needs at least {context['min_length']}, not {context['actual_length']}", None
     if kind == "too_long":
         return f"{subject} takes at most {context['max_length']} values", None
     if kind in {"string_too_short", "string_too_long"}:
@@ -362,15 +365,20 @@ def known_keys(location: Sequence[str | int]) -> list[str]:
 
 
 def _elsewhere(location: Sequence[str | int]) -> str | None:
-    """A hint when the key is right, in our words or others', but stands one mapping too high."""
-    word = location[-1]
-    for option in _members(_type_at(location[:-1])):
-        for name, info in getattr(option, "model_fields", {}).items():
-            members = [inner for inner in _members(info.annotation) if inner is not Amount]
-            keys = [key for inner in members for key in getattr(inner, "model_fields", {})]
-            ours = meant(word, keys, KEY_WORDS)
-            if ours is not None:
-                return f"{ours!r} goes inside {name!r}"
+    """A hint when the key is right, in our words or others', but stands some mappings too high."""
+    above: list[tuple[tuple[str, ...], Any]] = [((), _type_at(location[:-1]))]
+    if len(location) == 1:
+        above.append((("train",), TrainSpec))
+    for _ in range(3):  # the nearest mapping first
+        inside: list[tuple[tuple[str, ...], Any]] = []
+        for path, annotation in above:
+            for option in _members(annotation):
+                fields = getattr(option, "model_fields", {}) if option is not Amount else {}
+                ours = meant(location[-1], fields, KEY_WORDS)
+                if path and ours is not None:
+                    return f"{ours!r} goes inside {'.'.join(path)!r}"
+                inside += [((*path, name), info.annotation) for name, info in fields.items()]
+        above = inside
     return None
 
 

@@ -165,7 +165,11 @@ class _Events:
         if word == "Alias" or (word in {"Scalar", "MappingStart", "SequenceStart"} and self.raw.anchor):
             raise _error(at, "anchors and aliases are not allowed", _INSTEAD)
         if word in {"Scalar", "MappingStart", "SequenceStart"} and self.raw.tag:
-            raise _error(at, "tags such as !!str or !!python/object are not allowed", "write the value without a tag")
+            raise _error(
+                at,
+                "tags such as !!str or !!python/object are not allowed",
+                "write the value without a tag; quote a text that begins with '!'",
+            )
         return word, at
 
     def _unreadable(self, error: Exception) -> SuiteError:

@@ -82,6 +82,9 @@ KEY_WORDS: Mapping[str, tuple[str, ...]] = {
     "data": ("dataset", "corpus"),
     "suite": ("name", "title", "id"),
     "train": ("training", "recipe"),
+    "extends": ("include", "includes", "inherit", "inherits", "parent", "import", "base"),
+    "base": ("extends", "inherit", "inherits", "parent", "from"),
+    "points": ("every", "evals", "num_evals", "eval_points", "interval"),
     "claims": ("hypotheses", "hypothesis", "tests"),
     "says": ("claim", "text", "statement", "description"),
     "treatment": ("new", "a", "candidate", "challenger", "model_a", "left"),
@@ -101,6 +104,8 @@ KEY_ANSWERS: Mapping[str, str] = {
     "alpha": "the level is fixed: 2.5% one-sided, shared by the primary claims (Holm)",
     "confidence": "the level is fixed: intervals are 95%",
     "p_value": "the level is fixed: 2.5% one-sided, shared by the primary claims (Holm)",
+    "gradient_accumulation": "give micro_batch_tokens: so many of them make up batch_tokens",
+    "gradient_accumulation_steps": "give micro_batch_tokens: so many of them make up batch_tokens",
     "version": "a suite needs none: leave it out",
     "device": "a device is chosen on the command line, with --device",
     "workers": "workers are chosen on the command line, with --workers",
@@ -116,6 +121,11 @@ KIND_WORDS: Mapping[str, tuple[str, ...]] = {
     "ratio_within": ("between", "within", "range"),
     "trend": ("slope", "scaling", "monotone", "rising", "falling"),
     "exact": ("count", "counted", "exactly", "is"),
+    "none": ("constant", "flat"),
+    "bfloat16": ("bf16", "half", "mixed", "amp"),
+    "float32": ("fp32", "float", "single"),
+    "active_params": ("active", "active_parameters", "params"),
+    "train_flops": ("flops", "compute", "training_flops"),
     "dense": ("mlp", "ffn", "swiglu", "standard", "transformer"),
     "moe": ("mixture", "sparse", "experts", "moe_ffn", "switch"),
     "text": ("file", "files", "local", "custom", "txt", "folder"),
@@ -127,7 +137,7 @@ KIND_WORDS: Mapping[str, tuple[str, ...]] = {
     "frozen_random": ("random", "frozen"),
     "noisy_topk": ("noisy", "shazeer"),
 }
-"""Our word for a test, a network, a source or a router -> others; offered only where ours may stand."""
+"""Our word for a test, a network, a source, a router or a choice -> others; offered only where ours may stand."""
 
 DOWNLOADED = frozenset(
     {"huggingface", "hf", "wikitext", "wikipedia", "c4", "fineweb", "openwebtext", "pile", "url", "web", "datasets"}
