@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from moebench.plan import Plan, StoredPlan, training_of
 from moebench.reading import UNREADABLE
-from moebench.store import Results, read_json
+from moebench.store import Results, read_json, read_lines
 
 ASIDE = ".corrupt-"
 """Stands in the name of a folder that was put aside, after its id."""
@@ -134,68 +133,106 @@ def _stray(run_id: str, folder: Path, at: float) -> Stray | None:
 # ---------------------------------------------------------------------------------------------- sessions
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Timed:
+    """One process of a session, as it was noted when it was timed."""
+
+    process: int
+    at: float
+    machine: str | None
+    timed: Mapping[str, frozenset[str]]
+    """Training of a model -> metrics."""
+
+
 def _sessions(
     results: Results, plan: Plan, stored: list[StoredPlan], finished: Mapping[str, float]
 ) -> tuple[dict[str, float], tuple[Session, ...]]:
-    """When each session was begun, and what the others than the plan's own timed."""
+    """When each session was begun, and what the others than the plan's own timed.
+
+    A process that was timed again makes a session of what it replaced. Sessions of before processes were noted are read
+    from their folders, those put aside too.
+    """
+    own = None if plan.speed is None else plan.speed.id
+    planned = {one.plan.speed.id: one.plan for one in reversed(stored) if one.plan.speed is not None}
     begun: dict[str, float] = {}
     others: list[Session] = []
-    planned = {one.plan.speed.id: one.plan for one in reversed(stored) if one.plan.speed is not None}
+    noted = {path.stem.removeprefix("timed-"): _noted(path) for path in (results.root / "plans").glob("timed-*.jsonl")}
+    for speed_id, rows in sorted(noted.items()):
+        if rows:
+            begun[speed_id] = min(row.at for row in rows)
+            last, replaced = _repetitions(rows)
+            others += map(_session, replaced if speed_id == own else [*replaced, last])
     for speed_id, path in _folders(results, "speed"):
-        processes = [_process(file) for file in sorted(path.glob("process-*.json"))]
-        if not processes:
-            continue
-        about = _told(path / "speed.json")
-        of = planned.get(speed_id)
-        at = _begun(path, about, of, finished)
-        begun[speed_id] = min(at, begun.get(speed_id, at))
-        if plan.speed is not None and path.name == plan.speed.id:
-            continue
-        written = about.get("trainings")
-        trainings = {name: of.training(name) for name in of.models} if of is not None else written
-        trainings = trainings if isinstance(trainings, dict) else {}
-        timed: dict[str, frozenset[str]] = {}
-        for metrics, _ in processes:
-            for name in metrics.keys() & trainings.keys():
-                training = str(trainings[name])
-                timed[training] = timed.get(training, frozenset()) | metrics[name]
-        machines = frozenset(machine for _, machine in processes if machine is not None)
-        others.append(Session(begun=at, timed=timed, machines=machines))
+        rows = _lying(path, planned.get(speed_id), finished)
+        known = {row.process for row in noted.get(speed_id, ())}
+        if not {row.process for row in rows} <= known:
+            at = min(row.at for row in rows)
+            begun[speed_id] = min(at, begun.get(speed_id, at))
+            if path.name != own:
+                others.append(_session(rows))
     return begun, tuple(others)
 
 
-def _process(path: Path) -> tuple[dict[str, frozenset[str]], str | None]:
-    """Model -> metrics that one process timed of it, and its machine; nothing where the file is not one of ours."""
+def _repetitions(rows: list[_Timed]) -> tuple[list[_Timed], list[list[_Timed]]]:
+    """The last row of each process, and the earlier ones by how often the process had been timed."""
+    of: dict[int, list[_Timed]] = {}
+    for row in sorted(rows, key=lambda row: row.at):
+        of.setdefault(row.process, []).append(row)
+    most = max(map(len, of.values()))
+    return [times[-1] for times in of.values()], [
+        [times[n] for times in of.values() if n < len(times) - 1] for n in range(most - 1)
+    ]
+
+
+def _session(rows: list[_Timed]) -> Session:
+    timed: dict[str, frozenset[str]] = {}
+    for row in rows:
+        for training, metrics in row.timed.items():
+            timed[training] = timed.get(training, frozenset()) | metrics
+    machines = frozenset(row.machine for row in rows if row.machine is not None)
+    return Session(begun=min(row.at for row in rows), timed=timed, machines=machines)
+
+
+def _noted(path: Path) -> list[_Timed]:
+    """The rows of a session's notes that read."""
+    found: list[_Timed] = []
     try:
-        raw = read_json(path)
-        machine = raw.get("environment", {}).get("machine")
-        metrics = {str(name): frozenset(map(str, timed)) for name, timed in raw["samples"].items()}
-        return metrics, machine if isinstance(machine, str) else None
+        rows = read_lines(path)
     except UNREADABLE:
-        return {}, None
+        return found
+    for row in rows:
+        try:
+            timed = {str(training): frozenset(map(str, metrics)) for training, metrics in row["timed"].items()}
+            machine = row["machine"] if isinstance(row["machine"], str) else None
+            found.append(_Timed(process=int(row["process"]), at=_time(row["at"]), machine=machine, timed=timed))
+        except UNREADABLE:
+            continue
+    return found
 
 
-def _told(path: Path) -> dict[str, Any]:
+def _lying(folder: Path, plan: Plan | None, finished: Mapping[str, float]) -> list[_Timed]:
+    """What lies in a session's folder: its end, or the end of the first of its runs, is the earliest it can be of."""
     try:
-        about = read_json(path)
-        return about if isinstance(about, dict) else {}
+        at = _time(read_json(folder / "DONE")["finished"])
     except UNREADABLE:
-        return {}
-
-
-def _begun(path: Path, about: Mapping[str, Any], plan: Plan | None, finished: Mapping[str, float]) -> float:
-    """When a session was begun, as it says itself; where it says nothing, the earliest that it can have been.
-
-    A session of before this was written down has its end, or began after the first of its runs was done.
-    """
-    try:
-        return _time(about.get("started"))
-    except UNREADABLE:
-        pass
-    try:
-        return _time(read_json(path / "DONE")["finished"])
-    except UNREADABLE:
-        return min((finished[run.id] for run in plan.runs if run.id in finished), default=0.0) if plan else 0.0
+        runs = [finished[run.id] for run in plan.runs if run.id in finished] if plan is not None else []
+        at = min(runs, default=0.0)
+    trainings = {} if plan is None else {name: plan.training(name) for name in plan.models}
+    found: list[_Timed] = []
+    for path in sorted(folder.glob("process-*.json")):
+        index = path.stem.removeprefix("process-")
+        timed: dict[str, frozenset[str]] = {}
+        machine = None
+        try:
+            raw = read_json(path)
+            machine, samples = raw["environment"]["machine"], raw["samples"]
+            timed = {trainings[name]: frozenset(samples[name]) for name in trainings.keys() & samples.keys()}
+        except UNREADABLE:
+            pass  # it lies there all the same
+        if index.isdecimal() and len(index) < 6:
+            known = machine if isinstance(machine, str) else None
+            found.append(_Timed(process=int(index), at=at, machine=known, timed=timed))
+    return found
 
 
 def _time(value: object) -> float:

@@ -24,7 +24,7 @@ from moebench.launch.coordinator import STOP_S
 from moebench.plan import Plan, SpeedPlan
 from moebench.records import Frozen
 from moebench.spec.types import DataSpec
-from moebench.store import Results, RunFolder, read_json, write_json
+from moebench.store import Results, RunFolder, append_lines, read_json, write_json
 
 OnEvent = Callable[[dict[str, Any]], None]
 
@@ -65,10 +65,11 @@ def measure_speed(plan: Plan, *, results_root: Path, base: Path, threads: int, o
         outdated = _outdated(folder, results)
         for path in (folder.path / "DONE", *outdated):
             path.unlink(missing_ok=True)
-        write_json(folder.path / "speed.json", about(plan, plan.speed, folder))
+        write_json(folder.path / "speed.json", {"plan": plan.speed.model_dump(mode="json")})
         for index, seed in enumerate(plan.speed.processes):
             on_event({"event": "speed", "process": index, "processes": len(plan.speed.processes)})
-            if (folder.path / f"process-{index}.json").exists():
+            path = folder.path / f"process-{index}.json"
+            if path.exists():
                 continue
             task = SpeedTask(
                 results=results_root,
@@ -80,31 +81,18 @@ def measure_speed(plan: Plan, *, results_root: Path, base: Path, threads: int, o
                 threads=threads,
             )
             _run_process(task, timeout_s=STOP_S * 4 + 20 * plan.speed.seconds)
+            _note(plan, path, results.timed_path(plan.speed.id))
         folder.finish("completed")
     return "completed"
 
 
-def about(plan: Plan, speed: SpeedPlan, folder: RunFolder) -> dict[str, Any]:
-    """What a session says of itself: its plan, what its models are, and when it was begun.
-
-    A session that goes on keeps the time at which it was begun, if it has one: nothing was seen of it before.
-    """
-    told = {
-        "plan": speed.model_dump(mode="json"),
-        "trainings": {name: plan.training(name) for name in speed.models},
-        "started": time.time(),
-    }
-    if any(folder.path.glob("process-*.json")):
-        told["started"] = _started(folder)
-    return told
-
-
-def _started(folder: RunFolder) -> float | None:
-    try:
-        started = read_json(folder.path / "speed.json")["started"]
-        return float(started)
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+def _note(plan: Plan, process: Path, kept: Path) -> None:
+    """Writes down, beside the plans, that a process was timed: a session that is made again was seen before."""
+    value = read_json(process)
+    timed = {plan.training(name): sorted(value["samples"][name]) for name in plan.models if name in value["samples"]}
+    row = {"process": value["process"], "at": time.time(), "machine": value["environment"]["machine"], "timed": timed}
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    append_lines(kept, [row])
 
 
 def _changed(folder: RunFolder) -> bool:

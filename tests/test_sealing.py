@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 from pydantic import ValidationError
 
-from moebench import session, store
+from moebench import store
 from moebench.claims import Verdict, judge, sealing, strict_ok
 from moebench.cli import main
 from moebench.evidence import Evidence, gather
@@ -432,42 +432,87 @@ def session_of(root: Path) -> Path:
     return store.Results(root).speed(plan.speed.id).path
 
 
-def test_sessions_that_lie_in_the_folder_are_found(root: Path) -> None:
-    """One that was put aside as spoilt, and one of a plan that is gone, which says itself what its models are."""
-    name = "steps-faster-than-total"
-    assert verdict_of(golden(root), name).looks == 1
-    here, plan = session_of(root), golden(root).plan
-    shutil.copytree(here, here.with_name(f"{here.name}.corrupt-1"))
-    assert verdict_of(golden(root), name).looks == 1, "done with this one, not before: its end is all that it tells"
-    start(here.with_name(f"{here.name}.corrupt-1"), golden_results.STARTED)
-    assert verdict_of(golden(root), name).looks == 2
-    shutil.copytree(here, here.with_name("f" * 20))
-    start(here.with_name("f" * 20), golden_results.STARTED, trainings={m: plan.training(m) for m in plan.models})
-    assert verdict_of(golden(root), name).looks == 3
+FASTER = "steps-faster-than-total"
+
+
+def note(root: Path, at: float, *processes: int, speed: str | None = None, models: str = "", **other: Any) -> None:
+    """Notes that processes of a session, by default the plan's own, were timed at a time."""
+    plan = golden(root).plan
+    assert plan.speed is not None
+    timed = {plan.training(name): [STEP] for name in models.split() or plan.models}
+    rows = [{"process": k, "at": at, "machine": golden_results.MACHINE.machine, "timed": timed} for k in processes]
+    store.append_lines(store.Results(root).timed_path(speed or plan.speed.id), [{**row, **other} for row in rows])
+
+
+def test_a_session_that_was_removed_and_made_again_is_a_look(root: Path) -> None:
+    started = golden_results.STARTED
+    note(root, started + 100, *range(6))
+    assert verdict_of(golden(root), FASTER).looks == 1
+    note(root, started + 200, *range(6))
+    note(root, started + 300, *range(6))
+    assert verdict_of(golden(root), FASTER).looks == 3
     assert verdict_of(golden(root)).looks == 1, "a loss is not timed"
+    assert verdict_of(golden(root), "decodes-as-fast").looks == 1, "the notes say that decoding was not timed"
 
 
-def start(session: Path, at: float, **about: Any) -> None:
-    value = json.loads((session / "speed.json").read_text())
-    (session / "speed.json").write_text(json.dumps({**value, "started": at, **about}))
+def test_one_process_that_was_made_again_is_a_look(root: Path) -> None:
+    note(root, golden_results.STARTED + 100, *range(6))
+    note(root, golden_results.STARTED + 200, 3)
+    assert verdict_of(golden(root), FASTER).looks == 2
+
+
+def test_a_process_made_again_for_a_model_that_it_lacked_is_no_look_at_that_model(root: Path) -> None:
+    note(root, golden_results.STARTED + 100, 3, models="dense dense_total")
+    note(root, golden_results.STARTED + 200, *range(6))
+    assert verdict_of(golden(root), FASTER).looks == 1
+
+
+def test_another_session_of_the_same_models_is_a_look(root: Path) -> None:
+    note(root, golden_results.STARTED + 100, 0, speed="f" * 20)
+    assert verdict_of(golden(root), FASTER).looks == 2
+    note(root, golden_results.STARTED + 100, 0, speed="e" * 20, machine="another machine")
+    note(root, golden_results.STARTED + 5000, 0, speed="d" * 20)
+    assert verdict_of(golden(root), FASTER).looks == 2, "elsewhere, and when this one was done"
+
+
+def test_sessions_of_before_processes_were_noted_are_found_in_their_folders(root: Path) -> None:
+    here = session_of(root)
+    aside = here.with_name(f"{here.name}.corrupt-1")
+    shutil.copytree(here, aside)
+    assert verdict_of(golden(root), FASTER).looks == 1, "done with this one, not before: its end is all that it tells"
+    done = json.loads((aside / "DONE").read_text())
+    (aside / "DONE").write_text(json.dumps({**done, "finished": golden_results.STARTED}))
+    assert verdict_of(golden(root), FASTER).looks == 2
+    note(root, golden_results.STARTED, *range(6))
+    assert verdict_of(golden(root), FASTER).looks == 1, "what is noted is not counted again"
+
+
+@pytest.mark.parametrize("row", ["[]", "{}", '{"process": "x"}', "{", '{"process": 0, "at": 1e300, "timed": {}}'])
+def test_notes_that_do_not_read_are_passed_over(root: Path, row: str) -> None:
+    plan = golden(root).plan
+    assert plan.speed is not None
+    store.Results(root).timed_path(plan.speed.id).write_text(f"{row}\n")
+    assert verdict_of(golden(root), FASTER).looks == 1
 
 
 def test_a_margin_moved_after_seven_of_eight_processes_is_post_hoc(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here, plan = session_of(root), golden(root).plan
     (here / "DONE").unlink()
     (here / "process-5.json").unlink()
-    start(here, golden_results.STARTED + 1000)
+    note(root, golden_results.STARTED + 1000, *range(5))
     moved = golden_results.golden_claims()
-    moved["steps-faster-than-total"]["test"] = {"kind": "superior", "margin": "20%"}
+    moved[FASTER]["test"] = {"kind": "superior", "margin": "20%"}
     late = golden_results.golden_plan(claims=moved)
     assert late.speed == plan.speed
     stored = keep(root, late, AFTER, monkeypatch)
-    verdict = verdict_of(gather(store.Results(root), stored), "steps-faster-than-total")
+    verdict = verdict_of(gather(store.Results(root), stored), FASTER)
     assert (verdict.label, verdict.state) == ("post hoc", "interim")
     assert verdict_of(gather(store.Results(root), stored), "decodes-as-fast").label == "exploratory", "as it was"
+    shutil.rmtree(here)
+    assert verdict_of(gather(store.Results(root), stored), FASTER).label == "post hoc", "removing it unsees nothing"
 
 
-def test_an_unfinished_session_that_does_not_say_when_it_began_was_seen_from_its_first_run_on(
+def test_an_unfinished_session_without_notes_was_seen_from_its_first_run_on(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = session_of(root)
@@ -477,35 +522,7 @@ def test_an_unfinished_session_that_does_not_say_when_it_began_was_seen_from_its
     moved["decodes-as-fast"]["test"] = {"kind": "non_inferior", "margin": "200%"}
     stored = keep(root, golden_results.golden_plan(claims=moved), AFTER, monkeypatch)
     assert verdict_of(gather(store.Results(root), stored), "decodes-as-fast").label == "post hoc"
-
-
-@pytest.mark.parametrize("started", [None, "soon", True, -1, 10**400, []], ids=lambda x: str(x)[:9])
-def test_a_start_that_is_no_time_is_none(root: Path, started: Any) -> None:
-    (session_of(root) / "DONE").unlink()
-    value = json.loads((session_of(root) / "speed.json").read_text())
-    (session_of(root) / "speed.json").write_text(json.dumps({**value, "started": started}))
-    assert golden(root).history.begun == {session_of(root).name: golden_results.STARTED + 900}
-
-
-def test_a_session_says_when_it_began_and_keeps_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan, here = golden(root).plan, session_of(root)
-    assert plan.speed is not None
-
-    def about(at: float) -> dict[str, Any]:
-        monkeypatch.setattr("moebench.session.time.time", lambda: at)
-        assert plan.speed is not None
-        told = session.about(plan, plan.speed, store.RunFolder(here))
-        store.write_json(here / "speed.json", told)
-        return told
-
-    assert about(50.0)["started"] is None, "it was begun before this was written down"
-    for path in here.glob("process-*.json"):
-        path.rename(path.with_name(f"{path.name}.gone"))
-    assert about(60.0)["started"] == 60.0
-    assert about(70.0)["started"] == 70.0, "nothing of it has been seen yet"
-    (here / "process-0.json.gone").rename(here / "process-0.json")
-    assert about(80.0)["started"] == 70.0
-    assert about(90.0)["trainings"] == {name: plan.training(name) for name in plan.models}
+    assert golden(root).history.begun == {here.name: golden_results.STARTED + 900}
 
 
 # ---------------------------------------------------------------------------------------------- plans as files

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +13,11 @@ import pytest
 import tiny_suites
 
 from moebench import api, session
+from moebench.environment import environment
 from moebench.evidence import gather
 from moebench.run import execute
 from moebench.session import SessionFailed, SpeedTask, measure_speed, race_here
-from moebench.store import Results, RunFolder, read_json
+from moebench.store import Results, RunFolder, read_json, read_lines
 
 SPEED = {"speed": {"train_step": True, "prefill": [8], "decode": {"batch": [2]}, "processes": 3, "seconds": 0.2}}
 
@@ -85,10 +87,8 @@ def test_a_session_is_a_file_for_each_process_and_done_last(made: api.Planned, r
 def test_the_evidence_reads_what_the_session_wrote(made: api.Planned, raced: list[int]) -> None:
     train(made, "moe", "dense")
     measure(made)
-    environment = api.prepare_plan(made.loaded.path, results=made.results)
-    from moebench.environment import environment as here
-
-    stored = Results(made.results).save_plan(environment.plan, here(1))
+    again = api.prepare_plan(made.loaded.path, results=made.results)
+    stored = Results(made.results).save_plan(again.plan, environment(1))
     evidence = gather(Results(made.results), stored)
     assert (len(evidence.processes), evidence.speed_reason) == (3, None)
     assert evidence.processes[0].values["dense~again"]["speed.train_step_s"] > 0
@@ -101,6 +101,20 @@ def test_a_session_is_not_repeated(made: api.Planned, raced: list[int]) -> None:
     assert measure(made) == "already"
     assert raced == [0, 1, 2]
     assert {path: path.stat().st_mtime_ns for path in folder_of(made).path.parent.rglob("*")} == before
+
+
+def test_every_process_is_noted_beside_the_plans_and_stays_so(made: api.Planned, raced: list[int]) -> None:
+    """A session that is removed and made again has been seen before."""
+    train(made, "moe", "dense")
+    measure(made)
+    shutil.rmtree(folder_of(made).path)
+    measure(made)
+    assert made.plan.speed is not None
+    rows = read_lines(Results(made.results).timed_path(made.plan.speed.id))
+    assert [row["process"] for row in rows] == [0, 1, 2, 0, 1, 2]
+    assert all("speed.train_step_s" in rows[0]["timed"][made.plan.training(name)] for name in ("moe", "dense"))
+    stored = Results(made.results).save_plan(made.plan, environment(1))
+    assert len(gather(Results(made.results), stored).history.sessions) == 1
 
 
 def test_an_interrupted_session_goes_on_with_what_is_missing(

@@ -38,6 +38,8 @@ def export_reference(results_root: Path, stored_plans: Iterable[StoredPlan], tar
         for here, there in _folders(source, target, stored.plan):
             written += _copy_folder(here, there)
         written += _copy_file(source.plan_path(stored.plan), target.plan_path(stored.plan))
+        if stored.plan.speed is not None:
+            written += _add_rows(source.timed_path(stored.plan.speed.id), target.timed_path(stored.plan.speed.id))
     return written
 
 
@@ -120,6 +122,16 @@ THINNED = {STEPS: _evaluated_steps, RECORDS: _final_loads}
 
 def _copy_file(here: Path, there: Path) -> list[Path]:
     return _put(files.read_bytes(here), there)
+
+
+def _add_rows(here: Path, there: Path) -> list[Path]:
+    """Adds the rows of a file of JSON Lines that the other does not have yet."""
+    known = files.read_lines(there)
+    rows = [row for row in files.read_lines(here) if row not in known]
+    if not rows:
+        return []
+    files.append_lines(there, rows)
+    return [there]
 
 
 def _put(data: bytes, there: Path) -> list[Path]:

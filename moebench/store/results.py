@@ -90,6 +90,10 @@ class Results:
         """Where a plan is stored. Raises UnsafeName."""
         return self._inside("plans", f"{plan.suite}@{plan.scale or 'default'}-{plan.id}.json")
 
+    def timed_path(self, speed_id: str) -> Path:
+        """Where the processes of a speed session are noted, one row each time one is timed. Raises UnsafeName."""
+        return self._inside("plans", f"timed-{self.speed(speed_id).id}.jsonl")
+
     def save_plan(self, plan: Plan, environment: Environment) -> StoredPlan:
         """Stores a plan, or returns what is already stored when the plan is the same; then no file is touched.
 
