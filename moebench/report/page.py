@@ -65,6 +65,15 @@ def sections(found: Findings) -> list[Section]:
         Section(
             anchor="untested", heading="What was not tested", words=tuple(_untested(found)), tables=("unfinished",)
         ),
+        Section(
+            anchor="limits",
+            heading="Known limits of the method",
+            words=(
+                "The interval is exact for effects that are independent and symmetric about their centre; nothing is "
+                "known of those that are not but what such samples show.",
+            ),
+            tables=("limits",),
+        ),
     ]
 
 

@@ -23,6 +23,7 @@ TABLES: dict[str, Callable[[Findings], Table | None]] = {
     "tuning": judged.tuning,
     "controls": judged.controls,
     "smallest": judged.smallest,
+    "limits": judged.limits,
     "runs": judged.runs,
     "unfinished": judged.unfinished,
 }

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
 
-from moebench.claims import Verdict
+from moebench.claims import Verdict, calibration
 from moebench.report import words
 from moebench.report.findings import Findings
-from moebench.report.tables.table import Column, Table, amount, text, whole
+from moebench.report.tables.table import Column, Row, Table, amount, text, whole
 
 # ---------------------------------------------------------------------------------------------- how sure
 
@@ -71,6 +72,8 @@ def smallest(found: Findings) -> Table | None:
             "n": v.n,
             "units": v.units,
             "units_needed": v.units_needed,
+            "units_low": v.units_low,
+            "units_high": v.units_high,
         }
         for v in found.verdicts
         if v.detectable is not None
@@ -79,8 +82,9 @@ def smallest(found: Findings) -> Table | None:
         return None
     return Table(
         title="Smallest detectable effect (80% power)",
-        note="Distance from the threshold that would be detected at this n, with the spread that was measured.",
-        frame=pd.DataFrame(rows).astype({"units_needed": "Int64"}),
+        note="Distance from the threshold that would be detected at this n, with the spread that was measured. How many "
+        "would decide, the next look counted, for the effects in the 80% interval of what was seen.",
+        frame=pd.DataFrame(rows).astype(dict.fromkeys(("units_needed", "units_low", "units_high"), "Int64")),
         columns=(
             text("claim", "claim"),
             Column(key="state", title="state", show=lambda row: words.STATES[row.state], number=False),
@@ -90,7 +94,36 @@ def smallest(found: Findings) -> Table | None:
                 show=lambda row: words.interval(row.detectable, None, None, row.unit).lstrip("+"),
             ),
             Column(key="n", title="n", show=lambda row: words.plural(int(row.n), *words.UNITS[row.units])),
-            amount("units_needed", "needed to decide", whole),
+            Column(key="units_low", title="needed to decide", show=_needed),
+        ),
+    )
+
+
+def _needed(row: Row) -> str:
+    if pd.isna(row.units_low):
+        return "–"
+    if pd.isna(row.units_high):
+        return f"at least {whole(row.units_low)}"
+    return f"{whole(row.units_low)} to {whole(row.units_high)}"
+
+
+def limits(_found: Findings) -> Table:
+    """How often the method errs where its assumptions hold and where they do not."""
+
+    def percent(key: str, title: str) -> Column:
+        return amount(key, title, lambda x: f"{words.number(100 * x, 1)}%")
+
+    return Table(
+        title="Error rates of the method, simulated",
+        note=f"The truth lies at the bound, {calibration.TRIALS:,} samples a row; the tail of the log-normal is on the "
+        "side of the claim.",
+        frame=pd.DataFrame([asdict(row) for row in calibration.table()]),
+        columns=(
+            text("law", "effects"),
+            amount("n", "pairs", whole),
+            percent("covered", "95% interval holds the truth"),
+            percent("supported", "falsely supported"),
+            percent("refuted", "falsely refuted"),
         ),
     )
 
