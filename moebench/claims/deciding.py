@@ -26,7 +26,7 @@ from moebench.claims.kinds import Bound, Guard, Hypothesis
 from moebench.claims.types import State
 
 ALPHA = 0.025
-MIN_UNITS = 6
+MIN_UNITS = stats.ENOUGH
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,7 +206,7 @@ class _Scale:
     def _limit(self, alpha: float, x: stats.Array) -> float:
         """The lower limit of x and what adds to it, one-sided at `alpha`; x is oriented so that + is up."""
         up = 1.0 if x is self.least else -1.0
-        own = self._own_limit(alpha, x)
+        own = stats.lower_limit(x, alpha)
         if not self.beside or math.isinf(own):
             return own
         shift = up * sum(part.centre for part in self.beside)
@@ -216,13 +216,8 @@ class _Scale:
             return own + shift - math.hypot(*spread)
         return centre + shift - math.hypot(max(0.0, centre - own), *spread)
 
-    def _own_limit(self, alpha: float, x: stats.Array) -> float:
-        if self.n >= MIN_UNITS or not np.all(np.isfinite(x)):
-            return stats.sign_flip_limit(x, alpha)
-        return stats.paired(x).interval(1 - 2 * alpha).low if self.n > 1 else -math.inf
-
     def _half(self, alpha: float, x: stats.Array) -> float:
-        return float(np.mean(x)) - self._own_limit(alpha, x)
+        return float(np.mean(x)) - stats.lower_limit(x, alpha)
 
 
 def _documents(sample: Sample) -> stats.Estimate | None:

@@ -29,7 +29,7 @@ def ratios(found: Findings) -> Drawn | str:
     title = _title(found, shown)
     subtitle = (
         f"Ratio to {baseline}, log axis. Counted costs are exact; peaks: over seeds; times: paired log ratios over "
-        "processes, 95% t interval. "
+        "processes, 95% interval. "
         f"Grey: {baseline} against itself (A/A)."
     )
     models = [m for m in found.held.models if m != baseline]
@@ -120,9 +120,7 @@ def latency(found: Findings) -> Drawn | str:
     title = _latency_title(found, metrics, batches)
     subtitle = f"One cached decoding step for the whole batch. Small: the median of each of {processes} processes; "
     subtitle += "large: their geometric mean"
-    subtitle += (
-        f", 95% t interval. Right: paired ratios to {found.baseline}." if found.baseline else ", 95% t interval."
-    )
+    subtitle += f", 95% interval. Right: paired ratios to {found.baseline}." if found.baseline else ", 95% interval."
     again = [f"{found.baseline}{AGAIN}"] if found.baseline else []
     looks = _looks(found, [*found.held.models, *again])
     figure, panels = canvas(

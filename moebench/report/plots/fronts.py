@@ -40,7 +40,7 @@ def pareto(found: Findings) -> Drawn | str:
         name: _front({m: (x, float(found.final(m).mean())) for m, x in xs.items()}) for name, xs in panels_of.items()
     }
     title = _title(found, {metric_of[name]: xs for name, xs in panels_of.items()}, fronts.values())
-    subtitle = f"Final bits per byte ({'mean' if found.many else 'small: seeds; large: mean'}, 95% t interval) against "
+    subtitle = f"Final bits per byte ({'mean' if found.many else 'small: seeds; large: mean'}, 95% interval) against "
     subtitle += "each cost, log axis. "
     subtitle += "Line: models that none beats in both."
     subtitle += "".join(

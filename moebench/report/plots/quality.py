@@ -49,7 +49,7 @@ def answer(found: Findings) -> Drawn | str:
     seeds = curves.groupby("model")["seed"].nunique()
     subtitle = (
         "Left: bits per byte at the evaluation points against training model FLOPs; thin lines are seeds "
-        f"(n = {words.span(seeds)}), thick lines their mean with its 95% t interval. A bracket compares FLOPs at equal "
+        f"(n = {words.span(seeds)}), thick lines their mean with its 95% interval. A bracket compares FLOPs at equal "
         "loss, where a curve is not yet decayed."
     )
     others = [m for m in found.held.models if m != found.baseline and m in set(curves["model"])]
@@ -124,7 +124,7 @@ def _seeds(axes: Axes, rows: pd.DataFrame, x: str, y: str, colour: str) -> None:
 def _band(
     rows: pd.DataFrame, currency: str, value: str = "loss"
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Mean and 95% t interval over seeds at each step: x, centre, low, high."""
+    """Mean and 95% interval over seeds at each step: x, centre, low, high."""
     groups = [group for _, group in rows.groupby("step")]
     means = [mean(group[value]) for group in groups]
     x = np.array([float(group[currency].mean()) for group in groups])
@@ -215,7 +215,7 @@ def currencies(found: Findings) -> Drawn | str:
     if found.many:
         return small.loss(found, title)
     how = f"Seconds: {found.step_seconds[1]}." if "seconds" in shown else "No times were recorded."
-    subtitle = f"Bits per byte at the evaluation points; thin lines are seeds, band: 95% t interval. {how}"
+    subtitle = f"Bits per byte at the evaluation points; thin lines are seeds, band: 95% interval. {how}"
     looks = {m: found.styles[m] for m in found.held.models if m in set(curves["model"])}
     figure, panels = canvas(
         title, subtitle, height=2.5, columns=len(shown), gap=0.18, share_y=True, headroom=key_height(list(looks))
@@ -256,7 +256,7 @@ def finals(found: Findings) -> Drawn | str:
     title = _finals_title(found, models, [str(domain) for domain in domains[1:]])
     counts = [len(found.final(m)) for m in models]
     subtitle = f"{QUALITY} after the last step, lower is better. Small: seeds (n = {words.span(counts)}); "
-    subtitle += "large: mean with its 95% t interval."
+    subtitle += "large: mean with its 95% interval."
     margin = 0.25 + widest(models, 7.5)
     height = 0.28 * len(models) + 0.3
     figure, panels = canvas(

@@ -152,7 +152,7 @@ def balance(found: Findings) -> Drawn | str:
         return _balance_of_many(found, rows, ends)
     title = f"{model}'s busiest expert ends at {words.interval(end.centre, end.low, end.high, 'ratio')} the mean load"
     subtitle = "Busiest expert's load over the mean, averaged over layers, at each evaluation; "
-    subtitle += f"thin lines are seeds (n = {end.n}), band: 95% t interval."
+    subtitle += f"thin lines are seeds (n = {end.n}), band: 95% interval."
     right = 0.3 + widest(models, 7.5, bold=True)
     figure, (axes,) = canvas(title, subtitle, height=2.0, right=right, panel=3.0)
     colours = {m: found.styles[m].colour for m in models}

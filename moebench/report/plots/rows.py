@@ -33,7 +33,7 @@ def differences(found: Findings) -> Drawn | str:
     pairs = sorted({gap.n for _, gap in shown})
     subtitle = (
         f"Final bits per byte against {baseline}, in percent, paired by seed (n = {words.span(pairs)}). Small: seeds; "
-        f"large: mean with its 95% t interval, unadjusted for the other models. {NOTE}"
+        f"large: mean with its 95% interval, unadjusted for the other models. {NOTE}"
     )
     models = [m for m, _ in shown]
     figure, (axes,) = canvas(
@@ -75,7 +75,7 @@ def ratios(found: Findings) -> Drawn | str:
     title = costs_title(found, shown)
     subtitle = (
         f"Ratio to {baseline} on a log axis, 1 marked. Counted costs are exact; peaks: over seeds; times: paired log "
-        f"ratios over processes, 95% t interval. {_again(found)}"
+        f"ratios over processes, 95% interval. {_again(found)}"
     )
     models = [m for m in found.held.models if m != baseline]
     lanes = [*models, *([f"{baseline}{AGAIN}"] if any(r.model.endswith(AGAIN) for r in shown) else [])]
@@ -119,7 +119,7 @@ def latency(found: Findings, metrics: Sequence[str], batches: Sequence[int]) -> 
     subtitle = (
         f"One cached decoding step for the whole batch, ratio to {baseline} on a log axis: paired over processes, "
     )
-    subtitle += f"95% t interval. {_again(found)}"
+    subtitle += f"95% interval. {_again(found)}"
     figure, panels = canvas(
         title, subtitle, height=0.85 * _ROW * len(lanes), columns=len(metrics), left=margin(lanes), gap=0.16,
         share_y=True, headroom=0.42,
@@ -176,7 +176,7 @@ def domains(found: Findings, measured: pd.DataFrame, means: Mapping[str, Mean]) 
     seeds = sorted({int(n) for n in measured.groupby("model")["seed"].nunique()})
     subtitle = (
         "Share of a domain's routed tokens that would have to move to match all domains together (total variation), "
-        f"mean over layers; small: seeds (n = {words.span(seeds)}), large: mean, 95% t interval. "
+        f"mean over layers; small: seeds (n = {words.span(seeds)}), large: mean, 95% interval. "
         "Grey tick: tokens permuted over domains."
     )
     figure, panels = canvas(

@@ -40,7 +40,7 @@ def swept(found: Findings) -> Drawn | str:
     shown = panels[:_MOST]
     title = _title(shown[0])
     subtitle = (
-        "Small: seeds, or processes of timings; large: mean with its 95% t interval. Dashed: the slope of the trend "
+        "Small: seeds, or processes of timings; large: mean with its 95% interval. Dashed: the slope of the trend "
         "claim, through the middle of the points; shaded: its 95% interval."
     )
     if len(panels) > len(shown):

@@ -98,13 +98,13 @@ def costs(found: Findings) -> Table | None:
         shown, columns = across(frame, by="cost", value="ratio", show=ratio)
         return Table(
             title=f"Costs as a ratio to {found.baseline}",
-            note="Paired by process or seed, 95% t interval; without one: counted. Absolute values: tables/costs.csv.",
+            note="Paired by process or seed, 95% interval; without one: counted. Absolute values: tables/costs.csv.",
             frame=frame, columns=columns, shown=shown,
         )  # fmt: skip
     return Table(
         title=f"Costs, absolute and as a ratio to {found.baseline}",
         note="Absolute: exact, or the geometric mean over seeds or over processes (each its median), as in the ratios. "
-        "Ratios: paired by process or seed, 95% t interval.",
+        "Ratios: paired by process or seed, 95% interval.",
         frame=pd.DataFrame(rows),
         columns=(
             text("cost", "cost"),
@@ -231,7 +231,7 @@ def quality(found: Findings) -> Table | None:
         return _quality_of_many(found, pd.DataFrame(rows), changed)
     return Table(
         title="Final bits per byte",
-        note="Mean over seeds with its 95% t interval; the change is paired by seed. Lower is better.",
+        note="Mean over seeds with its 95% interval; the change is paired by seed. Lower is better.",
         frame=pd.DataFrame(rows),
         columns=(
             text("domain", "domain"),
@@ -251,7 +251,7 @@ def _quality_of_many(found: Findings, frame: pd.DataFrame, changed: Callable[[Ro
     change = Column(key="change_percent", title=f"all, against {found.baseline}", show=lambda row: row.change)
     return Table(
         title="Final bits per byte",
-        note="Mean over seeds with its 95% t interval; the change is paired by seed. Lower is better.",
+        note="Mean over seeds with its 95% interval; the change is paired by seed. Lower is better.",
         frame=frame,
         columns=(columns[0], columns[1], change, *columns[2:], amount("n", "seeds", whole)),
         shown=shown.sort_values("v0", ignore_index=True),
@@ -291,7 +291,7 @@ def routing(found: Findings) -> Table | None:
             )
     if not rows:
         return None
-    note = "Mean over seeds with its 95% t interval; of numbers of experts, with the least and the most of any seed."
+    note = "Mean over seeds with its 95% interval; of numbers of experts, with the least and the most of any seed."
     if found.many:
         frame = pd.DataFrame(rows)
         frame["short"] = frame["metric"].map(_ROUTING)
