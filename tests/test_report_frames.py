@@ -131,9 +131,8 @@ def test_a_timed_ratio_is_paired_within_processes(found: Findings) -> None:
     raw = [found.held.samples[model, "speed.train_step_s"].reshape(6, 20) for model in ("moe_8x2", "dense")]
     medians = [np.median(samples, axis=1) for samples in raw]
     logs = np.log(medians[0] / medians[1])
-    half = 2.5705818 * logs.std(ddof=1) / math.sqrt(6)  # t quantile, 5 degrees of freedom
     assert ratio.ratio.centre == pytest.approx(math.exp(logs.mean()))
-    assert ratio.ratio.high == pytest.approx(math.exp(logs.mean() + half))
+    assert ratio.ratio.high == pytest.approx(math.exp(logs.max())), "one of 64 flips: six signs reach no further"
     assert ratio.units == "processes"
 
 
