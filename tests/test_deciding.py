@@ -186,6 +186,28 @@ def crossing(moe: Sequence[float], reach: Any, **other: Any) -> Evidence:
     return evidence_of({}, {"c": block}, curves=curves, seeds=tuple(range(len(moe))), **other)
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    ratios=st.lists(st.sampled_from([0.9, 1.0, 1.02, 1.05, 1.08, 1.3]), min_size=6, max_size=10),
+    at=st.integers(0, 9),
+    by=st.sampled_from([1.001, 1.1, 3.0]),
+    model=st.sampled_from(["moe", "dense"]),
+)
+def test_a_slower_process_never_helps_a_timing(ratios: list[float], at: int, by: float, model: str) -> None:
+    def timed(moe: Sequence[float], dense: Sequence[float]) -> Evidence:
+        metric = "speed.train_step_s"
+        times = {"moe": {metric: moe}, "dense": {metric: dense}, "dense~again": {metric: dense}}
+        block = claim({"kind": "non_inferior", "margin": "10%"}, metric)
+        return evidence_of({"moe": {BPB: [2.0]}, "dense": {BPB: [2.0]}}, {"c": block}, times=times)
+
+    at %= len(ratios)
+    moe, dense = [0.01 * ratio for ratio in ratios], [0.01] * len(ratios)
+    before = rank(timed(moe, dense))
+    slower = [x * by if process == at else x for process, x in enumerate(moe if model == "moe" else dense)]
+    after = rank(timed(slower, dense) if model == "moe" else timed(moe, slower))
+    assert after <= before if model == "moe" else after >= min(1, before)
+
+
 def test_one_run_that_is_much_better_cannot_lose_a_claim() -> None:
     """By a t interval it would, and making that run worse would support the claim."""
     assert lower_by([0.02] * 9 + [0.5], {"kind": "superior", "margin": 0.0}).state == "supported"
@@ -317,6 +339,8 @@ def test_a_share_of_no_gain_is_neither_supported_nor_refuted() -> None:
     columns = {"moe": [2.3] * 8, "dense": [2.2] * 8, "big": [2.201, *[2.1998] * 3, *[2.0] * 4]}
     barely = judged(KINDS["recovers"].evidence(columns))
     assert "the gain of big over dense, of which a share is asked, is not shown to be above 0" in barely.reason
+    assert barely.units_low is not None
+    assert barely.units_low > barely.n, "of seeds that show the gain"
 
 
 def test_a_ceiling_that_diverged_shows_no_gain() -> None:

@@ -9,7 +9,7 @@ that the correction is fixed before anything is run; counts are exact and outsid
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,8 +17,8 @@ from moebench import stats
 from moebench.claims import coverage, interim, likeness, sealing, wording
 from moebench.claims.contrasts import Sample, draw
 from moebench.claims.deciding import Correction, Finding, settle, stands, weigh
-from moebench.claims.kinds import KINDS, Hypothesis
-from moebench.claims.power import needs
+from moebench.claims.kinds import KINDS, Guard, Hypothesis
+from moebench.claims.power import needs, needs_of_guard
 from moebench.claims.preconditions import Question, broken, fixed
 from moebench.claims.shape import doubts
 from moebench.claims.types import TRIFLE, Beside, Scored, State, Unbounded, Verdict
@@ -92,6 +92,8 @@ class _Draft:
     finding: Finding | None = None
     unfinished: str | None = None
     """What is absent of what was planned for it; None when all is there."""
+    unmet: tuple[tuple[Guard, Sample], ...] = ()
+    """Guards that do not stand, each with what was drawn for it."""
     withheld: Withheld | None = None
 
     @property
@@ -120,7 +122,8 @@ def _draft(evidence: Evidence, name: str, claim: Claim) -> _Draft:
         if why is not None:
             raise Withheld("invalid", why)
         absent = interim.unfinished(evidence, claim, hypothesis.contrast, sample)
-        return replace(draft, finding=weigh(sample, hypothesis), unfinished=absent)
+        unmet = tuple(_unmet(evidence, claim, hypothesis))
+        return replace(draft, finding=weigh(sample, hypothesis), unmet=unmet, unfinished=absent)
     except Withheld as withheld:
         return replace(draft, withheld=withheld)
 
@@ -185,9 +188,12 @@ def _weighed(
     tested = draft.unfinished is None
     if draft.unfinished is not None:
         state, reason = "interim", draft.unfinished
-    state, reason = _guarded(evidence, draft, hypothesis, state, reason)
+    blocking = next(((guard, drawn) for guard, drawn in draft.unmet if state in guard.blocks), None)
     lacking = None
-    if state == "inconclusive":
+    if blocking is not None:
+        state, reason = "inconclusive", blocking[0].otherwise
+        lacking = needs_of_guard(*blocking, hypothesis, looks=draft.looks)
+    elif state == "inconclusive":
         lacking = needs(
             finding, hypothesis, sample, family=family.size if correction.in_family else 0, looks=draft.looks
         )
@@ -231,15 +237,12 @@ def _weighed(
     )
 
 
-def _guarded(evidence: Evidence, draft: _Draft, hypothesis: Hypothesis, state: State, reason: str) -> tuple[State, str]:
-    """The state once everything else that the claim needs is looked at."""
-    claim = draft.claim
+def _unmet(evidence: Evidence, claim: Claim, hypothesis: Hypothesis) -> Iterator[tuple[Guard, Sample]]:
+    """The guards of a claim that do not stand, each with what was drawn for it."""
     for guard in hypothesis.guards:
-        if state in guard.blocks:
-            sample = draw(evidence, guard.contrast, claim.target, claim.compare.baseline if claim.compare else None)
-            if not stands(guard, sample):
-                return "inconclusive", guard.otherwise
-    return state, reason
+        sample = draw(evidence, guard.contrast, claim.target, claim.compare.baseline if claim.compare else None)
+        if not stands(guard, sample):
+            yield guard, sample
 
 
 def _late(draft: _Draft) -> tuple[str, ...]:

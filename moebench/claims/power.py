@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from moebench import stats
 from moebench.claims.contrasts import Sample
-from moebench.claims.deciding import ALPHA, MIN_UNITS, Finding
-from moebench.claims.kinds import Hypothesis
+from moebench.claims.deciding import ALPHA, MIN_UNITS, Finding, weigh
+from moebench.claims.kinds import Bound, Guard, Hypothesis
 from moebench.digits import interval
 
 _WIDE = 5
@@ -66,6 +66,21 @@ def needs(finding: Finding, hypothesis: Hypothesis, sample: Sample, *, family: i
     units, low, high = (claim.units(end, looks + 1, sample.n) for end in ("middle", "far", "near"))
     words = f"{could}; {_range(low, high, sample.n, unit)}"
     return Needs(words=words, detectable=detectable, units=units, low=low, high=high)
+
+
+def needs_of_guard(guard: Guard, sample: Sample, hypothesis: Hypothesis, *, looks: int) -> Needs:
+    """The same for what keeps a verdict from standing."""
+    if guard.must == "not be below 0":
+        return Needs(words="to claim the ends alone, compare them with `superior`")
+    alone = replace(
+        hypothesis,
+        contrast=guard.contrast,
+        support=(Bound(side="above", value=0.0),),
+        refute=(Bound(side="below", value=0.0),),
+        level=ALPHA,
+        guards=(),
+    )
+    return needs(weigh(sample, alone), alone, sample, family=0, looks=looks)
 
 
 def _range(low: int | None, high: int | None, n: int, unit: str) -> str:
