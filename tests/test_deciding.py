@@ -19,7 +19,7 @@ from tests.builders import BPB, TWIN, claim, evidence_of, with_outcome
 
 RANK = {"refuted": 0, "supported": 2}
 """Any other state is 1: nothing is claimed either way."""
-DROPPED = "routing.dropped_share"
+ENTROPY = "routing.entropy"
 
 
 def judged(evidence: Evidence) -> Verdict:
@@ -145,18 +145,18 @@ def test_a_run_that_diverged_or_is_missing_never_supports(kind: str, gain: list[
 def test_a_zero_in_a_ratio_is_refused_and_never_left_out(
     counts: list[float], at: int, model: str, test: dict[str, Any]
 ) -> None:
-    columns = {"moe": {DROPPED: [0.002] * len(counts)}, "dense": {DROPPED: list(counts)}}
-    columns[model][DROPPED][at % len(counts)] = 0.0
-    verdict = judged(evidence_of(columns, {"c": claim(test, DROPPED)}))
+    columns = {"moe": {ENTROPY: [0.002] * len(counts)}, "dense": {ENTROPY: list(counts)}}
+    columns[model][ENTROPY][at % len(counts)] = 0.0
+    verdict = judged(evidence_of(columns, {"c": claim(test, ENTROPY)}))
     assert verdict.state == "invalid"
-    assert f"{DROPPED} of {model} with seed {at % len(counts)} is 0" in verdict.reason
+    assert f"{ENTROPY} of {model} with seed {at % len(counts)} is 0" in verdict.reason
     assert "in the metric's own unit" in verdict.reason
 
 
 def test_zeros_compare_in_the_metrics_own_unit() -> None:
     dense = [0.0] * 4 + [0.005] * 6
     test = {"kind": "superior", "margin": 0.0005}
-    verdict = judged(pair([0.004] * 10, dense, test, metric=DROPPED))
+    verdict = judged(pair([0.004] * 10, dense, test, metric=ENTROPY))
     assert (verdict.n, verdict.state) == (10, "inconclusive")
 
 
