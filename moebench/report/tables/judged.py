@@ -82,8 +82,8 @@ def smallest(found: Findings) -> Table | None:
         return None
     return Table(
         title="Smallest detectable effect (80% power)",
-        note="Distance from the threshold that would be detected at this n, with the spread that was measured. How many "
-        "would decide, the next look counted, for the effects in the 80% interval of what was seen.",
+        note="Distance from the threshold that would be detected at this n, with the spread that was seen. How many "
+        "would decide, the next look counted, for effects in its 80% interval.",
         frame=pd.DataFrame(rows).astype(dict.fromkeys(("units_needed", "units_low", "units_high"), "Int64")),
         columns=(
             text("claim", "claim"),
