@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from moebench.spec import explain
+from moebench.spec import rewrite
 from moebench.spec.errors import Problem, SuiteError
 from moebench.spec.load import load_suite
 from moebench.spec.schema import schema as suite_schema
@@ -498,11 +498,11 @@ def test_every_common_word_stands_for_what_there_is() -> None:
     assert not set(synonyms.KEY_ANSWERS) & set(known_keys(()))
 
 
-@pytest.mark.parametrize("key", explain._EXAMPLES)
+@pytest.mark.parametrize("key", rewrite.EXAMPLES)
 def test_the_examples_of_mappings_are_right(tmp_path: Path, key: str) -> None:
     """Each is put where it belongs, in a suite with models of that name."""
     inside = {"budget": "train", "optimizer": "train", "schedule": "train", "evaluate": "train"}
-    example = explain._EXAMPLES[key].replace("MODEL", "moe", 1).replace("MODEL", "dense")
+    example = rewrite.EXAMPLES[key].replace("MODEL", "moe", 1).replace("MODEL", "dense")
     if key in {"ffn", "match"}:
         sets = [f"models.dense.{key}={example}"]
     elif key in {"test", "compare", "target"}:
