@@ -509,5 +509,7 @@ def _warnings(spec: SuiteSpec, models: dict[str, PlannedModel], facts: DataFacts
         if not model.architecture.causal:
             found.append(f"{name}: {ffn.router} sees future tokens, so claims about its quality on text are INVALID")
         if model.architecture.computes_fewer(training=True):
-            found.append(f"{name}: its FLOPs are a bound: its router may use fewer than {ffn.top_k} experts a token")
+            found.append(
+                f"{name}: its FLOPs are an upper bound: it may drop tokens, or use fewer than top_k experts on one"
+            )
     return [*found, *feasibility.notes(spec, models)]

@@ -261,7 +261,7 @@ METRICS: dict[str, Metric] = {
             "FLOPs/token",
             "model FLOPs of forward and backward, router and head included",
             cannot=(
-                "time; of a router that drops pairs or picks fewer than top_k experts it is a bound: "
+                "time; of a router that drops assignments or picks fewer than top_k experts it is a bound: "
                 "train.model_flops counts those really routed"
             ),
         ),
@@ -396,10 +396,10 @@ METRICS: dict[str, Metric] = {
         _seeded(
             "train.dropped_share",
             "1",
-            "share of routed pairs dropped over capacity in training so far",
+            "share of assignments dropped over capacity in training so far",
             within=_SHARE,
             cannot=(
-                "anything about evaluation, where no pair is dropped; it depends on the micro-batch that "
+                "anything about evaluation, where no assignment is dropped; it depends on the micro-batch that "
                 "a capacity is shared over"
             ),
         ),
@@ -486,7 +486,7 @@ METRICS: dict[str, Metric] = {
         _seeded(
             "routing.idle_by_chance",
             "experts",
-            "experts that as many pairs, each to an expert at random, would leave without a token, all layers",
+            "experts that as many assignments, each to an expert at random, would leave without a token, all layers",
             "neither",
             within=Range(low=0),
             cannot="anything about the router: it is arithmetic on the number of tokens and experts",
@@ -494,7 +494,7 @@ METRICS: dict[str, Metric] = {
         _seeded(
             "evaluation.dropped_share",
             "1",
-            "share of routed pairs dropped over capacity in an evaluation",
+            "share of assignments dropped over capacity in an evaluation",
             within=_SHARE,
             cannot=(
                 "anything about training: train.dropped_share; it is recorded for routers of installed "
@@ -506,7 +506,7 @@ METRICS: dict[str, Metric] = {
             "1",
             "earlier name of evaluation.dropped_share, in results that were committed with it",
             within=_SHARE,
-            retired="it is 0 by construction, for experts take every pair in an evaluation: use train.dropped_share",
+            retired="0 by construction, as experts take every assignment in an evaluation: use train.dropped_share",
             cannot="anything: it is 0 by construction",
         ),
         _timed(
@@ -532,7 +532,7 @@ METRICS: dict[str, Metric] = {
         _timed(
             "speed.train_utilisation",
             "1",
-            "model FLOPs per second, of pairs really computed, over the matmul peak measured in the same process",
+            "model FLOPs per second, of assignments really computed, over the matmul peak measured in the same process",
             "higher",
             within=_UTILISATION,
             cannot=("time, or use of the machine by what is no matrix product; the peak is that of one large product"),

@@ -121,14 +121,17 @@ def plan_text(planned: Planned) -> str:
         lines += [matches, ""]
     lines += [budget, ""]
     if facts["claims"]:
-        lines.append("claims, as they will be judged (where the interval holds a bound: inconclusive)")
+        lines.append("claims, as they will be judged (an interval that crosses a threshold is inconclusive)")
         lines += [f"  {name}: {words}" for name, words in facts["claims"].items()] + [""]
     lines += _plan_lines(facts)
     return _print(*lines)
 
 
 def _plan_lines(facts: dict[str, Any]) -> list[str]:
-    data, basis = facts["data"], "measured here" if facts["estimate_measured"] else "a guess, nothing has run here yet"
+    data, basis = (
+        facts["data"],
+        "measured here" if facts["estimate_measured"] else "a guess, nothing has run on this machine yet",
+    )
     todo = sum(run["status"] not in ("completed", "diverged") for run in facts["runs"])
     splits = ", ".join(f"{name} {count:,} tokens" for name, count in data["tokens"].items())
     lines = [

@@ -25,7 +25,7 @@ from moebench.spec.types import SuiteSpec
 
 
 def understood(spec: SuiteSpec, name: str) -> str:
-    """One claim of a suite: `supported if ...; refuted if ...; over 8 seed pairs; primary, of 3`."""
+    """One claim of a suite: `supported if ...; refuted if ...; over 8 seeds; primary, of 3`."""
     claim = spec.claims[name]
     supported, refuted = _bounds(claim)
     return f"{claim.metric}{_target(claim)}: supported if {supported}; refuted if {refuted}; {_over(spec, claim)}"
@@ -90,8 +90,7 @@ def _over(spec: SuiteSpec, claim: Claim) -> str:
     if metric_of(claim.metric).kind == "counted":
         return "counted, so without an interval"
     number, units = units_of(spec, claim.metric)
-    pairs = f"{number} {units.removesuffix('s')} pairs" if units == "seeds" and claim.compare else f"{number} {units}"
     if claim.family == "exploratory":
-        return f"over {pairs}; exploratory, uncorrected"
+        return f"over {number} {units}; exploratory, uncorrected"
     primary = [c for c in spec.claims.values() if c.family == "primary" and metric_of(c.metric).kind != "counted"]
-    return f"over {pairs}; primary, of {len(primary)}"
+    return f"over {number} {units}; primary, of {len(primary)}"

@@ -53,7 +53,7 @@ def test_superior_by_hand() -> None:
         pytest.approx(-0.045),
         "bits/byte",
         8,
-        "pairs",
+        "seeds",
     )
     assert (verdict.low, verdict.high) == (pytest.approx(-HIGH, abs=1e-6), pytest.approx(-LOW, abs=1e-6))
     assert verdict.p == pytest.approx(6 / 256), "6 of 256 flips"
@@ -353,14 +353,14 @@ def test_missing_runs_are_counted_with_their_reason() -> None:
     test = {"kind": "superior"}
     some = judged(pair(2 - EIGHT, [2.0] * 8, test, missing=[("moe", 3)]))
     assert (some.state, some.n) == ("interim", 7), "an estimate, and no verdict until the last planned run is done"
-    assert some.reason == "7 of 8 pairs: seed 3: moe is missing; `moebench run built` finishes it"
-    assert any("7 of 8 pairs present" in note and "seed 3: moe is missing" in note for note in some.notes)
+    assert some.reason == "7 of 8 seeds: seed 3: moe is missing; `moebench run built` finishes it"
+    assert any("7 of 8 seeds present" in note and "seed 3: moe is missing" in note for note in some.notes)
     few = judged(pair(2 - EIGHT, [2.0] * 8, test, missing=[("moe", s) for s in range(4)]))
     assert few.state == "interim"
-    assert few.reason.startswith("4 of 8 pairs: seed 0: moe is missing; ")
+    assert few.reason.startswith("4 of 8 seeds: seed 0: moe is missing; ")
     none = judged(pair(2 - EIGHT, [2.0] * 8, test, missing=[("dense", s) for s in range(8)]))
     assert none.state == "not_tested"
-    assert "0 of 8 pairs present" in none.reason
+    assert "0 of 8 seeds present" in none.reason
 
 
 def test_a_metric_that_was_not_measured_is_not_tested() -> None:
@@ -389,7 +389,7 @@ def test_variances_over_seeds_and_documents_are_added() -> None:
     assert verdict.low <= verdict.item_low < verdict.item_high <= verdict.high
     assert verdict.method == "exact sign flips over seeds, variance over documents added"
     assert verdict.needs is not None
-    assert "more evaluated text" in verdict.needs
+    assert "score more test text" in verdict.needs
 
 
 def test_documents_that_agree_add_nothing() -> None:
@@ -448,7 +448,7 @@ def test_counts_and_exploratory_claims_are_outside_the_family() -> None:
     verdicts = family(0.02, count=count, more=claim({"kind": "superior", "margin": 0.02}))
     assert [v.state for v in verdicts] == ["supported"] * 3
     assert verdicts[0].p_adjusted == verdicts[0].p
-    assert any("outside the primary family" in note for note in verdicts[1].notes)
+    assert any("not part of the Holm family" in note for note in verdicts[1].notes)
     assert verdicts[2].p_adjusted is None
 
 
@@ -646,7 +646,7 @@ def test_a_model_that_never_gets_there_is_censored_not_left_out() -> None:
     assert verdict.n == 8
     assert verdict.state == "inconclusive"
     assert verdict.low == pytest.approx(0.0), "the ratio of the run that never got there"
-    assert any("1 of 8 pairs without an end" in note for note in verdict.notes)
+    assert any("1 of 8 seeds unbounded" in note for note in verdict.notes)
 
 
 def test_never_reached_by_any_is_refuted() -> None:
@@ -685,7 +685,7 @@ def test_censoring_supports_no_more_than_nominal_when_the_truth_lies_at_the_boun
         budget = 0.15
         least = np.minimum(baseline, budget) - np.where(treatment < budget, treatment, np.inf)
         most = np.where(baseline < budget, baseline, np.inf) - np.minimum(treatment, budget)
-        sample = Sample(effects=baseline - treatment, least=least, most=most, units="pairs", planned=8)
+        sample = Sample(effects=baseline - treatment, least=least, most=most, units="seeds", planned=8)
         states.append(decided_of(sample, at_one))
     assert states.count("supported") + states.count("refuted") > 0
     assert states.count("supported") <= trials * at_most(0.025, trials)
@@ -757,7 +757,7 @@ def test_few_processes_and_unsteady_ones_are_said() -> None:
     evidence = timed(processes=6)
     first = replace(evidence.processes[0], unsteady=frozenset({("moe", "speed.decode_step_s[batch=8]")}))
     notes = " ".join(judged(replace(evidence, processes=(first, *evidence.processes[1:]))).notes)
-    assert "6 processes: a headline claim takes 10" in notes
+    assert "6 processes; use 10 for a headline claim" in notes
     assert "not settled in 1 of 6" in notes
 
 
@@ -928,7 +928,7 @@ def ratio_hypothesis(ratio: float) -> Hypothesis:
 
 
 def decided(effects: stats.Array, hypothesis: Hypothesis) -> str:
-    return decided_of(Sample(effects=effects, units="pairs", planned=len(effects)), hypothesis)
+    return decided_of(Sample(effects=effects, units="seeds", planned=len(effects)), hypothesis)
 
 
 def decided_of(sample: Sample, hypothesis: Hypothesis) -> str:

@@ -359,10 +359,10 @@ def test_inconclusive_says_what_it_could_have_seen_and_what_it_needs() -> None:
     assert verdict.detectable == pytest.approx(stats.detectable(8, 0.025) * sd)
     assert verdict.units_needed == stats.smallest(lambda n: stats.power(n, 0.015 / sd, 0.0125)), "the next look counts"
     assert verdict.needs is not None
-    assert verdict.needs.startswith("smallest detectable effect 0.0287 bits/byte beyond what is asked (80% power)")
+    assert verdict.needs.startswith("smallest detectable effect 0.0287 bits/byte beyond the threshold (80% power)")
     assert verdict.units_low is not None
     assert verdict.units_low < verdict.units_needed < (verdict.units_high or math.inf)
-    assert f"between {verdict.units_low} and {verdict.units_high} seeds" in verdict.needs
+    assert f"more seeds are needed: {verdict.units_low} to {verdict.units_high}," in verdict.needs
     assert lower_by(gains_seen, {"kind": "superior"}).needs is None
 
 
@@ -370,13 +370,13 @@ def test_an_effect_just_at_the_bound_has_no_upper_end() -> None:
     verdict = lower_by([0.03, -0.02, 0.01, -0.03, 0.02, -0.01, 0.02, -0.01], {"kind": "superior"})
     assert verdict.units_high is None
     assert verdict.needs is not None
-    assert "8 cannot tell how many" in verdict.needs
+    assert "8 give no upper estimate" in verdict.needs
 
 
 def test_equal_models_need_no_more_seeds() -> None:
     verdict = lower_by([0.0] * 8, {"kind": "superior", "margin": 0.0})
     assert verdict.state == "inconclusive"
-    assert verdict.needs == "the same in all 8 seeds, just at what is asked: no number of seeds decides"
+    assert verdict.needs == "identical in all 8 seeds, exactly at the threshold: more seeds will not decide"
 
 
 def test_too_few_seeds_for_the_family() -> None:

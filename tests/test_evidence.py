@@ -122,8 +122,8 @@ def test_a_missing_run(root: Path) -> None:
     assert (outcome_of(root).status, outcome_of(root).reason) == ("missing", "not run yet")
     verdict = judge(read(root))[0]
     assert (verdict.state, verdict.n) == ("interim", 7)
-    assert verdict.reason == "7 of 8 pairs: seed 3: moe_8x2 is missing; `moebench run golden` finishes it"
-    assert any("7 of 8 pairs present; missing seed 3" in note for note in verdict.notes)
+    assert verdict.reason == "7 of 8 seeds: seed 3: moe_8x2 is missing; `moebench run golden` finishes it"
+    assert any("7 of 8 seeds present; missing seed 3" in note for note in verdict.notes)
 
 
 def test_a_run_under_way(root: Path) -> None:

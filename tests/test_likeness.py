@@ -79,7 +79,7 @@ def with_data(evidence: Evidence, **facts: Any) -> Evidence:
 def test_alike_is_supported() -> None:
     verdict = judged(twins())
     assert (verdict.state, verdict.scored.scored_bytes) == ("supported", 130_000)
-    assert "scored on 130,000 of 131,072 bytes asked, 4 documents" in verdict.scope
+    assert "scored on 130,000 of 131,072 bytes requested, 4 documents" in verdict.scope
 
 
 def test_models_scored_on_other_amounts_of_text_are_not_compared() -> None:
@@ -141,13 +141,13 @@ def test_little_of_what_was_asked_is_said_and_very_little_is_no_verdict() -> Non
     plenty = {"tokens": {"test": 10**6, "train": 10**7}, "documents": {"test": 9, "train": 90}}
     half = judged(with_data(twins(items=scoring([*DOCUMENTS[:3], (45_000, 85_500.0)])), **plenty))
     assert half.state == "supported"
-    assert half.caveats == ("46% of the text asked",)
-    (note,) = [note for note in half.notes if "bytes asked" in note]
-    assert note == ("only 46% of the 131,072 bytes asked were scored: at most 4 windows of each document are read")
+    assert half.caveats == ("46% of the text requested",)
+    (note,) = [note for note in half.notes if "bytes requested" in note]
+    assert note == ("only 46% of the 131,072 bytes requested were scored: at most 4 windows of each document are read")
     few = judged(with_data(twins(items=scoring(DOCUMENTS[:3])), **plenty))
     assert few.state == "invalid"
     assert few.reason == (
-        "evaluation: scored on 15,000 of 131,072 bytes asked, 3 documents, below 25%: at most 4 windows of each "
+        "evaluation: scored on 15,000 of 131,072 bytes requested, 3 documents, below 25%: at most 4 windows of each "
         "document are read: raise `windows_per_document` or leave it out, or ask for fewer bytes (`evaluate:`)"
     )
 
@@ -156,7 +156,7 @@ def test_all_the_text_there_is_is_enough_when_it_is_several_documents() -> None:
     small = with_data(twins(items=scoring(DOCUMENTS[:2])), tokens={"test": 10_002}, documents={"test": 2})
     verdict = judged(small)
     assert verdict.state in ("supported", "inconclusive")
-    assert "only 8% of the 131,072 bytes asked were scored: all the text there is" in verdict.notes
+    assert "only 8% of the 131,072 bytes requested were scored: all the text there is" in verdict.notes
     one = judged(with_data(twins(items=scoring(DOCUMENTS[3:])), tokens={"test": 115_001}, documents={"test": 1}))
     assert one.state == "invalid"
     assert "one document does not say how quality varies over documents" in one.reason
@@ -176,7 +176,7 @@ def test_runs_say_themselves_what_they_scored_where_their_documents_are_not_know
     told = {"test.scored_bytes": 131_000.0, "test.scored_documents": 41.0}
     outcomes = tuple(replace(run, values={**run.values, **told}) for run in evidence.outcomes)
     verdict = judged(replace(evidence, outcomes=outcomes))
-    assert "scored on 131,000 of 131,072 bytes asked, 41 documents" in verdict.scope
+    assert "scored on 131,000 of 131,072 bytes requested, 41 documents" in verdict.scope
 
 
 def test_few_bytes_are_said_even_if_no_more_were_asked() -> None:
@@ -302,7 +302,7 @@ def test_what_is_taken_over_a_micro_batch_needs_equal_ones(ffn: dict[str, Any]) 
     assert any(note.startswith("micro-batches of 1,024 tokens") for note in alone.notes)
     free = with_ffn(evidence, "moe", capacity_factor=None, balance_loss=0.0, load_loss=None)
     assert judged(free).state == "supported"
-    assert "0.25x tokens a micro-batch" in judged(free).scope
+    assert "0.25x tokens per micro-batch" in judged(free).scope
 
 
 def test_matched_models_are_trained_in_one_dtype() -> None:
@@ -371,7 +371,7 @@ def test_all_that_stands_beside_is_listed_in_a_line() -> None:
     )
     assert likeness.listed(verdict.beside, verdict.treatment, verdict.baseline) == (
         "moe over dense: total parameters 2.73x, trained parameters 2.73x, learning rate 2x; equal in active "
-        "parameters, training FLOPs/token, context, training FLOPs, training tokens, tokens a batch, tokens a "
+        "parameters, training FLOPs/token, context, training FLOPs, training tokens, tokens per batch, tokens per "
         "micro-batch, schedule, optimizer, dtype, test bytes scored"
     )
     assert likeness.listed(judged(swept()).beside, None, None) == ""

@@ -233,7 +233,7 @@ def test_quality_is_listed_best_first_with_the_change_beside_it(report: Report) 
 
 
 def test_notes_keep_the_names_of_models(found: Findings, report: Report) -> None:
-    notes = [note for note in found.plan.warnings if "its FLOPs are a bound" in note]
+    notes = [note for note in found.plan.warnings if "its FLOPs are an upper bound" in note]
     assert notes
     assert all(f"\n{note}." in (report.path / "index.md").read_text() for note in notes)
 

@@ -21,7 +21,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "superior": (
         f"{{{PAIR}, metric: test.bits_per_byte, test: {{kind: superior, margin: 0.5}}}}",
         "test.bits_per_byte: supported if moe is more than 0.5 bits/byte lower than dense; "
-        "refuted if it is less than 0.5 bits/byte lower, or higher; over 8 seed pairs; exploratory, uncorrected",
+        "refuted if it is less than 0.5 bits/byte lower, or higher; over 8 seeds; exploratory, uncorrected",
     ),
     "superior by anything": (
         f"{{{PAIR}, metric: routing.entropy, test: {{kind: superior}}}}",

@@ -82,7 +82,7 @@ class Sample:
     """The seed, or process, of each effect."""
     exact: Fraction | None = None
     """Of counts: the sum, or for logs the ratio itself, without rounding."""
-    units: Literal["pairs", "seeds", "processes", "counts"]
+    units: Literal["seeds", "processes", "counts"]
     planned: int
     """How many there would be if nothing were missing."""
     missing: tuple[str, ...] = ()
@@ -281,7 +281,7 @@ def _over_seeds(evidence: Evidence, contrast: Contrast, value: Callable[[Outcome
     planned = len(evidence.plan.spec.seeds)
     if not effects:
         why = missing[0] if missing else "no seeds"
-        raise Withheld("not_tested", f"0 of {planned} {_unit_word(contrast)} present ({why})")
+        raise Withheld("not_tested", f"0 of {planned} seeds present ({why})")
     least, most = np.array(effects).T
     known = bool(np.all(least == most))
     values = np.array([_middle(*ends) for ends in effects])
@@ -292,7 +292,7 @@ def _over_seeds(evidence: Evidence, contrast: Contrast, value: Callable[[Outcome
         least=None if known else least,
         most=None if known else most,
         seeds=tuple(used),
-        units=_unit_word(contrast),
+        units="seeds",
         planned=planned,
         missing=tuple(missing),
         items=items,
@@ -306,10 +306,6 @@ def _middle(least: float, most: float) -> float:
     if math.isinf(least) and math.isinf(most):
         return least if least == most else math.nan
     return most if math.isinf(most) else least
-
-
-def _unit_word(contrast: Contrast) -> Literal["pairs", "seeds"]:
-    return "pairs" if len(contrast.models) == 2 else "seeds"
 
 
 def _run(evidence: Evidence, model: str, seed: int) -> Outcome:

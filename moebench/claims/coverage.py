@@ -88,11 +88,11 @@ def bytes_of(plan: Plan, split: str) -> int | None:
 
 
 def words(text: Scored) -> str:
-    """`scored on 32,780 of 32,768 bytes asked, 41 documents`."""
+    """`scored on 32,780 of 32,768 bytes requested, 41 documents`."""
     documents = f"{text.documents:,} document{'s' if text.documents != 1 else ''}"
     if text.domain is not None:
         return f"scored on {text.scored_bytes:,} bytes of {text.domain}, {documents}"
-    return f"scored on {text.scored_bytes:,} of {text.asked_bytes:,} bytes asked, {documents}"
+    return f"scored on {text.scored_bytes:,} of {text.asked_bytes:,} bytes requested, {documents}"
 
 
 def too_little(evidence: Evidence, text: Scored, models: Iterable[str]) -> str | None:
@@ -113,7 +113,7 @@ def too_little(evidence: Evidence, text: Scored, models: Iterable[str]) -> str |
 def caveat(text: Scored) -> str | None:
     """The same in a few words."""
     if text.domain is None and text.scored_bytes < MOST_OF_ASKED * text.asked_bytes:
-        return f"{text.scored_bytes / text.asked_bytes:.0%} of the text asked"
+        return f"{text.scored_bytes / text.asked_bytes:.0%} of the text requested"
     return None
 
 
@@ -121,7 +121,9 @@ def note(evidence: Evidence, text: Scored, models: Iterable[str]) -> str | None:
     """What a reader must know of the amount of text; None when all that was asked was scored and that is not little."""
     if text.domain is None and text.scored_bytes < MOST_OF_ASKED * text.asked_bytes:
         why = "all the text there is" if text.is_all else _limit(evidence.plan, models).removesuffix(": ")
-        share = f"only {text.scored_bytes / text.asked_bytes:.0%} of the {text.asked_bytes:,} bytes asked were scored"
+        share = (
+            f"only {text.scored_bytes / text.asked_bytes:.0%} of the {text.asked_bytes:,} bytes requested were scored"
+        )
         return f"{share}: {why}" if why else share
     if text.scored_bytes < FEW_BYTES:
         return f"only {text.scored_bytes:,} bytes were scored"

@@ -97,17 +97,18 @@ class Correction:
 def settle(finding: Finding, hypothesis: Hypothesis, sample: Sample, correction: Correction) -> tuple[State, str]:
     """The state and why."""
     if finding.p_for is None and (sample.units == "counts" or hypothesis.exactly):
-        return ("supported", "exactly so") if finding.supports else ("refuted", "exactly not so")
+        holds = "holds" if finding.supports else "does not hold"
+        return "supported" if finding.supports else "refuted", f"{holds} for the exact counts"
     if sample.n < MIN_UNITS:
         return "inconclusive", _too_few(sample)
     if finding.supports:
         state: State = "supported"
         p, level = correction.p_for, hypothesis.level
-        words = f"the {'90' if level != ALPHA else '95'}% interval meets what is asked"
+        words = f"the {'90' if level != ALPHA else '95'}% interval {_lies(hypothesis, inside=True)}"
     elif finding.refutes:
         state = "refuted"
         p, level = correction.p_against, ALPHA
-        words = "the 95% interval excludes what is asked"
+        words = f"the 95% interval {_lies(hypothesis, inside=False)}"
     else:
         return "inconclusive", _undecided(sample)
     level = ALPHA if correction.in_family else level
@@ -124,6 +125,12 @@ def stands(guard: Guard, sample: Sample) -> bool:
     return sample.n < MIN_UNITS or scale.p(Bound(side="below", value=0.0)) > ALPHA
 
 
+def _lies(hypothesis: Hypothesis, *, inside: bool) -> str:
+    if len(hypothesis.support) == 2:
+        return "lies within the margins" if inside else "lies outside the margins"
+    return "clears the threshold" if inside else "lies on the other side of the threshold"
+
+
 def _too_few(sample: Sample) -> str:
     if sample.n < sample.planned:
         return f"{sample.n} of {sample.planned} {sample.units} present; at least {MIN_UNITS} for any verdict"
@@ -133,7 +140,7 @@ def _too_few(sample: Sample) -> str:
 def _undecided(sample: Sample) -> str:
     if np.all(np.isfinite(sample.effects)):
         return "the interval crosses the threshold"
-    return "the interval crosses the threshold: runs that diverged or never got there leave it without an end"
+    return "the interval crosses the threshold: runs that diverged or never reached it leave the interval unbounded"
 
 
 # ---------------------------------------------------------------------------------------------- intervals

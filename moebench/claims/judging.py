@@ -169,7 +169,7 @@ def _verdict(evidence: Evidence, draft: _Draft, correction: Correction, family: 
     if draft.sample is not None:
         facts |= {"n": draft.sample.n, "units": draft.sample.units}
     if draft.withheld is not None or draft.finding is None or hypothesis is None or draft.sample is None:
-        withheld = draft.withheld or Withheld("not_tested", "nothing was found")
+        withheld = draft.withheld or Withheld("not_tested", "no effect was measured")
         return Verdict(**facts, state=withheld.state, reason=withheld.reason, notes=_late(draft))
     return _weighed(evidence, draft, hypothesis, draft.sample, draft.finding, correction, family, facts)
 
@@ -265,7 +265,7 @@ def _labels(draft: _Draft, correction: Correction, family: _Family) -> tuple[str
         if family.withdrawn:
             found.append(f"withdrawn or changed since, and still counted: {', '.join(family.names)}")
     elif draft.claim.family == "primary" and not draft.post_hoc and not draft.in_family:
-        found.append("an exact count, outside the primary family that Holm counts")
+        found.append("an exact count, not part of the Holm family")
     return tuple(found)
 
 

@@ -51,7 +51,7 @@ def needs(finding: Finding, hypothesis: Hypothesis, sample: Sample, *, family: i
     error = spread / math.sqrt(sample.n)
     claim = _Level(finding, hypothesis, family=max(1, family), in_family=family > 0, standard_error=error)
     if claim.nearest == 0 and finding.sd == 0:
-        return Needs(words=f"the same in all {sample.n} {unit}, just at what is asked: no number of {unit} decides")
+        return Needs(words=f"identical in all {sample.n} {unit}, exactly at the threshold: more {unit} will not decide")
     if finding.sd == 0 and finding.beside == 0:
         floor = max(claim.floor(looks + 1), sample.n + 1)
         return Needs(words=f"needs at least {floor} {unit}", detectable=0.0, units=floor, low=floor)
@@ -59,10 +59,12 @@ def needs(finding: Finding, hypothesis: Hypothesis, sample: Sample, *, family: i
     could, detectable = "too few for any effect to be seen", None
     if math.isfinite(seen):
         detectable = hypothesis.reading.show_distance(seen)
-        beyond = " beyond what is asked" if any(bound.value for bound in hypothesis.support) else ""
+        beyond = " beyond the threshold" if any(bound.value for bound in hypothesis.support) else ""
         could = f"smallest detectable effect {_distance(detectable, hypothesis.reading.unit)}{beyond} (80% power)"
     if finding.by_items:
-        return Needs(words=f"{could}; more evaluated text, not more seeds, would narrow it", detectable=detectable)
+        return Needs(
+            words=f"{could}; score more test text, not more seeds, to narrow the interval", detectable=detectable
+        )
     units, low, high = (claim.units(end, looks + 1, sample.n) for end in ("middle", "far", "near"))
     words = f"{could}; {_range(low, high, sample.n, unit)}"
     return Needs(words=words, detectable=detectable, units=units, low=low, high=high)
@@ -85,12 +87,14 @@ def needs_of_guard(guard: Guard, sample: Sample, hypothesis: Hypothesis, *, look
 
 def _range(low: int | None, high: int | None, n: int, unit: str) -> str:
     if low is None:
-        return f"the effect lies so near what is asked that 10,000 {unit} would not decide"
+        return f"the effect is so close to the threshold that 10,000 {unit} would not decide"
     if high is None:
-        return f"at least {low} {unit} would decide, and {n} cannot tell how many: the effect may lie at what is asked"
+        why = f"{n} give no upper estimate, as the effect may lie at the threshold"
+        return f"more {unit} are needed: at least {low}; {why}"
     if high > _WIDE * low:
-        return f"between {low} and {high} {unit} would decide: {n} cannot tell more closely"
-    return f"{low} to {high} {unit} would decide" if high > low else f"about {low} {unit} would decide"
+        return f"more {unit} are needed: {low} to {high}, as far as {n} can tell"
+    needed = f"{low} to {high}" if high > low else f"about {low}"
+    return f"more {unit} are needed: {needed}"
 
 
 class _Level:
@@ -147,7 +151,7 @@ def _unbounded(sample: Sample) -> str:
     if diverged:
         which = " and ".join(f"{count} of {model}" for model, count in diverged.items())
         return f"runs diverged ({which}): a lower learning rate or a tighter clip, for all models alike, and a new plan"
-    return "runs never got there: a longer budget, or an easier target"
+    return "runs never reached the target: a longer budget, or an easier target"
 
 
 def _distance(value: float, unit: str) -> str:

@@ -291,7 +291,7 @@ def _quiet_machine(question: Question) -> str | None:
     for metric in timings(question.contrast):
         race = against_itself(question.evidence, metric)
         if race is None:
-            return f"A/A: {metric} of the baseline was not raced against itself"
+            return f"A/A: {metric} of the baseline has no A/A run"
         low, high = np.exp([race.interval(0.99).low, race.interval(0.99).high])
         if low > AA_RANGE[1] or high < AA_RANGE[0]:
             apart = interval(float(np.exp(race.centre)), float(low), float(high), "ratio")

@@ -103,7 +103,7 @@ class Verdict(Frozen):
     asked: str
     """The same in words, such as '>= 0.5% lower'."""
     n: int = 0
-    units: Literal["pairs", "seeds", "processes", "counts"] = "pairs"
+    units: Literal["seeds", "processes", "counts"] = "seeds"
     """What n counts."""
     method: str = ""
     """How the interval was made, such as 'exact sign flips over seeds'."""

@@ -110,13 +110,15 @@ def notes(
     diverged = sum(run.status == "diverged" for run in sample.used)
     infinite = int(np.sum(~np.isfinite(sample.effects)))
     if diverged:
-        found.append(f"{diverged} run{'s' if diverged > 1 else ''} diverged, counted as the worst value there is")
+        found.append(f"{diverged} run{'s' if diverged > 1 else ''} diverged, counted as the worst possible value")
     if infinite:
-        found.append(f"{infinite} of {sample.n} {sample.units} without an end: the estimate is the median")
+        found.append(
+            f"{infinite} of {sample.n} {sample.units} unbounded (not reached or diverged): the estimate is the median"
+        )
     if sample.missing:
         found.append(f"{sample.n} of {sample.planned} {sample.units} present; missing {'; '.join(sample.missing[:3])}")
     if sample.units == "processes" and sample.n < 10:
-        found.append(f"{sample.n} processes: a headline claim takes 10")
+        found.append(f"{sample.n} processes; use 10 for a headline claim")
     found += [said for name in timings(contrast) if (said := _against_itself(evidence, name))]
     machines = {run.machine for run in sample.used if run.machine}
     if len(machines) > 1:

@@ -1,6 +1,6 @@
 """The numbers that tables, figures and their titles share, so that no two places of a report can disagree.
 
-Everything is an estimate with a 95% interval and its n: means over seeds, and ratios to the baseline over seed pairs
+Everything is an estimate with a 95% interval and its n: means over seeds, and ratios to the baseline over seeds
 or over processes of the speed session. The statistics themselves are `moebench.stats`; here they only meet the frames.
 """
 

@@ -31,7 +31,7 @@ STATES = {
     "invalid": "INVALID",
     "not_tested": "NOT TESTED",
 }
-UNITS = {"pairs": ("seed",), "seeds": ("seed",), "processes": ("process", "processes"), "counts": ("count",)}
+UNITS = {"seeds": ("seed",), "processes": ("process", "processes"), "counts": ("count",)}
 SHAPES = {
     "supported": "▲",
     "refuted": "▼",

@@ -28,7 +28,7 @@ def constant(metric: str, ffn: DenseFFN | MoEFFN) -> str | None:
     if base == "routing.idle_by_chance":
         return "it is arithmetic on the numbers of tokens and experts: use routing.dead_experts"
     if base == "evaluation.dropped_share" and not drops(ffn, training=False):
-        return "it is 0 by construction, for experts take every pair in an evaluation: use train.dropped_share"
+        return "0 by construction, as experts take every assignment in an evaluation: use train.dropped_share"
     if base == "train.dropped_share" and (why := _has_room(ffn)) is not None:
         return f"it is 0 by construction, for {why}"
     if base in _LOADS and isinstance(ffn, MoEFFN) and (why := _even(ffn)) is not None:
