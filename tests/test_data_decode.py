@@ -88,7 +88,7 @@ def test_a_text_of_another_encoding_is_refused_with_what_would_read_it(
     (tmp_path / "a.txt").write_bytes(NAIVE.encode(encoding))
     told = refused(tmp_path / "a.txt")
     assert "is not UTF-8 text (byte" in told
-    assert f"write `encoding: {advised}` under `data`, or convert it with iconv -f {advised} -t utf-8" in told
+    assert f"write `encoding: {advised}` under `data`, or convert it with iconv -f" in told
     assert read_text(tmp_path / "a.txt", encoding=advised).decode() == NAIVE
 
 

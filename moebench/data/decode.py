@@ -124,4 +124,5 @@ def _other_encoding(raw: bytes, encoding: str) -> str:
         likely = "latin-1"
     else:
         return "convert it to UTF-8 text or take it out of `files`"
-    return f"write `encoding: {likely}` under `data`, or convert it with iconv -f {likely} -t utf-8"
+    iconv = f"iconv -f {likely.replace('latin-1', 'latin1')} -t utf-8"
+    return f"write `encoding: {likely}` under `data`, or convert it with {iconv}"
