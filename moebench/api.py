@@ -313,17 +313,20 @@ def run_planned(
         if event["event"] == "failed" and not event.get("retry"):
             failures.append(_failed(event, planned.results / "logs"))
 
-    if missing:
-        results.make_room()
-        count = workers or (1 if planned.device == "cuda" else max(1, usable_cores() // threads))
-        statuses |= launch(
-            missing,
-            workers=count,
-            results_root=planned.results,
-            on_event=listen,
-            launcher=launcher,
-            timeout_s=timeout_s,
-        )
+    try:
+        if missing:
+            results.make_room()
+            count = workers or (1 if planned.device == "cuda" else max(1, usable_cores() // threads))
+            statuses |= launch(
+                missing,
+                workers=count,
+                results_root=planned.results,
+                on_event=listen,
+                launcher=launcher,
+                timeout_s=timeout_s,
+            )
+    finally:
+        results.note_done(made)
     if tune:
         sweep = summarise(made, results)
         return Outcome(plan=made, statuses=statuses, started=len(missing), failures=tuple(failures), sweep=sweep)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from moebench.plan import Plan, StoredPlan, training_of
 from moebench.reading import UNREADABLE
@@ -85,15 +86,20 @@ def read_history(results: Results, stored: StoredPlan) -> History:
     plan, every = stored.plan, results.plans()
     others = [other for other in every if other.plan.id != plan.id or other.plan.suite != plan.suite]
     own = plan.trainings
-    finished = {run_id: at for run_id, _, at in _done(results)}
+    lying, noted = _done(results), _noted_runs(results)
+    finished = {run_id: at for run_id, (_, at) in lying.items()}
+    for run_id, note in noted.items():
+        finished[run_id] = min(note.finished, finished.get(run_id, note.finished))
     known = {run.id for one in (stored, *every) for run in one.plan.runs}
     known |= {run[-1] for one in every if one.plan.tune for run in one.plan.tune.runs}
-    strays = (_stray(run_id, folder, at) for run_id, folder, at in _done(results) if run_id not in known)
+    strays = [note for run_id, note in noted.items() if run_id not in known]
+    unknown = lying.keys() - known - noted.keys()
+    strays += filter(None, (_stray(run_id, *lying[run_id]) for run_id in sorted(unknown)))
     begun, sessions = _sessions(results, plan, [stored, *others], finished)
     return History(
         plans=tuple(other for other in others if plan.akin(other.plan)),
         finished=finished,
-        strays=tuple(stray for stray in strays if stray is not None and stray.training in own),
+        strays=tuple(stray for stray in strays if stray.training in own),
         begun=begun,
         sessions=sessions,
     )
@@ -108,8 +114,8 @@ def _folders(results: Results, kind: str) -> Iterator[tuple[str, Path]]:
     yield from sorted((path.name.partition(ASIDE)[0], path) for path in found)
 
 
-def _done(results: Results) -> list[tuple[str, Path, float]]:
-    """Id, folder and time of each run that was done; of several folders of one run the one that was done first."""
+def _done(results: Results) -> dict[str, tuple[Path, float]]:
+    """Id -> folder and time of each run that was done; of several folders of one run the one that was done first."""
     first: dict[str, tuple[Path, float]] = {}
     for run_id, path in _folders(results, "runs"):
         try:
@@ -118,7 +124,29 @@ def _done(results: Results) -> list[tuple[str, Path, float]]:
             continue
         if run_id not in first or at < first[run_id][1]:
             first[run_id] = path, at
-    return [(run_id, path, at) for run_id, (path, at) in first.items()]
+    return first
+
+
+def _noted_runs(results: Results) -> dict[str, Stray]:
+    """Id -> what was noted of a run when it was first done, whatever became of its folder."""
+    first: dict[str, Stray] = {}
+    for path in sorted((results.root / "plans").glob("done-*.jsonl")):
+        for row in _rows(path):
+            try:
+                run_id, at = str(row["run"]), _time(row["at"])
+                note = Stray(run_id=run_id, training=str(row["training"]), seed=int(row["seed"]), finished=at)
+            except UNREADABLE:
+                continue
+            if run_id not in first or at < first[run_id].finished:
+                first[run_id] = note
+    return first
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    try:
+        return read_lines(path)
+    except UNREADABLE:
+        return []
 
 
 def _stray(run_id: str, folder: Path, at: float) -> Stray | None:
@@ -196,11 +224,7 @@ def _session(rows: list[_Timed]) -> Session:
 def _noted(path: Path) -> list[_Timed]:
     """The rows of a session's notes that read."""
     found: list[_Timed] = []
-    try:
-        rows = read_lines(path)
-    except UNREADABLE:
-        return found
-    for row in rows:
+    for row in _rows(path):
         try:
             timed = {str(training): frozenset(map(str, metrics)) for training, metrics in row["timed"].items()}
             machine = row["machine"] if isinstance(row["machine"], str) else None

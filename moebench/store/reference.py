@@ -38,6 +38,7 @@ def export_reference(results_root: Path, stored_plans: Iterable[StoredPlan], tar
         for here, there in _folders(source, target, stored.plan):
             written += _copy_folder(here, there)
         written += _copy_file(source.plan_path(stored.plan), target.plan_path(stored.plan))
+        written += _add_rows(source.done_path(stored.plan), target.done_path(stored.plan))
         if stored.plan.speed is not None:
             written += _add_rows(source.timed_path(stored.plan.speed.id), target.timed_path(stored.plan.speed.id))
     return written

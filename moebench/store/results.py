@@ -8,6 +8,7 @@ over: it is no reason to lose the others.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -89,6 +90,26 @@ class Results:
     def plan_path(self, plan: Plan) -> Path:
         """Where a plan is stored. Raises UnsafeName."""
         return self._inside("plans", f"{plan.suite}@{plan.scale or 'default'}-{plan.id}.json")
+
+    def done_path(self, plan: Plan) -> Path:
+        """Where the runs of a plan are noted, one row when each was first done. Raises UnsafeName."""
+        return self._inside("plans", f"done-{plan.id}.jsonl")
+
+    def note_done(self, plan: Plan) -> None:
+        """Notes, beside the plans, which of a plan's runs are done: one that is removed and done again was seen before.
+
+        A note that cannot be written is left out: where nothing can be written, nothing is run either.
+        """
+        path = self.done_path(plan)
+        with contextlib.suppress(OSError, ValueError):  # a CorruptFile is a ValueError
+            known = {row.get("run") for row in files.read_lines(path)}
+            rows = []
+            for run in (run for run in plan.runs if run.id not in known):
+                manifest = self.run(run.id).manifest()
+                if manifest is not None:
+                    about = {"run": run.id, "seed": run.seed, "training": plan.training(run.model)}
+                    rows.append({**about, "at": manifest["finished"]})
+            files.append_lines(path, rows)
 
     def timed_path(self, speed_id: str) -> Path:
         """Where the processes of a speed session are noted, one row each time one is timed. Raises UnsafeName."""
