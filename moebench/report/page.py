@@ -69,8 +69,9 @@ def sections(found: Findings) -> list[Section]:
             anchor="limits",
             heading="Known limits of the method",
             words=(
-                "The interval is exact for effects that are independent and symmetric about their centre; nothing is "
-                "known of those that are not but what such samples show.",
+                "The interval is exact for effects that are independent and symmetric about their centre.",
+                "What to expect of others is simulated here; a pair that rules, a skew or a dependence that shows in a "
+                "claim's own pairs is noted on its verdict.",
             ),
             tables=("limits",),
         ),
