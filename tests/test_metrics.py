@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tiny_suites
 from builders import claim, evidence_of
@@ -12,8 +14,10 @@ from small_models import dense, moe
 from small_routers import given, mixture, router
 
 from moebench import api
-from moebench.claims import judge
+from moebench.claims import Verdict, judge
+from moebench.claims.limits import occupancy
 from moebench.evidence import Evidence, gather
+from moebench.metrics.routing import idle_by_chance, routing_records
 from moebench.model.routers import ROUTERS
 from moebench.records import METRICS
 from moebench.show import LISTS
@@ -159,3 +163,166 @@ def test_a_utilisation_counted_with_a_bound_is_no_measurement(systems: Evidence)
         assert all("may not have been computed" in process.absent[n]["speed.train_utilisation"] for n in varying)
         assert set(process.about["derived"]) >= told
         assert all("speed.train_utilisation" not in process.about["derived"][name] for name in varying)
+
+
+# ------------------------------------------------------------------------------------------ exact
+
+
+PEAK = "memory.train_peak_bytes"
+
+
+def verdict_of(values: dict[str, dict[str, list[Any]]], block: dict[str, Any], **more: Any) -> Verdict:
+    return judge(evidence_of(values, {"c": block}, **more))[0]
+
+
+@pytest.mark.parametrize("seeds", [2, 8])
+def test_peaks_that_every_run_has_alike_are_judged_as_counts(seeds: int) -> None:
+    """Seeds that agree to the bit are no sample: a t interval of width 0 would have been a measurement."""
+    values: dict[str, dict[str, list[Any]]] = {"moe": {PEAK: [1500] * seeds}, "dense": {PEAK: [1000] * seeds}}
+    within = claim({"kind": "ratio_within", "low": 1.4, "high": 1.5}, PEAK)
+    verdict = verdict_of(values, within)
+    assert (verdict.state, verdict.p) == ("supported", None)
+    assert (verdict.low, verdict.high) == (pytest.approx(1.5), pytest.approx(1.5))
+    assert any("the same in all" in note for note in verdict.notes)
+    lower = verdict_of(values, claim({"kind": "superior", "margin": "0%"}, PEAK))
+    assert (lower.state, lower.p_adjusted) == ("refuted", None)
+
+
+def test_peaks_that_differ_from_seed_to_seed_are_measured() -> None:
+    values: dict[str, dict[str, list[Any]]] = {"moe": {PEAK: [1500 + i for i in range(8)]}, "dense": {PEAK: [1000] * 8}}
+    verdict = verdict_of(values, claim({"kind": "ratio_at_least", "value": 1.2}, PEAK))
+    assert verdict.p is not None
+    assert not any("the same in all" in note for note in verdict.notes)
+
+
+def test_one_run_alone_and_runs_that_are_absent_are_no_count() -> None:
+    one: dict[str, dict[str, list[Any]]] = {"moe": {PEAK: [1500]}, "dense": {PEAK: [1000]}}
+    assert verdict_of(one, claim(SUPERIOR, PEAK)).state == "inconclusive"
+    many: dict[str, dict[str, list[Any]]] = {"moe": {PEAK: [1500] * 3}, "dense": {PEAK: [1000] * 3}}
+    gone = verdict_of(many, claim(SUPERIOR, PEAK), missing=[("moe", 1)])
+    assert gone.state not in ("supported", "refuted")
+
+
+def test_a_loss_is_never_a_count() -> None:
+    values: dict[str, dict[str, list[Any]]] = {
+        name: {"init.ffn_output_rms[layer=0]": [0.5] * 2} for name in ("moe", "dense")
+    }
+    within = claim({"kind": "ratio_within", "low": 0.9, "high": 1.1}, "init.ffn_output_rms[layer=0]")
+    assert verdict_of(values, within).state == "inconclusive"
+
+
+# ------------------------------------------------------------------------------------------ bounds of counts
+
+
+def planned_with(folder: Path, test: dict[str, Any], *, treatment: str, metric: str, **ffn: Any) -> Verdict:
+    """The verdict on counts of a plain mixture and one with a router that may compute fewer pairs."""
+    plain = {"kind": "moe", "experts": 4, "top_k": 2, "expert_hidden": 16}
+    shape = {"layers": 2, "width": 16, "heads": 2}
+    few = {**shape, "ffn": {**plain, **ffn}}
+    half = {**shape, "ffn": {**plain, "expert_hidden": 8}}
+    baseline = {"few": "half", "half": "few"}[treatment]
+    block = tiny_suites.claim(metric=metric, test=test, compare={"treatment": treatment, "baseline": baseline})
+    plan = tiny_suites.planned(folder, models={"few": few, "half": half}, claims={"c": block}).plan
+    stored = evidence_of({"moe": {}, "dense": {}}, {}).stored.model_copy(update={"plan": plan})
+    return judge(Evidence(stored=stored, outcomes=()))[0]
+
+
+TRAIN_FLOPS, DECODE_FLOPS = "cost.train_flops_per_token", "cost.decode_flops_per_token"
+
+
+def test_a_bound_shows_that_something_costs_less_and_not_that_it_costs_more(tmp_path: Path) -> None:
+    """The mixture that may compute fewer pairs has twice the expert width: it costs more at most, and perhaps less."""
+    for metric, options in ((TRAIN_FLOPS, {"capacity_factor": 0.5}), (DECODE_FLOPS, {"router": "top_p", "top_p": 0.5})):
+        lower = planned_with(tmp_path, SUPERIOR, treatment="half", metric=metric, **options)
+        assert lower.state == "invalid"
+        assert f"bound: {metric} of few is the most it can be" in str(lower.reason)
+        most = {"kind": "non_inferior", "margin": "200%"}
+        within = planned_with(tmp_path, most, treatment="few", metric=metric, **options)
+        assert within.state == "supported"
+        assert "of few the count is a bound from above" in within.notes
+        higher = planned_with(tmp_path, SUPERIOR, treatment="few", metric=metric, **options)
+        assert higher.state == "invalid", "it may cost less after all"
+
+
+def test_a_bound_is_never_an_equal(tmp_path: Path) -> None:
+    near = {"kind": "ratio_within", "low": 0.1, "high": 10.0}
+    verdict = planned_with(tmp_path, near, treatment="few", metric=TRAIN_FLOPS, capacity_factor=0.5)
+    assert verdict.state == "invalid"
+    assert "claim train.model_flops" in str(verdict.reason)
+
+
+def test_what_is_exact_of_a_dropping_router_stays_exact(tmp_path: Path) -> None:
+    """It decodes without drops, and has its weights whatever it drops."""
+    for metric in (DECODE_FLOPS, "cost.active_params", "cost.total_params"):
+        verdict = planned_with(tmp_path, SUPERIOR, treatment="half", metric=metric, capacity_factor=0.5)
+        assert verdict.state == "supported"
+        assert not any("bound" in note for note in verdict.notes)
+
+
+# ------------------------------------------------------------------------------------------ chance
+
+IDLE = "routing.dead_experts"
+
+
+def loads(counts: list[list[int]]) -> dict[str, list[Any]]:
+    """Records of one layer's loads, a row a seed."""
+    found: dict[str, list[Any]] = {}
+    for load in counts:
+        for one in routing_records(np.array([load]), layers=(0,), dropped=None, step=1):
+            found.setdefault(one.metric, []).append(one.value)
+    return found
+
+
+def thrown(seed: int, *, pairs: int, experts: int, among: int | None = None) -> list[int]:
+    """Loads of pairs that each go to one of some of the experts at random."""
+    drawn = np.random.default_rng(seed).integers(0, among or experts, pairs)
+    return np.bincount(drawn, minlength=experts).tolist()
+
+
+def idle_verdict(treatment: list[list[int]], baseline: list[list[int]]) -> Verdict:
+    block = claim({"kind": "non_inferior", "margin": 1.0}, IDLE, compare={"treatment": "moe", "baseline": "moe_other"})
+    return verdict_of({"moe": loads(treatment), "moe_other": loads(baseline)}, block)
+
+
+def test_idle_experts_that_chance_explains_give_no_verdict() -> None:
+    few = [thrown(seed, pairs=256, experts=256) for seed in range(16)]
+    verdict = idle_verdict(few[:8], few[8:])
+    assert verdict.state == "invalid"
+    assert "cannot be told apart" in str(verdict.reason)
+    assert "(94)" in str(verdict.reason)
+
+
+def test_idle_experts_beyond_chance_or_where_chance_leaves_none_are_judged() -> None:
+    rest = [thrown(100 + seed, pairs=256, experts=256) for seed in range(8)]
+    collapsed = [thrown(seed, pairs=256, experts=256, among=26) for seed in range(8)]
+    assert idle_verdict(collapsed, rest).state == "refuted"
+    many = [thrown(seed, pairs=65536, experts=256) for seed in range(16)]
+    assert idle_verdict(many[:8], many[8:]).state not in ("invalid", "not_tested")
+
+
+@pytest.mark.parametrize(("experts", "pairs"), [(256, 256), (8, 10), (2, 3), (1, 5)])
+def test_the_number_that_chance_leaves_idle_by_simulation(experts: int, pairs: int) -> None:
+    rng = np.random.default_rng(0)
+    idle = [(np.bincount(rng.integers(0, experts, pairs), minlength=experts) == 0).sum() for _ in range(4000)]
+    mean, variance = occupancy(experts, pairs)
+    assert np.mean(idle) == pytest.approx(mean, abs=4 * math.sqrt(variance / 4000) + 1e-9)
+    assert np.var(idle) == pytest.approx(variance, rel=0.1, abs=1e-9)
+    assert mean == pytest.approx(idle_by_chance(np.array([pairs] + [0] * (experts - 1))))
+
+
+def test_models_with_other_numbers_of_tokens_an_expert_are_told_what_chance_makes_of_them() -> None:
+    """A 16-expert layer of 160 pairs and a 4-expert one: routed at random their entropies differ by chance alone."""
+    wide = [thrown(seed, pairs=160, experts=16) for seed in range(8)]
+    narrow = [thrown(seed, pairs=160, experts=4) for seed in range(8)]
+    compare = {"treatment": "moe", "baseline": "moe_other"}
+    values = {"moe": loads(wide), "moe_other": loads(narrow)}
+    for metric in ("routing.entropy", "routing.max_over_mean"):
+        verdict = verdict_of(values, claim({"kind": "superior", "margin": "0%"}, metric, compare=compare))
+        (note,) = [note for note in verdict.notes if "by chance" in note]
+        assert metric in note
+        told = [float(word.split(" for ")[0]) for word in note.partition("by chance, ")[2].split(": ")[0].split(", ")]
+        for model, expected in zip(("moe", "moe_other"), told, strict=True):
+            assert np.mean(values[model][metric]) == pytest.approx(expected, rel=0.02 if "entropy" in metric else 0.4)
+    same = {"moe": loads(narrow), "moe_other": loads(narrow[::-1])}
+    verdict = verdict_of(same, claim({"kind": "superior", "margin": "0%"}, "routing.entropy", compare=compare))
+    assert not [note for note in verdict.notes if "by chance" in note]

@@ -81,7 +81,8 @@ class Sample:
     seeds: tuple[int, ...] = ()
     """The seed, or process, of each effect."""
     exact: Fraction | None = None
-    """Of counts: the sum, or for logs the ratio itself, without rounding."""
+    """Of counts, and of what came out alike in every run as it must: the sum, or for logs the ratio itself, without
+    rounding."""
     units: Literal["seeds", "processes", "counts"]
     planned: int
     """How many there would be if nothing were missing."""
@@ -182,7 +183,26 @@ def counted_value(plan: Plan, model: str, metric: str) -> float:
 
 
 def _seeded(evidence: Evidence, contrast: Contrast, _target: Target | None, _baseline: str | None) -> Sample:
-    return _over_seeds(evidence, contrast, lambda run, metric: (_final(run, metric),) * 2)
+    sample = _over_seeds(evidence, contrast, lambda run, metric: (_final(run, metric),) * 2)
+    return replace(sample, exact=_alike(contrast, sample))
+
+
+def _alike(contrast: Contrast, sample: Sample) -> Fraction | None:
+    """The effect as a count, where the same run always gives the same number and all seeds gave it: two at least.
+
+    Seeds that agree to the bit are no sample of anything: a t interval of width 0 would call it a measurement.
+    """
+    values = {(run.model, term.metric): set[float]() for run in sample.used for term in contrast.terms}
+    for run in sample.used:
+        for term in contrast.terms:
+            if term.model == run.model:
+                values[run.model, term.metric].add(run.values.get(term.metric, math.nan))
+    needed = [values.get((term.model, term.metric), set()) for term in contrast.terms]
+    same = all(metric_of(term.metric).same_each_time for term in contrast.terms)
+    if not same or sample.n < 2 or sample.missing or any(len(seen) != 1 for seen in needed):
+        return None
+    weighed = [(term.weight, min(seen)) for term, seen in zip(contrast.terms, needed, strict=True)]
+    return _exactly(weighed, log=contrast.log) if all(math.isfinite(value) for _, value in weighed) else None
 
 
 def _event(evidence: Evidence, contrast: Contrast, target: Target | None, baseline: str | None) -> Sample:

@@ -59,7 +59,7 @@ class Finding:
 
 def weigh(sample: Sample, hypothesis: Hypothesis) -> Finding:
     """Intervals, p values and what they say, before other claims are looked at."""
-    if hypothesis.exactly or sample.units == "counts":
+    if hypothesis.exactly or sample.exact is not None:
         return _weigh_exactly(sample, hypothesis)
     scale = _Scale(sample)
     items = sample.items.interval(1 - 2 * ALPHA) if sample.items is not None else None
@@ -96,7 +96,7 @@ class Correction:
 
 def settle(finding: Finding, hypothesis: Hypothesis, sample: Sample, correction: Correction) -> tuple[State, str]:
     """The state and why."""
-    if finding.p_for is None and (sample.units == "counts" or hypothesis.exactly):
+    if finding.p_for is None and (sample.exact is not None or hypothesis.exactly):
         holds = "holds" if finding.supports else "does not hold"
         return "supported" if finding.supports else "refuted", f"{holds} for the exact counts"
     if sample.n < MIN_UNITS:
@@ -262,7 +262,7 @@ def _weigh_exactly(sample: Sample, hypothesis: Hypothesis) -> Finding:
         narrow=span if hypothesis.level != ALPHA else None,
         items=None,
         by_items=False,
-        method="exact count" if sample.units == "counts" else "every run",
+        method="exact count" if sample.units == "counts" else "every run, alike" if sample.exact else "every run",
         supports=holds,
         refutes=not holds,
         p_for=None,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from moebench import stats
-from moebench.claims import coverage, interim, likeness, sealing, wording
+from moebench.claims import coverage, interim, likeness, limits, sealing, wording
 from moebench.claims.contrasts import Sample, draw
 from moebench.claims.deciding import Correction, Finding, settle, stands, weigh
 from moebench.claims.kinds import KINDS, Guard, Hypothesis
@@ -122,15 +122,18 @@ def _draft(evidence: Evidence, name: str, claim: Claim) -> _Draft:
         if why is not None:
             raise Withheld("invalid", why)
         absent = interim.unfinished(evidence, claim, hypothesis.contrast, sample)
+        finding = weigh(sample, hypothesis)
+        if (why := limits.shown_by_bounds(evidence.plan, hypothesis, finding)) is not None:
+            raise Withheld("invalid", why)
         unmet = tuple(_unmet(evidence, claim, hypothesis))
-        return replace(draft, finding=weigh(sample, hypothesis), unmet=unmet, unfinished=absent)
+        return replace(draft, finding=finding, unmet=unmet, unfinished=absent)
     except Withheld as withheld:
         return replace(draft, withheld=withheld)
 
 
 def _correction(draft: _Draft, holm: tuple[float, float] | None, family: _Family) -> Correction:
     looks = f"{draft.looks} looks" if draft.looks > 1 else ""
-    if holm is None:
+    if holm is None or (draft.sample is not None and draft.sample.exact is not None):
         return Correction(p_for=draft.p(against=False), p_against=draft.p(against=True), words=looks, in_family=False)
     words = f"Holm over {family.size} primary claim{'s' if family.size > 1 else ''}"
     words += f" ({family.withdrawn} of them withdrawn)" if family.withdrawn else ""
@@ -225,6 +228,8 @@ def _weighed(
         units_high=lacking.high if lacking else None,
         caveats=wording.caveats(evidence, hypothesis, sample) + _beside_caveats(draft, facts),
         notes=_labels(draft, correction, family)
+        + limits.bound_note(evidence.plan, hypothesis.contrast)
+        + limits.load_notes(hypothesis.contrast, sample.used)
         + doubts(sample, lambda effect: _said(hypothesis, effect))
         + wording.notes(
             evidence,
@@ -260,6 +265,8 @@ def _late(draft: _Draft) -> tuple[str, ...]:
 
 def _labels(draft: _Draft, correction: Correction, family: _Family) -> tuple[str, ...]:
     found = [*_late(draft)]
+    if draft.sample is not None and draft.sample.exact is not None and draft.sample.units != "counts":
+        found.append(f"the same in all {draft.sample.n} runs, as it must be: judged as a count")
     if correction.in_family and draft.unfinished is None:
         found.append(f"p adjusted by {correction.words}; the interval is unadjusted")
         if family.withdrawn:

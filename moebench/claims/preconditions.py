@@ -14,7 +14,7 @@ from itertools import combinations
 import numpy as np
 
 from moebench import stats
-from moebench.claims import coverage, likeness
+from moebench.claims import coverage, likeness, limits
 from moebench.claims.contrasts import Contrast, Sample, Term, draw
 from moebench.claims.withheld import Withheld
 from moebench.digits import interval
@@ -299,6 +299,10 @@ def _quiet_machine(question: Question) -> str | None:
     return None
 
 
+def _more_than_chance(question: Question) -> str | None:
+    return limits.by_chance(question.evidence.plan, question.contrast, question.runs)
+
+
 PRECONDITIONS: tuple[Callable[[Question], str | None], ...] = (
     _matched,
     _same_data,
@@ -313,6 +317,7 @@ PRECONDITIONS: tuple[Callable[[Question], str | None], ...] = (
     _one_machine,
     _learned,
     _few_diverged,
+    _more_than_chance,
     _quiet_machine,
 )
 
