@@ -117,9 +117,9 @@ def suite(metric: str, *, capacity: float | None = 0.25, **test: Any) -> dict[st
 @pytest.mark.parametrize(
     ("metric", "words"),
     [
-        ("routing.dropped_share", "0 by construction, for experts take every assignment in an evaluation"),
-        ("evaluation.dropped_share", "0 by construction, for experts take every assignment in an evaluation"),
-        ("train.dropped_share", "0 by construction, for softmax_topk has no capacity_factor here"),
+        ("routing.dropped_share", "0 by construction, as experts take every assignment in an evaluation"),
+        ("evaluation.dropped_share", "0 by construction, as experts take every assignment in an evaluation"),
+        ("train.dropped_share", "0 by construction, as softmax_topk has no capacity_factor here"),
         ("memory.resident_growth_bytes", "the order in which models were loaded"),
     ],
 )

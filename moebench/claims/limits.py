@@ -58,11 +58,11 @@ def shown_by_bounds(plan: Plan, hypothesis: Hypothesis, finding: Finding) -> str
     at_most = signs == {True} and finding.refutes and all(bound.side == "below" for bound in hypothesis.refute)
     if at_least or at_most:
         return None
-    instead = "claim train.model_flops, which counts the pairs really routed"
+    instead = "claim train.model_flops, which counts the assignments really routed"
     metric = parse_metric(contrast.terms[0].metric)[0]
     hint = f": {instead}" if metric in _OF_TRAINING else ""
     return (
-        f"bound: {metric} of {' and '.join(names)} is the most it can be, for its router may compute fewer pairs{hint}"
+        f"bound: {metric} of {' and '.join(names)} is the most it can be, for its router may compute fewer assignments{hint}"
     )
 
 

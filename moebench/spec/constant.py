@@ -30,9 +30,9 @@ def constant(metric: str, ffn: DenseFFN | MoEFFN) -> str | None:
     if base == "evaluation.dropped_share" and not drops(ffn, training=False):
         return "0 by construction, as experts take every assignment in an evaluation: use train.dropped_share"
     if base == "train.dropped_share" and (why := _has_room(ffn)) is not None:
-        return f"it is 0 by construction, for {why}"
+        return f"0 by construction, as {why}"
     if base in _LOADS and isinstance(ffn, MoEFFN) and (why := _even(ffn)) is not None:
-        return f"it is fixed by construction, for {why}"
+        return f"fixed by construction, as {why}"
     return None
 
 
