@@ -389,7 +389,7 @@ def _is_bound(metric: str, model: PlannedModel | None, file: _ProcessFile) -> st
     a, base = model.architecture, parse_metric(metric)[0]
     again = "remove the folder of the speed session and run the suite again"
     if base == "speed.train_utilisation" and a.computes_fewer(training=True):
-        return f"counted with pairs that may not have been computed: {again}"
+        return f"counted with assignments that may not have been computed: {again}"
     if base == "speed.decode_bandwidth_utilisation" and (a.moe_layers or model.recipe.dtype != "float32"):
         return f"counted with experts and bytes that may not have been read: {again}"
     return None

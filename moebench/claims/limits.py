@@ -61,9 +61,8 @@ def shown_by_bounds(plan: Plan, hypothesis: Hypothesis, finding: Finding) -> str
     instead = "claim train.model_flops, which counts the assignments really routed"
     metric = parse_metric(contrast.terms[0].metric)[0]
     hint = f": {instead}" if metric in _OF_TRAINING else ""
-    return (
-        f"bound: {metric} of {' and '.join(names)} is the most it can be, for its router may compute fewer assignments{hint}"
-    )
+    most = f"{metric} of {' and '.join(names)} is the most it can be"
+    return f"bound: {most}, for its router may compute fewer assignments{hint}"
 
 
 def bound_note(plan: Plan, contrast: Contrast) -> tuple[str, ...]:
