@@ -13,7 +13,8 @@ from moebench import costs
 from moebench.plan import DataFacts, PlannedModel, Recipe
 from moebench.records import metric_of, parse_metric
 from moebench.spec.amounts import Amount
-from moebench.spec.claim import RatioAtLeast, Test
+from moebench.spec.claim import Claim, RatioAtLeast, Test
+from moebench.spec.constant import constant
 from moebench.spec.errors import listed, nearest, quoted
 from moebench.spec.types import SuiteSpec
 
@@ -164,15 +165,32 @@ def notes(spec: SuiteSpec, models: Mapping[str, PlannedModel]) -> Iterator[str]:
         yield f"learning rates to try outside the usual range, {low:g} to {high:g}: {listed(tried, last='and')}"
     yield from _large_margins(spec)
     yield from _unlike(spec, models)
+    yield from _constant(spec)
+
+
+def _compared(spec: SuiteSpec, claim: Claim) -> list[str]:
+    """The models of the suite whose numbers a claim compares."""
+    compare = claim.compare
+    named = [claim.model, *([compare.treatment, compare.baseline, compare.ceiling] if compare is not None else [])]
+    named += spec.sweeps.get(claim.over or "", {})
+    return [model for model in named if model is not None and model in spec.models]
+
+
+def _constant(spec: SuiteSpec) -> Iterator[str]:
+    """Claims whose verdict will be INVALID, as a number in them is what it is whatever happens."""
+    for name, claim in spec.claims.items():
+        for metric in filter(None, (claim.metric, claim.minus)):
+            found = ((model, constant(metric, spec.models[model].ffn)) for model in _compared(spec, claim))
+            model, why = next(((model, why) for model, why in found if why is not None), ("", None))
+            if why is not None:
+                base = parse_metric(metric)[0]
+                yield f"claims.{name}: {base} of {model} tells nothing, so it will be INVALID: {why}"
 
 
 def _unlike(spec: SuiteSpec, models: Mapping[str, PlannedModel]) -> Iterator[str]:
     """Claims whose verdict will be INVALID, as their models are not measured alike."""
     for name, claim in spec.claims.items():
-        compare = claim.compare
-        named = [compare.treatment, compare.baseline, compare.ceiling] if compare is not None else []
-        named += spec.sweeps.get(claim.over or "", {})
-        recipes = {model: models[model].recipe for model in named if model is not None and model in models}
+        recipes = {model: models[model].recipe for model in _compared(spec, claim)}
         base = parse_metric(claim.metric)[0]
         for what, beginnings, of in _HELD_EQUAL:
             if base.startswith(beginnings) and len({of(recipe) for recipe in recipes.values()}) > 1:

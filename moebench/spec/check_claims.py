@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from moebench.records import METRICS, Metric, labelled, parse_metric
 from moebench.spec.amounts import Amount
 from moebench.spec.claim import Claim
-from moebench.spec.constant import constant
 from moebench.spec.errors import listed, nearest, quoted
 from moebench.spec.explain import Path
 from moebench.spec.synonyms import metric_meant
@@ -188,7 +187,7 @@ def _metric(found: Findings, path: Path, name: str, models: list[ModelSpec]) -> 
     if exact != name:
         found.add(path, f"{quoted(name)} is not how this metric is written", f"write {exact}")
         return None
-    problem = _fixed(base, models) or _unmeasured(found, base, labels) or _not_there(metric, labels, models)
+    problem = _unmeasured(found, base, labels) or _not_there(metric, labels, models)
     if problem is not None:
         found.add(path, *problem)
         return None
@@ -245,15 +244,6 @@ def _unmeasured(found: Findings, base: str, labels: dict[str, str]) -> tuple[str
             have = listed(_measured(found, label), last="and")
             return f"this suite does not measure {base} at {label}={labels[label]}", f"{where} has {have}"
     return None
-
-
-def _fixed(base: str, models: list[ModelSpec]) -> tuple[str, str | None] | None:
-    """Why a number cannot vary for a model, so that nothing measured could decide a claim about it."""
-    whys = (why for model in models if (why := constant(base, model.ffn)) is not None)
-    if (why := next(whys, None)) is None:
-        return None
-    said, _, hint = why.partition(": ")
-    return f"no measurement decides a claim about {base}: {said}", hint or None
 
 
 def _not_there(metric: Metric, labels: dict[str, str], models: list[ModelSpec]) -> tuple[str, str | None] | None:
