@@ -28,8 +28,8 @@ LADDER: dict[str, tuple[str, ...]] = {
         "zoo", "costs", "feasibility", "matching", "data", "model", "train", "metrics", "run", "launch", "calibration",
         "session", "sweep", "generation", "checkpoint", "inspection",
     ),
-    "report": ("stats", "reading", "evidence", "claims", "report"),
-    "top": ("progress", "api", "show", "refusals", "cli", "__main__"),
+    "report": ("stats", "reading", "history", "evidence", "claims", "report"),
+    "top": ("progress", "understood", "api", "show", "refusals", "cli", "__main__"),
 }  # fmt: skip
 """Wing -> its modules, each importing only earlier ones of its wing."""
 
