@@ -17,6 +17,8 @@ NBSP = "\N{NO-BREAK SPACE}"
 INFINITE = "\N{INFINITY}"
 _PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
 _SECONDS = ((1.0, "s"), (1e-3, "ms"), (0.0, "µs"))
+_ROUNDING = 2e-6
+"""Half-width over value below which an interval is that of rounding, and no uncertainty."""
 _PREFIXED = {"bytes": "B", "FLOPs": "FLOPs", "tokens": "tokens", "parameters": "parameters"}
 """Units that take a prefix, and how they are written after it."""
 
@@ -56,7 +58,8 @@ def interval(estimate: float | None, low: End, high: End, unit: str = "", *, sig
     scale, close, apart = _scaled([estimate, *numbers], unit)
     ends = [end / scale for end in numbers]
     half = (max(ends) - min(ends)) / 2 if len(ends) == 2 else abs(ends[0] - estimate / scale) if ends else 0.0
-    digits = digits_for(half) if half > 0 and math.isfinite(half) else _digits_of(estimate / scale)
+    rounding = _ROUNDING * max(abs(estimate / scale), *map(abs, ends), 0.0)  # equal values differ by no more
+    digits = digits_for(half) if rounding < half < math.inf else _digits_of(estimate / scale)
     text = f"{_signed(estimate / scale, digits, plus)}{close}"
     if low is None or high is None or (low == high == estimate):
         return f"{text}{apart}"

@@ -323,7 +323,7 @@ def verdict_text(verdicts: Sequence[Verdict], *, path: Path) -> str:
         for v in verdicts
         if v.state not in ("supported", "refuted")
     ]
-    return _print(table, *(["", "undecided:", *reasons] if reasons else []), "", f"report: {path / 'index.html'}")
+    return _print(table, *(["", "not decided:", *reasons] if reasons else []), "", f"report: {path / 'index.html'}")
 
 
 # ------------------------------------------------------------------------------------------------ systems

@@ -222,7 +222,7 @@ def test_a_front_leaves_out_what_is_beaten_in_both() -> None:
 def test_every_figure_has_a_title_with_a_finding(found: Findings) -> None:
     with look.settings():
         drawn = {name: draw(found) for name, draw in plots.PLOTS.items()}
-    assert drawn.pop("sweep") == "The suite sweeps nothing over numbers."
+    assert drawn.pop("sweep") == "The suite has no sweep over numbers."
     assert drawn.pop("dropped") == "No run of a model with a capacity has recorded what it dropped."
     for name, one in drawn.items():
         assert isinstance(one, look.Drawn), name

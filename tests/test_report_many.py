@@ -49,7 +49,7 @@ def drawn(found: Findings) -> dict[str, Drawn]:
     with look.settings():
         made = {name: draw(found) for name, draw in plots.PLOTS.items()}
     assert {name: one for name, one in made.items() if isinstance(one, str)} == {
-        "sweep": "The suite sweeps nothing over numbers."
+        "sweep": "The suite has no sweep over numbers."
     }
     return {name: one for name, one in made.items() if isinstance(one, Drawn)}
 

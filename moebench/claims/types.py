@@ -156,6 +156,8 @@ class Verdict(Frozen):
         """
         if self.share is not None:
             return f"{interval(self.share, self.share_low, self.share_high, '%', signed=False)} recovered"
+        if self.kind == "exact" and self.estimate is not None and self.low == self.high:
+            return f"{self.estimate:,.12g} {self.unit}"
         if self.estimate is None:
             down = "low" in self.unbounded and "high" not in self.unbounded
             return self._infinite(up=not down) if "estimate" in self.unbounded else ""

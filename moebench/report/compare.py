@@ -17,6 +17,7 @@ import numpy as np
 from moebench import stats
 from moebench.claims import coverage
 from moebench.claims.preconditions import PER_STEP
+from moebench.digits import interval
 from moebench.evidence import Evidence, gather
 from moebench.records import metric_of
 from moebench.report.frames import counted, newest
@@ -37,7 +38,7 @@ class Row:
     better: str
     """Which direction is good: 'lower' or 'higher'."""
     a: float | None = None
-    """Mean over the seeds in both folders, or median process, in `unit`; None where there is nothing."""
+    """Mean over the seeds in both folders, or geometric mean over processes, in `unit`; None where there is nothing."""
     b: float | None = None
     change: float | None = None
     """From A to B in %."""
@@ -85,7 +86,7 @@ def comparison_text(rows: list[Row]) -> str:
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
     changed = sum(row.change not in (None, 0.0) for row in rows)
     failed = sum(row.failed for row in rows)
-    summary = f"{len(rows)} figures, {f'{changed} changed' if changed else 'none changed'}"
+    summary = f"{len(rows)} values, {f'{changed} changed' if changed else 'none changed'}"
     return "\n".join([*lines, "", summary + (f", {failed} FAILED" if failed else "")])
 
 
@@ -145,11 +146,11 @@ def _timed(title: str, model: str, a: Evidence, b: Evidence) -> Iterator[Row]:
     micro_batches = {one.plan.models[model].recipe.micro_batch_tokens for one in (a, b)}
     for metric in dict.fromkeys(name for values in in_a for name in values if name.startswith("speed.")):
         one, other = (np.array([values[metric] for values in found if metric in values]) for found in (in_a, in_b))
-        row = replace(_row(title, model, metric), a=float(np.median(one)))
+        row = replace(_row(title, model, metric), a=_centre(one))
         if len(other) == 0:
             yield replace(row, note="not timed in B", lost=True)
             continue
-        row = replace(row, b=float(np.median(other)), n=min(len(one), len(other)))
+        row = replace(row, b=_centre(other), n=min(len(one), len(other)))
         if len(machines) > 1:
             yield replace(row, note="timed on different machines")
         elif len(micro_batches) > 1 and metric in PER_STEP:
@@ -162,10 +163,15 @@ def _with_interval(row: Row, logs: stats.Array, minus: stats.Array | None = None
     """The change from log-ratios of pairs, or from the logs of two independent samples."""
     if row.n < 2:
         change = float(np.mean(logs)) - (0.0 if minus is None else float(np.mean(minus)))
-        return replace(row, change=_percent(change), note=row.note or "one of each: no interval")
+        return replace(row, change=_percent(change), note=row.note or "one run each: no interval")
     estimate = stats.paired(logs) if minus is None else stats.welch(logs, minus)
     ends = estimate.interval(0.95)
     return replace(row, change=_percent(estimate.centre), low=_percent(ends.low), high=_percent(ends.high))
+
+
+def _centre(seconds: stats.Array) -> float:
+    """Geometric mean over processes of each one's median, as in the report: the change is the ratio of two of these."""
+    return float(np.exp(np.mean(np.log(seconds))))
 
 
 def _percent(log_ratio: float) -> float:
@@ -189,5 +195,5 @@ def _change(row: Row) -> str:
     if row.change is None:
         return ""
     if row.low is None or row.high is None:
-        return f"{row.change:+.2f}%"
-    return f"{row.change:+.2f}% [{row.low:+.2f}, {row.high:+.2f}]"
+        return interval(row.change, None, None, "%")
+    return interval(row.change, row.low, row.high, "%")

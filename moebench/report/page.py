@@ -186,7 +186,7 @@ def why(verdict: Verdict) -> str:
 MEANING = {
     "interim": "INTERIM: not all planned runs are done, so there is an estimate but no verdict yet.",
     "invalid": "INVALID: a precondition failed, so the numbers do not answer the claim whichever way they point.",
-    "inconclusive": "INCONCLUSIVE: the data do not decide; what would is said beside the claim.",
+    "inconclusive": "INCONCLUSIVE: the data do not decide; what would decide is stated with the claim.",
     "not_tested": "NOT TESTED: what the claim is about was not measured.",
 }
 """What a state that is no answer means, for the first screen."""
@@ -329,7 +329,7 @@ def provenance(found: Findings) -> list[tuple[str, str]]:
         facts += [
             (
                 "Machine",
-                f"{environment.machine} ({environment.cpu or 'CPU not named'}, {cores}{memory})",
+                f"{environment.machine} ({environment.cpu or 'CPU unknown'}, {cores}{memory})",
             ),
             ("System", f"{environment.os}, Python {environment.python}, {packages}"),
             ("Threads per run", str(environment.threads)),
@@ -346,8 +346,8 @@ def provenance(found: Findings) -> list[tuple[str, str]]:
         *([("Data source", str(plan.data.plugin))] if plan.data.plugin else []),
         ("Training recipe version", str(TRAINING_VERSION)),
         ("Report by", f"moebench {__version__}"),
-        ("Make this page again", shlex.join(["moebench", "report", plan.title, "--results", found.results_name])),
-        ("Run it all again", plan.command),
+        ("Rebuild this page", shlex.join(["moebench", "report", plan.title, "--results", found.results_name])),
+        ("Reproduce", plan.command),
     ]
 
 

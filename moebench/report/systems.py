@@ -58,8 +58,8 @@ def systems_figure(found: dict[str, Any]) -> Drawn:
         f"token, half of them at most {_percent(shares[(len(shares) - 1) // 2])}"
     )
     subtitle = (
-        f"Active against total parameters of {len(shown)} published systems, counted from their published sizes; both "
-        "tables are in both, but for those of 2017, as published. On the line everything is active."
+        f"Active against total parameters of {len(shown)} published systems, counted from their published sizes; input "
+        "and output embeddings count in both, except in 2017, as published. On the line everything is active."
     )
     figure, (axes,) = canvas(title, subtitle, height=6.2, left=0.72, bottom=0.55)
     years = sorted({one["year"] for one in shown})

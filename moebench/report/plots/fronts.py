@@ -42,7 +42,7 @@ def pareto(found: Findings) -> Drawn | str:
     title = _title(found, {metric_of[name]: xs for name, xs in panels_of.items()}, fronts.values())
     subtitle = f"Final bits per byte ({'mean' if found.many else 'small: seeds; large: mean'}, 95% interval) against "
     subtitle += "each cost, log axis. "
-    subtitle += "Line: models that none beats in both."
+    subtitle += "Line: the Pareto front."
     subtitle += "".join(
         f" Not drawn: {name}, as the models differ by less than {_EVEN - 1:.0%} in it." for name in even
     )

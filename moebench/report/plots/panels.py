@@ -25,8 +25,8 @@ def loss(found: Findings, title: str) -> Drawn:
     step_s, how = found.step_seconds
     subtitle = (
         f"Bits per byte at the evaluation points against training tokens; thin lines are seeds, marked: their mean. "
-        f"Dashed: {baseline}. In the corner: what a token costs against {baseline}; at equal FLOPs or time a curve "
-        "moves to the right by as much."
+        f"Dashed: {baseline}. In the corner: the cost per token relative to {baseline}; at equal FLOPs or time a curve "
+        "shifts right by that factor."
     )
     if step_s:
         subtitle += f" Time: {how}."

@@ -162,13 +162,14 @@ def _bracket(axes: Axes, found: Findings) -> None:
     if verdict is None and found.order(treatment, baseline).side != "lower":
         return
     text = words.effect(verdict) if verdict else f"{words.significant(spent / reached)}{words.TIMES}"
+    said = text.replace(f"{words.NBSP}[", "\n[")
     axes.annotate(
         "", (reached, target), (spent, target), zorder=5,
         arrowprops={"arrowstyle": "|-|,widthA=.25,widthB=.25", "color": INK, "linewidth": 1, "shrinkA": 0, "shrinkB": 0},  # noqa: E501
     )  # fmt: skip
     # Below and left of a falling curve there is always room.
     axes.annotate(
-        f"{text}\nfewer FLOPs to the\nbaseline's final loss\n(undecayed curve)", (reached, target), (-12, -6),
+        f"{said}\nfewer FLOPs to the\nbaseline's final loss\n(undecayed curve)", (reached, target), (-12, -6),
         textcoords="offset points", ha="right", va="top", fontsize=7, color=INK, linespacing=1.3, zorder=5,
         arrowprops={"arrowstyle": "-", "color": INK, "linewidth": 0.5, "shrinkA": 1, "shrinkB": 2, "relpos": (1, 1)},
     )  # fmt: skip

@@ -36,7 +36,7 @@ def swept(found: Findings) -> Drawn | str:
     """Every seed and the mean at each swept value, and the trend claim's slope with its interval."""
     panels = _panels(found)
     if not panels:
-        return "The suite sweeps nothing over numbers."
+        return "The suite has no sweep over numbers."
     shown = panels[:_MOST]
     title = _title(shown[0])
     subtitle = (
@@ -44,7 +44,7 @@ def swept(found: Findings) -> Drawn | str:
         "claim, through the middle of the points; shaded: its 95% interval."
     )
     if len(panels) > len(shown):
-        subtitle += f" {len(panels) - len(shown)} more trend claims are in the table of verdicts."
+        subtitle += f" {len(panels) - len(shown)} more trend claims are among the verdicts."
     figure, axes_of = canvas(
         title, subtitle, height=2.5, columns=len(shown), gap=0.75, headroom=0.26, left=0.75, panel=1.7
     )
