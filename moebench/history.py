@@ -71,7 +71,7 @@ class History:
     """What was seen in a results folder besides the outcomes of one plan."""
 
     plans: tuple[StoredPlan, ...] = ()
-    """Every other stored plan that has a model's training or a claim in common with this one, of whatever suite."""
+    """Every other stored plan, of whatever suite, with a model's training or the text of a claim in common."""
     finished: Mapping[str, float] = field(default_factory=dict)
     """Run id -> Unix time at which it was first done."""
     strays: tuple[Stray, ...] = ()
@@ -97,12 +97,16 @@ def read_history(results: Results, stored: StoredPlan) -> History:
     strays += filter(None, (_stray(run_id, *lying[run_id]) for run_id in sorted(unknown)))
     begun, sessions = _sessions(results, plan, [stored, *others], finished)
     return History(
-        plans=tuple(other for other in others if plan.akin(other.plan)),
+        plans=tuple(other for other in others if plan.akin(other.plan) or _claims(plan) & _claims(other.plan)),
         finished=finished,
         strays=tuple(stray for stray in strays if stray.training in own),
         begun=begun,
         sessions=sessions,
     )
+
+
+def _claims(plan: Plan) -> set[str]:
+    return set(plan.claim_hashes.values())
 
 
 # ---------------------------------------------------------------------------------------------- runs

@@ -49,7 +49,7 @@ def test_a_plan_of_which_one_run_is_not_done_has_an_estimate_and_no_verdict(stat
     assert verdict.state == "interim"
     assert verdict.estimate is not None
     assert (verdict.p, verdict.p_adjusted) == (None, None), "nothing was tested"
-    assert verdict.reason.startswith(f"7 of 8 pairs: seed 3: {model} is {status}")
+    assert verdict.reason.startswith(f"7 of 8 seeds: seed 3: {model} is {status}")
     assert verdict.reason.endswith("`moebench run built` finishes it")
     assert not strict_ok([verdict])
 
@@ -64,7 +64,7 @@ def test_a_run_that_was_done_without_the_number_leaves_no_verdict() -> None:
     evidence = with_outcome(primary(), "moe", 7, values={}, absent={BPB: "the disk was full"})
     verdict = judged(evidence)
     assert verdict.state == "interim"
-    assert verdict.reason == f"7 of 8 pairs: seed 7: moe has no {BPB} (the disk was full)"
+    assert verdict.reason == f"7 of 8 seeds: seed 7: moe has no {BPB} (the disk was full)"
 
 
 def test_every_point_of_a_sweep_must_be_there() -> None:
@@ -177,6 +177,23 @@ def test_another_recipe_is_no_look() -> None:
     plan = other.plan.model_copy(update={"models": {**other.plan.models, "dense": slower}})
     changed = replace(other, stored=other.stored.model_copy(update={"plan": plan}))
     assert seen(seeded(range(8), at=LATER), changed).looks == 1
+
+
+def test_a_claim_tried_with_other_definitions_of_its_models_says_so() -> None:
+    def verdict(undone: Iterable[int]) -> Verdict:
+        other = seeded(range(8))
+        models = {
+            name: model.model_copy(update={"recipe": model.recipe.model_copy(update={"lr": 1e-3})})
+            for name, model in other.plan.models.items()
+        }
+        runs = tuple(run.model_copy(update={"id": f"other{run.id}"[:20]}) for run in other.plan.runs)
+        plan = other.plan.model_copy(update={"models": models, "runs": runs})
+        changed = replace(other, stored=other.stored.model_copy(update={"plan": plan}))
+        return seen(seeded(range(8)), changed, undone=undone)
+
+    assert "tried with 1 other definition of its models too, uncorrected for" in verdict(range(7)).notes
+    assert not any("tried with" in note for note in verdict(range(8)).notes), "nothing of it was done"
+    assert (verdict(range(7)).looks, verdict(range(7)).label) == (1, "primary"), "it was another question"
 
 
 def test_another_suites_plan_of_the_same_models_is_a_look_too() -> None:
@@ -593,7 +610,7 @@ def test_strict_takes_no_half_done_plan(root: Path) -> None:
     result = report(root, "golden", "--strict")
     assert result.exit_code == 1
     assert "INTERIM" in result.stdout
-    assert "7 of 8 pairs: seed 7: dense is partial; `moebench run golden` finishes it" in " ".join(
+    assert "7 of 8 seeds: seed 7: dense is partial; `moebench run golden` finishes it" in " ".join(
         result.stdout.split()
     )
     assert report(root, "golden").exit_code == 0

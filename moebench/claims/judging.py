@@ -173,7 +173,7 @@ def _verdict(evidence: Evidence, draft: _Draft, correction: Correction, family: 
         facts |= {"n": draft.sample.n, "units": draft.sample.units}
     if draft.withheld is not None or draft.finding is None or hypothesis is None or draft.sample is None:
         withheld = draft.withheld or Withheld("not_tested", "no effect was measured")
-        return Verdict(**facts, state=withheld.state, reason=withheld.reason, notes=_late(draft))
+        return Verdict(**facts, state=withheld.state, reason=withheld.reason, notes=_late(evidence, draft))
     return _weighed(evidence, draft, hypothesis, draft.sample, draft.finding, correction, family, facts)
 
 
@@ -227,7 +227,7 @@ def _weighed(
         units_low=lacking.low if lacking else None,
         units_high=lacking.high if lacking else None,
         caveats=wording.caveats(evidence, hypothesis, sample) + _beside_caveats(draft, facts),
-        notes=_labels(draft, correction, family)
+        notes=_labels(evidence, draft, correction, family)
         + limits.bound_note(evidence.plan, hypothesis.contrast)
         + limits.load_notes(hypothesis.contrast, sample.used)
         + doubts(sample, lambda effect: _said(hypothesis, effect))
@@ -250,7 +250,7 @@ def _unmet(evidence: Evidence, claim: Claim, hypothesis: Hypothesis) -> Iterator
             yield guard, sample
 
 
-def _late(draft: _Draft) -> tuple[str, ...]:
+def _late(evidence: Evidence, draft: _Draft) -> tuple[str, ...]:
     """What came after the data, or was looked at before."""
     found: list[str] = []
     if draft.post_hoc:
@@ -260,11 +260,14 @@ def _late(draft: _Draft) -> tuple[str, ...]:
             f"look {draft.looks}: other runs or sessions of the same models could be judged before, p is multiplied by "
             f"{draft.looks}"
         )
+    if tried := sealing.tried_otherwise(evidence, draft.id, draft.claim):
+        others = f"{tried} other definition{'s' if tried > 1 else ''} of its models"
+        found.append(f"tried with {others} too, uncorrected for")
     return tuple(found)
 
 
-def _labels(draft: _Draft, correction: Correction, family: _Family) -> tuple[str, ...]:
-    found = [*_late(draft)]
+def _labels(evidence: Evidence, draft: _Draft, correction: Correction, family: _Family) -> tuple[str, ...]:
+    found = [*_late(evidence, draft)]
     if draft.sample is not None and draft.sample.exact is not None and draft.sample.units != "counts":
         found.append(f"the same in all {draft.sample.n} runs, as it must be: judged as a count")
     if correction.in_family and draft.unfinished is None:

@@ -146,6 +146,22 @@ def _other_sessions(evidence: Evidence, claim: Claim, sample: Sample) -> int:
     )
 
 
+def tried_otherwise(evidence: Evidence, name: str, claim: Claim) -> int:
+    """In how many other definitions of its models this suite's claim was tried: another question, and worth telling."""
+    plan, told = evidence.plan, evidence.told
+    if plan.spec.claims.get(name) != claim or name not in told.seals:
+        return 0
+    found: set[str] = set()
+    for other in evidence.others:
+        same = (other.plan.suite, other.plan.scale) == (plan.suite, plan.scale)
+        for theirs, seal in other.seals.items():
+            if same and other.plan.claim_hashes[theirs] == plan.claim_hashes[name] and seal != told.seals[name]:
+                about = set(other.plan.models_of(other.plan.spec.claims[theirs]))
+                if any(run.model in about and run.id in evidence.finished for run in other.plan.runs):
+                    found.add(seal)
+    return len(found)
+
+
 # ---------------------------------------------------------------------------------------------- the family
 
 
