@@ -648,8 +648,10 @@ def test_an_exploratory_verdict_is_called_uncorrected_wherever_it_stands(root: P
     assert labels["better-per-token"] == "primary"
     assert labels["as-good-as-total"] == "exploratory, uncorrected"
     assert labels["flops-follow-active"] == "exploratory", "a count needs no correction"
-    assert result.stdout.count("uncorrected") == 6, "in the cell of the claim"
-    assert (root / "out" / "golden" / "index.md").read_text().count("(exploratory, uncorrected)") == 6
+    told = sum(label == "exploratory, uncorrected" for label in labels.values())
+    assert told >= 4
+    assert result.stdout.count("uncorrected") == told, "in the cell of the claim"
+    assert (root / "out" / "golden" / "index.md").read_text().count("(exploratory, uncorrected)") == told
     assert "exploratory, uncorrected" in (root / "out" / "golden" / "tables" / "claims.csv").read_text()
     assert held["primary"]["supported"] == 1
     assert held["counts"]["supported"] == 1 + held["exploratory"]["supported"]
