@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from moebench.claims import Verdict
     from moebench.launch import Task
     from moebench.plan import Asked, Plan, TunePlan
+    from moebench.rehearsal import Estimate
     from moebench.spec.load import LoadedSuite
 
 RESULTS, REPORTS = Path("results"), Path("reports")
@@ -291,7 +292,7 @@ def run_planned(
     on_event: OnEvent = lambda _: None,
 ) -> Outcome:
     """Carries out a plan: the runs, the speed session, the report; or, with `tune`, its learning-rate sweep alone."""
-    from moebench.environment import environment, usable_cores
+    from moebench.environment import environment
     from moebench.launch import launch
     from moebench.launch.attempt import finished
     from moebench.store import Results
@@ -316,10 +317,9 @@ def run_planned(
     try:
         if missing:
             results.make_room()
-            count = workers or (1 if planned.device == "cuda" else max(1, usable_cores() // threads))
             statuses |= launch(
                 missing,
-                workers=count,
+                workers=workers or _workers(planned, threads),
                 results_root=planned.results,
                 on_event=listen,
                 launcher=launcher,
@@ -341,6 +341,27 @@ def run_planned(
         report=path,
         verdicts=tuple(verdicts),
         failures=tuple(failures),
+    )
+
+
+def _workers(planned: Planned, threads: int) -> int:
+    """Runs at a time, unless told: one a core, or one on a GPU."""
+    from moebench.environment import usable_cores
+
+    return 1 if planned.device == "cuda" else max(1, usable_cores() // threads)
+
+
+def estimate(planned: Planned, *, workers: int | None = None, threads: int = 1) -> Estimate:
+    """How long a plan will take here; takes some seconds, in which every model is rehearsed (see `rehearsal`)."""
+    from moebench import rehearsal
+
+    return rehearsal.estimate(
+        planned.plan,
+        _run_tasks(planned, threads=threads),
+        root=planned.results,
+        threads=threads,
+        device=planned.device,
+        workers=workers or _workers(planned, threads),
     )
 
 

@@ -1,8 +1,8 @@
-"""This machine in the planner's eyes: what it is, how fast it trains, and so how long a plan will take.
+"""This machine in the planner's eyes: what it is, and how long a step takes.
 
 Only a budget in seconds needs a measurement, which is taken once per model and machine, kept under
-`results/calibration/`, and turned into a whole number of steps; a run's identity holds the steps. Estimated times come
-from finished runs of the same results folder, or from a stated guess.
+`results/calibration/`, and turned into a whole number of steps; a run's identity holds the steps. How long a whole plan
+takes is known to `rehearsal`.
 """
 
 from __future__ import annotations
@@ -17,12 +17,10 @@ from moebench import costs
 from moebench.environment import environment
 from moebench.launch.child import child_environment
 from moebench.matching import Machine, match_all, recipe_of, run_of
-from moebench.plan import DataFacts, Plan, PlannedModel, Run, digest_of
+from moebench.plan import DataFacts, PlannedModel, Run, digest_of
 from moebench.spec.types import SuiteSpec
-from moebench.store import Results, read_json, read_lines, write_json
+from moebench.store import read_json, write_json
 
-GUESSED_FLOPS_PER_S = 35e9
-"""What one core is taken to reach before anything has been measured."""
 TIMED_STEPS = 8
 
 
@@ -77,22 +75,6 @@ def _measure(run: Run, *, threads: int) -> float:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise CalibrationFailed(f"calibration ended with {done.returncode}: {last}")
     return float(json.loads(done.stdout)["step_s"])
-
-
-def flops_per_second(plan: Plan, results: Results) -> tuple[float, bool]:
-    """(model FLOPs per second of one run, whether it was measured): from up to 20 finished runs, or the guess."""
-    rates = []
-    for planned in plan.runs[:20]:
-        folder = results.run(planned.id)
-        if folder.status() != "completed":
-            continue
-        try:
-            spent = sum(row["seconds"] for row in read_lines(folder.path / "timed.jsonl"))
-        except (OSError, ValueError, KeyError):
-            continue
-        if spent > 0:
-            rates.append(plan.models[planned.model].expected_train_flops / spent)
-    return (median(rates), True) if rates else (GUESSED_FLOPS_PER_S, False)
 
 
 def _time_here(run: Run) -> float:

@@ -78,7 +78,7 @@ def execute(task: Task, *, root: Path, on_event: Callable[[Event], None], should
     run = task.run
     folder = Results(root).run(run.id)
     folder.path.mkdir(parents=True, exist_ok=True)
-    _settle(run, task.threads)
+    settle(run, task.threads)
     corpus = prepare(task.data, base=task.base, cache=root / "data")
     if corpus.digest != run.data_digest:
         raise DataChanged(f"the data have digest {corpus.digest[:12]}, the plan {run.data_digest[:12]}: plan again")
@@ -97,7 +97,8 @@ def execute(task: Task, *, root: Path, on_event: Callable[[Event], None], should
     return "completed"
 
 
-def _settle(run: Run, threads: int) -> None:
+def settle(run: Run, threads: int) -> None:
+    """Makes this process one in which the run gives the same bits every time."""
     torch.set_num_threads(threads)
     if run.device == "cpu":
         torch.use_deterministic_algorithms(True)
@@ -194,7 +195,7 @@ def _train(
     """Takes the steps that are left; False when asked to stop, after a checkpoint."""
     recipe, checkpoints = task.run.recipe, Checkpoints(journal.folder)
     points = set(recipe.evaluate_at)
-    windows = _windows(corpus, recipe, tokens=recipe.eval_tokens)
+    windows = scored_windows(corpus, recipe, tokens=recipe.eval_tokens)
     report(state.step, "train", force=True)
     checkpointed = began = time.perf_counter()
     for facts in train(state, task.run, corpus):
@@ -226,7 +227,8 @@ def _checkpoint(checkpoints: Checkpoints, journal: _Journal, state: State) -> No
     checkpoints.save(state.step, state.to_bytes(), about)
 
 
-def _windows(corpus: Corpus, recipe: Recipe, *, tokens: int) -> Windows:
+def scored_windows(corpus: Corpus, recipe: Recipe, *, tokens: int) -> Windows:
+    """What an evaluation of a recipe scores."""
     return evaluation_windows(corpus, recipe.split, tokens=tokens, windows_per_document=recipe.windows_per_document)
 
 
@@ -258,7 +260,7 @@ def _point_records(task: Task, state: State, windows: Windows, seen: Evaluated) 
 def _measure(task: Task, state: State, journal: _Journal, corpus: Corpus) -> None:
     """What is measured once, on the trained model, and the weights themselves."""
     run, folder = task.run, journal.folder
-    windows = _windows(corpus, run.recipe, tokens=run.recipe.final_eval_tokens)
+    windows = scored_windows(corpus, run.recipe, tokens=run.recipe.final_eval_tokens)
     seen = _evaluate(task, state, windows)
     write_bytes(folder.path / "model.safetensors", safetensors.torch.save(state.model.state_dict()))
     lines = [canonical(row) + "\n" for row in _items(corpus, windows, seen, run.recipe.split)]

@@ -128,36 +128,52 @@ def plan_text(planned: Planned) -> str:
 
 
 def _plan_lines(facts: dict[str, Any]) -> list[str]:
-    data, basis = (
-        facts["data"],
-        "measured here" if facts["estimate_measured"] else "a guess, nothing has run on this machine yet",
-    )
+    data, expected = facts["data"], facts["estimate"]
     todo = sum(run["status"] not in ("completed", "diverged") for run in facts["runs"])
     splits = ", ".join(f"{name} {count:,} tokens" for name, count in data["tokens"].items())
     lines = [
         f"data: {data['source']}, {splits}; digest {data['digest'][:12]}; "
         f"{data['leak_share']:.1%} of the test split's 50-byte windows occur in training "
         f"(threshold {data['leak_threshold']:.0%})",
-        f"{todo} of {len(facts['runs'])} runs to do, "
-        f"about {duration(facts['estimated_s'])} of one core in all ({basis})",
+        f"{todo} of {len(facts['runs'])} runs to do, about {duration(expected['runs_s'])} "
+        f"with {expected['workers']} at a time",
     ]
     if speed := facts["speed"]:
-        lines.append(f"speed session: {len(speed['processes'])} processes, about {duration(speed['seconds'])}")
+        lines.append(f"speed session: {len(speed['processes'])} processes, about {duration(expected['speed_s'])}")
+    lines.append(
+        f"in all about {duration(expected['total_s'])}, start-up, evaluation and report included ({_basis(facts)})"
+    )
     if facts["tune"]:
-        lines.append(f"learning-rate sweep (with --tune): {len(facts['tune']['runs'])} runs")
+        runs = len(facts["tune"]["runs"])
+        lines.append(f"learning-rate sweep (with --tune): {runs} runs, about {duration(expected['tune_s'])}")
     return lines + [f"note: {text}" for text in facts["warnings"]]
+
+
+def _basis(facts: dict[str, Any]) -> str:
+    """What an estimate rests on, in words."""
+    by_basis: dict[str, list[str]] = {}
+    for name, basis in facts["estimate"]["basis"].items():
+        by_basis.setdefault(basis, []).append(name)
+    words = {
+        "finished runs": "from finished runs",
+        "rehearsed": "a few steps timed here",
+        "guessed": "a guess by FLOPs",
+    }
+    if len(by_basis) == 1:
+        return words[next(iter(by_basis))]
+    return "; ".join(f"{', '.join(names)}: {words[basis]}" for basis, names in by_basis.items())
 
 
 def plan_json(planned: Planned) -> dict[str, Any]:
     """The plan as plain data, with what is done and how long the rest will take."""
-    from moebench.calibration import flops_per_second
+    from moebench.api import estimate
     from moebench.store import Results
     from moebench.understood import understood
 
     plan, results = planned.plan, Results(planned.results)
-    rate, measured = flops_per_second(plan, results)
+    expected = estimate(planned)
     status = {run.id: results.run(run.id).status() for run in plan.runs}
-    seconds = {name: model.expected_train_flops / rate for name, model in plan.models.items()}
+    seconds = expected.run_s
     runs = [
         {
             **run.model_dump(),
@@ -193,7 +209,7 @@ def plan_json(planned: Planned) -> dict[str, Any]:
         "tune": plan.tune.model_dump(mode="json") if plan.tune else None,
         "data": plan.data.model_dump(mode="json"),
         "estimated_s": sum(run["estimated_s"] for run in runs if run["status"] not in ("completed", "diverged")),
-        "estimate_measured": measured,
+        "estimate": {**vars(expected), "total_s": expected.total_s},
         "warnings": list(plan.warnings),
     }
 

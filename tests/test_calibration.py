@@ -1,4 +1,4 @@
-"""Budgets in seconds become steps once, and estimates of time come from what has run here."""
+"""Budgets in seconds become steps once."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ import pytest
 import tiny_suites
 
 from moebench import calibration
-from moebench.calibration import GUESSED_FLOPS_PER_S, flops_per_second
 from moebench.plan import Run
-from moebench.run import execute
-from moebench.store import Results, append_lines, read_json
+from moebench.store import read_json
 
 SECONDS = {"models": {
     "moe": {"layers": 2, "width": 16, "heads": 2, "train": {"budget": {"seconds": 3}},
@@ -97,19 +95,6 @@ def test_measuring_happens_in_a_process_of_its_own_and_failure_is_told(tmp_path:
     assert calibration._measure(run, threads=1) > 0
     with pytest.raises(RuntimeError, match="calibration ended with 1"):
         calibration._measure(run.model_copy(update={"backend": "no such"}), threads=1)
-
-
-def test_estimates_are_a_guess_until_something_has_run(tmp_path: Path) -> None:
-    made = tiny_suites.planned(tmp_path)
-    results = Results(made.results)
-    assert flops_per_second(made.plan, results) == (GUESSED_FLOPS_PER_S, False)
-    run = tiny_suites.run_of(made)
-    execute(tiny_suites.task_of(made, run), root=made.results, on_event=lambda _: None, should_stop=lambda: False)
-    folder = results.run(run.id)
-    (folder.path / "timed.jsonl").unlink()
-    append_lines(folder.path / "timed.jsonl", [{"what": "train", "seconds": 1.5}, {"what": "evaluate", "seconds": 0.5}])
-    folder.finish("completed")
-    assert flops_per_second(made.plan, results) == (made.plan.models["moe"].expected_train_flops / 2.0, True)
 
 
 def test_the_machines_mark_changes_with_what_changes_timings(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,15 +100,15 @@ def test_plan_json_is_alone_on_standard_output_and_says_everything(suite: Path) 
         assert (suite.parent / "results" / "runs" / run["id"] / "DONE").exists()
         assert (run["status"], run["done"]) == ("completed", True)
         assert run["estimated_s"] > 0
-    assert facts["estimated_s"] == 0
-    assert facts["estimate_measured"] is True
+    assert facts["estimated_s"] == facts["estimate"]["runs_s"] == 0
+    assert set(facts["estimate"]["basis"].values()) == {"finished runs"}
 
 
 def test_plan_of_what_has_not_run_says_missing_and_guesses_the_time(tmp_path: Path) -> None:
     path = tiny_suites.write(tmp_path)
     facts = json.loads(call("plan", path, "--json", "--results", tmp_path / "results").stdout)
     assert {(run["status"], run["done"]) for run in facts["runs"]} == {("missing", False)}
-    assert facts["estimate_measured"] is False
+    assert set(facts["estimate"]["basis"].values()) == {"guessed"}
     assert facts["estimated_s"] == pytest.approx(sum(run["estimated_s"] for run in facts["runs"]))
     assert not (tmp_path / "results" / "runs").exists()
     assert not (tmp_path / "results" / "plans").exists()

@@ -25,8 +25,8 @@ PACKAGE = Path(moebench.__file__).parent
 LADDER: dict[str, tuple[str, ...]] = {
     "ground": ("__init__", "seeds", "digits", "records", "environment", "spec", "plan", "store"),
     "run": (
-        "zoo", "costs", "feasibility", "matching", "data", "model", "train", "metrics", "run", "launch", "calibration",
-        "session", "sweep", "generation", "checkpoint", "inspection",
+        "zoo", "costs", "feasibility", "matching", "data", "model", "train", "metrics", "run", "launch",
+        "calibration", "rehearsal", "session", "sweep", "generation", "checkpoint", "inspection",
     ),
     "report": ("stats", "reading", "history", "evidence", "claims", "report"),
     "top": ("progress", "understood", "api", "show", "refusals", "cli", "__main__"),
@@ -49,6 +49,7 @@ LAZY = {
     "__init__": "load, plan and run are brought in on first use",
     "environment": "the version is asked for when the package has been imported",
     "calibration": "torch stays out of the process that plans",
+    "rehearsal": "torch stays out of the process that plans",
     "launch": "torch stays out of the process that coordinates",
     "model": "a router is tried when a plan asks for it, and the trial knows routers",
     "session": "torch stays out of the process that starts sessions",

@@ -1,0 +1,153 @@
+"""How long a plan will take: from finished runs, from a rehearsal, or guessed; and the sum of its parts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import tiny_suites
+
+from moebench import api, rehearsal
+from moebench.plan import Task
+from moebench.rehearsal import GUESSED_FLOPS_PER_S, GUESSED_START_S, side_by_side
+from moebench.run import execute
+from moebench.store import Results, write_json
+
+in_children = rehearsal._in_children  # before any test replaces it
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Rehearsals take no time and find 2 s for a mixture, 1 s for a dense model, 3 s to start; who was rehearsed."""
+    asked: list[list[str]] = []
+
+    def pretend(tasks: list[Task], **kw: Any) -> list[dict[str, Any]]:
+        asked.append([task.model for task in tasks])
+        return [{"model": one.model, "run_s": 2.0 if one.model == "moe" else 1.0, "start_s": 3.0} for one in tasks]
+
+    monkeypatch.setattr(rehearsal, "_in_children", pretend)
+    return asked
+
+
+def estimate(made: api.Planned, workers: int = 2) -> rehearsal.Estimate:
+    return api.estimate(made, workers=workers)
+
+
+def finish(made: api.Planned, model: str, seconds: float) -> None:
+    """One run of a model, done in so many seconds."""
+    run = tiny_suites.run_of(made, model)
+    execute(tiny_suites.task_of(made, run), root=made.results, on_event=lambda _: None, should_stop=lambda: False)
+    folder = Results(made.results).run(run.id)
+    manifest = json.loads((folder.path / "DONE").read_text())
+    about = folder.run_json()
+    write_json(folder.path / "run.json", {**about, "started": manifest["finished"] - seconds})
+    (folder.path / "DONE").unlink()
+    folder.finish("completed")
+    again = json.loads((folder.path / "DONE").read_text())
+    write_json(folder.path / "DONE", {**again, "finished": manifest["finished"]})
+
+
+# ------------------------------------------------------------------------------------------ the sum of its parts
+
+
+@pytest.mark.parametrize(
+    ("seconds", "workers", "whole"),
+    [([], 2, 0.0), ([5.0], 2, 6.0), ([5.0, 5.0], 1, 11.0), ([5.0, 1.0, 1.0, 1.0], 2, 6.0), ([1.0] * 5, 2, 4.0)],
+)
+def test_runs_side_by_side_take_as_long_as_the_busiest_worker(seconds: list[float], workers: int, whole: float) -> None:
+    """Each worker needs a second to start; one without work is not started."""
+    assert side_by_side(seconds, workers=workers, start_s=1.0) == whole
+
+
+def test_start_up_speed_session_and_report_are_part_of_it(tmp_path: Path, told: list[list[str]]) -> None:
+    speed = {"processes": 4, "seconds": 20, "train_step": True}
+    made = tiny_suites.planned(tmp_path, seeds=2, measure={"speed": speed}, tune={"lr": [1e-3, 1e-2, 1e-1]})
+    found = estimate(made)
+    assert told == [["moe", "dense"]]
+    assert (found.run_s, found.start_s) == ({"moe": 2.0, "dense": 1.0}, 3.0)
+    assert set(found.basis.values()) == {"rehearsed"}
+    assert found.runs_s == 3.0 + 2.0 + 1.0  # moe, dense | dense, moe: the first worker's moe, the second's after dense
+    assert found.speed_s == pytest.approx(4 * 3.0 * 1.3 + 20)
+    assert found.report_s == pytest.approx(3.0 * 1.04)
+    assert found.tune_s == pytest.approx(3.0 + 5.0)
+    assert found.total_s == pytest.approx(found.runs_s + found.speed_s + found.report_s)
+
+
+def test_a_rehearsal_is_kept_for_the_machine_and_the_workers(tmp_path: Path, told: list[list[str]]) -> None:
+    made = tiny_suites.planned(tmp_path)
+    first = estimate(made)
+    assert estimate(made) == first
+    assert told == [["moe", "dense"], []]
+    estimate(made, workers=1)
+    assert told[2] == ["moe", "dense"]
+    for path in (made.results / "calibration").glob("rehearsal-*.json"):
+        path.write_text('{"model": "moe"}')
+    assert estimate(made) == first  # what does not read is rehearsed again
+
+
+# ------------------------------------------------------------------------------------------ what it rests on
+
+
+def test_finished_runs_tell_more_than_a_rehearsal(tmp_path: Path, told: list[list[str]]) -> None:
+    made = tiny_suites.planned(tmp_path, seeds=3)
+    finish(made, "moe", 7.0)
+    found = estimate(made)
+    assert told == [["dense"]]
+    assert found.run_s["moe"] == pytest.approx(7.0)
+    assert found.basis == {"moe": "finished runs", "dense": "rehearsed"}
+    assert found.runs_s == pytest.approx(3.0 + 1.0 + 7.0 + 1.0)  # dense moe dense | moe dense: five are left
+
+
+def test_what_cannot_be_rehearsed_is_guessed_by_its_flops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = tiny_suites.planned(tmp_path)
+    flops = {name: model.expected_train_flops for name, model in made.plan.models.items()}
+    found = estimate(made)
+    assert found.run_s == {name: flops[name] / GUESSED_FLOPS_PER_S for name in flops}
+    assert (set(found.basis.values()), found.start_s) == ({"guessed"}, GUESSED_START_S)
+    one = {"model": "moe", "run_s": 8.0, "start_s": 1.0}
+    monkeypatch.setattr(rehearsal, "_in_children", lambda *_, **__: [one])
+    found = estimate(made)
+    assert found.basis == {"moe": "rehearsed", "dense": "guessed"}
+    assert found.run_s["dense"] == pytest.approx(8.0 * flops["dense"] / flops["moe"])
+
+
+def test_a_folder_that_is_not_for_writing_can_be_planned_in(
+    tmp_path: Path, told: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(rehearsal, "write_json", refuse)
+    assert set(estimate(tiny_suites.planned(tmp_path)).basis.values()) == {"rehearsed"}
+
+
+# ------------------------------------------------------------------------------------------ the rehearsal itself
+
+
+@pytest.mark.slow
+def test_every_model_is_rehearsed_in_processes_that_leave_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rehearsal, "_in_children", in_children)
+    made = tiny_suites.planned(tmp_path)
+    found = estimate(made)
+    assert set(found.basis.values()) == {"rehearsed"}
+    assert all(0 < seconds < 60 for seconds in (*found.run_s.values(), found.start_s))
+    assert not (made.results / "runs").exists()
+    assert psutil.Process().children() == []
+
+
+@pytest.mark.slow
+def test_models_that_fail_or_take_too_long_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = tiny_suites.planned(tmp_path, seeds=1)
+    good, bad = api._run_tasks(made, threads=1)
+    bad = bad.model_copy(update={"run": bad.run.model_copy(update={"kernels": "fused", "backend": "no such"})})
+    bad = bad.model_copy(update={"run": bad.run.model_copy(update={"architecture": good.run.architecture})})
+    told = in_children([good, bad], root=made.results, threads=1, workers=1)
+    assert [one["model"] for one in told] == [good.model]
+    monkeypatch.setattr(rehearsal, "AT_MOST_S", 0.01)
+    assert in_children([good], root=made.results, threads=1, workers=1) == []
+    assert psutil.Process().children() == []
