@@ -25,8 +25,8 @@ PACKAGE = Path(moebench.__file__).parent
 LADDER: dict[str, tuple[str, ...]] = {
     "ground": ("__init__", "seeds", "digits", "records", "environment", "spec", "plan", "store"),
     "run": (
-        "zoo", "costs", "feasibility", "matching", "data", "model", "train", "metrics", "run", "launch",
-        "calibration", "rehearsal", "session", "sweep", "generation", "checkpoint", "inspection",
+        "zoo", "costs", "feasibility", "matching", "data", "model", "train", "metrics", "run",
+        "launch", "calibration", "session", "rehearsal", "sweep", "generation", "checkpoint", "inspection",
     ),
     "report": ("stats", "reading", "history", "evidence", "claims", "report"),
     "top": ("progress", "understood", "api", "show", "refusals", "cli", "__main__"),
