@@ -20,6 +20,8 @@ from moebench.report import FORMATS, Report, build
 from moebench.report.findings import Findings
 from moebench.report.frames import study
 from moebench.report.page import sections
+from moebench.report.words import pretty
+from moebench.show import verdict_text
 from tests.builders import with_outcome
 
 SECTIONS = ["answer", "equal", "cost", "quality", "place", "routing", "sure", "untested", "provenance"]
@@ -241,7 +243,7 @@ def test_each_verdict_shows_state_interval_asked_n_and_scope(report: Report) -> 
         assert verdict.says.replace("'", "&#39;") in row
         assert f"<small>{verdict.standing}</small>" in row
         assert "asked" in row
-        assert verdict.scope in row
+        assert pretty(verdict.scope) in row
 
 
 def test_a_refuted_claim_is_printed_as_large_as_a_supported_one(report: Report) -> None:
@@ -251,6 +253,34 @@ def test_a_refuted_claim_is_printed_as_large_as_a_supported_one(report: Report) 
         row = text[text.index(f'id="claim-{verdict.id}"') :].partition("</li>")[0]
         shapes[verdict.state] = re.findall(r'class="(says|number|evidence|state)"', row)
     assert shapes["supported"] == shapes["refuted"]
+
+
+def test_a_caveat_stands_in_every_view(report: Report) -> None:
+    caveat = "crossing on an undecayed curve"
+    verdict = next(v for v in report.verdicts if v.id == "flops-to-quality")
+    assert caveat in verdict.caveats
+    text, markdown = report.page.read_text(), (report.path / "index.md").read_text()
+    row = text[text.index('id="claim-flops-to-quality"') :].partition("<details")[0]
+    assert caveat in row, "beside the number, not in the fold"
+    (line,) = [line for line in markdown.splitlines() if line.startswith("| ") and verdict.says in line]
+    assert caveat in line
+    drawn = re.sub(r"<[^>]+>", " ", (report.path / "figures" / "claims.svg").read_text())
+    assert "undecayed" in drawn
+    assert caveat in " ".join(verdict_text(report.verdicts, path=report.path).split()).replace(" curve", " curve")
+    assert caveat in (report.path / "tables" / "claims.csv").read_text()
+
+
+def test_exploratory_claims_are_quieter_than_primary_ones(report: Report) -> None:
+    text = report.page.read_text()
+    for verdict in report.verdicts:
+        classes = re.search(rf'<li class="([^"]+)" id="claim-{verdict.id}"', text)
+        assert classes
+        assert ("quiet" in classes[1].split()) == (verdict.label != "primary")
+
+
+def test_what_is_wider_than_the_page_says_that_it_scrolls(report: Report) -> None:
+    text = report.page.read_text()
+    assert text.count('class="hint"') == text.count('class="scroll"') + text.count('class="plot"')
 
 
 def test_every_section_is_there_in_order(page: Page) -> None:
@@ -438,6 +468,7 @@ def test_partial_results_say_what_is_missing(tmp_path: Path) -> None:
     made = build_one(tmp_path / "results", tmp_path / "out")
     text = made.page.read_text()
     assert "Of 24 planned runs: 1 missing, 1 partial, 1 failed, 1 corrupt, 1 diverged." in text
+    assert "INTERIM: not all planned runs are done" in text
     assert "oom: killed by the kernel at step 7" in text
     assert "loss is not finite at step 120" in text
     assert "No timings: the speed session has not been run." in text
