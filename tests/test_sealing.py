@@ -403,6 +403,17 @@ def test_claims_deleted_afterwards_are_still_corrected_for() -> None:
     assert [(one.id, one.says) for one in sealing.withdrawn(evidence)] == [(n, f"It is so, {n}.") for n in "bcdef"]
 
 
+def test_a_claim_that_is_still_made_of_other_models_is_not_withdrawn() -> None:
+    """As after a sweep, when a better rate is written into the suite."""
+    other = family_of("a")
+    moe = other.plan.models["moe"]
+    tuned = moe.model_copy(update={"recipe": moe.recipe.model_copy(update={"lr": 1e-3})})
+    plan = other.plan.model_copy(update={"models": {**other.plan.models, "moe": tuned}})
+    evidence = beside(family_of("a"), replace(other, stored=other.stored.model_copy(update={"plan": plan})))
+    assert sealing.withdrawn(evidence) == ()
+    assert judged(evidence).p_adjusted == pytest.approx(6 / 256)
+
+
 def test_a_family_is_never_smaller_than_the_plans_own() -> None:
     evidence = beside(family_of("abcd"), family_of("a"))
     assert [v.p_adjusted for v in judge(evidence)] == [pytest.approx(4 * 6 / 256)] * 4

@@ -181,14 +181,17 @@ def family_size(evidence: Evidence) -> int:
 
 
 def withdrawn(evidence: Evidence) -> tuple[Withdrawn, ...]:
-    """Primary claims that other plans of the same jobs made and this one does not, each once."""
-    here = set(evidence.told.seals.values())
+    """Primary claims that other plans of the same jobs made and this one does not, each once.
+
+    One that is still made, of models defined otherwise, is none of them: `tried_otherwise` tells of it.
+    """
+    here = set(evidence.plan.claim_hashes.values())
     found: dict[str, Withdrawn] = {}
     for other in sorted(_same_jobs(evidence), key=lambda one: one.stored.stored_at):
         for name in _family(evidence, other):
-            if other.seals[name] not in here:
+            if other.plan.claim_hashes[name] not in here:
                 says = other.plan.spec.claims[name].says
-                found.setdefault(other.seals[name], Withdrawn(id=name, says=says, plan=other.plan.id))
+                found.setdefault(other.plan.claim_hashes[name], Withdrawn(id=name, says=says, plan=other.plan.id))
     return tuple(found.values())
 
 

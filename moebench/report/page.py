@@ -303,7 +303,7 @@ def _sure(found: Findings) -> Iterator[str]:
         yield f"Post hoc, so exploratory: {words.listed(late)}; what each came after is in its verdict."
     if found.withdrawn:
         named = "; ".join(f"{one.id} (“{one.says.rstrip('.')}”)" for one in found.withdrawn)
-        yield f"Primary claims withdrawn or changed since they were stored, and still corrected for: {named}."
+        yield f"Primary claims withdrawn or changed since they were stored: {named}. Holm counts the largest family."
 
 
 def _untested(found: Findings) -> Iterator[str]:
