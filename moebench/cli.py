@@ -105,7 +105,9 @@ _results_option = click.option(
     show_default=True,
     help="Seconds without progress before a run is killed.",
 )
-@click.option("--strict", is_flag=True, help="Exit 1 unless every primary claim is supported.")
+@click.option(
+    "--strict", is_flag=True, help="Exit 1 unless every primary claim is supported; 2 if a plan does not read."
+)
 @click.option("--quiet", is_flag=True, help="No progress.")
 def run(
     suite: str,
@@ -267,7 +269,9 @@ def plan(
     help="Reports folder.",
 )
 @click.option("--format", "formats", metavar="LIST", help=f"Comma-separated, of {', '.join(FORMATS)}.")
-@click.option("--strict", is_flag=True, help="Exit 1 unless every primary claim is supported.")
+@click.option(
+    "--strict", is_flag=True, help="Exit 1 unless every primary claim is supported; 2 if a plan does not read."
+)
 def report(suites: tuple[str, ...], *, results: Path, out: Path, formats: str | None, strict: bool) -> None:
     """Build reports from results, whole or partial; all suites when none is named. Loads no torch.
 

@@ -91,6 +91,21 @@ class Evidence:
         return {**own, **self.history.finished}
 
     @functools.cached_property
+    def seen(self) -> Mapping[tuple[str, int], float]:
+        """Training and seed -> Unix time at which a run of it was first done, of whatever plan or of none."""
+        runs = [
+            (one.trainings[run.model], run.seed, self.finished.get(run.id))
+            for one in (self.told, *self.others)
+            for run in one.plan.runs
+        ]
+        runs += [(stray.training, stray.seed, stray.finished) for stray in self.history.strays]
+        found: dict[tuple[str, int], float] = {}
+        for training, seed, at in runs:
+            if at is not None:
+                found[training, seed] = min(at, found.get((training, seed), at))
+        return found
+
+    @functools.cached_property
     def _by_run(self) -> Mapping[tuple[str, int], Outcome]:
         return {(one.model, one.seed): one for one in self.outcomes}
 

@@ -429,13 +429,9 @@ class Plan(Frozen):
         return not self.trainings.isdisjoint(other.trainings) or not self.seals.isdisjoint(other.seals)
 
     def seal(self, name: str) -> str:
-        """Hash of a claim with the definitions of its models: one whose models change is another claim."""
-        models = {model: self.models[model] for model in self.models_of(self.spec.claims[name])}
-        made = {
-            model: [planned.architecture.model_dump(mode="json"), planned.recipe.model_dump(mode="json")]
-            for model, planned in models.items()
-        }
-        return digest_of([self.claim_hashes[name], made, self.data.digest])
+        """Hash of a claim with how its models are made: one whose models change is another claim."""
+        made = [self.training(model) for model in self.models_of(self.spec.claims[name])]
+        return digest_of([self.claim_hashes[name], made])
 
     def solved_spec(self) -> SuiteSpec:
         """The suite with the widths that were solved written in; its matches stay, and solve to the same again."""

@@ -179,6 +179,30 @@ def test_another_recipe_is_no_look() -> None:
     assert seen(seeded(range(8), at=LATER), changed).looks == 1
 
 
+def scored_on_more(evidence: Evidence, claim_at: float, margin: float = 0.02) -> Evidence:
+    """The same trainings scored on more text, in runs of their own, with a claim that was first made at a time."""
+    plan = evidence.plan
+    models = {
+        name: model.model_copy(update={"recipe": model.recipe.model_copy(update={"final_eval_tokens": 10**6})})
+        for name, model in plan.models.items()
+    }
+    ids = {run.id: run.id[:-4] + "more" for run in plan.runs}
+    runs = tuple(run.model_copy(update={"id": ids[run.id]}) for run in plan.runs)
+    changed = plan.model_copy(update={"models": models, "runs": runs})
+    outcomes = tuple(replace(run, run_id=ids[run.run_id], finished=LATER + 600) for run in evidence.outcomes)
+    first = dict.fromkeys(changed.claim_hashes.values(), claim_at)
+    stored = evidence.stored.model_copy(update={"plan": changed, "stored_at": LATER, "claims_first_stored": first})
+    return replace(evidence, stored=stored, outcomes=outcomes)
+
+
+def test_the_same_training_scored_again_was_seen_before() -> None:
+    """More text is another look at the claim; a claim that is new with it came after the data."""
+    first = seeded(range(8))
+    again = seen(scored_on_more(seeded(range(8)), PLANNED_AT), first)
+    assert (again.label, again.looks) == ("primary", 2)
+    assert seen(scored_on_more(seeded(range(8)), LATER), first).label == "post hoc"
+
+
 def test_a_claim_tried_with_other_definitions_of_its_models_says_so() -> None:
     def verdict(undone: Iterable[int]) -> Verdict:
         other = seeded(range(8))
@@ -231,13 +255,17 @@ def test_another_claim_added_later_leaves_the_seeds_as_they_were() -> None:
 
 
 def test_runs_that_no_plan_has_were_seen_all_the_same() -> None:
-    def verdict(*seeds: int, own: Iterable[int] = range(8)) -> Verdict:
-        now = seeded(own, at=LATER)
-        training = now.plan.training("moe")
-        strays = (Stray(run_id=f"s{seed}", training=training, seed=seed, finished=DONE) for seed in seeds)
+    def verdict(*seeds: int, models: Iterable[str] = ("moe", "dense")) -> Verdict:
+        now = seeded(range(8), at=LATER)
+        strays = [
+            Stray(run_id=f"{name}{seed}", training=now.plan.training(name), seed=seed, finished=DONE)
+            for seed in seeds
+            for name in models
+        ]
         return judged(replace(now, history=History(strays=tuple(strays))))
 
     assert verdict(8).label == "post hoc", "a plan with this seed was deleted, and the seed dropped"
+    assert verdict(8, models=("dense",)).label == "primary", "a baseline that other suites trained on more seeds"
     assert verdict().label == "primary"
     fresh = seeded(range(8), at=DONE - 60)
     stray = Stray(run_id="s", training=fresh.plan.training("moe"), seed=30, finished=PLANNED_AT)

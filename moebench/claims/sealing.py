@@ -12,7 +12,8 @@ new session rescue an old one.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from moebench.claims.contrasts import Sample
@@ -52,38 +53,34 @@ def post_hoc(evidence: Evidence, name: str, claim: Claim) -> tuple[str, ...]:
 
 
 def _is_late(evidence: Evidence, told: Told, name: str) -> bool:
-    """Whether something that a claim of a plan rests on was seen before the claim was first stored."""
+    """Whether something that a claim of a plan rests on was seen before the claim was first stored.
+
+    A run with the same training and seed shows what is to come, even where it was scored on other text.
+    """
     plan, first = told.plan, told.first_stored(name)
-    claim, done = plan.spec.claims[name], evidence.finished
+    claim = plan.spec.claims[name]
     on_runs, on_session = rests_on(claim)
-    about = set(plan.models_of(claim))
-    seen = [done[run.id] for run in plan.runs if on_runs and run.model in about and run.id in done]
-    begun = _begun(evidence, told)
-    return any(at < first for at in [*seen, *([begun] if on_session and begun is not None else [])])
+    about = {told.trainings[model] for model in plan.models_of(claim)}
+    runs = [(training, seed) for training in about for seed in plan.spec.seeds] if on_runs else []
+    begun = _begun(evidence, told) if on_session else None
+    times = [evidence.seen.get(run, math.inf) for run in runs] + [math.inf if begun is None else begun]
+    return min(times) < first
 
 
 def _chosen_seeds(evidence: Evidence, claim: Claim) -> str | None:
-    """How the seeds were chosen after runs they use were done: seeds that were planned, or done, are left out."""
+    """How the seeds were chosen after runs they use were done: seeds that were planned, or compared, are left out."""
     plan, sealed = evidence.plan, _seeds_stored(evidence, claim)
     seeds = set(plan.spec.seeds)
-    before = {seed for seed, at in _seen(evidence, claim) if at < sealed}
-    for other in _related(evidence, claim):
-        before |= set(other.plan.spec.seeds) - seeds if other.stored.stored_at < sealed else set()
-    left = sorted(before - seeds)
-    if not left or not before & seeds:
+    about = _trainings(evidence, claim)
+    before = Counter(seed for (training, seed), at in evidence.seen.items() if training in about and at < sealed)
+    earlier = [one.plan.spec.seeds for one in _related(evidence, claim) if one.stored.stored_at < sealed]
+    compared = {seed for seed, models in before.items() if models >= _enough(about)}
+    left = sorted(compared.union(*earlier) - seeds)
+    if not left or seeds.isdisjoint(before):
         return None
     named = ", ".join(map(str, left[:MOST_NAMED])) + (", ..." if len(left) > MOST_NAMED else "")
     words = f"seed {named} is" if len(left) == 1 else f"seeds {named} are"
     return f"its seeds were chosen after some were done: {words} left out"
-
-
-def _seen(evidence: Evidence, claim: Claim) -> Iterator[tuple[int, float]]:
-    """Seed and time of every finished run of the claim's models, in whatever plan or none."""
-    done, trainings = evidence.finished, _trainings(evidence, claim)
-    for told in (evidence.told, *_related(evidence, claim)):
-        runs = (run for run in told.plan.runs if told.trainings[run.model] in trainings)
-        yield from ((run.seed, done[run.id]) for run in runs if run.id in done)
-    yield from ((run.seed, run.finished) for run in evidence.history.strays if run.training in trainings)
 
 
 def _seeds_stored(evidence: Evidence, claim: Claim) -> float:
@@ -237,8 +234,12 @@ def _trainings(evidence: Evidence, claim: Claim) -> list[str]:
 def _related(evidence: Evidence, claim: Claim) -> list[Told]:
     """Other plans that could show the comparison: with two trainings of the claim's models, or the only one."""
     wanted = set(_trainings(evidence, claim))
-    enough = max(1, min(2, len(wanted)))
-    return [one for one in evidence.others if len(wanted.intersection(one.trainings.values())) >= enough]
+    return [one for one in evidence.others if len(wanted.intersection(one.trainings.values())) >= _enough(wanted)]
+
+
+def _enough(trainings: Collection[str]) -> int:
+    """Of how many of a claim's models one must see something to see a comparison."""
+    return max(1, min(2, len(trainings)))
 
 
 def _runs(told: Told, trainings: Collection[str]) -> frozenset[str]:
