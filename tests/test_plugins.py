@@ -83,7 +83,7 @@ def test_a_router_says_it_itself_and_not_by_what_it_inherits(package: Installed,
 def test_a_router_that_sees_later_tokens_and_says_so_gives_no_verdict_on_quality(
     package: Installed, tmp_path: Path
 ) -> None:
-    """The report knows it from the plan alone: the package may be gone by then."""
+    """The report knows it from the plan alone, for the package may be gone by then; it is told before the loss is."""
     package.install(PEEK, PEEKS)
     made = planned(tmp_path, top_k=1)
     assert any("sees future tokens" in warning for warning in made.plan.warnings)
@@ -101,6 +101,8 @@ def judge_of(evidence: Evidence, a: Architecture) -> Verdict:
     plan = evidence.plan
     routed = plan.models["moe"].architecture.model_copy(update={"ffn": a.ffn, "plugin": a.plugin})
     moe = plan.models["moe"].model_copy(update={"architecture": routed})
+    data = plan.data.model_copy(update={"entropy_bits_per_byte": 1.354})
+    plan = plan.model_copy(update={"data": data})
     stored = evidence.stored.model_copy(
         update={"plan": plan.model_copy(update={"models": {**plan.models, "moe": moe}})}
     )

@@ -19,7 +19,7 @@ from moebench.claims.contrasts import Sample, draw
 from moebench.claims.deciding import Correction, Finding, settle, stands, weigh
 from moebench.claims.kinds import KINDS, Guard, Hypothesis
 from moebench.claims.power import needs, needs_of_guard
-from moebench.claims.preconditions import Question, broken, fixed
+from moebench.claims.preconditions import Question, broken, unfit
 from moebench.claims.shape import doubts
 from moebench.claims.types import TRIFLE, Beside, Scored, State, Unbounded, Verdict
 from moebench.claims.withheld import Withheld
@@ -114,7 +114,7 @@ def _draft(evidence: Evidence, name: str, claim: Claim) -> _Draft:
     try:
         hypothesis = KINDS[claim.test.kind](claim, claim.test, evidence.plan)
         draft = replace(draft, hypothesis=hypothesis)
-        if (why := fixed(evidence.plan, hypothesis.contrast)) is not None:
+        if (why := unfit(evidence.plan, claim, hypothesis.contrast)) is not None:
             raise Withheld("invalid", why)
         sample = draw(evidence, hypothesis.contrast, claim.target, claim.compare.baseline if claim.compare else None)
         draft = replace(draft, sample=sample, looks=sealing.looks(evidence, claim, sample))

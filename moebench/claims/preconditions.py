@@ -22,7 +22,7 @@ from moebench.evidence import Evidence, Outcome
 from moebench.plan import Plan
 from moebench.records import metric_of, parse_metric
 from moebench.spec.constant import constant
-from moebench.spec.types import Claim
+from moebench.spec.types import Claim, DenseFFN
 
 AA_RANGE = (0.98, 1.02)
 LEARNED = 0.01
@@ -73,12 +73,36 @@ class Question:
         return frozenset(text for text in found if text is not None)
 
 
-def fixed(plan: Plan, contrast: Contrast) -> str | None:
-    """Why a number that a contrast rests on could not have come out otherwise; None when all can vary."""
+def unfit(plan: Plan, claim: Claim, contrast: Contrast) -> str | None:
+    """What the plan alone tells against a claim, whatever was measured; None when there is nothing."""
+    return _fixed(plan, contrast) or _not_causal(plan, claim, contrast)
+
+
+def _fixed(plan: Plan, contrast: Contrast) -> str | None:
+    """A number that could not have come out otherwise."""
     for term in contrast.terms:
         model = plan.models.get(term.model)
         if model is not None and (why := constant(term.metric, model.architecture.ffn)) is not None:
             return f"constant: {parse_metric(term.metric)[0]} of {term.model} tells nothing: {why}"
+    return None
+
+
+def _not_causal(plan: Plan, claim: Claim, contrast: Contrast) -> str | None:
+    """A loss, or a loss that sets a target, of a model that sees what it is to predict."""
+    if not any(is_quality(term.metric) for term in contrast.terms):
+        return None
+    for model in dict.fromkeys((*contrast.models, *plan.models_of(claim))):
+        planned = plan.models.get(model)
+        if planned is None or planned.architecture.causal:
+            continue
+        a = planned.architecture
+        word = "" if isinstance(a.ffn, DenseFFN) else a.ffn.router
+        if a.causal is None:
+            return f"router: the plan does not say whether {word} of {model} is causal: plan and run it again"
+        if a.plugin is not None:
+            said = f"router {word} says causal = False: its routing depends on later tokens"
+            return f"{said}, so the language-modelling loss of {model} means nothing"
+        return f"router: {word} of {model} sees later tokens, so its language-modelling loss means nothing"
     return None
 
 
@@ -260,22 +284,6 @@ def _one_machine(question: Question) -> str | None:
     return None
 
 
-def _causal(question: Question) -> str | None:
-    if not any(is_quality(term.metric) for term in question.contrast.terms):
-        return None
-    for model in question.planned:
-        a = question.evidence.plan.models[model].architecture
-        if a.ffn.kind == "dense" or a.causal:
-            continue
-        if a.causal is None:
-            return f"router: the plan does not say whether {a.ffn.router} of {model} is causal: plan and run it again"
-        if a.plugin is not None:
-            said = f"router {a.ffn.router} says causal = False: its routing depends on later tokens"
-            return f"{said}, so the language-modelling loss of {model} means nothing"
-        return f"router: {a.ffn.router} of {model} sees later tokens, so its language-modelling loss means nothing"
-    return None
-
-
 def _few_diverged(question: Question) -> str | None:
     """No arm lost more than one run, or a tenth of them, to divergence."""
     for model in question.planned:
@@ -310,7 +318,6 @@ PRECONDITIONS: tuple[Callable[[Question], str | None], ...] = (
     _same_text,
     _above_entropy,
     _enough_text,
-    _causal,
     _same_treatment,
     _same_schedule,
     _same_step,
