@@ -145,6 +145,12 @@ class Findings:
             self._orders[key] = order(self.held.evidence, self.verdicts, model, other, metric)
         return self._orders[key]
 
+    def quiet(self, metric: str) -> str:
+        """What a title that states a timing adds: nothing where the baseline was shown to be as fast as itself."""
+        states = {control.metric: control.state for control in self.controls}
+        said = {"failed": " (A/A failed)", "too_wide": " (A/A too wide to tell)"}
+        return said.get(states.get(metric, "passed"), "")
+
     @cached_property
     def _orders(self) -> dict[tuple[str, str, str], Order]:
         return {}

@@ -73,8 +73,9 @@ def _title(found: Findings, shown: Sequence[Ratio]) -> str:
             ratio = mine[metric].ratio
             low, high = (ratio.low, ratio.high) if ratio.bounded else (None, None)
             parts.append(f"{words.interval(ratio.centre, low, high, 'ratio')} the {phrase}")
+    quiet = found.quiet("speed.train_step_s")
     return (
-        f"{found.treatment} has {words.listed(parts)} of {found.baseline}"
+        f"{found.treatment} has {words.listed(parts)} of {found.baseline}{quiet}"
         if parts
         else f"Costs against {found.baseline}"
     )
@@ -153,7 +154,8 @@ def _latency_title(found: Findings, metrics: Sequence[str], batches: Sequence[in
     text = (
         words.interval(r.centre, r.low, r.high, "ratio") if r.bounded else words.interval(r.centre, None, None, "ratio")
     )
-    return f"At batch {batches[-1]} a decode step of {found.treatment} takes {text} as long as with {found.baseline}"
+    said = f"At batch {batches[-1]} a decode step of {found.treatment} takes {text} as long as with {found.baseline}"
+    return said + found.quiet(metrics[-1])
 
 
 def _decode_line(axes: Axes, found: Findings, model: str, metrics: Sequence[str], batches: Sequence[int]) -> None:

@@ -98,7 +98,9 @@ def costs_title(found: Findings, shown: Sequence[Ratio]) -> str:
         mine = [r.ratio.centre for r in shown if r.metric == metric and not r.model.endswith(AGAIN)]
         if mine:
             parts.append(f"{min(mine):.2f} to {max(mine):.2f}{words.TIMES} the {phrase}")
-    return f"The models have {words.listed(parts)} of {found.baseline}" if parts else f"Costs against {found.baseline}"
+    if not parts:
+        return f"Costs against {found.baseline}"
+    return f"The models have {words.listed(parts)} of {found.baseline}{found.quiet('speed.train_step_s')}"
 
 
 def latency(found: Findings, metrics: Sequence[str], batches: Sequence[int]) -> Drawn | str:
@@ -115,7 +117,7 @@ def latency(found: Findings, metrics: Sequence[str], batches: Sequence[int]) -> 
     if fast is not None and slow is not None:
         first, end = (words.interval(r.centre, r.low, r.high, "ratio") for r in (fast, slow))
         title = f"At batch {batches[-1]} a decode step takes from {first} ({models[0]}) to {end} ({models[-1]}) "
-        title += f"as long as with {baseline}"
+        title += f"as long as with {baseline}{found.quiet(metrics[-1])}"
     subtitle = (
         f"One cached decoding step for the whole batch, ratio to {baseline} on a log axis: paired over processes, "
     )
