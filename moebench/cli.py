@@ -200,8 +200,10 @@ def _device(word: str) -> Any:
 
 
 def _warn(planned: Planned) -> None:
+    from moebench.spec.errors import plain
+
     for text in planned.plan.warnings:
-        click.echo(f"note: {text}", err=True)
+        click.echo(f"note: {plain(text)}", err=True)
 
 
 def _exit_code(outcome: Outcome, *, strict: bool) -> int:
@@ -248,9 +250,10 @@ def plan(
             suite, scale=scale, sets=sets, results=results, device=_device(device), smoke=smoke, tuned=tuned
         )
     if resolved:
+        from moebench.spec.errors import visible
         from moebench.spec.write import resolved_yaml
 
-        click.echo(resolved_yaml(planned.plan.solved_spec(), losses=planned.plan.router_losses), nl=False)
+        click.echo(visible(resolved_yaml(planned.plan.solved_spec(), losses=planned.plan.router_losses)), nl=False)
         return
     click.echo(json.dumps(plan_json(planned), indent=1) if as_json else plan_text(planned))
 
@@ -284,6 +287,7 @@ def report(suites: tuple[str, ...], *, results: Path, out: Path, formats: str | 
     from moebench.claims import strict_ok
     from moebench.report import build
     from moebench.show import verdict_text
+    from moebench.spec.errors import plain
 
     chosen = None if formats is None else frozenset(word.strip() for word in formats.split(","))
     if chosen is not None and (unknown := chosen - set(FORMATS)):
@@ -296,7 +300,7 @@ def report(suites: tuple[str, ...], *, results: Path, out: Path, formats: str | 
             try:
                 built = build(results, suite=suite, out=out, **options)
             except KeyError as error:
-                click.echo(f"error: {error.args[0]}", err=True)
+                click.echo(f"error: {plain(error.args[0])}", err=True)
                 sys.exit(EXIT_INPUT)
             for one in built:
                 click.echo(f"note: {one.suite}: the newest plan, {one.plan}", err=True)
@@ -476,9 +480,10 @@ def inspect(
 
 def _inspect(model: str, context: int | None, *, ignore_keys: bool, as_json: bool) -> str:
     from moebench.inspection import inspect_model, inspection_text
+    from moebench.spec.errors import visible
 
     found = inspect_model(model, context=context, ignore_keys=ignore_keys)
-    return json.dumps(found, indent=1) if as_json else inspection_text(found)
+    return json.dumps(found, indent=1) if as_json else visible(inspection_text(found))
 
 
 def _inspect_all(context: int | None, plot: Path | None, *, as_json: bool) -> str:

@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from moebench.spec.errors import visible
+
 Event = dict[str, Any]
 PLAIN_SECONDS = 60.0
 
@@ -86,7 +88,7 @@ class _Bars:
     def __call__(self, event: Event) -> None:
         self.suite.heed(event)
         kind = event["event"]
-        text = sentence(event)
+        text = said(event)
         if kind == "planned" and event["missing"]:
             self.whole = self.bars.add_task("[bold]suite", total=1.0, facts="")
         elif kind == "progress":
@@ -115,7 +117,7 @@ class _Lines:
 
     def __call__(self, event: Event) -> None:
         self.suite.heed(event)
-        text = sentence(event)
+        text = said(event)
         if event["event"] == "progress":
             now = time.monotonic()
             if now - self.told.get(event["run"], -PLAIN_SECONDS) < PLAIN_SECONDS:
@@ -142,6 +144,12 @@ def facts_of(event: Event) -> str:
             left = (event["steps"] - event["step"]) * event["batch_tokens"] / pace
             parts.append(f"{duration(left)} left")
     return ", ".join(parts)
+
+
+def said(event: Event) -> str | None:
+    """What an event says, as it can be shown: words of a run or a suite may be anybody's."""
+    text = sentence(event)
+    return None if text is None else visible(text)
 
 
 def sentence(event: Event) -> str | None:

@@ -9,6 +9,7 @@ what they mean to the claims is known elsewhere.
 from __future__ import annotations
 
 import math
+import re
 import statistics
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, PositiveFloat, ValidationError
 
 from moebench.plan import Plan, PlannedModel, PlannedRun, Run, SpeedPlan, TunePlan, digest_of
-from moebench.records import IMPOSSIBLE, Environment, impossible, labelled, metric_of, parse_metric
+from moebench.records import IMPOSSIBLE, METRICS, Environment, impossible, labelled, metric_of, parse_metric
 from moebench.spec.errors import plain
 from moebench.store import MAX_FACTS_BYTES, CorruptFile, RunFolder, Status, read_json, sha256_of
 
@@ -181,12 +182,22 @@ def _records(folder: RunFolder, plan: Plan, model: str) -> tuple[dict[str, float
     The last record of a metric counts, and so does its reason. A value that cannot be makes the whole metric absent.
     """
     path, steps = folder.path / "records.jsonl", plan.models[model].recipe.steps
+    architecture = plan.models[model].architecture
+    labels: dict[str, Collection[int | str]] = {
+        "part": PARTS,
+        "layer": range(architecture.layers),
+        "expert": range(getattr(architecture.ffn, "experts", 0)),
+        "domain": plan.data.domains,
+    }
     found: dict[str, dict[int, float | str]] = {}
     for record in folder.each_record(most=_most_records(plan, model)):
         step = -1 if record.step is None else record.step
         if not -1 <= step <= steps or (record.step is not None and step < 0):
             raise CorruptFile(path, f"{record.metric}: step {step} of {steps}")
-        points = found.setdefault(record.metric, {})
+        points = found.get(record.metric)
+        if points is None:
+            _labels_fit(path, record.metric, labels)
+            points = found[record.metric] = {}
         if step in points:
             raise CorruptFile(path, f"{record.metric}: recorded twice" + (f" at step {step}" if step >= 0 else ""))
         reason = record.reason if record.value is None else impossible(record.metric, record.value)
@@ -206,6 +217,19 @@ def _records(folder: RunFolder, plan: Plan, model: str) -> tuple[dict[str, float
         if len(curve) > 1:
             curves[metric] = curve
     return values, absent, curves
+
+
+PARTS = frozenset(part for metric in METRICS.values() for part in metric.values.get("part", ()))
+"""What a peak of bytes is split into; of a part that only training has, inference records 0."""
+
+
+def _labels_fit(path: Path, metric: str, known: Mapping[str, Collection[int | str]]) -> None:
+    """Labels name what there is: a layer, an expert, a domain, a part, what was timed."""
+    for label, value in parse_metric(metric)[1].items():
+        wanted = known.get(label, ())
+        number = int(value) if re.fullmatch("[0-9]{1,9}", value) else None
+        if value not in wanted and number not in wanted:
+            raise CorruptFile(path, f"{metric}: there is no such {label}")
 
 
 def is_impossible(reason: str) -> bool:
@@ -341,6 +365,7 @@ def read_process(
     for model, metric, numbers, timed in _measurements(file):
         if metric_of(metric).kind != "timed":
             raise CorruptFile(path, f"{metric} is not timed")
+        _labels_fit(path, metric, {"tokens": speed.prefill, "batch": speed.decode_batches})
         ends = (min(numbers), max(numbers))
         why = next((why for number in ends if (why := impossible(metric, number)) is not None), None)
         why = why or _is_bound(metric, models.get(model.removesuffix(AGAIN)), file)

@@ -143,9 +143,15 @@ IMPOSSIBLE = ": impossible"
 """How the reason ends of a value that was measured and cannot be."""
 
 
+MOST = 1e30
+"""Nothing that is measured is larger, or smaller than its inverse without being 0."""
+
+
 def impossible(metric: str, value: float) -> str | None:
     """Why a metric cannot have this value; None when it can. Raises KeyError for an unknown metric."""
     how = metric_of(metric).within.breaks(value) if math.isfinite(value) else None
+    if how is None and math.isfinite(value) and value != 0 and not 1 / MOST <= abs(value) <= MOST:
+        how = "beyond any measurement"
     return None if how is None else f"{metric} {value!r} is {how}{IMPOSSIBLE}"
 
 

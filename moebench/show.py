@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from moebench.progress import duration
-from moebench.spec.errors import plain
+from moebench.spec.errors import plain, visible
 
 if TYPE_CHECKING:
     from moebench.api import Failed, Outcome, Planned
@@ -36,18 +36,18 @@ def _print(*parts: Any, plain_width: int = 160) -> str:
     width = max(terminal.width, 100) if terminal.is_terminal else plain_width
     console = Console(file=StringIO(), width=width, force_terminal=terminal.is_terminal, highlight=False)
     for part in parts:
-        console.print(part, markup=False) if isinstance(part, str) else console.print(part)
+        console.print(visible(part), markup=False) if isinstance(part, str) else console.print(part)
     text: str = console.file.getvalue()  # type: ignore[attr-defined]
     return "\n".join(line.rstrip() for line in text.rstrip("\n").splitlines())
 
 
 def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, left: int = 1) -> Table:
     """A table whose first `left` columns are words and the rest numbers."""
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    table = Table(title=visible(title), title_justify="left", box=None, pad_edge=False, header_style="bold")
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index < left else "right", overflow="fold")
     for row in rows:
-        table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
+        table.add_row(*(cell if isinstance(cell, Text) else Text(visible(str(cell))) for cell in row))
     return table
 
 

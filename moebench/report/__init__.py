@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from moebench.spec.errors import visible
+
 if TYPE_CHECKING:
     from moebench.claims import ControlResult, Verdict
     from moebench.plan import StoredPlan
@@ -176,5 +178,7 @@ def _clear(path: Path, figures: set[str], tables: set[str]) -> None:
 
 
 def _put(path: Path, content: str | bytes) -> None:
+    """Writes one file; in text, which may hold words of anybody, nothing acts on a screen or page unseen."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    text = content.decode() if isinstance(content, bytes) and path.suffix == ".svg" else content
+    path.write_bytes(visible(text).encode() if isinstance(text, str) else text)

@@ -21,6 +21,7 @@ from moebench.digits import interval
 from moebench.evidence import Evidence, gather
 from moebench.records import metric_of
 from moebench.report.frames import counted, newest
+from moebench.spec.errors import visible
 from moebench.store import CorruptFile, Results
 
 QUALITY = "test.bits_per_byte"
@@ -87,7 +88,7 @@ def comparison_text(rows: list[Row]) -> str:
     changed = sum(row.change not in (None, 0.0) for row in rows)
     failed = sum(row.failed for row in rows)
     summary = f"{len(rows)} values, {f'{changed} changed' if changed else 'none changed'}"
-    return "\n".join([*lines, "", summary + (f", {failed} FAILED" if failed else "")])
+    return visible("\n".join([*lines, "", summary + (f", {failed} FAILED" if failed else "")]))
 
 
 def _suites(root: Path) -> dict[str, Evidence]:
@@ -136,6 +137,8 @@ def _quality(title: str, model: str, a: Evidence, b: Evidence) -> Row:
         return replace(row, note="scored on other parts of the test text", lost=True)
     one, other = (np.array([found[seed].values[QUALITY] for seed in both]) for found in (in_a, in_b))
     row = replace(row, a=float(np.mean(one)), b=float(np.mean(other)), n=len(both))
+    if min(*one, *other) <= 0:
+        return replace(row, note="a loss of 0 has no ratio", lost=True)
     return _with_interval(row, np.log(other) - np.log(one))
 
 

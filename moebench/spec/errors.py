@@ -105,6 +105,18 @@ def cut(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Control characters but tab and newline, line and paragraph separators, and marks that turn the direction of text."""
+
+
+def visible(text: str) -> str:
+    """Text of several lines in which what acts on a screen or page instead of being seen is escaped as `\\u202e`.
+
+    The escapes are also those of JSON, so that a JSON text still says the same.
+    """
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
 def quoted(value: object) -> str:
     """A value as it is shown in a message: in quotes, and cut when long."""
     return repr(cut(value))

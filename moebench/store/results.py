@@ -89,7 +89,7 @@ class Results:
 
     def plan_path(self, plan: Plan) -> Path:
         """Where a plan is stored. Raises UnsafeName."""
-        return self._inside("plans", f"{plan.suite}@{plan.scale or 'default'}-{plan.id}.json")
+        return self._inside("plans", _file_name(plan))
 
     def done_path(self, plan: Plan) -> Path:
         """Where the runs of a plan are noted, one row when each was first done. Raises UnsafeName."""
@@ -165,6 +165,13 @@ def _read_plan(path: Path) -> StoredPlan:
         files.read_json(path, most=files.MAX_FACTS_BYTES)
     )  # read and written by our rules for numbers, then held against the type
     try:
-        return StoredPlan.model_validate_json(text, strict=True)
+        stored = StoredPlan.model_validate_json(text, strict=True)
     except ValidationError as error:
         raise CorruptFile(path, f"not a plan of this version of moebench: {error.errors()[0]['msg']}") from error
+    if path.name != _file_name(stored.plan):
+        raise CorruptFile(path, f"what it plans is called {_file_name(stored.plan)}: it was changed or renamed")
+    return stored
+
+
+def _file_name(plan: Plan) -> str:
+    return f"{plan.suite}@{plan.scale or 'default'}-{plan.id}.json"
