@@ -8,6 +8,7 @@ what they mean to the claims is known elsewhere.
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 import statistics
@@ -183,12 +184,12 @@ def _records(folder: RunFolder, plan: Plan, model: str) -> tuple[dict[str, float
     """
     path, steps = folder.path / "records.jsonl", plan.models[model].recipe.steps
     architecture = plan.models[model].architecture
-    labels: dict[str, Collection[int | str]] = {
-        "part": PARTS,
-        "layer": range(architecture.layers),
-        "expert": range(getattr(architecture.ffn, "experts", 0)),
-        "domain": plan.data.domains,
-    }
+    labels: Labels = (
+        ("part", PARTS),
+        ("layer", range(architecture.layers)),
+        ("expert", range(getattr(architecture.ffn, "experts", 0))),
+        ("domain", plan.data.domains),
+    )
     found: dict[str, dict[int, float | str]] = {}
     for record in folder.each_record(most=_most_records(plan, model)):
         step = -1 if record.step is None else record.step
@@ -196,7 +197,8 @@ def _records(folder: RunFolder, plan: Plan, model: str) -> tuple[dict[str, float
             raise CorruptFile(path, f"{record.metric}: step {step} of {steps}")
         points = found.get(record.metric)
         if points is None:
-            _labels_fit(path, record.metric, labels)
+            if (label := misfit(record.metric, labels)) is not None:
+                raise CorruptFile(path, f"{record.metric}: there is no such {label}")
             points = found[record.metric] = {}
         if step in points:
             raise CorruptFile(path, f"{record.metric}: recorded twice" + (f" at step {step}" if step >= 0 else ""))
@@ -221,15 +223,20 @@ def _records(folder: RunFolder, plan: Plan, model: str) -> tuple[dict[str, float
 
 PARTS = frozenset(part for metric in METRICS.values() for part in metric.values.get("part", ()))
 """What a peak of bytes is split into; of a part that only training has, inference records 0."""
+Labels = tuple[tuple[str, range | tuple[int, ...] | tuple[str, ...] | frozenset[str]], ...]
+"""Label -> what there is of it: layers, experts, domains, parts, or what was timed."""
 
 
-def _labels_fit(path: Path, metric: str, known: Mapping[str, Collection[int | str]]) -> None:
-    """Labels name what there is: a layer, an expert, a domain, a part, what was timed."""
+@functools.lru_cache(maxsize=2**16)
+def misfit(metric: str, known: Labels) -> str | None:
+    """The first label of a metric that names nothing there is; None when all do."""
+    there_are = dict(known)
     for label, value in parse_metric(metric)[1].items():
-        wanted = known.get(label, ())
         number = int(value) if re.fullmatch("[0-9]{1,9}", value) else None
+        wanted = there_are.get(label, ())
         if value not in wanted and number not in wanted:
-            raise CorruptFile(path, f"{metric}: there is no such {label}")
+            return label
+    return None
 
 
 def is_impossible(reason: str) -> bool:
@@ -365,7 +372,8 @@ def read_process(
     for model, metric, numbers, timed in _measurements(file):
         if metric_of(metric).kind != "timed":
             raise CorruptFile(path, f"{metric} is not timed")
-        _labels_fit(path, metric, {"tokens": speed.prefill, "batch": speed.decode_batches})
+        if (label := misfit(metric, (("tokens", speed.prefill), ("batch", speed.decode_batches)))) is not None:
+            raise CorruptFile(path, f"{metric}: there is no such {label}")
         ends = (min(numbers), max(numbers))
         why = next((why for number in ends if (why := impossible(metric, number)) is not None), None)
         why = why or _is_bound(metric, models.get(model.removesuffix(AGAIN)), file)

@@ -8,6 +8,7 @@ NaN. This module knows nothing of files, models or statistics.
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from typing import Any, Literal
@@ -176,6 +177,12 @@ class Environment(Frozen):
 
 def parse_metric(name: str) -> tuple[str, dict[str, str]]:
     """Splits `a.b[k=v,l=w]` into `a.b` and `{k: v, l: w}`. Raises ValueError when it has another form."""
+    base, labels = _parsed(name)
+    return base, dict(labels)
+
+
+@functools.lru_cache(maxsize=2**16)
+def _parsed(name: str) -> tuple[str, tuple[tuple[str, str], ...]]:
     found = _NAME.match(name)
     if found is None:
         raise ValueError(f"{name[:60]!r} is not a metric name: write it as group.name or group.name[label=value]")
@@ -185,7 +192,7 @@ def parse_metric(name: str) -> tuple[str, dict[str, str]]:
         if not equals or not key.strip() or not value.strip():
             raise ValueError(f"{name[:60]!r}: write labels as [label=value]")
         labels[key.strip()] = value.strip()
-    return found["base"], labels
+    return found["base"], tuple(labels.items())
 
 
 def labelled(base: str, **labels: object) -> str:

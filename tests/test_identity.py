@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from moebench import store
 from moebench.claims import judge
+from moebench.cli import main
 from moebench.evidence import Evidence, Outcome, gather
 from moebench.store import files
 from tests import golden_results
@@ -382,3 +385,41 @@ def merged(value: Any, change: Any) -> Any:
     if not isinstance(value, dict) or not isinstance(change, dict):
         return change
     return {**value, **{key: merged(value.get(key), inner) for key, inner in change.items()}}
+
+
+# ---------------------------------------------------------------------------------------------- what commands answer
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "plans/*.json",
+        "runs/*/run.json",
+        "runs/*/records.jsonl",
+        "runs/*/steps.jsonl",
+        "runs/*/items.jsonl",
+        "runs/*/timed.jsonl",
+        "runs/*/DONE",
+        "speed/*/process-0.json",
+        "speed/*/speed.json",
+        "tune/*/tune.json",
+    ],
+)
+def test_a_number_of_400_digits_is_no_end_of_a_command(root: Path, tmp_path: Path, name: str) -> None:
+    path = sorted(root.glob(name))[0]
+    text = path.read_text()
+    number = re.search(r"(?<=[\s])[0-9]+(?=[,}\n])", text)
+    assert number is not None
+    path.write_text(text[: number.start()] + "9" * 400 + text[number.end() :])
+    if path.name != "DONE" and path.parent.name != "plans":
+        finish(store.RunFolder(path.parent))
+    only_plan = path.parent.name == "plans"
+    commands = {
+        "report": ["--results", str(root), "--out", str(tmp_path / "out"), "--format", "json"],
+        "compare": [str(root), str(root)],
+        "reference": ["golden", "--results", str(root), "--to", str(tmp_path / "copy")],
+    }
+    for command, arguments in commands.items():
+        done = CliRunner().invoke(main, [command, *arguments])
+        assert isinstance(done.exception, SystemExit | None), command
+        assert done.exit_code == 2 if only_plan else done.exit_code in (0, 2), (command, done.output)
