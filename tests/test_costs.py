@@ -8,8 +8,11 @@ from small_models import SHAPES, architecture, dense, moe, odd, recipe
 from small_routers import VARIANTS, model_of
 
 from moebench import costs
-from moebench.model import build
+from moebench.matching import match_all
+from moebench.model import Transformer, build
 from moebench.model.routers import ROUTERS
+from moebench.spec.load import load_suite
+from moebench.spec.words import bundled_names
 
 # 7 experts top-3 of hidden 16; width 32; 3 layers; 4 query and 2 key-value heads of 6; vocabulary 256, head untied.
 QUERY, KEY_VALUE, OUTPUT = 32 * 4 * 6, 32 * 2 * 6, 4 * 6 * 32
@@ -214,3 +217,13 @@ def test_what_is_not_trained_has_no_gradient_and_no_moments(word: str) -> None:
 def test_a_width_still_to_be_matched_cannot_be_counted() -> None:
     with pytest.raises(ValueError, match="before its match is solved"):
         costs.parameters(architecture(dense(None)))
+
+
+@pytest.mark.parametrize("suite", bundled_names())
+def test_every_model_of_the_bundled_suites_is_built_as_planned(suite: str) -> None:
+    """Weights that are drawn once and never trained are counted too, and are buffers."""
+    for a in match_all(load_suite(suite).spec, vocab=256)[0].values():
+        model = Transformer(a, dtype="float32", backend="sorted")
+        frozen = [value for name, value in model.named_buffers() if name.endswith("router.weight")]
+        built = sum(weight.numel() for weight in [*model.parameters(), *frozen])
+        assert built == costs.parameters(a).total

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import tiny_suites
 from builders import claim, evidence_of
@@ -19,6 +21,7 @@ from moebench.evidence import Evidence, gather
 from moebench.metrics.routing import idle_by_chance, routing_records
 from moebench.model.routers import ROUTERS
 from moebench.records import METRICS
+from moebench.report.tables.measured import routing
 from moebench.show import LISTS
 from moebench.spec.constant import constant
 from moebench.store import Results
@@ -333,3 +336,14 @@ def test_models_with_other_numbers_of_tokens_an_expert_are_told_what_chance_make
     same = {"moe": loads(narrow), "moe_other": loads(narrow[::-1])}
     verdict = verdict_of(same, claim({"kind": "superior", "margin": "0%"}, "routing.entropy", compare=compare))
     assert not [note for note in verdict.notes if "by chance" in note]
+
+
+def test_a_reports_counts_of_experts_have_no_interval_below_0() -> None:
+    """Five seeds without an idle expert and one with one: 0.17, from 0 to 1, where a t interval would reach -0.26."""
+    rows = pd.DataFrame({"model": "moe", "value": [0.0, 0.0, 0.0, 0.0, 0.0, 1.0]})
+    none = pd.DataFrame({"model": [], "value": []})
+    held = SimpleNamespace(final=lambda metric: rows if metric == IDLE else none, models=("moe",))
+    table = routing(SimpleNamespace(held=held, many=False))  # type: ignore[arg-type]
+    assert table is not None
+    (row,) = table.frame.to_dict("records")
+    assert (row["value"], row["low"], row["high"]) == (pytest.approx(1 / 6), 0.0, 1.0)

@@ -27,6 +27,8 @@ from moebench.spec.types import PluginData
 from moebench.spec.write import resolved_yaml
 from moebench.store import Results
 from moebench.train import start
+from moebench.zoo import counting
+from moebench.zoo.trained import blueprint_of
 
 SOURCES = "[moebench.sources]\nwords = words:SOURCE\n"
 PEEKS = "[moebench.routers]\nmine = mine:Peek\n"
@@ -229,6 +231,16 @@ def test_the_plan_counts_what_is_built(package: Installed, tmp_path: Path) -> No
     assert model.costs.train_flops_per_token == costs.train_flops_per_token(plain) + flops
     assert model.architecture.plugin is not None
     assert model.architecture.plugin.multiply_adds == projection + more
+
+
+def test_its_blueprint_counts_as_the_plan_does(package: Installed, tmp_path: Path) -> None:
+    package.install(wide())
+    a = planned(tmp_path).plan.models["moe"].architecture
+    b = blueprint_of(a)
+    assert counting.parameters(b) == costs.parameters(a)
+    assert counting.train_flops_per_token(b, context=a.context) == pytest.approx(
+        costs.train_flops_per_token(a) + 3 * 2 * 2 * 256
+    ), "the table that is looked up is taken for a product there"
 
 
 def test_a_match_is_solved_with_what_is_built(package: Installed, tmp_path: Path) -> None:

@@ -86,6 +86,10 @@ def test_suites_and_models_agree_on_whether_it_is_causal_learned_and_drops(word:
         assert "NOT CAUSAL" in FACTS[word].says
 
 
+def test_the_base_of_all_routers_leaves_it_to_them_to_say_whether_they_are_causal() -> None:
+    assert not hasattr(Router, "causal")
+
+
 @pytest.mark.parametrize("word", ROUTERS)
 def test_the_losses_a_router_gives_are_those_suites_are_told_it_has(word: str) -> None:
     coefficients = {"balance_loss": 0.1, "z_loss": 0.1}

@@ -1,7 +1,7 @@
 """Memory: the peak of live tensor bytes in one untimed step, training and inference apart, split by what holds them.
 
 Measured with torch's MemTracker, which sees every tensor of an operation on any device. Resident memory of the process
-is another thing, and belongs to the speed session: at nano size it measures the libraries.
+is another thing, and is not measured: at nano size it is that of the libraries and of what was loaded before.
 """
 
 from __future__ import annotations
