@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from scipy.stats import binom
 
-from moebench.stats import Interval, median, median_interval
+from moebench.stats import Interval, median
 
 MIN_ROUNDS, MAX_ROUNDS = 6, 400
 """Six is the least for which a median has a 95% interval."""
@@ -63,6 +64,19 @@ class Result:
     def best(self, *names: str) -> str:
         """The fastest of those that took part, by median."""
         return min((name for name in names if name in self.seconds), key=self.median_s)
+
+
+def median_interval(x: np.ndarray, level: float = 0.95) -> Interval | None:
+    """The narrowest interval of order statistics that holds the median of x [n] at `level`; None when n is too small.
+
+    From the k-th smallest to the k-th largest the coverage is 1 - 2 P(Binomial(n, 1/2) < k).
+    """
+    outside = [2 * float(binom.cdf(k - 1, len(x), 0.5)) for k in range(1, len(x) // 2 + 1)]
+    ranks = [k for k, share in enumerate(outside, start=1) if share <= 1 - level]
+    if not ranks:
+        return None
+    ordered, k = np.sort(x), ranks[-1]
+    return Interval(low=float(ordered[k - 1]), high=float(ordered[-k]), level=1 - outside[k - 1])
 
 
 def race(contenders: Mapping[str, Contender], *, seconds: float, device: str = "cpu") -> Result:
