@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 GUESSED_FLOPS_PER_S, GUESSED_START_S = 35e9, 3.0
 """What one core is taken to reach, and a process to need before its first step, before anything has been measured."""
+REPORT_STARTS = 0.7
+"""A report of few runs takes as long as so many starts of a process: both read libraries."""
 AT_MOST_S = 40.0
 """A rehearsal of all models; what has not been rehearsed by then is guessed."""
 MODEL_S, MOST_STEPS = 1.0, 20
@@ -81,7 +83,7 @@ def estimate(plan: Plan, tasks: Sequence[Task], *, root: Path, threads: int, dev
             run_s[name], basis[name] = _guess(plan, name, run_s), "guessed"
     speed_s = 0.0
     if plan.speed is not None and results.speed(plan.speed.id).status() != "completed":
-        speed_s = len(plan.speed.processes) * start_s * 1.3 + plan.speed.seconds  # each loads every model
+        speed_s = len(plan.speed.processes) * start_s + plan.speed.seconds
     swept = [run_s[run[0]] for run in plan.tune.runs] if plan.tune else []
     return Estimate(
         run_s={name: run_s[name] for name in plan.models},
@@ -89,7 +91,7 @@ def estimate(plan: Plan, tasks: Sequence[Task], *, root: Path, threads: int, dev
         start_s=start_s,
         runs_s=side_by_side([run_s[task.model] for task in left], workers=workers, start_s=start_s),
         speed_s=speed_s,
-        report_s=start_s * (1 + len(plan.runs) / 100),
+        report_s=start_s * (REPORT_STARTS + len(plan.runs) / 200),
         tune_s=side_by_side(swept, workers=workers, start_s=start_s),
         workers=workers,
     )
