@@ -102,12 +102,14 @@ def test_no_claim_gets_a_verdict_and_each_says_what_was_exercised(done: Path) ->
     claims = read_json(done.parent / "reports" / "tiny@smoke" / "claims.json")["claims"]
     assert {claim["state"] for claim in claims} == {"not_tested"}
     better, counted, same = claims
-    assert better["reason"].startswith("smoke run: no verdict; what the claim needs was measured: 2 pairs")
-    assert counted["reason"].startswith("smoke run: no verdict; what the claim needs was measured")
+    assert better["reason"].startswith("smoke run: no verdict; what the claim needs was measured, 2 seeds")
+    assert counted["reason"] == "smoke run: no verdict; what the claim needs was counted"
     for one in claims:
         assert {one[key] for key in ("estimate", "low", "high", "p", "p_adjusted", "needs", "share")} == {None}
         assert one["notes"] == []
     assert same["n"] == 2
+    page = (done.parent / "reports" / "tiny@smoke" / "index.md").read_text()
+    assert "A smoke run, which shows that the suite works and judges no claim." in page
 
 
 def test_it_stands_apart_from_the_real_results(done: Path) -> None:
@@ -167,7 +169,9 @@ def test_provenance_says_what_to_type_again(tmp_path: Path, monkeypatch: pytest.
     found = call("run", path.name, "--set", "question=Is it so?", "--launcher", "inline", "--quiet")
     assert found.exit_code == 0, found.output
     (folder,) = (tmp_path / "reports").iterdir()
-    assert "moebench run 'my suite.yaml' --set 'question=Is it so?'" in (folder / "index.md").read_text()
+    page = (folder / "index.md").read_text()
+    assert "moebench run 'my suite.yaml' --set 'question=Is it so?'" in page
+    assert "with question=Is it so?" in page
     (stored,) = Results(tmp_path / "results").plans()
     assert stored.plan.asked == Asked(path="my suite.yaml", sets=("question=Is it so?",))
 

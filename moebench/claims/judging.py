@@ -47,7 +47,8 @@ def judge(evidence: Evidence) -> list[Verdict]:
 def _unjudged(verdict: Verdict) -> Verdict:
     """A claim of a smoke run: whether what it needs was there, and not a number of what came out."""
     there = verdict.state in ("supported", "refuted", "inconclusive")
-    why = f"what the claim needs was measured: {verdict.n} {verdict.units}" if there else verdict.reason
+    measured = "counted" if verdict.units == "counts" else f"measured, {verdict.n} {verdict.units}"
+    why = f"what the claim needs was {measured}" if there else verdict.reason
     blank = {name: field.default for name, field in Verdict.model_fields.items() if not field.is_required()}
     kept = ("post_hoc", "looks", "treatment", "baseline", "asked_low", "asked_high", "n", "units")
     cleared = {name: value for name, value in blank.items() if name not in kept}

@@ -95,6 +95,8 @@ def answer(found: Findings) -> str:
     primary = [v for v in found.verdicts if v.label == "primary"]
     if not found.verdicts:
         return "This suite makes no claims: it only measures."
+    if found.plan.asked.smoke:
+        return "A smoke run, which shows that the suite works and judges no claim."
     if not primary:
         return "No primary claim; the verdicts below are exploratory."
     states = {v.state for v in primary}
@@ -132,6 +134,8 @@ def at_a_glance(found: Findings) -> list[str]:
         f"{span} tokens each",
         *([coverage.words(found.held.scored)] if found.held.scored is not None else []),
     ]
+    facts += [f"with {value}" for value in plan.asked.sets]
+    facts += ["at the best learning rates of its sweep"] if plan.asked.tuned else []
     return [*facts, date(found.held.finished)] if found.held.finished else facts
 
 
