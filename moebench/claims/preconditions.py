@@ -107,8 +107,9 @@ def _not_causal(plan: Plan, claim: Claim, contrast: Contrast) -> str | None:
 
 
 def broken(question: Question) -> str | None:
-    """The first precondition that fails, in words; None when all hold."""
-    return next((why for check in PRECONDITIONS if (why := check(question)) is not None), None)
+    """The first precondition that fails, in words; None when all hold. A smoke run is not asked for long training."""
+    asked = [one for one in PRECONDITIONS if not (question.evidence.plan.asked.smoke and one in OF_LENGTH)]
+    return next((why for check in asked if (why := check(question)) is not None), None)
 
 
 def _matched(question: Question) -> str | None:
@@ -327,6 +328,8 @@ PRECONDITIONS: tuple[Callable[[Question], str | None], ...] = (
     _more_than_chance,
     _quiet_machine,
 )
+OF_LENGTH = frozenset({_enough_text, _learned, _more_than_chance, _quiet_machine})
+"""Those that too short a run or session fails."""
 
 
 # ---------------------------------------------------------------------------------------------- parts
