@@ -22,8 +22,8 @@ from moebench.spec.routers import RouterFacts
 from moebench.spec.types import MoEFFN
 
 _T = TypeVar("_T")
-_TOKENS = 64
-"""Of each sequence that is routed to try a router, at most."""
+_TOKENS = 256
+"""Of each of the two sequences that are routed to try a router, at most."""
 
 
 def describe(
