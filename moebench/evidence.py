@@ -152,6 +152,7 @@ def _outcomes(results: Results, plan: Plan, problems: list[str]) -> tuple[Outcom
         seeds = sorted({run.seed for run in runs})
         if len(seeds) > 1:
             why = f"seeds {', '.join(map(str, seeds))} read the same tokens in the same order, which no two seeds do"
+            why += ": remove the folders that are copies"
             copied |= dict.fromkeys((run.run_id for run in runs), why)
     return tuple(
         _refused(run, copied[run.run_id], problems) if run.run_id in copied else _at_ends_of_others(results, run, found)
@@ -183,7 +184,8 @@ def _outcome(results: Results, planned: PlannedRun, plan: Plan, at: set[int], pr
             return read_run(folder, planned, plan, at=at)
         reason = _why_not_done(folder, status)
     except UNREADABLE as error:
-        status, reason = "corrupt", words_of(error)
+        # Its files may fit its manifest, and then a run would take it for done.
+        status, reason = "corrupt", f"{words_of(error)} (remove the folder runs/{run_id} to run it again)"
     if status in ("corrupt", "failed"):
         problems.append(f"run {run_id} ({model}, seed {seed}) is {status}: {reason}")
     return Outcome(model=model, seed=seed, run_id=run_id, status=status, reason=reason)

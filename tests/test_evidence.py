@@ -199,7 +199,8 @@ def test_records_of_another_version_are_refused(root: Path) -> None:
 
 def test_rows_that_lack_what_they_should_have(root: Path) -> None:
     rewrite(run_of(root) / "items.jsonl", lambda row: {k: v for k, v in row.items() if k != "bits"})
-    assert outcome_of(root).reason == "no bits in it"
+    run = outcome_of(root)
+    assert run.reason == f"no bits in it (remove the folder runs/{run.run_id} to run it again)"
 
 
 def test_one_mutated_token_in_one_runs_data(root: Path) -> None:

@@ -136,7 +136,7 @@ def test_a_copy_that_names_another_seed_is_told_by_its_tokens(root: Path) -> Non
     assert [run.status for run in found.outcomes_of(["moe_8x2"])].count("corrupt") == 3, (
         "which is the copy is not known"
     )
-    assert outcome(found).reason == "seeds 3, 4, 5 read the same tokens in the same order, which no two seeds do"
+    assert "seeds 3, 4, 5 read the same tokens in the same order" in (outcome(found).reason or "")
     assert {run.status for run in found.outcomes_of(["dense"])} == {"completed"}
 
 
