@@ -135,6 +135,17 @@ def test_a_primary_family_too_large_for_two_seeds_is_no_matter(tmp_path: Path) -
     assert len(plan.runs) == 4
 
 
+def test_strict_reports_are_not_about_smoke_runs(tmp_path: Path) -> None:
+    """What has no verdicts cannot fail for want of them."""
+    claims = {"exact": {**COUNTED, "family": "primary"}}
+    path = tiny_suites.write(tmp_path, train={"budget": {"steps": 2}}, seeds=1, claims=claims)
+    for options in ([], ["--smoke"]):
+        assert run(path, *options).exit_code == 0
+    found = call("report", "--results", tmp_path / "results", "--out", tmp_path / "reports", "--strict")
+    assert found.stdout.count("report: ") == 2
+    assert found.exit_code == 0
+
+
 @pytest.mark.parametrize(("options", "words"), [(["--strict"], "no"), (["--tune"], "leave out --smoke")])
 def test_what_does_not_go_with_it_is_refused(tmp_path: Path, options: list[str], words: str) -> None:
     found = run(tiny_suites.write(tmp_path, tune={"lr": [1e-3, 1e-2, 1e-1]}), "--smoke", *options)

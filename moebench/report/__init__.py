@@ -39,6 +39,8 @@ class Report:
     """Id of the plan that was judged."""
     verdicts: tuple[Verdict, ...]
     controls: tuple[ControlResult, ...]
+    smoke: bool
+    """Whether it is of a smoke run, which judges nothing."""
 
     @property
     def page(self) -> Path:
@@ -117,6 +119,7 @@ def _one(results: Results, stored: StoredPlan, path: Path, wanted: frozenset[str
         plan=stored.plan.id,
         verdicts=found.verdicts,
         controls=found.controls,
+        smoke=stored.plan.asked.smoke,
     )
 
 
