@@ -140,7 +140,7 @@ def test_plan_warns_of_routers_that_see_the_future_and_of_bounds(tmp_path: Path)
     shapes = {name: one["shape"] for name, one in json.loads(call("plan", path, "--json").stdout)["models"].items()}
     assert shapes["capped"].endswith("top-2, in every 2nd layer, else FFN 8, router gshard, capacity 1")
     assert shapes["adaptive"].endswith("top-2, shared expert of 8, router top_p")
-    assert shapes["free"].endswith("top-2, from layer 2 on, else FFN 8, router noisy_topk")
+    assert shapes["free"].endswith("top-2, from layer 1 on (counted from 0), else FFN 8, router noisy_topk")
 
 
 def test_plan_as_text_names_models_matches_and_what_is_left(suite: Path) -> None:
