@@ -204,9 +204,9 @@ _HELD_EQUAL: tuple[tuple[str, tuple[str, ...], Callable[[Recipe], Hashable]], ..
         lambda r: (r.final_eval_tokens, r.windows_per_document),
     ),
     (
-        "schedule (steps, batch, warm-up, decay)",
+        "schedule (steps, batch, warm-up, decay) or evaluation points",
         ("tokens_to_", "flops_to_", "seconds_to_"),
-        lambda r: (r.steps, r.batch_tokens, r.warmup_steps, r.decay, r.final_lr_share),
+        lambda r: (r.steps, r.batch_tokens, r.warmup_steps, r.decay, r.final_lr_share, r.evaluate_at),
     ),
     (
         "the tokens of a timed step (`micro_batch_tokens`)",

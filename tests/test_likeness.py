@@ -204,7 +204,14 @@ def crossing(metric: str = "flops_to_quality") -> Evidence:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"steps": 375}, {"warmup_steps": 100}, {"decay": "linear"}, {"final_lr_share": 0.0}, {"batch_tokens": 8192}],
+    [
+        {"steps": 375},
+        {"warmup_steps": 100},
+        {"decay": "linear"},
+        {"final_lr_share": 0.0},
+        {"batch_tokens": 8192},
+        {"evaluate_at": (25, 250)},
+    ],
     ids=lambda changes: next(iter(changes)),
 )
 @pytest.mark.parametrize("metric", ["flops_to_quality", "tokens_to_quality", "seconds_to_quality"])
@@ -236,6 +243,18 @@ def test_steps_of_other_micro_batches_are_not_compared() -> None:
     assert "moe 1,024, dense 4,096" in verdict.reason
     decoding = with_recipe(timed("speed.decode_step_s[batch=8]"), "moe", micro_batch_tokens=1024)
     assert judged(decoding).state == "supported", "a decoding step has no micro-batch"
+
+
+def test_peaks_of_other_micro_batches_are_not_compared_where_models_are_matched() -> None:
+    metric = "memory.train_peak_bytes"
+    values = {"moe": {metric: [1e6 + s for s in range(8)]}, "dense": {metric: [2e6] * 8}}
+    evidence = evidence_of(values, {"c": claim({"kind": "superior", "margin": "5%"}, metric)})
+    assert judged(evidence).state == "supported"
+    verdict = judged(with_recipe(evidence, "moe", micro_batch_tokens=1024))
+    assert verdict.state == "invalid"
+    assert "different micro-batches (tokens: moe 1,024, dense 4,096)" in verdict.reason
+    free = judged(with_recipe(unmatched(evidence), "moe", micro_batch_tokens=1024))
+    assert (free.state, "0.25x tokens per micro-batch" in free.scope) == ("supported", True)
 
 
 @pytest.mark.parametrize("where", [{"machine": "8-core arm64 CPU"}, {"setup": "2-core x86_64 CPU, 2 threads"}])
@@ -491,6 +510,7 @@ def test_the_words_of_coverage() -> None:
     [
         ("test.bits_per_byte", {"evaluate": {"final_tokens": 262144}}, "the text they are scored on"),
         ("flops_to_quality", {"schedule": {"decay": "linear"}}, "schedule"),
+        ("flops_to_quality", {"evaluate": {"points": 4}}, "schedule"),
         ("speed.train_step_s", {"micro_batch_tokens": 256}, "the tokens of a timed step"),
     ],
 )

@@ -220,6 +220,25 @@ def test_a_claim_tried_with_other_definitions_of_its_models_says_so() -> None:
     assert (verdict(range(7)).looks, verdict(range(7)).label) == (1, "primary"), "it was another question"
 
 
+def test_seeds_are_not_chosen_by_another_definition_of_the_models() -> None:
+    """The same claim at a rate that differs in the tenth digit: what its seeds do is known."""
+
+    def label(seeds: Iterable[int], undone: Iterable[int] = ()) -> str:
+        other = seeded(range(12))
+        models = {
+            name: model.model_copy(update={"recipe": model.recipe.model_copy(update={"lr": 3.000000001e-3})})
+            for name, model in other.plan.models.items()
+        }
+        runs = tuple(run.model_copy(update={"id": f"other{run.id}"[:20]}) for run in other.plan.runs)
+        plan = other.plan.model_copy(update={"models": models, "runs": runs})
+        changed = replace(other, stored=other.stored.model_copy(update={"plan": plan}))
+        return seen(seeded(seeds, at=LATER), changed, undone=undone).label
+
+    assert label([0, 1, 3, 4, 6, 8, 9, 11]) == "post hoc"
+    assert label(range(12)) == label(range(20)) == label(range(8)) == label(range(12, 20)) == "primary"
+    assert label([0, 1, 3, 4, 6, 8, 9, 11], undone=range(12)) == "primary"
+
+
 def test_another_suites_plan_of_the_same_models_is_a_look_too() -> None:
     other = seeded(range(6))
     spec = other.plan.spec.model_copy(update={"suite": "renamed"})
@@ -446,6 +465,15 @@ def test_a_family_is_never_smaller_than_the_plans_own() -> None:
     evidence = beside(family_of("abcd"), family_of("a"))
     assert [v.p_adjusted for v in judge(evidence)] == [pytest.approx(4 * 6 / 256)] * 4
     assert sealing.withdrawn(evidence) == ()
+
+
+def test_going_back_to_an_earlier_plan_is_a_choice_among_all() -> None:
+    """Six plans of one claim each, all stored before the data: the last is what was planned."""
+    six = [family_of(name, at=PLANNED_AT + at) for at, name in enumerate("abcdef")]
+    first, last = judged(beside(six[0], *six[1:])), judged(beside(six[5], *six[:5]))
+    assert (last.state, last.p_adjusted) == ("supported", pytest.approx(6 / 256))
+    assert (first.state, first.p_adjusted) == ("inconclusive", pytest.approx(6 * 6 / 256))
+    assert judged(beside(six[0], family_of("a", at=LATER))).p_adjusted == pytest.approx(6 / 256), "the same claim"
 
 
 def test_a_claim_that_came_post_hoc_enlarged_no_family() -> None:

@@ -147,7 +147,7 @@ def _exactly(values: list[tuple[float, float]], *, log: bool) -> Fraction:
 
     Weights that sum to 0 but for rounding, as those of a slope, give exactly 0 when all values are equal.
     """
-    exact = [(Fraction(weight).limit_denominator(10**9), Fraction(value)) for weight, value in values]
+    exact = [(Fraction(weight).limit_denominator(10**9), as_written(value)) for weight, value in values]
     if log:
         product = Fraction(1)
         for weight, value in exact:
@@ -156,6 +156,11 @@ def _exactly(values: list[tuple[float, float]], *, log: bool) -> Fraction:
     contrasting = abs(sum(weight for weight, _ in values)) < 1e-9
     first = exact[0][1] if contrasting else Fraction(0)
     return sum((weight * (value - first) for weight, value in exact), Fraction(0))
+
+
+def as_written(number: float) -> Fraction:
+    """The decimal number that a float is written as: 0.1 is one tenth, in a suite as in a record."""
+    return Fraction(str(number))
 
 
 def counted_value(plan: Plan, model: str, metric: str) -> float:
@@ -288,7 +293,7 @@ def _over_seeds(evidence: Evidence, contrast: Contrast, value: Callable[[Outcome
     effects: list[Ends] = []
     missing: list[str] = []
     used: dict[int, tuple[Outcome, ...]] = {}
-    for seed in evidence.plan.spec.seeds:
+    for seed in sorted(evidence.plan.spec.seeds):  # whatever the suite's order, so that it is no choice
         try:
             runs = {model: _run(evidence, model, seed) for model in contrast.models}
             effects.append(_effect(contrast, runs, value))

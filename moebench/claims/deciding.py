@@ -21,7 +21,7 @@ from fractions import Fraction
 import numpy as np
 
 from moebench import stats
-from moebench.claims.contrasts import Sample
+from moebench.claims.contrasts import Sample, as_written
 from moebench.claims.kinds import Bound, Guard, Hypothesis
 from moebench.claims.types import State
 
@@ -96,7 +96,7 @@ class Correction:
 
 def settle(finding: Finding, hypothesis: Hypothesis, sample: Sample, correction: Correction) -> tuple[State, str]:
     """The state and why."""
-    if finding.p_for is None and (sample.exact is not None or hypothesis.exactly):
+    if finding.p_for is None and (sample.units == "counts" or hypothesis.exactly):
         holds = "holds" if finding.supports else "does not hold"
         return "supported" if finding.supports else "refuted", f"{holds} for the exact counts"
     if sample.n < MIN_UNITS:
@@ -119,10 +119,16 @@ def settle(finding: Finding, hypothesis: Hypothesis, sample: Sample, correction:
 
 def stands(guard: Guard, sample: Sample) -> bool:
     """Whether what a guard asks for is so. Where it must be shown, too little shows nothing."""
-    scale = _Scale(sample)
     if guard.must == "be above 0":
-        return sample.n >= MIN_UNITS and scale.p(Bound(side="above", value=0.0)) <= ALPHA
-    return sample.n < MIN_UNITS or scale.p(Bound(side="below", value=0.0)) > ALPHA
+        return sample.n >= MIN_UNITS and shown_p(guard, sample) <= ALPHA
+    return sample.n < MIN_UNITS or _Scale(sample).p(Bound(side="below", value=0.0)) > ALPHA
+
+
+def shown_p(guard: Guard, sample: Sample) -> float:
+    """The p of what a guard asks to be shown; 0 where nothing must be shown. A verdict has no smaller one."""
+    if guard.must == "be above 0":
+        return _Scale(sample).p(Bound(side="above", value=0.0))
+    return 0.0
 
 
 def _lies(hypothesis: Hypothesis, *, inside: bool) -> str:
@@ -256,6 +262,8 @@ def _weigh_exactly(sample: Sample, hypothesis: Hypothesis) -> Finding:
     values = [_fraction(float(value)) for value in x] if sample.exact is None else [sample.exact]
     holds = all(value is not None and _meets(value, hypothesis.support) for value in values)
     span = stats.Interval(low=float(np.min(x)), high=float(np.max(x)), level=1.0)
+    # Runs that agree to the bit are still a sample: of those that could have been, none spoke otherwise.
+    chance = None if sample.units == "counts" or hypothesis.exactly else 2.0**-sample.n
     return Finding(
         centre=float(np.mean(x)),
         interval=span,
@@ -265,14 +273,14 @@ def _weigh_exactly(sample: Sample, hypothesis: Hypothesis) -> Finding:
         method="exact count" if sample.units == "counts" else "every run, alike" if sample.exact else "every run",
         supports=holds,
         refutes=not holds,
-        p_for=None,
-        p_against=None,
-        sd=None,
+        p_for=None if chance is None else chance if holds else 1.0,
+        p_against=None if chance is None else 1.0 if holds else chance,
+        sd=None if chance is None else 0.0,
     )
 
 
 def _fraction(value: float) -> Fraction | None:
-    return Fraction(value) if math.isfinite(value) else None
+    return as_written(value) if math.isfinite(value) else None
 
 
 def _meets(value: Fraction, bounds: Sequence[Bound]) -> bool:

@@ -9,14 +9,14 @@ that the correction is fixed before anything is run; counts are exact and outsid
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from moebench import stats
 from moebench.claims import coverage, interim, likeness, limits, sealing, wording
 from moebench.claims.contrasts import Sample, draw
-from moebench.claims.deciding import Correction, Finding, settle, stands, weigh
+from moebench.claims.deciding import Correction, Finding, settle, shown_p, stands, weigh
 from moebench.claims.kinds import KINDS, Guard, Hypothesis
 from moebench.claims.power import needs, needs_of_guard
 from moebench.claims.preconditions import Question, broken, unfit
@@ -95,6 +95,8 @@ class _Draft:
     """What is absent of what was planned for it; None when all is there."""
     unmet: tuple[tuple[Guard, Sample], ...] = ()
     """Guards that do not stand, each with what was drawn for it."""
+    p_guards: tuple[float, float] = (0.0, 0.0)
+    """The largest p of what else must be shown before it is supported, and before it is refuted."""
     withheld: Withheld | None = None
 
     @property
@@ -106,7 +108,7 @@ class _Draft:
         if self.finding is None or self.unfinished is not None:
             return 1.0
         found = self.finding.p_against if against else self.finding.p_for
-        return 1.0 if found is None else min(1.0, found * self.looks)
+        return 1.0 if found is None else min(1.0, max(found, self.p_guards[against]) * self.looks)
 
 
 def _draft(evidence: Evidence, name: str, claim: Claim) -> _Draft:
@@ -126,15 +128,16 @@ def _draft(evidence: Evidence, name: str, claim: Claim) -> _Draft:
         finding = weigh(sample, hypothesis)
         if (why := limits.shown_by_bounds(evidence.plan, hypothesis, finding)) is not None:
             raise Withheld("invalid", why)
-        unmet = tuple(_unmet(evidence, claim, hypothesis))
-        return replace(draft, finding=finding, unmet=unmet, unfinished=absent)
+        guards = tuple(_drawn(evidence, claim, hypothesis))
+        unmet = tuple(pair for pair in guards if not stands(*pair))
+        return replace(draft, finding=finding, unmet=unmet, p_guards=_p_guards(guards), unfinished=absent)
     except Withheld as withheld:
         return replace(draft, withheld=withheld)
 
 
 def _correction(draft: _Draft, holm: tuple[float, float] | None, family: _Family) -> Correction:
     looks = f"{draft.looks} looks" if draft.looks > 1 else ""
-    if holm is None or (draft.sample is not None and draft.sample.exact is not None):
+    if holm is None or (draft.sample is not None and draft.sample.units == "counts"):
         return Correction(p_for=draft.p(against=False), p_against=draft.p(against=True), words=looks, in_family=False)
     words = f"Holm over {family.size} primary claim{'s' if family.size > 1 else ''}"
     words += f" ({family.withdrawn} of them withdrawn)" if family.withdrawn else ""
@@ -243,12 +246,16 @@ def _weighed(
     )
 
 
-def _unmet(evidence: Evidence, claim: Claim, hypothesis: Hypothesis) -> Iterator[tuple[Guard, Sample]]:
-    """The guards of a claim that do not stand, each with what was drawn for it."""
+def _drawn(evidence: Evidence, claim: Claim, hypothesis: Hypothesis) -> Iterator[tuple[Guard, Sample]]:
+    """The guards of a claim, each with what was drawn for it."""
     for guard in hypothesis.guards:
-        sample = draw(evidence, guard.contrast, claim.target, claim.compare.baseline if claim.compare else None)
-        if not stands(guard, sample):
-            yield guard, sample
+        yield guard, draw(evidence, guard.contrast, claim.target, claim.compare.baseline if claim.compare else None)
+
+
+def _p_guards(guards: Iterable[tuple[Guard, Sample]]) -> tuple[float, float]:
+    shown = [(guard.blocks, shown_p(guard, sample)) for guard, sample in guards]
+    of_support, of_refutation = ([p for blocks, p in shown if state in blocks] for state in ("supported", "refuted"))
+    return max(of_support, default=0.0), max(of_refutation, default=0.0)
 
 
 def _late(evidence: Evidence, draft: _Draft) -> tuple[str, ...]:
@@ -270,7 +277,7 @@ def _late(evidence: Evidence, draft: _Draft) -> tuple[str, ...]:
 def _labels(evidence: Evidence, draft: _Draft, correction: Correction, family: _Family) -> tuple[str, ...]:
     found = [*_late(evidence, draft)]
     if draft.sample is not None and draft.sample.exact is not None and draft.sample.units != "counts":
-        found.append(f"the same in all {draft.sample.n} runs, as it must be: judged as a count")
+        found.append(f"the same in all {draft.sample.n} runs: held against the threshold without rounding")
     if correction.in_family and draft.unfinished is None:
         found.append(f"p adjusted by {correction.words}; the interval is unadjusted")
         if family.withdrawn:

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 
 from moebench import stats
-from moebench.claims.contrasts import Contrast, Term, orientation
+from moebench.claims.contrasts import Contrast, Term, as_written, orientation
 from moebench.claims.withheld import Withheld
 from moebench.plan import Plan
 from moebench.records import metric_of
@@ -279,7 +279,7 @@ def exact(claim: Claim, test: Any, _plan: Plan) -> Hypothesis:
     metric = metric_of(claim.metric)
     if metric.kind in ("timed", "event"):
         raise Withheld("invalid", f"{claim.metric} is {metric.kind}: only counts can be exact")
-    value, slack = _exactly(test.value), _exactly(test.tolerance.value)
+    value, slack = as_written(test.value), _exactly(test.tolerance.value)
     slack = abs(value) * slack if test.tolerance.relative else slack
     within = (_Level.of(value - slack).above(), _Level.of(value + slack).below())
     beside = f" +- {_amount(test.tolerance, claim.metric)}" if slack else ""

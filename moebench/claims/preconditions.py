@@ -232,6 +232,8 @@ def _above_entropy(question: Question) -> str | None:
 def _same_treatment(question: Question) -> str | None:
     """Models that a match ties were trained so that their losses mean the same."""
     plan, models = question.evidence.plan, question.planned
+    if (why := _same_memory(question)) is not None:
+        return why
     if not question.runs or not any(_of_training(term.metric) for term in question.contrast.terms):
         return None
     if (why := likeness.other_meaning(plan, models)) and (pair := likeness.tied(plan, models)):
@@ -244,20 +246,36 @@ def _same_treatment(question: Question) -> str | None:
     return None
 
 
+def _same_memory(question: Question) -> str | None:
+    """The peak of a training step is that of a micro-batch: of equal ones, where equal treatment is claimed."""
+    if not any(parse_metric(term.metric)[0] == "memory.train_peak_bytes" for term in question.contrast.terms):
+        return None
+    sizes = {name: question.evidence.plan.models[name].recipe.micro_batch_tokens for name in question.planned}
+    pair = likeness.tied(question.evidence.plan, question.planned)
+    if pair is None or len(set(sizes.values())) < 2:
+        return None
+    said = ", ".join(f"{name} {size:,}" for name, size in sizes.items())
+    return (
+        f"memory: {' and '.join(pair)} are matched, but their peaks are of different micro-batches (tokens: {said}): "
+        "give both the same `micro_batch_tokens`"
+    )
+
+
 def _same_schedule(question: Question) -> str | None:
     """A curve that has not decayed is that of its schedule: crossings of different ones cannot be compared."""
     if not any(parse_metric(term.metric)[0].endswith("_to_quality") for term in question.contrast.terms):
         return None
     schedules = {
-        (r.steps, r.batch_tokens, r.warmup_steps, r.decay, r.final_lr_share): name
+        (r.steps, r.batch_tokens, r.warmup_steps, r.decay, r.final_lr_share, r.evaluate_at): name
         for name in question.planned
         for r in [question.evidence.plan.models[name].recipe]
     }
     if len(schedules) < 2:
         return None
     return (
-        f"schedule: {' and '.join(schedules.values())} have different schedules, and a crossing is on a curve whose "
-        "learning rate has not decayed: give both the same steps, batch, warm-up and decay"
+        f"schedule: {' and '.join(schedules.values())} have different schedules or evaluation points, and a crossing "
+        "is read between the points of a curve whose learning rate has not decayed: give both the same steps, batch, "
+        "warm-up, decay and evaluation points"
     )
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from moebench.claims.contrasts import Sample
@@ -47,7 +47,7 @@ def post_hoc(evidence: Evidence, name: str, claim: Claim) -> tuple[str, ...]:
     if _is_late(evidence, evidence.told, name):
         what = "a run" if rests_on(claim)[0] else "the speed session"
         found.append(f"first stored, with its models as they are, after {what} it uses was done")
-    if rests_on(claim)[0] and (words := _chosen_seeds(evidence, claim)) is not None:
+    if rests_on(claim)[0] and (words := _chosen_seeds(evidence, name, claim)) is not None:
         found.append(words)
     return tuple(found)
 
@@ -67,18 +67,25 @@ def _is_late(evidence: Evidence, told: Told, name: str) -> bool:
     return min(times) < first
 
 
-def _chosen_seeds(evidence: Evidence, claim: Claim) -> str | None:
-    """How the seeds were chosen after runs they use were done: seeds that were planned, or compared, are left out."""
-    plan, sealed = evidence.plan, _seeds_stored(evidence, claim)
+def _chosen_seeds(evidence: Evidence, name: str, claim: Claim) -> str | None:
+    """How the seeds were chosen after runs they use were done: seeds that were planned, or compared, are left out.
+
+    Where they were done with other definitions of the models, to take fewer from the first one on is no choice.
+    """
+    plan, sealed, done = evidence.plan, _seeds_stored(evidence, claim), evidence.finished
     seeds = set(plan.spec.seeds)
     about = _trainings(evidence, claim)
     before = Counter(seed for (training, seed), at in evidence.seen.items() if training in about and at < sealed)
     earlier = [one.plan.spec.seeds for one in _related(evidence, claim) if one.stored.stored_at < sealed]
     compared = {seed for seed, models in before.items() if models >= _enough(about)}
-    left = sorted(compared.union(*earlier) - seeds)
-    if not left or seeds.isdisjoint(before):
+    left = compared.union(*earlier) - seeds if not seeds.isdisjoint(before) else set()
+    for _, runs in _tries(evidence, name, claim):
+        times = Counter(seed for run, seed in runs.items() if done.get(run, sealed) < sealed)
+        tried = {seed for seed, models in times.items() if models >= _enough(about)}
+        left |= {seed for seed in tried - seeds if tried & seeds and seed < max(seeds)}
+    if not left:
         return None
-    named = ", ".join(map(str, left[:MOST_NAMED])) + (", ..." if len(left) > MOST_NAMED else "")
+    named = ", ".join(map(str, sorted(left)[:MOST_NAMED])) + (", ..." if len(left) > MOST_NAMED else "")
     words = f"seed {named} is" if len(left) == 1 else f"seeds {named} are"
     return f"its seeds were chosen after some were done: {words} left out"
 
@@ -145,18 +152,23 @@ def _other_sessions(evidence: Evidence, claim: Claim, sample: Sample) -> int:
 
 def tried_otherwise(evidence: Evidence, name: str, claim: Claim) -> int:
     """In how many other definitions of its models this suite's claim was tried: another question, and worth telling."""
+    return len({seal for seal, runs in _tries(evidence, name, claim) if any(run in evidence.finished for run in runs)})
+
+
+def _tries(evidence: Evidence, name: str, claim: Claim) -> Iterator[tuple[str, Mapping[str, int]]]:
+    """Every other definition of the models of this suite's claim: its seal, and a plan's runs of it with their seeds.
+
+    None for a claim that the plan does not make, or makes otherwise.
+    """
     plan, told = evidence.plan, evidence.told
     if plan.spec.claims.get(name) != claim or name not in told.seals:
-        return 0
-    found: set[str] = set()
+        return
     for other in evidence.others:
         same = (other.plan.suite, other.plan.scale) == (plan.suite, plan.scale)
         for theirs, seal in other.seals.items():
             if same and other.plan.claim_hashes[theirs] == plan.claim_hashes[name] and seal != told.seals[name]:
                 about = set(other.plan.models_of(other.plan.spec.claims[theirs]))
-                if any(run.model in about and run.id in evidence.finished for run in other.plan.runs):
-                    found.add(seal)
-    return len(found)
+                yield seal, {run.id: run.seed for run in other.plan.runs if run.model in about}
 
 
 # ---------------------------------------------------------------------------------------------- the family
@@ -173,8 +185,20 @@ class Withdrawn:
 
 
 def family_size(evidence: Evidence) -> int:
-    """Claims that Holm counts: those of the largest primary family among stored plans of the same jobs."""
-    return max(len(_family(evidence, one)) for one in (evidence.told, *_same_jobs(evidence)))
+    """Claims that Holm counts: those of the largest primary family among stored plans of the same jobs.
+
+    Of plans that were stored before the data the last one counts. Who goes back to an earlier one may have chosen among
+    them all, so the claims of all are counted.
+    """
+    told, others = evidence.told, _same_jobs(evidence)
+    largest = max(len(_family(evidence, one)) for one in (told, *others))
+    own = {told.seals[name] for name in _family(evidence, told)}
+    every, gone_back = set(own), False
+    for other in (one for one in others if one.plan.title == told.plan.title):
+        theirs = {other.seals[name] for name in _family(evidence, other)}
+        gone_back |= other.stored.stored_at > told.stored.stored_at and not theirs <= own
+        every |= theirs
+    return max(largest, len(every)) if gone_back else largest
 
 
 def withdrawn(evidence: Evidence) -> tuple[Withdrawn, ...]:
