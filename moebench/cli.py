@@ -523,11 +523,12 @@ def generate(run_id: str, *, prompt: str, tokens: int, temperature: float, seed:
     """
     from moebench.generation import generate as generate_text
     from moebench.generation import load_trained
+    from moebench.spec.errors import visible
 
     with input_errors():
         model = load_trained(results, run_id)
         text = generate_text(model, prompt.encode(), tokens=tokens, temperature=temperature, seed=seed)
-    click.echo(text.decode(errors="replace"))
+    click.echo(visible(text.decode(errors="replace")))
 
 
 @main.command()
