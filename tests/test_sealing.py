@@ -216,6 +216,7 @@ def test_a_claim_tried_with_other_definitions_of_its_models_says_so() -> None:
         return seen(seeded(range(8)), changed, undone=undone)
 
     assert "tried with 1 other definition of its models too, uncorrected for" in verdict(range(7)).notes
+    assert "tried with 1 other definition of its models too" in verdict(range(7)).caveats
     assert not any("tried with" in note for note in verdict(range(8)).notes), "nothing of it was done"
     assert (verdict(range(7)).looks, verdict(range(7)).label) == (1, "primary"), "it was another question"
 
@@ -254,6 +255,20 @@ def test_seeds_dropped_after_they_were_done_are_post_hoc(dropped: tuple[int, int
     assert (verdict.post_hoc, verdict.label, verdict.p_adjusted) == (True, "post hoc", None)
     assert f"seeds {dropped[0]}, {dropped[1]} are left out" in verdict.notes[0]
     assert not strict_ok([verdict])
+
+
+def test_a_late_claim_comes_first_with_other_seeds() -> None:
+    """As its note advises: what was seen is a look, and no reason to refuse what is new."""
+
+    def verdict(*seeds: int) -> Verdict:
+        now = seeded(seeds, at=LATER)
+        late = dict.fromkeys(now.plan.claim_hashes.values(), LATER)
+        outcomes = tuple(replace(one, finished=DONE if one.seed < 8 else LATER + 60) for one in now.outcomes)
+        stored = now.stored.model_copy(update={"claims_first_stored": late})
+        return seen(replace(now, stored=stored, outcomes=outcomes), seeded(range(8)))
+
+    assert "(with seeds that are not done yet it would come first)" in verdict(*range(8)).notes[0]
+    assert (verdict(*range(8, 16)).label, verdict(*range(8, 16)).looks) == ("primary", 2)
 
 
 def test_stopping_before_the_plan_was_done_is_post_hoc() -> None:

@@ -230,7 +230,7 @@ def _weighed(
         units_needed=lacking.units if lacking else None,
         units_low=lacking.low if lacking else None,
         units_high=lacking.high if lacking else None,
-        caveats=wording.caveats(evidence, hypothesis, sample) + _beside_caveats(draft, facts),
+        caveats=wording.caveats(evidence, hypothesis, sample) + _beside_caveats(draft, facts) + _tried(evidence, draft),
         notes=_labels(evidence, draft, correction, family)
         + limits.bound_note(evidence.plan, hypothesis.contrast)
         + limits.load_notes(hypothesis.contrast, sample.used)
@@ -268,10 +268,14 @@ def _late(evidence: Evidence, draft: _Draft) -> tuple[str, ...]:
             f"look {draft.looks}: other runs or sessions of the same models could be judged before, p is multiplied by "
             f"{draft.looks}"
         )
-    if tried := sealing.tried_otherwise(evidence, draft.id, draft.claim):
-        others = f"{tried} other definition{'s' if tried > 1 else ''} of its models"
-        found.append(f"tried with {others} too, uncorrected for")
+    found += [f"{tried}, uncorrected for" for tried in _tried(evidence, draft)]
     return tuple(found)
+
+
+def _tried(evidence: Evidence, draft: _Draft) -> tuple[str, ...]:
+    """That the claim was made of other models before: no look at these, but a choice among them."""
+    tried = sealing.tried_otherwise(evidence, draft.id, draft.claim)
+    return (f"tried with {tried} other definition{'s' if tried > 1 else ''} of its models too",) if tried else ()
 
 
 def _labels(evidence: Evidence, draft: _Draft, correction: Correction, family: _Family) -> tuple[str, ...]:

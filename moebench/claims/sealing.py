@@ -46,7 +46,8 @@ def post_hoc(evidence: Evidence, name: str, claim: Claim) -> tuple[str, ...]:
     found: list[str] = []
     if _is_late(evidence, evidence.told, name):
         what = "a run" if rests_on(claim)[0] else "the speed session"
-        found.append(f"first stored, with its models as they are, after {what} it uses was done")
+        afresh = " (with seeds that are not done yet it would come first)" if rests_on(claim)[0] else ""
+        found.append(f"first stored, with its models as they are, after {what} it uses was done{afresh}")
     if rests_on(claim)[0] and (words := _chosen_seeds(evidence, name, claim)) is not None:
         found.append(words)
     return tuple(found)
@@ -192,10 +193,10 @@ def family_size(evidence: Evidence) -> int:
     """
     told, others = evidence.told, _same_jobs(evidence)
     largest = max(len(_family(evidence, one)) for one in (told, *others))
-    own = {told.seals[name] for name in _family(evidence, told)}
+    own = {told.plan.claim_hashes[name] for name in _family(evidence, told)}
     every, gone_back = set(own), False
     for other in (one for one in others if one.plan.title == told.plan.title):
-        theirs = {other.seals[name] for name in _family(evidence, other)}
+        theirs = {other.plan.claim_hashes[name] for name in _family(evidence, other)}
         gone_back |= other.stored.stored_at > told.stored.stored_at and not theirs <= own
         every |= theirs
     return max(largest, len(every)) if gone_back else largest
