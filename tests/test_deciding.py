@@ -535,6 +535,11 @@ def test_a_number_is_exactly_what_it_is_written_as(value: float) -> None:
 
     assert verdict(value=value) == "supported"
     assert verdict(value=value * (1 + 1e-12)) == "refuted"
+    assert verdict(value=value * (1 + 1e-12), tolerance=1e-12) == "supported"
+
+
+def test_a_ratio_that_is_asked_for_may_be_tiny() -> None:
+    assert lower_by([0.1] * 6, {"kind": "ratio_at_least", "value": 1e-12}).state == "supported"
 
 
 def peaks(n: int, *, claims: int = 1) -> list[Verdict]:

@@ -126,9 +126,9 @@ def equivalent(claim: Claim, test: Any, _plan: Plan) -> Hypothesis:
     matter.
     """
     sign, margin, either = orientation(claim.metric) or 1, test.margin, ""
-    low, high = _Level.of(-_exactly(margin.value)), _Level.of(_exactly(margin.value))
+    low, high = _Level.of(-_exactly(margin)), _Level.of(_exactly(margin))
     if margin.relative:
-        factor = 1 + _exactly(margin.value)
+        factor = 1 + _exactly(margin)
         low, high = _Level.log(1 / factor), _Level.log(factor)
         either = f" ({float(1 / factor):.3g}x to {float(factor):.3g}x)" if margin.value >= 0.05 else ""
     return Hypothesis(
@@ -143,7 +143,7 @@ def equivalent(claim: Claim, test: Any, _plan: Plan) -> Hypothesis:
 
 def ratio_at_least(claim: Claim, test: Any, _plan: Plan) -> Hypothesis:
     """Baseline over treatment where lower is better, else treatment over baseline."""
-    sign, bound = orientation(claim.metric) or 1, _Level.log(_exactly(test.value))
+    sign, bound = orientation(claim.metric) or 1, _Level.log(as_written(test.value))
     return Hypothesis(
         contrast=_difference(claim, sign, log=True),
         support=(bound.above(),),
@@ -155,7 +155,7 @@ def ratio_at_least(claim: Claim, test: Any, _plan: Plan) -> Hypothesis:
 
 def ratio_within(claim: Claim, test: Any, _plan: Plan) -> Hypothesis:
     """Treatment over baseline, whatever the direction of the metric."""
-    low, high = _Level.log(_exactly(test.low)), _Level.log(_exactly(test.high))
+    low, high = _Level.log(as_written(test.low)), _Level.log(as_written(test.high))
     return Hypothesis(
         contrast=_difference(claim, 1, log=True),
         support=(low.above(), high.below()),
@@ -279,7 +279,7 @@ def exact(claim: Claim, test: Any, _plan: Plan) -> Hypothesis:
     metric = metric_of(claim.metric)
     if metric.kind in ("timed", "event"):
         raise Withheld("invalid", f"{claim.metric} is {metric.kind}: only counts can be exact")
-    value, slack = as_written(test.value), _exactly(test.tolerance.value)
+    value, slack = as_written(test.value), _exactly(test.tolerance)
     slack = abs(value) * slack if test.tolerance.relative else slack
     within = (_Level.of(value - slack).above(), _Level.of(value + slack).below())
     beside = f" +- {_amount(test.tolerance, claim.metric)}" if slack else ""
@@ -344,14 +344,14 @@ class _Level:
         return Bound(side="below", value=self.value, exact=self.exact)
 
 
-def _exactly(written: float) -> Fraction:
+def _exactly(amount: Amount) -> Fraction:
     """The number that somebody wrote: 0.7% reached us as 0.006999999999999999."""
-    return Fraction(written).limit_denominator(10**9)
+    return Fraction(amount.value).limit_denominator(10**9) if amount.relative else as_written(amount.value)
 
 
 def _at(margin: Amount, sign: int, *, better: bool) -> _Level:
     """The oriented effect of being better, or worse, by just the margin."""
-    towards, exact = 1 if better else -1, _exactly(margin.value)
+    towards, exact = 1 if better else -1, _exactly(margin)
     if not margin.relative:
         return _Level.of(towards * exact)
     change = sign * towards * exact
