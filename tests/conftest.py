@@ -1,11 +1,13 @@
-"""What holds for every test.
+"""What test files share: one thread, set before torch loads anywhere, and a results folder with known answers.
 
-One thread, set before torch loads anywhere, because these models are small and tests run side by side.
+One thread, because these models are small and tests run side by side.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -16,3 +18,20 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 def _no_plan_is_rehearsed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Showing a plan would start processes and take their time; the tests of that put it back."""
     monkeypatch.setattr("moebench.rehearsal._in_children", lambda *_, **__: [])
+
+
+@pytest.fixture(scope="session")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The golden results folder, which nobody changes."""
+    from tests import golden_results
+
+    folder = tmp_path_factory.mktemp("golden")
+    golden_results.write(folder)
+    return folder
+
+
+@pytest.fixture
+def root(pristine: Path, tmp_path: Path) -> Path:
+    """A golden results folder of the test's own."""
+    shutil.copytree(pristine, tmp_path / "results")
+    return tmp_path / "results"

@@ -16,19 +16,6 @@ from moebench.report.frames import study
 from tests import golden_results
 
 
-@pytest.fixture(scope="module")
-def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("golden")
-    golden_results.write(root)
-    return root
-
-
-@pytest.fixture
-def root(pristine: Path, tmp_path: Path) -> Path:
-    shutil.copytree(pristine, tmp_path / "results")
-    return tmp_path / "results"
-
-
 def read(root: Path) -> Evidence:
     results = store.Results(root)
     return gather(results, results.plans()[0])

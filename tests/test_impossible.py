@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -25,19 +24,6 @@ from tests.builders import BPB, claim, evidence_of
 
 LOWER = {"lower": claim({"kind": "superior", "margin": 0}, family="primary")}
 NOISE = np.random.default_rng(0).normal(0, 0.004, (2, 8))
-
-
-@pytest.fixture(scope="module")
-def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("golden")
-    golden_results.write(root)
-    return root
-
-
-@pytest.fixture
-def root(pristine: Path, tmp_path: Path) -> Path:
-    shutil.copytree(pristine, tmp_path / "results")
-    return tmp_path / "results"
 
 
 def evidence(root: Path) -> Evidence:

@@ -321,19 +321,6 @@ def keep(root: Path, plan: Plan, at: float, monkeypatch: pytest.MonkeyPatch) -> 
     return store.Results(root).save_plan(plan, golden_results.MACHINE)
 
 
-@pytest.fixture(scope="module")
-def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("golden")
-    golden_results.write(root)
-    return root
-
-
-@pytest.fixture
-def root(pristine: Path, tmp_path: Path) -> Path:
-    shutil.copytree(pristine, tmp_path / "results")
-    return tmp_path / "results"
-
-
 def verdict_of(evidence: Evidence, name: str = "better-per-token") -> Verdict:
     return next(verdict for verdict in judge(evidence) if verdict.id == name)
 
