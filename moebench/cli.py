@@ -382,6 +382,7 @@ def validate(suite: str, scale: str | None, sets: tuple[str, ...]) -> None:
       moebench validate suites/quickstart.yaml
     """
     from moebench import api
+    from moebench.digits import plural
     from moebench.spec.errors import SuiteError, plain
 
     with input_errors():
@@ -395,7 +396,8 @@ def validate(suite: str, scale: str | None, sets: tuple[str, ...]) -> None:
     for text in notes:
         click.echo(f"note: {plain(text)}", err=True)
     spec = loaded.spec
-    click.echo(f"{loaded.path}: valid; {len(spec.models)} models, {len(spec.seeds)} seeds, {len(spec.claims)} claims")
+    counts = [plural(len(spec.models), "model"), plural(len(spec.seeds), "seed"), plural(len(spec.claims), "claim")]
+    click.echo(f"{loaded.path}: valid; {', '.join(counts)}")
 
 
 @main.command()

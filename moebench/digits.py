@@ -141,3 +141,8 @@ def seconds(value: float) -> str:
     scale, unit = next((s, u) for s, u in _SECONDS if value >= s)
     scaled = value / (scale or 1e-6)
     return f"{number(scaled, max(0, 2 - math.floor(math.log10(scaled)))) if scaled > 0 else '0'} {unit}"
+
+
+def plural(n: int, thing: str, things: str | None = None) -> str:
+    """`1 seed`, `8 seeds`."""
+    return f"{n} {thing if n == 1 else things or thing + 's'}"

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from moebench.digits import plural
 from moebench.spec.errors import visible
 
 Event = dict[str, Any]
@@ -160,7 +161,7 @@ def sentence(event: Event) -> str | None:
         return f"preparing data: {event['source']}"
     if kind == "planned":
         missing, tasks = len(event["missing"]), event["tasks"]
-        return f"{tasks} runs, all done" if not missing else f"{tasks} runs, {tasks - missing} done, {missing} to do"
+        return f"{plural(tasks, 'run')}, " + (f"{tasks - missing} done, {missing} to do" if missing else "all done")
     if kind == "finished":
         return f"{who}: {event['status']}"
     if kind == "failed":

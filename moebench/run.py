@@ -236,7 +236,7 @@ def _evaluate(task: Task, state: State, windows: Windows) -> Evaluated:
     """Raises Diverged when the last step left weights that give no number; the training loss told of those before."""
     seen = evaluate(state.model, windows)
     if not math.isfinite(seen.bits_per_byte()):
-        raise Diverged(f"step {state.step}: cross-entropy on the {task.run.recipe.split} split is no number")
+        raise Diverged(f"step {state.step}: cross-entropy on the {task.run.recipe.split} split is not finite")
     return seen
 
 

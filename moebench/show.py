@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from moebench.digits import plural
 from moebench.progress import duration
 from moebench.spec.errors import plain, visible
 
@@ -261,7 +262,7 @@ def outcome_text(outcome: Outcome) -> str:
     for status in outcome.statuses.values():
         kinds[status] = kinds.get(status, 0) + 1
     counts = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-    done = f"{len(outcome.statuses)} runs: {counts}"
+    done = f"{plural(len(outcome.statuses), 'run')}: {counts}"
     if outcome.started == 0 and outcome.speed in (None, "already"):
         done = f"nothing to do: {done}" + (", speed session there" if outcome.speed else "")
     if outcome.sweep is not None:
@@ -318,6 +319,8 @@ def verdict_text(verdicts: Sequence[Verdict], *, path: Path) -> str:
     """A table of verdicts with their intervals, the reasons of those that are not clear, and the report's place."""
     from moebench.report.words import counted, decisive_p, effect, pretty
 
+    if not verdicts:
+        return f"no claims, so no verdicts\n\nreport: {path / 'index.html'}"
     table = _table(
         "",
         ["verdict", "claim", "estimate [95%]", "asked", "n", "p"],

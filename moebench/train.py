@@ -65,7 +65,7 @@ class State:
     pairs_computed: int = 0
     """(token, expert) pairs computed in training so far."""
     pairs_dropped: int = 0
-    """Pairs refused for want of capacity in training so far."""
+    """Assignments dropped (over capacity) in training so far."""
 
     def to_bytes(self) -> bytes:
         """The state as safetensors; the counters travel in its metadata."""

@@ -368,7 +368,7 @@ def test_a_run_that_says_nothing_of_itself_exits_2(suite: Path, tmp_path: Path, 
 
 def test_validate_says_right_or_where_it_is_wrong(suite: Path, tmp_path: Path) -> None:
     found = call("validate", suite)
-    assert (found.exit_code, found.stdout) == (0, f"{suite}: valid; 2 models, 6 seeds, 1 claims\n")
+    assert (found.exit_code, found.stdout) == (0, f"{suite}: valid; 2 models, 6 seeds, 1 claim\n")
     bad = tmp_path / "bad.yaml"
     bad.write_text(suite.read_text().replace("seeds: 6", "seads: 6"))
     found = call("validate", bad)

@@ -63,7 +63,7 @@ def test_many_gzip_files_have_one_budget(tmp_path: Path, monkeypatch: pytest.Mon
     for number in range(4):
         (tmp_path / f"{number}.gz").write_bytes(gzip.compress(b"some words " * 100))
     notes = text.gather(spec("."), tmp_path).notes
-    assert "2 file(s) passed over" in notes[-1]
+    assert "2 files passed over" in notes[-1]
 
 
 @pytest.mark.parametrize("raw", [gzip.compress(b"words " * 100)[:-20], b"\x1f\x8b" + b"x" * 100], ids=["cut", "noise"])
@@ -158,7 +158,7 @@ def test_what_is_no_text_is_refused_with_what_makes_text_of_it(
     (tmp_path / "b.txt").write_text("Text enough for a document.")
     found = text.gather(spec("."), tmp_path)
     assert [one.name for one in found.texts] == ["b.txt"]
-    assert f"1 file(s) passed over: {name}" in found.notes[-1]
+    assert f"1 file passed over: {name}" in found.notes[-1]
 
 
 @pytest.mark.parametrize("body", [b'{"a": 1}\n', b"{not json}\n{nor this}\n", b'{\n  "a": 1\n}\n', b"[1]\n[2]\n"])

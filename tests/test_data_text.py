@@ -142,7 +142,7 @@ def test_binary_files_are_refused_when_named_and_passed_over_when_found(tmp_path
         gather(spec("poems/bad.txt"), tmp_path)
     found = gather(spec("."), tmp_path)
     assert len(found.texts) == 12
-    assert "1 file(s) passed over: bad.txt is not" in found.notes[-1]
+    assert "1 file passed over: bad.txt is not" in found.notes[-1]
 
 
 def test_empty_files_are_refused_when_there_is_nothing_else(tmp_path: Path) -> None:

@@ -384,6 +384,17 @@ def test_unmatched_models_and_twice_the_tokens_are_said_in_every_view() -> None:
     assert "moe was trained on 2x the tokens of dense" in verdict.notes
 
 
+def test_training_flops_are_those_that_runs_counted() -> None:
+    """Of what a capacity drops nothing is computed, whatever was planned."""
+    evidence = twins()
+    for seed in range(8):
+        for model, spent in (("moe", 0.9e12), ("dense", 1.0e12)):
+            evidence = with_outcome(evidence, model, seed, values={BPB: 2.0, "train.model_flops": spent})
+    verdict = judged(evidence)
+    assert {row.what: row.ratio for row in verdict.beside}["training FLOPs"] == pytest.approx(0.9)
+    assert "0.9x training FLOPs" in verdict.scope
+
+
 def test_all_that_stands_beside_is_listed_in_a_line() -> None:
     verdict = judged(
         with_recipe(twins(params={"moe": (300_000, 110_000), "dense": (110_000, 110_000)}), "moe", lr=6e-3)

@@ -16,7 +16,7 @@ from moebench import api
 from moebench.cli import main
 from moebench.store import Results, files
 
-PROGRESS = ("note: ", "preparing data", "1 runs", "writing the report")
+PROGRESS = ("note: ", "preparing data", "1 run", "writing the report")
 
 
 def call(*arguments: object) -> Result:

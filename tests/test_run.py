@@ -252,7 +252,7 @@ def test_weights_that_go_bad_in_the_step_before_an_evaluation_diverge_too(
     poke(float("inf"), at_step=at_step, monkeypatch=monkeypatch)
     status, folder = carry_out(made, tiny_suites.run_of(made))
     assert (status, folder.status()) == ("diverged", "diverged")
-    assert (folder.manifest() or {})["reason"] == f"step {at_step}: cross-entropy on the test split is no number"
+    assert (folder.manifest() or {})["reason"] == f"step {at_step}: cross-entropy on the test split is not finite"
     assert len(folder.steps()) == at_step
 
 

@@ -367,7 +367,10 @@ def _reading(claim: Claim, sign: int, *, relative: bool) -> Reading:
 
 
 def _amount(margin: Amount, metric: str) -> str:
-    return str(margin) if margin.relative else f"{margin.value:g} {metric_of(metric).unit}"
+    if margin.relative:
+        return str(margin)
+    unit = metric_of(metric).unit
+    return f"{margin.value:g}" if unit == "1" else f"{margin.value:g} {unit}"
 
 
 def _at_least(margin: Amount, metric: str, sign: int) -> str:

@@ -145,12 +145,16 @@ def gather(spec: TextData, base: Path) -> Gathered:
     notes = []
     if len(texts) > len(bodies):
         notes.append(
-            f"{len(bodies)} file(s) cut into {len(texts)} documents at blank lines, about {size} bytes each: the test "
+            f"{_files(len(bodies))} cut into {len(texts)} documents at blank lines, about {size} bytes each: the test "
             "split holds unseen passages, not unseen files"
         )
     if passed_over:
-        notes.append(f"{len(passed_over)} file(s) passed over: {_reasons(passed_over)}")
+        notes.append(f"{_files(len(passed_over))} passed over: {_reasons(passed_over)}")
     return Gathered(texts=texts, notes=tuple(notes))
+
+
+def _files(count: int) -> str:
+    return f"{count} file{'s' if count != 1 else ''}"
 
 
 def fingerprint(spec: TextData, base: Path) -> Any:

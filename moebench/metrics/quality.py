@@ -32,7 +32,7 @@ class Evaluated:
     tokens_NLE: NDArray[np.int64]
     """Tokens each expert received from each window; L = 0 for a dense model."""
     dropped: int
-    """Routed pairs refused for want of capacity."""
+    """Assignments dropped (over capacity)."""
 
     def bits_per_byte(self, chosen: NDArray[np.bool_] | slice = slice(None)) -> float:
         """Total bits over total bytes of the chosen windows."""

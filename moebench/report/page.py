@@ -156,8 +156,7 @@ def scope(found: Findings) -> str:
     size = "nano" if sizes[-1] < _QUALITY_FLOOR else "small" if sizes[-1] < 10 * _QUALITY_FLOOR else "medium"
     steps = sorted({model.recipe.steps for model in plan.models.values()})
     contexts = sorted({model.architecture.context for model in plan.models.values()})
-    many = len(sizes) > 1
-    span = words.count(sizes[0]) + (f" to {words.count(sizes[-1])}" if many else "")
+    span = " to ".join(dict.fromkeys(words.count(size) for size in (sizes[0], sizes[-1])))
     return (
         f"These are {size} models: {span} parameters, trained for {words.listed(map(str, steps))} steps on "
         f"{_source(found)} with a context of {words.listed(map(str, contexts))} bytes. "

@@ -18,6 +18,7 @@ from moebench.digits import (
     digits_for,
     interval,
     number,
+    plural,
     quantity,
     seconds,
     significant,
@@ -52,11 +53,6 @@ CONTROLS = {
 def short(text: str) -> str:
     """`1 M` for `1.00 M` and `1.5 M` for `1.50 M`, as on axes."""
     return re.sub(r"\.?0+(?= |$)", "", text) if "." in text else text
-
-
-def plural(n: int, thing: str, things: str | None = None) -> str:
-    """`1 seed`, `8 seeds`."""
-    return f"{n} {thing if n == 1 else things or thing + 's'}"
 
 
 def span(counts: Iterable[int]) -> str:

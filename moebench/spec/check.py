@@ -14,7 +14,7 @@ from moebench.spec.errors import Problem, listed, nearest, quoted
 from moebench.spec.explain import Path, place
 from moebench.spec.parse import Node
 from moebench.spec.plugins import PluginError, router_facts
-from moebench.spec.routers import ROUTERS, idle_gradient, problem, uneven, unread_losses
+from moebench.spec.routers import ROUTERS, idle_gradient, problem, uneven, unread_losses, unread_renormalise
 from moebench.spec.types import Match, ModelSpec, MoEFFN, SuiteSpec, TrainSpec
 from moebench.spec.words import known_routers
 
@@ -139,6 +139,12 @@ def _check_router(found: Findings, path: Path, ffn: MoEFFN) -> None:
         found.add((*path, "experts"), *wrong)
     if (wrong := idle_gradient(ffn)) is not None:
         found.add((*path, "top_k"), *wrong)
+    if (why := unread_renormalise(ffn)) is not None:
+        own = found.raw.get(*path, "renormalise") is not None or found.raw.get(*path, "router") is None
+        leave = "leave it out, or use a router that reads it: softmax_topk, sigmoid_bias, top_p or frozen_random"
+        hint = leave if own else "what comes from the base is left out with renormalise: null"
+        field = "renormalise" if own else "router"
+        found.add((*path, field), f"the router {word} does not use renormalise: {why}", hint, key=own)
     if unread := unread_losses(ffn, known.losses):
         has = f"its losses are {listed(known.losses, last='and')}" if known.losses else "it has no loss"
         message = f"the router {word} does not use {' or '.join(unread)}: {has}"

@@ -41,7 +41,7 @@ def diagnose(
     """
     text = _line(lines, line)
     for number in (line, _before(lines, line)):
-        if (blank := re.match(f" *{_NO_BREAK_SPACE}", _line(lines, number))) is not None:
+        if (blank := re.search(f"(?:^ *|:){_NO_BREAK_SPACE}", _line(lines, number))) is not None:
             message = "a no-break space (U+00A0), which looks like a space and is none to YAML"
             return Diagnosis(line=number, column=blank.end(), message=message, hint="replace it with a plain space")
     diagnosis = None
@@ -58,7 +58,7 @@ def diagnose(
             diagnosis = _unaligned(lines, line)
     elif re.match(r"expected ',' or '[}\]]'", expected) and opened is not None:
         diagnosis = _flow(lines, expected, line, column, opened)
-    elif "cannot start any token" in expected or "sequence entries are not allowed" in expected:
+    elif re.search("cannot start any token|sequence entries are not allowed|node content, but found ','", expected):
         diagnosis = _cannot_start(text, line, column)
     elif "chomping" in expected or "expected a comment or a line break" in expected:
         start = max(text.rfind("|", 0, column), text.rfind(">", 0, column)) + 1
@@ -225,6 +225,8 @@ def _flow(lines: Sequence[str], expected: str, line: int, column: int, opened: t
 
 def _cannot_start(text: str, line: int, column: int) -> Diagnosis:
     bad = text[column - 1 : column]
+    if bad == ",":
+        return Diagnosis(line=line, column=column, message="nothing stands before this ','", hint="take it out")
     share = re.match(r"%\s*([0-9.]+)", text[column - 1 :])
     hint = f"write {share[1]}%" if share else "put the text into double quotes"
     return Diagnosis(line=line, column=column, message=f"a text cannot begin with {bad!r}", hint=hint)

@@ -85,7 +85,7 @@ def rewritten(kind: str, value: Any, subject: str) -> str | None:
 
 
 _NUMBER = r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
-_SUFFIXES = {"k": 3, "m": 6, "b": 9, "g": 9, "t": 12}
+_SUFFIXES = {"k": 3, "m": 6, "b": 9, "g": 9, "t": 12, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _SECONDS = {"m": 60, "s": 1, "sec": 1, "min": 60, "h": 3600, "hours": 3600, "minutes": 60, "seconds": 1}
 
 

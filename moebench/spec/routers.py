@@ -92,6 +92,8 @@ class RouterFacts:
     """Whether its experts get equally many tokens whatever it learns."""
     fewer: Literal["training", "always"] | None = None
     """When it may itself give a token fewer than top_k experts, capacity aside; None where it never does."""
+    renormalises: bool = False
+    """Whether it reads `renormalise`."""
     adds_up_to_1: Callable[[MoEFFN], bool] = _never
     """Whether a token's weights always add up to 1: with one expert, its weight is then 1 whatever the router says."""
     fits: Callable[[MoEFFN], tuple[str, str] | None] = _fits
@@ -159,6 +161,7 @@ ROUTERS: dict[str, RouterFacts] = {
         source="Mixtral, arXiv:2401.04088 (renormalised); OLMoE, arXiv:2409.02060 (not)",
         options=_TOKEN_CHOICE,
         can_bias=True,
+        renormalises=True,
         adds_up_to_1=_renormalised,
     ),
     "topk_softmax": RouterFacts(
@@ -218,6 +221,7 @@ ROUTERS: dict[str, RouterFacts] = {
         source="DeepSeek-V3, arXiv:2412.19437; Wang et al. 2024, arXiv:2408.15664",
         options=(*_TOKEN_CHOICE, "groups", "groups_chosen", "scale", "bias_rate"),
         fits=_group_of_two,
+        renormalises=True,
         adds_up_to_1=_renormalised,
     ),
     "token_hash": RouterFacts(
@@ -234,6 +238,7 @@ ROUTERS: dict[str, RouterFacts] = {
         options=("capacity_factor", "jitter"),
         losses=(),
         can_bias=False,
+        renormalises=True,
         learned=False,
     ),
     "round_robin": RouterFacts(
@@ -261,6 +266,7 @@ ROUTERS: dict[str, RouterFacts] = {
         needs=("top_p",),
         losses=("balance_loss", "z_loss", "entropy_loss"),
         can_bias=True,
+        renormalises=True,
         adds_up_to_1=_renormalised,
         fewer="always",
     ),
@@ -272,7 +278,7 @@ REFUSED = {
 }
 """Designs that cannot be routers of a causal decoder, and why."""
 
-_PLUGIN = RouterFacts(says="of an installed package", source="", options=OPTIONS)
+_PLUGIN = RouterFacts(says="of an installed package", source="", options=OPTIONS, renormalises=True)
 
 
 def facts(word: str) -> RouterFacts:
@@ -305,6 +311,14 @@ def unread_options(word: str, given: Mapping[str, object]) -> list[str]:
 def unread_losses(ffn: MoEFFN, losses: Sequence[str] | None = None) -> list[str]:
     """The losses that are written with a coefficient and that the router does not have; `losses` are those it has."""
     return [loss for loss in idle_losses(ffn, losses) if loss in ffn.model_fields_set]
+
+
+def unread_renormalise(ffn: MoEFFN) -> str | None:
+    """Why `renormalise: false` changes nothing; None when the router reads it."""
+    known = facts(ffn.router)
+    if ffn.renormalise or known.renormalises:
+        return None
+    return "its weights always add up to 1" if known.adds_up_to_1(ffn) else "its weights are set by its rule"
 
 
 def idle_losses(ffn: MoEFFN, losses: Sequence[str] | None = None) -> list[str]:

@@ -97,6 +97,7 @@ KEY_WORDS: Mapping[str, tuple[str, ...]] = {
 
 KEY_ANSWERS: Mapping[str, str] = {
     "vocab_size": "there is none to give: one byte is one token, so the vocabulary is 256",
+    "vocab": "there is none to give: one byte is one token, so the vocabulary is 256",
     "dropout": "there is no dropout here: leave it out",
     "epochs": "give tokens instead: `moebench plan` prints how many tokens an epoch, the training split, has",
     "hours": "give seconds: an hour is 3600",
