@@ -18,6 +18,7 @@ from moebench.report.findings import Findings, cost_label, difference, exp, mean
 from moebench.report.look import log_ticks, spread
 from moebench.report.plots.fronts import _front
 from moebench.report.plots.routing import specialisation
+from moebench.report.tables import measured
 from moebench.store import Results
 
 
@@ -30,6 +31,10 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def found(root: Path) -> Findings:
+    return made(root)
+
+
+def made(root: Path) -> Findings:
     results = store.Results(root)
     evidence = gather(results, results.plans()[0])
     return Findings(
@@ -134,6 +139,24 @@ def test_a_timed_ratio_is_paired_within_processes(found: Findings) -> None:
     assert ratio.ratio.centre == pytest.approx(math.exp(logs.mean()))
     assert ratio.ratio.high == pytest.approx(math.exp(logs.max())), "one of 64 flips: six signs reach no further"
     assert ratio.units == "processes"
+
+
+def test_training_steps_of_other_micro_batches_are_not_divided(tmp_path: Path) -> None:
+    """A verdict on them would be INVALID, so no table and no figure shows their ratio; each stands by itself."""
+    plan = golden_results.golden_plan()
+    moe = plan.models["moe_8x2"]
+    half = moe.recipe.model_copy(update={"micro_batch_tokens": moe.recipe.micro_batch_tokens // 2})
+    models = {**plan.models, "moe_8x2": moe.model_copy(update={"recipe": half})}
+    golden_results.write(tmp_path, plan=plan.model_copy(update={"models": models}))
+    found = made(tmp_path)
+    assert found.other_steps == {"moe_8x2": half.micro_batch_tokens}
+    steps = [r.model for r in found.ratios if r.metric == "speed.train_step_s"]
+    assert steps == ["dense", "dense_total", "dense~again"]
+    table = measured.costs(found)
+    assert table is not None
+    rows = table.frame[table.frame["metric"] == "speed.train_step_s"].set_index("model")
+    assert np.isnan(rows.loc["moe_8x2", "ratio"])
+    assert rows.loc["moe_8x2", "value"] == found.usual_time("moe_8x2", "speed.train_step_s")
 
 
 def test_the_baseline_raced_against_itself_is_among_the_ratios(found: Findings) -> None:

@@ -18,6 +18,7 @@ import pandas as pd
 
 from moebench import stats
 from moebench.claims import ControlResult, Order, Verdict, Withdrawn, order
+from moebench.claims.preconditions import PER_STEP
 from moebench.plan import Plan
 from moebench.records import METRICS, parse_metric
 from moebench.report.frames import AGAIN, Study, counted
@@ -250,10 +251,16 @@ class Findings:
             below = self.timed(baseline, metric)
             for model in (*self.held.models, f"{baseline}{AGAIN}"):
                 both = pd.concat([self.timed(model, metric), below], axis=1, join="inner").to_numpy()
-                if len(both):
+                if len(both) and not (metric in PER_STEP and model in self.other_steps):
                     logs = np.log(both[:, 0]) - np.log(both[:, 1])
                     absolute = float(np.exp(np.log(both[:, 0]).mean()))
                     yield self._ratio(metric, model, exp(mean(logs)), "processes", absolute)
+
+    @cached_property
+    def other_steps(self) -> dict[str, int]:
+        """Models timed over other micro-batches than the baseline, which no ratio compares, with their tokens."""
+        tokens = {name: model.recipe.micro_batch_tokens for name, model in self.plan.models.items()}
+        return {name: size for name, size in tokens.items() if self.baseline and size != tokens[self.baseline]}
 
     def _ratio(self, metric: str, model: str, ratio: Mean, units: str, absolute: float) -> Ratio:
         unit = METRICS[parse_metric(metric)[0]].unit

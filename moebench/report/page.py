@@ -252,6 +252,13 @@ def _cost(found: Findings) -> Iterator[str]:
         widest = max(again, key=lambda r: r.ratio.high / r.ratio.low)
         size = words.interval(widest.ratio.centre, widest.ratio.low, widest.ratio.high, "ratio")
         yield f"{found.baseline} vs itself (A/A): the widest 95% interval is {size}, of {widest.label}."
+    if found.baseline and found.other_steps:
+        tokens = found.plan.models[found.baseline].recipe.micro_batch_tokens
+        sizes = words.listed(f"{model} ({size:,})" for model, size in found.other_steps.items())
+        yield (
+            f"Training steps are timed on one micro-batch, so those of {sizes} are not compared with those of "
+            f"{found.baseline} ({tokens:,} tokens): give all models the same `micro_batch_tokens`."
+        )
     wide = [c.metric for c in found.controls if c.state == "too_wide" and c.id.startswith("against_itself")]
     if wide:
         which = words.listed(cost_label(metric) for metric in wide)

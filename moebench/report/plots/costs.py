@@ -27,10 +27,8 @@ def ratios(found: Findings) -> Drawn | str:
         return "There is no second model to compare costs with."
     labels = list(dict.fromkeys(r.label for r in shown))
     title = _title(found, shown)
-    subtitle = (
-        f"Ratio to {baseline}, log axis. Counted costs are exact; peaks: over seeds; times: paired log ratios over "
-        "processes, 95% interval. "
-        f"Grey: {baseline} against itself (A/A)."
+    subtitle = f"Ratio to {baseline}, log axis. Counted costs are exact; peaks: over seeds{rows.timed(found)}." + (
+        f" Grey: {baseline} vs itself (A/A)." if found.timed_metrics else ""
     )
     models = [m for m in found.held.models if m != baseline]
     height = len(labels) * (0.16 + 0.13 * len(models))

@@ -74,15 +74,15 @@ def ratios(found: Findings) -> Drawn | str:
     labels = list(dict.fromkeys(r.label for r in shown))
     title = costs_title(found, shown)
     subtitle = (
-        f"Ratio to {baseline} on a log axis, 1 marked. Counted costs are exact; peaks: over seeds; times: paired log "
-        f"ratios over processes, 95% interval. {_again(found)}"
+        f"Ratio to {baseline} on a log axis, 1 marked. Counted costs are exact; peaks: over seeds{timed(found)}. "
+        f"{_again(found)}"
     )
     models = [m for m in found.held.models if m != baseline]
     lanes = [*models, *([f"{baseline}{AGAIN}"] if any(r.model.endswith(AGAIN) for r in shown) else [])]
     columns = len(labels) if len(labels) <= 5 else -(-len(labels) // 2)
     figure, panels = grid(
         title, subtitle, panels=len(labels), columns=columns, height=0.85 * _ROW * len(lanes), left=margin(lanes),
-        headroom=0.42, gap=(0.16, 0.75), share="y",
+        headroom=0.42, gap=(0.26, 0.75), share="y",
     )  # fmt: skip
     for axes, label in zip(panels, labels, strict=True):
         _ratio_panel(axes, found, lanes, [r for r in shown if r.label == label], heading=label)
@@ -134,9 +134,14 @@ def latency(found: Findings, metrics: Sequence[str], batches: Sequence[int]) -> 
     return Drawn(title=title, subtitle=subtitle, figure=figure)
 
 
+def timed(found: Findings) -> str:
+    """How ratios of times were made, where there are any."""
+    return "; times: paired log ratios over processes, 95% interval" if found.timed_metrics else ""
+
+
 def _again(found: Findings) -> str:
-    timed = any(r.model.endswith(AGAIN) for r in found.ratios)
-    return f"Last row: {found.baseline} vs itself (A/A)." if timed else NOTE
+    raced = any(r.model.endswith(AGAIN) for r in found.ratios)
+    return f"Last row: {found.baseline} vs itself (A/A)." if raced else NOTE
 
 
 def _ratio_panel(axes: Axes, found: Findings, lanes: Sequence[str], rows: Sequence[Ratio], *, heading: str) -> None:
@@ -160,10 +165,12 @@ def _ratio_panel(axes: Axes, found: Findings, lanes: Sequence[str], rows: Sequen
 
 def few_ticks(low: float, high: float, *, apart: float = 0.27) -> list[float]:
     """1 and other round ratios, `apart` of a log axis from each other at least, so that their labels do not touch."""
-    least = math.log(high / low) * apart
+    span = math.log(high / low)
+    least, edge = span * apart, span * 0.35 * apart  # a label at an edge would touch that of the next panel
     chosen = [1.0] if low <= 1 <= high else []
     for tick in sorted(_TICKS, key=lambda t: -abs(math.log(t))):
-        if low <= tick <= high and all(abs(math.log(tick / other)) >= least for other in chosen):
+        inside = edge <= math.log(tick / low) <= span - edge
+        if inside and all(abs(math.log(tick / other)) >= least for other in chosen):
             chosen.append(tick)
     return sorted(chosen)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
+from moebench.claims.preconditions import PER_STEP
 from moebench.records import METRICS
 from moebench.report import words
 from moebench.report.findings import Findings, Mean, cost_label, difference, mean
@@ -22,6 +23,10 @@ _ROUTING = {
     "train.dropped_share": "dropped in training",
 }
 """Metrics of the routing table, and their headings where each is a column."""
+_ON = {
+    "active_params": "active params", "total_params": "total params", "train_flops": "training FLOPs/token",
+    "decode_flops": "decode FLOPs/token", "weight_bytes": "weight bytes",
+}  # fmt: skip
 _P99_SAMPLES = 1000
 """Samples from which a 99th percentile means something."""
 
@@ -50,7 +55,7 @@ def match(found: Findings) -> Table | None:
         )  # fmt: skip
 
     def matched(row: Row) -> str:
-        return f"{row.matched_on.replace('_', ' ')} of {row.matched_to}, by {row.solved}" if row.matched_on else "–"
+        return f"{_ON[row.matched_on]} of {row.matched_to}, by {row.solved}" if row.matched_on else "–"
 
     def bare(row: Row) -> str:
         return f"{row.active_params_no_embedding:,} / {row.total_params_no_embedding:,}"
@@ -87,11 +92,24 @@ def costs(found: Findings) -> Table | None:
         }
         for r in found.ratios
     ]  # fmt: skip
+    rows += [
+        {
+            "cost": cost_label(metric), "metric": metric, "model": model, "value": seconds, "unit": "s",
+            "ratio": np.nan, "low": np.nan, "high": np.nan, "n": len(found.timed(model, metric)),
+            "n_counts": "processes",
+        }
+        for metric in found.timed_metrics if metric in PER_STEP
+        for model in found.other_steps if (seconds := found.usual_time(model, metric)) is not None
+    ]  # fmt: skip
     if not rows:
         return None
 
     def ratio(row: Row) -> str:
-        return "baseline" if row.model == found.baseline else words.interval(row.ratio, row.low, row.high, "ratio")
+        if row.model == found.baseline:
+            return "baseline"
+        if np.isnan(row.ratio):
+            return "another micro-batch"
+        return words.interval(row.ratio, row.low, row.high, "ratio")
 
     if found.many:
         frame = pd.DataFrame(rows)
