@@ -264,8 +264,11 @@ def test_a_late_claim_comes_first_with_other_seeds() -> None:
         now = seeded(seeds, at=LATER)
         late = dict.fromkeys(now.plan.claim_hashes.values(), LATER)
         outcomes = tuple(replace(one, finished=DONE if one.seed < 8 else LATER + 60) for one in now.outcomes)
-        stored = now.stored.model_copy(update={"claims_first_stored": late})
-        return seen(replace(now, stored=stored, outcomes=outcomes), seeded(range(8)))
+        now, other = (
+            replace(one, stored=one.stored.model_copy(update={"claims_first_stored": late}))
+            for one in (replace(now, outcomes=outcomes), seeded(range(8)))
+        )
+        return seen(now, other)
 
     assert "(with seeds that are not done yet it would come first)" in verdict(*range(8)).notes[0]
     assert (verdict(*range(8, 16)).label, verdict(*range(8, 16)).looks) == ("primary", 2)
@@ -348,6 +351,37 @@ def test_a_claim_whose_model_was_redefined_is_another_claim(root: Path, monkeypa
     verdict = verdict_of(gather(store.Results(root), stored))
     assert verdict.label == "post hoc"
     assert "with its models as they are" in verdict.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "label"),
+    [
+        ({"says": "It has lower loss."}, "primary"),
+        ({"family": "exploratory"}, "exploratory"),
+        ({"says": "It has lower loss.", "test": {"kind": "superior", "margin": "0.1%"}}, "post hoc"),
+        ({"metric": "curve.bits_per_byte"}, "post hoc"),
+    ],
+    ids=["reworded", "demoted", "margin", "metric"],
+)
+def test_a_claim_in_other_words_is_the_same_and_says_so(
+    root: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], label: str
+) -> None:
+    claims = golden_results.golden_claims()
+    first = claims["better-per-token"]["says"]
+    claims["better-per-token"] |= changes
+    verdict = verdict_of(
+        gather(store.Results(root), keep(root, golden_results.golden_plan(claims=claims), AFTER, monkeypatch))
+    )
+    assert verdict.label == label
+    assert (f"reworded after the data; it said: {first}" in verdict.notes) == (label == "primary")
+    assert not any("withdrawn" in note for note in verdict.notes)
+
+
+def test_an_exploratory_claim_made_primary_is_post_hoc(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    claims = golden_results.golden_claims()
+    claims["as-good-as-total"]["family"] = "primary"
+    stored = keep(root, golden_results.golden_plan(claims=claims), AFTER, monkeypatch)
+    assert verdict_of(gather(store.Results(root), stored), "as-good-as-total").label == "post hoc"
 
 
 def test_a_seal_keeps_its_first_time_and_claim_hashes_theirs(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

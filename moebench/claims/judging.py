@@ -27,6 +27,7 @@ from moebench.digits import interval
 from moebench.evidence import Evidence
 from moebench.plan import Plan
 from moebench.records import metric_of
+from moebench.spec.errors import plain
 from moebench.spec.types import Claim
 
 
@@ -263,6 +264,8 @@ def _late(evidence: Evidence, draft: _Draft) -> tuple[str, ...]:
     found: list[str] = []
     if draft.post_hoc:
         found.append(f"post hoc: {'; '.join(draft.post_hoc)}: counted as exploratory")
+    elif (said := sealing.reworded(evidence, draft.id)) is not None:
+        found.append(f"reworded after the data; it said: {plain(said, most=500)}")
     if draft.looks > 1:
         found.append(
             f"look {draft.looks}: other runs or sessions of the same models could be judged before, p is multiplied by "

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from moebench.claims.contrasts import Sample
@@ -54,18 +54,59 @@ def post_hoc(evidence: Evidence, name: str, claim: Claim) -> tuple[str, ...]:
 
 
 def _is_late(evidence: Evidence, told: Told, name: str) -> bool:
-    """Whether something that a claim of a plan rests on was seen before the claim was first stored.
+    """Whether something that a claim of a plan rests on was seen before the claim was first stored."""
+    return _seen(evidence, told, name) < _first_asked(evidence, told, name)[0]
+
+
+def _seen(evidence: Evidence, told: Told, name: str) -> float:
+    """When the first of what a claim rests on was seen.
 
     A run with the same training and seed shows what is to come, even where it was scored on other text.
     """
-    plan, first = told.plan, told.first_stored(name)
+    plan = told.plan
     claim = plan.spec.claims[name]
     on_runs, on_session = rests_on(claim)
     about = {told.trainings[model] for model in plan.models_of(claim)}
     runs = [(training, seed) for training in about for seed in plan.spec.seeds] if on_runs else []
     begun = _begun(evidence, told) if on_session else None
-    times = [evidence.seen.get(run, math.inf) for run in runs] + [math.inf if begun is None else begun]
-    return min(times) < first
+    return min([evidence.seen.get(run, math.inf) for run in runs] + [math.inf if begun is None else begun])
+
+
+def reworded(evidence: Evidence, name: str) -> str | None:
+    """What a claim of the plan said until what it rests on was seen, where it says something else now; else None."""
+    told = evidence.told
+    if name not in told.seals or _seen(evidence, told, name) >= told.first_stored(name):
+        return None
+    _, asked = _first_asked(evidence, told, name)
+    return None if asked.says == evidence.plan.spec.claims[name].says else asked.says
+
+
+def _first_asked(evidence: Evidence, told: Told, name: str) -> tuple[float, Claim]:
+    """When a claim was first stored with its models as they are here, and what it was then.
+
+    A claim of this name that asked the same in other words is the same, unless it was exploratory and is primary now.
+    """
+    claim = told.plan.spec.claims[name]
+    first = told.first_stored(name), claim
+    for other in (evidence.told, *evidence.others):
+        then = other.plan.spec.claims.get(name)
+        if then is None or name not in other.seals or other.plan.title != told.plan.title:
+            continue
+        raised = (then.family, claim.family) == ("exploratory", "primary")
+        if not raised and _asks(then) == _asks(claim) and _made(other, then) == _made(told, claim):
+            first = min(first, (other.first_stored(name), then), key=lambda one: one[0])
+    return first
+
+
+def _asks(claim: Claim) -> Claim:
+    """A claim without its words and its family."""
+    return claim.model_copy(update={"says": "", "family": "exploratory"})
+
+
+def _made(told: Told, claim: Claim) -> object:
+    """How the models of a claim are defined, and the data."""
+    models = {name: told.plan.models[name] for name in told.plan.models_of(claim)}
+    return {name: (one.architecture, one.recipe) for name, one in models.items()}, told.plan.data.digest
 
 
 def _chosen_seeds(evidence: Evidence, name: str, claim: Claim) -> str | None:
@@ -193,10 +234,10 @@ def family_size(evidence: Evidence) -> int:
     """
     told, others = evidence.told, _same_jobs(evidence)
     largest = max(len(_family(evidence, one)) for one in (told, *others))
-    own = {told.plan.claim_hashes[name] for name in _family(evidence, told)}
+    own = _questions(told, _family(evidence, told))
     every, gone_back = set(own), False
     for other in (one for one in others if one.plan.title == told.plan.title):
-        theirs = {other.plan.claim_hashes[name] for name in _family(evidence, other)}
+        theirs = _questions(other, _family(evidence, other))
         gone_back |= other.stored.stored_at > told.stored.stored_at and not theirs <= own
         every |= theirs
     return max(largest, len(every)) if gone_back else largest
@@ -207,14 +248,20 @@ def withdrawn(evidence: Evidence) -> tuple[Withdrawn, ...]:
 
     One that is still made, of models defined otherwise, is none of them: `tried_otherwise` tells of it.
     """
-    here = set(evidence.plan.claim_hashes.values())
+    here, asked = set(evidence.plan.claim_hashes.values()), _questions(evidence.told, evidence.told.seals)
     found: dict[str, Withdrawn] = {}
     for other in sorted(_same_jobs(evidence), key=lambda one: one.stored.stored_at):
         for name in _family(evidence, other):
-            if other.plan.claim_hashes[name] not in here:
+            if other.plan.claim_hashes[name] not in here and not _questions(other, [name]) <= asked:
                 says = other.plan.spec.claims[name].says
                 found.setdefault(other.plan.claim_hashes[name], Withdrawn(id=name, says=says, plan=other.plan.id))
     return tuple(found.values())
+
+
+def _questions(told: Told, names: Iterable[str]) -> set[str]:
+    """What claims of a plan ask, in whatever words."""
+    claims = told.plan.spec.claims
+    return {f"{claims[name].family} {name}: {_asks(claims[name]).model_dump_json()}" for name in names}
 
 
 def _family(evidence: Evidence, told: Told) -> list[str]:
