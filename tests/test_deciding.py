@@ -278,6 +278,26 @@ def test_a_count_just_at_a_margin(percent: float) -> None:
     assert (non.state, more.state) == ("supported", "refuted"), "lower by just the margin is not by more than it"
 
 
+@pytest.mark.parametrize(
+    ("sizes", "state"),
+    [((100_000, 90_000, 200_000), "inconclusive"), ((100_000, 100_000, 200_000), "supported")],
+)
+def test_a_trend_of_counts_has_no_step_against_it(sizes: tuple[int, ...], state: str) -> None:
+    points = {f"moe_{k}": {"ffn.experts": float(k)} for k in (2, 4, 8)}
+    block = claim({"kind": "trend", "sign": "rising"}, "cost.total_params", over="moe", along="ffn.experts")
+    params = {name: (size, size) for name, size in zip(points, sizes, strict=True)}
+    verdict = judged(evidence_of({name: {} for name in points}, {"c": block}, sweeps={"moe": points}, params=params))
+    assert verdict.state == state
+    assert ("from ffn.experts 2 to 4" in verdict.reason) == (state == "inconclusive")
+
+
+@pytest.mark.parametrize(("ceiling", "state"), [(120_000, "supported"), (100_000, "inconclusive")])
+def test_a_share_of_a_counted_gain_is_exact(ceiling: int, state: str) -> None:
+    block = claim({"kind": "recovers", "value": 0.5}, "cost.total_params", compare={**TWIN, "ceiling": "big"})
+    params = {"moe": (80_000, 80_000), "dense": (100_000, 100_000), "big": (200_000 - ceiling, 1)}
+    assert judged(evidence_of({name: {} for name in params}, {"c": block}, params=params)).state == state
+
+
 def test_counts_that_do_not_change_have_no_trend() -> None:
     points = {f"moe_{k}": {"ffn.top_k": float(k)} for k in (3, 5, 7)}
     sizes = dict.fromkeys(points, (123457, 123457))

@@ -119,6 +119,8 @@ def settle(finding: Finding, hypothesis: Hypothesis, sample: Sample, correction:
 
 def stands(guard: Guard, sample: Sample) -> bool:
     """Whether what a guard asks for is so. Where it must be shown, too little shows nothing."""
+    if sample.exact is not None and sample.units == "counts":
+        return sample.exact > 0 if guard.must == "be above 0" else sample.exact >= 0
     if guard.must == "be above 0":
         return sample.n >= MIN_UNITS and shown_p(guard, sample) <= ALPHA
     return sample.n < MIN_UNITS or _Scale(sample).p(Bound(side="below", value=0.0)) > ALPHA

@@ -74,6 +74,8 @@ def needs_of_guard(guard: Guard, sample: Sample, hypothesis: Hypothesis, *, look
     """The same for what keeps a verdict from standing."""
     if guard.must == "not be below 0":
         return Needs(words="to claim the ends alone, compare them with `superior`")
+    if sample.units == "counts":
+        return Needs(words="it is a count: more seeds will not decide")
     alone = replace(
         hypothesis,
         contrast=guard.contrast,
