@@ -42,7 +42,7 @@ class Told:
 
     def first_stored(self, name: str) -> float:
         """When a claim was first stored with its models as they are here."""
-        return self.stored.first_stored(name)
+        return self.stored.first_stored(name, self.seals[name])
 
 
 @dataclass(frozen=True, kw_only=True)

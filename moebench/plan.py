@@ -465,7 +465,10 @@ class StoredPlan(Frozen):
     """The same by seal: with the models as they are defined here. Plans of before there were seals have none."""
     environment: Environment
 
-    def first_stored(self, name: str) -> float:
-        """When a claim was first stored with its models so defined; by its text alone in a plan without seals."""
-        sealed = self.seals_first_stored.get(self.plan.seal(name))
+    def first_stored(self, name: str, seal: str | None = None) -> float:
+        """When a claim was first stored with its models so defined; by its text alone in a plan without seals.
+
+        Who has taken the claim's seal already hands it in.
+        """
+        sealed = self.seals_first_stored.get(seal or self.plan.seal(name))
         return self.claims_first_stored.get(self.plan.claim_hashes[name], self.stored_at) if sealed is None else sealed

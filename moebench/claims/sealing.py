@@ -55,7 +55,8 @@ def post_hoc(evidence: Evidence, name: str, claim: Claim) -> tuple[str, ...]:
 
 def _is_late(evidence: Evidence, told: Told, name: str) -> bool:
     """Whether something that a claim of a plan rests on was seen before the claim was first stored."""
-    return _seen(evidence, told, name) < _first_asked(evidence, told, name)[0]
+    seen = _seen(evidence, told, name)
+    return seen < told.first_stored(name) and seen < _first_asked(evidence, told, name)[0]
 
 
 def _seen(evidence: Evidence, told: Told, name: str) -> float:
@@ -90,7 +91,7 @@ def _first_asked(evidence: Evidence, told: Told, name: str) -> tuple[float, Clai
     first = told.first_stored(name), claim
     for other in (evidence.told, *evidence.others):
         then = other.plan.spec.claims.get(name)
-        if then is None or name not in other.seals or other.plan.title != told.plan.title:
+        if then is None or then == claim or name not in other.seals or other.plan.title != told.plan.title:
             continue
         raised = (then.family, claim.family) == ("exploratory", "primary")
         if not raised and _asks(then) == _asks(claim) and _made(other, then) == _made(told, claim):
