@@ -185,17 +185,16 @@ def verdict_of(values: dict[str, dict[str, list[Any]]], block: dict[str, Any], *
     return judge(evidence_of(values, {"c": block}, **more))[0]
 
 
-@pytest.mark.parametrize("seeds", [2, 8])
-def test_peaks_that_every_run_has_alike_are_judged_as_counts(seeds: int) -> None:
-    """Seeds that agree to the bit are no sample: a t interval of width 0 would have been a measurement."""
+@pytest.mark.parametrize(("seeds", "states"), [(2, ("inconclusive",) * 2), (8, ("supported", "refuted"))])
+def test_peaks_that_every_run_has_alike_are_compared_exactly(seeds: int, states: tuple[str, str]) -> None:
+    """At the bound itself, and with no fewer runs than any other number needs."""
     values: dict[str, dict[str, list[Any]]] = {"moe": {PEAK: [1500] * seeds}, "dense": {PEAK: [1000] * seeds}}
     within = claim({"kind": "ratio_within", "low": 1.4, "high": 1.5}, PEAK)
     verdict = verdict_of(values, within)
-    assert (verdict.state, verdict.p) == ("supported", None)
+    assert (verdict.state, verdict.p) == (states[0], 2.0**-seeds)
     assert (verdict.low, verdict.high) == (pytest.approx(1.5), pytest.approx(1.5))
     assert any("the same in all" in note for note in verdict.notes)
-    lower = verdict_of(values, claim({"kind": "superior", "margin": "0%"}, PEAK))
-    assert (lower.state, lower.p_adjusted) == ("refuted", None)
+    assert verdict_of(values, claim({"kind": "superior", "margin": "0%"}, PEAK)).state == states[1]
 
 
 def test_peaks_that_differ_from_seed_to_seed_are_measured() -> None:
