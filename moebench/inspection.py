@@ -19,7 +19,7 @@ from moebench.spec.load import load_suite
 from moebench.spec.words import known_systems
 from moebench.zoo import System, counting, shape, system, systems, undisclosed
 from moebench.zoo.blueprint import Blueprint, Experts, LatentAttention
-from moebench.zoo.configs import ConfigError, language_model, load_config, read_config
+from moebench.zoo.configs import ConfigError, assumed, language_model, load_config, read_config
 from moebench.zoo.trained import blueprint_of
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
@@ -56,7 +56,7 @@ def inspect_model(word: str, *, context: int | None = None, ignore_keys: bool = 
         system(word)
     except KeyError as error:
         raise PlanError(
-            f"{error.args[0]}; a model of a suite is written SUITE:MODEL, and a configuration path/to/config.json"
+            f"{error.args[0]} (a model of a suite is written SUITE:MODEL, and a configuration path/to/config.json)"
         ) from None
     raise AssertionError
 
@@ -120,7 +120,8 @@ def _of_config(word: str, path: Path, *, context: int | None, ignore_keys: bool)
     except ConfigError as error:
         raise PlanError(f"{word}: {error}") from None
     found = inspect_blueprint(word, blueprint, context=context)
-    return {**found, "family": language_model(config)[0]["model_type"], **({"note": "; ".join(notes)} if notes else {})}
+    note = "; ".join((*notes, *filter(None, [assumed(config)])))
+    return {**found, "family": language_model(config)[0]["model_type"], **({"note": note} if note else {})}
 
 
 def _of_suite(suite: str, model: str) -> Architecture:

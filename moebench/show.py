@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from moebench.digits import plural
+from moebench.digits import plural, quantity
 from moebench.progress import duration
 from moebench.spec.errors import plain, visible
 
@@ -82,8 +82,8 @@ def plan_text(planned: Planned) -> str:
                 f"{model['params']['active_no_embedding']:,}",
                 f"{model['train_flops_per_token']:,.0f}",
                 f"{model['decode_flops_per_token']:,.0f}",
-                f"{model['weight_bytes']:,} B",
-                f"{model['kv_bytes_per_token']:,} B",
+                quantity(model["weight_bytes"], "bytes"),
+                quantity(model["kv_bytes_per_token"], "bytes"),
             ]
             for name, model in facts["models"].items()
         ),
@@ -110,7 +110,7 @@ def plan_text(planned: Planned) -> str:
                 f"{model['tokens']:,}",
                 f"{model['run_flops']:.3g}",
                 f"{model['lr']:g}",
-                f"{model['train_state_bytes']:,} B",
+                quantity(model["train_state_bytes"], "bytes"),
                 sum(run["model"] == name and run["status"] in ("completed", "diverged") for run in facts["runs"]),
                 duration(model["estimated_s"]),
             ]

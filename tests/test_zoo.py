@@ -272,7 +272,7 @@ def test_an_unknown_system_is_refused_with_the_known_ones() -> None:
         system("mixtral")
 
 
-@pytest.mark.parametrize("name", ["gpt-4", "GPT-4o", "claude-3.5-sonnet", "gemini"])
+@pytest.mark.parametrize("name", ["gpt-4", "GPT-4o", "GPT4", "gpt_4o", "claude-3.5-sonnet", "gemini"])
 def test_undisclosed_systems_have_no_numbers(name: str) -> None:
     with pytest.raises(KeyError, match="there is nothing to count"):
         system(name)

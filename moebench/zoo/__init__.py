@@ -134,12 +134,17 @@ def _load(path: str) -> Any:
     return YAML(typ="safe", pure=True).load(text)
 
 
+def _letters(name: str) -> str:
+    """`GPT-4`, `gpt_4` and `GPT4` are one name."""
+    return re.sub(r"[\W_]+", "", name.lower())
+
+
 @cache
 def system(name: str) -> System:
     """A published system by name. Raises KeyError with the known names, or saying that it is undisclosed."""
     if name not in known_systems():
         for one in undisclosed():
-            if name.lower().startswith(one.name.lower()):
+            if _letters(name).startswith(_letters(one.name)):
                 raise KeyError(f"{name}: {one.says}; there is nothing to count")
         hint = nearest(name, known_systems()) or "`moebench list models` names them"
         raise KeyError(f"no published system {quoted(name)}: {hint}")

@@ -56,6 +56,11 @@ _DEEPSEEK = (
 )  # fmt: skip
 _MORE_TOKENS = ("num_nextn_predict_layers", "num_mtp_layers", "num_mtp_modules")
 """Keys for layers that predict further tokens: checkpoints hold them, transformers' classes do not."""
+_SIZES = (
+    "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "num_local_experts", "num_experts",
+    "n_routed_experts", "num_experts_per_tok", "moe_intermediate_size", "vocab_size", "tie_word_embeddings",
+)  # fmt: skip
+"""Keys whose absence a reader should know of, as the family's default is counted with."""
 _GRANITE = ("embedding_multiplier",)
 _JITTER = ("input_jitter_noise", "moe_jitter_eps")
 
@@ -238,6 +243,16 @@ def read_config(config: Mapping[str, Any], *, ignore_keys: bool = False) -> tupl
     if config.get("quantization_config"):
         f.notes.append("quantization_config: weights are counted as they were before quantisation")
     return blueprint, tuple(f.notes)
+
+
+def assumed(config: Mapping[str, Any]) -> str | None:
+    """Which sizes a configuration that is read leaves to its family's defaults; None when it gives them all."""
+    config, _ = language_model(config)
+    family = FAMILIES[config["model_type"]]
+    given = renamed(config, family.aliases, config["model_type"])
+    taken = {key: family.defaults.get(key) for key in _SIZES if key not in given}
+    absent = [f"{key} {shown(value)}" for key, value in taken.items() if value is not None]
+    return f"not in the file, so the default of {config['model_type']}: {', '.join(absent)}" if absent else None
 
 
 def _unknown(word: object) -> str:
