@@ -273,4 +273,4 @@ def suite_words(one: Mapping[str, Any]) -> str:
         words, apart = f"{one['design']}: {design.words}{differs}", str(design.apart)
     else:
         words, apart = str(one.get("suite") or "no words"), str(one.get("apart") or "")
-    return f"{words} (apart: {apart})" if apart else words
+    return f"{words} (differences: {apart})" if apart else words

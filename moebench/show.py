@@ -511,6 +511,6 @@ LISTS: dict[str, Callable[[], Iterable[Sequence[object]]]] = {
 COLUMNS = {
     "metrics": ("metric", "what it says", "what it cannot say"),
     "routers": ("router", "what it does", "causal", "options it reads under ffn", "published in"),
-    "systems": ("design", "words under ffn", "apart", "computed equal to", "published systems"),
+    "systems": ("design", "how to write it under ffn", "differences", "computed equal to", "published systems"),
 }
 """Headings of the lists that have more than a name and what it is."""

@@ -109,6 +109,8 @@ def test_an_unknown_format_is_refused(results: Path, tmp_path: Path) -> None:
 
 
 def test_an_unknown_suite_is_refused_with_the_known_ones(results: Path, tmp_path: Path) -> None:
+    with pytest.raises(KeyError, match="none: no such folder"):
+        build(tmp_path / "none", suite="quick", out=tmp_path)
     with pytest.raises(KeyError, match=r"no plan of quick; it has: golden"):
         build(results, suite="quick", out=tmp_path)
 

@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from moebench.plan import Plan, Run
 from moebench.spec import words
 from moebench.spec.errors import SuiteError
-from moebench.spec.load import bundled_suites, load_suite
+from moebench.spec.load import bundled_suites, find_suite, load_suite
 from moebench.spec.schema import schema
 from moebench.spec.types import Amount, DenseFFN, Match, ModelSpec, MoEFFN, SuiteSpec, Tune
 from moebench.spec.write import resolved_yaml
@@ -354,6 +354,21 @@ def test_a_tilde_is_the_home_folder_in_every_path(tmp_path: Path, monkeypatch: p
     )
     spec = load(tmp_path / "here", "extends: ~/there/text.yaml\nsuite: mine\n")
     assert getattr(spec.data, "files", None) == ["~/corpus", "../there/other.txt"]
+
+
+@pytest.mark.parametrize("word", ["mine", "mine.yml", "sub/mine"])
+def test_a_suite_without_its_ending_is_named_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = (tmp_path / word).with_suffix(".yaml")
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("suite: mine\n")
+    with pytest.raises(SuiteError, match=f"did you mean '{Path(word).with_suffix('.yaml')}'"):
+        find_suite(word)
+    for other in ("..", "/", "x" * 5000):
+        with pytest.raises(SuiteError, match=r"no such suite file|a folder"):
+            find_suite(other)
 
 
 def test_bundled_suites_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 
 from moebench.claims.types import Scored
+from moebench.digits import plural
 from moebench.evidence import Evidence, Outcome
 from moebench.plan import Plan
 from moebench.records import labelled, parse_metric
@@ -133,4 +134,5 @@ def note(evidence: Evidence, text: Scored, models: Iterable[str]) -> str | None:
 def _limit(plan: Plan, models: Iterable[str]) -> str:
     found = (plan.models[name].recipe.windows_per_document for name in models if name in plan.models)
     limits = [limit for limit in found if limit is not None]
-    return f"at most {max(limits)} windows of each document are read: " if limits else ""
+    most = max(limits, default=0)
+    return f"at most {plural(most, 'window')} of each document {'are' if most != 1 else 'is'} read: " if limits else ""

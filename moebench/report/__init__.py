@@ -73,9 +73,11 @@ def build(
     stored = frames.newest(plan for plan in results.plans() if plan_id in (None, plan.plan.id))
     chosen = [plan for plan in stored if suite is None or suite in {plan.plan.suite, plan.plan.title}]
     if not chosen:
-        known = ", ".join(plan.plan.title for plan in stored) or "none"
+        if not Path(results_root).is_dir():
+            raise KeyError(f"{results_root}: no such folder")
+        known = ", ".join(plan.plan.title for plan in stored)
         asked = (suite or "any suite") + (f" with id {plan_id}" if plan_id else "")
-        raise KeyError(f"{results_root} holds no plan of {asked}; it has: {known}")
+        raise KeyError(f"{results_root} holds no plan of {asked}" + (f"; it has: {known}" if known else ""))
     folder = Path("reports") if out is None else Path(out)
     name = _typed_name(Path(results_root))
     places = [_inside(folder, plan.plan.title) for plan in chosen]

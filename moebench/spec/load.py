@@ -105,9 +105,19 @@ def find_suite(path_or_name: str | Path) -> Path:
     if bundled is not None:
         return bundled
     names = bundled_names()
-    hint = nearest(Path(word).stem, names) or f"bundled suites, named without a path, are {listed(names, last='and')}"
+    hint = _other_ending(path) or nearest(Path(word).stem, names)
+    hint = hint or f"bundled suites, named without a path, are {listed(names, last='and')}"
     message = "this is a folder, not a suite file" if is_folder else "there is no such suite file"
     raise SuiteError([Problem(position=at, message=message, hint=hint)])
+
+
+def _other_ending(path: Path) -> str | None:
+    """The file of that name that ends as suites do, for those who left the ending out or wrote the other."""
+    try:
+        there = [file for end in (".yaml", ".yml") if (file := path.with_suffix(end)).is_file()]
+    except (OSError, ValueError):  # a name that is too long, or that has no stem
+        return None
+    return f"did you mean {quoted(str(there[0]))}?" if there else None
 
 
 def bundled_suites() -> list[tuple[str, str]]:
