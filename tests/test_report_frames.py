@@ -353,3 +353,12 @@ def test_axes_carry_no_trailing_zeros() -> None:
 def test_sentences_end_and_begin() -> None:
     assert words.sentence("not run yet") == "Not run yet."
     assert words.sentence("p adjusted by Holm") == "p adjusted by Holm."
+
+
+def test_a_front_has_its_costs_in_their_units(found: Findings) -> None:
+    drawn = plots.fronts.pareto(found)
+    assert isinstance(drawn, look.Drawn)
+    drawn.figure.canvas.draw()
+    labels = {axes.get_xlabel(): [t.get_text() for t in axes.get_xticklabels()] for axes in drawn.figure.axes}
+    assert all(text.endswith("B") for text in labels["weight bytes"])
+    assert not any(text.endswith("B") for text in labels["active parameters"])

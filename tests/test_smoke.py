@@ -110,6 +110,7 @@ def test_no_claim_gets_a_verdict_and_each_says_what_was_exercised(done: Path) ->
     assert same["n"] == 2
     page = (done.parent / "reports" / "tiny@smoke" / "index.md").read_text()
     assert "A smoke run, which shows that the suite works and judges no claim." in page
+    assert "was not measured" not in page
 
 
 def test_it_stands_apart_from_the_real_results(done: Path) -> None:

@@ -199,7 +199,9 @@ MEANING = {
 
 
 def meanings(found: Findings) -> list[str]:
-    """The states on the page that are no answers, explained."""
+    """The states on the page that are no answers, explained; a smoke run's one state is explained by its headline."""
+    if found.plan.asked.smoke:
+        return []
     present = {verdict.state for verdict in found.verdicts}
     return [text for state, text in MEANING.items() if state in present]
 

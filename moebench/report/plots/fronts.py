@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from moebench.records import METRICS, parse_metric
 from moebench.report import words
 from moebench.report.findings import Findings, cost_label, mean
 from moebench.report.look import GREY, Drawn, canvas, grid, key, key_height, log_ticks, text_width
@@ -59,8 +60,8 @@ def pareto(found: Findings) -> Drawn | str:
     for axes, (name, xs) in zip(axes_of, panels_of.items(), strict=True):
         _front_panel(axes, found, xs, fronts[name])
         axes.set_xlabel(name)
-        form = words.seconds if name.startswith("decode") else words.count
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _, form=form: words.short(form(x))))
+        unit = METRICS[parse_metric(metric_of[name])[0]].unit
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _, unit=unit: words.short(words.quantity(x, unit))))
         if found.many:
             axes.set_ylabel("bits per byte")
         elif axes is not axes_of[0]:
