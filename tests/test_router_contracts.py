@@ -164,6 +164,13 @@ def test_without_renormalisation_weights_are_the_probabilities(word: str) -> Non
     assert (weights_TE.sum(1) < 1).all()
 
 
+@pytest.mark.parametrize("word", ROUTERS)
+def test_a_router_that_is_said_to_read_renormalise_does_and_no_other(word: str) -> None:
+    """A suite that writes `renormalise: false` for another is refused, as it would change nothing."""
+    one, other = (TOKENS.routed_by(router(word, renormalise=yes).eval()) for yes in (True, False))
+    assert same(one, other) is not FACTS[word].renormalises
+
+
 def test_without_renormalisation_sigmoid_weights_are_the_scaled_scores() -> None:
     made = router("sigmoid_bias", renormalise=False).eval()
     weights_TE = matrix(TOKENS.routed_by(made), num_tokens=T)
