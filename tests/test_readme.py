@@ -267,3 +267,22 @@ def test_a_router_that_cannot_be_used_is_refused_by_plan_with_file_line_and_caus
     assert found.exit_code == 2, found.output
     assert re.search(rf"{re.escape(str(installed))}:\d+", found.stderr)
     assert cause in found.stderr
+
+
+# ------------------------------------------------------------------------------------------------ its numbers
+
+REPORTS = {name: (ROOT / "reports" / "reference" / name / "index.md").read_text() for name in words.bundled_names()}
+VERDICTS = [line for line in README.splitlines() if re.match(r"\| [▲▼◆◇✕○] \*\*", line)]
+
+
+def test_every_verdict_stands_so_in_a_committed_report() -> None:
+    assert len(VERDICTS) > 20
+    told = {line for report in REPORTS.values() for line in report.splitlines()}
+    assert [line for line in VERDICTS if line not in told] == []
+
+
+@pytest.mark.parametrize("suite", ["quickstart", "efficiency_per_token"])
+def test_a_suite_is_told_whole_and_no_verdict_is_left_out(suite: str) -> None:
+    """A refuted claim is as large as a supported one."""
+    of_suite = [line for line in REPORTS[suite].splitlines() if re.match(r"\| [▲▼◆◇✕○] \*\*", line)]
+    assert [line for line in VERDICTS if line in of_suite] == of_suite
