@@ -384,8 +384,9 @@ class Plan(Frozen):
         return shlex.join(words + ["--tuned"] * (asked.tuned is not None) + ["--smoke"] * smoke)
 
     def __repr__(self) -> str:
-        size = f"{len(self.models)} models, {len(self.spec.seeds)} seeds, {len(self.runs)} runs"
-        return f"<Plan {self.id} of {self.title}: {size}, {len(self.claim_hashes)} claims>"
+        things = {"model": self.models, "seed": self.spec.seeds, "run": self.runs, "claim": self.claim_hashes}
+        counts = (f"{len(many)} {thing}{'s' if len(many) != 1 else ''}" for thing, many in things.items())
+        return f"<Plan {self.id} of {self.title}: {', '.join(counts)}>"
 
     __str__ = __repr__
 

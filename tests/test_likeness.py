@@ -559,3 +559,14 @@ def test_a_plan_says_how_much_text_can_be_scored(evaluate: dict[str, Any], tmp_p
     one_window = f"at most {16 * documents:,} of the 512 bytes asked are scored: {documents} documents, and"
     told = {"final_tokens": all_there_is, "windows_per_document": f"{one_window} windows_per_document 1"}
     assert [one for one in plan.warnings if "scored" in one] == [told[key] for key in evaluate]
+
+
+def test_test_text_that_was_trained_on_is_told_in_every_view() -> None:
+    """Above the threshold of the data, of qualities alone."""
+    told = "7.1% of the test text stands in the training text too"
+    verdict = judged(with_data(twins(), leak_share=0.071))
+    assert (verdict.state, told in verdict.caveats) == ("supported", True)
+    assert f"{told}: a model may have learned it by heart" in verdict.notes
+    assert not any(told in caveat for caveat in judged(with_data(twins(), leak_share=0.05)).caveats)
+    memory = twins("memory.train_peak_bytes")
+    assert told not in judged(with_data(memory, leak_share=0.071)).caveats

@@ -103,6 +103,7 @@ def notes(
     if text is not None and (little := coverage.note(evidence, text, models)) is not None:
         found.append(little)
     if is_quality(metric):
+        found += [f"{seen}: a model may have learned it by heart"] if (seen := contamination(evidence)) else []
         found += [note] if (note := untuned(evidence, models)) else []
         found += [f"learning rates from the sweep {tuned}"] if (tuned := evidence.plan.asked.tuned) else []
     if contrast.kind in ("seeded", "event"):
@@ -196,7 +197,17 @@ def caveats(evidence: Evidence, hypothesis: Hypothesis, sample: Sample) -> tuple
     races = [race(evidence, name) for name in timings(hypothesis.contrast)]
     if any(one is not None and one.state == "too_wide" for one in races):
         found.append("A/A too wide to tell")
+    if any(is_quality(term.metric) for term in hypothesis.contrast.terms) and (seen := contamination(evidence)):
+        found.append(seen)
     return tuple(found)
+
+
+def contamination(evidence: Evidence) -> str | None:
+    """How much of the test text the training text holds too, where it is more than the data's threshold."""
+    data = evidence.plan.data
+    if data.leak_share <= data.leak_threshold:
+        return None
+    return f"{100 * data.leak_share:.2g}% of the test text stands in the training text too"
 
 
 def recovered_share(evidence: Evidence, hypothesis: Hypothesis) -> dict[str, Any] | None:
