@@ -101,6 +101,13 @@ def test_no_words_leave_a_figure(drawn: Mapping[str, Drawn]) -> None:
     assert outside == []
 
 
+def test_the_words_of_a_bracket_stand_inside_their_panel(drawn: Mapping[str, Drawn]) -> None:
+    axes = drawn["answer"].figure.axes[0]
+    bottom = axes.get_window_extent().y0 / drawn["answer"].figure.dpi
+    told = [words for words in seen(drawn["answer"].figure) if "undecayed" in words.text]
+    assert all(words.box[1] > bottom + 0.02 for words in told)
+
+
 def test_no_words_touch(drawn: Mapping[str, Drawn]) -> None:
     touching = []
     for name, one in drawn.items():

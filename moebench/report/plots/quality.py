@@ -110,7 +110,8 @@ def _curves(axes: Axes, found: Findings, currency: str, *, labels: bool) -> None
     axes.set_xlabel(_CURRENCIES[currency])
     tail = found.curves[found.curves["step"] >= found.curves["step"].max() / 4]["loss"]
     low, high = tail.min(), tail.max()
-    axes.set_ylim(low - 0.12 * (high - low), high + 0.04 * (high - low))
+    below = 0.34 if labels else 0.12  # room for the words of a bracket
+    axes.set_ylim(low - below * (high - low), high + 0.04 * (high - low))
     if labels:
         end_labels(axes, found, ends)
 
