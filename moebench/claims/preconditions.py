@@ -1,7 +1,8 @@
 """What must be true of the runs before a claim about them means anything.
 
-Each precondition is a function that returns what is broken, or None. They look at how numbers were made, never at
-what the numbers are: a broken one makes the verdict INVALID whichever way it points.
+Each precondition is a function that returns what is broken, or None. They look at how numbers were made, and at whether
+they can be what they are called (no loss is below its source's entropy), never at which side they favour: a broken one
+makes the verdict INVALID whichever way it points.
 """
 
 from __future__ import annotations
@@ -250,11 +251,9 @@ def _same_memory(question: Question) -> str | None:
     """The peak of a training step is that of a micro-batch: of equal ones, where equal treatment is claimed."""
     if not any(parse_metric(term.metric)[0] == "memory.train_peak_bytes" for term in question.contrast.terms):
         return None
-    sizes = {name: question.evidence.plan.models[name].recipe.micro_batch_tokens for name in question.planned}
-    pair = likeness.tied(question.evidence.plan, question.planned)
-    if pair is None or len(set(sizes.values())) < 2:
+    pair, said = likeness.tied(question.evidence.plan, question.planned), _micro_batches(question)
+    if pair is None or said is None:
         return None
-    said = ", ".join(f"{name} {size:,}" for name, size in sizes.items())
     return (
         f"memory: {' and '.join(pair)} are matched, but their peaks are of different micro-batches (tokens: {said}): "
         "give both the same `micro_batch_tokens`"
@@ -284,11 +283,16 @@ def _same_step(question: Question) -> str | None:
     if not any(parse_metric(term.metric)[0] in PER_STEP for term in question.contrast.terms):
         return None
     # Per token it would still be no fair race: a larger micro-batch uses the machine better.
-    sizes = {name: question.evidence.plan.models[name].recipe.micro_batch_tokens for name in question.planned}
-    if len(set(sizes.values())) < 2:
+    said = _micro_batches(question)
+    if said is None:
         return None
-    said = ", ".join(f"{name} {size:,}" for name, size in sizes.items())
     return f"timing: a step is of different micro-batches (tokens: {said}): give all the same `micro_batch_tokens`"
+
+
+def _micro_batches(question: Question) -> str | None:
+    """Tokens of each model's micro-batch, in words; None where they are the same in all."""
+    sizes = {name: question.evidence.plan.models[name].recipe.micro_batch_tokens for name in question.planned}
+    return ", ".join(f"{name} {size:,}" for name, size in sizes.items()) if len(set(sizes.values())) > 1 else None
 
 
 def _one_machine(question: Question) -> str | None:
