@@ -1,13 +1,11 @@
 """moebench settles arguments about Mixture-of-Experts versus dense models.
 
-Importing this package only defines names: `load`, `plan` and `run` are brought in when they are first used, so
-that the report side never loads torch and `moebench --help` answers at once.
+Importing this package only defines names: what it offers is brought in when it is first used, so that the report side
+never loads torch and `moebench --help` answers at once.
 """
 
 from __future__ import annotations
 
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,22 +15,9 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "load", "plan", "run"]
 
 
-def _offered(name: str) -> property:
-    def get(_: ModuleType) -> Any:
-        from moebench import api
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from moebench import api
 
-        return getattr(api, name)
-
-    # Importing the modules `moebench.plan` and `moebench.run` sets attributes of these names; they stay the functions.
-    return property(get, lambda _self, _module: None)
-
-
-class _Package(ModuleType):
-    """This package, with functions that are brought in on first use."""
-
-    load = _offered("load")
-    plan = _offered("plan")
-    run = _offered("run")
-
-
-sys.modules[__name__].__class__ = _Package
+    return getattr(api, name)

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from moebench.claims import Verdict
     from moebench.launch import Task
-    from moebench.plan import Asked, Plan, TunePlan
-    from moebench.rehearsal import Estimate
-    from moebench.spec.load import LoadedSuite
+    from moebench.planning.rehearsal import Estimate
+    from moebench.planning.types import Asked, Plan, TunePlan
+    from moebench.suite.load import LoadedSuite
 
 RESULTS, REPORTS = Path("results"), Path("reports")
 LAST_LINES = 6
@@ -107,7 +107,7 @@ def prepare_plan(
     With `smoke` it is planned as a smoke run, with `tuned` at the best learning rates of its finished sweep. Raises
     SuiteError, DataError or PlanError, each saying what to change.
     """
-    from moebench.plan import Asked
+    from moebench.planning.types import Asked
 
     loaded, _ = validate(suite, scale=scale, sets=sets, device=device)
     plan_of = partial(_plan_of, root=Path(results), device=device, threads=threads, on_event=on_event)
@@ -130,11 +130,11 @@ def _typed_path(suite: str | Path, path: Path) -> str:
 
 def _tuned(planned: Planned) -> tuple[LoadedSuite, Asked, list[str]]:
     """The suite at the best rates of its finished sweep. Raises PlanError when there is none."""
-    from moebench.evidence import UNREADABLE, read_sweep
-    from moebench.matching import PlanError
-    from moebench.spec.errors import plain
+    from moebench.planning.matching import PlanError
+    from moebench.planning.sweep import at_best_rates
+    from moebench.reader.evidence import UNREADABLE, read_sweep
     from moebench.store import Results
-    from moebench.sweep import at_best_rates
+    from moebench.text import plain
 
     tune = _tune_plan(planned.plan)
     again = planned.plan.command
@@ -152,8 +152,8 @@ def _tuned(planned: Planned) -> tuple[LoadedSuite, Asked, list[str]]:
 
 
 def _smoked(loaded: LoadedSuite, asked: Asked, notes: list[str]) -> tuple[LoadedSuite, Asked, list[str]]:
-    from moebench.matching import PlanError
-    from moebench.spec.smoke import NOTE, smoke
+    from moebench.planning.matching import PlanError
+    from moebench.suite.smoke import NOTE, smoke
 
     try:
         spec = smoke(loaded.spec)
@@ -172,8 +172,9 @@ def _plan_of(
     threads: int,
     on_event: OnEvent,
 ) -> Planned:
-    from moebench import calibration, matching
     from moebench.data import prepare
+    from moebench.jobs import calibrate as calibration
+    from moebench.planning import matching
 
     on_event({"event": "preparing", "source": loaded.spec.data.source})
     corpus = prepare(loaded.spec.data, base=loaded.base, cache=root / "data")
@@ -196,9 +197,10 @@ def validate(
     Gives the suite and what is unusual about it. Raises SuiteError, with every mistake and its place; nothing is read
     but the suite, and nothing is written.
     """
-    from moebench import calibration, matching
     from moebench.data import VOCAB, known_domains
-    from moebench.spec.load import load_suite
+    from moebench.jobs import calibrate as calibration
+    from moebench.planning import matching
+    from moebench.suite.load import load_suite
 
     loaded = load_suite(suite, scale=scale, sets=sets)
     facts = calibration.no_facts().model_copy(update={"domains": known_domains(loaded.spec.data)})
@@ -212,8 +214,8 @@ def validate(
 @contextmanager
 def _at_their_place(loaded: LoadedSuite) -> Iterator[None]:
     """Turns what cannot be planned into problems of the suite file, each with its line and column."""
-    from moebench.matching import PlanError
-    from moebench.spec.errors import SuiteError
+    from moebench.planning.matching import PlanError
+    from moebench.suite.errors import SuiteError
 
     try:
         yield
@@ -295,8 +297,8 @@ def run_planned(
     from moebench.environment import environment
     from moebench.launch import launch
     from moebench.launch.attempt import finished
+    from moebench.planning.sweep import summarise
     from moebench.store import Results
-    from moebench.sweep import summarise
 
     results, made = Results(planned.results), planned.plan
     tasks = list((_tune_tasks if tune else _run_tasks)(planned, threads=threads))
@@ -353,7 +355,7 @@ def _workers(planned: Planned, threads: int) -> int:
 
 def estimate(planned: Planned, *, workers: int | None = None, threads: int = 1) -> Estimate:
     """How long a plan will take here; takes some seconds, in which every model is rehearsed (see `rehearsal`)."""
-    from moebench import rehearsal
+    from moebench.planning import rehearsal
 
     return rehearsal.estimate(
         planned.plan,
@@ -380,7 +382,7 @@ def _run_tasks(planned: Planned, *, threads: int) -> list[Task]:
 
 
 def _tune_plan(made: Plan) -> TunePlan:
-    from moebench.matching import PlanError
+    from moebench.planning.matching import PlanError
 
     if made.asked.smoke:
         raise PlanError("a smoke run sweeps no learning rates: leave out --tune or --smoke")
@@ -397,8 +399,9 @@ def _tune_tasks(planned: Planned, *, threads: int) -> list[Task]:
 
 
 def _tasks(planned: Planned, chosen: Iterable[tuple[str, int, float | None, str]], *, threads: int) -> Iterable[Task]:
-    from moebench import calibration, matching
+    from moebench.jobs import calibrate as calibration
     from moebench.launch import Task
+    from moebench.planning import matching
 
     made, spec = planned.plan, planned.plan.spec
     machine = calibration.machine(device=planned.device, threads=threads)
@@ -419,7 +422,7 @@ def _tasks(planned: Planned, chosen: Iterable[tuple[str, int, float | None, str]
 
 def _speed(planned: Planned, *, threads: int, on_event: OnEvent) -> str | None:
     """The speed session when the suite asks for one and something was trained; a failure is told, not raised."""
-    from moebench.session import SessionFailed, measure_speed
+    from moebench.jobs.speed import SessionFailed, measure_speed
     from moebench.store import Busy
 
     if planned.plan.speed is None:
@@ -437,7 +440,7 @@ def write_report(
     results: Path, *, title: str, plan_id: str, out: Path, formats: frozenset[str] | None = None
 ) -> tuple[Path, list[Verdict]]:
     """Builds the report of one plan; its folder and verdicts. Raises FileNotFoundError when the plan is gone."""
-    from moebench import report
+    from moebench import reporting as report
 
     try:
         built = report.build(results, suite=title, plan_id=plan_id, out=out, formats=formats or report.DEFAULT)
@@ -453,6 +456,6 @@ def load(results: Path | str = RESULTS, *, every: bool = False) -> pd.DataFrame:
     Of several plans of one suite the newest, or all of them with `every`; what is left out is said in a warning. Raises
     FileNotFoundError for a folder that holds no results.
     """
-    from moebench.report.frames import load as load_frame
+    from moebench.reporting.frames import load as load_frame
 
     return load_frame(Path(results), every=every)

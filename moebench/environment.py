@@ -18,10 +18,29 @@ from pathlib import Path
 
 import psutil
 
-from moebench.records import Environment
+from moebench.frozen import Frozen
 
 PACKAGES = ("moebench", "torch", "numpy")
 _CGROUP = Path("/sys/fs/cgroup")
+
+
+class Environment(Frozen):
+    """Where numbers were measured. Absent facts are None."""
+
+    machine: str
+    """Short name that a reader recognises, such as '2-core x86_64 CPU'."""
+    cpu: str | None
+    cores: int
+    memory_bytes: int | None
+    gpu: str | None
+    os: str
+    python: str
+    packages: dict[str, str]
+    """Versions of torch, numpy, moebench."""
+    threads: int
+    """Threads each run may use."""
+    git: str | None
+    """Commit of the checkout moebench runs from, with '-dirty' when it has local changes; None when installed."""
 
 
 def environment(threads: int, device: str = "cpu") -> Environment:

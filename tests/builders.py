@@ -12,8 +12,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from moebench.evidence import Evidence, Item, Outcome, SpeedProcess, TunedModel
-from moebench.plan import (
+from moebench.environment import Environment
+from moebench.planning.types import (
     Architecture,
     Costs,
     DataFacts,
@@ -27,8 +27,8 @@ from moebench.plan import (
     StoredPlan,
     digest_of,
 )
-from moebench.records import Environment
-from moebench.spec.types import DenseFFN, MoEFFN, SuiteSpec
+from moebench.reader.evidence import Evidence, Item, Outcome, SpeedProcess, TunedModel
+from moebench.suite.types import DenseFFN, MoEFFN, SuiteSpec
 
 PLANNED_AT = 1_795_000_000.0
 STEPS, BATCH_TOKENS = 250, 4096

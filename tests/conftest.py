@@ -17,7 +17,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 @pytest.fixture(autouse=True)
 def _no_plan_is_rehearsed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Showing a plan would start processes and take their time; the tests of that put it back."""
-    monkeypatch.setattr("moebench.rehearsal._in_children", lambda *_, **__: [])
+    monkeypatch.setattr("moebench.planning.rehearsal._in_children", lambda *_, **__: [])
 
 
 @pytest.fixture(scope="session")

@@ -57,7 +57,7 @@ class Nursery:
 
 
 def serve() -> None:
-    for name in ("moebench.run", "moebench.launch.attempt", "torch"):
+    for name in ("moebench.jobs.train", "moebench.launch.attempt", "torch"):
         importlib.import_module(name)
     say({"ready": True})
     for line in sys.stdin:
@@ -97,7 +97,7 @@ def child(order: dict[str, Any]) -> None:
 
 def die_in(name: str, nth: int) -> None:
     """Kills this process when the n-th call of a function of `moebench.run` has done its work."""
-    module = sys.modules["moebench.run"]
+    module = sys.modules["moebench.jobs.train"]
     honest, calls = getattr(module, name), iter(range(1, 10**6))
 
     def dying(*args: Any, **kw: Any) -> Any:

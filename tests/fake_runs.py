@@ -24,9 +24,9 @@ from typing import Any
 from moebench.launch import OnEvent, Stopped, Task
 from moebench.launch.launchers import process
 from moebench.launch.worker import serve
-from moebench.plan import Architecture, Recipe, Run
-from moebench.spec.types import DenseFFN, StdlibData
+from moebench.planning.types import Architecture, Recipe, Run
 from moebench.store import Checkpoints, Results, append_lines, keep_lines, write_bytes, write_json
+from moebench.suite.types import DenseFFN, StdlibData
 
 WORKER = (sys.executable, __file__)
 CHECKPOINT_EVERY = 5

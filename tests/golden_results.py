@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 
 from moebench import store
-from moebench.plan import (
+from moebench.environment import Environment
+from moebench.metrics.declared import labelled
+from moebench.planning.types import (
     Architecture,
     Costs,
     DataFacts,
@@ -32,8 +34,7 @@ from moebench.plan import (
     TunePlan,
     digest_of,
 )
-from moebench.records import Environment, labelled
-from moebench.spec.types import DenseFFN, MoEFFN, SuiteSpec
+from moebench.suite.types import DenseFFN, MoEFFN, SuiteSpec
 
 STARTED = 1_795_000_000.0
 DOMAINS = ("code", "docstrings", "prose")

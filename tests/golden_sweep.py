@@ -10,9 +10,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from moebench.matching import Machine, make_plan
-from moebench.plan import Plan
-from moebench.spec.load import load_suite
+from moebench.planning.matching import Machine, make_plan
+from moebench.planning.types import Plan
+from moebench.suite.load import load_suite
 from tests import golden_systems
 
 EXPERTS = (2, 4, 8, 16, 32, 64)

@@ -7,7 +7,7 @@ import random
 from moebench.data.corpus import Corpus, corpus_digest, tokenise
 from moebench.data.documents import Text
 from moebench.data.splits import SPLITS
-from moebench.plan import DataFacts
+from moebench.planning.types import DataFacts
 
 
 def words(seed: int, size: int) -> bytes:

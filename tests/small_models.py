@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from moebench.model import Transformer, build
-from moebench.plan import Architecture, Recipe, Run
-from moebench.spec.types import DenseFFN, MoEFFN
+from moebench.models.decoder import Transformer, build
+from moebench.planning.types import Architecture, Recipe, Run
+from moebench.suite.types import DenseFFN, MoEFFN
 
 
 def dense(hidden: int | None = 24) -> DenseFFN:

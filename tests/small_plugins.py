@@ -17,8 +17,8 @@ ROUTER = '''
     import torch
     from torch import Tensor, nn
 
-    from moebench.model.init import normal_
-    from moebench.model.routers import Router, Routing, Text
+    from moebench.models.initial import normal_
+    from moebench.models.routers import Router, Routing, Text
 
 
     class Nearest(Router):
@@ -46,7 +46,7 @@ PEEK = '''
 
     import torch
 
-    from moebench.model.routers import Router
+    from moebench.models.routers import Router
 
 
     class Peek(Router):

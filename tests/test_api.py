@@ -15,7 +15,7 @@ import tiny_suites
 import moebench
 from moebench import api
 from moebench.claims import ControlResult, check_controls
-from moebench.evidence import Evidence, gather
+from moebench.reader.evidence import Evidence, gather
 from moebench.store import Results
 
 TWIN = {"layers": 1, "width": 16, "heads": 2, "ffn": {"kind": "dense", "hidden": 24}}
@@ -41,8 +41,8 @@ def test_plan_and_run_stay_functions_whatever_has_been_imported() -> None:
 import moebench, sys
 assert not {"torch", "pandas", "pydantic", "numpy"} & set(sys.modules), "importing moebench only defines names"
 from moebench import plan, run, load
-import moebench.plan, moebench.run
-from moebench.plan import Plan
+import moebench.planning.types, moebench.jobs.train
+from moebench.planning.types import Plan
 assert (moebench.plan, moebench.run, moebench.load) == (plan, run, load)
 assert callable(moebench.plan) and callable(moebench.run) and callable(moebench.load)
 try:
@@ -127,7 +127,7 @@ def test_one_mutated_token_makes_the_pair_and_its_verdict_invalid(
     suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only quality: counts do not depend on what was read."""
-    module = sys.modules["moebench.train"]
+    module = sys.modules["moebench.jobs.training"]
     honest: Callable[..., Any] = module.train_batch
 
     def mutated(corpus: Any, *, seed: int, step: int, batch_tokens: int) -> Any:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import tiny_suites
 
-from moebench import calibration
-from moebench.plan import Run
+from moebench.jobs import calibrate as calibration
+from moebench.planning.types import Run
 from moebench.store import read_json
 
 SECONDS = {"models": {

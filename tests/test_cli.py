@@ -18,8 +18,10 @@ from click.testing import CliRunner, Result
 from ruamel.yaml import YAML
 
 import moebench
-from moebench import api, calibration, session
-from moebench.cli import main
+from moebench import api
+from moebench.cli.commands import main
+from moebench.jobs import calibrate as calibration
+from moebench.jobs import speed as session
 from moebench.store import Results, read_json
 
 COMMANDS = sorted(main.commands)
@@ -242,7 +244,7 @@ def test_a_sweep_that_the_suite_does_not_have_is_refused_before_anything_is_stor
 
 
 def test_a_run_that_crashes_exits_3_and_the_rest_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = importlib.import_module("moebench.run")
+    module = importlib.import_module("moebench.jobs.train")
     honest: Callable[..., Any] = module._measure
 
     def crashing(task: Any, *args: Any) -> None:
@@ -269,7 +271,7 @@ def test_a_run_that_crashes_exits_3_and_the_rest_is_kept(tmp_path: Path, monkeyp
 
 
 def test_data_that_changed_under_a_plan_fail_their_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = importlib.import_module("moebench.run")
+    module = importlib.import_module("moebench.jobs.train")
     honest: Callable[..., Any] = module.prepare
 
     def other(spec: Any, **kw: Any) -> Any:

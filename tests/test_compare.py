@@ -13,9 +13,9 @@ import golden_results
 import pytest
 from click.testing import CliRunner
 
-from moebench.cli import main
-from moebench.plan import Plan
-from moebench.report.compare import QUALITY, Row, compare_folders, comparison_text
+from moebench.cli.commands import main
+from moebench.planning.types import Plan
+from moebench.reporting.compare import QUALITY, Row, compare_folders, comparison_text
 from moebench.store import CorruptFile, Results, read_json, read_lines, write_json
 
 

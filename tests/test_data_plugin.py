@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from small_corpora import text, words
 
+from moebench import plugins
 from moebench.data import DataError, Gathered, Source, Text, plugin, prepare
-from moebench.spec import plugins
-from moebench.spec.types import PluginData
+from moebench.suite.types import PluginData
 
 
 def offer(monkeypatch: pytest.MonkeyPatch, texts: list[Text]) -> None:

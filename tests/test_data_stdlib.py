@@ -10,7 +10,7 @@ from small_corpora import words
 
 from moebench.data import DataError, prepare, stdlib
 from moebench.data.corpus import Corpus
-from moebench.spec.types import StdlibData
+from moebench.suite.types import StdlibData
 
 SPEC = StdlibData(source="stdlib")
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from moebench import stats
 from moebench.claims import Verdict, calibration, judge
-from moebench.evidence import Evidence
+from moebench.reader.evidence import Evidence
 from tests.builders import BPB, TWIN, claim, evidence_of, with_outcome
 
 RANK = {"refuted": 0, "supported": 2}

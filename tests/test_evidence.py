@@ -11,8 +11,8 @@ import pytest
 
 from moebench import store
 from moebench.claims import judge, strict_ok
-from moebench.evidence import Evidence, Outcome, gather
-from moebench.report.frames import study
+from moebench.reader.evidence import Evidence, Outcome, gather
+from moebench.reporting.frames import study
 from tests import golden_results
 
 

@@ -13,16 +13,16 @@ import torch
 from closeness import assert_near, numbered
 from torch import Tensor
 
-from moebench.costs import ffn_hidden
-from moebench.matching import match_all
-from moebench.model.experts import BACKENDS, Backend, Experts, activate, default_backend, loop
-from moebench.model.experts import blocks as inside
-from moebench.model.experts import sorted as roads
-from moebench.model.routers import Routing
-from moebench.spec.activations import ACTIVATIONS, input_matrices
-from moebench.spec.load import load_suite
-from moebench.spec.types import MoEFFN
-from moebench.spec.words import bundled_names
+from moebench.counting.costs import ffn_hidden
+from moebench.models.decoder.experts import BACKENDS, Backend, Experts, activate, default_backend, loop
+from moebench.models.decoder.experts import blocks as inside
+from moebench.models.decoder.experts import sorted as roads
+from moebench.models.routers import Routing
+from moebench.planning.matching import match_all
+from moebench.suite.activations import ACTIVATIONS, input_matrices
+from moebench.suite.load import load_suite
+from moebench.suite.types import MoEFFN
+from moebench.suite.words import bundled_names
 
 pytestmark = pytest.mark.numeric
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from moebench import api
-from moebench.records import METRICS, labelled
-from moebench.spec.errors import Problem, SuiteError
-from moebench.spec.load import load_suite
+from moebench.metrics.declared import METRICS, labelled
+from moebench.suite.errors import Problem, SuiteError
+from moebench.suite.load import load_suite
 
 GOOD = """\
 suite: good

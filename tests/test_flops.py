@@ -9,13 +9,13 @@ from small_routers import CAPPED, VARIANTS, model_of
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from moebench import costs
+from moebench.counting import costs
+from moebench.jobs.training import chance
 from moebench.metrics.flops import counted_flops
-from moebench.model import Transformer
-from moebench.model.experts import BACKENDS
-from moebench.model.routers import ROUTERS
-from moebench.plan import Run
-from moebench.train import chance
+from moebench.models.decoder import Transformer
+from moebench.models.decoder.experts import BACKENDS
+from moebench.models.routers import ROUTERS
+from moebench.planning.types import Run
 
 pytestmark = pytest.mark.numeric
 

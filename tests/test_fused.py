@@ -10,14 +10,14 @@ from small_models import architecture, dense, moe, run, tokens
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from moebench import costs
-from moebench.matching import FUSED_FROM, backend_of, kernels_of
-from moebench.model import build
-from moebench.model.attention import Attention, rotary_table
-from moebench.model.fused import attend, rms_norm
-from moebench.model.fused import attention as fused_attention
-from moebench.plan import Architecture, Run
-from moebench.train import State, start, train
+from moebench.counting import costs
+from moebench.jobs.training import State, start, train
+from moebench.models.decoder import build
+from moebench.models.decoder.attention import Attention, rotary_table
+from moebench.models.decoder.fused import attend, rms_norm
+from moebench.models.decoder.fused import attention as fused_attention
+from moebench.planning.matching import FUSED_FROM, backend_of, kernels_of
+from moebench.planning.types import Architecture, Run
 
 pytestmark = pytest.mark.numeric
 

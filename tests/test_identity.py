@@ -14,8 +14,8 @@ from click.testing import CliRunner
 
 from moebench import store
 from moebench.claims import judge
-from moebench.cli import main
-from moebench.evidence import Evidence, Outcome, gather
+from moebench.cli.commands import main
+from moebench.reader.evidence import Evidence, Outcome, gather
 from moebench.store import files
 from tests import golden_results
 

@@ -16,9 +16,9 @@ from moebench import store
 from moebench.claims import Verdict, judge
 from moebench.data.synthetic import gather as synthesise
 from moebench.data.synthetic import source_alphabet, source_table
-from moebench.evidence import Evidence, gather
-from moebench.report.frames import load
-from moebench.spec.types import SyntheticData
+from moebench.reader.evidence import Evidence, gather
+from moebench.reporting.frames import load
+from moebench.suite.types import SyntheticData
 from tests import golden_results
 from tests.builders import BPB, claim, evidence_of
 

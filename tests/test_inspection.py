@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from moebench.inspection import inspect_all, inspect_model, inspection_text, size_text
-from moebench.matching import PlanError
-from moebench.spec.errors import SuiteError
+from moebench.planning.matching import PlanError
+from moebench.suite.errors import SuiteError
+from moebench.systems.inspection import inspect_all, inspect_model, inspection_text, size_text
 
 SUITE = """
 suite: mine

@@ -23,15 +23,20 @@ from moebench.launch.child import child_environment
 PACKAGE = Path(moebench.__file__).parent
 
 LADDER: dict[str, tuple[str, ...]] = {
-    "ground": ("__init__", "seeds", "digits", "records", "environment", "spec", "plan", "store"),
-    "run": (
-        "zoo", "costs", "feasibility", "matching", "data", "model", "train", "metrics", "run",
-        "launch", "calibration", "session", "rehearsal", "sweep", "generation", "checkpoint", "inspection",
+    "ground": (
+        "__init__", "text", "frozen", "amounts", "seeds", "digits", "environment", "counting.blueprint",
+        "metrics.declared", "suite.routers", "plugins", "suite", "planning.types", "store",
     ),
-    "report": ("stats", "reading", "history", "evidence", "claims", "report"),
-    "top": ("progress", "understood", "api", "show", "refusals", "cli", "__main__"),
+    "run": (
+        "counting", "systems", "counting.trained", "planning.feasibility", "planning.matching", "data", "models.initial",
+        "models.routers", "models.decoder", "models.export", "models.generation", "jobs.training", "metrics", "jobs.train", "launch", "jobs", "planning",
+        "systems.inspection", "models",
+    ),
+    "report": ("stats", "reader", "claims", "reporting"),
+    "top": ("api", "cli", "__main__"),
 }  # fmt: skip
-"""Wing -> its modules, each importing only earlier ones of its wing."""
+"""Wing -> its packages and modules, each importing only earlier ones of its wing. A module that stands here by its own
+name is none of its package's."""
 
 SEES = {"ground": {"ground"}, "run": {"ground", "run"}, "report": {"ground", "report"}, "top": set(LADDER)}
 
@@ -42,18 +47,17 @@ FORBIDDEN = {
 }
 """Third-party packages that no module of a wing imports, lazily or not."""
 
-NO_TORCH = ("costs", "matching", "zoo", "data", "sweep", "inspection")
+NO_TORCH = ("counting", "planning.matching", "systems", "data", "planning.sweep")
 """Modules of the run wing that plan and count, and so must answer without torch."""
 
 LAZY = {
     "__init__": "load, plan and run are brought in on first use",
     "environment": "the version is asked for when the package has been imported",
-    "calibration": "torch stays out of the process that plans",
-    "rehearsal": "torch stays out of the process that plans",
+    "jobs": "torch stays out of the process that plans and starts sessions",
+    "planning": "torch stays out of the process that plans",
     "launch": "torch stays out of the process that coordinates",
-    "model": "a router is tried when a plan asks for it, and the trial knows routers",
-    "session": "torch stays out of the process that starts sessions",
-    "report": "pandas and matplotlib wait until a page is built",
+    "models.routers": "a router is tried when a plan asks for it, and the trial knows routers",
+    "reporting": "pandas and matplotlib wait until a page is built",
 }
 """Below the top: which modules import moebench inside functions, and why."""
 
@@ -73,27 +77,31 @@ class Import:
 
     @property
     def module(self) -> str:
-        """The first part of the importing module below moebench."""
+        """The rung of the importing module."""
         return module_of(self.file)
 
     @property
     def imported(self) -> str | None:
-        """The first part below moebench of what is imported; None for another package."""
+        """The rung of what is imported; None for another package."""
         first, _, rest = self.target.partition(".")
-        if first != "moebench":
-            return None
-        name = rest.partition(".")[0]
-        return name if name in MODULES else "__init__"
+        return rung_of(rest) if first == "moebench" else None
 
     def __str__(self) -> str:
         return f"{self.file.relative_to(PACKAGE.parent)}:{self.line} imports {self.target}"
 
 
+RUNGS = {name for modules in LADDER.values() for name in modules}
+
+
+def rung_of(dotted: str) -> str:
+    """The longest name on the ladder that a module's dotted name below moebench begins with."""
+    parts = dotted.split(".")
+    heads = [".".join(parts[:n]) for n in range(len(parts), 0, -1)]
+    return next((head for head in heads if head in RUNGS), "__init__")
+
+
 def module_of(file: Path) -> str:
-    return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
-
-
-MODULES = {module_of(path) for path in PACKAGE.rglob("*.py")}
+    return rung_of(".".join(file.relative_to(PACKAGE).with_suffix("").parts))
 
 
 def imports_of(file: Path) -> Iterator[Import]:
@@ -112,14 +120,19 @@ def imports_of(file: Path) -> Iterator[Import]:
 
 
 def targets(node: ast.Import | ast.ImportFrom, file: Path) -> list[str]:
-    """What a statement imports; `from moebench import costs` is moebench.costs."""
+    """What a statement imports; `from moebench import costs` is moebench.counting.costs."""
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
     base = node.module or ""
     if node.level:
         package = ("moebench", *file.relative_to(PACKAGE).parts[:-1])
         base = ".".join([*package[: len(package) - node.level + 1], *filter(None, [node.module])])
-    return [f"{base}.{alias.name}" for alias in node.names] if base == "moebench" else [base]
+    return [f"{base}.{a.name}" if base == "moebench" or is_module(f"{base}.{a.name}") else base for a in node.names]
+
+
+def is_module(dotted: str) -> bool:
+    path = PACKAGE.parent.joinpath(*dotted.split("."))
+    return dotted.startswith("moebench.") and (path.is_dir() or path.with_suffix(".py").is_file())
 
 
 @functools.cache
@@ -133,7 +146,10 @@ def wing_of(module: str) -> str:
 
 def test_every_module_stands_on_the_ladder_once() -> None:
     standing = [module for modules in LADDER.values() for module in modules]
-    assert sorted(standing) == sorted(MODULES - {"_suites"})
+    assert len(standing) == len(RUNGS)
+    assert {module_of(path) for path in PACKAGE.rglob("*.py")} == RUNGS
+    tops = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in PACKAGE.rglob("*.py")}
+    assert {name.partition(".")[0] for name in RUNGS} == tops
 
 
 def test_no_arrow_crosses_the_wings_or_points_up() -> None:
@@ -202,16 +218,15 @@ def test_importing_the_package_only_defines() -> None:
     assert not loaded_after("import moebench\nassert moebench.__version__") & (HEAVY | {"numpy", "pydantic"})
 
 
-@pytest.mark.parametrize("module", [*LADDER["ground"][1:], *NO_TORCH, "calibration", "launch", "session"])
+@pytest.mark.parametrize("module", [*LADDER["ground"][1:], *NO_TORCH, "jobs.calibrate", "launch", "jobs.speed"])
 def test_what_a_coordinator_imports_loads_no_torch_and_no_pandas(module: str) -> None:
     assert not loaded_after(f"import moebench.{module}") & (HEAVY - {"scipy"})
 
 
 def test_the_report_wing_loads_no_torch() -> None:
-    code = "import pkgutil, importlib, moebench.report\nimport moebench.stats, moebench.evidence, moebench.claims\n"
-    code += (
-        "for m in pkgutil.walk_packages(moebench.report.__path__, 'moebench.report.'): importlib.import_module(m.name)"
-    )
+    code = "import pkgutil, importlib, moebench.stats, moebench.reader.evidence, moebench.claims, moebench.reporting\n"
+    code += "path = moebench.reporting.__path__\n"
+    code += "for m in pkgutil.walk_packages(path, 'moebench.reporting.'): importlib.import_module(m.name)"
     assert "torch" not in loaded_after(code)
 
 

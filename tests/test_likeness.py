@@ -12,9 +12,9 @@ import tiny_suites
 
 from moebench import api
 from moebench.claims import Verdict, coverage, judge, likeness
-from moebench.evidence import Evidence, TunedModel
-from moebench.plan import MatchResult, Recipe
-from moebench.reading import Item
+from moebench.planning.types import MatchResult, Recipe
+from moebench.reader.evidence import Evidence, TunedModel
+from moebench.reader.runs import Item
 from tests.builders import BPB, claim, evidence_of, with_outcome
 
 SUPERIOR = {"kind": "superior", "margin": 0}

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_models import architecture, dense, moe, odd
 
-from moebench import costs
-from moebench.matching import (
+from moebench.counting import costs
+from moebench.planning.matching import (
     QUANTITIES,
     TUNE_SEED,
     Machine,
@@ -26,8 +26,8 @@ from moebench.matching import (
     steps_of,
     with_size,
 )
-from moebench.plan import Architecture, DataFacts, Plan
-from moebench.spec.types import Amount, Match, MatchOn, SuiteSpec, TrainSpec
+from moebench.planning.types import Architecture, DataFacts, Plan
+from moebench.suite.types import Amount, Match, MatchOn, SuiteSpec, TrainSpec
 
 EVERY = get_args(MatchOn)
 FACTS = DataFacts(

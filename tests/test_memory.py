@@ -8,10 +8,10 @@ import pytest
 from small_models import architecture, dense, moe, odd, run, tokens
 from small_routers import model_of
 
-from moebench import costs
+from moebench.counting import costs
+from moebench.jobs.training import start
 from moebench.metrics.memory import memory_records
-from moebench.plan import Architecture
-from moebench.train import start
+from moebench.planning.types import Architecture
 
 pytestmark = pytest.mark.numeric
 

@@ -17,14 +17,14 @@ from small_routers import given, mixture, router
 
 from moebench.claims import Verdict, judge
 from moebench.claims.limits import occupancy
-from moebench.evidence import Evidence, gather
+from moebench.cli.console import LISTS
+from moebench.metrics.declared import METRICS
 from moebench.metrics.routing import idle_by_chance, routing_records
-from moebench.model.routers import ROUTERS
-from moebench.records import METRICS
-from moebench.report.tables.measured import routing
-from moebench.show import LISTS
-from moebench.spec.constant import constant
+from moebench.models.routers import ROUTERS
+from moebench.reader.evidence import Evidence, gather
+from moebench.reporting.tables.measured import routing
 from moebench.store import Results
+from moebench.suite.constant import constant
 from tests import golden_systems
 from tests.golden_results import MACHINE
 

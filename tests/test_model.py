@@ -9,13 +9,13 @@ from small_routers import CAUSAL, mixture, model_of
 from torch import Tensor
 
 from moebench.metrics.routing import ffn_output_rms
-from moebench.model import Transformer, build
-from moebench.model.attention import rotary_table, rotate
-from moebench.model.routers import ROUTERS
-from moebench.model.transformer import RMSNorm, cross_entropy_bits
-from moebench.plan import Architecture
-from moebench.spec.activations import ACTIVATIONS
-from moebench.spec.types import DenseFFN, MoEFFN
+from moebench.models.decoder import Transformer, build
+from moebench.models.decoder.attention import rotary_table, rotate
+from moebench.models.decoder.transformer import RMSNorm, cross_entropy_bits
+from moebench.models.routers import ROUTERS
+from moebench.planning.types import Architecture
+from moebench.suite.activations import ACTIVATIONS
+from moebench.suite.types import DenseFFN, MoEFFN
 
 pytestmark = pytest.mark.numeric
 

@@ -13,22 +13,23 @@ import tiny_suites
 from builders import claim, evidence_of
 from small_plugins import PEEK, ROUTER, SOURCE, Installed
 
-from moebench import api, costs
+from moebench import api
 from moebench.claims import Verdict, judge
+from moebench.cli.console import LISTS
+from moebench.counting import costs
+from moebench.counting import formulas as counting
+from moebench.counting.trained import blueprint_of
 from moebench.data import DataError, prepare
-from moebench.evidence import Evidence
-from moebench.model import build
-from moebench.plan import Architecture, Plan
-from moebench.run import execute
-from moebench.show import LISTS
-from moebench.spec.errors import SuiteError
-from moebench.spec.plugins import PluginError
-from moebench.spec.types import PluginData
-from moebench.spec.write import resolved_yaml
+from moebench.jobs.train import execute
+from moebench.jobs.training import start
+from moebench.models.decoder import build
+from moebench.planning.types import Architecture, Plan
+from moebench.plugins import PluginError
+from moebench.reader.evidence import Evidence
 from moebench.store import Results
-from moebench.train import start
-from moebench.zoo import counting
-from moebench.zoo.trained import blueprint_of
+from moebench.suite.errors import SuiteError
+from moebench.suite.types import PluginData
+from moebench.suite.write import resolved_yaml
 
 SOURCES = "[moebench.sources]\nwords = words:SOURCE\n"
 PEEKS = "[moebench.routers]\nmine = mine:Peek\n"
@@ -77,7 +78,7 @@ def test_a_router_that_does_not_say_whether_it_is_causal_is_refused_with_the_wor
 
 def test_a_router_says_it_itself_and_not_by_what_it_inherits(package: Installed, tmp_path: Path) -> None:
     package.install(
-        "from moebench.model.routers import SoftmaxTopK\nclass Nearest(SoftmaxTopK):\n    pass\n",
+        "from moebench.models.decoder.routers import SoftmaxTopK\nclass Nearest(SoftmaxTopK):\n    pass\n",
     )
     assert "does not say whether it is causal" in refused(tmp_path)
 
@@ -305,7 +306,7 @@ def test_a_router_that_cannot_work_is_refused_with_file_line_and_cause(
 
 
 WRONG = {
-    "no router": ("class Nearest(Router):", "class Nearest(nn.Module):", "no subclass of moebench.model.routers.Router"),
+    "no router": ("class Nearest(Router):", "class Nearest(nn.Module):", "no subclass of moebench.models.decoder.routers.Router"),
     "no routing": ("return self.full_routing(experts_TK, weights_TK, losses={})", "return experts_TK", "Routing is needed"),
     "no such expert": ("self.full_routing(experts_TK,", "self.full_routing(experts_TK + 1,", "experts outside 0 to 3"),
     "no whole experts": ("self.full_routing(experts_TK,", "self.full_routing(experts_TK.int(),", "both are int64"),

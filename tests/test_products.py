@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from moebench.model import products
+from moebench.models.decoder import products
 
 pytestmark = pytest.mark.numeric
 

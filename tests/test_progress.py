@@ -11,8 +11,8 @@ import pytest
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from moebench import progress
-from moebench.progress import _Bars, _Lines, _Suite, duration, facts_of, sentence, watching
+from moebench.cli import progress
+from moebench.cli.progress import _Bars, _Lines, _Suite, duration, facts_of, sentence, watching
 
 
 class Clock:

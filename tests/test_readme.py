@@ -22,10 +22,10 @@ from click.testing import CliRunner, Result
 
 import moebench
 from moebench import api
-from moebench.cli import main
-from moebench.spec import words
-from moebench.spec.load import load_suite
+from moebench.cli.commands import main
 from moebench.store import Results
+from moebench.suite import words
+from moebench.suite.load import load_suite
 
 ROOT = Path(moebench.__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from moebench.records import METRICS, Record, impossible, labelled, metric_of, parse_metric, record
+from moebench.metrics.declared import METRICS, Record, impossible, labelled, metric_of, parse_metric, record
 
 WORD = st.text("abcdefghijklmnopqrstuvwxyz0123456789_.-", min_size=1, max_size=12)
 

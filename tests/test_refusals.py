@@ -13,7 +13,7 @@ import tiny_suites
 from click.testing import CliRunner, Result
 
 from moebench import api
-from moebench.cli import main
+from moebench.cli.commands import main
 from moebench.store import Results, files
 
 PROGRESS = ("note: ", "preparing data", "1 run", "writing the report")
@@ -151,7 +151,7 @@ def test_a_results_folder_that_is_not_there_exits_2(tmp_path: Path, command: str
 
 
 def test_nobody_reading_on_is_no_mistake_of_the_input() -> None:
-    from moebench.refusals import input_errors
+    from moebench.cli.errors import input_errors
 
     with pytest.raises(BrokenPipeError), input_errors():
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")

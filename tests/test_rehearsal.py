@@ -10,10 +10,11 @@ import psutil
 import pytest
 import tiny_suites
 
-from moebench import api, rehearsal
-from moebench.plan import Task
-from moebench.rehearsal import GUESSED_FLOPS_PER_S, GUESSED_START_S, side_by_side
-from moebench.run import execute
+from moebench import api
+from moebench.jobs.train import execute
+from moebench.planning import rehearsal
+from moebench.planning.rehearsal import GUESSED_FLOPS_PER_S, GUESSED_START_S, side_by_side
+from moebench.planning.types import Task
 from moebench.store import Results, write_json
 
 in_children = rehearsal._in_children  # before any test replaces it

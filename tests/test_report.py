@@ -15,13 +15,13 @@ import golden_results
 import pytest
 
 from moebench import store
-from moebench.evidence import Evidence, gather
-from moebench.report import FORMATS, Report, build
-from moebench.report.findings import Findings
-from moebench.report.frames import study
-from moebench.report.page import sections
-from moebench.report.words import pretty
-from moebench.show import verdict_text
+from moebench.cli.console import verdict_text
+from moebench.reader.evidence import Evidence, gather
+from moebench.reporting import FORMATS, Report, build
+from moebench.reporting.analysis import Findings
+from moebench.reporting.frames import study
+from moebench.reporting.page import sections
+from moebench.reporting.words import pretty
 from tests.builders import with_outcome
 
 SECTIONS = ["answer", "equal", "cost", "quality", "place", "routing", "sure", "untested", "provenance"]
@@ -366,7 +366,7 @@ def test_figures_carry_no_date(report: Report) -> None:
 
 def test_torch_is_never_imported(results: Path, tmp_path: Path) -> None:
     code = (
-        "import sys; from moebench.report import build, frames;"
+        "import sys; from moebench.reporting import build, frames;"
         f"build({str(results)!r}, out={str(tmp_path)!r}, formats=['html', 'md', 'csv', 'json']);"
         f"frames.load({str(results)!r}); print('torch' in sys.modules)"
     )
@@ -434,7 +434,7 @@ def test_text_from_outside_is_quoted_in_csv(hostile: Report) -> None:
 
 
 def test_dollars_in_a_failure_are_not_mathematics(results: Path, tmp_path: Path) -> None:
-    from moebench.report import look
+    from moebench.reporting import theme as look
 
     with look.settings():
         figure, (axes,) = look.canvas("title", "subtitle", height=1)

@@ -12,13 +12,15 @@ import pytest
 
 from moebench import store
 from moebench.claims import check_controls, judge
-from moebench.evidence import gather
-from moebench.report import frames, look, plots, words
-from moebench.report.findings import Findings, cost_label, difference, exp, mean
-from moebench.report.look import log_ticks, spread
-from moebench.report.plots.fronts import _front
-from moebench.report.plots.routing import specialisation
-from moebench.report.tables import measured
+from moebench.reader.evidence import gather
+from moebench.reporting import figures as plots
+from moebench.reporting import frames, words
+from moebench.reporting import theme as look
+from moebench.reporting.analysis import Findings, cost_label, difference, exp, mean
+from moebench.reporting.figures.fronts import _front
+from moebench.reporting.figures.routing import specialisation
+from moebench.reporting.tables import measured
+from moebench.reporting.theme import log_ticks, spread
 from moebench.store import Results
 
 

@@ -14,13 +14,15 @@ from matplotlib.text import Text
 
 from moebench import store
 from moebench.claims import check_controls, judge
-from moebench.evidence import gather
-from moebench.report import Report, build, look, plots
-from moebench.report.findings import Findings
-from moebench.report.frames import newest, study
-from moebench.report.look import Drawn, Style
-from moebench.report.page import sections
-from moebench.spec.routers import facts
+from moebench.reader.evidence import gather
+from moebench.reporting import Report, build
+from moebench.reporting import figures as plots
+from moebench.reporting import theme as look
+from moebench.reporting.analysis import Findings
+from moebench.reporting.frames import newest, study
+from moebench.reporting.page import sections
+from moebench.reporting.theme import Drawn, Style
+from moebench.suite.routers import facts
 from tests import golden_results, golden_systems
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from moebench import store
 from moebench.claims import judge, order
-from moebench.report import Report, build
-from moebench.spec.claim import Claim
+from moebench.reporting import Report, build
+from moebench.suite.claim import Claim
 from tests import golden_results, golden_systems
 from tests.builders import BPB, claim, evidence_of
 

@@ -29,8 +29,8 @@ import tiny_suites
 from crash_runs import Nursery
 
 from moebench import api
+from moebench.jobs.train import execute
 from moebench.launch import Task
-from moebench.run import execute
 from moebench.store import Checkpoints, Results, RunFolder
 from moebench.store.files import FAULT_POINTS
 

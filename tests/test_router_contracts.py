@@ -33,12 +33,12 @@ from small_routers import (
 )
 from torch import Tensor
 
-from moebench.model.routers import ROUTERS, Routing
-from moebench.model.routers.capacity import refuse_when_full, room
-from moebench.model.routers.routing import Router
-from moebench.spec.routers import ROUTERS as FACTS
-from moebench.spec.routers import idle_gradient
-from moebench.spec.types import MoEFFN
+from moebench.models.routers import ROUTERS, Routing
+from moebench.models.routers.capacity import refuse_when_full, room
+from moebench.models.routers.routing import Router
+from moebench.suite.routers import ROUTERS as FACTS
+from moebench.suite.routers import idle_gradient
+from moebench.suite.types import MoEFFN
 
 pytestmark = pytest.mark.numeric
 

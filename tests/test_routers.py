@@ -18,13 +18,13 @@ from small_models import moe
 from small_routers import Given, chance, given, matrix, mixture, of, projection, router
 from torch import Tensor
 
-from moebench.model.routers import Router, Routing, SoftmaxTopK, Text, load_balance_loss, router_class, router_z_loss
-from moebench.model.routers.losses import routing_entropy, sequence_balance_loss, squared_variation
-from moebench.model.routers.noisy import Gate, Hierarchical, NoisyTopK, expected_load
-from moebench.model.routers.sigmoid import SigmoidBias
-from moebench.model.routers.softmax import TopP
-from moebench.spec import plugins
-from moebench.spec.types import MoEFFN
+from moebench import plugins
+from moebench.models.routers import Router, Routing, SoftmaxTopK, Text, load_balance_loss, router_class, router_z_loss
+from moebench.models.routers.losses import routing_entropy, sequence_balance_loss, squared_variation
+from moebench.models.routers.noisy import Gate, Hierarchical, NoisyTopK, expected_load
+from moebench.models.routers.sigmoid import SigmoidBias
+from moebench.models.routers.softmax import TopP
+from moebench.suite.types import MoEFFN
 
 pytestmark = pytest.mark.numeric
 
@@ -554,7 +554,7 @@ def test_an_unknown_router_is_refused_with_the_known_ones() -> None:
 
 
 def test_installed_packages_offer_routers(monkeypatch: pytest.MonkeyPatch) -> None:
-    point = EntryPoint(name="mine", value="moebench.model.routers:SoftmaxTopK", group="moebench.routers")
+    point = EntryPoint(name="mine", value="moebench.models.routers:SoftmaxTopK", group="moebench.routers")
     monkeypatch.setattr(plugins, "entry_points", lambda group: [point] if group == "moebench.routers" else [])
     assert router_class("mine") is SoftmaxTopK
     with pytest.raises(KeyError, match="mine, noisy_topk"):

@@ -15,14 +15,14 @@ import torch
 
 from moebench import api
 from moebench.data import evaluation_windows
-from moebench.plan import Run
-from moebench.records import labelled
-from moebench.run import DataChanged, execute
+from moebench.jobs.train import DataChanged, execute
+from moebench.metrics.declared import labelled
+from moebench.planning.types import Run
 from moebench.store import Checkpoints, Results, RunFolder
 
 pytestmark = pytest.mark.numeric
 
-module = sys.modules["moebench.run"]  # `moebench.run` is the function of that name
+module = sys.modules["moebench.jobs.train"]  # `moebench.run` is the function of that name
 COUNTED_AND_SEEDED = ("steps.jsonl", "records.jsonl", "items.jsonl", "model.safetensors")
 
 
@@ -138,7 +138,7 @@ def test_weights_on_disk_are_those_after_the_last_step(made: api.Planned, monkey
     run = tiny_suites.run_of(made)
     _, folder = carry_out(made, run)
     with_memory = (folder.path / "model.safetensors").read_bytes()
-    monkeypatch.setattr(sys.modules["moebench.run"], "memory_records", lambda *_, **__: [])
+    monkeypatch.setattr(sys.modules["moebench.jobs.train"], "memory_records", lambda *_, **__: [])
     _, other = carry_out(made, run, results=made.results / "other")
     assert (other.path / "model.safetensors").read_bytes() == with_memory
     assert any(one.metric == "memory.train_peak_bytes" for one in folder.records())

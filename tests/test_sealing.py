@@ -16,10 +16,10 @@ from pydantic import ValidationError
 
 from moebench import store
 from moebench.claims import Verdict, judge, sealing, strict_ok
-from moebench.cli import main
-from moebench.evidence import Evidence, gather
-from moebench.history import History, Session, Stray
-from moebench.plan import Plan, StoredPlan
+from moebench.cli.commands import main
+from moebench.planning.types import Plan, StoredPlan
+from moebench.reader.evidence import Evidence, gather
+from moebench.reader.history import History, Session, Stray
 from tests import golden_results
 from tests.builders import BPB, PLANNED_AT, claim, evidence_of, with_outcome
 

@@ -12,11 +12,12 @@ import psutil
 import pytest
 import tiny_suites
 
-from moebench import api, session
+from moebench import api
 from moebench.environment import environment
-from moebench.evidence import gather
-from moebench.run import execute
-from moebench.session import SessionFailed, SpeedTask, measure_speed, race_here
+from moebench.jobs import speed as session
+from moebench.jobs.speed import SessionFailed, SpeedTask, measure_speed, race_here
+from moebench.jobs.train import execute
+from moebench.reader.evidence import gather
 from moebench.store import Results, RunFolder, read_json, read_lines
 
 SPEED = {"speed": {"train_step": True, "prefill": [8], "decode": {"batch": [2]}, "processes": 3, "seconds": 0.2}}
@@ -209,7 +210,7 @@ def test_a_process_that_takes_too_long_is_killed(made: api.Planned) -> None:
 
 def test_a_process_ends_with_its_parent() -> None:
     """Its standard input ends when its parent does, however that was."""
-    waiting = "import os, sys; from moebench.session import end_with_parent; sys.stdin.readline(); end_with_parent()"
+    waiting = "import os, sys; from moebench.jobs.speed import end_with_parent; sys.stdin.readline(); end_with_parent()"
     code = f"{waiting}; import threading; threading.Event().wait()"
     child = psutil.Popen([sys.executable, "-c", code], stdin=-1, bufsize=0)
     child.stdin.write(b"a task\n")

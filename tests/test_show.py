@@ -12,9 +12,9 @@ import pytest
 
 from moebench import api
 from moebench.claims import Verdict, judge
-from moebench.show import failures_text, listing, ordinal, shape_of, verdict_text
-from moebench.spec.designs import DESIGNS
-from moebench.spec.routers import REFUSED, ROUTERS
+from moebench.cli.console import failures_text, listing, ordinal, shape_of, verdict_text
+from moebench.suite.designs import DESIGNS
+from moebench.suite.routers import REFUSED, ROUTERS
 from tests.builders import BPB, claim, evidence_of, plan_of
 from tests.small_models import architecture, dense, moe
 

@@ -13,12 +13,12 @@ from click.testing import CliRunner, Result
 
 import moebench
 from moebench import api
-from moebench.cli import main
-from moebench.plan import Asked
-from moebench.spec.load import load_suite
-from moebench.spec.smoke import NOTE, smoke
-from moebench.spec.types import SuiteSpec
+from moebench.cli.commands import main
+from moebench.planning.types import Asked
 from moebench.store import Results, read_json
+from moebench.suite.load import load_suite
+from moebench.suite.smoke import NOTE, smoke
+from moebench.suite.types import SuiteSpec
 
 PRIMARY = {"better": tiny_suites.claim(family="primary")}
 COUNTED = tiny_suites.claim(metric="cost.active_params", test={"kind": "ratio_within", "low": 0.9, "high": 1.1})

@@ -11,13 +11,13 @@ import jsonschema
 import pytest
 from ruamel.yaml import YAML
 
-from moebench.plan import Plan, Run
-from moebench.spec import words
-from moebench.spec.errors import SuiteError
-from moebench.spec.load import bundled_suites, find_suite, load_suite
-from moebench.spec.schema import schema
-from moebench.spec.types import Amount, DenseFFN, Match, ModelSpec, MoEFFN, SuiteSpec, Tune
-from moebench.spec.write import resolved_yaml
+from moebench.planning.types import Plan, Run
+from moebench.suite import words
+from moebench.suite.errors import SuiteError
+from moebench.suite.load import bundled_suites, find_suite, load_suite
+from moebench.suite.schema import schema
+from moebench.suite.types import Amount, DenseFFN, Match, ModelSpec, MoEFFN, SuiteSpec, Tune
+from moebench.suite.write import resolved_yaml
 
 HERE = Path(__file__).parent
 PRINTED = (HERE / "suites" / "printed.yaml").read_text()
@@ -398,7 +398,7 @@ def test_every_shipped_suite_is_valid_at_every_scale(path: Path) -> None:
 
 
 def test_the_words_for_routers_are_those_that_models_know() -> None:
-    from moebench.model.routers import ROUTERS
+    from moebench.models.routers import ROUTERS
 
     assert sorted(words.ROUTERS) == sorted(ROUTERS)
 

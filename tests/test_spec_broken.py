@@ -16,10 +16,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from moebench.spec import rewrite
-from moebench.spec.errors import Problem, SuiteError
-from moebench.spec.load import load_suite
-from moebench.spec.schema import schema as suite_schema
+from moebench.suite import rewrite
+from moebench.suite.errors import Problem, SuiteError
+from moebench.suite.load import load_suite
+from moebench.suite.schema import schema as suite_schema
 
 GOOD = """\
 suite: good
@@ -491,10 +491,10 @@ def test_what_people_write_is_answered_with_what_to_write(tmp_path: Path, case: 
 
 
 def test_every_common_word_stands_for_what_there_is() -> None:
-    from moebench.records import METRICS
-    from moebench.spec import synonyms
-    from moebench.spec.explain import known_keys
-    from moebench.spec.routers import ROUTERS
+    from moebench.metrics.declared import METRICS
+    from moebench.suite import synonyms
+    from moebench.suite.explain import known_keys
+    from moebench.suite.routers import ROUTERS
 
     assert all(METRICS[metric].retired is None for metric in synonyms.METRIC_WORDS)
     words = [word for words in synonyms.METRIC_WORDS.values() for word in words]

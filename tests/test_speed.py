@@ -11,13 +11,14 @@ import pytest
 import tiny_suites
 import torch
 
-from moebench import api, costs
+from moebench import api
+from moebench.counting import costs
+from moebench.jobs.train import execute
+from moebench.jobs.training import start
 from moebench.metrics import speed
 from moebench.metrics.speed import AGAIN, Race, Racer, is_steady, load_racer, race
-from moebench.plan import SpeedPlan
-from moebench.run import execute
+from moebench.planning.types import SpeedPlan
 from moebench.store import Results
-from moebench.train import start
 
 
 class Clock:

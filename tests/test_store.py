@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 from moebench import store
 from moebench.launch.child import child_environment
-from moebench.plan import Plan, digest_of
-from moebench.records import METRICS
+from moebench.metrics.declared import METRICS
+from moebench.planning.types import Plan, digest_of
 from moebench.store import Busy, Checkpoints, CorruptFile, Results, RunFolder, StaleRecord, UnsafeName, files
 from moebench.store.files import FAULT_POINTS, sweep
 

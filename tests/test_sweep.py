@@ -11,12 +11,12 @@ import tiny_suites
 
 from moebench import api
 from moebench.environment import environment
-from moebench.evidence import gather
-from moebench.matching import PlanError
-from moebench.plan import TunePlan
-from moebench.spec.load import load_suite
+from moebench.planning.matching import PlanError
+from moebench.planning.sweep import at_best_rates, best_rate, block_to_paste, edges, summarise
+from moebench.planning.types import TunePlan
+from moebench.reader.evidence import gather
 from moebench.store import Results, read_json
-from moebench.sweep import at_best_rates, best_rate, block_to_paste, edges, summarise
+from moebench.suite.load import load_suite
 
 RATES = [1e-3, 1e-2, 1e-1]
 

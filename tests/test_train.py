@@ -14,13 +14,14 @@ import tiny_suites
 import torch
 from small_routers import CAPPED, LEARNED, NOISY, mixture, model_of
 
-from moebench import api, costs
+from moebench import api
+from moebench.counting import costs
 from moebench.data import Corpus, train_batch
-from moebench.matching import backend_of
-from moebench.model.routers import ROUTERS
-from moebench.plan import TRAINING_VERSION, Architecture, Kernels, Recipe, Run
-from moebench.spec.types import MoEFFN
-from moebench.train import Diverged, State, Step, learning_rate, make_optimizer, start, train, training_loss
+from moebench.jobs.training import Diverged, State, Step, learning_rate, make_optimizer, start, train, training_loss
+from moebench.models.routers import ROUTERS
+from moebench.planning.matching import backend_of
+from moebench.planning.types import TRAINING_VERSION, Architecture, Kernels, Recipe, Run
+from moebench.suite.types import MoEFFN
 
 pytestmark = pytest.mark.numeric
 

@@ -15,10 +15,10 @@ from small_models import architecture, dense, moe, run
 from small_routers import single as single_of
 
 from moebench.data import evaluation_windows
+from moebench.jobs.training import State, start, train
 from moebench.metrics.quality import evaluate
-from moebench.model.routers import ROUTERS
-from moebench.plan import Architecture, Run
-from moebench.train import State, start, train
+from moebench.models.routers import ROUTERS
+from moebench.planning.types import Architecture, Run
 
 pytestmark = pytest.mark.numeric
 

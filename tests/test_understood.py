@@ -7,11 +7,12 @@ from typing import Any, get_args
 
 import pytest
 
-from moebench import api, show
+from moebench import api
 from moebench.claims.kinds import KINDS
-from moebench.spec.load import load_suite
-from moebench.spec.types import Test as AnyTest
-from moebench.understood import understood
+from moebench.cli import console as show
+from moebench.planning.understood import understood
+from moebench.suite.load import load_suite
+from moebench.suite.types import Test as AnyTest
 from tests.test_feasibility import GOOD
 
 PAIR = "compare: {treatment: moe, baseline: dense}"

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moebench import store
-from moebench.cli import main
-from moebench.progress import said
-from moebench.report import build
-from moebench.spec.errors import plain, visible
+from moebench.cli.commands import main
+from moebench.cli.progress import said
+from moebench.reporting import build
+from moebench.text import plain, visible
 from tests import golden_results
 
 HOSTILE = "\x1b[2Jgone\x07\x85\u202esdrawkcab\u2066\u200f\u061c\u2028"

@@ -8,12 +8,13 @@ import pytest
 from meta_models import counted
 from ruamel.yaml import YAML
 
-from moebench.spec.designs import DESIGNS
-from moebench.spec.types import DenseFFN, MoEFFN
-from moebench.spec.words import known_systems
-from moebench.zoo import Figure, config_of, counting, shape, system, systems, undisclosed
-from moebench.zoo.blueprint import Experts
-from moebench.zoo.configs import FAMILIES
+from moebench.counting import formulas as counting
+from moebench.counting.blueprint import Experts
+from moebench.suite.designs import DESIGNS
+from moebench.suite.types import DenseFFN, MoEFFN
+from moebench.suite.words import known_systems
+from moebench.systems import Figure, config_of, shape, system, systems, undisclosed
+from moebench.systems.configs import FAMILIES
 
 COUNTED = [one.name for one in systems() if one.blueprint is not None]
 OF_A_CONFIG = [name for name in COUNTED if config_of(name) is not None]

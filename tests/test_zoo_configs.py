@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 from meta_models import SEQ2SEQ, config_of, counted
 
-from moebench.zoo import counting
-from moebench.zoo.blueprint import Attention, Experts, LatentAttention
-from moebench.zoo.configs import FAMILIES, MOST_BYTES, READ_UP_TO, ConfigError, load_config, read_config
-from moebench.zoo.configs.fields import NESTED, Fields
-from moebench.zoo.configs.moe import DBRX_ATTENTION, DBRX_FFN
+from moebench.counting import formulas as counting
+from moebench.counting.blueprint import Attention, Experts, LatentAttention
+from moebench.systems.configs import FAMILIES, MOST_BYTES, READ_UP_TO, ConfigError, load_config, read_config
+from moebench.systems.configs.fields import NESTED, Fields
+from moebench.systems.configs.moe import DBRX_ATTENTION, DBRX_FFN
 
 OWN_CODE = ("deepseek", "kimi_k2")
 """Families whose class is their publisher's own and not in transformers."""

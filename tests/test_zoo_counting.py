@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 
-from moebench import costs
-from moebench.plan import Architecture
-from moebench.spec.types import DenseFFN, MoEFFN
-from moebench.zoo import counting
-from moebench.zoo.blueprint import Attention, Blueprint, Dense, Experts, LatentAttention, Layer, Lstm, Stack
-from moebench.zoo.trained import blueprint_of
+from moebench.counting import costs
+from moebench.counting import formulas as counting
+from moebench.counting.blueprint import Attention, Blueprint, Dense, Experts, LatentAttention, Layer, Lstm, Stack
+from moebench.counting.trained import blueprint_of
+from moebench.planning.types import Architecture
+from moebench.suite.types import DenseFFN, MoEFFN
 
 ATTENTION = Attention(heads=4, kv_heads=2, head_dim=8)
 TINY: dict[str, Any] = {

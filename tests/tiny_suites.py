@@ -11,9 +11,11 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from moebench import api, calibration, matching
+from moebench import api
 from moebench.data import Corpus, prepare
-from moebench.plan import Run, Task
+from moebench.jobs import calibrate as calibration
+from moebench.planning import matching
+from moebench.planning.types import Run, Task
 
 SYNTHETIC = {"source": "synthetic", "sources": 2, "symbols": 6, "order": 1, "documents": 60, "document_bytes": 200}
 QUALITY = {"kind": "superior", "margin": "0%"}

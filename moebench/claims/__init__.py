@@ -12,7 +12,7 @@ from moebench.claims.kinds import KINDS
 from moebench.claims.ordering import Order, order
 from moebench.claims.sealing import Withdrawn, withdrawn
 from moebench.claims.types import ControlResult, State, Verdict
-from moebench.evidence import Evidence
+from moebench.reader.evidence import Evidence
 
 __all__ = [
     "KINDS",

@@ -20,10 +20,10 @@ import numpy as np
 from moebench import stats
 from moebench.claims import reaching
 from moebench.claims.withheld import Withheld
-from moebench.evidence import Evidence, Outcome, is_impossible
-from moebench.plan import Plan
-from moebench.records import Kind, metric_of, parse_metric
-from moebench.spec.types import Target
+from moebench.metrics.declared import Kind, metric_of, parse_metric
+from moebench.planning.types import Plan
+from moebench.reader.evidence import Evidence, Outcome, is_impossible
+from moebench.suite.types import Target
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,8 +19,8 @@ from moebench import stats
 from moebench.claims.preconditions import AA_RANGE, against_itself, is_quality, is_time
 from moebench.claims.types import ControlResult, ControlState
 from moebench.digits import TIMES, significant
-from moebench.evidence import Evidence
-from moebench.spec.types import Claim
+from moebench.reader.evidence import Evidence
+from moebench.suite.types import Claim
 
 QUALITY = "test.bits_per_byte"
 LEVEL = 0.99

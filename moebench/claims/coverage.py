@@ -11,9 +11,9 @@ from collections.abc import Hashable, Iterable
 
 from moebench.claims.types import Scored
 from moebench.digits import plural
-from moebench.evidence import Evidence, Outcome
-from moebench.plan import Plan
-from moebench.records import labelled, parse_metric
+from moebench.metrics.declared import labelled, parse_metric
+from moebench.planning.types import Plan
+from moebench.reader.evidence import Evidence, Outcome
 
 MOST_OF_ASKED = 0.9
 """A verdict whose loss was scored on a smaller share of what was asked says so."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from moebench.claims.contrasts import Contrast, Sample
-from moebench.evidence import Evidence
-from moebench.spec.types import Claim
+from moebench.reader.evidence import Evidence
+from moebench.suite.types import Claim
 
 MOST_NAMED = 3
 """Absent runs that a reason names one by one."""

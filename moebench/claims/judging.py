@@ -24,11 +24,11 @@ from moebench.claims.shape import doubts
 from moebench.claims.types import TRIFLE, Beside, Scored, State, Unbounded, Verdict
 from moebench.claims.withheld import Withheld
 from moebench.digits import interval
-from moebench.evidence import Evidence
-from moebench.plan import Plan
-from moebench.records import metric_of
-from moebench.spec.errors import plain
-from moebench.spec.types import Claim
+from moebench.metrics.declared import metric_of
+from moebench.planning.types import Plan
+from moebench.reader.evidence import Evidence
+from moebench.suite.types import Claim
+from moebench.text import plain
 
 
 def judge(evidence: Evidence) -> list[Verdict]:

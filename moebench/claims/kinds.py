@@ -20,9 +20,9 @@ import numpy as np
 from moebench import stats
 from moebench.claims.contrasts import Contrast, Term, as_written, orientation
 from moebench.claims.withheld import Withheld
-from moebench.plan import Plan
-from moebench.records import metric_of
-from moebench.spec.types import Amount, Claim, Compare
+from moebench.metrics.declared import metric_of
+from moebench.planning.types import Plan
+from moebench.suite.types import Amount, Claim, Compare
 
 
 @dataclass(frozen=True, kw_only=True)

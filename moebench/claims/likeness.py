@@ -12,9 +12,9 @@ from itertools import combinations
 
 from moebench.claims import coverage
 from moebench.claims.types import Beside
-from moebench.evidence import Evidence
-from moebench.plan import Plan, PlannedModel
-from moebench.spec.types import Claim, MatchOn, MoEFFN
+from moebench.planning.types import Plan, PlannedModel
+from moebench.reader.evidence import Evidence
+from moebench.suite.types import Claim, MatchOn, MoEFFN
 
 TOKENS = "training tokens"
 Value = int | float | str | None

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from moebench.claims.contrasts import Contrast
 from moebench.claims.deciding import Finding
 from moebench.claims.kinds import Hypothesis
-from moebench.evidence import Outcome
-from moebench.plan import Plan
-from moebench.records import parse_metric
+from moebench.metrics.declared import parse_metric
+from moebench.planning.types import Plan
+from moebench.reader.evidence import Outcome
 
 _OF_TRAINING = ("cost.train_flops_per_token",)
 _OF_EVALUATION = ("cost.decode_flops_per_token", "cost.active_params", "cost.active_params_no_embedding")

@@ -14,9 +14,9 @@ from typing import Literal
 
 from moebench.claims.judging import ask
 from moebench.claims.types import Verdict
-from moebench.evidence import Evidence
-from moebench.records import metric_of
-from moebench.spec.types import Claim
+from moebench.metrics.declared import metric_of
+from moebench.reader.evidence import Evidence
+from moebench.suite.types import Claim
 
 _ABOUT_TWO = ("superior", "non_inferior", "equivalent", "ratio_at_least", "ratio_within")
 

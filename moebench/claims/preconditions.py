@@ -19,11 +19,11 @@ from moebench.claims import coverage, likeness, limits
 from moebench.claims.contrasts import Contrast, Sample, Term, draw
 from moebench.claims.withheld import Withheld
 from moebench.digits import interval
-from moebench.evidence import Evidence, Outcome
-from moebench.plan import Plan
-from moebench.records import metric_of, parse_metric
-from moebench.spec.constant import constant
-from moebench.spec.types import Claim, DenseFFN
+from moebench.metrics.declared import metric_of, parse_metric
+from moebench.planning.types import Plan
+from moebench.reader.evidence import Evidence, Outcome
+from moebench.suite.constant import constant
+from moebench.suite.types import Claim, DenseFFN
 
 AA_RANGE = (0.98, 1.02)
 LEARNED = 0.01

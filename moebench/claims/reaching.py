@@ -16,10 +16,10 @@ import numpy as np
 
 from moebench import stats
 from moebench.claims.withheld import Withheld
-from moebench.evidence import Evidence, Outcome
-from moebench.plan import Plan
-from moebench.records import parse_metric
-from moebench.spec.types import Target
+from moebench.metrics.declared import parse_metric
+from moebench.planning.types import Plan
+from moebench.reader.evidence import Evidence, Outcome
+from moebench.suite.types import Target
 
 CURVE = "curve.bits_per_byte"
 UNDECAYED = "crossing on an undecayed curve"

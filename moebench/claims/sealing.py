@@ -17,10 +17,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from moebench.claims.contrasts import Sample
-from moebench.evidence import Evidence
-from moebench.history import Told
-from moebench.records import metric_of, parse_metric
-from moebench.spec.types import Claim
+from moebench.metrics.declared import metric_of, parse_metric
+from moebench.reader.evidence import Evidence
+from moebench.reader.history import Told
+from moebench.suite.types import Claim
 
 MOST_NAMED = 3
 """Seeds that a reason names one by one."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import Literal
 
 from moebench.digits import INFINITE, MINUS, End, interval
-from moebench.records import Frozen, metric_of
+from moebench.frozen import Frozen
+from moebench.metrics.declared import metric_of
 
 State = Literal["supported", "refuted", "inconclusive", "interim", "invalid", "not_tested"]
 """`interim`: an estimate and no verdict, as not all is there that was planned for the claim."""

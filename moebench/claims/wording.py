@@ -22,8 +22,8 @@ from moebench.claims.reaching import UNDECAYED
 from moebench.claims.types import Scored
 from moebench.claims.withheld import Withheld
 from moebench.digits import interval
-from moebench.evidence import Evidence
-from moebench.plan import Plan
+from moebench.planning.types import Plan
+from moebench.reader.evidence import Evidence
 
 _SIZES = ((10e6, "nano"), (100e6, "small"), (1e9, "medium"), (math.inf, "large"))
 """Active parameters below which a model is called so."""

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from moebench.data.documents import SEPARATOR, Text
 from moebench.data.splits import SPLITS
-from moebench.plan import DataFacts, canonical, digest_of
-from moebench.records import Frozen
-from moebench.spec.plugins import PluginCode
+from moebench.frozen import Frozen
+from moebench.planning.types import DataFacts, canonical, digest_of
+from moebench.plugins import PluginCode
 from moebench.store.files import read_json, write_bytes, write_json
 
 DATA_VERSION = 1

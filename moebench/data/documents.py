@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from moebench.spec.plugins import PluginCode
+from moebench.plugins import PluginCode
 
 SEPARATOR = 0
 """The byte before every document; no document holds it."""

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from moebench.data.documents import DataError, Gathered, Source
-from moebench.spec.errors import plain
-from moebench.spec.plugins import SOURCES as GROUP
-from moebench.spec.plugins import PluginCode, PluginError, cause, code_of, load, offered
-from moebench.spec.types import PluginData
+from moebench.plugins import SOURCES as GROUP
+from moebench.plugins import PluginCode, PluginError, cause, code_of, load, offered
+from moebench.suite.types import PluginData
+from moebench.text import plain
 
 
 def plugged_in(name: str) -> tuple[Source, PluginCode]:

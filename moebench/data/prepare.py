@@ -18,8 +18,8 @@ from moebench.data.splits import SPLITS, grouped, related, split
 from moebench.data.stdlib import STDLIB
 from moebench.data.synthetic import SYNTHETIC
 from moebench.data.text import TEXT
-from moebench.plan import DataFacts, digest_of
-from moebench.spec.types import DataSpec
+from moebench.planning.types import DataFacts, digest_of
+from moebench.suite.types import DataSpec
 
 LEAK_THRESHOLD = 0.05
 """A larger share of the test split's windows in the training split is noted in the plan and the report."""

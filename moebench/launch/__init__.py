@@ -6,6 +6,6 @@ the pipe, `coordinator` shares out the runs. Nothing here imports torch: a worke
 
 from moebench.launch.launchers import LAUNCHERS, launch
 from moebench.launch.task import Event, Execute, OnEvent, Stopped
-from moebench.plan import Task
+from moebench.planning.types import Task
 
 __all__ = ["LAUNCHERS", "Event", "Execute", "OnEvent", "Stopped", "Task", "launch"]

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from moebench.launch.task import Event, Execute, OnEvent
-from moebench.plan import Task, digest_of
+from moebench.planning.types import Task, digest_of
 from moebench.store import Busy, CorruptFile, Failure, Results, RunFolder
 
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")

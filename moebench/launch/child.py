@@ -22,7 +22,7 @@ import moebench
 from moebench.environment import oom_kills
 from moebench.launch.task import Event
 from moebench.launch.worker import STOP
-from moebench.plan import Task
+from moebench.planning.types import Task
 from moebench.store import Failure
 
 _TAIL_BYTES, _LOG_BYTES = 4000, 2**20

@@ -20,7 +20,7 @@ from pathlib import Path
 from moebench.launch.attempt import finished, with_log
 from moebench.launch.child import Child
 from moebench.launch.task import Event, OnEvent, Stopped, catching
-from moebench.plan import Task
+from moebench.planning.types import Task
 from moebench.store import Busy, Failure, Results
 
 WORKER = (sys.executable, "-P", "-m", "moebench.launch")

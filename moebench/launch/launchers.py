@@ -9,7 +9,7 @@ from typing import Protocol
 from moebench.launch.attempt import carry_out, with_log
 from moebench.launch.coordinator import WORKER, Coordinator
 from moebench.launch.task import Execute, OnEvent, Stopped, catching, train_run
-from moebench.plan import Task
+from moebench.planning.types import Task
 
 
 class Launcher(Protocol):

@@ -18,7 +18,7 @@ from pathlib import Path
 from threading import current_thread, main_thread
 from typing import Any, Protocol
 
-from moebench.plan import Task
+from moebench.planning.types import Task
 
 Event = dict[str, Any]
 OnEvent = Callable[[Event], None]
@@ -69,6 +69,6 @@ def catching(on_signal: Callable[[int], object], *, alarm: int = -1) -> Iterator
 def train_run(task: Task, *, root: Path, on_event: OnEvent, should_stop: Callable[[], bool]) -> str:
     """The real thing: trains and measures. Imports torch."""
     # not `from moebench import run`: the package offers a function of that name
-    from moebench.run import execute
+    from moebench.jobs.train import execute
 
     return execute(task, root=root, on_event=on_event, should_stop=should_stop)

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 
 from moebench.launch.attempt import carry_out
 from moebench.launch.task import Event, Execute, train_run
-from moebench.plan import Task
+from moebench.planning.types import Task
 
 STOP = b'{"do": "stop"}\n'
 _PR_SET_PDEATHSIG = 1

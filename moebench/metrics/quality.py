@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from moebench.data import Windows
-from moebench.model import Transformer
-from moebench.model.transformer import cross_entropy_bits
+from moebench.models.decoder import Transformer
+from moebench.models.decoder.transformer import cross_entropy_bits
 
 WINDOWS_AT_ONCE = 16
 

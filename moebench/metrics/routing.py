@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from moebench.model import Transformer
-from moebench.records import Record, labelled, record
+from moebench.metrics.declared import Record, labelled, record
+from moebench.models.decoder import Transformer
 
 
 def routing_records(

@@ -18,13 +18,13 @@ from statistics import fmean, median
 import safetensors.torch
 import torch
 
-from moebench import costs
+from moebench.counting import costs
 from moebench.data import Corpus, train_batch
-from moebench.model import KVCache, Transformer
-from moebench.plan import Run, SpeedPlan
-from moebench.records import labelled
+from moebench.jobs.training import State, chance, start, training_loss
+from moebench.metrics.declared import labelled
+from moebench.models.decoder import KVCache, Transformer
+from moebench.planning.types import Run, SpeedPlan
 from moebench.store import RunFolder
-from moebench.train import State, chance, start, training_loss
 
 AGAIN = "~again"
 """Suffix of the baseline's second copy."""

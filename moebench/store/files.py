@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from moebench.spec.errors import plain
+from moebench.text import plain
 
 TEMPORARY = ".tmp-"
 """Mark in the name of a file that is not yet in its place; `sweep` removes what a kill left behind."""

@@ -18,10 +18,10 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from moebench.records import Record, metric_of
-from moebench.spec.errors import quoted
+from moebench.metrics.declared import Record, metric_of
 from moebench.store import files
 from moebench.store.files import CorruptFile
+from moebench.text import quoted
 
 Status = Literal["missing", "partial", "completed", "diverged", "failed", "corrupt"]
 Outcome = Literal["completed", "diverged"]

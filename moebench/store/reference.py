@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from moebench.plan import Plan, StoredPlan
+from moebench.planning.types import Plan, StoredPlan
 from moebench.store import files
 from moebench.store.files import CorruptFile
 from moebench.store.folders import WEIGHTS, RunFolder

@@ -18,12 +18,12 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from moebench.plan import Plan, StoredPlan
-from moebench.records import Environment
-from moebench.spec.errors import quoted
+from moebench.environment import Environment
+from moebench.planning.types import Plan, StoredPlan
 from moebench.store import files
 from moebench.store.files import CorruptFile
 from moebench.store.folders import RunFolder, UnsafeName, is_safe_id
+from moebench.text import quoted
 
 
 class Results:

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from bench.race import Contender
-from moebench.matching import kernels_of
-from moebench.model.experts import default_backend
-from moebench.model.moe import Dense, MoE
-from moebench.model.routers import Text
-from moebench.spec.types import DenseFFN, MoEFFN
+from moebench.models.decoder.experts import default_backend
+from moebench.models.decoder.moe import Dense, MoE
+from moebench.models.routers import Text
+from moebench.planning.matching import kernels_of
+from moebench.suite.types import DenseFFN, MoEFFN
 
 SLOW = ("loop", "padded")
 """Expert compute that no run takes."""

@@ -15,8 +15,8 @@ from statistics import median
 import pytest
 
 from moebench import api
+from moebench.jobs.train import execute
 from moebench.launch import launch
-from moebench.run import execute
 from moebench.store import Results
 
 SETS = (

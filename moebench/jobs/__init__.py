@@ -1,0 +1,1 @@
+"""What is carried out: one file a kind of job."""

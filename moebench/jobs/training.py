@@ -1,0 +1,252 @@
+"""Training: a generator of step facts.
+
+`train` knows a model, an optimizer and a corpus; it writes no files and evaluates nothing. Its whole state is in
+`State`, which goes to bytes and back without loss, so a killed run goes on from a checkpoint and ends with the bits it
+would have had. Nothing here reads a clock.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from moebench.counting import costs
+from moebench.data import Corpus, roll, train_batch
+from moebench.models.decoder import Output, Transformer, build
+from moebench.models.decoder.experts import padded_pairs
+from moebench.models.decoder.transformer import cross_entropy_bits
+from moebench.planning.types import Architecture, Recipe, Run
+from moebench.plugins import PluginError, router_code
+from moebench.seeds import derive
+from moebench.suite.routers import LOSSES
+from moebench.suite.types import DenseFFN, MoEFFN
+
+EXPLODED = 3.0
+"""A loss beyond this many times the uniform model's is called diverged."""
+
+
+class Diverged(Exception):  # noqa: N818  an outcome of training, no error
+    """The loss or the gradient stopped being a number, or the loss exploded."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """Facts of one optimizer step."""
+
+    step: int
+    """Steps done, this one included."""
+    loss: float
+    """Training cross-entropy in bits per token, auxiliary losses left out."""
+    lr: float
+    grad_norm: float
+    """Before clipping."""
+    digest: str
+    """Rolling digest of all tokens consumed so far, 16 hex digits."""
+
+
+@dataclass(kw_only=True)
+class State:
+    """Everything that training carries from one step to the next."""
+
+    model: Transformer
+    optimizer: torch.optim.AdamW
+    step: int = 0
+    digest: bytes = b""
+    model_flops: int = 0
+    """Spent so far, counting the pairs really routed."""
+    executed_flops: int = 0
+    pairs_computed: int = 0
+    """(token, expert) pairs computed in training so far."""
+    pairs_dropped: int = 0
+    """Assignments dropped (over capacity) in training so far."""
+
+    def to_bytes(self) -> bytes:
+        """The state as safetensors; the counters travel in its metadata."""
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        for name, parameter in self.model.named_parameters():
+            for key, value in self.optimizer.state.get(parameter, {}).items():
+                tensors[f"optimizer.{name}.{key}"] = value
+        counters = {
+            "step": self.step,
+            "digest": self.digest.hex(),
+            "model_flops": self.model_flops,
+            "executed_flops": self.executed_flops,
+            "pairs_computed": self.pairs_computed,
+            "pairs_dropped": self.pairs_dropped,
+        }
+        return safetensors.torch.save(
+            {name: value.detach().cpu().contiguous() for name, value in tensors.items()},
+            metadata={"state": json.dumps(counters)},
+        )
+
+    def load_bytes(self, data: bytes) -> None:
+        """Restores what `to_bytes` wrote. Raises KeyError or ValueError when it is another model's state."""
+        tensors = safetensors.torch.load(data)
+        self.model.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("model.")})
+        device = self.model.embedding.device
+        for name, parameter in self.model.named_parameters():
+            prefix = f"optimizer.{name}."
+            found = {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
+            self.optimizer.state[parameter] = {key: value.to(device) for key, value in found.items()}
+        counters = _metadata(data)
+        self.step, self.digest = counters["step"], bytes.fromhex(counters["digest"])
+        self.model_flops, self.executed_flops = counters["model_flops"], counters["executed_flops"]
+        self.pairs_computed, self.pairs_dropped = counters["pairs_computed"], counters["pairs_dropped"]
+
+
+def _metadata(data: bytes) -> dict[str, Any]:
+    header_bytes = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + header_bytes])
+    counters: dict[str, Any] = json.loads(header["__metadata__"]["state"])
+    return counters
+
+
+def start(run: Run) -> State:
+    """A model with its initial weights and a fresh optimizer.
+
+    Raises PluginError when the code of an installed package's router is not what was planned.
+    """
+    _same_code(run.architecture)
+    model = build(
+        run.architecture,
+        seed=run.seed,
+        dtype=run.recipe.dtype,
+        device=run.device,
+        backend=None if run.backend == "none" else run.backend,
+        kernels=run.kernels,
+    )
+    return State(model=model, optimizer=make_optimizer(model, run.recipe))
+
+
+def _same_code(a: Architecture) -> None:
+    if a.plugin is None or isinstance(a.ffn, DenseFFN):
+        return
+    now = router_code(a.ffn.router)
+    if now != a.plugin.code:
+        raise PluginError(f"the router {a.ffn.router} is now {now}; the plan was made with {a.plugin.code}: plan again")
+
+
+def make_optimizer(model: Transformer, recipe: Recipe) -> torch.optim.AdamW:
+    """AdamW with decoupled decay (Loshchilov and Hutter 2019, arXiv:1711.05101); norms and biases are not decayed."""
+    matrices = [p for name, p in model.named_parameters() if p.ndim >= 2 and not name.endswith("bias")]
+    vectors = [p for name, p in model.named_parameters() if p.ndim < 2 or name.endswith("bias")]
+    groups = [
+        {"params": matrices, "weight_decay": recipe.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=recipe.lr, betas=recipe.betas, eps=recipe.eps, fused=True)
+
+
+def learning_rate(recipe: Recipe, step: int) -> float:
+    """The rate of step `step`, counted from 0: linear warm-up, then decay to `final_lr_share` of the peak."""
+    if step < recipe.warmup_steps:
+        return recipe.lr * (step + 1) / recipe.warmup_steps
+    if recipe.decay == "none":
+        return recipe.lr
+    done = (step - recipe.warmup_steps) / max(1, recipe.steps - 1 - recipe.warmup_steps)
+    left = 0.5 * (1 + math.cos(math.pi * done)) if recipe.decay == "cosine" else 1 - done
+    return recipe.lr * (recipe.final_lr_share + (1 - recipe.final_lr_share) * left)
+
+
+def training_loss(run: Run, output: Output, targets_BT: Tensor) -> tuple[Tensor, Tensor]:
+    """(loss to minimise in nats, cross-entropy in bits per token). Only the first holds auxiliary losses."""
+    bits = cross_entropy_bits(output.logits_BTV, targets_BT).mean()
+    loss = bits * math.log(2)
+    ffn = run.architecture.ffn
+    if isinstance(ffn, MoEFFN):
+        for name in LOSSES:
+            # Each the mean over the layers that have it, times the mixture's coefficient of the same name.
+            losses = [routing.losses[name] for routing in output.routings if name in routing.losses]
+            if losses:
+                loss = loss + getattr(ffn, name) * torch.stack(losses).mean()
+    return loss, bits
+
+
+def chance(run: Run, *, step: int, part: int = 0) -> torch.Generator | None:
+    """What the routers of a run draw from in one micro-batch of one step, so that a resumed run draws the same."""
+    if not run.architecture.moe_layers:
+        return None
+    generator = torch.Generator(device=run.device)
+    return generator.manual_seed(derive(run.seed, f"route.{step}.{part}"))
+
+
+def train(state: State, run: Run, corpus: Corpus) -> Iterator[Step]:
+    """Takes the steps that are left, yielding the facts of each after the weights have moved.
+
+    Raises Diverged, with the step and what was seen, before a step that would use a bad gradient.
+    """
+    recipe = run.recipe
+    state.model.train()
+    while state.step < recipe.steps:
+        batch = train_batch(corpus, seed=run.seed, step=state.step, batch_tokens=recipe.batch_tokens)
+        lr = learning_rate(recipe, state.step)
+        for group in state.optimizer.param_groups:
+            group["lr"] = lr
+        loss, routed = _accumulate(state, run, torch.from_numpy(batch).to(run.device))
+        limit = math.inf if recipe.clip is None else recipe.clip
+        grad_norm = float(torch.nn.utils.clip_grad_norm_(state.model.parameters(), limit))
+        _check(loss, grad_norm, step=state.step + 1, vocab=run.architecture.vocab)
+        state.optimizer.step()
+        state.optimizer.zero_grad()
+        state.model.after_step()
+        state.step += 1
+        state.digest = roll(state.digest, batch)
+        _count(state, run, sequences=batch.shape[0], routed=routed)
+        yield Step(step=state.step, loss=loss, lr=lr, grad_norm=grad_norm, digest=state.digest.hex()[:16])
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Routed:
+    """Pairs of one batch, over all mixtures and micro-batches."""
+
+    computed: int = 0
+    dropped: int = 0
+    padded: int = 0
+    """Rows that only fill a batch of experts."""
+
+
+def _accumulate(state: State, run: Run, batch_BX: Tensor) -> tuple[float, _Routed]:
+    """Gradients of one batch, micro-batch by micro-batch; returns the loss in bits per token and the pairs routed."""
+    rows, ffn = run.recipe.micro_batch_tokens // run.architecture.context, run.architecture.ffn
+    parts = torch.split(batch_BX, rows)
+    total_bits, computed, dropped, padding = 0.0, 0, 0, 0
+    for index, part_BX in enumerate(parts):
+        output = state.model(part_BX[:, :-1], generator=chance(run, step=state.step, part=index))
+        loss, bits = training_loss(run, output, part_BX[:, 1:])
+        share = part_BX.shape[0] / batch_BX.shape[0]
+        (loss * share).backward()  # type: ignore[no-untyped-call]
+        total_bits += float(bits.detach()) * share
+        computed += sum(routing.token_N.numel() for routing in output.routings)
+        dropped += sum(routing.dropped for routing in output.routings)
+        if run.backend == "padded" and isinstance(ffn, MoEFFN):
+            padding += sum(padded_pairs(routing, ffn.experts) for routing in output.routings)
+    return total_bits, _Routed(computed=computed, dropped=dropped, padded=padding)
+
+
+def _check(loss: float, grad_norm: float, *, step: int, vocab: int) -> None:
+    if not math.isfinite(loss) or not math.isfinite(grad_norm):
+        raise Diverged(f"step {step}: loss {loss} bits/token, gradient norm {grad_norm}")
+    if loss > EXPLODED * math.log2(vocab):
+        raise Diverged(f"step {step}: loss {loss:.1f} bits/token, over {EXPLODED:g} times a uniform guess")
+
+
+def _count(state: State, run: Run, *, sequences: int, routed: _Routed) -> None:
+    a, length, pairs = run.architecture, run.architecture.context, routed.computed
+    state.pairs_computed += routed.computed
+    state.pairs_dropped += routed.dropped
+    state.model_flops += costs.train_step_flops(a, sequences=sequences, length=length, routed_pairs=pairs)
+    state.executed_flops += costs.executed_step_flops(
+        a,
+        sequences=sequences,
+        length=length,
+        routed_pairs=pairs,
+        padded_pairs=routed.padded,
+        kernels=run.kernels,
+    )

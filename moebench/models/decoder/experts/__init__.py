@@ -1,0 +1,43 @@
+"""Expert compute: the same sum over routed pairs, by several roads.
+
+    out[t] = sum over pairs n of token t:  weight[n] * down[e(n)] act(gate_up[e(n)] x[t])
+
+`loop` is the oracle: plain autograd, one expert after the other. `sorted` groups the pairs by expert and writes every
+gradient once, by hand; it is the road of CPUs and chooses its inside by shape. `blocks` is the same without the inside
+that nano shapes keep for the bits of their committed results: the road of runs with fused kernels. `grouped_mm` hands
+the groups to torch's grouped product, which never asks the host for the group sizes: the road of CUDA. `padded` is one
+batched product over experts, slower wherever it was measured. All are deterministic on a CPU, and the tests hold all
+equal to the oracle, forward and every gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from moebench.models.decoder.experts.activations import activate as activate
+from moebench.models.decoder.experts.activations import swiglu as swiglu
+from moebench.models.decoder.experts.grouped import grouped_mm
+from moebench.models.decoder.experts.loop import loop
+from moebench.models.decoder.experts.padded import padded as padded
+from moebench.models.decoder.experts.padded import padded_pairs as padded_pairs
+from moebench.models.decoder.experts.sorted import sorted_blocks, sorted_loop
+from moebench.models.decoder.experts.weights import Experts as Experts
+from moebench.models.routers import Routing
+
+Backend = Callable[[Tensor, Routing, Experts], Tensor]
+"""(x_TD, routing, experts) -> out_TD"""
+
+BACKENDS: dict[str, Backend] = {
+    "loop": loop,
+    "sorted": sorted_loop,
+    "blocks": sorted_blocks,
+    "grouped_mm": grouped_mm,
+    "padded": padded,
+}
+
+
+def default_backend(device: str) -> str:
+    """The fastest backend measured for a device type; it is named in every run's identity."""
+    return "grouped_mm" if device == "cuda" else "sorted"

@@ -1,0 +1,73 @@
+"""A trained model, found by its run, and text from it through the key and value cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from pydantic import ValidationError
+
+from moebench.models.decoder import Transformer, build
+from moebench.planning.types import Run
+from moebench.seeds import derive
+from moebench.store import CorruptFile, Results, RunFolder
+
+
+def load_trained(results: Path, run_id: str) -> Transformer:
+    """The model of a completed run, found by its id or the beginning of one.
+
+    Raises CorruptFile when there is no such run, more than one, it diverged, or its files are not what a run leaves.
+    """
+    folder = _find(results, run_id)
+    if folder.status() == "diverged":
+        raise CorruptFile(folder.path, f"it diverged: {(folder.manifest() or {}).get('reason')}")
+    problems = folder.verify()
+    if problems or not (folder.path / "model.safetensors").is_file():
+        raise CorruptFile(folder.path, problems[0] if problems else "its weights were left out")
+    try:
+        run = Run.model_validate(folder.run_json()["run"])
+    except (KeyError, ValidationError) as error:
+        raise CorruptFile(folder.path / "run.json", "not a run of this version of moebench") from error
+    weights = folder.path / "model.safetensors"
+    try:
+        model = build(run.architecture, seed=run.seed, dtype=run.recipe.dtype)
+        model.load_state_dict(safetensors.torch.load_file(weights))
+    except (RuntimeError, ValueError, safetensors.SafetensorError) as error:
+        raise CorruptFile(weights, f"not the weights of the run beside it: {error}") from error
+    return model.eval()
+
+
+def _find(results: Path, run_id: str) -> RunFolder:
+    found = [folder for folder in Results(results).runs() if folder.id.startswith(run_id)]
+    if len(found) != 1:
+        known = ", ".join(folder.id for folder in found[:5])
+        what = f"{len(found)} runs begin with {run_id!r}: {known}" if found else f"no run begins with {run_id!r}"
+        raise CorruptFile(results / "runs", what)
+    return found[0]
+
+
+@torch.inference_mode()
+def generate(model: Transformer, prompt: bytes, *, tokens: int, temperature: float, seed: int) -> bytes:
+    """The prompt and up to `tokens` bytes after it, one decoding step each; ends early at a document's end.
+
+    Beyond the context the cache starts anew from the last half of the text.
+    """
+    draws = torch.Generator().manual_seed(derive(seed, "generate"))
+    text = [0, *prompt]  # byte 0 begins a document
+    cache, unread = model.new_cache(1), text[-model.architecture.context :]
+    for _ in range(tokens):
+        if cache.length + len(unread) > model.architecture.context:
+            cache, unread = model.new_cache(1), text[-model.architecture.context // 2 :]
+        logits_V = model(torch.tensor([unread]), cache=cache).logits_BTV[0, -1]
+        unread = [_choose(logits_V, temperature, draws)]
+        if unread == [0]:
+            break
+        text += unread
+    return bytes(text[1:])
+
+
+def _choose(logits_V: torch.Tensor, temperature: float, draws: torch.Generator) -> int:
+    if temperature == 0:
+        return int(logits_V.argmax())
+    return int(torch.multinomial((logits_V / temperature).softmax(0), 1, generator=draws))

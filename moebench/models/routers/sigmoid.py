@@ -1,0 +1,94 @@
+"""Sigmoid scores with a selection bias that balances the load without a loss (DeepSeek-V3, arXiv:2412.19437).
+
+    s = sigmoid(W x),  S = the k largest of s + b,  weight_e = scale x s_e / sum of s over S
+
+`b` is no parameter: after each step it rises by `bias_rate` for experts that got fewer pairs than the mean and falls
+for those that got more (Wang et al. 2024, arXiv:2408.15664). With groups, only the experts of the `groups_chosen`
+groups with the largest sum of their two best biased scores can be chosen.
+
+A balance loss counts the pairs that were routed, so by biased scores within the chosen groups; DeepSeek-V3's eq. 18
+counts the k largest unbiased scores over all experts. The two differ as far as biases and groups change the choice.
+
+Legend: T tokens, D width, E experts, K top-k, G groups, M experts of a group.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from moebench.models.initial import normal_
+from moebench.models.routers.losses import balance, router_z_loss, sequence_balance_loss
+from moebench.models.routers.routing import Router, Routing, Text
+from moebench.suite.types import MoEFFN
+
+
+class SigmoidBias(Router):
+    """Sigmoid scores, selected by score plus a bias that evens the load; optional groups."""
+
+    causal = True
+
+    bias_E: Tensor
+    load_E: Tensor
+
+    def __init__(self, ffn: MoEFFN, *, width: int, vocab: int, layer: int) -> None:
+        super().__init__(ffn, width=width, vocab=vocab, layer=layer)
+        self.weight = nn.Parameter(torch.empty(ffn.experts, width))
+        self.groups, self.groups_chosen = ffn.groups or 1, ffn.groups_chosen or 1
+        self.bias_rate = ffn.bias_rate or 0.0
+        self.register_buffer("bias_E", torch.zeros(ffn.experts))
+        self.register_buffer("load_E", torch.zeros(ffn.experts), persistent=False)
+
+    def choose(self, x_TD: Tensor, text: Text) -> Routing:
+        logits_TE = F.linear(x_TD.float(), self.weight.float())
+        scores_TE = logits_TE.sigmoid()
+        experts_TK = self.select(scores_TE.detach() + self.bias_E)
+        weights_TK = scores_TE.gather(1, experts_TK)
+        if self.renormalise:
+            weights_TK = weights_TK / (weights_TK.sum(1, keepdim=True) + 1e-20)
+        if self.scale is not None:
+            weights_TK = weights_TK * self.scale
+        if self.training and torch.is_grad_enabled():
+            self.load_E += torch.bincount(experts_TK.reshape(-1), minlength=self.experts)
+        losses = {
+            "balance_loss": lambda: self._balance(scores_TE / scores_TE.sum(1, keepdim=True), experts_TK, text),
+            "z_loss": lambda: router_z_loss(logits_TE),
+        }
+        return self.full_routing(experts_TK, weights_TK, losses)
+
+    def select(self, biased_TE: Tensor) -> Tensor:
+        """The k best experts of the best groups, [T, K]."""
+        if self.groups > 1:
+            biased_TGM = biased_TE.view(-1, self.groups, self.experts // self.groups)
+            best_TG = biased_TGM.topk(2, dim=2).values.sum(2)
+            chosen_TG = torch.zeros_like(best_TG).scatter_(1, best_TG.topk(self.groups_chosen, dim=1).indices, 1.0)
+            biased_TE = biased_TGM.masked_fill(chosen_TG[:, :, None] == 0, float("-inf")).flatten(1)
+        return biased_TE.topk(self.top_k, dim=1).indices
+
+    def _balance(self, probabilities_TE: Tensor, experts_TK: Tensor, text: Text) -> Tensor:
+        if self.balance_over == "sequence":
+            return sequence_balance_loss(probabilities_TE, experts_TK, length=text.length)
+        pairs_E = torch.bincount(experts_TK.reshape(-1), minlength=self.experts)
+        pairs_E = self.pairs_of_batch(pairs_E) if self.balance_over == "batch" else pairs_E
+        return balance(pairs_E, pairs_E.sum(), probabilities_TE.mean(0))
+
+    @torch.no_grad()
+    def initialise(self, seed: int, prefix: str) -> None:
+        """Nearly undecided."""
+        normal_(self.weight, seed, prefix, std=0.1 * self.width**-0.5)
+        self.bias_E.zero_()
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """Moves the biases against the load of the step."""
+        super().after_step()
+        if self.bias_rate:
+            self.bias_E += self.bias_rate * torch.sign(self.load_E.mean() - self.load_E)
+        self.load_E.zero_()
+
+    @classmethod
+    def output_scale(cls, ffn: MoEFFN) -> float:
+        """Scores start at one half."""
+        weight = 1 / ffn.top_k if ffn.renormalise else 0.5
+        return float((ffn.top_k * weight**2) ** 0.5) * (ffn.scale or 1.0)

@@ -1,0 +1,243 @@
+"""Whether what a suite asks for can be had at all, once sizes and steps are known; and what its author should know.
+
+`check` gives every misfit at once, each at the place of the suite that is to change; `notes` gives what is unusual and
+not wrong. Nothing here trains, reads data or solves sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import dataclass
+
+from moebench.amounts import Amount
+from moebench.counting import costs
+from moebench.metrics.declared import metric_of, parse_metric
+from moebench.planning.types import DataFacts, PlannedModel, Recipe
+from moebench.suite.claim import Claim, RatioAtLeast, Test
+from moebench.suite.constant import constant
+from moebench.suite.types import SuiteSpec
+from moebench.text import listed, nearest, quoted
+
+FAMILY_LEVEL = 0.025
+"""One-sided level of the primary family, shared by Holm's procedure."""
+MOST_STEPS = 10**9
+"""As many as a budget in steps may ask for."""
+
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Misfit:
+    """One thing that cannot be had, at one place of the suite."""
+
+    message: str
+    at: Path = ()
+    """Keys that lead to the value to change, such as ("models", "dense", "match"); empty where no value is at fault."""
+    hint: str | None = None
+    """What would do."""
+
+    def __str__(self) -> str:
+        where = f"{'.'.join(map(str, self.at))}: " if self.at else ""
+        return f"{where}{self.message}{f': {self.hint}' if self.hint else ''}"
+
+
+class PlanError(ValueError):
+    """The suite is well formed but cannot be run as asked; the message says what would do."""
+
+    def __init__(self, *problems: Misfit | str) -> None:
+        self.problems = tuple(one if isinstance(one, Misfit) else Misfit(message=one) for one in problems)
+        super().__init__("; ".join(map(str, self.problems)))
+
+
+def check(
+    spec: SuiteSpec, models: Mapping[str, PlannedModel], facts: DataFacts, *, smoke: bool = False
+) -> list[Misfit]:
+    """Everything that cannot be had of a suite whose sizes are solved; of a `smoke` run whatever its length."""
+    of_its_length = [] if smoke else [*_training(spec, models), *_family(spec)]
+    return [*of_its_length, *_domains(spec, facts), *_targets(spec, facts)]
+
+
+# ------------------------------------------------------------------------------------------------ training
+
+
+def _training(spec: SuiteSpec, models: Mapping[str, PlannedModel]) -> Iterator[Misfit]:
+    for name, model in models.items():
+        train, recipe, path = spec.models[name].train, model.recipe, ("models", name, "train")
+        budget = train.budget
+        step_flops = costs.train_flops_per_token(model.architecture) * recipe.batch_tokens
+        if budget.flops is not None and budget.flops < step_flops:
+            message = f"a budget of {budget.flops:.3g} FLOPs is less than one step of {name}, {step_flops:.3g}"
+            yield Misfit(at=(*path, "budget", "flops"), message=message)
+        elif recipe.steps > MOST_STEPS:
+            message = f"this budget is {recipe.steps:.3g} steps of {name}; at most {MOST_STEPS:.0e} are planned"
+            yield Misfit(at=(*path, "budget"), message=message)
+        elif recipe.warmup_steps >= recipe.steps:
+            warmup = train.schedule.warmup
+            asked = str(warmup) if warmup.relative else f"{warmup.value:,.0f} steps"
+            # One recipe may serve many models: where their runs are equally long, it is one mistake.
+            whose = f"{name}'s run" if budget.steps is None and budget.tokens is None else "the run"
+            message = f"a warm-up of {asked} takes all of {whose}, {recipe.steps:,} steps: its rate would never fall"
+            hint = f"give fewer steps, such as {max(1, recipe.steps // 20)}, a share such as 5%, or a longer run"
+            yield Misfit(at=(*path, "schedule", "warmup"), message=message, hint=hint)
+
+
+# ------------------------------------------------------------------------------------------------ claims
+
+
+def _family(spec: SuiteSpec) -> Iterator[Misfit]:
+    """Refuses a primary family so large that no outcome at its number of pairs could be significant."""
+    primary = {
+        name: units_of(spec, claim.metric)
+        for name, claim in spec.claims.items()
+        if claim.family == "primary" and metric_of(claim.metric).kind != "counted"
+    }
+    for name, (pairs, _) in primary.items():
+        if 2.0**-pairs >= FAMILY_LEVEL / len(primary):
+            needed = next(n for n in range(1, 64) if 2.0**-n < FAMILY_LEVEL / len(primary))
+            message = f"with {pairs} pairs no outcome could reach significance in a primary family of {len(primary)}"
+            hint = f"give {needed} seeds (or processes, for timed metrics), or call some exploratory"
+            yield Misfit(at=("claims", name), message=message, hint=hint)
+
+
+def units_of(spec: SuiteSpec, metric: str) -> tuple[int, str]:
+    """How many pairs a claim on a metric is judged over, and what they are pairs of."""
+    if metric_of(metric).kind == "timed" and spec.measure.speed is not None:
+        return spec.measure.speed.processes, "processes"
+    return len(spec.seeds), "seeds"
+
+
+def _domains(spec: SuiteSpec, facts: DataFacts) -> Iterator[Misfit]:
+    """Claims about a domain that the test split will not have."""
+    known = facts.domains if facts.test_domains is None else facts.test_domains
+    for name, claim in spec.claims.items():
+        for field in ("metric", "minus"):
+            metric = getattr(claim, field)
+            domain = parse_metric(metric)[1].get("domain") if metric is not None else None
+            if domain is not None and known and domain not in known:
+                held = "" if domain not in facts.domains else " in its test split"
+                hint = nearest(domain, known) or f"its domains are {listed(known, last='and')}"
+                yield Misfit(
+                    at=("claims", name, field), message=f"the data have no domain {quoted(domain)}{held}", hint=hint
+                )
+
+
+def _targets(spec: SuiteSpec, facts: DataFacts) -> Iterator[Misfit]:
+    """Qualities to be reached that no model can reach: below the text's own entropy, where that is known."""
+    floor = facts.entropy_bits_per_byte
+    for name, claim in spec.claims.items():
+        reach = claim.target.reach if claim.target is not None else None
+        if floor is not None and isinstance(reach, float) and reach < floor:
+            message = f"no model reaches {reach:g} bits/byte: the entropy of the text is {floor:.4g}"
+            yield Misfit(at=("claims", name, "target", "reach"), message=message, hint="give a number above that")
+
+
+# ------------------------------------------------------------------------------------------------ notes
+
+FEWEST_UNITS = 6
+"""Seeds or processes below which no outcome is significant at 2.5%: 2^-6 is 1.6%."""
+USUAL_RATES = (1e-5, 0.3)
+"""Peak learning rates outside are noted: AdamW hardly moves below, and diverges above."""
+LARGE_EFFECT = 0.05
+"""A margin on quality beyond this share of about 2 bits per byte, 0.1 bits, is noted: models of one budget seldom
+differ by more, so the claim can hardly be supported (or, for `equivalent` and `non_inferior`, hardly fail)."""
+LARGE_EFFECT_BITS = 2 * LARGE_EFFECT
+
+
+def notes(spec: SuiteSpec, models: Mapping[str, PlannedModel]) -> Iterator[str]:
+    """What is unusual about a suite and not wrong, as sentences."""
+    if not spec.claims:
+        yield "this suite makes no claims: it trains and measures, and there will be no verdict"
+    measured = [claim.metric for claim in spec.claims.values() if metric_of(claim.metric).kind != "counted"]
+    for number, units in sorted({units_of(spec, metric) for metric in measured}):
+        if number < FEWEST_UNITS:
+            yield f"{number} {units}: no verdict over {units} is possible below {FEWEST_UNITS}"
+    for name, model in models.items():
+        recipe = model.recipe
+        if recipe.warmup_steps > recipe.steps / 2:
+            yield f"{name}: its warm-up takes {recipe.warmup_steps:,} of {recipe.steps:,} steps, more than half"
+    low, high = USUAL_RATES
+    rates = {name: model.recipe.lr for name, model in models.items()}
+    for rate in sorted({rate for rate in rates.values() if not low <= rate <= high}):
+        whose = listed([name for name in rates if rates[name] == rate], last="and")
+        yield f"the learning rate {rate:g} of {whose} is outside the usual range, {low:g} to {high:g}"
+    tried = [f"{rate:g}" for rate in (spec.tune.lr if spec.tune is not None else []) if not low <= rate <= high]
+    if tried:
+        yield f"learning rates to try outside the usual range, {low:g} to {high:g}: {listed(tried, last='and')}"
+    yield from _large_margins(spec)
+    yield from _unlike(spec, models)
+    yield from _constant(spec)
+
+
+def _compared(spec: SuiteSpec, claim: Claim) -> list[str]:
+    """The models of the suite whose numbers a claim compares."""
+    compare = claim.compare
+    named = [claim.model, *([compare.treatment, compare.baseline, compare.ceiling] if compare is not None else [])]
+    named += spec.sweeps.get(claim.over or "", {})
+    return [model for model in named if model is not None and model in spec.models]
+
+
+def _constant(spec: SuiteSpec) -> Iterator[str]:
+    """Claims whose verdict will be INVALID, as a number in them is what it is whatever happens."""
+    for name, claim in spec.claims.items():
+        for metric in filter(None, (claim.metric, claim.minus)):
+            found = ((model, constant(metric, spec.models[model].ffn)) for model in _compared(spec, claim))
+            model, why = next(((model, why) for model, why in found if why is not None), ("", None))
+            if why is not None:
+                base = parse_metric(metric)[0]
+                yield f"claims.{name}: {base} of {model} tells nothing, so it will be INVALID: {why}"
+
+
+def _unlike(spec: SuiteSpec, models: Mapping[str, PlannedModel]) -> Iterator[str]:
+    """Claims whose verdict will be INVALID, as their models are not measured alike."""
+    for name, claim in spec.claims.items():
+        recipes = {model: models[model].recipe for model in _compared(spec, claim)}
+        base = parse_metric(claim.metric)[0]
+        for what, beginnings, of in _HELD_EQUAL:
+            if base.startswith(beginnings) and len({of(recipe) for recipe in recipes.values()}) > 1:
+                yield f"claims.{name}: {listed(list(recipes), last='and')} differ in {what}, so it will be INVALID"
+
+
+_HELD_EQUAL: tuple[tuple[str, tuple[str, ...], Callable[[Recipe], Hashable]], ...] = (
+    (
+        "the text they are scored on (`evaluate:`)",
+        ("test.",),
+        lambda r: (r.final_eval_tokens, r.windows_per_document),
+    ),
+    (
+        "schedule (steps, batch, warm-up, decay) or evaluation points",
+        ("tokens_to_", "flops_to_", "seconds_to_"),
+        lambda r: (r.steps, r.batch_tokens, r.warmup_steps, r.decay, r.final_lr_share, r.evaluate_at),
+    ),
+    (
+        "the tokens of a timed step (`micro_batch_tokens`)",
+        ("speed.train_step_s", "speed.train_utilisation"),
+        lambda r: r.micro_batch_tokens,
+    ),
+)
+"""What is held equal, for metrics that begin how; `claims.preconditions` has the rules."""
+
+
+def _large_margins(spec: SuiteSpec) -> Iterator[str]:
+    for name, claim in spec.claims.items():
+        asked = _asked_effect(claim.test)
+        if asked is None or metric_of(claim.metric).unit != "bits/byte":
+            continue
+        value, relative, shown = asked
+        if value > (LARGE_EFFECT if relative else LARGE_EFFECT_BITS):
+            passes = claim.test.kind in {"equivalent", "non_inferior"}
+            yield (
+                f"claims.{name}: {shown} is larger than a plausible effect (models of one budget seldom differ by more "
+                f"than {LARGE_EFFECT:.0%}, or {LARGE_EFFECT_BITS:g} bits/byte): "
+                f"{'nearly anything passes' if passes else 'it can hardly be supported'}"
+                f"{'' if relative else f'; is {value:g}% meant?'}"
+            )
+
+
+def _asked_effect(test: Test) -> tuple[float, bool, str] | None:
+    """The least difference a claim asks for, or the largest it allows: its size, whether it is a share, and words."""
+    if isinstance(test, RatioAtLeast):
+        return test.value - 1, True, f"a factor of {test.value:g}"
+    margin = getattr(test, "margin", None)
+    if not isinstance(margin, Amount):
+        return None
+    return margin.value, margin.relative, f"a margin of {margin if margin.relative else f'{margin} bits/byte'}"

@@ -1,0 +1,516 @@
+"""From what was asked to what will run: sizes solved so that models match, budgets turned into steps, runs named.
+
+A match changes one whole number of one model (its FFN width) until the quantity asked for is as near as integers allow
+to the other model's; the residual is stated, and a plan is refused when it is beyond the tolerance. Nothing here trains
+or reads data: facts about the data come in as an argument.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from moebench.counting import costs
+from moebench.planning import feasibility
+from moebench.planning.feasibility import Misfit
+from moebench.planning.feasibility import PlanError as PlanError
+from moebench.planning.types import (
+    Architecture,
+    Asked,
+    DataFacts,
+    Kernels,
+    MatchResult,
+    ParameterCount,
+    Plan,
+    PlannedModel,
+    PlannedRun,
+    Recipe,
+    Run,
+    SpeedPlan,
+    TunePlan,
+    digest_of,
+)
+from moebench.plugins import PluginError, router_class
+from moebench.suite.routers import ROUTERS
+from moebench.suite.types import DenseFFN, Match, MatchOn, ModelSpec, MoEFFN, SuiteSpec, TrainSpec
+from moebench.systems import system
+
+FUSED_FROM = 2**17
+"""Numbers in the activations of a micro-batch, tokens times width, from which fused kernels gain: 1 to 13% from 2**17
+to 2**20, nothing to 9% at 2**14 to 2**16 (one thread)."""
+TUNE_SEED = 1_000_003
+"""Tuning seeds count up from here, away from any suite's own."""
+EXPERT_STEP = 8
+"""Expert widths move in steps of 8: kernels need aligned rows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What the plan must know about where it will run."""
+
+    device: str = "cpu"
+    fingerprint: str = "unknown"
+    """Changes when timings of this machine would no longer be comparable."""
+    step_seconds: Mapping[str, float] | None = None
+    """Model -> measured seconds per step, for budgets in seconds."""
+
+
+# ------------------------------------------------------------------------------------------------ matching
+
+QUANTITIES: dict[MatchOn, Callable[[Architecture, str], float]] = {
+    "active_params": lambda a, _: costs.parameters(a).active,
+    "total_params": lambda a, _: costs.parameters(a).total,
+    "train_flops": lambda a, _: costs.train_flops_per_token(a),
+    "decode_flops": lambda a, _: costs.decode_flops_per_token(a, cached=a.context),
+    "weight_bytes": lambda a, dtype: costs.parameters(a).total * costs.DTYPE_BYTES[dtype],
+}
+
+
+def architecture_of(model: ModelSpec, *, vocab: int, context: int) -> Architecture:
+    """The model's sizes with every default filled in; the FFN width may still be None."""
+    return Architecture(
+        vocab=vocab,
+        context=context,
+        layers=model.layers,
+        width=model.width,
+        heads=model.heads,
+        kv_heads=model.kv_heads or model.heads,
+        head_dim=model.head_dim or model.width // model.heads,
+        ffn=model.ffn,
+        tied_embeddings=model.tied_embeddings,
+        rope_theta=model.rope_theta,
+        norm_eps=model.norm_eps,
+        qk_norm=model.qk_norm,
+    )
+
+
+def _with_plugin(name: str, a: Architecture) -> Architecture:
+    """With what is known of a router of an installed package; it is built and tried. Raises PlanError when it fails."""
+    if isinstance(a.ffn, DenseFFN) or a.ffn.router in ROUTERS:
+        return a
+    try:
+        made = router_class(a.ffn.router)
+        found = made.describe(a.ffn, width=a.width, vocab=a.vocab, context=a.context, layers=a.moe_layers)
+    except PluginError as error:
+        raise PlanError(Misfit(at=("models", name, "ffn", "router"), message=str(error))) from None
+    if a.plugin is not None and found != a.plugin:
+        counts = f"{found.parameters:,} parameters as built, {a.plugin.parameters:,} as planned"
+        message = f"the router {a.ffn.router} depends on the width that the match solved: {counts}"
+        hint = "a router's own size may not depend on that of the experts"
+        raise PlanError(Misfit(at=("models", name, "ffn", "router"), message=message, hint=hint))
+    return a.model_copy(update={"plugin": found})
+
+
+def with_size(a: Architecture, size: str, value: int) -> Architecture:
+    """The same architecture with another width of its FFN, named by its field: `hidden`, `expert_hidden`, ..."""
+    return a.model_copy(update={"ffn": a.ffn.model_copy(update={size: value})})
+
+
+def _size(a: Architecture, size: str) -> int:
+    value = getattr(a.ffn, size)
+    assert isinstance(value, int)
+    return value
+
+
+def solve(
+    name: str,
+    a: Architecture,
+    target: Architecture,
+    match: Match,
+    *,
+    dtype: str = "float32",
+    target_dtype: str = "float32",
+) -> tuple[Architecture, MatchResult]:
+    """The FFN width that brings `a` nearest to `target` in the matched quantity, each in its own training dtype.
+
+    Raises PlanError when the nearest whole width misses by more than the tolerance, naming the widths on either side,
+    what they give, and what would do.
+    """
+    solver = _Solver(model=name, a=a, target=target, match=match, dtype=dtype, target_dtype=target_dtype)
+    solved, result = solver.nearest()
+    if (misfit := solver.misfit(result)) is not None:
+        raise PlanError(misfit)
+    return solved, result
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Solver:
+    """One match: a model, the model to be equal to, and the size to change."""
+
+    model: str
+    a: Architecture
+    target: Architecture
+    match: Match
+    dtype: str
+    target_dtype: str
+
+    @property
+    def by(self) -> str:
+        return self.match.by or ("ffn.expert_hidden" if isinstance(self.a.ffn, MoEFFN) else "ffn.hidden")
+
+    @property
+    def size(self) -> str:
+        return self.by.removeprefix("ffn.")
+
+    @property
+    def step(self) -> int:
+        return self.match.step or (EXPERT_STEP if self.size == "expert_hidden" else 1)
+
+    @property
+    def wanted(self) -> float:
+        return QUANTITIES[self.match.on](self.target, self.target_dtype)
+
+    @property
+    def tolerance(self) -> float:
+        tolerance = self.match.tolerance
+        return tolerance.value if tolerance.relative else tolerance.value / self.wanted
+
+    def off(self, size: int) -> float:
+        """How far a width is from what is wanted, as a share of it."""
+        return self.quantity(size) / self.wanted - 1
+
+    def quantity(self, size: int) -> float:
+        return QUANTITIES[self.match.on](with_size(self.a, self.size, size), self.dtype)
+
+    def around(self, step: int) -> tuple[int, int]:
+        """The multiples of `step` on either side of what is wanted; every quantity is linear in the width."""
+        at_one, at_two = self.quantity(step), self.quantity(2 * step)
+        low = max(1, int(1 + (self.wanted - at_one) / (at_two - at_one)))
+        return step * low, step * (low + 1)
+
+    def nearest(self) -> tuple[Architecture, MatchResult]:
+        """The nearest multiple of the step, however far."""
+        size = min(self.around(self.step), key=lambda n: abs(self.off(n)))
+        result = MatchResult(
+            model=self.model,
+            to=self.match.to,
+            on=self.match.on,
+            by=self.by,
+            size=size,
+            target=self.wanted,
+            achieved=self.quantity(size),
+            residual=self.off(size),
+            tolerance=self.tolerance,
+        )
+        return with_size(self.a, self.size, size), result
+
+    def misfit(self, result: MatchResult) -> Misfit | None:
+        """Why the nearest is too far, and what would do; None when it is near enough."""
+        if abs(result.residual) <= result.tolerance:
+            return None
+        tried = "; ".join(
+            f"{self.by} {n} gives {self.quantity(n):,.0f} ({self.off(n):+.2%})" for n in self.around(self.step)
+        )
+        sizes = f"no whole {self.by}" if self.step == 1 else f"no multiple of {self.step} for {self.by}"
+        message = (
+            f"{self.model} cannot match {result.to}: {sizes} brings {result.on} within {result.tolerance:.2%} of its "
+            f"{result.target:,.0f}: {tried}"
+        )
+        hint = self._advice(result)
+        if not (tolerance := self.match.tolerance).relative and tolerance.value < 100:
+            share = f"tolerance {tolerance.value:g} counts what is matched: write {tolerance.value:g}% for a share"
+            hint = f"{share}; {hint}"
+        return Misfit(at=("models", self.model, "match"), message=message, hint=hint)
+
+    def _advice(self, result: MatchResult) -> str:
+        finer = (step for step in range(self.step - 1, 0, -1) if self.step % step == 0)
+        for step in finer:
+            size = min(self.around(step), key=lambda n: abs(self.off(n)))
+            if size >= self.step and abs(self.off(size)) <= result.tolerance:
+                return f"`step: {step}` gives {size} ({self.off(size):+.2%}){self._or_accept(result)}"
+        if self.off(self.step) > 0:
+            return f"{self.model} is already larger with the smallest FFN: give it fewer layers or a smaller width"
+        return self._or_accept(result).removeprefix(", or ") + ", or change width or layers"
+
+    def _or_accept(self, result: MatchResult) -> str:
+        enough = math.ceil(abs(result.residual) * 1e4) / 1e4  # rounded up: the advice, taken literally, must do
+        return f", or a tolerance of {enough:.2%} would accept the nearest, {result.size}"
+
+
+def match_all(spec: SuiteSpec, *, vocab: int) -> tuple[dict[str, Architecture], list[MatchResult]]:
+    """Solves matches in the order of their dependence (the spec has refused cycles).
+
+    Raises PlanError with every match that cannot be had; what is matched to one of those is judged by its nearest.
+    """
+    solved: dict[str, Architecture] = {}
+    results: dict[str, MatchResult] = {}
+    misfits: list[Misfit] = []
+
+    def settle(name: str) -> Architecture:
+        if name not in solved:
+            model = spec.models[name]
+            a = _with_plugin(name, architecture_of(model, vocab=vocab, context=spec.data.context))
+            if model.match is not None:
+                solver = _Solver(
+                    model=name,
+                    a=a,
+                    target=settle(model.match.to),
+                    match=model.match,
+                    dtype=model.train.dtype,
+                    target_dtype=spec.models[model.match.to].train.dtype,
+                )
+                a, results[name] = solver.nearest()
+                misfits.extend(filter(None, [solver.misfit(results[name])]))
+                a = _with_plugin(name, a)
+            solved[name] = a
+        return solved[name]
+
+    for name in spec.models:
+        settle(name)
+    if misfits:
+        raise PlanError(*misfits)
+    return {name: solved[name] for name in spec.models}, [results[name] for name in spec.models if name in results]
+
+
+# ------------------------------------------------------------------------------------------------ recipes
+
+
+def steps_of(a: Architecture, train: TrainSpec, *, step_seconds: float | None = None) -> int:
+    """The budget as a whole number of optimizer steps, at least 1, nearest to what was asked.
+
+    Raises PlanError for a budget in seconds when this machine has not been calibrated.
+    """
+    budget = train.budget
+    if budget.steps is not None:
+        return budget.steps
+    if budget.tokens is not None:
+        return max(1, round(budget.tokens / train.batch_tokens))
+    if budget.flops is not None:
+        return max(1, round(budget.flops / (costs.train_flops_per_token(a) * train.batch_tokens)))
+    assert budget.seconds is not None
+    if step_seconds is None:
+        raise PlanError("a budget in seconds needs this machine's step time, which has not been measured")
+    return max(1, round(budget.seconds / step_seconds))
+
+
+def recipe_of(train: TrainSpec, *, steps: int) -> Recipe:
+    """The recipe in integers; evaluations read the test split. A sweep changes it with `tune_recipe`."""
+    warmup = train.schedule.warmup
+    points = min(train.evaluate.points, steps)
+    micro = train.micro_batch_tokens or train.batch_tokens
+    return Recipe(
+        steps=steps,
+        batch_tokens=train.batch_tokens,
+        micro_batch_tokens=micro,
+        lr=train.optimizer.lr,
+        betas=train.optimizer.betas,
+        eps=train.optimizer.eps,
+        weight_decay=train.optimizer.weight_decay,
+        clip=train.clip,
+        warmup_steps=round(warmup.value * steps) if warmup.relative else min(steps, round(warmup.value)),
+        decay=train.schedule.decay,
+        final_lr_share=train.schedule.final.value,
+        dtype=train.dtype,
+        evaluate_at=tuple(round(steps * (i + 1) / points) for i in range(points)),
+        eval_tokens=train.evaluate.tokens,
+        final_eval_tokens=max(train.evaluate.final_tokens, train.evaluate.tokens),
+        windows_per_document=train.evaluate.windows_per_document,
+        split="test",
+    )
+
+
+# ------------------------------------------------------------------------------------------------ the plan
+
+
+def make_plan(
+    spec: SuiteSpec,
+    *,
+    facts: DataFacts,
+    vocab: int,
+    machine: Machine,
+    asked: Asked | None = None,
+    notes: Sequence[str] = (),
+) -> Plan:
+    """Everything that will run. Raises PlanError when something asked for cannot be had.
+
+    `asked` is how the plan was asked for; `notes` are to stand among its warnings.
+    """
+    asked = asked or Asked()
+    architectures, matches = match_all(spec, vocab=vocab)
+    models: dict[str, PlannedModel] = {}
+    for name, a in architectures.items():
+        train = spec.models[name].train
+        steps = steps_of(a, train, step_seconds=(machine.step_seconds or {}).get(name))
+        recipe = recipe_of(train, steps=steps)
+        flops = costs.train_flops_per_token(a) * steps * train.batch_tokens
+        counted = costs.costs(a, recipe)
+        models[name] = PlannedModel(architecture=a, recipe=recipe, costs=counted, expected_train_flops=flops)
+    runs = tuple(
+        PlannedRun(model=name, seed=seed, id=run_of(planned, seed=seed, facts=facts, machine=machine).id)
+        for seed in spec.seeds
+        for name, planned in models.items()
+    )
+    if misfits := feasibility.check(spec, models, facts, smoke=asked.smoke):
+        raise PlanError(*misfits)
+    return Plan(
+        suite=spec.suite,
+        scale=spec.scale,
+        spec=spec,
+        models=models,
+        matches=tuple(matches),
+        runs=runs,
+        speed=_speed_plan(spec, runs, machine=machine),
+        tune=_tune_plan(spec, models, facts=facts, machine=machine),
+        data=facts,
+        systems=_systems(spec),
+        claim_hashes={name: digest_of(claim.model_dump(mode="json")) for name, claim in spec.claims.items()},
+        warnings=(*notes, *_warnings(spec, models, facts)),
+        asked=asked,
+    )
+
+
+def _systems(spec: SuiteSpec) -> dict[str, ParameterCount]:
+    named = {claim.model for claim in spec.claims.values() if claim.model is not None} - set(spec.models)
+    try:
+        return {name: system(name).parameters for name in sorted(named)}
+    except LookupError as error:
+        raise PlanError(f"claims: {error.args[0]}") from None
+
+
+def run_of(
+    planned: PlannedModel, *, seed: int, facts: DataFacts, machine: Machine, recipe: Recipe | None = None
+) -> Run:
+    """The run of one model and seed, on one kind of machine."""
+    recipe = recipe or planned.recipe
+    kernels = kernels_of(
+        width=planned.architecture.width,
+        tokens=recipe.micro_batch_tokens,
+        dtype=recipe.dtype,
+        device=machine.device,
+    )
+    return Run(
+        architecture=planned.architecture,
+        recipe=recipe,
+        seed=seed,
+        data_digest=facts.digest,
+        device="cuda" if machine.device == "cuda" else "cpu",
+        backend=backend_of(planned.architecture, machine.device, kernels),
+        kernels=kernels,
+        torch=".".join(version("torch").split("+")[0].split(".")[:2]),
+    )
+
+
+def kernels_of(*, width: int, tokens: int, dtype: str, device: str) -> Kernels:
+    """`fused` where it was measured to pay: float32 on a CPU, and enough numbers in a micro-batch's activations.
+
+    `tokens` are those of a micro-batch. Models of one width and micro-batch take the same kernels, mixtures or not.
+    """
+    return "fused" if tokens * width >= FUSED_FROM and dtype == "float32" and device == "cpu" else "composed"
+
+
+def backend_of(a: Architecture, device: str, kernels: Kernels = "composed") -> str:
+    """The expert backend a run will use: the measured best of its device and size, 'none' for a dense model."""
+    if isinstance(a.ffn, DenseFFN):
+        return "none"
+    if device == "cuda":
+        return "grouped_mm"
+    return "blocks" if kernels == "fused" else "sorted"
+
+
+def _speed_plan(spec: SuiteSpec, runs: tuple[PlannedRun, ...], *, machine: Machine) -> SpeedPlan | None:
+    speed = spec.measure.speed
+    if speed is None:
+        return None
+    models, baseline = tuple(spec.models), baseline_of(spec)
+    wanted: dict[str, Any] = {
+        "train_step": speed.train_step,
+        "prefill": tuple(speed.prefill),
+        "decode_batches": tuple(speed.decode.batch) if speed.decode else (),
+        "seconds": speed.seconds,
+        "processes": tuple(spec.seeds[i % len(spec.seeds)] for i in range(speed.processes)),
+    }
+    identity = [[run.id for run in runs], wanted, models, baseline, machine.fingerprint]
+    return SpeedPlan(id=digest_of(identity, length=20), models=models, baseline=baseline, **wanted)
+
+
+def baseline_of(spec: SuiteSpec) -> str:
+    """The model that others are compared with most often in claims; the first dense model, or the first, if none is."""
+    counts = dict.fromkeys(spec.models, 0)
+    for claim in spec.claims.values():
+        if claim.compare is not None and claim.compare.baseline in counts:
+            counts[claim.compare.baseline] += 1
+    if any(counts.values()):
+        return max(counts, key=lambda name: counts[name])
+    dense = [name for name, model in spec.models.items() if isinstance(model.ffn, DenseFFN)]
+    return (dense or list(spec.models))[0]
+
+
+def _tune_plan(
+    spec: SuiteSpec, models: dict[str, PlannedModel], *, facts: DataFacts, machine: Machine
+) -> TunePlan | None:
+    if spec.tune is None:
+        return None
+    seeds = tuple(TUNE_SEED + i for i in range(spec.tune.seeds))
+    lrs = tuple(sorted(spec.tune.lr))
+    runs = []
+    for lr in lrs:
+        for name in spec.tune.models or models:
+            planned = models[name]
+            recipe = tune_recipe(planned.recipe, lr=lr)
+            for seed in seeds:
+                run = run_of(planned, seed=seed, facts=facts, machine=machine, recipe=recipe)
+                runs.append((name, lr, seed, run.id))
+    return TunePlan(id=digest_of([run[-1] for run in runs], length=20), lrs=lrs, seeds=seeds, runs=tuple(runs))
+
+
+def tune_recipe(recipe: Recipe, *, lr: float) -> Recipe:
+    """The same training at another rate, read on the tune split and evaluated once, at the end."""
+    return recipe.model_copy(update={"lr": lr, "split": "tune", "evaluate_at": (recipe.steps,)})
+
+
+def tune_identity(run: Run) -> str:
+    """Hash of a run without learning rate, seed, split and evaluation points: what a tuned rate is valid for."""
+    value = run.model_dump(mode="json")
+    value.pop("seed")
+    for key in ("lr", "split", "evaluate_at"):
+        value["recipe"].pop(key)
+    return digest_of(value)
+
+
+def _scored(models: dict[str, PlannedModel], facts: DataFacts) -> list[str]:
+    """Where the test split, or a limit of windows a document, gives less text than the last evaluation asks for."""
+    tokens, documents = facts.tokens.get("test"), facts.documents.get("test")
+    if tokens is None or documents is None:
+        return []
+    found: dict[str, None] = {}
+    for model in models.values():
+        recipe, there_are = model.recipe, tokens - documents
+        most = there_are
+        if recipe.windows_per_document is not None:
+            most = min(there_are, documents * recipe.windows_per_document * model.architecture.context)
+        if most < recipe.final_eval_tokens:
+            limit = f"{documents:,} documents, and windows_per_document {recipe.windows_per_document}"
+            why = "all the test text there is" if most == there_are else limit
+            found[f"at most {most:,} of the {recipe.final_eval_tokens:,} bytes asked are scored: {why}"] = None
+    if documents < 2:
+        found["the test split is one document: verdicts on quality will be INVALID; give more or shorter ones"] = None
+    return list(found)
+
+
+def _warnings(spec: SuiteSpec, models: dict[str, PlannedModel], facts: DataFacts) -> list[str]:
+    found = list(facts.notes)
+    for name, model in models.items():
+        tokens = model.recipe.steps * model.recipe.batch_tokens
+        if tokens > facts.tokens.get("train", tokens):
+            epochs = tokens / facts.tokens["train"]
+            found.append(f"{name} reads the training split {epochs:.1f} times")
+    found += _scored(models, facts)
+    if len({model.recipe.batch_tokens for model in models.values()}) > 1:
+        found.append(
+            "models differ in batch_tokens: digests of their tokens cannot be compared batch by batch, so claims about "
+            "quality between them will be INVALID"
+        )
+    for name, model in models.items():
+        ffn = model.architecture.ffn
+        if isinstance(ffn, DenseFFN):
+            continue
+        if not model.architecture.causal:
+            found.append(f"{name}: {ffn.router} sees future tokens, so claims about its quality on text are INVALID")
+        if model.architecture.computes_fewer(training=True):
+            found.append(
+                f"{name}: its FLOPs are an upper bound: it may drop tokens, or use fewer than top_k experts on one"
+            )
+    return [*found, *feasibility.notes(spec, models)]

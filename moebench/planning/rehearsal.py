@@ -1,0 +1,273 @@
+"""How long a plan will take: each of its models is rehearsed for a moment, as it will be trained, evaluated, measured.
+
+Processes like the workers, as many as there will be, take a few steps of every model on the plan's own data; nothing is
+kept but the times, under `results/calibration/`. A model of which runs are done here is not rehearsed: theirs are the
+times. What can be neither is guessed from the others by its FLOPs.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import selectors
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any, Literal
+
+from moebench.jobs.calibrate import machine
+from moebench.launch.child import child_environment
+from moebench.planning.types import Plan, Run, Task, digest_of
+from moebench.store import Results, read_json, read_lines, write_json
+
+if TYPE_CHECKING:
+    from moebench.data import Corpus
+
+GUESSED_FLOPS_PER_S, GUESSED_START_S = 35e9, 3.0
+"""What one core is taken to reach, and a process to need before its first step, before anything has been measured."""
+REPORT_STARTS = 0.7
+"""A report of few runs takes as long as so many starts of a process: both read libraries."""
+AT_MOST_S = 40.0
+"""A rehearsal of all models; what has not been rehearsed by then is guessed."""
+MODEL_S, MOST_STEPS = 1.0, 20
+"""Training of one model in a rehearsal ends after so long, or so many steps."""
+LONG_STEP_S = 0.5
+"""With longer steps, evaluation and the measurements at the end are reckoned from them and not rehearsed."""
+
+Basis = Literal["finished runs", "rehearsed", "guessed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """Seconds, all of them on the clock on the wall."""
+
+    run_s: Mapping[str, float]
+    """Model -> one run: training, evaluation and what is measured at the end."""
+    basis: Mapping[str, Basis]
+    start_s: float
+    """Before a fresh process is at its first step."""
+    runs_s: float
+    """All runs that are not done, side by side."""
+    speed_s: float
+    report_s: float
+    tune_s: float
+    """The learning-rate sweep, which only `--tune` does."""
+    workers: int
+
+    @property
+    def total_s(self) -> float:
+        return self.runs_s + self.speed_s + self.report_s
+
+
+def estimate(plan: Plan, tasks: Sequence[Task], *, root: Path, threads: int, device: str, workers: int) -> Estimate:
+    """How long the tasks that are not done, the speed session and the report will take. `tasks` are the plan's runs."""
+    results = Results(root)
+    left = [task for task in tasks if results.run(task.id).status() not in ("completed", "diverged")]
+    run_s: dict[str, float] = {name: s for name in plan.models if (s := _finished_s(plan, name, results)) is not None}
+    basis: dict[str, Basis] = dict.fromkeys(run_s, "finished runs")
+    first: dict[str, Task] = {}
+    for task in left:
+        if task.model not in run_s:
+            first.setdefault(task.model, task)
+    rehearsed, start_s = rehearse([*first.values()], root=root, threads=threads, device=device, workers=workers)
+    run_s |= rehearsed
+    basis |= dict.fromkeys(rehearsed, "rehearsed")
+    for name in plan.models:
+        if name not in run_s:
+            run_s[name], basis[name] = _guess(plan, name, run_s), "guessed"
+    speed_s = 0.0
+    if plan.speed is not None and results.speed(plan.speed.id).status() != "completed":
+        speed_s = len(plan.speed.processes) * start_s + plan.speed.seconds
+    swept = [run_s[run[0]] for run in plan.tune.runs] if plan.tune else []
+    return Estimate(
+        run_s={name: run_s[name] for name in plan.models},
+        basis=basis,
+        start_s=start_s,
+        runs_s=side_by_side([run_s[task.model] for task in left], workers=workers, start_s=start_s),
+        speed_s=speed_s,
+        report_s=start_s * (REPORT_STARTS + len(plan.runs) / 200),
+        tune_s=side_by_side(swept, workers=workers, start_s=start_s),
+        workers=workers,
+    )
+
+
+def side_by_side(seconds: Iterable[float], *, workers: int, start_s: float) -> float:
+    """When the last of some runs ends, each given to the worker that is first free; workers start with their first."""
+    free = [0.0] * workers
+    for each in seconds:
+        at = heapq.heappop(free)
+        heapq.heappush(free, (at or start_s) + each)
+    return max(free)
+
+
+def _finished_s(plan: Plan, model: str, results: Results) -> float | None:
+    """Median time of a model's finished runs that were never interrupted, as the clock on the wall saw them."""
+    found = []
+    for planned in plan.runs:
+        folder = results.run(planned.id)
+        if planned.model != model or folder.status() != "completed":
+            continue
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            segments = {row["segment"] for row in read_lines(folder.path / "timed.jsonl")}
+            manifest = folder.manifest() or {}
+            if segments == {0}:
+                found.append(float(manifest["finished"]) - float(folder.run_json()["started"]))
+    return median(found) if found else None
+
+
+def _guess(plan: Plan, model: str, known: Mapping[str, float]) -> float:
+    """By FLOPs, at the pace of the models that are known."""
+    paces = [plan.models[name].expected_train_flops / seconds for name, seconds in known.items() if seconds > 0]
+    return plan.models[model].expected_train_flops / (median(paces) if paces else GUESSED_FLOPS_PER_S)
+
+
+# ------------------------------------------------------------------------------------------------ rehearsing
+
+
+def rehearse(
+    tasks: Sequence[Task], *, root: Path, threads: int, device: str, workers: int
+) -> tuple[dict[str, float], float]:
+    """(model -> seconds of its run, seconds before a process's first step); models that fail or take long are absent.
+
+    What was rehearsed here before is not rehearsed again.
+    """
+    here, folder = machine(device=device, threads=threads).fingerprint, root / "calibration"
+    places = {task.model: folder / f"rehearsal-{digest_of([here, workers, task.id])}.json" for task in tasks}
+    known = {name: found for name, path in places.items() if (found := _read(path)) is not None}
+    missing = [task for task in tasks if task.model not in known]
+    for told in _in_children(missing, root=root, threads=threads, workers=workers):
+        known[told["model"]] = told
+        with suppress(OSError):  # a folder that is not for writing is only rehearsed in again
+            places[told["model"]].parent.mkdir(parents=True, exist_ok=True)
+            write_json(places[told["model"]], told)
+    starts = [told["start_s"] for told in known.values()]
+    return {name: told["run_s"] for name, told in known.items()}, median(starts) if starts else GUESSED_START_S
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        told = read_json(path)
+        return {"model": str(told["model"]), "run_s": float(told["run_s"]), "start_s": float(told["start_s"])}
+    return None
+
+
+def _in_children(tasks: Sequence[Task], *, root: Path, threads: int, workers: int) -> list[dict[str, Any]]:
+    """What the processes tell, one dictionary a model; those that are not done in time are killed."""
+    told: list[dict[str, Any]] = []
+    began = time.monotonic()
+    with selectors.DefaultSelector() as selector, tempfile.TemporaryFile() as nowhere:
+        children = [_child(share, root, threads, nowhere) for n in range(workers) if (share := tasks[n::workers])]
+        for child in children:
+            selector.register(child.stdout, selectors.EVENT_READ, child)  # type: ignore[arg-type]
+        try:
+            starts: dict[int, float] = {}
+            while selector.get_map() and (left := began + AT_MOST_S - time.monotonic()) > 0:
+                for key, _ in selector.select(left):
+                    child = key.data
+                    line = child.stdout.readline()
+                    if not line:
+                        selector.unregister(child.stdout)
+                    elif child.pid not in starts:
+                        starts[child.pid] = time.monotonic() - began
+                    else:
+                        with suppress(ValueError):  # what libraries print is no time
+                            told.append({**json.loads(line), "start_s": starts[child.pid]})
+        finally:
+            for child in children:
+                child.kill()
+                child.wait()
+                for pipe in (child.stdin, child.stdout):
+                    pipe.close()  # type: ignore[union-attr]
+    return told
+
+
+def _child(tasks: Sequence[Task], root: Path, threads: int, log: Any) -> subprocess.Popen[bytes]:
+    child = subprocess.Popen(
+        [sys.executable, "-P", "-m", "moebench.planning.rehearsal"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        env=child_environment(threads),
+        bufsize=0,
+    )
+    assert child.stdin is not None
+    told = json.dumps({"results": str(root.resolve()), "tasks": [task.model_dump(mode="json") for task in tasks]})
+    with suppress(BrokenPipeError):
+        child.stdin.write(told.encode() + b"\n")
+    return child
+
+
+# ------------------------------------------------------------------------------------------------ the child
+
+
+def rehearse_here(tasks: Sequence[Task], root: Path) -> Iterable[dict[str, Any]]:
+    """Yields once when all is loaded, then the time of each task's run. Imports torch."""
+    import torch
+
+    from moebench.data import prepare
+    from moebench.jobs.train import settle
+
+    settle(tasks[0].run, tasks[0].threads)
+    corpus = prepare(tasks[0].data, base=tasks[0].base, cache=root / "data")
+    torch.ones(64, 64).matmul(torch.ones(64, 64))
+    yield {"ready": True}
+    began = time.perf_counter()
+    # every run reads the data again, to hold them against the plan
+    prepare(tasks[0].data, base=tasks[0].base, cache=root / "data")
+    reading_s = time.perf_counter() - began
+    for task in tasks:
+        with suppress(Exception):  # a model that fails here is told by its run
+            yield {"model": task.model, "run_s": reading_s + _time_run(task.run, corpus)}
+
+
+def _time_run(run: Run, corpus: Corpus) -> float:
+    """Seconds of one run, from a few steps, one batch of evaluation windows and the measurements at its end."""
+    import torch
+
+    from moebench.data import train_batch
+    from moebench.jobs.train import scored_windows
+    from moebench.jobs.training import start, train
+    from moebench.metrics.flops import counted_flops
+    from moebench.metrics.memory import memory_records
+    from moebench.metrics.quality import WINDOWS_AT_ONCE, evaluate
+
+    recipe, clock = run.recipe, time.perf_counter
+    began = clock()
+    state = start(run)
+    start_s, steps = clock() - began, []
+    training, last = train(state, run, corpus), clock()
+    for _ in training:
+        steps.append(clock() - last)
+        last = clock()
+        if len(steps) >= MOST_STEPS or sum(steps) > MODEL_S:
+            break
+    step_s = median(steps[2:] or steps[-1:])
+    windows = [scored_windows(corpus, recipe, tokens=n) for n in (recipe.eval_tokens, recipe.final_eval_tokens)]
+    passes = len(windows[0].inputs) * len(recipe.evaluate_at) + len(windows[1].inputs)
+    if step_s > LONG_STEP_S:  # a forward pass is a third of a step's FLOPs
+        forward_s = step_s / 3 * run.architecture.context / recipe.batch_tokens
+        return start_s + recipe.steps * step_s + passes * forward_s + 8 * step_s
+    count = min(WINDOWS_AT_ONCE, len(windows[1].inputs))
+    evaluate(state.model, windows[1], count=count)
+    last = clock()
+    evaluate(state.model, windows[1], count=count)
+    forward_s, last = (clock() - last) / count, clock()
+    batch = torch.from_numpy(train_batch(corpus, seed=run.seed, step=0, batch_tokens=recipe.micro_batch_tokens))
+    counted_flops(state.model, run, batch)
+    list(memory_records(state, run, batch, step=0))
+    return start_s + recipe.steps * step_s + passes * forward_s + (clock() - last)
+
+
+if __name__ == "__main__":
+    from moebench.jobs.speed import end_with_parent
+
+    asked = json.loads(sys.stdin.readline())
+    end_with_parent()
+    for found in rehearse_here([Task.model_validate(one) for one in asked["tasks"]], Path(asked["results"])):
+        print(json.dumps(found), flush=True)

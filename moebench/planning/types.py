@@ -1,0 +1,476 @@
+"""What will run, with every size explicit: the plan, and one run of it.
+
+These are types only. `matching` makes a plan, `run` carries it out, `report` reads it back from
+`results/plans/`. They stand apart from `matching` because both wings need them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from moebench.amounts import Name
+from moebench.environment import Environment
+from moebench.frozen import Frozen
+from moebench.plugins import PluginCode
+from moebench.suite.claim import Claim
+from moebench.suite.routers import ROUTERS, computes_fewer
+from moebench.suite.smoke import SMOKE
+from moebench.suite.types import DataSpec, DenseFFN, MatchOn, MoEFFN, SuiteSpec
+
+Kernels = Literal["composed", "fused"]
+
+TRAINING_VERSION = 1
+"""Raised by hand when the same run would give other bits; the golden-loss test notices when it should have been."""
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys and no spaces: the same value always gives the same text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest_of(value: Any, *, length: int = 16) -> str:
+    """The first `length` hex digits of the SHA-256 of a value's canonical JSON."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:length]
+
+
+class PluginRouter(Frozen):
+    """A router of an installed package: its code, what it declares, and what it turned out to be when it was built."""
+
+    code: PluginCode
+    causal: bool
+    """Declared, and tried out when planned."""
+    losses: tuple[str, ...]
+    """Auxiliary losses that it declares."""
+    learned: bool
+    """Whether any of its parameters is trained."""
+    varies: bool
+    """Whether a token may go to fewer than top_k experts, room or not."""
+    parameters: int
+    """Of one layer's router, those that are not trained included."""
+    frozen_parameters: int
+    """Those of them that are not trained."""
+    multiply_adds: int
+    """Of routing one token in an evaluation."""
+    training_multiply_adds: int
+
+
+ONLY_EVALUATED = frozenset({"evaluate_at", "eval_tokens", "final_eval_tokens", "windows_per_document"})
+"""Keys of a recipe that decide what is scored and nothing of the training."""
+
+
+def training_of(architecture: Mapping[str, Any], recipe: Mapping[str, Any], data_digest: str) -> str:
+    """Hash of what decides a model's training but for the seed, from an architecture and a recipe as JSON."""
+    trained = {key: value for key, value in recipe.items() if key not in ONLY_EVALUATED}
+    return digest_of([architecture, trained, data_digest])
+
+
+class Architecture(Frozen):
+    """A decoder with every size a whole number."""
+
+    vocab: int
+    context: int
+    """Longest sequence in tokens."""
+    layers: int
+    width: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    ffn: DenseFFN | MoEFFN = Field(discriminator="kind")
+    """Its hidden widths are never None here."""
+    tied_embeddings: bool
+    rope_theta: float
+    norm_eps: float
+    qk_norm: Literal["full", "per_head"] | None = Field(default=None, exclude_if=lambda value: value is None)
+    """RMSNorm of queries and keys; a run without it keeps the id it had before there was any."""
+    plugin: PluginRouter | None = Field(default=None, exclude_if=lambda value: value is None)
+    """What is known of a router of an installed package; None for ours, of which `spec.routers` tells."""
+
+    @property
+    def ffns(self) -> tuple[DenseFFN | MoEFFN, ...]:
+        """What each layer holds."""
+        if isinstance(self.ffn, DenseFFN):
+            return (self.ffn,) * self.layers
+        return tuple(self.ffn if self.ffn.is_mixture(i) else self.ffn.dense_layer for i in range(self.layers))
+
+    @property
+    def moe_layers(self) -> tuple[int, ...]:
+        """Indices of the layers that are mixtures, from 0."""
+        return tuple(i for i, ffn in enumerate(self.ffns) if isinstance(ffn, MoEFFN))
+
+    @property
+    def causal(self) -> bool | None:
+        """Whether no token's experts depend on later tokens; None where a plan of before does not say."""
+        if isinstance(self.ffn, DenseFFN):
+            return True
+        known = ROUTERS.get(self.ffn.router) or self.plugin
+        return None if known is None else known.causal
+
+    def computes_fewer(self, *, training: bool) -> bool:
+        """Whether fewer than top_k pairs a token may be computed, so that FLOPs and active parameters are bounds."""
+        if self.plugin is None or isinstance(self.ffn, DenseFFN):
+            return computes_fewer(self.ffn, training=training)
+        return self.plugin.varies or (training and self.ffn.capacity_factor is not None)
+
+    @property
+    def learns_routing(self) -> bool:
+        """Whether it has a router that is trained."""
+        if isinstance(self.ffn, DenseFFN):
+            return False
+        known = ROUTERS.get(self.ffn.router) or self.plugin
+        return known is None or known.learned
+
+
+class Recipe(Frozen):
+    """Training in integers: everything that decides the bits."""
+
+    steps: int
+    batch_tokens: int
+    micro_batch_tokens: int
+    lr: float
+    betas: tuple[float, float]
+    eps: float
+    weight_decay: float
+    clip: float | None
+    warmup_steps: int
+    decay: Literal["cosine", "linear", "none"]
+    final_lr_share: float
+    dtype: Literal["float32", "bfloat16"]
+    evaluate_at: tuple[int, ...]
+    """Steps after which quality is measured; the last is `steps`."""
+    eval_tokens: int
+    final_eval_tokens: int
+    windows_per_document: int | None = Field(default=4, exclude_if=lambda value: value == 4)
+    """Windows that an evaluation scores of one document at most; None for no limit. 4 in recipes without it: they were
+    made when there was no other number."""
+    split: Literal["test", "tune"]
+    """Which split is evaluated: `tune` only in a learning-rate sweep."""
+
+    def epochs(self, *, stream: int, context: int) -> float | None:
+        """How often a training split of `stream` tokens is read; None when it holds no window at every offset."""
+        windows = (stream - context) // context
+        return self.steps * (self.batch_tokens // context) / windows if windows > 0 else None
+
+
+class Run(Frozen):
+    """One model, one seed, one budget. Its id is a hash of what decides the bits; names are not among it."""
+
+    architecture: Architecture
+    recipe: Recipe
+    seed: int
+    data_digest: str
+    device: Literal["cpu", "cuda"]
+    backend: str
+    """Expert compute, a word of `model.experts.BACKENDS`; 'none' for a dense model."""
+    kernels: Kernels = Field(default="composed", exclude_if=lambda value: value == "composed")
+    """How norms and attention are computed in training: `composed` of torch's functions, or `fused` into functions with
+    a backward by hand. A composed run keeps the id it had before there were others."""
+    torch: str
+    """Major and minor version of torch."""
+    training_version: int = TRAINING_VERSION
+
+    @property
+    def id(self) -> str:
+        return digest_of(self.model_dump(mode="json"), length=20)
+
+
+class Task(Frozen):
+    """One run, and what carrying it out needs beyond what decides its bits."""
+
+    run: Run
+    model: str
+    """Display name."""
+    suite: str
+    threads: int = 1
+    checkpoint_seconds: float = 30.0
+    data: DataSpec
+    base: Path
+    """Folder that the data's relative paths start from."""
+
+    @property
+    def id(self) -> str:
+        return self.run.id
+
+    def event(self, name: str, **facts: Any) -> dict[str, Any]:
+        """An event of this run."""
+        return {"event": name, "run": self.id, "model": self.model, "seed": self.run.seed, **facts}
+
+
+class ParameterCount(Frozen):
+    """Weights of a model. Tied tables count once; the router counts as active."""
+
+    total: int
+    active: int
+    total_no_embedding: int
+    active_no_embedding: int
+
+
+class Costs(Frozen):
+    """Arithmetic about a model; see `costs` for the formulas."""
+
+    params: ParameterCount
+    train_flops_per_token: float
+    decode_flops_per_token: float
+    """At the full context."""
+    weight_bytes: int
+    kv_bytes_per_token: int
+    train_state_bytes: int
+    """Weights, gradients and optimizer state."""
+
+
+class PlannedModel(Frozen):
+    architecture: Architecture
+    recipe: Recipe
+    costs: Costs
+    expected_train_flops: float
+    """Model FLOPs of the whole run."""
+
+
+class MatchResult(Frozen):
+    model: str
+    to: str
+    on: MatchOn
+    by: str
+    size: int
+    """The value the solver chose for `by`."""
+    target: float
+    achieved: float
+    residual: float
+    """achieved / target - 1."""
+    tolerance: float
+
+
+class PlannedRun(Frozen):
+    model: Name
+    seed: int
+    id: str
+
+
+class DataFacts(Frozen):
+    """What a data source turned out to be."""
+
+    source: str
+    digest: str
+    documents: dict[str, int]
+    """Split -> documents."""
+    tokens: dict[str, int]
+    """Split -> tokens."""
+    domains: tuple[str, ...]
+    test_domains: tuple[str, ...] | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Those of them that the test split has documents of; None where that was not recorded."""
+    leak_share: float
+    """Share of the test split's 50-byte windows that also occur in the training split."""
+    leak_threshold: float
+    plugin: PluginCode | None = Field(default=None, exclude_if=lambda value: value is None)
+    """The code of a source of an installed package; it is part of the digest."""
+    entropy_bits_per_byte: float | None = None
+    """Exact entropy rate where it is known (synthetic sources)."""
+    unigram_bits_per_byte: float | None = Field(default=None, exclude_if=lambda value: value is None)
+    """What the test split costs a model that knows only how often each byte occurs in the training split; None in plans
+    that were stored before it was computed."""
+    notes: tuple[str, ...] = ()
+
+
+class SpeedPlan(Frozen):
+    """One speed session: which trained runs race each other, process by process."""
+
+    id: str
+    models: tuple[str, ...]
+    baseline: str
+    """Raced against itself (A/A)."""
+    processes: tuple[int, ...]
+    """The seed whose weights each process loads."""
+    train_step: bool
+    prefill: tuple[int, ...]
+    decode_batches: tuple[int, ...]
+    seconds: float
+
+
+class TunePlan(Frozen):
+    """A learning-rate sweep: runs by model, rate and seed."""
+
+    id: str
+    lrs: tuple[float, ...]
+    seeds: tuple[int, ...]
+    runs: tuple[tuple[str, float, int, str], ...]
+    """(model, learning rate, seed, run id)."""
+
+
+class Asked(Frozen):
+    """How a plan was asked for, beyond what its suite says: enough to ask for it again."""
+
+    path: str = Field(default="", max_length=1000)
+    """The suite's file as it was typed, its name alone where that was an absolute path; empty for a bundled suite."""
+    sets: tuple[Annotated[str, Field(max_length=10_000)], ...] = ()
+    """Values set on the command line, as they were typed."""
+    smoke: bool = False
+    """Whether it is a smoke run, which gives no verdicts."""
+    tuned: Name | None = None
+    """Id of the learning-rate sweep that the rates were taken from."""
+
+    @property
+    def variant(self) -> str:
+        """What sets its reports apart from those of the suite as it stands: `+tuned`, `+3fa9c1`, or nothing."""
+        sets = [word for word in self.sets if not word.startswith("suite=")]  # another name is told apart by itself
+        return ("+tuned" if self.tuned else "") + (f"+{digest_of(sets, length=6)}" if sets else "")
+
+
+class Plan(Frozen):
+    """Everything that will run for a suite, and everything the report needs to know about it."""
+
+    suite: Name
+    """Names a folder of reports; safe in paths, as plans are read from files that others wrote."""
+    scale: Name | None
+    spec: SuiteSpec
+    models: dict[Name, PlannedModel]
+    matches: tuple[MatchResult, ...]
+    runs: tuple[PlannedRun, ...]
+    speed: SpeedPlan | None
+    tune: TunePlan | None
+    data: DataFacts
+    systems: dict[str, ParameterCount] = Field(default={})
+    """Published systems that claims name, counted."""
+    claim_hashes: dict[str, str]
+    """Claim id -> hash of its text and test."""
+    warnings: tuple[str, ...] = ()
+    asked: Asked = Field(default=Asked(), exclude_if=lambda value: value == Asked())
+
+    @model_validator(mode="after")
+    def _is_of_its_suite(self) -> Plan:
+        if (self.suite, self.scale) != (self.spec.suite, self.spec.scale):
+            raise ValueError(f"the plan of {self.suite!r} at scale {self.scale!r} holds another suite or scale")
+        return self
+
+    @model_validator(mode="after")
+    def _counts_nothing_twice(self) -> Plan:
+        """A seed or a run that stood twice under one model would count twice, and a claim must be there to be dated."""
+        if len(set(self.spec.seeds)) < len(self.spec.seeds):
+            raise ValueError("it has a seed twice")
+        for told in ([(run.model, run.seed) for run in self.runs], [(run.model, run.id) for run in self.runs]):
+            if len(set(told)) < len(told):
+                raise ValueError("it has a run of one model twice")
+        named = [run.model for run in self.runs] + [run[0] for run in (self.tune.runs if self.tune else ())]
+        named += [*self.speed.models, self.speed.baseline] if self.speed else []
+        if unknown := set(named) - set(self.models):
+            raise ValueError(f"it has runs of {', '.join(sorted(unknown))}, of which it has no model")
+        if unknown := set(self.claim_hashes) - set(self.spec.claims):
+            raise ValueError(f"it has no claim {', '.join(sorted(unknown))}")
+        return self
+
+    @property
+    def id(self) -> str:
+        """Hash of what will run and what is claimed; the plan's file is `<suite>@<scale>-<id>.json`."""
+        speed, tune = self.speed and self.speed.id, self.tune and self.tune.id
+        variant = [self.asked.variant] if self.asked.variant else []
+        return digest_of([[run.id for run in self.runs], self.claim_hashes, speed, tune, *variant], length=10)
+
+    @property
+    def title(self) -> str:
+        """`suite`, `suite@scale` where a scale was chosen, and what was changed on the command line."""
+        return self.suite + (f"@{self.scale}" if self.scale else "") + self.asked.variant
+
+    @property
+    def command(self) -> str:
+        """What to type to run it again."""
+        asked, smoke = self.asked, self.asked.smoke
+        scale = (self.scale or "").removesuffix(SMOKE).removesuffix(".") if smoke else self.scale
+        words = ["moebench", "run", asked.path or self.suite, *(["--scale", scale] if scale else [])]
+        words += [word for value in asked.sets for word in ("--set", value)]
+        return shlex.join(words + ["--tuned"] * (asked.tuned is not None) + ["--smoke"] * smoke)
+
+    def __repr__(self) -> str:
+        things = {"model": self.models, "seed": self.spec.seeds, "run": self.runs, "claim": self.claim_hashes}
+        counts = (f"{len(many)} {thing}{'s' if len(many) != 1 else ''}" for thing, many in things.items())
+        return f"<Plan {self.id} of {self.title}: {', '.join(counts)}>"
+
+    __str__ = __repr__
+
+    @property
+    def plugins(self) -> dict[str, PluginRouter]:
+        """Routers of installed packages, by the word under which suites name them."""
+        found = ((model.architecture.ffn, model.architecture.plugin) for model in self.models.values())
+        return {ffn.router: plugin for ffn, plugin in found if isinstance(ffn, MoEFFN) and plugin is not None}
+
+    @property
+    def router_losses(self) -> dict[str, tuple[str, ...]]:
+        """The auxiliary losses of those routers."""
+        return {word: plugin.losses for word, plugin in self.plugins.items()}
+
+    def models_of(self, claim: Claim) -> tuple[str, ...]:
+        """Every model that a claim is about: compared, ceiling, points of its sweep, setter of its target."""
+        compare, target = claim.compare, claim.target
+        named = [compare.treatment, compare.baseline, compare.ceiling] if compare is not None else []
+        named += self.spec.sweeps.get(claim.over or "", {})
+        named += [claim.model, target.reach if target is not None and isinstance(target.reach, str) else None]
+        return tuple(dict.fromkeys(name for name in named if name in self.models))
+
+    def training(self, model: str) -> str:
+        """Hash of how a model is trained: of two plans, equal where a seed stands for the same training."""
+        planned = self.models[model]
+        architecture, recipe = planned.architecture.model_dump(mode="json"), planned.recipe.model_dump(mode="json")
+        return training_of(architecture, recipe, self.data.digest)
+
+    @property
+    def trainings(self) -> set[str]:
+        """How its models are trained."""
+        return set(map(self.training, self.models))
+
+    @property
+    def seals(self) -> set[str]:
+        """Its claims with the definitions of their models."""
+        return set(map(self.seal, self.claim_hashes))
+
+    def akin(self, other: Plan) -> bool:
+        """Whether another plan, of whatever suite, has a model's training or a claim in common with this one."""
+        return not self.trainings.isdisjoint(other.trainings) or not self.seals.isdisjoint(other.seals)
+
+    def seal(self, name: str) -> str:
+        """Hash of a claim with how its models are made: one whose models change is another claim."""
+        made = [self.training(model) for model in self.models_of(self.spec.claims[name])]
+        return digest_of([self.claim_hashes[name], made])
+
+    def solved_spec(self) -> SuiteSpec:
+        """The suite with the widths that were solved written in; its matches stay, and solve to the same again."""
+        spec = self.told_spec()
+        models = {
+            name: model.model_copy(update={"ffn": self.models[name].architecture.ffn})
+            for name, model in spec.models.items()
+        }
+        return spec.model_copy(update={"models": models})
+
+    def told_spec(self) -> SuiteSpec:
+        """The suite with what its runs used where it was written before that could be said, so that it runs again."""
+        models = {}
+        for name, model in self.spec.models.items():
+            windows = self.models[name].recipe.windows_per_document
+            evaluate = model.train.evaluate.model_copy(update={"windows_per_document": windows})
+            train = model.train.model_copy(update={"evaluate": evaluate})
+            models[name] = model.model_copy(update={"train": train})
+        return self.spec.model_copy(update={"models": models})
+
+
+class StoredPlan(Frozen):
+    """A plan on disk, with when each claim was first stored and where it was planned."""
+
+    plan: Plan
+    stored_at: float
+    """Unix time this plan was first stored."""
+    claims_first_stored: dict[str, float]
+    """Claim hash -> Unix time at which it was first stored with any plan of this results folder."""
+    seals_first_stored: dict[str, float] = Field(default={})
+    """The same by seal: with the models as they are defined here. Plans of before there were seals have none."""
+    environment: Environment
+
+    def first_stored(self, name: str, seal: str | None = None) -> float:
+        """When a claim was first stored with its models so defined; by its text alone in a plan without seals.
+
+        Who has taken the claim's seal already hands it in.
+        """
+        sealed = self.seals_first_stored.get(seal or self.plan.seal(name))
+        return self.claims_first_stored.get(self.plan.claim_hashes[name], self.stored_at) if sealed is None else sealed

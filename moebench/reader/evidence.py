@@ -1,0 +1,314 @@
+"""What the results folder holds for one plan, read once and without judging it.
+
+`gather` follows a stored plan to its runs, its speed session and its learning-rate sweep. Nothing here refuses a
+folder: a run that is missing, half done, failed or corrupt becomes an `Outcome` that says so, and the claims decide
+what that means. This module knows files and the plan; it knows no statistics.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from moebench.planning.types import Plan, PlannedRun, SpeedPlan, StoredPlan
+from moebench.reader.history import History, Told, read_history
+from moebench.reader.runs import (
+    MOST_SAID,
+    UNREADABLE,
+    Item,
+    Outcome,
+    SpeedProcess,
+    digests,
+    is_impossible,
+    read_process,
+    read_run,
+    read_tune,
+    words_of,
+)
+from moebench.store import MAX_FACTS_BYTES, CorruptFile, Results, RunFolder, Status, read_json
+from moebench.text import plain
+
+NOT_RUN = "not run yet"
+"""Why there is nothing of what was never begun."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TunedModel:
+    """A model's learning-rate sweep."""
+
+    lrs: tuple[float, ...]
+    """Rates tried, ascending; one entry per rate and seed."""
+    best_lr: float | None
+    interior: bool
+    """Whether the best rate is neither the lowest nor the highest."""
+    configured_lr: float | None
+    """The rate the suite trained with when the sweep was summarised."""
+    whole: bool = True
+    """Whether every run of it ran to an end: completed or diverged."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """Everything the claims of one plan are judged by."""
+
+    stored: StoredPlan
+    outcomes: tuple[Outcome, ...]
+    """One per planned run."""
+    processes: tuple[SpeedProcess, ...] = ()
+    unread: Mapping[int, str] = field(default_factory=dict)
+    """Processes whose file does not read, each with its reason."""
+    speed_reason: str | None = None
+    """Why there are no processes, or fewer than planned; None when all are there."""
+    speed_finished: float | None = None
+    tuned: Mapping[str, TunedModel] = field(default_factory=dict)
+    """Empty until a sweep is recorded."""
+    history: History = field(default_factory=History)
+    """What was seen in this results folder besides."""
+    problems: tuple[str, ...] = ()
+    """Folders that could not be read as planned, each with its reason."""
+
+    @property
+    def plan(self) -> Plan:
+        return self.stored.plan
+
+    @functools.cached_property
+    def told(self) -> Told:
+        """The plan with its hashes."""
+        return Told.of(self.stored)
+
+    @functools.cached_property
+    def others(self) -> tuple[Told, ...]:
+        """The other plans of its history with theirs."""
+        return tuple(map(Told.of, self.history.plans))
+
+    @functools.cached_property
+    def finished(self) -> Mapping[str, float]:
+        """Run id -> Unix time at which it was first done, of this plan's runs and of all others in the folder."""
+        own = {run.run_id: run.finished for run in self.outcomes if run.finished is not None}
+        return {**own, **self.history.finished}
+
+    @functools.cached_property
+    def seen(self) -> Mapping[tuple[str, int], float]:
+        """Training and seed -> Unix time at which a run of it was first done, of whatever plan or of none."""
+        runs = [
+            (one.trainings[run.model], run.seed, self.finished.get(run.id))
+            for one in (self.told, *self.others)
+            for run in one.plan.runs
+        ]
+        runs += [(stray.training, stray.seed, stray.finished) for stray in self.history.strays]
+        found: dict[tuple[str, int], float] = {}
+        for training, seed, at in runs:
+            if at is not None:
+                found[training, seed] = min(at, found.get((training, seed), at))
+        return found
+
+    @functools.cached_property
+    def _by_run(self) -> Mapping[tuple[str, int], Outcome]:
+        return {(one.model, one.seed): one for one in self.outcomes}
+
+    def outcome(self, model: str, seed: int) -> Outcome | None:
+        """The run of a model with a seed; None when the plan has no such run."""
+        return self._by_run.get((model, seed))
+
+    def outcomes_of(self, models: Iterable[str]) -> tuple[Outcome, ...]:
+        wanted = set(models)
+        return tuple(one for one in self.outcomes if one.model in wanted)
+
+
+# ---------------------------------------------------------------------------------------------- gathering
+
+
+def gather(results: Results, stored: StoredPlan) -> Evidence:
+    """Reads what a plan's runs, speed session and sweep have left so far. Raises nothing for a folder's state."""
+    plan = stored.plan
+    problems: list[str] = []
+    session = _speed(results, plan, problems)
+    return Evidence(
+        stored=stored,
+        outcomes=_outcomes(results, plan, problems),
+        processes=session.processes,
+        unread=session.unread,
+        speed_reason=session.reason,
+        speed_finished=session.finished,
+        tuned=_tuned(results, plan, problems),
+        history=_history(results, stored, problems),
+        problems=tuple(problems),
+    )
+
+
+def _outcomes(results: Results, plan: Plan, problems: list[str]) -> tuple[Outcome, ...]:
+    """Every planned run. Those whose digests show that they are copies of each other are corrupt."""
+    at = {step for model in plan.models.values() for step in (*model.recipe.evaluate_at, model.recipe.steps)}
+    found = [_outcome(results, planned, plan, at, problems) for planned in plan.runs]
+    twins: dict[tuple[str, str], list[Outcome]] = {}
+    for run in found:
+        if run.digests:
+            twins.setdefault((run.model, run.digests[max(run.digests)]), []).append(run)
+    copied: dict[str, str] = {}
+    for runs in twins.values():
+        seeds = sorted({run.seed for run in runs})
+        if len(seeds) > 1:
+            why = f"seeds {', '.join(map(str, seeds))} read the same tokens in the same order, which no two seeds do"
+            why += ": remove the folders that are copies"
+            copied |= dict.fromkeys((run.run_id for run in runs), why)
+    return tuple(
+        _refused(run, copied[run.run_id], problems) if run.run_id in copied else _at_ends_of_others(results, run, found)
+        for run in found
+    )
+
+
+def _refused(run: Outcome, why: str, problems: list[str]) -> Outcome:
+    problems.append(f"run {run.run_id} ({run.model}, seed {run.seed}) is corrupt: {why}")
+    return Outcome(model=run.model, seed=run.seed, run_id=run.run_id, status="corrupt", reason=why)
+
+
+def _at_ends_of_others(results: Results, run: Outcome, others: Iterable[Outcome]) -> Outcome:
+    """The run with its digests where runs with the same seed ended early: up to there their tokens are compared."""
+    ends = {max(other.digests) for other in others if other.seed == run.seed and other.status == "diverged"}
+    last = max(run.digests, default=0)
+    wanted = {end for end in ends if end < last} - run.digests.keys()
+    if not wanted:
+        return run
+    return replace(run, digests={**run.digests, **digests(results.run(run.run_id), steps=last, at=wanted)})
+
+
+def _outcome(results: Results, planned: PlannedRun, plan: Plan, at: set[int], problems: list[str]) -> Outcome:
+    model, seed, run_id = planned.model, planned.seed, planned.id
+    try:
+        folder = results.run(run_id)
+        status = folder.status()
+        if status in ("completed", "diverged"):
+            return read_run(folder, planned, plan, at=at)
+        reason = _why_not_done(folder, status)
+    except UNREADABLE as error:
+        # Its files may fit its manifest, and then a run would take it for done.
+        status, reason = "corrupt", f"{words_of(error)} (remove the folder runs/{run_id} to run it again)"
+    if status in ("corrupt", "failed"):
+        problems.append(f"run {run_id} ({model}, seed {seed}) is {status}: {reason}")
+    return Outcome(model=model, seed=seed, run_id=run_id, status=status, reason=reason)
+
+
+def _why_not_done(folder: RunFolder, status: Status) -> str:
+    if status == "failed":
+        failure = folder.failure() or {}
+        said = f"{failure.get('status', 'failed')}: {failure.get('reason', 'no reason recorded')}"
+        return plain(said, most=MOST_SAID)
+    if status == "corrupt":
+        return "; ".join(folder.verify()[:2]) or "does not read"
+    return "not finished" if status == "partial" else NOT_RUN
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Session:
+    """What became of the speed session."""
+
+    processes: tuple[SpeedProcess, ...] = ()
+    unread: Mapping[int, str] = field(default_factory=dict)
+    reason: str | None
+    finished: float | None = None
+
+
+def _speed(results: Results, plan: Plan, problems: list[str]) -> _Session:
+    """The processes that read, why others are not there, and when the session was done."""
+    speed = plan.speed
+    if speed is None:
+        return _Session(reason="the suite asks for no speed session")
+    try:
+        folder = results.speed(speed.id)
+        status = folder.status()
+        wrong = folder.verify() if (folder.path / "DONE").exists() else []
+        if wrong:
+            raise CorruptFile(folder.path, f"the session is corrupt: {'; '.join(wrong[:2])}")
+        if (
+            status != "missing"
+            and SpeedPlan.model_validate(read_json(folder.path / "speed.json", most=MAX_FACTS_BYTES)["plan"]) != speed
+        ):
+            raise CorruptFile(folder.path / "speed.json", "is of another session than planned")
+        finished = float((folder.manifest() or {})["finished"]) if status == "completed" else None
+        reason = None if status == "completed" else _why_not_done(folder, status)
+    except UNREADABLE as error:
+        problems.append(f"speed session {speed.id}: {words_of(error)}")
+        return _Session(reason=words_of(error))
+    processes: list[SpeedProcess] = []
+    unread: dict[int, str] = {}
+    for index, seed in enumerate(speed.processes):
+        path = folder.path / f"process-{index}.json"
+        runs = {run.model: run.id for run in plan.runs if run.seed == seed}
+        try:
+            if path.exists():
+                processes.append(read_process(path, index, speed, runs, plan.models))
+        except UNREADABLE as error:
+            unread[index] = f"does not read: {words_of(error)}"
+            problems.append(f"speed session {speed.id}: {path.name} {unread[index]}")
+    if unread:
+        reason = f"process {min(unread)} {unread[min(unread)]}"
+    return _Session(processes=tuple(processes), unread=unread, reason=reason, finished=finished)
+
+
+def _is_planned(path: Path, speed: SpeedPlan) -> None:
+    if SpeedPlan.model_validate(read_json(path, most=MAX_FACTS_BYTES)["plan"]) != speed:
+        raise CorruptFile(path, "is of another session than planned")
+
+
+def read_sweep(results: Results, plan: Plan) -> dict[str, Any] | None:
+    """The summary of the plan's learning-rate sweep; None when it was not asked for or is not finished.
+
+    Raises one of `UNREADABLE` when it is not what was written.
+    """
+    if plan.tune is None:
+        return None
+    folder = results.tune(plan.tune.id)
+    if not (folder.path / "DONE").exists():
+        return None
+    if wrong := folder.verify():
+        raise CorruptFile(folder.path, f"the sweep is corrupt: {'; '.join(wrong[:2])}")
+    return read_tune(folder.path / "tune.json", plan.tune)
+
+
+_NOT_RUN = tuple(f"run is {status}" for status in ("missing", "partial", "failed", "corrupt"))
+"""Reasons of a sweep's points that were not read, as `sweep` writes them."""
+
+
+def _tuned(results: Results, plan: Plan, problems: list[str]) -> dict[str, TunedModel]:
+    if plan.tune is None:
+        return {}
+    try:
+        sweep = read_sweep(results, plan) or {"models": {}}
+        return {
+            name: TunedModel(
+                lrs=tuple(sorted(float(point["lr"]) for point in model["curve"])),
+                best_lr=model["best_lr"],
+                interior=bool(model["interior"]),
+                configured_lr=model["configured_lr"],
+                whole=not any(point["reason"] in _NOT_RUN for point in model["curve"]),
+            )
+            for name, model in sweep["models"].items()
+        }
+    except UNREADABLE as error:
+        problems.append(f"learning-rate sweep {plan.tune.id}: {words_of(error)}")
+        return {}
+
+
+def _history(results: Results, stored: StoredPlan, problems: list[str]) -> History:
+    try:
+        return read_history(results, stored)
+    except UNREADABLE as error:
+        problems.append(f"other plans: {words_of(error)}")
+        return History()
+
+
+__all__ = [
+    "NOT_RUN",
+    "UNREADABLE",
+    "Evidence",
+    "Item",
+    "Outcome",
+    "SpeedProcess",
+    "TunedModel",
+    "gather",
+    "is_impossible",
+    "read_sweep",
+]

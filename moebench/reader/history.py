@@ -1,0 +1,270 @@
+"""What a results folder has seen besides one plan: other plans of the same models, runs of none, other sessions.
+
+What was fixed before the data is told by times: when a plan was stored, when a run was done, when a session began. A
+run or session that was put aside as spoilt was seen all the same, so its first time counts. This module reads times
+and definitions; what they do to a verdict is known to `claims.sealing`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from moebench.planning.types import Plan, StoredPlan, training_of
+from moebench.reader.runs import UNREADABLE
+from moebench.store import Results, read_json, read_lines
+
+ASIDE = ".corrupt-"
+"""Stands in the name of a folder that was put aside, after its id."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """A stored plan, with hashes that are taken once."""
+
+    stored: StoredPlan
+    trainings: Mapping[str, str]
+    """Model -> how it is trained."""
+    seals: Mapping[str, str]
+    """Claim -> its seal."""
+
+    @staticmethod
+    def of(stored: StoredPlan) -> Told:
+        plan = stored.plan
+        trainings = {model: plan.training(model) for model in plan.models}
+        return Told(stored=stored, trainings=trainings, seals={name: plan.seal(name) for name in plan.claim_hashes})
+
+    @property
+    def plan(self) -> Plan:
+        return self.stored.plan
+
+    def first_stored(self, name: str) -> float:
+        """When a claim was first stored with its models as they are here."""
+        return self.stored.first_stored(name, self.seals[name])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stray:
+    """A finished run that no stored plan has, as where a plan was deleted."""
+
+    run_id: str
+    training: str
+    seed: int
+    finished: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """A speed session that was begun and is not this plan's, or was put aside."""
+
+    begun: float
+    """Unix time before which nothing of it was seen."""
+    timed: Mapping[str, frozenset[str]]
+    """Training of a model -> metrics that were timed of it."""
+    machines: frozenset[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """What was seen in a results folder besides the outcomes of one plan."""
+
+    plans: tuple[StoredPlan, ...] = ()
+    """Every other stored plan, of whatever suite, with a model's training or the text of a claim in common."""
+    finished: Mapping[str, float] = field(default_factory=dict)
+    """Run id -> Unix time at which it was first done."""
+    strays: tuple[Stray, ...] = ()
+    """Those with the training of a model of this plan."""
+    begun: Mapping[str, float] = field(default_factory=dict)
+    """Id of a speed session -> Unix time before which nothing of it was seen, of those that have a process."""
+    sessions: tuple[Session, ...] = ()
+
+
+def read_history(results: Results, stored: StoredPlan) -> History:
+    """Reads it. What does not read is passed over: it was not looked at. Raises one of `UNREADABLE` for the plans."""
+    plan, every = stored.plan, results.plans()
+    others = [other for other in every if other.plan.id != plan.id or other.plan.suite != plan.suite]
+    own = plan.trainings
+    lying, noted = _done(results), _noted_runs(results)
+    finished = {run_id: at for run_id, (_, at) in lying.items()}
+    for run_id, note in noted.items():
+        finished[run_id] = min(note.finished, finished.get(run_id, note.finished))
+    known = {run.id for one in (stored, *every) for run in one.plan.runs}
+    known |= {run[-1] for one in every if one.plan.tune for run in one.plan.tune.runs}
+    strays = [note for run_id, note in noted.items() if run_id not in known]
+    unknown = lying.keys() - known - noted.keys()
+    strays += filter(None, (_stray(run_id, *lying[run_id]) for run_id in sorted(unknown)))
+    begun, sessions = _sessions(results, plan, [stored, *others], finished)
+    return History(
+        plans=tuple(other for other in others if plan.akin(other.plan) or _claims(plan) & _claims(other.plan)),
+        finished=finished,
+        strays=tuple(stray for stray in strays if stray.training in own),
+        begun=begun,
+        sessions=sessions,
+    )
+
+
+def _claims(plan: Plan) -> set[str]:
+    return set(plan.claim_hashes.values())
+
+
+# ---------------------------------------------------------------------------------------------- runs
+
+
+def _folders(results: Results, kind: str) -> Iterator[tuple[str, Path]]:
+    """Id and path of each folder of a kind, those put aside under the id they had; the oldest of one id last."""
+    found = [path for path in (results.root / kind).glob("[!.]*") if path.is_dir() and not path.is_symlink()]
+    yield from sorted((path.name.partition(ASIDE)[0], path) for path in found)
+
+
+def _done(results: Results) -> dict[str, tuple[Path, float]]:
+    """Id -> folder and time of each run that was done; of several folders of one run the one that was done first."""
+    first: dict[str, tuple[Path, float]] = {}
+    for run_id, path in _folders(results, "runs"):
+        try:
+            at = _time(read_json(path / "DONE")["finished"])
+        except UNREADABLE:
+            continue
+        if run_id not in first or at < first[run_id][1]:
+            first[run_id] = path, at
+    return first
+
+
+def _noted_runs(results: Results) -> dict[str, Stray]:
+    """Id -> what was noted of a run when it was first done, whatever became of its folder."""
+    first: dict[str, Stray] = {}
+    for path in sorted((results.root / "plans").glob("done-*.jsonl")):
+        for row in _rows(path):
+            try:
+                run_id, at = str(row["run"]), _time(row["at"])
+                note = Stray(run_id=run_id, training=str(row["training"]), seed=int(row["seed"]), finished=at)
+            except UNREADABLE:
+                continue
+            if run_id not in first or at < first[run_id].finished:
+                first[run_id] = note
+    return first
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    try:
+        return read_lines(path)
+    except UNREADABLE:
+        return []
+
+
+def _stray(run_id: str, folder: Path, at: float) -> Stray | None:
+    try:
+        run = read_json(folder / "run.json")["run"]
+        training = training_of(run["architecture"], run["recipe"], run["data_digest"])
+        return Stray(run_id=run_id, training=training, seed=int(run["seed"]), finished=at)
+    except UNREADABLE:
+        return None
+
+
+# ---------------------------------------------------------------------------------------------- sessions
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Timed:
+    """One process of a session, as it was noted when it was timed."""
+
+    process: int
+    at: float
+    machine: str | None
+    timed: Mapping[str, frozenset[str]]
+    """Training of a model -> metrics."""
+
+
+def _sessions(
+    results: Results, plan: Plan, stored: list[StoredPlan], finished: Mapping[str, float]
+) -> tuple[dict[str, float], tuple[Session, ...]]:
+    """When each session was begun, and what the others than the plan's own timed.
+
+    A process that was timed again makes a session of what it replaced. Sessions of before processes were noted are read
+    from their folders, those put aside too.
+    """
+    own = None if plan.speed is None else plan.speed.id
+    planned = {one.plan.speed.id: one.plan for one in reversed(stored) if one.plan.speed is not None}
+    begun: dict[str, float] = {}
+    others: list[Session] = []
+    noted = {path.stem.removeprefix("timed-"): _noted(path) for path in (results.root / "plans").glob("timed-*.jsonl")}
+    for speed_id, rows in sorted(noted.items()):
+        if rows:
+            begun[speed_id] = min(row.at for row in rows)
+            last, replaced = _repetitions(rows)
+            others += map(_session, replaced if speed_id == own else [*replaced, last])
+    for speed_id, path in _folders(results, "speed"):
+        rows = _lying(path, planned.get(speed_id), finished)
+        known = {row.process for row in noted.get(speed_id, ())}
+        if not {row.process for row in rows} <= known:
+            at = min(row.at for row in rows)
+            begun[speed_id] = min(at, begun.get(speed_id, at))
+            if path.name != own:
+                others.append(_session(rows))
+    return begun, tuple(others)
+
+
+def _repetitions(rows: list[_Timed]) -> tuple[list[_Timed], list[list[_Timed]]]:
+    """The last row of each process, and the earlier ones by how often the process had been timed."""
+    of: dict[int, list[_Timed]] = {}
+    for row in sorted(rows, key=lambda row: row.at):
+        of.setdefault(row.process, []).append(row)
+    most = max(map(len, of.values()))
+    return [times[-1] for times in of.values()], [
+        [times[n] for times in of.values() if n < len(times) - 1] for n in range(most - 1)
+    ]
+
+
+def _session(rows: list[_Timed]) -> Session:
+    timed: dict[str, frozenset[str]] = {}
+    for row in rows:
+        for training, metrics in row.timed.items():
+            timed[training] = timed.get(training, frozenset()) | metrics
+    machines = frozenset(row.machine for row in rows if row.machine is not None)
+    return Session(begun=min(row.at for row in rows), timed=timed, machines=machines)
+
+
+def _noted(path: Path) -> list[_Timed]:
+    """The rows of a session's notes that read."""
+    found: list[_Timed] = []
+    for row in _rows(path):
+        try:
+            timed = {str(training): frozenset(map(str, metrics)) for training, metrics in row["timed"].items()}
+            machine = row["machine"] if isinstance(row["machine"], str) else None
+            found.append(_Timed(process=int(row["process"]), at=_time(row["at"]), machine=machine, timed=timed))
+        except UNREADABLE:
+            continue
+    return found
+
+
+def _lying(folder: Path, plan: Plan | None, finished: Mapping[str, float]) -> list[_Timed]:
+    """What lies in a session's folder: its end, or the end of the first of its runs, is the earliest it can be of."""
+    try:
+        at = _time(read_json(folder / "DONE")["finished"])
+    except UNREADABLE:
+        runs = [finished[run.id] for run in plan.runs if run.id in finished] if plan is not None else []
+        at = min(runs, default=0.0)
+    trainings = {} if plan is None else {name: plan.training(name) for name in plan.models}
+    found: list[_Timed] = []
+    for path in sorted(folder.glob("process-*.json")):
+        index = path.stem.removeprefix("process-")
+        timed: dict[str, frozenset[str]] = {}
+        machine = None
+        try:
+            raw = read_json(path)
+            machine, samples = raw["environment"]["machine"], raw["samples"]
+            timed = {trainings[name]: frozenset(samples[name]) for name in trainings.keys() & samples.keys()}
+        except UNREADABLE:
+            pass  # it lies there all the same
+        if index.isdecimal() and len(index) < 6:
+            known = machine if isinstance(machine, str) else None
+            found.append(_Timed(process=int(index), at=at, machine=known, timed=timed))
+    return found
+
+
+def _time(value: object) -> float:
+    """A Unix time as files hold it. Raises ValueError for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e12:
+        raise ValueError("not a time")
+    return float(value)

@@ -1,0 +1,511 @@
+"""What one run and one process of a speed session left, read without trusting it.
+
+A folder is what it says it is, or it is refused with the reason: a run's resolved spec gives the planned id, seed,
+model and data; every row is of the form, the range and the number that moebench writes; documents add up to the
+records. Rows are read one by one, so memory does not grow with a file. This module knows files and what was planned;
+what they mean to the claims is known elsewhere.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+import statistics
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, PositiveFloat, ValidationError
+
+from moebench.environment import Environment
+from moebench.metrics.declared import IMPOSSIBLE, METRICS, impossible, labelled, metric_of, parse_metric
+from moebench.planning.types import Plan, PlannedModel, PlannedRun, Run, SpeedPlan, TunePlan, digest_of
+from moebench.store import MAX_FACTS_BYTES, CorruptFile, RunFolder, Status, read_json, sha256_of
+from moebench.text import plain
+
+MOST_SAID = 500
+"""Characters of a reason that a folder gives which are told."""
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
+"""What reading a file of unknown content can raise; CorruptFile, StaleRecord and UnsafeName are ValueErrors."""
+AGAIN = "~again"
+"""Suffix of the baseline's second copy in a speed session."""
+CLOSE = 1e-6
+"""How far documents may be from adding up to a record, relative: rounding."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """One evaluated document after the last step."""
+
+    document: str
+    domain: str
+    num_bytes: int
+    bits: float
+    """Cross-entropy summed over the document's scored bytes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of one planned run."""
+
+    model: str
+    seed: int
+    run_id: str
+    status: Status
+    reason: str | None = None
+    """Why it is not completed; None when it is."""
+    values: Mapping[str, float] = field(default_factory=dict)
+    """Metric -> its value at the last step it was measured."""
+    absent: Mapping[str, str] = field(default_factory=dict)
+    """Metric -> why it has no value."""
+    curves: Mapping[str, tuple[tuple[int, float], ...]] = field(default_factory=dict)
+    """Metric -> (step, value) in order of steps, for metrics measured more than once."""
+    items: tuple[Item, ...] = ()
+    digests: Mapping[int, str] = field(default_factory=dict)
+    """Step -> rolling digest of the tokens consumed up to it."""
+    test_digest: str | None = None
+    """Digest of the test split it was evaluated on."""
+    finished: float | None = None
+    """Unix time at which it was done."""
+    environment: Environment | None = None
+    """Where it ran."""
+    step_s: float | None = None
+    """Mean wall seconds of a training step over the undisturbed segments, if any were kept."""
+    machine: str | None = None
+    """Short name of the machine it ran on."""
+    kernels: str | None = None
+    """How norms and attention were computed in training: `composed` or `fused`."""
+
+    @property
+    def done(self) -> bool:
+        """Whether it ran to an end: completed, or diverged, which is an outcome too."""
+        return self.status in ("completed", "diverged")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeedProcess:
+    """One fresh process of the speed session."""
+
+    process: int
+    seed: int
+    values: Mapping[str, Mapping[str, float]]
+    """Model -> metric -> median within the process. The baseline's second copy is `<baseline>~again`."""
+    absent: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Model -> metric -> why it has no value though it was measured."""
+    samples: Mapping[str, Mapping[str, tuple[float, ...]]] = field(default_factory=dict)
+    """Model -> metric -> seconds, behind those of `values` that are medians."""
+    unsteady: frozenset[tuple[str, str]] = frozenset()
+    """(model, metric) whose timings had not settled after the warm-up."""
+    machine: str | None = None
+    """Short name of the machine it ran on."""
+    setup: str | None = None
+    """The same with what else decides timings: processor, threads, torch."""
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """What else its file says, as written."""
+
+
+# ---------------------------------------------------------------------------------------------- one run
+
+LISTED = ("run.json", "steps.jsonl", "records.jsonl", "items.jsonl", "timed.jsonl")
+
+
+def read_run(folder: RunFolder, planned: PlannedRun, plan: Plan, *, at: Collection[int]) -> Outcome:
+    """A finished run, with its digests at the steps `at`, the first and the last.
+
+    Raises one of `UNREADABLE` when a file is not what was written, or not that of the planned run.
+    """
+    manifest = folder.manifest() or {}
+    _unchanged(folder, manifest["files"])
+    about = folder.run_json()
+    _is_planned(folder, about, planned, plan)
+    recipe = plan.models[planned.model].recipe
+    values, absent, curves = _records(folder, plan, planned.model)
+    items = _items(folder, plan, recipe.split)
+    if manifest["status"] == "completed":
+        _add_up(folder, items, values, recipe.split)
+    environment = Environment.model_validate(about["environment"]) if "environment" in about else None
+    return Outcome(
+        model=planned.model,
+        seed=planned.seed,
+        run_id=planned.id,
+        status=manifest["status"],
+        reason=None if manifest.get("reason") is None else plain(manifest["reason"], most=MOST_SAID),
+        values=values,
+        absent=absent,
+        curves=curves,
+        items=items,
+        digests=digests(folder, steps=recipe.steps, at=at, whole=manifest["status"] == "completed"),
+        test_digest=about.get("data_splits", {}).get("test", {}).get("digest"),
+        finished=float(manifest["finished"]),
+        environment=environment,
+        step_s=_step_s(folder, recipe.steps),
+        machine=None if environment is None else environment.machine,
+        kernels=Run.model_validate(about["run"]).kernels,
+    )
+
+
+def _unchanged(folder: RunFolder, listed: Mapping[str, Any]) -> None:
+    """Every file that is read is listed in the manifest, with its hash."""
+    for name in LISTED:
+        path = folder.path / name
+        if name not in listed:
+            if path.exists():
+                raise CorruptFile(path, "is not in the manifest of this run")
+        elif sha256_of(path) != listed[name]["sha256"]:
+            raise CorruptFile(path, "contents differ from what was written")
+
+
+def _is_planned(folder: RunFolder, about: Mapping[str, Any], planned: PlannedRun, plan: Plan) -> None:
+    """The resolved spec in `run.json` is that of the planned run: its seed, model, data, and by its hash all else."""
+    path, raw = folder.path / "run.json", about["run"]
+    try:
+        run = Run.model_validate(raw)
+    except ValidationError as error:
+        raise CorruptFile(path, f"does not hold the run of this version of moebench: {_wrong(error)}") from error
+    model = plan.models[planned.model]
+    if run.seed != planned.seed:
+        raise CorruptFile(path, f"is of seed {run.seed}, not of the planned seed {planned.seed}: a copy of another run")
+    if (run.architecture, run.recipe) != (model.architecture, model.recipe):
+        raise CorruptFile(path, f"is not of the model {planned.model} as planned: a copy of another run")
+    if run.data_digest != plan.data.digest:
+        raise CorruptFile(path, "was trained on other data than planned")
+    if (own := digest_of(raw, length=20)) != planned.id:  # of what is written: a truth value is no seed
+        raise CorruptFile(path, f"has the id {own}, not {planned.id}: a copy of another run")
+
+
+Curves = Mapping[str, tuple[tuple[int, float], ...]]
+
+
+def _records(folder: RunFolder, plan: Plan, model: str) -> tuple[dict[str, float], dict[str, str], Curves]:
+    """Last values, reasons of metrics without one, and curves.
+
+    The last record of a metric counts, and so does its reason. A value that cannot be makes the whole metric absent.
+    """
+    path, steps = folder.path / "records.jsonl", plan.models[model].recipe.steps
+    architecture = plan.models[model].architecture
+    labels: Labels = (
+        ("part", PARTS),
+        ("layer", range(architecture.layers)),
+        ("expert", range(getattr(architecture.ffn, "experts", 0))),
+        ("domain", plan.data.domains),
+    )
+    found: dict[str, dict[int, float | str]] = {}
+    for record in folder.each_record(most=_most_records(plan, model)):
+        step = -1 if record.step is None else record.step
+        if not -1 <= step <= steps or (record.step is not None and step < 0):
+            raise CorruptFile(path, f"{record.metric}: step {step} of {steps}")
+        points = found.get(record.metric)
+        if points is None:
+            if (label := misfit(record.metric, labels)) is not None:
+                raise CorruptFile(path, f"{record.metric}: there is no such {label}")
+            points = found[record.metric] = {}
+        if step in points:
+            raise CorruptFile(path, f"{record.metric}: recorded twice" + (f" at step {step}" if step >= 0 else ""))
+        reason = record.reason if record.value is None else impossible(record.metric, record.value)
+        points[step] = float(record.value or 0) if reason is None else plain(reason, most=MOST_SAID)
+    values: dict[str, float] = {}
+    absent: dict[str, str] = {}
+    curves: dict[str, tuple[tuple[int, float], ...]] = {}
+    for metric, points in found.items():
+        ordered = sorted(points.items())
+        reasons = [value for _, value in ordered if isinstance(value, str)]
+        last = next((why for why in reasons if is_impossible(why)), ordered[-1][1])
+        if isinstance(last, str):
+            absent[metric] = last
+            continue
+        values[metric] = last
+        curve = tuple((step, value) for step, value in ordered if step >= 0 and not isinstance(value, str))
+        if len(curve) > 1:
+            curves[metric] = curve
+    return values, absent, curves
+
+
+PARTS = frozenset(part for metric in METRICS.values() for part in metric.values.get("part", ()))
+"""What a peak of bytes is split into; of a part that only training has, inference records 0."""
+Labels = tuple[tuple[str, range | tuple[int, ...] | tuple[str, ...] | frozenset[str]], ...]
+"""Label -> what there is of it: layers, experts, domains, parts, or what was timed."""
+
+
+@functools.lru_cache(maxsize=2**16)
+def misfit(metric: str, known: Labels) -> str | None:
+    """The first label of a metric that names nothing there is; None when all do."""
+    there_are = dict(known)
+    for label, value in parse_metric(metric)[1].items():
+        number = int(value) if re.fullmatch("[0-9]{1,9}", value) else None
+        wanted = there_are.get(label, ())
+        if value not in wanted and number not in wanted:
+            return label
+    return None
+
+
+def is_impossible(reason: str) -> bool:
+    """Whether a metric is absent because what was measured cannot be."""
+    return reason.endswith(IMPOSSIBLE)
+
+
+def _most_records(plan: Plan, model: str) -> int:
+    """More records than a run of this model can leave: of each expert at each evaluation and in each domain."""
+    planned = plan.models[model]
+    experts = getattr(planned.architecture.ffn, "experts", 0)
+    looks = len(planned.recipe.evaluate_at) + len(plan.data.domains) + 1
+    return 1000 + 8 * looks * (1 + planned.architecture.layers) * (1 + experts)
+
+
+def _items(folder: RunFolder, plan: Plan, split: str) -> tuple[Item, ...]:
+    path, found = folder.path / "items.jsonl", dict[str, Item]()
+    for row in folder.each_row("items.jsonl", most=plan.data.documents[split]):
+        item = Item(
+            document=_word(row["document"], "document"),
+            domain=_word(row["domain"], "domain"),
+            num_bytes=_number(row["bytes"], "bytes"),
+            bits=float(_number(row["bits"], "bits")),
+        )
+        if item.num_bytes < 1 or item.num_bytes != int(item.num_bytes) or item.bits < 0:
+            raise CorruptFile(path, f"{item.document}: {item.bits} bits of {item.num_bytes} bytes: impossible")
+        if item.document in found:
+            raise CorruptFile(path, f"{item.document} is there twice")
+        found[item.document] = item
+    return tuple(found.values())
+
+
+def _add_up(folder: RunFolder, items: Collection[Item], values: Mapping[str, float], split: str) -> None:
+    """The documents are those that the records of quality were made from, over all and by domain."""
+    if not items:
+        return
+    domains = sorted({item.domain for item in items})
+    for labels in ({}, *({"domain": domain} for domain in domains)):
+        chosen = [item for item in items if not labels or item.domain == labels["domain"]]
+        num_bytes = sum(item.num_bytes for item in chosen)
+        totals = {
+            "bits_per_byte": math.fsum(item.bits for item in chosen) / num_bytes,
+            "scored_bytes": num_bytes,
+            "scored_documents": len(chosen),
+        }
+        for name, total in totals.items():
+            metric = labelled(f"{split}.{name}", **labels)
+            value = values.get(metric)
+            if value is not None and not math.isclose(value, total, rel_tol=CLOSE, abs_tol=CLOSE):
+                where = folder.path / "items.jsonl"
+                raise CorruptFile(where, f"its documents give {metric} {total:.6g}, the records {value:.6g}")
+
+
+def digests(folder: RunFolder, *, steps: int, at: Collection[int], whole: bool = False) -> dict[int, str]:
+    """Rolling digests at the steps `at`, the first and the last row. Raises CorruptFile for rows that are no steps.
+
+    A run that is `whole` has its last step. A small copy of a run lacks rows; none has more than it took steps.
+    """
+    path, found, step, digest = folder.path / "steps.jsonl", dict[int, str](), 0, None
+    for row in folder.each_row("steps.jsonl", most=steps):
+        before, step = step, _number(row["step"], "step")
+        if not before < step <= steps:
+            raise CorruptFile(path, f"step {step} of {steps} after step {before}")
+        digest = _word(row["digest"], "digest") if "digest" in row else None
+        if digest is not None and (not found or step in at):
+            found[step] = digest
+    if whole and step not in (0, steps):
+        raise CorruptFile(path, f"ends at step {step} of {steps}")
+    return found if digest is None else {**found, step: digest}
+
+
+def _step_s(folder: RunFolder, planned: int) -> float | None:
+    """Mean wall seconds of a training step; a run checkpoints no more often than it takes its planned steps."""
+    steps, seconds = 0, 0.0
+    for row in folder.each_row("timed.jsonl", most=1000 + 10 * planned):
+        took, first, last = (_number(row[key], key) for key in ("seconds", "step_from", "step_to"))
+        if took < 0 or last < first:
+            raise CorruptFile(folder.path / "timed.jsonl", f"{took} s from step {first} to {last}: impossible")
+        if row["what"] == "train":
+            steps, seconds = steps + last - first, seconds + took
+    return seconds / steps if steps and seconds else None
+
+
+# ---------------------------------------------------------------------------------------------- one process
+
+
+class _ProcessFile(BaseModel):
+    """What a process of a speed session writes; see `metrics.speed` and `session`."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+    process: int
+    seed: int
+    samples: dict[str, dict[str, list[float]]]
+    steady: dict[str, dict[str, bool]] = {}
+    derived: dict[str, dict[str, float]] = {}
+    environment: Environment | None = None
+    peak_flops: PositiveFloat | None = None
+    peak_bandwidth: PositiveFloat | None = None
+    load: list[float] = []
+    order: list[str] = []
+    missing: dict[str, str] = {}
+    runs: dict[str, str] | None = None
+    """Model -> the run whose weights it loaded; files of before did not say."""
+    routed: dict[str, dict[str, float]] | None = None
+    """Model -> timed metric -> pairs or experts that derived figures rest on; files of before took the most."""
+
+
+def read_process(
+    path: Path, index: int, speed: SpeedPlan, runs: Mapping[str, str], models: Mapping[str, PlannedModel]
+) -> SpeedProcess:
+    """One process's file. Samples become their medians: the datum of a process is its median.
+
+    `runs` is model -> the planned run with the process's seed, `models` are the plan's. Raises one of `UNREADABLE` when
+    the file is not what a process writes, or not that of the planned process.
+    """
+    raw = read_json(path, most=MAX_FACTS_BYTES)
+    try:
+        file = _ProcessFile.model_validate(raw)
+    except ValidationError as error:
+        raise CorruptFile(path, f"not what a process writes: {_wrong(error)}") from error
+    if (file.process, file.seed) != (index, speed.processes[index]):
+        planned = f"process {index} with seed {speed.processes[index]}"
+        raise CorruptFile(path, f"is of process {file.process} with seed {file.seed}, not of {planned}")
+    strange = {*file.samples, *file.derived} - {*speed.models, speed.baseline + AGAIN}
+    if strange:
+        raise CorruptFile(path, f"times {', '.join(sorted(strange))}, which the session does not race")
+    if file.runs is not None and file.runs != dict(runs):
+        raise CorruptFile(path, "loaded other runs than planned")
+    values: dict[str, dict[str, float]] = {}
+    absent: dict[str, dict[str, str]] = {}
+    samples: dict[str, dict[str, tuple[float, ...]]] = {}
+    for model, metric, numbers, timed in _measurements(file):
+        if metric_of(metric).kind != "timed":
+            raise CorruptFile(path, f"{metric} is not timed")
+        if (label := misfit(metric, (("tokens", speed.prefill), ("batch", speed.decode_batches)))) is not None:
+            raise CorruptFile(path, f"{metric}: there is no such {label}")
+        ends = (min(numbers), max(numbers))
+        why = next((why for number in ends if (why := impossible(metric, number)) is not None), None)
+        why = why or _is_bound(metric, models.get(model.removesuffix(AGAIN)), file)
+        if why is not None:
+            absent.setdefault(model, {})[metric] = why
+            continue
+        values.setdefault(model, {})[metric] = float(statistics.median(numbers))
+        if timed:
+            samples.setdefault(model, {})[metric] = numbers
+    return SpeedProcess(
+        process=file.process,
+        seed=file.seed,
+        values=values,
+        absent=absent,
+        samples=samples,
+        unsteady=frozenset((m, metric) for m, flags in file.steady.items() for metric, ok in flags.items() if not ok),
+        machine=None if file.environment is None else file.environment.machine,
+        setup=None if file.environment is None else _setup(file.environment),
+        about={key: value for key, value in raw.items() if key != "samples"} | {"derived": _kept(file, absent)},
+    )
+
+
+def _measurements(file: _ProcessFile) -> Iterator[tuple[str, str, tuple[float, ...], bool]]:
+    """(model, metric, what was measured, whether these are timed samples)."""
+    for model, samples in file.samples.items():
+        for metric, numbers in samples.items():
+            if numbers:
+                yield model, metric, tuple(numbers), True
+    for model, derived in file.derived.items():
+        for metric, number in derived.items():
+            yield model, metric, (number,), False
+
+
+def _kept(file: _ProcessFile, absent: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, float]]:
+    """The derived figures that are measurements."""
+    return {
+        model: {metric: number for metric, number in derived.items() if metric not in absent.get(model, {})}
+        for model, derived in file.derived.items()
+    }
+
+
+def _is_bound(metric: str, model: PlannedModel | None, file: _ProcessFile) -> str | None:
+    """Why a figure of a file of before is no measurement: it rests on work that may not have been done."""
+    if file.routed is not None or model is None:
+        return None
+    a, base = model.architecture, parse_metric(metric)[0]
+    again = "remove the folder of the speed session and run the suite again"
+    if base == "speed.train_utilisation" and a.computes_fewer(training=True):
+        return f"counted with assignments that may not have been computed: {again}"
+    if base == "speed.decode_bandwidth_utilisation" and (a.moe_layers or model.recipe.dtype != "float32"):
+        return f"counted with experts and bytes that may not have been read: {again}"
+    return None
+
+
+def _setup(place: Environment) -> str:
+    """What decides timings, as far as it is told: `2-core x86_64 CPU, AMD EPYC 9R14, 1 thread, torch 2.13.0`."""
+    torch = place.packages.get("torch")
+    threads = f"{place.threads} thread{'s' if place.threads != 1 else ''}"
+    said = [place.machine, place.gpu or place.cpu, threads, None if torch is None else f"torch {torch}"]
+    return plain(", ".join(part for part in said if part is not None), most=MOST_SAID)
+
+
+# ---------------------------------------------------------------------------------------------- one sweep
+
+
+class _Point(BaseModel):
+    """What a model lost at one rate with one seed, or why that is not known."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+    lr: float
+    seed: int
+    bits_per_byte: float | None
+    reason: str | None = None
+
+
+class _SweptModel(BaseModel):
+    """One model's learning-rate curve."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+    curve: list[_Point]
+    best_lr: float | None
+    interior: bool
+    configured_lr: float | None
+
+
+def read_tune(path: Path, tune: TunePlan) -> dict[str, Any]:
+    """A sweep's summary, as written. Raises one of `UNREADABLE` when it is not that of the planned sweep."""
+    raw: dict[str, Any] = read_json(path, most=MAX_FACTS_BYTES)
+    if TunePlan.model_validate(raw["plan"]) != tune:
+        raise CorruptFile(path, "is of another sweep than planned")
+    for name, model in raw["models"].items():
+        try:
+            swept = _SweptModel.model_validate(model)
+        except ValidationError as error:
+            raise CorruptFile(path, f"not what a sweep writes: {_wrong(error)}") from error
+        if sorted((point.lr, point.seed) for point in swept.curve) != sorted(
+            (lr, seed) for of, lr, seed, _ in tune.runs if of == name
+        ):
+            raise CorruptFile(path, f"the rates and seeds of {name} are not those planned")
+        for point in swept.curve:
+            why = None if point.bits_per_byte is None else impossible("tune.bits_per_byte", point.bits_per_byte)
+            if why is not None:
+                raise CorruptFile(path, why)
+    return raw
+
+
+# ---------------------------------------------------------------------------------------------- parts
+
+
+def _number(value: Any, what: str) -> Any:
+    """A number as JSON has it. Raises TypeError for a truth value, a word, or nothing."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{what} is {value!r}, not a number")
+    return value
+
+
+def _word(value: Any, what: str) -> str:
+    """A string as JSON has it. Raises TypeError for anything else."""
+    if not isinstance(value, str):
+        raise TypeError(f"{what} is {value!r}, not a word")
+    return value
+
+
+def _wrong(error: ValidationError) -> str:
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+
+
+def words_of(error: Exception) -> str:
+    """An error of `UNREADABLE` as one short line."""
+    said = f"no {error.args[0]} in it" if isinstance(error, KeyError) else str(error) or type(error).__name__
+    return plain(said, most=MOST_SAID)

@@ -1,0 +1,191 @@
+"""From a results folder to `reports/<suite>/`: a page, its figures and tables, and the verdicts for machines.
+
+`build` is the way in. Nothing here loads torch, reads a clock or draws a random number: the same results give the same
+bytes. A figure is one function and one line in `plots.PLOTS`, a table one in `tables.TABLES`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from moebench.text import visible
+
+if TYPE_CHECKING:
+    from moebench.claims import ControlResult, Verdict
+    from moebench.planning.types import StoredPlan
+    from moebench.reporting.analysis import Findings
+    from moebench.reporting.theme import Drawn
+    from moebench.store import Results
+
+FORMATS = ("html", "md", "csv", "json", "svg", "png")
+"""What can be asked for. html and md bring the svg figures with them."""
+DEFAULT = ("html", "md", "csv", "json", "svg")
+"""What is made unless told: a page that opens, in a few seconds. `png` is for papers and slides."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """One report on disk."""
+
+    path: Path
+    """Its folder, such as reports/quickstart."""
+    suite: str
+    """`suite` or `suite@scale`."""
+    plan: str
+    """Id of the plan that was judged."""
+    verdicts: tuple[Verdict, ...]
+    controls: tuple[ControlResult, ...]
+    smoke: bool
+    """Whether it is of a smoke run, which judges nothing."""
+
+    @property
+    def page(self) -> Path:
+        """The page to open, if html was asked for."""
+        return self.path / "index.html"
+
+
+def build(
+    results_root: Path | str,
+    *,
+    suite: str | None = None,
+    plan_id: str | None = None,
+    out: Path | str | None = None,
+    formats: Iterable[str] = DEFAULT,
+) -> list[Report]:
+    """Writes a report for each suite of a results folder, or for one, from whatever is there; partial results too.
+
+    `suite` is a suite's name, or `name@scale`; without a scale all its scales are reported. Of several plans of one
+    suite and scale the newest counts, unless `plan_id` names one. Reports go to `out`/<suite>/, `out` being `reports`
+    by default. Raises ValueError for an unknown format, KeyError when no stored plan fits, UnsafeName when a report
+    would be written outside `out`.
+    """
+    from moebench.reporting import frames
+    from moebench.store import Results
+
+    wanted = frozenset(formats)
+    if wanted - set(FORMATS):
+        raise ValueError(f"unknown format {', '.join(sorted(wanted - set(FORMATS)))}; known: {', '.join(FORMATS)}")
+    results = Results(Path(results_root))
+    stored = frames.newest(plan for plan in results.plans() if plan_id in (None, plan.plan.id))
+    chosen = [plan for plan in stored if suite is None or suite in {plan.plan.suite, plan.plan.title}]
+    if not chosen:
+        if not Path(results_root).is_dir():
+            raise KeyError(f"{results_root}: no such folder")
+        known = ", ".join(plan.plan.title for plan in stored)
+        asked = (suite or "any suite") + (f" with id {plan_id}" if plan_id else "")
+        raise KeyError(f"{results_root} holds no plan of {asked}" + (f"; it has: {known}" if known else ""))
+    folder = Path("reports") if out is None else Path(out)
+    name = _typed_name(Path(results_root))
+    places = [_inside(folder, plan.plan.title) for plan in chosen]
+    return [_one(results, plan, place, wanted, name) for plan, place in zip(chosen, places, strict=True)]
+
+
+def _inside(out: Path, title: str) -> Path:
+    """A report's folder. Raises UnsafeName when it, or a folder that is written in it, leads outside `out`."""
+    from moebench.store import UnsafeName
+
+    path = out / title
+    for folder in (path, path / "figures", path / "tables"):
+        if out.resolve() not in folder.resolve().parents:
+            raise UnsafeName(f"the report of {title!r} would be written outside {out}")
+    return path
+
+
+def _typed_name(root: Path) -> str:
+    """The results folder as a reader would type it: no path of this machine."""
+    return root.name if root.is_absolute() else root.as_posix()
+
+
+def _one(results: Results, stored: StoredPlan, path: Path, wanted: frozenset[str], name: str) -> Report:
+    from moebench.claims import check_controls, judge, withdrawn
+    from moebench.reader.evidence import gather
+    from moebench.reporting import frames
+    from moebench.reporting.analysis import Findings
+
+    evidence = gather(results, stored)
+    found = Findings(
+        held=frames.study(results, evidence),
+        verdicts=tuple(judge(evidence)),
+        controls=tuple(check_controls(evidence)),
+        results_name=name,
+        withdrawn=withdrawn(evidence),
+    )
+    write(found, path, wanted)
+    return Report(
+        path=path,
+        suite=stored.plan.title,
+        plan=stored.plan.id,
+        verdicts=found.verdicts,
+        controls=found.controls,
+        smoke=stored.plan.asked.smoke,
+    )
+
+
+def write(found: Findings, path: Path, wanted: frozenset[str]) -> None:
+    """Writes one report's files under `path`."""
+    from moebench.reporting import figures as plots
+    from moebench.reporting import render, tables
+    from moebench.reporting import theme as look
+
+    _clear(path, {*plots.PLOTS}, {*tables.TABLES})
+    made = tables.made(found)
+    if "json" in wanted:
+        _put(path / "claims.json", _claims_json(found))
+    if "csv" in wanted:
+        for table_name, table in made.items():
+            _put(path / "tables" / f"{table_name}.csv", table.csv())
+    drawn: dict[str, Drawn | str] = {}
+    svgs: dict[str, bytes] = {}
+    with look.settings():
+        if wanted & {"html", "md", "svg", "png"}:
+            drawn = {figure: draw(found) for figure, draw in plots.PLOTS.items()}
+        for figure, one in drawn.items():
+            if isinstance(one, str):
+                continue
+            if wanted & {"html", "md", "svg"}:
+                svgs[figure] = look.svg_file(one)
+                _put(path / "figures" / f"{figure}.svg", svgs[figure])
+            if "png" in wanted:
+                _put(path / "figures" / f"{figure}.png", look.png_file(one))
+    if "html" in wanted:
+        _put(path / "index.html", render.html(found, made, drawn, svgs))
+    if "md" in wanted:
+        _put(path / "index.md", render.markdown(found, made, drawn))
+
+
+def _claims_json(found: Findings) -> str:
+    from moebench.reporting import page
+
+    value: dict[str, Any] = {
+        "suite": found.plan.suite,
+        "scale": found.plan.scale,
+        "question": found.plan.spec.question,
+        "plan": found.plan.id,
+        "scored": None if found.held.scored is None else found.held.scored.model_dump(mode="json"),
+        "counts": page.tally(found.verdicts),
+        "primary": page.tally([verdict for verdict in found.verdicts if verdict.label == "primary"]),
+        "exploratory": page.tally([verdict for verdict in found.verdicts if verdict.label != "primary"]),
+        "claims": [{**verdict.model_dump(mode="json"), "label": verdict.standing} for verdict in found.verdicts],
+        "withdrawn": [asdict(one) for one in found.withdrawn],
+        "controls": [control.model_dump(mode="json") for control in found.controls],
+    }
+    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _clear(path: Path, figures: set[str], tables: set[str]) -> None:
+    """Removes what an earlier report left, so that nothing stale stands beside what is new."""
+    stale = [path / "figures" / f"{name}.{kind}" for name in figures for kind in ("svg", "png")]
+    stale += [path / "tables" / f"{name}.csv" for name in tables]
+    for file in (*stale, path / "index.html", path / "index.md", path / "claims.json"):
+        file.unlink(missing_ok=True)
+
+
+def _put(path: Path, content: str | bytes) -> None:
+    """Writes one file; in text, which may hold words of anybody, nothing acts on a screen or page unseen."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = content.decode() if isinstance(content, bytes) and path.suffix == ".svg" else content
+    path.write_bytes(visible(text).encode() if isinstance(text, str) else text)

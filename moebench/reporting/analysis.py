@@ -1,0 +1,299 @@
+"""The numbers that tables, figures and their titles share, so that no two places of a report can disagree.
+
+Everything is an estimate with a 95% interval and its n: means over seeds, and ratios to the baseline over seeds
+or over processes of the speed session. The statistics themselves are `moebench.stats`; here they only meet the frames.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from moebench import stats
+from moebench.claims import ControlResult, Order, Verdict, Withdrawn, order
+from moebench.claims.preconditions import PER_STEP
+from moebench.metrics.declared import METRICS, parse_metric
+from moebench.planning.types import Plan
+from moebench.reporting.frames import AGAIN, Study, counted
+from moebench.reporting.theme import FEW, Style, styles
+from moebench.suite.claim import Claim
+
+QUALITY = "test.bits_per_byte"
+CURVE = "curve.bits_per_byte"
+_COSTS = {
+    "cost.train_flops_per_token": "training FLOPs/token",
+    "cost.decode_flops_per_token": "decode FLOPs/token",
+    "cost.weight_bytes": "weight bytes",
+    "memory.train_peak_bytes": "peak memory, training",
+    "memory.inference_peak_bytes": "peak memory, inference",
+    "speed.train_step_s": "training step time",
+    "speed.prefill_s": "time to first token",
+    "speed.decode_step_s": "decode step time",
+}
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mean:
+    """A centre with its 95% interval; the ends equal the centre where there is nothing to vary or only one value."""
+
+    centre: float
+    low: float
+    high: float
+    n: int
+
+    @property
+    def bounded(self) -> bool:
+        """Whether there is an interval at all: one value has none."""
+        return self.n > 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ratio:
+    """A cost of one model over the baseline's."""
+
+    metric: str
+    label: str
+    model: str
+    ratio: Mean
+    units: str
+    """What n counts: counted (exact), seeds or processes."""
+    absolute: float
+    """The model's own value, in `unit`: exact, or the geometric mean over seeds or over processes' medians."""
+    unit: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """One suite's study, its verdicts and what they share."""
+
+    held: Study
+    verdicts: tuple[Verdict, ...]
+    controls: tuple[ControlResult, ...]
+    results_name: str = "results"
+    """The results folder as a reader would type it."""
+    withdrawn: tuple[Withdrawn, ...] = ()
+    """Primary claims of other plans of the same jobs that this one does not make."""
+
+    @property
+    def plan(self) -> Plan:
+        return self.held.plan
+
+    @cached_property
+    def styles(self) -> Mapping[str, Style]:
+        return styles(self.plan)
+
+    @property
+    def many(self) -> bool:
+        """Whether there are more models than one panel can hold."""
+        return len(self.plan.models) > FEW
+
+    @cached_property
+    def pair(self) -> tuple[str, str | None]:
+        """What the suite compares: the first primary claim's pair, else the first claim's, else MoE and dense.
+
+        Of many models, a pair with the model that most claims compare with comes first.
+        """
+        claims = self.plan.spec.claims.values()
+        usual = Counter(claim.compare.baseline for claim in claims if claim.compare).most_common(1) if self.many else []
+        common = usual[0][0] if usual else None
+
+        def order(claim: Claim) -> tuple[bool, bool]:
+            return common not in {None, claim.compare and claim.compare.baseline}, claim.family != "primary"
+
+        for claim in sorted(claims, key=order):
+            if claim.compare and {claim.compare.treatment, claim.compare.baseline} <= set(self.held.models):
+                return claim.compare.treatment, claim.compare.baseline
+        kinds = {kind: [m for m in self.held.models if self.styles[m].kind == kind] for kind in ("moe", "dense")}
+        if kinds["moe"] and kinds["dense"]:
+            return kinds["moe"][0], kinds["dense"][0]
+        others = self.held.models[1:]
+        return self.held.models[0], others[0] if others else None
+
+    @property
+    def treatment(self) -> str:
+        return self.pair[0]
+
+    @property
+    def baseline(self) -> str | None:
+        return self.pair[1]
+
+    @cached_property
+    def quality(self) -> pd.DataFrame:
+        """Final bits per byte of completed runs: model, seed, domain (None over all), value."""
+        both = [self.held.final(QUALITY), self.held.final(QUALITY, domain="*")]
+        rows = pd.concat(both)[["model", "seed", "domain", "value"]]
+        completed = self.held.runs[self.held.runs["status"] == "completed"][["model", "seed"]]
+        return rows.merge(completed.astype({"seed": "Int64"}), on=["model", "seed"])
+
+    def final(self, model: str, domain: str | None = None) -> pd.Series[float]:
+        """Final bits per byte of one model by seed."""
+        rows = self.quality[self.quality["model"] == model]
+        rows = rows[rows["domain"].isna()] if domain is None else rows[rows["domain"] == domain]
+        return rows.set_index("seed")["value"].sort_index()
+
+    def order(self, model: str, other: str, metric: str = QUALITY) -> Order:
+        """Which of two models is lower in a metric, as far as verdicts decide it."""
+        key = (model, other, metric)
+        if key not in self._orders:
+            self._orders[key] = order(self.held.evidence, self.verdicts, model, other, metric)
+        return self._orders[key]
+
+    def quiet(self, metric: str) -> str:
+        """What a title that states a timing adds: nothing where the baseline was shown to be as fast as itself."""
+        states = {control.metric: control.state for control in self.controls}
+        said = {"failed": " (A/A failed)", "too_wide": " (A/A too wide to tell)"}
+        return said.get(states.get(metric, "passed"), "")
+
+    @cached_property
+    def _orders(self) -> dict[tuple[str, str, str], Order]:
+        return {}
+
+    def lowest(self, means: Mapping[str, float], metric: str = QUALITY) -> list[str]:
+        """The model of the lowest mean, alone where it is decided to be below every other; else with those it is not.
+
+        `means` is the metric's mean by model.
+        """
+        best = min(means, key=lambda m: means[m])
+        return [best, *(m for m in means if m != best and self.order(best, m, metric).side != "lower")]
+
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        """Loss at the evaluation points: model, seed, step, loss, tokens, flops, seconds (NaN without any timing)."""
+        rows = self.held.of(CURVE)[["model", "seed", "step", "value"]].rename(columns={"value": "loss"})
+        for base, name in (("train.tokens", "tokens"), ("train.model_flops", "flops")):
+            spent = self.held.of(base)[["model", "seed", "step", "value"]].rename(columns={"value": name})
+            rows = rows.merge(spent, on=["model", "seed", "step"], how="left")
+        recipes = {
+            name: (model.recipe.batch_tokens, model.costs.train_flops_per_token)
+            for name, model in self.plan.models.items()
+        }
+        planned = rows["step"].astype("float64") * rows["model"].map(lambda m: recipes[m][0])
+        rows["tokens"] = rows["tokens"].fillna(planned)
+        rows["flops"] = rows["flops"].fillna(planned * rows["model"].map(lambda m: recipes[m][1]))
+        step_s, _ = self.step_seconds
+        rows["seconds"] = rows["step"].astype("float64") * rows["model"].map(step_s)
+        return rows.sort_values(["model", "seed", "step"], ignore_index=True)
+
+    @cached_property
+    def step_seconds(self) -> tuple[dict[str, float], str]:
+        """Seconds of an optimizer step by model, and how they were measured; empty when nothing was timed."""
+        found: dict[str, float] = {}
+        for model, planned in self.plan.models.items():
+            seconds = self.usual_time(model, "speed.train_step_s")
+            if seconds is not None:
+                found[model] = seconds * planned.recipe.batch_tokens / planned.recipe.micro_batch_tokens
+        if set(found) == set(self.held.models):
+            return found, "steps × step time of the speed session"
+        wall = self.held.wall.groupby("model")["step_s"].median()
+        return {
+            str(model): float(seconds) for model, seconds in wall.items()
+        }, "recorded wall time of parallel runs, not a timing"
+
+    def usual_time(self, model: str, metric: str) -> float | None:
+        """The one centre of a timing: the geometric mean over processes of each one's median."""
+        medians = self.timed(model, metric)
+        return float(np.exp(np.log(medians).mean())) if len(medians) else None
+
+    def timed(self, model: str, metric: str) -> pd.Series[float]:
+        """Median of each process, by process."""
+        rows = self.held.speed[(self.held.speed["model"] == model) & (self.held.speed["metric"] == metric)]
+        return rows.set_index("process")["median"].astype("float64")
+
+    @cached_property
+    def timed_metrics(self) -> list[str]:
+        """Timed metrics of the session: training step, prefill by length, decode by batch."""
+        order = list(_COSTS)
+
+        def place(metric: str) -> tuple[int, float]:
+            base, labels = parse_metric(metric)
+            return order.index(base) if base in order else len(order), float(next(iter(labels.values()), 0))
+
+        return sorted(self.held.speed["metric"].unique(), key=place)
+
+    @cached_property
+    def ratios(self) -> list[Ratio]:
+        """Each cost of each model over the baseline's, the baseline's second copy (A/A) included."""
+        if self.baseline is None:
+            return []
+        return [*self._counted(self.baseline), *self._memory(self.baseline), *self._timed(self.baseline)]
+
+    def _counted(self, baseline: str) -> Iterator[Ratio]:
+        below = counted(self.plan.models[baseline])
+        for metric in ("cost.train_flops_per_token", "cost.decode_flops_per_token", "cost.weight_bytes"):
+            for model in self.held.models:
+                above = counted(self.plan.models[model])[metric]
+                ratio = above / below[metric]
+                yield self._ratio(metric, model, Mean(centre=ratio, low=ratio, high=ratio, n=1), "counted", above)
+
+    def _memory(self, baseline: str) -> Iterator[Ratio]:
+        for metric in ("memory.train_peak_bytes", "memory.inference_peak_bytes"):
+            rows = self.held.final(metric)
+            wide = rows.pivot_table(index="seed", columns="model", values="value")
+            if baseline not in wide:
+                continue
+            for model in (m for m in self.held.models if m in wide):
+                both = wide[[baseline, model]].dropna() if model != baseline else wide[[baseline]].dropna()
+                if len(both):
+                    logs = np.log(both[model].to_numpy()) - np.log(both[baseline].to_numpy())
+                    absolute = float(np.exp(np.log(both[model].to_numpy()).mean()))
+                    yield self._ratio(metric, model, exp(mean(logs)), "seeds", absolute)
+
+    def _timed(self, baseline: str) -> Iterator[Ratio]:
+        for metric in self.timed_metrics:
+            below = self.timed(baseline, metric)
+            for model in (*self.held.models, f"{baseline}{AGAIN}"):
+                both = pd.concat([self.timed(model, metric), below], axis=1, join="inner").to_numpy()
+                if len(both) and not (metric in PER_STEP and model in self.other_steps):
+                    logs = np.log(both[:, 0]) - np.log(both[:, 1])
+                    absolute = float(np.exp(np.log(both[:, 0]).mean()))
+                    yield self._ratio(metric, model, exp(mean(logs)), "processes", absolute)
+
+    @cached_property
+    def other_steps(self) -> dict[str, int]:
+        """Models timed over other micro-batches than the baseline, which no ratio compares, with their tokens."""
+        tokens = {name: model.recipe.micro_batch_tokens for name, model in self.plan.models.items()}
+        return {name: size for name, size in tokens.items() if self.baseline and size != tokens[self.baseline]}
+
+    def _ratio(self, metric: str, model: str, ratio: Mean, units: str, absolute: float) -> Ratio:
+        unit = METRICS[parse_metric(metric)[0]].unit
+        return Ratio(
+            metric=metric, label=cost_label(metric), model=model, ratio=ratio, units=units, absolute=absolute, unit=unit
+        )
+
+
+def cost_label(metric: str) -> str:
+    """`decode step time, batch 8` for `speed.decode_step_s[batch=8]`."""
+    base, labels = parse_metric(metric)
+    inside = [f"{value} tokens" if key == "tokens" else f"{key} {value}" for key, value in labels.items()]
+    return ", ".join([_COSTS.get(base, base), *inside])
+
+
+def mean(x: Array | pd.Series[float]) -> Mean:
+    """Mean of x [n >= 1] with its 95% interval, made as a verdict's is."""
+    values = np.asarray(x, dtype=np.float64)
+    if len(values) == 1:
+        return Mean(centre=float(values[0]), low=float(values[0]), high=float(values[0]), n=1)
+    ends = stats.central(values, 0.95)
+    return Mean(centre=float(np.mean(values)), low=ends.low, high=ends.high, n=len(values))
+
+
+def exp(found: Mean) -> Mean:
+    """A mean of log-ratios as a ratio."""
+    return Mean(centre=math.exp(found.centre), low=math.exp(found.low), high=math.exp(found.high), n=found.n)
+
+
+def difference(treatment: pd.Series[float], baseline: pd.Series[float]) -> Mean | None:
+    """Change from baseline to treatment in percent, over the seeds both have; None when they share none."""
+    both = pd.concat([treatment, baseline], axis=1, join="inner").to_numpy(dtype=np.float64)
+    if not len(both):
+        return None
+    ratio = exp(mean(np.log(both[:, 0]) - np.log(both[:, 1])))
+    return Mean(centre=100 * (ratio.centre - 1), low=100 * (ratio.low - 1), high=100 * (ratio.high - 1), n=ratio.n)

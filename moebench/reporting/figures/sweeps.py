@@ -1,0 +1,165 @@
+"""The figure of a sweep: a metric against the value that was swept, with the slope that the claim is about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from moebench.claims import Verdict
+from moebench.metrics.declared import METRICS, parse_metric
+from moebench.reporting import words
+from moebench.reporting.analysis import QUALITY, Array, Findings, Mean, cost_label, mean
+from moebench.reporting.theme import GREY, INK, MUTED, Drawn, canvas, fitted_title, plainly
+
+_MOST = 3
+"""Panels in one figure; claims beyond that have their rows alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Swept:
+    """One panel: a metric over the members of a sweep along one key."""
+
+    sweep: str
+    along: str
+    metric: str
+    points: Mapping[str, float]
+    """Member -> its value of the swept key."""
+    verdict: Verdict | None
+    """Of the trend claim that asks about it."""
+
+
+def swept(found: Findings) -> Drawn | str:
+    """Every seed and the mean at each swept value, and the trend claim's slope with its interval."""
+    panels = _panels(found)
+    if not panels:
+        return "The suite has no sweep over numbers."
+    shown = panels[:_MOST]
+    title = _title(shown[0])
+    subtitle = (
+        "Small: seeds, or processes of timings; large: mean with its 95% interval. Dashed: the slope of the trend "
+        "claim, through the middle of the points; shaded: its 95% interval."
+    )
+    if len(panels) > len(shown):
+        subtitle += f" {len(panels) - len(shown)} more trend claims are among the verdicts."
+    figure, axes_of = canvas(
+        title, subtitle, height=2.5, columns=len(shown), gap=0.75, headroom=0.26, left=0.75, panel=1.7
+    )
+    for axes, panel in zip(axes_of, shown, strict=True):
+        _panel(axes, found, panel)
+    return Drawn(title=title, subtitle=subtitle, figure=figure)
+
+
+def _panels(found: Findings) -> list[_Swept]:
+    """A panel for each trend claim; for a sweep that no claim is about, quality along its first key of numbers."""
+    plan, judged = found.plan, {v.id: v for v in found.verdicts}
+    made: list[_Swept] = []
+    for name, claim in plan.spec.claims.items():
+        if claim.test.kind == "trend" and claim.over and claim.along:
+            points = _points(plan.spec.sweeps.get(claim.over, {}), claim.along)
+            if points:
+                verdict = judged.get(name)
+                made.append(
+                    _Swept(sweep=claim.over, along=claim.along, metric=claim.metric, points=points, verdict=verdict)
+                )
+    for sweep, members in plan.spec.sweeps.items():
+        keys = list(dict.fromkeys(key for point in members.values() for key in point))
+        numeric = [key for key in keys if _points(members, key)]
+        if numeric and sweep not in {one.sweep for one in made}:
+            points = _points(members, numeric[0])
+            made.append(_Swept(sweep=sweep, along=numeric[0], metric=QUALITY, points=points, verdict=None))
+    return made
+
+
+def _points(members: Mapping[str, Mapping[str, float | str | bool]], along: str) -> dict[str, float]:
+    """Member -> the number it has for a swept key; empty unless all have one."""
+    found = {name: point.get(along) for name, point in members.items()}
+    numbers = {name: float(x) for name, x in found.items() if isinstance(x, float | int) and not isinstance(x, bool)}
+    return numbers if len(numbers) == len(found) else {}
+
+
+def _title(panel: _Swept) -> str:
+    verdict = panel.verdict
+    what = _named(panel.metric)
+    if verdict is None or verdict.estimate is None:
+        return f"{what} against {panel.along} of {panel.sweep}"
+    slope = words.effect(verdict)
+    n = words.counted(verdict)
+    if verdict.state == "supported":
+        return f"{what} is {verdict.asked}: {slope}, {n}"
+    if verdict.state == "refuted":
+        return f"{what} is not {verdict.asked}: {slope}, {n}"
+    return f"{what} against {panel.along}, undecided ({words.STATES[verdict.state].lower()}): {slope}, {n}"
+
+
+def _named(metric: str) -> str:
+    base, labels = parse_metric(metric)
+    if base == QUALITY:
+        return " ".join(["Final loss", *(f"on {value}" for value in labels.values())])
+    return cost_label(metric) if base in METRICS else metric
+
+
+def _panel(axes: Axes, found: Findings, panel: _Swept) -> None:
+    values = {m: v for m in panel.points if len(v := _values(found, m, panel.metric))}
+    means = {m: mean(v) for m, v in values.items()}
+    logarithmic = min(panel.points.values()) > 0
+    for model, middle in means.items():
+        x, style = panel.points[model], found.styles[model]
+        beside = 0.06 + 0.1 * np.arange(len(values[model])) / max(1, len(values[model]) - 1)
+        spots = x * 2.0**beside if logarithmic else np.full(len(values[model]), x)
+        axes.plot(
+            spots, values[model], "o", color=style.colour, alpha=0.45, markersize=2.6, markeredgewidth=0, zorder=2
+        )
+        axes.plot([x, x], [middle.low, middle.high], color=style.colour, linewidth=2, zorder=3)
+        axes.plot(x, middle.centre, style.marker, color=style.colour, markersize=6, markeredgecolor="white",
+                  markeredgewidth=0.7, zorder=4)  # fmt: skip
+    if logarithmic:
+        axes.set_xscale("log", base=2)
+    if means:
+        _slope(axes, panel, means, logarithmic=logarithmic)
+    ticks = sorted(set(panel.points.values()))
+    axes.xaxis.set_major_locator(FixedLocator(ticks if len(ticks) <= 8 else ticks[:: -(-len(ticks) // 8)]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    plainly(axes.xaxis)
+    span = max(ticks) / min(ticks) if logarithmic else 0.0
+    if logarithmic:
+        axes.set_xlim(min(ticks) / span**0.07, max(ticks) * span**0.09)
+    axes.set_xlabel(panel.along)
+    unit = METRICS[parse_metric(panel.metric)[0]].unit
+    counts = unit.startswith(("bytes", "FLOPs", "parameters", "tokens"))
+    form = words.seconds if unit == "s" else words.count if counts else None
+    if form is not None:
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: words.short(form(y)) if y > 0 else "0"))
+    else:
+        plainly(axes.yaxis)
+    axes.set_ylabel(f"{_named(panel.metric)}, {unit}" if unit not in ("1", "s") else _named(panel.metric))
+    said = panel.verdict.id if panel.verdict is not None else panel.sweep
+    fitted_title(axes, said, colour=INK)
+
+
+def _values(found: Findings, model: str, metric: str) -> Array:
+    """A value a seed, or of a timing the median a process."""
+    if METRICS[parse_metric(metric)[0]].kind == "timed":
+        return np.asarray(found.timed(model, metric), dtype=np.float64)
+    outcomes = found.held.evidence.outcomes_of([model])
+    finals = [run.values[metric] for run in outcomes if run.status == "completed" and metric in run.values]
+    return np.array(finals, dtype=np.float64)
+
+
+def _slope(axes: Axes, panel: _Swept, means: Mapping[str, Mean], *, logarithmic: bool) -> None:
+    """The judged slope through the middle of the points, where there is one."""
+    verdict = panel.verdict
+    if verdict is None or verdict.estimate is None or len(means) < 2:
+        return
+    at = {m: float(np.log2(panel.points[m])) if logarithmic else panel.points[m] for m in means}
+    x0, y0 = float(np.mean(list(at.values()))), float(np.mean([m.centre for m in means.values()]))
+    ends = np.array([min(at.values()), max(at.values())])
+    drawn = 2.0**ends if logarithmic else ends
+    colour = MUTED if verdict.state in ("supported", "refuted") else GREY
+    if verdict.low is not None and verdict.high is not None:
+        sides = np.array([y0 + slope * (ends - x0) for slope in (verdict.low, verdict.high)])
+        axes.fill_between(drawn, sides.min(axis=0), sides.max(axis=0), color=colour, alpha=0.15, linewidth=0, zorder=0)
+    axes.plot(drawn, y0 + verdict.estimate * (ends - x0), color=colour, linewidth=1.2, linestyle=(0, (4, 2)), zorder=1)

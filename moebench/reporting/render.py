@@ -1,0 +1,123 @@
+"""From sections, figures and tables to the bytes of index.html and index.md.
+
+The page is one file that fetches nothing. Everything that came from outside (names, questions, texts of claims, reasons
+of failures) is escaped: by jinja2 in html, by `_plain` in markdown, by matplotlib inside the figures.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+
+from moebench.reporting import page, words
+from moebench.reporting import theme as look
+from moebench.reporting.analysis import Findings
+from moebench.reporting.tables import Table
+
+Drawings = Mapping[str, "look.Drawn | str"]
+_SHOWN_ROWS = 200
+"""Rows of one table on the page; the csv has all."""
+
+
+def html(found: Findings, tables: Mapping[str, Table], drawn: Drawings, svgs: Mapping[str, bytes]) -> str:
+    """The page. `svgs` are the figure files, which the page takes in."""
+    colours = _colours(found)
+    inline = {
+        name: Markup(look.inline_svg(name, one, svgs[name], colours))  # noqa: S704  ours; matplotlib escaped its texts
+        for name, one in drawn.items()
+        if isinstance(one, look.Drawn)
+    }
+    context = _context(found, tables, drawn)
+    template = _templates().get_template("index.html.j2")
+    return template.render(**context, inline=inline, colours=_css(colours), state_id=_state_id)
+
+
+def markdown(found: Findings, tables: Mapping[str, Table], drawn: Drawings) -> str:
+    """The same content for repositories and pull requests; figures by relative path."""
+    text = (
+        _templates()
+        .get_template("index.md.j2")
+        .render(**_context(found, tables, drawn), plain=_plain, suite_block=_indented(page.suite_text(found)))
+    )
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def _context(found: Findings, tables: Mapping[str, Table], drawn: Drawings) -> dict[str, Any]:
+    return {
+        "found": found,
+        "title": page.title(found),
+        "question": found.plan.spec.question,
+        "glance": page.at_a_glance(found),
+        "answer": page.answer(found),
+        "scope": page.scope(found),
+        "meanings": page.meanings(found),
+        "tallies": page.tallies(found.verdicts),
+        "verdicts": found.verdicts,
+        "evidence_line": page.evidence_line,
+        "why": page.why,
+        "sections": page.sections(found),
+        "provenance": page.provenance(found),
+        "suite_text": page.suite_text(found),
+        "tables": {name: {"table": table, "rows": list(table.rows())} for name, table in tables.items()},
+        "drawn": drawn,
+        "shown_rows": _SHOWN_ROWS,
+        "words": words,
+    }
+
+
+@lru_cache(maxsize=1)
+def _templates() -> Environment:
+    return Environment(
+        loader=PackageLoader("moebench.reporting"),
+        autoescape=select_autoescape(["html.j2"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _colours(found: Findings) -> dict[str, str]:
+    """Hex colour -> CSS variable, for all colours that figures use on purpose."""
+    fixed = {
+        look.INK: "ink",
+        look.MUTED: "muted",
+        look.GRID: "grid",
+        look.PAPER: "paper",
+        look.SHADE: "shade",
+        look.GREY: "grey",
+    }
+    states = {colour: f"s-{_state_id(state)}" for state, colour in look.STATE_COLOURS.items()}
+    models = {style.colour: f"m-{place}" for place, style in enumerate(found.styles.values())}
+    return {**models, **states, **fixed}
+
+
+def _css(names: Mapping[str, str]) -> dict[str, list[tuple[str, str]]]:
+    """Values of the variables on a light and on a dark page."""
+    dark = {**look.DARK, **{look.STATE_COLOURS[state]: colour for state, colour in look.STATE_DARK.items()}}
+    return {
+        "light": [(name, colour) for colour, name in names.items()],
+        "dark": [(name, dark.get(colour) or look.on_dark(colour)) for colour, name in names.items()],
+    }
+
+
+def _state_id(state: str) -> str:
+    return state.replace("_", "-")
+
+
+# Brackets are special only where a link could follow, underscores only at the edge of a word.
+_SPECIAL = re.compile(r"[\\`*<>|~$&#!]|\](?=[(\[:])|(?<!\w)_|_(?!\w)")
+
+
+def _plain(text: object) -> str:
+    """Text that markdown shows as it is, on one line, in a paragraph or in a table's cell."""
+    return _SPECIAL.sub(r"\\\g<0>", " ".join(str(text).split()))
+
+
+def _indented(text: str) -> str:
+    """A block of code that no text inside can end early."""
+    return "\n".join(f"    {line}" for line in text.splitlines())

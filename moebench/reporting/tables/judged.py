@@ -1,0 +1,214 @@
+"""Tables of judgement and bookkeeping: verdicts, controls, the sweep, what would be seen, runs and curves."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import pandas as pd
+
+from moebench.claims import Verdict, calibration
+from moebench.reporting import words
+from moebench.reporting.analysis import Findings
+from moebench.reporting.tables.table import Column, Row, Table, amount, text, whole
+
+# ---------------------------------------------------------------------------------------------- how sure
+
+
+def tuning(found: Findings) -> Table | None:
+    """The learning-rate sweep, run by run."""
+    if found.held.tune is None:
+        return None
+    rows = [
+        {
+            "model": model, "lr": point["lr"], "seed": point["seed"], "bits_per_byte": point["bits_per_byte"],
+            "reason": point["reason"],
+            "best_lr": held["best_lr"], "interior": held["interior"], "configured_lr": held["configured_lr"],
+        }
+        for model, held in found.held.tune["models"].items()
+        for point in held["curve"]
+    ]  # fmt: skip
+    return Table(
+        title="Learning-rate sweep",
+        note="Bits per byte on the tune split.",
+        frame=pd.DataFrame(rows).astype({"bits_per_byte": "float64"}),
+        columns=(
+            text("model", "model"),
+            amount("lr", "peak rate", lambda x: f"{x:g}"),
+            amount("seed", "seed", lambda x: f"{x:g}"),
+            amount("bits_per_byte", "bits per byte", lambda x: f"{x:.4f}"),
+            text("reason", "why it is missing"),
+        ),
+    )
+
+
+def controls(found: Findings) -> Table | None:
+    """Checks of the instrument and what came of them."""
+    if not found.controls:
+        return None
+    rows = [{**c.model_dump(), "effect": c.effect} for c in found.controls]
+    return Table(
+        title="Controls",
+        note="A failed control speaks against the measurement, not the models. Intervals are 99%.",
+        frame=pd.DataFrame(rows),
+        columns=(
+            text("id", "control"),
+            Column(key="state", title="outcome", show=lambda row: words.CONTROLS[row.state], number=False),
+            Column(key="estimate", title="effect", show=lambda row: row.effect or "–"),
+            text("n", "n"),
+            text("reason", "why"),
+        ),
+    )
+
+
+def smallest(found: Findings) -> Table | None:
+    """The smallest effect each claim could have seen."""
+    rows = [
+        {
+            "claim": v.id,
+            "state": v.state,
+            "detectable": v.detectable,
+            "unit": v.unit,
+            "n": v.n,
+            "units": v.units,
+            "units_needed": v.units_needed,
+            "units_low": v.units_low,
+            "units_high": v.units_high,
+        }
+        for v in found.verdicts
+        if v.detectable is not None
+    ]
+    if not rows:
+        return None
+    return Table(
+        title="Smallest detectable effect (80% power)",
+        note="Distance from the threshold that would be detected at this n, with the spread that was seen. How many "
+        "would decide, the next look counted, for effects in its 80% interval.",
+        frame=pd.DataFrame(rows).astype(dict.fromkeys(("units_needed", "units_low", "units_high"), "Int64")),
+        columns=(
+            text("claim", "claim"),
+            Column(key="state", title="state", show=lambda row: words.STATES[row.state], number=False),
+            Column(
+                key="detectable",
+                title="smallest effect",
+                show=lambda row: words.interval(row.detectable, None, None, row.unit).lstrip("+"),
+            ),
+            Column(key="n", title="n", show=lambda row: words.plural(int(row.n), *words.UNITS[row.units])),
+            Column(key="units_low", title="needed to decide", show=_needed),
+        ),
+    )
+
+
+def _needed(row: Row) -> str:
+    if pd.isna(row.units_low):
+        return "–"
+    if pd.isna(row.units_high):
+        return f"at least {whole(row.units_low)}"
+    return f"{whole(row.units_low)} to {whole(row.units_high)}"
+
+
+def limits(_found: Findings) -> Table:
+    """How often the method errs where its assumptions hold and where they do not."""
+
+    def percent(key: str, title: str) -> Column:
+        return amount(key, title, lambda x: f"{words.number(100 * x, 1)}%")
+
+    return Table(
+        title="Error rates of the method, simulated",
+        note=f"The truth lies at the bound, {calibration.TRIALS:,} samples a row; the tail of the log-normal is on the "
+        "side of the claim.",
+        frame=pd.DataFrame([asdict(row) for row in calibration.table()]),
+        columns=(
+            text("law", "effects"),
+            amount("n", "pairs", whole),
+            percent("covered", "95% interval holds the truth"),
+            percent("supported", "falsely supported"),
+            percent("refuted", "falsely refuted"),
+        ),
+    )
+
+
+# ---------------------------------------------------------------------------------------------- everything else
+
+
+def claims(found: Findings) -> Table | None:
+    """The verdicts, every field."""
+    if not found.verdicts:
+        return None
+    frame = pd.DataFrame([_claim_row(v) for v in found.verdicts])
+    return Table(
+        title="Verdicts",
+        note="The interval is 95%, not adjusted for other claims; p is one-sided in the asserted direction.",
+        frame=frame,
+        columns=(
+            Column(
+                key="state",
+                title="state",
+                show=lambda row: f"{words.SHAPES[row.state]} {words.STATES[row.state]}",
+                number=False,
+            ),
+            text("label", "counts as"),
+            text("id", "claim"),
+            text("says", "says"),
+        ),
+    )
+
+
+def _claim_row(v: Verdict) -> dict[str, Any]:
+    """A verdict as cells: what it holds several of is one text."""
+    several = ("scored", "beside", "matched_on", "unbounded", "caveats", "notes")
+    text = v.scored
+    return {
+        "label": v.standing,
+        **v.model_dump(exclude=set(several)),
+        "unbounded": "; ".join(v.unbounded),
+        "scored_bytes": None if text is None else text.scored_bytes,
+        "scored_documents": None if text is None else text.documents,
+        "asked_bytes": None if text is None else text.asked_bytes,
+        **{f"{row.what} (treatment over baseline)": row.ratio for row in v.beside if row.ratio is not None},
+        "matched_on": "; ".join(v.matched_on),
+        "caveats": "; ".join(v.caveats),
+        "notes": "; ".join(v.notes),
+    }
+
+
+def runs(found: Findings) -> Table | None:
+    """Every planned run and what became of it."""
+    frame = found.held.runs
+    return Table(
+        title="Runs",
+        note="",
+        frame=frame,
+        columns=(
+            text("model", "model"),
+            amount("seed", "seed", lambda x: f"{x:g}"),
+            text("id", "run"),
+            text("status", "status"),
+        ),
+    )
+
+
+def unfinished(found: Findings) -> Table | None:
+    """Planned runs that are not complete, with the reason."""
+    frame = found.held.runs[found.held.runs["status"] != "completed"]
+    if frame.empty:
+        return None
+    return Table(
+        title="Runs that are not complete",
+        note="",
+        frame=frame,
+        columns=(
+            text("model", "model"),
+            amount("seed", "seed", lambda x: f"{x:g}"),
+            text("status", "status"),
+            text("reason", "reason"),
+            text("id", "run"),
+        ),
+    )
+
+
+def curves(found: Findings) -> Table | None:
+    """Loss at every evaluation point, the numbers behind the curves."""
+    if found.curves.empty:
+        return None
+    return Table(title="Loss at the evaluation points", note="", frame=found.curves, columns=(text("model", "model"),))

@@ -1,3 +1,0 @@
-"""The suite file: its types, and how it is read, merged and checked."""
-
-from moebench.spec.types import *  # noqa: F403

@@ -1,0 +1,238 @@
+"""Sense: what types cannot see, because it takes two places of a suite to see it.
+
+Sizes against the context, matches against the models they name, what is timed against what fits. Claims have a module
+of their own, `check_claims`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from moebench.plugins import PluginError, router_facts
+from moebench.suite.check_claims import check_claims
+from moebench.suite.errors import Problem
+from moebench.suite.explain import Path, place
+from moebench.suite.parse import Node
+from moebench.suite.routers import ROUTERS, idle_gradient, problem, uneven, unread_losses, unread_renormalise
+from moebench.suite.types import Match, ModelSpec, MoEFFN, SuiteSpec, TrainSpec
+from moebench.suite.words import known_routers
+from moebench.text import listed, nearest, quoted
+
+
+@dataclass(kw_only=True)
+class Findings:
+    """A typed suite, the places of its values, and what was found wrong with it."""
+
+    spec: SuiteSpec
+    tree: Node
+    raw: Node
+    """The suite before `base` was worked into its models: it tells a model's own keys from inherited ones."""
+    broken: set[str]
+    """Models, `claims.x` and `section:` whose own mistakes are reported already; they are not in `spec`."""
+    problems: list[Problem] = field(default_factory=list)
+
+    def add(self, path: Path, message: str, hint: str | None = None, *, key: bool = False) -> None:
+        self.problems.append(Problem(position=place(self.tree, path, key=key), message=message, hint=hint))
+
+    def model(self, path: Path, name: object) -> ModelSpec | None:
+        """The model of that name, or None: with a problem when there is none, silently when it is broken."""
+        known = [*self.spec.models, *(word for word in self.broken if ":" not in word and "claims." not in word)]
+        if name in self.spec.models:
+            return self.spec.models[str(name)]
+        if name in self.spec.sweeps:
+            hint = f"name one of them: {listed(list(self.spec.sweeps[str(name)]))}"
+            self.add(path, f"{name} is a sweep of several models", hint)
+        elif known and name not in known:  # that there are none at all is told already
+            hint = nearest(name, known) or f"the models are {listed(known, last='and')}"
+            self.add(path, f"no model of this suite is called {quoted(name)}", hint)
+        return None
+
+    def is_broken(self, section: str) -> bool:
+        return f"{section}:" in self.broken
+
+
+def check(spec: SuiteSpec, tree: Node, *, raw: Node, broken: set[str]) -> list[Problem]:
+    """Everything that makes no sense in a suite whose types are right; `broken` names what was left out of it."""
+    found = Findings(spec=spec, tree=tree, raw=raw, broken=broken)
+    for index, seed in enumerate(spec.seeds):
+        if seed in spec.seeds[:index]:
+            found.add(("seeds", index), f"seed {seed} is given twice")
+    for name, model in spec.models.items():
+        _check_training(found, ("models", name, "train"), model.train)
+        _check_ffn(found, ("models", name), model)
+        if model.match is not None:
+            _check_match(found, name, model.match)
+    _check_measure(found)
+    _check_tune(found)
+    for index, name in enumerate((spec.tune.models if spec.tune is not None else None) or ()):
+        found.model(("tune", "models", index), name)
+    if spec.controls.same_model is not None:
+        found.model(("controls", "same_model"), spec.controls.same_model)
+    for swept, models in spec.sweeps.items():
+        for name in models:
+            found.model(("sweeps", swept, name), name)
+    check_claims(found)
+    return found.problems
+
+
+def _check_training(found: Findings, path: Path, train: TrainSpec) -> None:
+    context, batch, micro = found.spec.data.context, train.batch_tokens, train.micro_batch_tokens
+    if not found.is_broken("data"):
+        for name, tokens in (("batch_tokens", batch), ("micro_batch_tokens", micro)):
+            if tokens is not None and tokens % context:
+                near = max(1, round(tokens / context)) * context
+                message = f"{name} {tokens} is not a multiple of the context, {context} tokens"
+                found.add((*path, name), message, f"the nearest multiple is {near}")
+    if micro is not None and batch % micro:
+        found.add((*path, "micro_batch_tokens"), f"micro_batch_tokens {micro} does not divide batch_tokens {batch}")
+    budget = train.budget
+    if budget.tokens is not None and budget.tokens < batch:
+        message = f"a budget of {budget.tokens:,.0f} tokens is less than one step of {batch:,}"
+        found.add((*path, "budget", "tokens"), message)
+    warmup = train.schedule.warmup
+    if not warmup.relative and warmup.value != int(warmup.value):
+        share = f"{warmup.value * 100:g}%" if warmup.value < 1 else "5%"
+        hint = f"write whole steps, or a share such as {share}"
+        found.add((*path, "schedule", "warmup"), f"warmup {warmup.value:g} is no whole number of steps", hint)
+    evaluate = train.evaluate
+    if evaluate.final_tokens < evaluate.tokens:
+        message = f"final_tokens {evaluate.final_tokens} is less than tokens, {evaluate.tokens}"
+        hint = "the last evaluation reads at least what the others read"
+        found.add((*path, "evaluate", "final_tokens"), message, hint)
+
+
+def _check_ffn(found: Findings, path: Path, model: ModelSpec) -> None:
+    ffn, match = model.ffn, model.match
+    own = "expert_hidden" if isinstance(ffn, MoEFFN) else "hidden"
+    by = match and (match.by or f"ffn.{own}").removeprefix("ffn.")
+    sizes = _sizes(model)
+    for size in sizes:
+        if getattr(ffn, size) is None and size != by and (by is None or by in sizes):
+            message = f"the size {size} of this {ffn.kind} ffn is open{_why(model, size)}"
+            found.add((*path, "ffn"), message, f"give it {size!r}, or a `match` that solves it", key=True)
+    if match is not None and by not in sizes:
+        message = f"{match.by!r} is no size of this model, whose ffn is {ffn.kind}"
+        hint = "no layer of it is dense: give `every` or `first_dense` too" if by == "dense_hidden" else None
+        use = f"use {listed([f'ffn.{size}' for size in sizes], last='or')}"
+        found.add((*path, "match", "by"), message, hint if hint and isinstance(ffn, MoEFFN) else use)
+    if isinstance(ffn, MoEFFN):
+        if ffn.shared_gate and "shared_hidden" not in sizes:
+            hint = "give shared_hidden, or a `match` that solves it"
+            found.add((*path, "ffn", "shared_gate"), "shared_gate has no shared expert to gate", hint)
+        _check_router(found, (*path, "ffn"), ffn)
+
+
+def _check_router(found: Findings, path: Path, ffn: MoEFFN) -> None:
+    word, context = ffn.router, found.spec.data.context
+    if word not in ROUTERS and word not in (routers := known_routers()):
+        hint = nearest(word, routers) or f"the routers are {listed(routers, last='and')}"
+        found.add((*path, "router"), f"unknown router {quoted(word)}", hint)
+        return
+    try:
+        known = router_facts(word)
+    except PluginError as error:
+        found.add((*path, "router"), str(error))
+        return
+    if word not in ROUTERS and (wrong := problem(ffn, known)) is not None:
+        found.add((*path, wrong[0]), wrong[1])
+    if (wrong := uneven(ffn, context=context)) is not None and not found.is_broken("data"):
+        found.add((*path, "experts"), *wrong)
+    if (wrong := idle_gradient(ffn)) is not None:
+        found.add((*path, "top_k"), *wrong)
+    if (why := unread_renormalise(ffn)) is not None:
+        own = found.raw.get(*path, "renormalise") is not None or found.raw.get(*path, "router") is None
+        leave = "leave it out, or use a router that reads it: softmax_topk, sigmoid_bias, top_p or frozen_random"
+        hint = leave if own else "what comes from the base is left out with renormalise: null"
+        field = "renormalise" if own else "router"
+        found.add((*path, field), f"the router {word} does not use renormalise: {why}", hint, key=own)
+    if unread := unread_losses(ffn, known.losses):
+        has = f"its losses are {listed(known.losses, last='and')}" if known.losses else "it has no loss"
+        message = f"the router {word} does not use {' or '.join(unread)}: {has}"
+        if found.raw.get(*path, unread[0]) is None and found.raw.get(*path, "router") is not None:
+            zeros = ", ".join(f"{loss}: 0" for loss in unread)
+            found.add((*path, "router"), message, f"what comes from the base is left out with {zeros}")
+        else:
+            found.add((*path, unread[0]), message, "leave it out", key=True)
+
+
+def _why(model: ModelSpec, size: str) -> str:
+    """Which layers need a size that a mixture needs only for some."""
+    if size != "dense_hidden" or not isinstance(model.ffn, MoEFFN):
+        return ""
+    dense = [str(layer + 1) for layer in range(model.layers) if not model.ffn.is_mixture(layer)]
+    layers, are = ("layer", "is") if len(dense) == 1 else ("layers", "are")
+    return f": {layers} {listed(dense, last='and')} of {model.layers} {are} dense"
+
+
+def _sizes(model: ModelSpec) -> list[str]:
+    """The widths that the model's ffn must have."""
+    ffn = model.ffn
+    if not isinstance(ffn, MoEFFN):
+        return ["hidden"]
+    shared = ["shared_hidden"] if ffn.shared_hidden is not None or _solves(model, "shared_hidden") else []
+    dense = [] if all(map(ffn.is_mixture, range(model.layers))) else ["dense_hidden"]
+    return ["expert_hidden", *shared, *dense]
+
+
+def _solves(model: ModelSpec, size: str) -> bool:
+    return model.match is not None and model.match.by == f"ffn.{size}"
+
+
+def _check_match(found: Findings, name: str, match: Match) -> None:
+    path: Path = ("models", name, "match")
+    tolerance = match.tolerance
+    if tolerance.value < 0 or (tolerance.relative and tolerance.value >= 1):
+        found.add((*path, "tolerance"), f"tolerance {tolerance} is out of range: it is from 0% to below 100%")
+    elif not tolerance.relative and 0 < tolerance.value < 1:
+        found.add((*path, "tolerance"), f"tolerance {tolerance} has no unit", f"write {tolerance.value * 100:g}%")
+    if match.to == name:
+        found.add((*path, "to"), f"{name} is matched to itself")
+        return
+    other = found.model((*path, "to"), match.to)
+    chain = [name]
+    while other is not None and other.match is not None:
+        chain.append(match.to)
+        match = other.match
+        if match.to == name and min(chain, key=list(found.spec.models).index) == name:  # one cycle is one mistake
+            found.add((*path, "to"), f"matches are cyclic: {' -> '.join((*chain, name))}", "leave one of them out")
+        if match.to in chain:
+            return
+        other = found.spec.models.get(match.to)
+
+
+def _check_measure(found: Findings) -> None:
+    speed, context = found.spec.measure.speed, found.spec.data.context
+    if speed is None:
+        return
+    path: Path = ("measure", "speed")
+    for index, tokens in enumerate(speed.prefill):
+        if tokens > context and not found.is_broken("data"):
+            found.add((*path, "prefill", index), f"a prompt of {tokens} tokens is longer than the context, {context}")
+        if tokens in speed.prefill[:index]:
+            found.add((*path, "prefill", index), f"{tokens} is given twice")
+    for index, batch in enumerate(speed.decode.batch if speed.decode is not None else ()):
+        if speed.decode is not None and batch in speed.decode.batch[:index]:
+            found.add((*path, "decode", "batch", index), f"{batch} is given twice")
+    for name, model in found.spec.models.items():
+        if speed.decode is not None and isinstance(model.ffn, MoEFFN) and not _is_causal(model.ffn.router):
+            message = f"{name} cannot decode: its router {model.ffn.router} looks at later tokens"
+            found.add((*path, "decode"), message, "leave decode out, or choose another router", key=True)
+    if not speed.train_step and not speed.prefill and speed.decode is None:
+        found.add(path, "nothing is timed", "give train_step, prefill or decode, or leave `speed` out", key=True)
+
+
+def _is_causal(word: str) -> bool:
+    """Whether a router says so; one that cannot be loaded is reported elsewhere."""
+    try:
+        return router_facts(word).causal
+    except (PluginError, KeyError):
+        return True
+
+
+def _check_tune(found: Findings) -> None:
+    rates = found.spec.tune.lr if found.spec.tune is not None else []
+    for index, (before, rate) in enumerate(pairwise(rates), start=1):
+        if rate <= before:
+            message = f"{rate:g} is given twice" if rate == before else f"{rate:g} comes after {before:g}"
+            found.add(("tune", "lr", index), message, "list the rates from low to high, each once")

@@ -1,0 +1,326 @@
+"""Whether a claim can be tested at all: its models, its metric, what its test needs, and the unit of its margin."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from moebench.amounts import Amount
+from moebench.metrics.declared import METRICS, Metric, labelled, parse_metric
+from moebench.suite.claim import Claim
+from moebench.suite.explain import Path
+from moebench.suite.synonyms import metric_meant
+from moebench.suite.types import DenseFFN, ModelSpec, MoEFFN
+from moebench.suite.words import known_systems
+from moebench.text import listed, nearest, quoted
+
+if TYPE_CHECKING:
+    from moebench.suite.check import Findings
+
+_SIDES = ("compare", "compare.ceiling", "over", "along", "model", "minus")
+_NEEDS = {
+    "recovers": ("compare", "compare.ceiling"),
+    "trend": ("over", "along"),
+    "interaction": ("compare", "minus"),
+    "exact": ("model",),
+}
+_DIRECTED = frozenset({"superior", "non_inferior", "ratio_at_least", "recovers", "interaction"})
+_RATIOS_ONLY = frozenset({"superior", "non_inferior", "equivalent", "ratio_at_least", "ratio_within"})
+_OPTIONAL_LABELS = {
+    "test.bits_per_byte", "tune.bits_per_byte", "memory.train_peak_bytes", "memory.inference_peak_bytes",
+}  # fmt: skip
+"""Metrics that mean the whole when they have no label."""
+
+
+def check_claims(found: Findings) -> None:
+    """Adds what is wrong with the suite's claims."""
+    for name, claim in found.spec.claims.items():
+        path: Path = ("claims", name)
+        _check_sides(found, path, claim)
+        models = _models(found, path, claim)
+        metric = _metric(found, (*path, "metric"), claim.metric, models)
+        other = _metric(found, (*path, "minus"), claim.minus, models) if claim.minus is not None else None
+        if metric is not None:
+            _check_test(found, path, claim, metric)
+            _check_margin(found, path, claim, metric)
+            _check_target(found, path, claim, metric)
+        if metric is not None and other is not None:
+            if claim.metric == claim.minus:
+                found.add((*path, "minus"), f"minus is the metric itself, {claim.metric}")
+            elif metric.unit != other.unit and not _margin(claim).relative:
+                units = f"{metric.unit} and {other.unit}"
+                found.add((*path, "minus"), f"{units} cannot be subtracted", "give the margin as a percentage")
+
+
+def sentence(claim: Claim) -> str:
+    """What a claim says, for one that does not say it itself."""
+    test, compare = claim.test, claim.compare
+    if compare is None:
+        what = f"{claim.metric} of {claim.model}" if claim.model is not None else f"{claim.metric} of {claim.over}"
+        if test.kind == "exact":
+            return f"{what} is {test.value:g} within {test.tolerance}."
+        return f"{what} is {getattr(test, 'sign', 'steady')} along {claim.along}."
+    between = f"{compare.treatment} against {compare.baseline} on {claim.metric}"
+    if claim.minus is not None:
+        between += f" minus {claim.minus}"
+    if test.kind == "ratio_within":
+        return f"{between}: the ratio is between {test.low:g} and {test.high:g}."
+    if test.kind == "ratio_at_least":
+        return f"{between}: better by a factor of at least {test.value:g}."
+    if test.kind == "recovers":
+        return f"{between}: at least {test.value:.0%} of the gain of {compare.ceiling}."
+    return f"{between}: {test.kind.replace('_', '-')} with a margin of {_margin(claim)}."
+
+
+def _margin(claim: Claim) -> Amount:
+    margin = getattr(claim.test, "margin", None)
+    return margin if isinstance(margin, Amount) else Amount(value=0.0, relative=True)
+
+
+def _check_sides(found: Findings, path: Path, claim: Claim) -> None:
+    """A test has what it needs of `compare`, `over`, `model` and the like, and nothing else."""
+    kind = claim.test.kind
+    needs = _NEEDS.get(kind, ("compare",))
+    what = f"{'an' if kind[0] in 'aeiou' else 'a'} {kind} test"
+    missing = []
+    for side in _SIDES:
+        first, _, second = side.partition(".")
+        value = getattr(claim, first)
+        given = value is not None and (not second or getattr(value, second) is not None)
+        if given and side not in needs:
+            found.add(
+                (*path, *side.split(".")),
+                f"{what} takes no {side!r}",
+                f"it takes {listed(needs, last='and')}",
+                key=True,
+            )
+        elif not given and side in needs and not (second and value is None):
+            missing.append(side)
+    if missing:
+        at = (*path, *missing[0].split("."))
+        found.add(at, f"{what} needs {listed([repr(side) for side in missing], last='and')}", key=True)
+
+
+def _models(found: Findings, path: Path, claim: Claim) -> list[ModelSpec]:
+    """The models of the suite that a claim is about; what is wrong with their names is reported."""
+    named: list[ModelSpec | None] = []
+    if claim.compare is not None:
+        sides = {side: getattr(claim.compare, side) for side in ("treatment", "baseline", "ceiling")}
+        given = {side: name for side, name in sides.items() if name is not None}
+        for index, (side, name) in enumerate(given.items()):
+            named.append(found.model((*path, "compare", side), name))
+            if name in list(given.values())[:index]:
+                hint = "to compare a model with itself, use `controls: {same_model: ...}`"
+                found.add((*path, "compare", side), f"{name} is compared with itself", hint)
+    if claim.model is not None and claim.model not in found.spec.models:
+        _check_system(found, (*path, "model"), claim.model)
+    elif claim.model is not None:
+        named.append(found.spec.models[claim.model])
+    if claim.over is not None:
+        _check_over(found, path, claim)
+        named.extend(found.spec.models.get(name) for name in found.spec.sweeps.get(claim.over, {}))
+    return [model for model in named if model is not None]
+
+
+def _check_system(found: Findings, path: Path, name: str) -> None:
+    systems = known_systems()
+    if name not in systems and name not in found.broken:
+        known = [*found.spec.models, *systems]
+        hint = nearest(name, known) or f"known are {listed(known, last='and')}"
+        found.add(path, f"neither a model of this suite nor a published system is called {quoted(name)}", hint)
+
+
+def _check_over(found: Findings, path: Path, claim: Claim) -> None:
+    sweeps = found.spec.sweeps
+    if claim.over not in sweeps:
+        if claim.over in found.broken:
+            return
+        if claim.over in found.spec.models:
+            message = f"{claim.over} is one model: a trend needs a model with a `sweep`"
+        else:
+            message = f"no sweep of this suite is called {quoted(claim.over)}"
+        hint = nearest(claim.over, sweeps) or f"the sweeps are {listed(list(sweeps), last='and')}"
+        found.add((*path, "over"), message, hint)
+        return
+    points = list(sweeps[str(claim.over)].values())
+    if claim.along is None:
+        return
+    if claim.along not in points[0]:
+        hint = nearest(claim.along, points[0]) or f"it is swept over {listed(list(points[0]), last='and')}"
+        found.add((*path, "along"), f"{claim.over} is not swept over {quoted(claim.along)}", hint)
+        return
+    values = {point[claim.along] for point in points}
+    if any(isinstance(value, str | bool) for value in values):
+        found.add((*path, "along"), f"{claim.along} takes words: a trend needs numbers")
+    elif len(values) < 3:
+        found.add((*path, "along"), f"{claim.along} takes {len(values)} values: a trend needs at least 3")
+
+
+# ------------------------------------------------------------------------------------------------ metrics
+
+
+def _metric(found: Findings, path: Path, name: str, models: list[ModelSpec]) -> Metric | None:
+    """The metric, or None with a problem when there is none of that name or the suite does not measure it."""
+    try:
+        base, labels = parse_metric(name)
+    except ValueError as error:
+        meant = _meant(found, name)
+        message = str(error) if meant is None else f"unknown metric {quoted(name)}"
+        found.add(path, message, meant or nearest(name.split("[")[0], _claimable()))
+        return None
+    if base not in METRICS:
+        hint = _meant(found, name) or nearest(base, _claimable()) or "see `moebench list metrics`"
+        found.add(path, f"unknown metric {quoted(base)}", hint)
+        return None
+    metric = METRICS[base]
+    unknown = [label for label in labels if label not in metric.labels]
+    if unknown:
+        hint = nearest(unknown[0], metric.labels) or f"its labels are {listed(metric.labels, last='and')}"
+        found.add(path, f"{base} has no label {quoted(unknown[0])}", hint)
+        return None
+    missing = [label for label in metric.labels if label not in labels]
+    if missing and base not in _OPTIONAL_LABELS:
+        values = _measured(found, missing[0]) or ["0"]
+        example = labelled(base, **{label: labels.get(label, values[0]) for label in metric.labels})
+        found.add(path, f"{base} needs the label {missing[0]!r}", f"write it as {example}")
+        return None
+    exact = labelled(base, **{label: labels[label] for label in metric.labels if label in labels})
+    if exact != name:
+        found.add(path, f"{quoted(name)} is not how this metric is written", f"write {exact}")
+        return None
+    problem = _unmeasured(found, base, labels) or _not_there(metric, labels, models)
+    if problem is not None:
+        found.add(path, *problem)
+        return None
+    return metric
+
+
+def _claimable() -> list[str]:
+    return [name for name, metric in METRICS.items() if metric.retired is None and not name.startswith("tune.")]
+
+
+def _meant(found: Findings, word: str) -> str | None:
+    """A hint for a common word that stands for one of our metrics."""
+    likely = metric_meant(word)
+    if likely is None or word.partition("[")[0] in METRICS:
+        return None
+    base, instead = likely
+    needed = () if base in _OPTIONAL_LABELS else METRICS[base].labels
+    example = labelled(base, **{label: (_measured(found, label) or ["8"])[0] for label in needed})
+    return f"did you mean {example!r}?{f' ({instead})' if instead else ''}"
+
+
+def _measured(found: Findings, label: str) -> list[str]:
+    """The values of a label that the suite's speed session measures."""
+    speed = found.spec.measure.speed
+    if speed is None:
+        return []
+    return list(map(str, {"tokens": speed.prefill, "batch": speed.decode.batch if speed.decode else []}.get(label, [])))
+
+
+def _unmeasured(found: Findings, base: str, labels: dict[str, str]) -> tuple[str, str | None] | None:
+    """Why the suite will have no such number, and what would change that."""
+    if base.startswith("tune."):
+        return f"{base} is for choosing learning rates", "a claim is about the test split: use test.bits_per_byte"
+    if base.startswith("speed.peak_"):
+        return f"{base} is a fact of the machine, not of a model", None
+    if found.is_broken("measure"):
+        return None
+    measure, group = found.spec.measure, base.partition(".")[0]
+    speed = measure.speed
+    if group in {"memory", "routing"} and not getattr(measure, group):
+        return f"this suite does not measure {base}", f"set measure.{group} to true"
+    quality = base.endswith("_to_quality") or base in {"test.bits_per_byte", "curve.bits_per_byte"}
+    if quality and "bits_per_byte" not in measure.quality:
+        return f"this suite does not measure {base}", "put bits_per_byte into measure.quality"
+    timed = METRICS[base].kind == "timed" or base == "seconds_to_quality"
+    if timed and speed is None:
+        return f"this suite does not measure {base}", "give it a `speed` under `measure`"
+    if base in {"speed.train_step_s", "speed.train_utilisation", "seconds_to_quality"}:
+        if speed is not None and not speed.train_step:
+            return f"this suite does not measure {base}", "set measure.speed.train_step to true"
+        return None
+    for label, where in (("tokens", "measure.speed.prefill"), ("batch", "measure.speed.decode.batch")):
+        if timed and label in labels and labels[label] not in _measured(found, label):
+            have = listed(_measured(found, label), last="and")
+            return f"this suite does not measure {base} at {label}={labels[label]}", f"{where} has {have}"
+    return None
+
+
+def _not_there(metric: Metric, labels: dict[str, str], models: list[ModelSpec]) -> tuple[str, str | None] | None:
+    """Why a model will have no number with these labels: a layer, expert or part that is not there.
+
+    Domains are known to the data alone: `feasibility` holds them against those.
+    """
+    routed = metric.name.startswith("routing.")
+    if routed and any(isinstance(model.ffn, DenseFFN) for model in models):
+        return f"{metric.name} of a dense model: it has no router", None
+    for label, value in labels.items():
+        if label in metric.values and value not in metric.values[label]:
+            there = metric.values[label]
+            hint = nearest(value, there) or f"the {label}s are {listed(there, last='and')}"
+            return f"{metric.name} has no {label} {quoted(value)}", hint
+        for model in models if label in {"layer", "expert"} else ():
+            numbers = _numbers(label, model, routed=routed)
+            if value not in map(str, numbers):
+                which = f"its mixtures are layers {listed(list(map(str, numbers)), last='and')}"
+                if len(numbers) == numbers[-1] + 1:
+                    which = f"{label}s count from 0 to {numbers[-1]}"
+                return f"{label} {quoted(value)} is not one of a model that this claim is about", which
+    return None
+
+
+def _numbers(label: str, model: ModelSpec, *, routed: bool) -> list[int]:
+    """The layers, or experts, of a model that a metric has numbers of."""
+    if label == "expert":
+        return list(range(model.ffn.experts)) if isinstance(model.ffn, MoEFFN) else []
+    layers = range(model.layers)
+    return [i for i in layers if not routed or (isinstance(model.ffn, MoEFFN) and model.ffn.is_mixture(i))]
+
+
+# ------------------------------------------------------------------------------------------------ tests
+
+
+def _check_test(found: Findings, path: Path, claim: Claim, metric: Metric) -> None:
+    """Whether a test of this kind can be made of this kind of metric."""
+    kind, at = claim.test.kind, (*path, "test", "kind")
+    if kind == "exact" and metric.kind != "counted":
+        hint = f"exact is for counts: {listed([name for name in METRICS if METRICS[name].kind == 'counted'])}"
+        found.add(at, f"{metric.name} is measured, not counted: it has no exact value", hint)
+    if metric.better == "neither" and kind in _DIRECTED:
+        found.add(at, f"{metric.name} has no better direction", "use ratio_within, equivalent, trend or exact")
+    if metric.kind == "event" and kind not in _RATIOS_ONLY:
+        found.add(at, f"{metric.name} is judged as a ratio", f"use {listed(sorted(_RATIOS_ONLY))}")
+
+
+def _check_margin(found: Findings, path: Path, claim: Claim, metric: Metric) -> None:
+    name = "tolerance" if claim.test.kind == "exact" else "margin"
+    amount = getattr(claim.test, name, None)
+    at = (*path, "test", name)
+    if not isinstance(amount, Amount):
+        return
+    if amount.value < 0:
+        found.add(at, f"{name} {amount} is below 0")
+    elif amount.relative and amount.value >= 1 and claim.test.kind in _bounded_by_nothing(metric):
+        hint = "a share below 100% is meant, or ratio_at_least with a factor"
+        found.add(at, f"{name} {amount}: nothing can be {amount} lower", hint)
+    elif amount.value == 0 and claim.test.kind == "equivalent":
+        hint = "give the largest difference that does not matter"
+        found.add(at, "no measurement shows a difference of exactly 0", hint)
+    elif not amount.relative and amount.value > 0 and metric.kind in {"timed", "event"}:
+        hint = f"{metric.name} is compared as a ratio: write a percentage, such as 10%"
+        found.add(at, f"{name} {amount} has no unit that fits", hint)
+
+
+def _bounded_by_nothing(metric: Metric) -> set[str]:
+    """The kinds of test whose margin asks how much lower a number may be: not by 100%."""
+    return {"equivalent", "non_inferior"} if metric.better == "higher" else {"equivalent", "superior", "interaction"}
+
+
+def _check_target(found: Findings, path: Path, claim: Claim, metric: Metric) -> None:
+    if metric.kind == "event" and claim.target is None:
+        message = f"{metric.name} needs a target"
+        found.add(path, message, "write target: {reach: MODEL}, or a number of bits per byte", key=True)
+    elif metric.kind != "event" and claim.target is not None:
+        found.add((*path, "target"), f"{metric.name} takes no target", "targets are for ..._to_quality", key=True)
+    if claim.target is not None and isinstance(claim.target.reach, str):
+        found.model((*path, "target", "reach"), claim.target.reach)

@@ -1,0 +1,64 @@
+"""A suite as YAML that loads to the same suite again: `moebench plan --resolved`.
+
+A small writer of its own, because it must agree with `parse` on what is a number and what is a word.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from moebench.suite.routers import idle_losses
+from moebench.suite.types import MoEFFN, SuiteSpec
+
+_WIDTH = 110
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*(?: [A-Za-z0-9_./-]+)*|[0-9.]+%")
+_NOT_WORDS = {"true", "false", "null"}
+_ORDER = (
+    "suite", "question", "scale", "seeds", "data", "train", "models", "sweeps", "measure", "tune", "controls", "claims",
+)  # fmt: skip
+
+
+def resolved_yaml(spec: SuiteSpec, *, losses: Mapping[str, Sequence[str]] | None = None) -> str:
+    """The suite with nothing left to merge. Relative paths in it stay relative to the suite's own folder.
+
+    `losses` are those of routers of installed packages, by word: a plan holds them, a suite does not.
+    """
+    plain = spec.model_dump(mode="json", exclude_none=True)
+    for model, dumped in zip(spec.models.values(), plain["models"].values(), strict=True):
+        if model.train.clip is None:
+            dumped["train"]["clip"] = None  # absent would mean the default
+        if isinstance(model.ffn, MoEFFN):
+            for loss in idle_losses(model.ffn, (losses or {}).get(model.ffn.router)):
+                del dumped["ffn"][loss]
+    trains = [model["train"] for model in plain["models"].values()]
+    if all(train == trains[0] for train in trains):
+        plain["train"] = trains[0]
+        for model in plain["models"].values():
+            del model["train"]
+    return "".join(_lines(key, plain[key], 0) for key in _ORDER if plain.get(key) not in (None, {}))
+
+
+def _lines(key: str, value: Any, indent: int) -> str:
+    """A key with its value on one line, or, for a mapping that does not fit, one line for each of its keys."""
+    start = f"{' ' * indent}{_scalar(key)}:"
+    line = f"{start} {_flow(value)}\n"
+    if not isinstance(value, dict) or not value or (indent and len(line) <= _WIDTH):
+        return line
+    return f"{start}\n" + "".join(_lines(inner, below, indent + 2) for inner, below in value.items())
+
+
+def _flow(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_scalar(key)}: {_flow(below)}" for key, below in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    return _scalar(value)
+
+
+def _scalar(value: Any) -> str:
+    if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _NOT_WORDS:
+        return value
+    return json.dumps(value, ensure_ascii=False)
