@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class Frozen(BaseModel):
     """Base of every type that travels: immutable, keyword-only, and strict about unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+def later(default: Any = None, **limits: Any) -> Any:
+    """A field that suites of the first version lack: at its default it is left out of dumps, so run ids stay."""
+    return Field(default=default, exclude_if=lambda value: value == default, **limits)

@@ -12,23 +12,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from moebench.counting.counts import Costs, ParameterCount
 from moebench.environment import Environment
-from moebench.planning.types import (
-    Architecture,
-    Costs,
-    DataFacts,
-    MatchResult,
-    ParameterCount,
-    Plan,
-    PlannedModel,
-    PlannedRun,
-    Recipe,
-    SpeedPlan,
-    StoredPlan,
-    digest_of,
-)
+from moebench.identity import digest_of
+from moebench.jobs.recipe import Recipe
+from moebench.models.architecture import Architecture
+from moebench.planning.types import DataFacts, MatchResult, Plan, PlannedModel, PlannedRun, SpeedPlan, StoredPlan
 from moebench.reader.evidence import Evidence, Item, Outcome, SpeedProcess, TunedModel
-from moebench.suite.types import DenseFFN, MoEFFN, SuiteSpec
+from moebench.suite.model import DenseFFN, MoEFFN
+from moebench.suite.types import SuiteSpec
 
 PLANNED_AT = 1_795_000_000.0
 STEPS, BATCH_TOKENS = 250, 4096

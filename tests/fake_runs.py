@@ -21,12 +21,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from moebench.jobs.recipe import Recipe, Run
 from moebench.launch import OnEvent, Stopped, Task
 from moebench.launch.launchers import process
 from moebench.launch.worker import serve
-from moebench.planning.types import Architecture, Recipe, Run
+from moebench.models.architecture import Architecture
 from moebench.store import Checkpoints, Results, append_lines, keep_lines, write_bytes, write_json
-from moebench.suite.types import DenseFFN, StdlibData
+from moebench.suite.data import StdlibData
+from moebench.suite.model import DenseFFN
 
 WORKER = (sys.executable, __file__)
 CHECKPOINT_EVERY = 5

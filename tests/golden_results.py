@@ -17,24 +17,15 @@ from typing import Any
 import numpy as np
 
 from moebench import store
+from moebench.counting.counts import Costs, ParameterCount
 from moebench.environment import Environment
+from moebench.identity import digest_of
+from moebench.jobs.recipe import Recipe, Run
 from moebench.metrics.declared import labelled
-from moebench.planning.types import (
-    Architecture,
-    Costs,
-    DataFacts,
-    MatchResult,
-    ParameterCount,
-    Plan,
-    PlannedModel,
-    PlannedRun,
-    Recipe,
-    Run,
-    SpeedPlan,
-    TunePlan,
-    digest_of,
-)
-from moebench.suite.types import DenseFFN, MoEFFN, SuiteSpec
+from moebench.models.architecture import Architecture
+from moebench.planning.types import DataFacts, MatchResult, Plan, PlannedModel, PlannedRun, SpeedPlan, TunePlan
+from moebench.suite.model import DenseFFN, MoEFFN
+from moebench.suite.types import SuiteSpec
 
 STARTED = 1_795_000_000.0
 DOMAINS = ("code", "docstrings", "prose")

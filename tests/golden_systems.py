@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 
 from moebench import store
+from moebench.identity import digest_of
 from moebench.metrics.declared import labelled
 from moebench.planning.matching import Machine, make_plan, run_of
-from moebench.planning.types import DataFacts, Plan, PlannedModel, PlannedRun, digest_of
+from moebench.planning.types import DataFacts, Plan, PlannedModel, PlannedRun
 from moebench.suite.load import load_suite
-from moebench.suite.types import MoEFFN
+from moebench.suite.model import MoEFFN
 from tests.golden_results import DIGEST, DOMAINS, MACHINE, STARTED, _fix_times, _generator, _made
 
 FACTS = DataFacts(

@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 
+from moebench.jobs.recipe import Recipe, Run
+from moebench.models.architecture import Architecture
 from moebench.models.decoder import Transformer, build
-from moebench.planning.types import Architecture, Recipe, Run
-from moebench.suite.types import DenseFFN, MoEFFN
+from moebench.suite.model import DenseFFN, MoEFFN
 
 
 def dense(hidden: int | None = 24) -> DenseFFN:

@@ -9,10 +9,10 @@ import torch
 from small_models import architecture, moe, tokens
 from torch import Tensor
 
+from moebench.models.architecture import Architecture
 from moebench.models.routers import ROUTERS, Router, Routing, Text
-from moebench.planning.types import Architecture
+from moebench.suite.model import MoEFFN
 from moebench.suite.routers import ROUTERS as FACTS
-from moebench.suite.types import MoEFFN
 
 WIDTH, VOCAB = 16, 256
 

@@ -10,7 +10,7 @@ import pytest
 import tiny_suites
 
 from moebench.jobs import calibrate as calibration
-from moebench.planning.types import Run
+from moebench.jobs.recipe import Run
 from moebench.store import read_json
 
 SECONDS = {"models": {

@@ -12,10 +12,10 @@ import safetensors.torch
 import torch
 from small_models import architecture, built, dense, moe, odd, tokens
 
+from moebench.models.architecture import Architecture
 from moebench.models.export import config, export_checkpoint, family_of
 from moebench.planning.matching import PlanError
-from moebench.planning.types import Architecture
-from moebench.suite.types import DenseFFN, MoEFFN
+from moebench.suite.model import DenseFFN, MoEFFN
 
 pytestmark = pytest.mark.numeric
 

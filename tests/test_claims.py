@@ -17,11 +17,11 @@ from moebench.claims import KINDS, Verdict, check_controls, judge, strict_ok
 from moebench.claims.contrasts import Contrast, Sample, Term
 from moebench.claims.deciding import Correction, settle, weigh
 from moebench.claims.kinds import Bound, Hypothesis, Reading
+from moebench.counting.counts import ParameterCount
 from moebench.digits import NBSP
-from moebench.planning.types import ParameterCount
 from moebench.reader.evidence import Evidence, TunedModel
+from moebench.suite.claim import Claim
 from moebench.suite.routers import ROUTERS
-from moebench.suite.types import Claim
 from tests.builders import BPB, PLANNED_AT, TWIN, claim, evidence_of, machine, plan_of, with_outcome
 
 EIGHT = np.arange(1.0, 9.0) / 100
@@ -882,7 +882,7 @@ def test_a_metric_without_a_better_direction() -> None:
 def test_every_kind_of_test_in_a_suite_file_has_a_judge() -> None:
     from typing import get_args
 
-    from moebench.suite.types import Test
+    from moebench.suite.claim import Test
 
     union = get_args(Test)[0]
     words = {get_args(kind.model_fields["kind"].annotation)[0] for kind in get_args(union)}

@@ -13,7 +13,7 @@ import pytest
 
 from moebench.data import DataError, decode, prepare, text
 from moebench.data.decode import NotTextError, read_text
-from moebench.suite.types import TextData
+from moebench.suite.data import TextData
 from tests.small_corpora import words
 
 NAIVE = "Naïve café, größer als früher. " * 20

@@ -10,7 +10,7 @@ from small_corpora import text, words
 
 from moebench import plugins
 from moebench.data import DataError, Gathered, Source, Text, plugin, prepare
-from moebench.suite.types import PluginData
+from moebench.suite.data import PluginData
 
 
 def offer(monkeypatch: pytest.MonkeyPatch, texts: list[Text]) -> None:

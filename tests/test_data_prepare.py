@@ -12,7 +12,7 @@ from small_corpora import text, words
 
 from moebench.data import SOURCES, Corpus, prepare
 from moebench.data.prepare import source_named
-from moebench.suite.types import TextData
+from moebench.suite.data import TextData
 
 
 def spec(context: int = 8) -> TextData:

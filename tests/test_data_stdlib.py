@@ -10,7 +10,7 @@ from small_corpora import words
 
 from moebench.data import DataError, prepare, stdlib
 from moebench.data.corpus import Corpus
-from moebench.suite.types import StdlibData
+from moebench.suite.data import StdlibData
 
 SPEC = StdlibData(source="stdlib")
 

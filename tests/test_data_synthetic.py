@@ -20,7 +20,7 @@ from moebench.data.synthetic import (
     uniform,
 )
 from moebench.seeds import generator
-from moebench.suite.types import SyntheticData
+from moebench.suite.data import SyntheticData
 
 SPEC = SyntheticData(source="synthetic", sources=3, symbols=6, order=2, documents=300, document_bytes=500)
 

@@ -11,7 +11,7 @@ from small_corpora import words
 
 from moebench.data import DataError, Gathered, prepare
 from moebench.data.text import CHUNK_BYTES, FEW_FILES, MOST_DOMAINS, chunks, files, gather
-from moebench.suite.types import TextData
+from moebench.suite.data import TextData
 
 
 def spec(*patterns: str) -> TextData:

@@ -21,7 +21,7 @@ from moebench.models.routers import Routing
 from moebench.planning.matching import match_all
 from moebench.suite.activations import ACTIVATIONS, input_matrices
 from moebench.suite.load import load_suite
-from moebench.suite.types import MoEFFN
+from moebench.suite.model import MoEFFN
 from moebench.suite.words import bundled_names
 
 pytestmark = pytest.mark.numeric

@@ -10,12 +10,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from moebench.counting import costs
+from moebench.jobs.recipe import Run
 from moebench.jobs.training import chance
 from moebench.metrics.flops import counted_flops
 from moebench.models.decoder import Transformer
 from moebench.models.decoder.experts import BACKENDS
 from moebench.models.routers import ROUTERS
-from moebench.planning.types import Run
 
 pytestmark = pytest.mark.numeric
 

@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from moebench.counting import costs
+from moebench.jobs.recipe import Run
 from moebench.jobs.training import State, start, train
+from moebench.models.architecture import Architecture
 from moebench.models.decoder import build
 from moebench.models.decoder.attention import Attention, rotary_table
 from moebench.models.decoder.fused import attend, rms_norm
 from moebench.models.decoder.fused import attention as fused_attention
 from moebench.planning.matching import FUSED_FROM, backend_of, kernels_of
-from moebench.planning.types import Architecture, Run
 
 pytestmark = pytest.mark.numeric
 

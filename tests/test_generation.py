@@ -10,9 +10,9 @@ import safetensors.torch
 import torch
 from small_models import architecture, built, dense, moe, run
 
+from moebench.models.architecture import Architecture
 from moebench.models.decoder import Output, Transformer
 from moebench.models.generation import generate, load_trained
-from moebench.planning.types import Architecture
 from moebench.store import CorruptFile, Results, RunFolder, write_bytes, write_json
 
 pytestmark = pytest.mark.numeric

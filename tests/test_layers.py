@@ -25,12 +25,13 @@ PACKAGE = Path(moebench.__file__).parent
 LADDER: dict[str, tuple[str, ...]] = {
     "ground": (
         "__init__", "text", "frozen", "amounts", "seeds", "digits", "environment", "counting.blueprint",
-        "metrics.declared", "suite.routers", "plugins", "suite", "planning.types", "store",
+        "counting.counts", "identity", "metrics.declared", "suite.routers", "plugins", "suite", "models.architecture",
+        "jobs.recipe", "planning.types", "store",
     ),
     "run": (
-        "counting", "systems", "counting.trained", "planning.feasibility", "planning.matching", "data", "models.initial",
-        "models.routers", "models.decoder", "models.export", "models.generation", "jobs.training", "metrics", "jobs.train", "launch", "jobs", "planning",
-        "systems.inspection", "models",
+        "counting", "systems", "counting.trained", "planning.feasibility", "planning.matching", "data",
+        "models.initial", "models.routers", "models.decoder", "models.export", "models.generation", "jobs.task",
+        "jobs.training", "metrics", "jobs.train", "launch", "jobs", "planning", "systems.inspection", "models",
     ),
     "report": ("stats", "reader", "claims", "reporting"),
     "top": ("api", "cli", "__main__"),

@@ -12,7 +12,8 @@ import tiny_suites
 
 from moebench import api
 from moebench.claims import Verdict, coverage, judge, likeness
-from moebench.planning.types import MatchResult, Recipe
+from moebench.jobs.recipe import Recipe
+from moebench.planning.types import MatchResult
 from moebench.reader.evidence import Evidence, TunedModel
 from moebench.reader.runs import Item
 from tests.builders import BPB, claim, evidence_of, with_outcome

@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_models import architecture, dense, moe, odd
 
+from moebench.amounts import Amount
 from moebench.counting import costs
+from moebench.models.architecture import Architecture
 from moebench.planning.matching import (
     QUANTITIES,
     TUNE_SEED,
@@ -26,8 +28,10 @@ from moebench.planning.matching import (
     steps_of,
     with_size,
 )
-from moebench.planning.types import Architecture, DataFacts, Plan
-from moebench.suite.types import Amount, Match, MatchOn, SuiteSpec, TrainSpec
+from moebench.planning.types import DataFacts, Plan
+from moebench.suite.model import Match, MatchOn
+from moebench.suite.training import TrainSpec
+from moebench.suite.types import SuiteSpec
 
 EVERY = get_args(MatchOn)
 FACTS = DataFacts(

@@ -11,7 +11,7 @@ from small_routers import model_of
 from moebench.counting import costs
 from moebench.jobs.training import start
 from moebench.metrics.memory import memory_records
-from moebench.planning.types import Architecture
+from moebench.models.architecture import Architecture
 
 pytestmark = pytest.mark.numeric
 

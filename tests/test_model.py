@@ -9,13 +9,13 @@ from small_routers import CAUSAL, mixture, model_of
 from torch import Tensor
 
 from moebench.metrics.routing import ffn_output_rms
+from moebench.models.architecture import Architecture
 from moebench.models.decoder import Transformer, build
 from moebench.models.decoder.attention import rotary_table, rotate
 from moebench.models.decoder.transformer import RMSNorm, cross_entropy_bits
 from moebench.models.routers import ROUTERS
-from moebench.planning.types import Architecture
 from moebench.suite.activations import ACTIVATIONS
-from moebench.suite.types import DenseFFN, MoEFFN
+from moebench.suite.model import DenseFFN, MoEFFN
 
 pytestmark = pytest.mark.numeric
 

@@ -28,13 +28,13 @@ from small_models import architecture, dense
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from moebench.models.architecture import Architecture
 from moebench.models.decoder import Transformer, build
 from moebench.models.decoder.experts import BACKENDS
 from moebench.models.decoder.moe import MoE
 from moebench.models.routers import Routing, Text
-from moebench.planning.types import Architecture
 from moebench.suite.designs import DESIGNS
-from moebench.suite.types import MoEFFN
+from moebench.suite.model import MoEFFN
 
 pytestmark = pytest.mark.numeric
 

@@ -10,11 +10,13 @@ import pytest
 from builders import claim, plan_of
 from small_models import architecture, dense, moe, run
 
+from moebench.identity import canonical, digest_of
+from moebench.jobs.recipe import Run
 from moebench.planning import matching
 from moebench.planning.matching import tune_identity
-from moebench.planning.types import Plan, Run, StoredPlan, canonical, digest_of
+from moebench.planning.types import Plan, StoredPlan
 from moebench.suite.load import load_suite
-from moebench.suite.types import MoEFFN
+from moebench.suite.model import MoEFFN
 
 REFERENCE = Path(__file__).parent.parent / "results" / "reference"
 RUN = run(architecture(moe()), data_digest="d")

@@ -22,13 +22,14 @@ from moebench.counting.trained import blueprint_of
 from moebench.data import DataError, prepare
 from moebench.jobs.train import execute
 from moebench.jobs.training import start
+from moebench.models.architecture import Architecture
 from moebench.models.decoder import build
-from moebench.planning.types import Architecture, Plan
+from moebench.planning.types import Plan
 from moebench.plugins import PluginError
 from moebench.reader.evidence import Evidence
 from moebench.store import Results
+from moebench.suite.data import PluginData
 from moebench.suite.errors import SuiteError
-from moebench.suite.types import PluginData
 from moebench.suite.write import resolved_yaml
 
 SOURCES = "[moebench.sources]\nwords = words:SOURCE\n"

@@ -13,10 +13,10 @@ from small_routers import model_of
 
 from moebench.data import evaluation_windows
 from moebench.metrics.quality import evaluate
+from moebench.models.architecture import Architecture
 from moebench.models.decoder import Transformer, build
 from moebench.models.decoder.transformer import cross_entropy_bits
 from moebench.models.routers import ROUTERS
-from moebench.planning.types import Architecture
 
 pytestmark = pytest.mark.numeric
 

@@ -11,10 +11,10 @@ import pytest
 import tiny_suites
 
 from moebench import api
+from moebench.jobs.task import Task
 from moebench.jobs.train import execute
 from moebench.planning import rehearsal
 from moebench.planning.rehearsal import GUESSED_FLOPS_PER_S, GUESSED_START_S, side_by_side
-from moebench.planning.types import Task
 from moebench.store import Results, write_json
 
 in_children = rehearsal._in_children  # before any test replaces it

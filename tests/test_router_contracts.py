@@ -36,9 +36,9 @@ from torch import Tensor
 from moebench.models.routers import ROUTERS, Routing
 from moebench.models.routers.capacity import refuse_when_full, room
 from moebench.models.routers.routing import Router
+from moebench.suite.model import MoEFFN
 from moebench.suite.routers import ROUTERS as FACTS
 from moebench.suite.routers import idle_gradient
-from moebench.suite.types import MoEFFN
 
 pytestmark = pytest.mark.numeric
 

@@ -24,7 +24,7 @@ from moebench.models.routers.losses import routing_entropy, sequence_balance_los
 from moebench.models.routers.noisy import Gate, Hierarchical, NoisyTopK, expected_load
 from moebench.models.routers.sigmoid import SigmoidBias
 from moebench.models.routers.softmax import TopP
-from moebench.suite.types import MoEFFN
+from moebench.suite.model import MoEFFN
 
 pytestmark = pytest.mark.numeric
 

@@ -15,9 +15,9 @@ import torch
 
 from moebench import api
 from moebench.data import evaluation_windows
+from moebench.jobs.recipe import Run
 from moebench.jobs.train import DataChanged, execute
 from moebench.metrics.declared import labelled
-from moebench.planning.types import Run
 from moebench.store import Checkpoints, Results, RunFolder
 
 pytestmark = pytest.mark.numeric

@@ -11,12 +11,15 @@ import jsonschema
 import pytest
 from ruamel.yaml import YAML
 
-from moebench.planning.types import Plan, Run
+from moebench.amounts import Amount
+from moebench.jobs.recipe import Run
+from moebench.planning.types import Plan
 from moebench.suite import words
 from moebench.suite.errors import SuiteError
 from moebench.suite.load import bundled_suites, find_suite, load_suite
+from moebench.suite.model import DenseFFN, Match, ModelSpec, MoEFFN
 from moebench.suite.schema import schema
-from moebench.suite.types import Amount, DenseFFN, Match, ModelSpec, MoEFFN, SuiteSpec, Tune
+from moebench.suite.types import SuiteSpec, Tune
 from moebench.suite.write import resolved_yaml
 
 HERE = Path(__file__).parent

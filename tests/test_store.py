@@ -19,9 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moebench import store
+from moebench.identity import digest_of
 from moebench.launch.child import child_environment
 from moebench.metrics.declared import METRICS
-from moebench.planning.types import Plan, digest_of
+from moebench.planning.types import Plan
 from moebench.store import Busy, Checkpoints, CorruptFile, Results, RunFolder, StaleRecord, UnsafeName, files
 from moebench.store.files import FAULT_POINTS, sweep
 

@@ -17,11 +17,12 @@ from small_routers import CAPPED, LEARNED, NOISY, mixture, model_of
 from moebench import api
 from moebench.counting import costs
 from moebench.data import Corpus, train_batch
+from moebench.jobs.recipe import TRAINING_VERSION, Recipe, Run
 from moebench.jobs.training import Diverged, State, Step, learning_rate, make_optimizer, start, train, training_loss
+from moebench.models.architecture import Architecture, Kernels
 from moebench.models.routers import ROUTERS
 from moebench.planning.matching import backend_of
-from moebench.planning.types import TRAINING_VERSION, Architecture, Kernels, Recipe, Run
-from moebench.suite.types import MoEFFN
+from moebench.suite.model import MoEFFN
 
 pytestmark = pytest.mark.numeric
 

@@ -15,10 +15,11 @@ from small_models import architecture, dense, moe, run
 from small_routers import single as single_of
 
 from moebench.data import evaluation_windows
+from moebench.jobs.recipe import Run
 from moebench.jobs.training import State, start, train
 from moebench.metrics.quality import evaluate
+from moebench.models.architecture import Architecture
 from moebench.models.routers import ROUTERS
-from moebench.planning.types import Architecture, Run
 
 pytestmark = pytest.mark.numeric
 

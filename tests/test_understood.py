@@ -11,8 +11,8 @@ from moebench import api
 from moebench.claims.kinds import KINDS
 from moebench.cli import console as show
 from moebench.planning.understood import understood
+from moebench.suite.claim import Test as AnyTest
 from moebench.suite.load import load_suite
-from moebench.suite.types import Test as AnyTest
 from tests.test_feasibility import GOOD
 
 PAIR = "compare: {treatment: moe, baseline: dense}"

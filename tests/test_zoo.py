@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from moebench.counting import formulas as counting
 from moebench.counting.blueprint import Experts
 from moebench.suite.designs import DESIGNS
-from moebench.suite.types import DenseFFN, MoEFFN
+from moebench.suite.model import DenseFFN, MoEFFN
 from moebench.suite.words import known_systems
 from moebench.systems import Figure, config_of, shape, system, systems, undisclosed
 from moebench.systems.configs import FAMILIES

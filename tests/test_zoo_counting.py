@@ -11,8 +11,8 @@ from moebench.counting import costs
 from moebench.counting import formulas as counting
 from moebench.counting.blueprint import Attention, Blueprint, Dense, Experts, LatentAttention, Layer, Lstm, Stack
 from moebench.counting.trained import blueprint_of
-from moebench.planning.types import Architecture
-from moebench.suite.types import DenseFFN, MoEFFN
+from moebench.models.architecture import Architecture
+from moebench.suite.model import DenseFFN, MoEFFN
 
 ATTENTION = Attention(heads=4, kv_heads=2, head_dim=8)
 TINY: dict[str, Any] = {

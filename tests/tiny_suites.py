@@ -14,8 +14,9 @@ from ruamel.yaml import YAML
 from moebench import api
 from moebench.data import Corpus, prepare
 from moebench.jobs import calibrate as calibration
+from moebench.jobs.recipe import Run
+from moebench.jobs.task import Task
 from moebench.planning import matching
-from moebench.planning.types import Run, Task
 
 SYNTHETIC = {"source": "synthetic", "sources": 2, "symbols": 6, "order": 1, "documents": 60, "document_bytes": 200}
 QUALITY = {"kind": "superior", "margin": "0%"}

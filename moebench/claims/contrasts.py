@@ -23,7 +23,7 @@ from moebench.claims.withheld import Withheld
 from moebench.metrics.declared import Kind, metric_of, parse_metric
 from moebench.planning.types import Plan
 from moebench.reader.evidence import Evidence, Outcome, is_impossible
-from moebench.suite.types import Target
+from moebench.suite.claim import Target
 
 
 @dataclass(frozen=True, kw_only=True)

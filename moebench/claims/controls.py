@@ -20,7 +20,7 @@ from moebench.claims.preconditions import AA_RANGE, against_itself, is_quality, 
 from moebench.claims.types import ControlResult, ControlState
 from moebench.digits import TIMES, significant
 from moebench.reader.evidence import Evidence
-from moebench.suite.types import Claim
+from moebench.suite.claim import Claim
 
 QUALITY = "test.bits_per_byte"
 LEVEL = 0.99

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from moebench.claims.contrasts import Contrast, Sample
 from moebench.reader.evidence import Evidence
-from moebench.suite.types import Claim
+from moebench.suite.claim import Claim
 
 MOST_NAMED = 3
 """Absent runs that a reason names one by one."""

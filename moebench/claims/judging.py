@@ -27,7 +27,7 @@ from moebench.digits import interval
 from moebench.metrics.declared import metric_of
 from moebench.planning.types import Plan
 from moebench.reader.evidence import Evidence
-from moebench.suite.types import Claim
+from moebench.suite.claim import Claim
 from moebench.text import plain
 
 

@@ -18,11 +18,12 @@ from typing import Any, Literal
 import numpy as np
 
 from moebench import stats
+from moebench.amounts import Amount
 from moebench.claims.contrasts import Contrast, Term, as_written, orientation
 from moebench.claims.withheld import Withheld
 from moebench.metrics.declared import metric_of
 from moebench.planning.types import Plan
-from moebench.suite.types import Amount, Claim, Compare
+from moebench.suite.claim import Claim, Compare
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,8 @@ from moebench.claims import coverage
 from moebench.claims.types import Beside
 from moebench.planning.types import Plan, PlannedModel
 from moebench.reader.evidence import Evidence
-from moebench.suite.types import Claim, MatchOn, MoEFFN
+from moebench.suite.claim import Claim
+from moebench.suite.model import MatchOn, MoEFFN
 
 TOKENS = "training tokens"
 Value = int | float | str | None

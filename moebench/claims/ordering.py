@@ -16,7 +16,7 @@ from moebench.claims.judging import ask
 from moebench.claims.types import Verdict
 from moebench.metrics.declared import metric_of
 from moebench.reader.evidence import Evidence
-from moebench.suite.types import Claim
+from moebench.suite.claim import Claim
 
 _ABOUT_TWO = ("superior", "non_inferior", "equivalent", "ratio_at_least", "ratio_within")
 

@@ -22,8 +22,9 @@ from moebench.digits import interval
 from moebench.metrics.declared import metric_of, parse_metric
 from moebench.planning.types import Plan
 from moebench.reader.evidence import Evidence, Outcome
+from moebench.suite.claim import Claim
 from moebench.suite.constant import constant
-from moebench.suite.types import Claim, DenseFFN
+from moebench.suite.model import DenseFFN
 
 AA_RANGE = (0.98, 1.02)
 LEARNED = 0.01

@@ -19,7 +19,7 @@ from moebench.claims.withheld import Withheld
 from moebench.metrics.declared import parse_metric
 from moebench.planning.types import Plan
 from moebench.reader.evidence import Evidence, Outcome
-from moebench.suite.types import Target
+from moebench.suite.claim import Target
 
 CURVE = "curve.bits_per_byte"
 UNDECAYED = "crossing on an undecayed curve"

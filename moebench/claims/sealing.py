@@ -20,7 +20,7 @@ from moebench.claims.contrasts import Sample
 from moebench.metrics.declared import metric_of, parse_metric
 from moebench.reader.evidence import Evidence
 from moebench.reader.history import Told
-from moebench.suite.types import Claim
+from moebench.suite.claim import Claim
 
 MOST_NAMED = 3
 """Seeds that a reason names one by one."""

@@ -482,7 +482,7 @@ def _metrics() -> list[tuple[str, str, str]]:
 
 
 def _claims() -> list[tuple[str, str]]:
-    from moebench.suite.types import Test
+    from moebench.suite.claim import Test
 
     kinds = get_args(get_args(Test)[0])
     return [(get_args(kind.model_fields["kind"].annotation)[0], _first_line(kind)) for kind in kinds]

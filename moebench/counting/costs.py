@@ -12,10 +12,12 @@ Conventions, printed beside every figure that uses them:
 
 from __future__ import annotations
 
-from moebench.planning.types import Architecture, Costs, Kernels, ParameterCount, Recipe
+from moebench.counting.counts import Costs, ParameterCount
+from moebench.jobs.recipe import Recipe
+from moebench.models.architecture import Architecture, Kernels
 from moebench.suite import routers
 from moebench.suite.activations import input_matrices
-from moebench.suite.types import DenseFFN, MoEFFN
+from moebench.suite.model import DenseFFN, MoEFFN
 
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2}
 QUERIES = 64

@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from moebench.counting.blueprint import Attention, Blueprint, Dense, Experts, LatentAttention, Layer, Lstm, Mixer, Stack
-from moebench.planning.types import ParameterCount
+from moebench.counting.counts import ParameterCount
 
 BITS = {"float32": 32, "bfloat16": 16, "int8": 8, "int4": 4}
 """Of one weight; float16 is as bfloat16, float8 as int8. What quantisation adds in scales is not counted."""

@@ -6,10 +6,10 @@ A test holds the counts of the two equal for every router and option.
 from __future__ import annotations
 
 from moebench.counting.blueprint import Attention, Blueprint, Dense, Experts, Layer, Stack
-from moebench.planning.types import Architecture
+from moebench.models.architecture import Architecture
 from moebench.suite import routers
 from moebench.suite.activations import GATED
-from moebench.suite.types import DenseFFN, MoEFFN
+from moebench.suite.model import DenseFFN, MoEFFN
 from moebench.systems.configs.fields import gathered
 
 

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from moebench.data.documents import SEPARATOR, Text
 from moebench.data.splits import SPLITS
 from moebench.frozen import Frozen
-from moebench.planning.types import DataFacts, canonical, digest_of
+from moebench.identity import canonical, digest_of
+from moebench.planning.types import DataFacts
 from moebench.plugins import PluginCode
 from moebench.store.files import read_json, write_bytes, write_json
 

@@ -14,7 +14,7 @@ from typing import Any
 from moebench.data.documents import DataError, Gathered, Source
 from moebench.plugins import SOURCES as GROUP
 from moebench.plugins import PluginCode, PluginError, cause, code_of, load, offered
-from moebench.suite.types import PluginData
+from moebench.suite.data import PluginData
 from moebench.text import plain
 
 

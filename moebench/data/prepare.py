@@ -18,8 +18,9 @@ from moebench.data.splits import SPLITS, grouped, related, split
 from moebench.data.stdlib import STDLIB
 from moebench.data.synthetic import SYNTHETIC
 from moebench.data.text import TEXT
-from moebench.planning.types import DataFacts, digest_of
-from moebench.suite.types import DataSpec
+from moebench.identity import digest_of
+from moebench.planning.types import DataFacts
+from moebench.suite.data import DataSpec
 
 LEAK_THRESHOLD = 0.05
 """A larger share of the test split's windows in the training split is noted in the plan and the report."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from moebench.data.documents import DataError, Gathered, Source, Text, clean
-from moebench.suite.types import StdlibData
+from moebench.suite.data import StdlibData
 
 SMALLEST_BYTES = 200
 """Shorter documents are left out: they are empty packages and one-line docstrings."""

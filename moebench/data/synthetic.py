@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from moebench.data.documents import Gathered, Source, Text
 from moebench.seeds import generator
-from moebench.suite.types import SyntheticData
+from moebench.suite.data import SyntheticData
 
 UNIFORM_SHARE = 0.01
 """Every symbol keeps this share of an equal chance, so that each source has one stationary distribution."""

@@ -18,7 +18,7 @@ from typing import Any
 
 from moebench.data.decode import MOST_UNPACKED_BYTES, NotTextError, read_text
 from moebench.data.documents import DataError, Gathered, Source, Text
-from moebench.suite.types import TextData
+from moebench.suite.data import TextData
 
 FEW_FILES = 80
 """Fewer files than this are cut into chunks: whole, a tenth of them gives under eight documents to a held-out split,

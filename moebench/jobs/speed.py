@@ -24,7 +24,7 @@ from moebench.launch.child import child_environment
 from moebench.launch.coordinator import STOP_S
 from moebench.planning.types import Plan, SpeedPlan
 from moebench.store import Results, RunFolder, append_lines, read_json, write_json
-from moebench.suite.types import DataSpec
+from moebench.suite.data import DataSpec
 
 OnEvent = Callable[[dict[str, Any]], None]
 

@@ -22,13 +22,15 @@ from numpy.typing import NDArray
 
 from moebench.data import Corpus, Windows, evaluation_windows, prepare, train_batch
 from moebench.environment import environment
+from moebench.identity import canonical
+from moebench.jobs.recipe import Recipe, Run
+from moebench.jobs.task import Task
 from moebench.jobs.training import Diverged, State, start, train
 from moebench.metrics.declared import Record, labelled, record
 from moebench.metrics.flops import counted_flops
 from moebench.metrics.memory import memory_records
 from moebench.metrics.quality import Evaluated, evaluate
 from moebench.metrics.routing import domain_records, ffn_output_rms, routing_records
-from moebench.planning.types import Recipe, Run, Task, canonical
 from moebench.store import Checkpoints, Results, RunFolder, append_lines, keep_lines, write_bytes, write_json
 from moebench.suite.routers import drops
 

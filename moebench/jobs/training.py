@@ -19,14 +19,15 @@ from torch import Tensor
 
 from moebench.counting import costs
 from moebench.data import Corpus, roll, train_batch
+from moebench.jobs.recipe import Recipe, Run
+from moebench.models.architecture import Architecture
 from moebench.models.decoder import Output, Transformer, build
 from moebench.models.decoder.experts import padded_pairs
 from moebench.models.decoder.transformer import cross_entropy_bits
-from moebench.planning.types import Architecture, Recipe, Run
 from moebench.plugins import PluginError, router_code
 from moebench.seeds import derive
+from moebench.suite.model import DenseFFN, MoEFFN
 from moebench.suite.routers import LOSSES
-from moebench.suite.types import DenseFFN, MoEFFN
 
 EXPLODED = 3.0
 """A loss beyond this many times the uniform model's is called diverged."""

@@ -4,8 +4,8 @@
 the pipe, `coordinator` shares out the runs. Nothing here imports torch: a worker does, when its first run begins.
 """
 
+from moebench.jobs.task import Task
 from moebench.launch.launchers import LAUNCHERS, launch
 from moebench.launch.task import Event, Execute, OnEvent, Stopped
-from moebench.planning.types import Task
 
 __all__ = ["LAUNCHERS", "Event", "Execute", "OnEvent", "Stopped", "Task", "launch"]

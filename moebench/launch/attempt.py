@@ -13,8 +13,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from moebench.identity import digest_of
+from moebench.jobs.task import Task
 from moebench.launch.task import Event, Execute, OnEvent
-from moebench.planning.types import Task, digest_of
 from moebench.store import Busy, CorruptFile, Failure, Results, RunFolder
 
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")

@@ -20,9 +20,9 @@ import psutil
 
 import moebench
 from moebench.environment import oom_kills
+from moebench.jobs.task import Task
 from moebench.launch.task import Event
 from moebench.launch.worker import STOP
-from moebench.planning.types import Task
 from moebench.store import Failure
 
 _TAIL_BYTES, _LOG_BYTES = 4000, 2**20

@@ -17,10 +17,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from moebench.jobs.task import Task
 from moebench.launch.attempt import finished, with_log
 from moebench.launch.child import Child
 from moebench.launch.task import Event, OnEvent, Stopped, catching
-from moebench.planning.types import Task
 from moebench.store import Busy, Failure, Results
 
 WORKER = (sys.executable, "-P", "-m", "moebench.launch")

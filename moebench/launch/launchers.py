@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from moebench.jobs.task import Task
 from moebench.launch.attempt import carry_out, with_log
 from moebench.launch.coordinator import WORKER, Coordinator
 from moebench.launch.task import Execute, OnEvent, Stopped, catching, train_run
-from moebench.planning.types import Task
 
 
 class Launcher(Protocol):

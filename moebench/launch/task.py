@@ -18,7 +18,7 @@ from pathlib import Path
 from threading import current_thread, main_thread
 from typing import Any, Protocol
 
-from moebench.planning.types import Task
+from moebench.jobs.task import Task
 
 Event = dict[str, Any]
 OnEvent = Callable[[Event], None]

@@ -20,9 +20,9 @@ from threading import Event as Flag
 from threading import Thread
 from typing import Any, BinaryIO
 
+from moebench.jobs.task import Task
 from moebench.launch.attempt import carry_out
 from moebench.launch.task import Event, Execute, train_run
-from moebench.planning.types import Task
 
 STOP = b'{"do": "stop"}\n'
 _PR_SET_PDEATHSIG = 1

@@ -10,11 +10,11 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from moebench.jobs.recipe import Run
 from moebench.jobs.training import chance, training_loss
 from moebench.models.decoder import Transformer
 from moebench.models.decoder.experts import BACKENDS
 from moebench.models.decoder.moe import MoE
-from moebench.planning.types import Run
 
 
 def counted_flops(model: Transformer, run: Run, batch_BX: torch.Tensor) -> int:

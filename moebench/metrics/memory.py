@@ -12,10 +12,10 @@ from enum import Enum
 import torch
 from torch.distributed._tools.mem_tracker import MemTracker
 
+from moebench.jobs.recipe import Run
 from moebench.jobs.training import State, chance, training_loss
 from moebench.metrics.declared import Record, labelled, record
 from moebench.models.decoder import Transformer
-from moebench.planning.types import Run
 
 _PARTS = {"PARAM": "weights", "GRAD": "gradients", "OPT": "optimizer"}
 

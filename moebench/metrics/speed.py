@@ -20,10 +20,11 @@ import torch
 
 from moebench.counting import costs
 from moebench.data import Corpus, train_batch
+from moebench.jobs.recipe import Run
 from moebench.jobs.training import State, chance, start, training_loss
 from moebench.metrics.declared import labelled
 from moebench.models.decoder import KVCache, Transformer
-from moebench.planning.types import Run, SpeedPlan
+from moebench.planning.types import SpeedPlan
 from moebench.store import RunFolder
 
 AGAIN = "~again"

@@ -15,12 +15,12 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor
 
+from moebench.models.architecture import Architecture
 from moebench.models.decoder import Transformer
 from moebench.models.decoder.moe import Dense, MoE
 from moebench.planning.matching import PlanError
-from moebench.planning.types import Architecture
 from moebench.store import write_bytes, write_json
-from moebench.suite.types import MoEFFN
+from moebench.suite.model import MoEFFN
 
 RENORMALISES: dict[str, bool | None] = {
     "softmax_topk": None,

@@ -8,8 +8,8 @@ import safetensors.torch
 import torch
 from pydantic import ValidationError
 
+from moebench.jobs.recipe import Run
 from moebench.models.decoder import Transformer, build
-from moebench.planning.types import Run
 from moebench.seeds import derive
 from moebench.store import CorruptFile, Results, RunFolder
 

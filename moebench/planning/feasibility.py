@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from moebench.amounts import Amount
 from moebench.counting import costs
+from moebench.jobs.recipe import Recipe
 from moebench.metrics.declared import metric_of, parse_metric
-from moebench.planning.types import DataFacts, PlannedModel, Recipe
+from moebench.planning.types import DataFacts, PlannedModel
 from moebench.suite.claim import Claim, RatioAtLeast, Test
 from moebench.suite.constant import constant
 from moebench.suite.types import SuiteSpec

@@ -14,28 +14,19 @@ from importlib.metadata import version
 from typing import Any
 
 from moebench.counting import costs
+from moebench.counting.counts import ParameterCount
+from moebench.identity import digest_of
+from moebench.jobs.recipe import Recipe, Run
+from moebench.models.architecture import Architecture, Kernels
 from moebench.planning import feasibility
 from moebench.planning.feasibility import Misfit
 from moebench.planning.feasibility import PlanError as PlanError
-from moebench.planning.types import (
-    Architecture,
-    Asked,
-    DataFacts,
-    Kernels,
-    MatchResult,
-    ParameterCount,
-    Plan,
-    PlannedModel,
-    PlannedRun,
-    Recipe,
-    Run,
-    SpeedPlan,
-    TunePlan,
-    digest_of,
-)
+from moebench.planning.types import Asked, DataFacts, MatchResult, Plan, PlannedModel, PlannedRun, SpeedPlan, TunePlan
 from moebench.plugins import PluginError, router_class
+from moebench.suite.model import DenseFFN, Match, MatchOn, ModelSpec, MoEFFN
 from moebench.suite.routers import ROUTERS
-from moebench.suite.types import DenseFFN, Match, MatchOn, ModelSpec, MoEFFN, SuiteSpec, TrainSpec
+from moebench.suite.training import TrainSpec
+from moebench.suite.types import SuiteSpec
 from moebench.systems import system
 
 FUSED_FROM = 2**17

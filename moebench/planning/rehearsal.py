@@ -21,9 +21,12 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Literal
 
+from moebench.identity import digest_of
 from moebench.jobs.calibrate import machine
+from moebench.jobs.recipe import Run
+from moebench.jobs.task import Task
 from moebench.launch.child import child_environment
-from moebench.planning.types import Plan, Run, Task, digest_of
+from moebench.planning.types import Plan
 from moebench.store import Results, read_json, read_lines, write_json
 
 if TYPE_CHECKING:

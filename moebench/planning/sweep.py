@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterator
 from statistics import mean
 from typing import Any
 
+from moebench.jobs.recipe import Run
 from moebench.planning.matching import tune_identity
-from moebench.planning.types import Plan, Run
+from moebench.planning.types import Plan
 from moebench.store import Results, read_json, write_json
 from moebench.suite.types import SuiteSpec
 

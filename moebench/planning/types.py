@@ -1,227 +1,28 @@
-"""What will run, with every size explicit: the plan, and one run of it.
+"""What will run, with every size explicit.
 
-These are types only. `matching` makes a plan, `run` carries it out, `report` reads it back from
-`results/plans/`. They stand apart from `matching` because both wings need them.
+These are types only. `matching` makes a plan, `jobs` carry it out, `reporting` reads it back from `results/plans/`.
+They stand apart from `matching` because both wings need them.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shlex
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
 from moebench.amounts import Name
+from moebench.counting.counts import Costs, ParameterCount
 from moebench.environment import Environment
 from moebench.frozen import Frozen
+from moebench.identity import digest_of
+from moebench.jobs.recipe import Recipe, training_of
+from moebench.models.architecture import Architecture, PluginRouter
 from moebench.plugins import PluginCode
 from moebench.suite.claim import Claim
-from moebench.suite.routers import ROUTERS, computes_fewer
+from moebench.suite.model import MatchOn, MoEFFN
 from moebench.suite.smoke import SMOKE
-from moebench.suite.types import DataSpec, DenseFFN, MatchOn, MoEFFN, SuiteSpec
-
-Kernels = Literal["composed", "fused"]
-
-TRAINING_VERSION = 1
-"""Raised by hand when the same run would give other bits; the golden-loss test notices when it should have been."""
-
-
-def canonical(value: Any) -> str:
-    """JSON with sorted keys and no spaces: the same value always gives the same text."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def digest_of(value: Any, *, length: int = 16) -> str:
-    """The first `length` hex digits of the SHA-256 of a value's canonical JSON."""
-    return hashlib.sha256(canonical(value).encode()).hexdigest()[:length]
-
-
-class PluginRouter(Frozen):
-    """A router of an installed package: its code, what it declares, and what it turned out to be when it was built."""
-
-    code: PluginCode
-    causal: bool
-    """Declared, and tried out when planned."""
-    losses: tuple[str, ...]
-    """Auxiliary losses that it declares."""
-    learned: bool
-    """Whether any of its parameters is trained."""
-    varies: bool
-    """Whether a token may go to fewer than top_k experts, room or not."""
-    parameters: int
-    """Of one layer's router, those that are not trained included."""
-    frozen_parameters: int
-    """Those of them that are not trained."""
-    multiply_adds: int
-    """Of routing one token in an evaluation."""
-    training_multiply_adds: int
-
-
-ONLY_EVALUATED = frozenset({"evaluate_at", "eval_tokens", "final_eval_tokens", "windows_per_document"})
-"""Keys of a recipe that decide what is scored and nothing of the training."""
-
-
-def training_of(architecture: Mapping[str, Any], recipe: Mapping[str, Any], data_digest: str) -> str:
-    """Hash of what decides a model's training but for the seed, from an architecture and a recipe as JSON."""
-    trained = {key: value for key, value in recipe.items() if key not in ONLY_EVALUATED}
-    return digest_of([architecture, trained, data_digest])
-
-
-class Architecture(Frozen):
-    """A decoder with every size a whole number."""
-
-    vocab: int
-    context: int
-    """Longest sequence in tokens."""
-    layers: int
-    width: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    ffn: DenseFFN | MoEFFN = Field(discriminator="kind")
-    """Its hidden widths are never None here."""
-    tied_embeddings: bool
-    rope_theta: float
-    norm_eps: float
-    qk_norm: Literal["full", "per_head"] | None = Field(default=None, exclude_if=lambda value: value is None)
-    """RMSNorm of queries and keys; a run without it keeps the id it had before there was any."""
-    plugin: PluginRouter | None = Field(default=None, exclude_if=lambda value: value is None)
-    """What is known of a router of an installed package; None for ours, of which `spec.routers` tells."""
-
-    @property
-    def ffns(self) -> tuple[DenseFFN | MoEFFN, ...]:
-        """What each layer holds."""
-        if isinstance(self.ffn, DenseFFN):
-            return (self.ffn,) * self.layers
-        return tuple(self.ffn if self.ffn.is_mixture(i) else self.ffn.dense_layer for i in range(self.layers))
-
-    @property
-    def moe_layers(self) -> tuple[int, ...]:
-        """Indices of the layers that are mixtures, from 0."""
-        return tuple(i for i, ffn in enumerate(self.ffns) if isinstance(ffn, MoEFFN))
-
-    @property
-    def causal(self) -> bool | None:
-        """Whether no token's experts depend on later tokens; None where a plan of before does not say."""
-        if isinstance(self.ffn, DenseFFN):
-            return True
-        known = ROUTERS.get(self.ffn.router) or self.plugin
-        return None if known is None else known.causal
-
-    def computes_fewer(self, *, training: bool) -> bool:
-        """Whether fewer than top_k pairs a token may be computed, so that FLOPs and active parameters are bounds."""
-        if self.plugin is None or isinstance(self.ffn, DenseFFN):
-            return computes_fewer(self.ffn, training=training)
-        return self.plugin.varies or (training and self.ffn.capacity_factor is not None)
-
-    @property
-    def learns_routing(self) -> bool:
-        """Whether it has a router that is trained."""
-        if isinstance(self.ffn, DenseFFN):
-            return False
-        known = ROUTERS.get(self.ffn.router) or self.plugin
-        return known is None or known.learned
-
-
-class Recipe(Frozen):
-    """Training in integers: everything that decides the bits."""
-
-    steps: int
-    batch_tokens: int
-    micro_batch_tokens: int
-    lr: float
-    betas: tuple[float, float]
-    eps: float
-    weight_decay: float
-    clip: float | None
-    warmup_steps: int
-    decay: Literal["cosine", "linear", "none"]
-    final_lr_share: float
-    dtype: Literal["float32", "bfloat16"]
-    evaluate_at: tuple[int, ...]
-    """Steps after which quality is measured; the last is `steps`."""
-    eval_tokens: int
-    final_eval_tokens: int
-    windows_per_document: int | None = Field(default=4, exclude_if=lambda value: value == 4)
-    """Windows that an evaluation scores of one document at most; None for no limit. 4 in recipes without it: they were
-    made when there was no other number."""
-    split: Literal["test", "tune"]
-    """Which split is evaluated: `tune` only in a learning-rate sweep."""
-
-    def epochs(self, *, stream: int, context: int) -> float | None:
-        """How often a training split of `stream` tokens is read; None when it holds no window at every offset."""
-        windows = (stream - context) // context
-        return self.steps * (self.batch_tokens // context) / windows if windows > 0 else None
-
-
-class Run(Frozen):
-    """One model, one seed, one budget. Its id is a hash of what decides the bits; names are not among it."""
-
-    architecture: Architecture
-    recipe: Recipe
-    seed: int
-    data_digest: str
-    device: Literal["cpu", "cuda"]
-    backend: str
-    """Expert compute, a word of `model.experts.BACKENDS`; 'none' for a dense model."""
-    kernels: Kernels = Field(default="composed", exclude_if=lambda value: value == "composed")
-    """How norms and attention are computed in training: `composed` of torch's functions, or `fused` into functions with
-    a backward by hand. A composed run keeps the id it had before there were others."""
-    torch: str
-    """Major and minor version of torch."""
-    training_version: int = TRAINING_VERSION
-
-    @property
-    def id(self) -> str:
-        return digest_of(self.model_dump(mode="json"), length=20)
-
-
-class Task(Frozen):
-    """One run, and what carrying it out needs beyond what decides its bits."""
-
-    run: Run
-    model: str
-    """Display name."""
-    suite: str
-    threads: int = 1
-    checkpoint_seconds: float = 30.0
-    data: DataSpec
-    base: Path
-    """Folder that the data's relative paths start from."""
-
-    @property
-    def id(self) -> str:
-        return self.run.id
-
-    def event(self, name: str, **facts: Any) -> dict[str, Any]:
-        """An event of this run."""
-        return {"event": name, "run": self.id, "model": self.model, "seed": self.run.seed, **facts}
-
-
-class ParameterCount(Frozen):
-    """Weights of a model. Tied tables count once; the router counts as active."""
-
-    total: int
-    active: int
-    total_no_embedding: int
-    active_no_embedding: int
-
-
-class Costs(Frozen):
-    """Arithmetic about a model; see `costs` for the formulas."""
-
-    params: ParameterCount
-    train_flops_per_token: float
-    decode_flops_per_token: float
-    """At the full context."""
-    weight_bytes: int
-    kv_bytes_per_token: int
-    train_state_bytes: int
-    """Weights, gradients and optimizer state."""
+from moebench.suite.types import SuiteSpec
 
 
 class PlannedModel(Frozen):

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from moebench.planning.types import Plan, StoredPlan, training_of
+from moebench.jobs.recipe import training_of
+from moebench.planning.types import Plan, StoredPlan
 from moebench.reader.runs import UNREADABLE
 from moebench.store import Results, read_json, read_lines
 

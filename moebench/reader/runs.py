@@ -20,8 +20,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, PositiveFloat, ValidationError
 
 from moebench.environment import Environment
+from moebench.identity import digest_of
+from moebench.jobs.recipe import Run
 from moebench.metrics.declared import IMPOSSIBLE, METRICS, impossible, labelled, metric_of, parse_metric
-from moebench.planning.types import Plan, PlannedModel, PlannedRun, Run, SpeedPlan, TunePlan, digest_of
+from moebench.planning.types import Plan, PlannedModel, PlannedRun, SpeedPlan, TunePlan
 from moebench.store import MAX_FACTS_BYTES, CorruptFile, RunFolder, Status, read_json, sha256_of
 from moebench.text import plain
 

@@ -21,8 +21,9 @@ from moebench.claims import coverage
 from moebench.claims.preconditions import pairs_of_runs, unlike
 from moebench.claims.types import Scored
 from moebench.environment import Environment
+from moebench.identity import canonical
 from moebench.metrics.declared import METRICS, parse_metric
-from moebench.planning.types import Plan, PlannedModel, StoredPlan, canonical
+from moebench.planning.types import Plan, PlannedModel, StoredPlan
 from moebench.reader.evidence import NOT_RUN, UNREADABLE, Evidence, Outcome, gather, read_sweep
 from moebench.store import CorruptFile, Results
 

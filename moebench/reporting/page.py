@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from moebench import __version__
 from moebench.claims import Verdict, coverage, likeness
-from moebench.planning.types import TRAINING_VERSION
+from moebench.jobs.recipe import TRAINING_VERSION
 from moebench.reporting import words
 from moebench.reporting.analysis import Findings, cost_label
 from moebench.reporting.frames import AGAIN

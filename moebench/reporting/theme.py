@@ -32,8 +32,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
 from moebench.digits import MINUS
-from moebench.planning.types import Architecture, Plan
-from moebench.suite.types import DenseFFN
+from moebench.models.architecture import Architecture
+from moebench.planning.types import Plan
+from moebench.suite.model import DenseFFN
 
 INK, MUTED, GRID, PAPER, SHADE, GREY = "#1b1f24", "#58626d", "#dfe3e8", "#ffffff", "#e3ebe7", "#7d8590"
 DARK = {INK: "#e8eaed", MUTED: "#a5aeb8", GRID: "#343a42", PAPER: "#15181c", SHADE: "#25332d", GREY: "#98a1ab"}

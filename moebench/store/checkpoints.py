@@ -11,7 +11,7 @@ import hashlib
 import re
 from typing import Any
 
-from moebench.planning.types import digest_of
+from moebench.identity import digest_of
 from moebench.store import files
 from moebench.store.files import CorruptFile
 from moebench.store.folders import RunFolder, put_aside

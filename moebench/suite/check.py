@@ -13,9 +13,11 @@ from moebench.plugins import PluginError, router_facts
 from moebench.suite.check_claims import check_claims
 from moebench.suite.errors import Problem
 from moebench.suite.explain import Path, place
+from moebench.suite.model import Match, ModelSpec, MoEFFN
 from moebench.suite.parse import Node
 from moebench.suite.routers import ROUTERS, idle_gradient, problem, uneven, unread_losses, unread_renormalise
-from moebench.suite.types import Match, ModelSpec, MoEFFN, SuiteSpec, TrainSpec
+from moebench.suite.training import TrainSpec
+from moebench.suite.types import SuiteSpec
 from moebench.suite.words import known_routers
 from moebench.text import listed, nearest, quoted
 

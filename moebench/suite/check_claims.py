@@ -8,8 +8,8 @@ from moebench.amounts import Amount
 from moebench.metrics.declared import METRICS, Metric, labelled, parse_metric
 from moebench.suite.claim import Claim
 from moebench.suite.explain import Path
+from moebench.suite.model import DenseFFN, ModelSpec, MoEFFN
 from moebench.suite.synonyms import metric_meant
-from moebench.suite.types import DenseFFN, ModelSpec, MoEFFN
 from moebench.suite.words import known_systems
 from moebench.text import listed, nearest, quoted
 

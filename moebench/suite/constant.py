@@ -9,8 +9,8 @@ from __future__ import annotations
 from fractions import Fraction
 
 from moebench.metrics.declared import METRICS, parse_metric
+from moebench.suite.model import DenseFFN, MoEFFN
 from moebench.suite.routers import ROUTERS, drops
-from moebench.suite.types import DenseFFN, MoEFFN
 
 _LOADS = ("routing.tokens", "routing.domain_tokens", "routing.entropy", "routing.max_over_mean", "routing.dead_experts")
 _BUDGET = ("train.tokens", "train.epochs")

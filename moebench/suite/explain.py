@@ -19,7 +19,8 @@ from moebench.suite.parse import Node, kind_of
 from moebench.suite.rewrite import EXAMPLES, rewritten, written
 from moebench.suite.routers import ROUTERS, unread_options
 from moebench.suite.synonyms import DOWNLOADED, KEY_ANSWERS, KEY_WORDS, KIND_WORDS, meant, plainly
-from moebench.suite.types import SuiteSpec, TrainSpec
+from moebench.suite.training import TrainSpec
+from moebench.suite.types import SuiteSpec
 from moebench.text import closest, cut, listed, nearest, quoted
 
 FILE_KEYS: dict[tuple[str, ...], tuple[str, ...]] = {(): ("extends", "scales", "train"), ("models",): ("base", "sweep")}

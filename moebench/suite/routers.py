@@ -13,7 +13,7 @@ from math import gcd
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from moebench.suite.types import DenseFFN, MoEFFN
+    from moebench.suite.model import DenseFFN, MoEFFN
 
 OPTIONS = (
     "capacity_factor",

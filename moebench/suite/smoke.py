@@ -6,7 +6,10 @@ results and its report stand apart from the real ones, and its claims get no ver
 
 from __future__ import annotations
 
-from moebench.suite.types import Amount, Evaluation, SpeedSpec, SuiteSpec, TrainSpec
+from moebench.amounts import Amount
+from moebench.suite.measure import SpeedSpec
+from moebench.suite.training import Evaluation, TrainSpec
+from moebench.suite.types import SuiteSpec
 
 SMOKE = "smoke"
 """Name of the scale of a smoke run."""

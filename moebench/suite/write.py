@@ -10,8 +10,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from moebench.suite.model import MoEFFN
 from moebench.suite.routers import idle_losses
-from moebench.suite.types import MoEFFN, SuiteSpec
+from moebench.suite.types import SuiteSpec
 
 _WIDTH = 110
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*(?: [A-Za-z0-9_./-]+)*|[0-9.]+%")

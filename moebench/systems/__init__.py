@@ -18,8 +18,8 @@ from ruamel.yaml import YAML
 
 from moebench.counting import formulas as counting
 from moebench.counting.blueprint import Blueprint, Experts, LatentAttention, Lstm, Mixer
+from moebench.counting.counts import ParameterCount
 from moebench.frozen import Frozen
-from moebench.planning.types import ParameterCount
 from moebench.suite.words import known_systems
 from moebench.systems.configs import read_config
 from moebench.text import nearest, quoted

@@ -15,8 +15,8 @@ from moebench.counting import formulas as counting
 from moebench.counting.blueprint import Blueprint, Experts, LatentAttention
 from moebench.counting.trained import blueprint_of
 from moebench.data import VOCAB
+from moebench.models.architecture import Architecture
 from moebench.planning.matching import PlanError, match_all
-from moebench.planning.types import Architecture
 from moebench.suite.designs import DESIGNS
 from moebench.suite.load import load_suite
 from moebench.suite.words import known_systems

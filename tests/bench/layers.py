@@ -20,7 +20,7 @@ from moebench.models.decoder.experts import default_backend
 from moebench.models.decoder.moe import Dense, MoE
 from moebench.models.routers import Text
 from moebench.planning.matching import kernels_of
-from moebench.suite.types import DenseFFN, MoEFFN
+from moebench.suite.model import DenseFFN, MoEFFN
 
 SLOW = ("loop", "padded")
 """Expert compute that no run takes."""

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from moebench.counting.costs import fuses_attention
+from moebench.models.architecture import Architecture, Kernels
 from moebench.models.decoder.fused import attend
 from moebench.models.decoder.norm import RMSNorm
 from moebench.models.decoder.products import linear
-from moebench.planning.types import Architecture, Kernels
 
 
 def rotary_table(architecture: Architecture, *, device: torch.device) -> tuple[Tensor, Tensor]:

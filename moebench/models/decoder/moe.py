@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from moebench.models.decoder.experts import BACKENDS, Experts, activate
-from moebench.models.initial import normal_
 from moebench.models.decoder.products import linear
+from moebench.models.initial import normal_
 from moebench.models.routers import Routing, Text, router_class
 from moebench.suite.activations import input_matrices
-from moebench.suite.types import DenseFFN, MoEFFN
+from moebench.suite.model import DenseFFN, MoEFFN
 
 _ROOT_MEAN_SQUARE = {"swiglu": 0.59647, "geglu": 0.65209, "swiglu_clamped": 0.91864, "relu": 0.70711, "gelu": 0.65209}
 """Of each activation's output on standard normal projections: every network starts at SwiGLU's scale."""

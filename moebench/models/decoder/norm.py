@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from moebench.models.architecture import Kernels
 from moebench.models.decoder.fused import rms_norm
-from moebench.planning.types import Kernels
 
 
 class RMSNorm(nn.Module):

@@ -15,15 +15,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from moebench.models.architecture import Architecture, Kernels
 from moebench.models.decoder.attention import Attention, LayerCache, rotary_table
 from moebench.models.decoder.experts import default_backend
-from moebench.models.initial import normal_
 from moebench.models.decoder.moe import Dense, MoE
 from moebench.models.decoder.norm import RMSNorm as RMSNorm
 from moebench.models.decoder.products import linear
+from moebench.models.initial import normal_
 from moebench.models.routers import Routing, Text
-from moebench.planning.types import Architecture, Kernels
-from moebench.suite.types import MoEFFN
+from moebench.suite.model import MoEFFN
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 

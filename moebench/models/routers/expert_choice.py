@@ -17,7 +17,7 @@ from moebench.models.initial import normal_
 from moebench.models.routers.capacity import room
 from moebench.models.routers.losses import router_z_loss
 from moebench.models.routers.routing import Router, Routing, Text
-from moebench.suite.types import MoEFFN
+from moebench.suite.model import MoEFFN
 
 
 class ExpertChoice(Router):

@@ -17,7 +17,7 @@ from torch.nn import functional as F  # noqa: N812
 from moebench.models.initial import normal_
 from moebench.models.routers.losses import balance, router_z_loss, sequence_balance_loss, squared_variation
 from moebench.models.routers.routing import Router, Routing, Text
-from moebench.suite.types import MoEFFN
+from moebench.suite.model import MoEFFN
 
 
 class Gate(nn.Module):

@@ -16,10 +16,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from moebench.models.architecture import PluginRouter
 from moebench.models.routers.capacity import refuse_when_full, room
-from moebench.planning.types import PluginRouter
+from moebench.suite.model import MoEFFN
 from moebench.suite.routers import LOSSES
-from moebench.suite.types import MoEFFN
 
 
 @dataclass(frozen=True, kw_only=True)

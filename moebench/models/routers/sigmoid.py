@@ -21,7 +21,7 @@ from torch.nn import functional as F  # noqa: N812
 from moebench.models.initial import normal_
 from moebench.models.routers.losses import balance, router_z_loss, sequence_balance_loss
 from moebench.models.routers.routing import Router, Routing, Text
-from moebench.suite.types import MoEFFN
+from moebench.suite.model import MoEFFN
 
 
 class SigmoidBias(Router):

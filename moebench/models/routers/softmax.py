@@ -22,7 +22,7 @@ from moebench.models.routers.losses import (
     sequence_balance_loss,
 )
 from moebench.models.routers.routing import Router, Routing, Text
-from moebench.suite.types import MoEFFN
+from moebench.suite.model import MoEFFN
 
 
 class SoftmaxTopK(Router):

@@ -14,11 +14,11 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from moebench.models.architecture import PluginRouter
 from moebench.models.routers.routing import Router, Routing, Text
-from moebench.planning.types import PluginRouter
 from moebench.plugins import PluginError, cause, place, router_code, router_facts
+from moebench.suite.model import MoEFFN
 from moebench.suite.routers import RouterFacts
-from moebench.suite.types import MoEFFN
 from moebench.text import listed, plain
 
 _T = TypeVar("_T")

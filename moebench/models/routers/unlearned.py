@@ -10,7 +10,7 @@ from torch import Tensor
 
 from moebench.models.initial import generator
 from moebench.models.routers.routing import Router, Routing, Text
-from moebench.suite.types import MoEFFN
+from moebench.suite.model import MoEFFN
 
 
 class TokenHash(Router):

@@ -1,0 +1,78 @@
+"""Training in integers, and one run of it: everything that decides the bits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field
+
+from moebench.frozen import Frozen
+from moebench.identity import digest_of
+from moebench.models.architecture import Architecture, Kernels
+
+TRAINING_VERSION = 1
+"""Raised by hand when the same run would give other bits; the golden-loss test notices when it should have been."""
+
+
+ONLY_EVALUATED = frozenset({"evaluate_at", "eval_tokens", "final_eval_tokens", "windows_per_document"})
+"""Keys of a recipe that decide what is scored and nothing of the training."""
+
+
+def training_of(architecture: Mapping[str, Any], recipe: Mapping[str, Any], data_digest: str) -> str:
+    """Hash of what decides a model's training but for the seed, from an architecture and a recipe as JSON."""
+    trained = {key: value for key, value in recipe.items() if key not in ONLY_EVALUATED}
+    return digest_of([architecture, trained, data_digest])
+
+
+class Recipe(Frozen):
+    """Training in integers: everything that decides the bits."""
+
+    steps: int
+    batch_tokens: int
+    micro_batch_tokens: int
+    lr: float
+    betas: tuple[float, float]
+    eps: float
+    weight_decay: float
+    clip: float | None
+    warmup_steps: int
+    decay: Literal["cosine", "linear", "none"]
+    final_lr_share: float
+    dtype: Literal["float32", "bfloat16"]
+    evaluate_at: tuple[int, ...]
+    """Steps after which quality is measured; the last is `steps`."""
+    eval_tokens: int
+    final_eval_tokens: int
+    windows_per_document: int | None = Field(default=4, exclude_if=lambda value: value == 4)
+    """Windows that an evaluation scores of one document at most; None for no limit. 4 in recipes without it: they were
+    made when there was no other number."""
+    split: Literal["test", "tune"]
+    """Which split is evaluated: `tune` only in a learning-rate sweep."""
+
+    def epochs(self, *, stream: int, context: int) -> float | None:
+        """How often a training split of `stream` tokens is read; None when it holds no window at every offset."""
+        windows = (stream - context) // context
+        return self.steps * (self.batch_tokens // context) / windows if windows > 0 else None
+
+
+class Run(Frozen):
+    """One model, one seed, one budget. Its id is a hash of what decides the bits; names are not among it."""
+
+    architecture: Architecture
+    recipe: Recipe
+    seed: int
+    data_digest: str
+    device: Literal["cpu", "cuda"]
+    backend: str
+    """Expert compute, a word of `model.experts.BACKENDS`; 'none' for a dense model."""
+    kernels: Kernels = Field(default="composed", exclude_if=lambda value: value == "composed")
+    """How norms and attention are computed in training: `composed` of torch's functions, or `fused` into functions with
+    a backward by hand. A composed run keeps the id it had before there were others."""
+    torch: str
+    """Major and minor version of torch."""
+    training_version: int = TRAINING_VERSION
+
+    @property
+    def id(self) -> str:
+        return digest_of(self.model_dump(mode="json"), length=20)

@@ -1,0 +1,173 @@
+"""A model as a suite says it: sizes, feed-forward network, what it is matched to."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveFloat, model_validator
+
+from moebench.amounts import Amount, FieldError, Name, Size
+from moebench.frozen import Frozen, later
+from moebench.suite import routers
+from moebench.suite.activations import Activation
+from moebench.suite.training import TrainSpec
+
+
+class DenseFFN(Frozen):
+    """One feed-forward network for every token, gated unless its activation says otherwise."""
+
+    kind: Literal["dense"]
+    """dense: one gated network for every token."""
+    hidden: Size | None = None
+    """Width of the hidden layer; may be left to `match`."""
+    activation: Activation = later("swiglu")
+    """Activation; the gated ones have three matrices, relu and gelu two."""
+
+
+class MoEFFN(Frozen):
+    """Experts, each a feed-forward network, and a router that picks `top_k` of them for a token."""
+
+    kind: Literal["moe"]
+    """moe: several experts and a router."""
+    experts: Annotated[int, Field(ge=1, le=1024)]
+    """Experts in each layer."""
+    top_k: Size
+    """Experts that a token goes to; the most it may go to, where the router decides how many."""
+    expert_hidden: Size | None = None
+    """Width of one expert's hidden layer; may be left to `match`."""
+    router: str = "softmax_topk"
+    """A word of `moebench list routers`."""
+    renormalise: bool = True
+    """Whether the chosen experts' weights are scaled to add up to 1."""
+    balance_loss: Annotated[float, Field(ge=0)] = 0.01
+    """Coefficient of the load-balance loss, 1.0 at perfect balance; a router without it takes 0 or nothing."""
+    z_loss: Annotated[float, Field(ge=0)] = 0.0
+    """Coefficient of the router z-loss (ST-MoE, arXiv:2202.08906); a router without it takes 0 or nothing."""
+
+    activation: Activation = later("swiglu")
+    """Activation of experts and shared experts; the gated ones have three matrices, relu and gelu two."""
+    bias: bool = later(False)
+    """Whether experts, and routers that can, have biases (gpt-oss)."""
+    capacity_factor: float | None = later(gt=0, le=1024)
+    """Room of an expert in training: this times top_k x tokens / experts, over a micro-batch. Absent: dropless."""
+    jitter: float | None = later(gt=0, lt=1)
+    """In training the router's input is multiplied by numbers from 1 - jitter to 1 + jitter (Switch: 0.01)."""
+    top_p: float | None = later(gt=0, le=1)
+    """Probability that the chosen experts must reach together (router top_p)."""
+    groups: int | None = later(ge=1, le=1024)
+    """Groups that the experts are divided into (routers hierarchical and sigmoid_bias)."""
+    groups_chosen: int | None = later(ge=1, le=1024)
+    """Groups that a token's experts come from."""
+    scale: float | None = later(gt=0, le=1000)
+    """Factor of all routed weights (DeepSeek-V3: 2.5)."""
+    bias_rate: float | None = later(ge=0, le=1)
+    """Step of the selection biases that balance the load without a loss (DeepSeek-V3: 0.001)."""
+    importance_loss: float | None = later(ge=0)
+    """Coefficient of the squared coefficient of variation of the experts' summed weights (Shazeer 2017: 0.1)."""
+    load_loss: float | None = later(ge=0)
+    """Coefficient of the squared coefficient of variation of the experts' expected load (Shazeer 2017: 0.1)."""
+    entropy_loss: float | None = later(ge=0)
+    """Coefficient of the mean entropy of the routing probabilities, in nats (router top_p)."""
+    balance_over: Literal["sequence", "batch"] | None = later()
+    """Tokens that the balance loss is taken over: each sequence, or the batch so far; the micro-batch when absent."""
+    shared_hidden: Size | None = later()
+    """Width of the shared expert that every token uses; n shared experts of width f are one of width n x f."""
+    shared_gate: bool = later(False)
+    """Whether a sigmoid gate scales the shared expert (Qwen1.5-MoE)."""
+    every: int | None = later(ge=2, le=256)
+    """Layer i, counted from 1, is a mixture only when `every` divides i; every layer is when absent."""
+    first_dense: int | None = later(ge=1, le=255)
+    """Layers at the start that are dense."""
+    dense_hidden: Size | None = later()
+    """Width of the hidden layer of those layers that are dense."""
+    dense_activation: Activation | None = later()
+    """Their activation; that of the experts when absent."""
+
+    @model_validator(mode="after")
+    def _top_k(self) -> MoEFFN:
+        if self.top_k > self.experts:
+            raise FieldError("top_k", f"top_k {self.top_k} is more than the {self.experts} experts there are")
+        mixed = self.every is not None or self.first_dense is not None
+        for field in ("dense_hidden", "dense_activation"):
+            if getattr(self, field) is not None and not mixed:
+                raise FieldError(field, f"{field} has no layer to be used in: give `every` or `first_dense` too")
+        found = routers.problem(self)
+        if found is not None:
+            raise FieldError(*found)
+        return self
+
+    def is_mixture(self, layer: int) -> bool:
+        """Whether layer `layer`, counted from 0, is a mixture; the others are dense."""
+        return layer >= (self.first_dense or 0) and (layer + 1) % (self.every or 1) == 0
+
+    @property
+    def dense_layer(self) -> DenseFFN:
+        """What the layers that are no mixture hold."""
+        return DenseFFN(kind="dense", hidden=self.dense_hidden, activation=self.dense_activation or self.activation)
+
+
+FFN = Annotated[DenseFFN | MoEFFN, Field(discriminator="kind")]
+MatchOn = Literal["active_params", "total_params", "train_flops", "decode_flops", "weight_bytes"]
+
+
+class Match(Frozen):
+    """What must be equal to another model, and the one size that is changed to make it so."""
+
+    to: Name
+    """The model to be equal to."""
+    on: MatchOn
+    """What must be equal; the router's weights and FLOPs count as active."""
+    by: Literal["ffn.hidden", "ffn.expert_hidden", "ffn.shared_hidden", "ffn.dense_hidden"] | None = None
+    """The size to solve; the FFN's own width when absent."""
+    tolerance: Amount = Amount(value=0.01, relative=True)
+    """Largest residual accepted; beyond it the plan is refused."""
+    step: Size | None = later()
+    """Steps the size moves in; when absent 8 for experts, whose kernels need aligned rows, else 1."""
+
+
+class ModelSpec(Frozen):
+    """A pre-norm decoder. `base`, `sweep` and `train` overrides are resolved before this type is made."""
+
+    layers: Annotated[int, Field(ge=1, le=256)]
+    """Blocks of attention and feed-forward network."""
+    width: Size
+    """Width of the residual stream."""
+    heads: Size
+    """Attention heads."""
+    kv_heads: Size | None = None
+    """Key and value heads; as many as `heads` when absent."""
+    head_dim: Size | None = None
+    """Width of one head; width / heads when absent."""
+    ffn: FFN
+    """The feed-forward network of every layer: dense, or a mixture of experts."""
+    tied_embeddings: bool = True
+    """Whether the output head is the embedding table."""
+    rope_theta: PositiveFloat = 10000.0
+    """Base of the rotary positions (Su et al. 2021, arXiv:2104.09864)."""
+    norm_eps: PositiveFloat = 1.0e-5
+    """Added to the mean square in RMSNorm."""
+    qk_norm: Literal["full", "per_head"] | None = later()
+    """RMSNorm of queries and keys: over all heads at once (OLMoE), or each head on its own (Qwen3); absent: none."""
+    match: Match | None = None
+    """What must be equal to another model, and the size solved for it."""
+    train: TrainSpec
+    """The suite's recipe with this model's overrides merged over it."""
+
+    @model_validator(mode="after")
+    def _shapes(self) -> ModelSpec:
+        if self.head_dim is None and self.width % self.heads:
+            text = f"width {self.width} is not a multiple of {self.heads} heads: change one, or give head_dim"
+            raise FieldError("heads", text)
+        head_dim = self.head_dim or self.width // self.heads
+        if head_dim % 2:
+            field = "heads" if self.head_dim is None else "head_dim"
+            raise FieldError(field, f"rotary positions need an even head_dim, not {head_dim}")
+        if isinstance(self.ffn, MoEFFN) and not any(map(self.ffn.is_mixture, range(self.layers))):
+            alone = (self.ffn.first_dense or 0) >= self.layers
+            field = "ffn.first_dense" if alone or self.ffn.every is None else "ffn.every"
+            rules = {name: getattr(self.ffn, name) for name in ("every", "first_dense")}
+            said = " and ".join(f"{name} {value}" for name, value in rules.items() if value is not None)
+            raise FieldError(field, f"with {said} none of the {self.layers} layers is a mixture")
+        if self.kv_heads is not None and self.heads % self.kv_heads:
+            raise FieldError("kv_heads", f"heads {self.heads} is not a multiple of kv_heads {self.kv_heads}")
+        return self
