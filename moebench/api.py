@@ -456,6 +456,6 @@ def load(results: Path | str = RESULTS, *, every: bool = False) -> pd.DataFrame:
     Of several plans of one suite the newest, or all of them with `every`; what is left out is said in a warning. Raises
     FileNotFoundError for a folder that holds no results.
     """
-    from moebench.reporting.frames import load as load_frame
+    from moebench.reporting.study import load as load_frame
 
     return load_frame(Path(results), every=every)

@@ -18,7 +18,7 @@ from moebench.claims.contrasts import Contrast, Sample, Term
 from moebench.claims.deciding import Correction, settle, weigh
 from moebench.claims.kinds import Bound, Hypothesis, Reading
 from moebench.counting.counts import ParameterCount
-from moebench.digits import NBSP
+from moebench.format import NBSP
 from moebench.reader.evidence import Evidence, TunedModel
 from moebench.suite.claim import Claim
 from moebench.suite.routers import ROUTERS

@@ -12,7 +12,7 @@ import pytest
 from moebench import store
 from moebench.claims import judge, strict_ok
 from moebench.reader.evidence import Evidence, Outcome, gather
-from moebench.reporting.frames import study
+from moebench.reporting.study import study
 from tests import golden_results
 
 

@@ -17,7 +17,7 @@ from moebench.claims import Verdict, judge
 from moebench.data.synthetic import gather as synthesise
 from moebench.data.synthetic import source_alphabet, source_table
 from moebench.reader.evidence import Evidence, gather
-from moebench.reporting.frames import load
+from moebench.reporting.study import load
 from moebench.suite.data import SyntheticData
 from tests import golden_results
 from tests.builders import BPB, claim, evidence_of

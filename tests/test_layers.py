@@ -24,7 +24,7 @@ PACKAGE = Path(moebench.__file__).parent
 
 LADDER: dict[str, tuple[str, ...]] = {
     "ground": (
-        "__init__", "text", "frozen", "amounts", "seeds", "digits", "environment", "counting.blueprint",
+        "__init__", "text", "frozen", "amounts", "seeds", "format", "environment", "counting.blueprint",
         "counting.counts", "identity", "metrics.declared", "suite.routers", "plugins", "suite", "models.architecture",
         "jobs.recipe", "planning.types", "store",
     ),

@@ -19,8 +19,8 @@ from moebench.cli.console import verdict_text
 from moebench.reader.evidence import Evidence, gather
 from moebench.reporting import FORMATS, Report, build
 from moebench.reporting.analysis import Findings
-from moebench.reporting.frames import study
 from moebench.reporting.page import sections
+from moebench.reporting.study import study
 from moebench.reporting.words import pretty
 from tests.builders import with_outcome
 
@@ -366,9 +366,9 @@ def test_figures_carry_no_date(report: Report) -> None:
 
 def test_torch_is_never_imported(results: Path, tmp_path: Path) -> None:
     code = (
-        "import sys; from moebench.reporting import build, frames;"
+        "import sys; from moebench.reporting import build, study;"
         f"build({str(results)!r}, out={str(tmp_path)!r}, formats=['html', 'md', 'csv', 'json']);"
-        f"frames.load({str(results)!r}); print('torch' in sys.modules)"
+        f"study.load({str(results)!r}); print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

@@ -14,8 +14,9 @@ from moebench import store
 from moebench.claims import check_controls, judge
 from moebench.reader.evidence import gather
 from moebench.reporting import figures as plots
-from moebench.reporting import frames, words
+from moebench.reporting import study as frames
 from moebench.reporting import theme as look
+from moebench.reporting import words
 from moebench.reporting.analysis import Findings, cost_label, difference, exp, mean
 from moebench.reporting.figures.fronts import _front
 from moebench.reporting.figures.routing import specialisation

@@ -15,12 +15,12 @@ from matplotlib.text import Text
 
 from moebench import store
 from moebench.claims import check_controls, judge
-from moebench.digits import MINUS
+from moebench.format import MINUS
 from moebench.reader.evidence import gather
 from moebench.reporting import figures as plots
 from moebench.reporting import theme as look
 from moebench.reporting.analysis import Findings
-from moebench.reporting.frames import newest, study
+from moebench.reporting.study import newest, study
 from moebench.reporting.theme import Drawn, key_rows, lines_of, text_width
 from tests import golden_results, golden_sweep, golden_systems
 

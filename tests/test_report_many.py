@@ -19,8 +19,8 @@ from moebench.reporting import Report, build
 from moebench.reporting import figures as plots
 from moebench.reporting import theme as look
 from moebench.reporting.analysis import Findings
-from moebench.reporting.frames import newest, study
 from moebench.reporting.page import sections
+from moebench.reporting.study import newest, study
 from moebench.reporting.theme import Drawn, Style
 from moebench.suite.routers import facts
 from tests import golden_results, golden_systems

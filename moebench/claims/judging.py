@@ -23,7 +23,7 @@ from moebench.claims.preconditions import Question, broken, unfit
 from moebench.claims.shape import doubts
 from moebench.claims.types import TRIFLE, Beside, Scored, State, Unbounded, Verdict
 from moebench.claims.withheld import Withheld
-from moebench.digits import interval
+from moebench.format import interval
 from moebench.metrics.declared import metric_of
 from moebench.planning.types import Plan
 from moebench.reader.evidence import Evidence

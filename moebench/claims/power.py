@@ -17,7 +17,7 @@ from moebench import stats
 from moebench.claims.contrasts import Sample
 from moebench.claims.deciding import ALPHA, MIN_UNITS, Finding, weigh
 from moebench.claims.kinds import Bound, Guard, Hypothesis
-from moebench.digits import interval
+from moebench.format import interval
 
 _WIDE = 5
 """The ends of a range this many times apart say that it cannot be told."""

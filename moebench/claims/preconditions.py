@@ -18,7 +18,7 @@ from moebench import stats
 from moebench.claims import coverage, likeness, limits
 from moebench.claims.contrasts import Contrast, Sample, Term, draw
 from moebench.claims.withheld import Withheld
-from moebench.digits import interval
+from moebench.format import interval
 from moebench.metrics.declared import metric_of, parse_metric
 from moebench.planning.types import Plan
 from moebench.reader.evidence import Evidence, Outcome

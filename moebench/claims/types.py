@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from moebench.digits import INFINITE, MINUS, End, interval
+from moebench.format import INFINITE, MINUS, End, interval
 from moebench.frozen import Frozen
 from moebench.metrics.declared import metric_of
 

@@ -21,7 +21,7 @@ from moebench.claims.preconditions import is_quality, timings
 from moebench.claims.reaching import UNDECAYED
 from moebench.claims.types import Scored
 from moebench.claims.withheld import Withheld
-from moebench.digits import interval
+from moebench.format import interval
 from moebench.planning.types import Plan
 from moebench.reader.evidence import Evidence
 

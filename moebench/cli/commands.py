@@ -350,7 +350,7 @@ def reference(suites: tuple[str, ...], *, results: Path, to: Path) -> None:
     Example:
       moebench reference quickstart --to results/reference/my-machine
     """
-    from moebench.reporting.frames import newest
+    from moebench.reporting.study import newest
     from moebench.store import Results, export_reference
 
     with input_errors():
@@ -382,7 +382,7 @@ def validate(suite: str, scale: str | None, sets: tuple[str, ...]) -> None:
       moebench validate suites/quickstart.yaml
     """
     from moebench import api
-    from moebench.digits import plural
+    from moebench.format import plural
     from moebench.suite.errors import SuiteError
     from moebench.text import plain
 

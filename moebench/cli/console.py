@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from moebench.cli.progress import duration
-from moebench.digits import plural, quantity
+from moebench.format import plural, quantity
 from moebench.text import plain, visible
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from moebench.digits import plural
+from moebench.format import plural
 from moebench.text import visible
 
 Event = dict[str, Any]

@@ -63,14 +63,14 @@ def build(
     by default. Raises ValueError for an unknown format, KeyError when no stored plan fits, UnsafeName when a report
     would be written outside `out`.
     """
-    from moebench.reporting import frames
+    from moebench.reporting.study import newest
     from moebench.store import Results
 
     wanted = frozenset(formats)
     if wanted - set(FORMATS):
         raise ValueError(f"unknown format {', '.join(sorted(wanted - set(FORMATS)))}; known: {', '.join(FORMATS)}")
     results = Results(Path(results_root))
-    stored = frames.newest(plan for plan in results.plans() if plan_id in (None, plan.plan.id))
+    stored = newest(plan for plan in results.plans() if plan_id in (None, plan.plan.id))
     chosen = [plan for plan in stored if suite is None or suite in {plan.plan.suite, plan.plan.title}]
     if not chosen:
         if not Path(results_root).is_dir():
@@ -103,12 +103,12 @@ def _typed_name(root: Path) -> str:
 def _one(results: Results, stored: StoredPlan, path: Path, wanted: frozenset[str], name: str) -> Report:
     from moebench.claims import check_controls, judge, withdrawn
     from moebench.reader.evidence import gather
-    from moebench.reporting import frames
     from moebench.reporting.analysis import Findings
+    from moebench.reporting.study import study
 
     evidence = gather(results, stored)
     found = Findings(
-        held=frames.study(results, evidence),
+        held=study(results, evidence),
         verdicts=tuple(judge(evidence)),
         controls=tuple(check_controls(evidence)),
         results_name=name,

@@ -21,7 +21,7 @@ from moebench.claims import ControlResult, Order, Verdict, Withdrawn, order
 from moebench.claims.preconditions import PER_STEP
 from moebench.metrics.declared import METRICS, parse_metric
 from moebench.planning.types import Plan
-from moebench.reporting.frames import AGAIN, Study, counted
+from moebench.reporting.study import AGAIN, Study, counted
 from moebench.reporting.theme import FEW, Style, styles
 from moebench.suite.claim import Claim
 

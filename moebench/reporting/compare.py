@@ -17,10 +17,10 @@ import numpy as np
 from moebench import stats
 from moebench.claims import coverage
 from moebench.claims.preconditions import PER_STEP
-from moebench.digits import interval
+from moebench.format import interval
 from moebench.metrics.declared import metric_of
 from moebench.reader.evidence import Evidence, gather
-from moebench.reporting.frames import counted, newest
+from moebench.reporting.study import counted, newest
 from moebench.store import CorruptFile, Results
 from moebench.text import visible
 

@@ -16,7 +16,7 @@ from moebench.claims import Verdict, coverage, likeness
 from moebench.jobs.recipe import TRAINING_VERSION
 from moebench.reporting import words
 from moebench.reporting.analysis import Findings, cost_label
-from moebench.reporting.frames import AGAIN
+from moebench.reporting.study import AGAIN
 from moebench.suite.write import resolved_yaml
 
 _QUALITY_FLOOR = 1e7

@@ -31,7 +31,7 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
-from moebench.digits import MINUS
+from moebench.format import MINUS
 from moebench.models.architecture import Architecture
 from moebench.planning.types import Plan
 from moebench.suite.model import DenseFFN

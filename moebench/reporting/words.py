@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 
 from moebench.claims import Verdict
-from moebench.digits import (
+from moebench.format import (
     MINUS,
     NBSP,
     TIMES,

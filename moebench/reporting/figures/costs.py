@@ -13,7 +13,7 @@ from moebench.reporting import words
 from moebench.reporting.analysis import Findings, Ratio, exp, mean
 from moebench.reporting.figures import rows
 from moebench.reporting.figures.rows import few_ticks
-from moebench.reporting.frames import AGAIN
+from moebench.reporting.study import AGAIN
 from moebench.reporting.theme import GREY, MUTED, Drawn, Style, canvas, key, key_height, log_ticks, widest
 
 

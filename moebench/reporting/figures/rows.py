@@ -12,7 +12,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 
 from moebench.reporting import words
 from moebench.reporting.analysis import Findings, Mean, Ratio, difference, mean
-from moebench.reporting.frames import AGAIN
+from moebench.reporting.study import AGAIN
 from moebench.reporting.theme import GREY, INK, MUTED, Drawn, Style, canvas, grid, lines_of, widest
 
 _ROW = 0.2

@@ -11,7 +11,7 @@ from moebench.claims.preconditions import PER_STEP
 from moebench.metrics.declared import METRICS
 from moebench.reporting import words
 from moebench.reporting.analysis import Findings, Mean, cost_label, difference, mean
-from moebench.reporting.frames import AGAIN
+from moebench.reporting.study import AGAIN
 from moebench.reporting.tables.table import Column, Row, Table, across, amount, text, whole, with_interval
 
 _ROUTING = {

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moebench.claims import Verdict
-from moebench.digits import MINUS, NBSP, bracket, digits_for, interval, significant
+from moebench.format import MINUS, NBSP, bracket, digits_for, interval, significant
 
 
 def plain(text: str) -> str:
