@@ -23,7 +23,7 @@ def _no_plan_is_rehearsed(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The golden results folder, which nobody changes."""
-    from tests import golden_results
+    from tests.support import golden_results
 
     folder = tmp_path_factory.mktemp("golden")
     golden_results.write(folder)

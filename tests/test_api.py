@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny_suites
 
 import moebench
 from moebench import api
 from moebench.claims import ControlResult, check_controls
 from moebench.reader.evidence import Evidence, gather
 from moebench.store import Results
+from tests.support import tiny_suites
 
 TWIN = {"layers": 1, "width": 16, "heads": 2, "ffn": {"kind": "dense", "hidden": 24}}
 MARGIN = {"kind": "equivalent", "margin": "5%"}

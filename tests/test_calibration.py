@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_suites
 
 from moebench.jobs import calibrate as calibration
 from moebench.jobs.recipe import Run
 from moebench.store import read_json
+from tests.support import tiny_suites
 
 SECONDS = {"models": {
     "moe": {"layers": 2, "width": 16, "heads": 2, "train": {"budget": {"seconds": 3}},

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-from small_models import architecture, built, dense, moe, odd, tokens
 
 from moebench.models.architecture import Architecture
 from moebench.models.export import config, export_checkpoint, family_of
 from moebench.planning.matching import PlanError
 from moebench.suite.model import DenseFFN, MoEFFN
+from tests.support.small_models import architecture, built, dense, moe, odd, tokens
 
 pytestmark = pytest.mark.numeric
 

@@ -22,7 +22,7 @@ from moebench.format import NBSP
 from moebench.reader.evidence import Evidence, TunedModel
 from moebench.suite.claim import Claim
 from moebench.suite.routers import ROUTERS
-from tests.builders import BPB, PLANNED_AT, TWIN, claim, evidence_of, machine, plan_of, with_outcome
+from tests.support.builders import BPB, PLANNED_AT, TWIN, claim, evidence_of, machine, plan_of, with_outcome
 
 EIGHT = np.arange(1.0, 9.0) / 100
 """Mean 0.045. The 6th of the 256 subset means, 2.5% of them, are (1 + 2 + 4) / 3 and (8 + 7 + 5) / 3 hundredths."""

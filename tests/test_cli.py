@@ -13,7 +13,6 @@ from typing import Any
 
 import jsonschema
 import pytest
-import tiny_suites
 from click.testing import CliRunner, Result
 from ruamel.yaml import YAML
 
@@ -23,6 +22,7 @@ from moebench.cli.commands import main
 from moebench.jobs import calibrate as calibration
 from moebench.jobs import speed as session
 from moebench.store import Results, read_json
+from tests.support import tiny_suites
 
 COMMANDS = sorted(main.commands)
 

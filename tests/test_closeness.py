@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from closeness import assert_near, errors, numbered
+
+from tests.support.closeness import assert_near, errors, numbered
 
 EPSILON = torch.finfo(torch.float32).eps
 

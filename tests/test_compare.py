@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import golden_results
 import pytest
 from click.testing import CliRunner
 
@@ -17,6 +16,7 @@ from moebench.cli.commands import main
 from moebench.planning.types import Plan
 from moebench.reporting.compare import QUALITY, Row, compare_folders, comparison_text
 from moebench.store import CorruptFile, Results, read_json, read_lines, write_json
+from tests.support import golden_results
 
 
 @pytest.fixture(scope="module")

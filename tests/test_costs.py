@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from small_models import SHAPES, architecture, dense, moe, odd, recipe
-from small_routers import VARIANTS, model_of
 
 from moebench.counting import costs
 from moebench.models.decoder import Transformer, build
@@ -13,6 +11,8 @@ from moebench.models.routers import ROUTERS
 from moebench.planning.matching import match_all
 from moebench.suite.load import load_suite
 from moebench.suite.words import bundled_names
+from tests.support.small_models import SHAPES, architecture, dense, moe, odd, recipe
+from tests.support.small_routers import VARIANTS, model_of
 
 # 7 experts top-3 of hidden 16; width 32; 3 layers; 4 query and 2 key-value heads of 6; vocabulary 256, head untied.
 QUERY, KEY_VALUE, OUTPUT = 32 * 4 * 6, 32 * 2 * 6, 4 * 6 * 32

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_corpora import corpus, ordinary, text, words
 
 from moebench.data import DataError, evaluation_windows, roll, train_batch
+from tests.support.small_corpora import corpus, ordinary, text, words
 
 
 def batches(one, *, seed: int, steps: int, batch_tokens: int = 64) -> list[np.ndarray]:

@@ -14,7 +14,7 @@ import pytest
 from moebench.data import DataError, decode, prepare, text
 from moebench.data.decode import NotTextError, read_text
 from moebench.suite.data import TextData
-from tests.small_corpora import words
+from tests.support.small_corpora import words
 
 NAIVE = "Naïve café, größer als früher. " * 20
 

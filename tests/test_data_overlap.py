@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_corpora import words
 
 from moebench.data import overlap
 from moebench.data.overlap import WINDOW_BYTES, leak_share, near_duplicates, window_hashes
+from tests.support.small_corpora import words
 
 
 def stream(*bodies: bytes) -> np.ndarray:

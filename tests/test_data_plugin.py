@@ -6,11 +6,11 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
-from small_corpora import text, words
 
 from moebench import plugins
 from moebench.data import DataError, Gathered, Source, Text, plugin, prepare
 from moebench.suite.data import PluginData
+from tests.support.small_corpora import text, words
 
 
 def offer(monkeypatch: pytest.MonkeyPatch, texts: list[Text]) -> None:

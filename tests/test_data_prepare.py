@@ -7,12 +7,12 @@ import os
 from pathlib import Path
 
 import pytest
-from small_corpora import corpus as corpus_of
-from small_corpora import text, words
 
 from moebench.data import SOURCES, Corpus, prepare
 from moebench.data.prepare import source_named
 from moebench.suite.data import TextData
+from tests.support.small_corpora import corpus as corpus_of
+from tests.support.small_corpora import text, words
 
 
 def spec(context: int = 8) -> TextData:

@@ -7,10 +7,10 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_corpora import text, words
 
 from moebench.data.documents import DataError, Gathered, Text
 from moebench.data.splits import HELD_OUT_SHARE, SPLITS, grouped, split
+from tests.support.small_corpora import text, words
 
 
 def many(count: int = 200, size: int = 400, domains: int = 1) -> list[Text]:

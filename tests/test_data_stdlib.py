@@ -6,11 +6,11 @@ import ast
 from pathlib import Path
 
 import pytest
-from small_corpora import words
 
 from moebench.data import DataError, prepare, stdlib
 from moebench.data.corpus import Corpus
 from moebench.suite.data import StdlibData
+from tests.support.small_corpora import words
 
 SPEC = StdlibData(source="stdlib")
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_corpora import words
 
 from moebench.data import DataError, Gathered, prepare
 from moebench.data.text import CHUNK_BYTES, FEW_FILES, MOST_DOMAINS, chunks, files, gather
 from moebench.suite.data import TextData
+from tests.support.small_corpora import words
 
 
 def spec(*patterns: str) -> TextData:

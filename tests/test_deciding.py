@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from moebench import stats
 from moebench.claims import Verdict, calibration, judge
 from moebench.reader.evidence import Evidence
-from tests.builders import BPB, TWIN, claim, evidence_of, with_outcome
+from tests.support.builders import BPB, TWIN, claim, evidence_of, with_outcome
 
 RANK = {"refuted": 0, "supported": 2}
 """Any other state is 1: nothing is claimed either way."""

@@ -13,7 +13,7 @@ from moebench import store
 from moebench.claims import judge, strict_ok
 from moebench.reader.evidence import Evidence, Outcome, gather
 from moebench.reporting.study import study
-from tests import golden_results
+from tests.support import golden_results
 
 
 def read(root: Path) -> Evidence:

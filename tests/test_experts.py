@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from closeness import assert_near, numbered
 from torch import Tensor
 
 from moebench.counting.costs import ffn_hidden
@@ -23,6 +22,7 @@ from moebench.suite.activations import ACTIVATIONS, input_matrices
 from moebench.suite.load import load_suite
 from moebench.suite.model import MoEFFN
 from moebench.suite.words import bundled_names
+from tests.support.closeness import assert_near, numbered
 
 pytestmark = pytest.mark.numeric
 

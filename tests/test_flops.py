@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from small_models import SHAPES, architecture, built, moe, odd, run, tokens
-from small_routers import CAPPED, VARIANTS, model_of
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -16,6 +14,8 @@ from moebench.metrics.flops import counted_flops
 from moebench.models.decoder import Transformer
 from moebench.models.decoder.experts import BACKENDS
 from moebench.models.routers import ROUTERS
+from tests.support.small_models import SHAPES, architecture, built, moe, odd, run, tokens
+from tests.support.small_routers import CAPPED, VARIANTS, model_of
 
 pytestmark = pytest.mark.numeric
 

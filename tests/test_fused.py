@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import pytest
-import small_corpora
 import torch
-from closeness import assert_near, numbered
-from small_models import architecture, dense, moe, run, tokens
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
@@ -19,6 +16,9 @@ from moebench.models.decoder.attention import Attention, rotary_table
 from moebench.models.decoder.fused import attend, rms_norm
 from moebench.models.decoder.fused import attention as fused_attention
 from moebench.planning.matching import FUSED_FROM, backend_of, kernels_of
+from tests.support import small_corpora
+from tests.support.closeness import assert_near, numbered
+from tests.support.small_models import architecture, dense, moe, run, tokens
 
 pytestmark = pytest.mark.numeric
 

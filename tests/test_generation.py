@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from small_models import architecture, built, dense, moe, run
 
 from moebench.models.architecture import Architecture
 from moebench.models.decoder import Output, Transformer
 from moebench.models.generation import generate, load_trained
 from moebench.store import CorruptFile, Results, RunFolder, write_bytes, write_json
+from tests.support.small_models import architecture, built, dense, moe, run
 
 pytestmark = pytest.mark.numeric
 

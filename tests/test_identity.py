@@ -17,7 +17,7 @@ from moebench.claims import judge
 from moebench.cli.commands import main
 from moebench.reader.evidence import Evidence, Outcome, gather
 from moebench.store import files
-from tests import golden_results
+from tests.support import golden_results
 
 HUGE = int("9" * 400)
 Change = Callable[[dict[str, Any]], dict[str, Any]]

@@ -19,8 +19,8 @@ from moebench.data.synthetic import source_alphabet, source_table
 from moebench.reader.evidence import Evidence, gather
 from moebench.reporting.study import load
 from moebench.suite.data import SyntheticData
-from tests import golden_results
-from tests.builders import BPB, claim, evidence_of
+from tests.support import golden_results
+from tests.support.builders import BPB, claim, evidence_of
 
 LOWER = {"lower": claim({"kind": "superior", "margin": 0}, family="primary")}
 NOISE = np.random.default_rng(0).normal(0, 0.004, (2, 8))

@@ -16,16 +16,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import fake_runs
 import psutil
 import pytest
-from fake_runs import CHECKPOINT_EVERY, WORKER, launch_fakes, task
 
 from moebench.launch import LAUNCHERS, Stopped, Task, launch
 from moebench.launch.attempt import classify
 from moebench.launch.child import child_environment
 from moebench.launch.launchers import inline
 from moebench.store import Checkpoints, Results, RunFolder
+from tests.support import fake_runs
+from tests.support.fake_runs import CHECKPOINT_EVERY, WORKER, launch_fakes, task
 
 
 class Ear:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_suites
 
 from moebench import api
 from moebench.claims import Verdict, coverage, judge, likeness
@@ -16,7 +15,8 @@ from moebench.jobs.recipe import Recipe
 from moebench.planning.types import MatchResult
 from moebench.reader.evidence import Evidence, TunedModel
 from moebench.reader.runs import Item
-from tests.builders import BPB, claim, evidence_of, with_outcome
+from tests.support import tiny_suites
+from tests.support.builders import BPB, claim, evidence_of, with_outcome
 
 SUPERIOR = {"kind": "superior", "margin": 0}
 MOE = [1.9, 1.91, 1.89, 1.9, 1.92, 1.88, 1.9, 1.9]

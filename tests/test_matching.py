@@ -8,7 +8,6 @@ from typing import Any, get_args
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_models import architecture, dense, moe, odd
 
 from moebench.amounts import Amount
 from moebench.counting import costs
@@ -32,6 +31,7 @@ from moebench.planning.types import DataFacts, Plan
 from moebench.suite.model import Match, MatchOn
 from moebench.suite.training import TrainSpec
 from moebench.suite.types import SuiteSpec
+from tests.support.small_models import architecture, dense, moe, odd
 
 EVERY = get_args(MatchOn)
 FACTS = DataFacts(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 
 import pytest
-from small_models import architecture, dense, moe, odd, run, tokens
-from small_routers import model_of
 
 from moebench.counting import costs
 from moebench.jobs.training import start
 from moebench.metrics.memory import memory_records
 from moebench.models.architecture import Architecture
+from tests.support.small_models import architecture, dense, moe, odd, run, tokens
+from tests.support.small_routers import model_of
 
 pytestmark = pytest.mark.numeric
 

@@ -10,10 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import tiny_suites
-from builders import claim, evidence_of
-from small_models import dense, moe
-from small_routers import given, mixture, router
 
 from moebench.claims import Verdict, judge
 from moebench.claims.limits import occupancy
@@ -25,8 +21,11 @@ from moebench.reader.evidence import Evidence, gather
 from moebench.reporting.tables.measured import routing
 from moebench.store import Results
 from moebench.suite.constant import constant
-from tests import golden_systems
-from tests.golden_results import MACHINE
+from tests.support import golden_systems, tiny_suites
+from tests.support.builders import claim, evidence_of
+from tests.support.golden_results import MACHINE
+from tests.support.small_models import dense, moe
+from tests.support.small_routers import given, mixture, router
 
 SUPERIOR = {"kind": "superior", "margin": "5%"}
 

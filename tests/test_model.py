@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from small_models import SHAPES, architecture, built, dense, moe, odd, tokens
-from small_routers import CAUSAL, mixture, model_of
 from torch import Tensor
 
 from moebench.metrics.routing import ffn_output_rms
@@ -16,6 +14,8 @@ from moebench.models.decoder.transformer import RMSNorm, cross_entropy_bits
 from moebench.models.routers import ROUTERS
 from moebench.suite.activations import ACTIVATIONS
 from moebench.suite.model import DenseFFN, MoEFFN
+from tests.support.small_models import SHAPES, architecture, built, dense, moe, odd, tokens
+from tests.support.small_routers import CAUSAL, mixture, model_of
 
 pytestmark = pytest.mark.numeric
 

@@ -23,8 +23,6 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from closeness import LEAST_SHARE
-from small_models import architecture, dense
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
@@ -35,6 +33,8 @@ from moebench.models.decoder.moe import MoE
 from moebench.models.routers import Routing, Text
 from moebench.suite.designs import DESIGNS
 from moebench.suite.model import MoEFFN
+from tests.support.closeness import LEAST_SHARE
+from tests.support.small_models import architecture, dense
 
 pytestmark = pytest.mark.numeric
 

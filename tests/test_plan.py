@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import claim, plan_of
-from small_models import architecture, dense, moe, run
 
 from moebench.identity import canonical, digest_of
 from moebench.jobs.recipe import Run
@@ -17,6 +15,8 @@ from moebench.planning.matching import tune_identity
 from moebench.planning.types import Plan, StoredPlan
 from moebench.suite.load import load_suite
 from moebench.suite.model import MoEFFN
+from tests.support.builders import claim, plan_of
+from tests.support.small_models import architecture, dense, moe, run
 
 REFERENCE = Path(__file__).parent.parent / "results" / "reference"
 RUN = run(architecture(moe()), data_digest="d")

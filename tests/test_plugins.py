@@ -9,9 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_suites
-from builders import claim, evidence_of
-from small_plugins import PEEK, ROUTER, SOURCE, Installed
 
 from moebench import api
 from moebench.claims import Verdict, judge
@@ -31,6 +28,9 @@ from moebench.store import Results
 from moebench.suite.data import PluginData
 from moebench.suite.errors import SuiteError
 from moebench.suite.write import resolved_yaml
+from tests.support import tiny_suites
+from tests.support.builders import claim, evidence_of
+from tests.support.small_plugins import PEEK, ROUTER, SOURCE, Installed
 
 SOURCES = "[moebench.sources]\nwords = words:SOURCE\n"
 PEEKS = "[moebench.routers]\nmine = mine:Peek\n"

@@ -6,10 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import small_corpora
 import torch
-from small_models import architecture, built, dense, moe, odd
-from small_routers import model_of
 
 from moebench.data import evaluation_windows
 from moebench.metrics.quality import evaluate
@@ -17,6 +14,9 @@ from moebench.models.architecture import Architecture
 from moebench.models.decoder import Transformer, build
 from moebench.models.decoder.transformer import cross_entropy_bits
 from moebench.models.routers import ROUTERS
+from tests.support import small_corpora
+from tests.support.small_models import architecture, built, dense, moe, odd
+from tests.support.small_routers import model_of
 
 pytestmark = pytest.mark.numeric
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_suites
 from click.testing import CliRunner, Result
 
 import moebench
@@ -26,6 +25,7 @@ from moebench.cli.commands import main
 from moebench.store import Results
 from moebench.suite import words
 from moebench.suite.load import load_suite
+from tests.support import tiny_suites
 
 ROOT = Path(moebench.__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_suites
 from click.testing import CliRunner, Result
 
 from moebench import api
 from moebench.cli.commands import main
 from moebench.store import Results, files
+from tests.support import tiny_suites
 
 PROGRESS = ("note: ", "preparing data", "1 run", "writing the report")
 

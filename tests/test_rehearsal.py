@@ -8,7 +8,6 @@ from typing import Any
 
 import psutil
 import pytest
-import tiny_suites
 
 from moebench import api
 from moebench.jobs.task import Task
@@ -16,6 +15,7 @@ from moebench.jobs.train import execute
 from moebench.planning import rehearsal
 from moebench.planning.rehearsal import GUESSED_FLOPS_PER_S, GUESSED_START_S, side_by_side
 from moebench.store import Results, write_json
+from tests.support import tiny_suites
 
 in_children = rehearsal._in_children  # before any test replaces it
 

@@ -11,7 +11,6 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
-import golden_results
 import pytest
 
 from moebench import store
@@ -22,7 +21,8 @@ from moebench.reporting.analysis import Findings
 from moebench.reporting.page import sections
 from moebench.reporting.study import study
 from moebench.reporting.words import pretty
-from tests.builders import with_outcome
+from tests.support import golden_results
+from tests.support.builders import with_outcome
 
 SECTIONS = ["answer", "equal", "cost", "quality", "place", "routing", "sure", "untested", "provenance"]
 FIGURES = {

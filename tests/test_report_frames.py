@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-import golden_results
 import numpy as np
 import pandas as pd
 import pytest
@@ -23,6 +22,7 @@ from moebench.reporting.figures.routing import specialisation
 from moebench.reporting.tables import measured
 from moebench.reporting.theme import log_ticks, spread
 from moebench.store import Results
+from tests.support import golden_results
 
 
 @pytest.fixture(scope="module")

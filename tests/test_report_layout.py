@@ -22,7 +22,7 @@ from moebench.reporting import theme as look
 from moebench.reporting.analysis import Findings
 from moebench.reporting.study import newest, study
 from moebench.reporting.theme import Drawn, key_rows, lines_of, text_width
-from tests import golden_results, golden_sweep, golden_systems
+from tests.support import golden_results, golden_sweep, golden_systems
 
 
 def long_names(root: Path) -> None:

@@ -23,7 +23,7 @@ from moebench.reporting.page import sections
 from moebench.reporting.study import newest, study
 from moebench.reporting.theme import Drawn, Style
 from moebench.suite.routers import facts
-from tests import golden_results, golden_systems
+from tests.support import golden_results, golden_systems
 
 
 @pytest.fixture(scope="module")

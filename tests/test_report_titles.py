@@ -14,8 +14,8 @@ from moebench import store
 from moebench.claims import judge, order
 from moebench.reporting import Report, build
 from moebench.suite.claim import Claim
-from tests import golden_results, golden_systems
-from tests.builders import BPB, claim, evidence_of
+from tests.support import golden_results, golden_systems
+from tests.support.builders import BPB, claim, evidence_of
 
 DECIDING = re.compile(
     r"\b(lower than|higher than|lowest|highest|ends lower|ends higher|best model|wins|beats?|no model|the most of)\b"

@@ -25,14 +25,14 @@ from typing import Any
 import psutil
 import pytest
 import safetensors.torch
-import tiny_suites
-from crash_runs import Nursery
 
 from moebench import api
 from moebench.jobs.train import execute
 from moebench.launch import Task
 from moebench.store import Checkpoints, Results, RunFolder
 from moebench.store.files import FAULT_POINTS
+from tests.support import tiny_suites
+from tests.support.crash_runs import Nursery
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # the limit is for machines that do much else
 

@@ -13,8 +13,16 @@ import torch
 from hypothesis import given as with_
 from hypothesis import settings
 from hypothesis import strategies as st
-from small_models import moe
-from small_routers import (
+from torch import Tensor
+
+from moebench.models.routers import ROUTERS, Routing
+from moebench.models.routers.capacity import refuse_when_full, room
+from moebench.models.routers.routing import Router
+from moebench.suite.model import MoEFFN
+from moebench.suite.routers import ROUTERS as FACTS
+from moebench.suite.routers import idle_gradient
+from tests.support.small_models import moe
+from tests.support.small_routers import (
     CAPPED,
     JITTERED,
     LEARNED,
@@ -31,14 +39,6 @@ from small_routers import (
     router,
     single,
 )
-from torch import Tensor
-
-from moebench.models.routers import ROUTERS, Routing
-from moebench.models.routers.capacity import refuse_when_full, room
-from moebench.models.routers.routing import Router
-from moebench.suite.model import MoEFFN
-from moebench.suite.routers import ROUTERS as FACTS
-from moebench.suite.routers import idle_gradient
 
 pytestmark = pytest.mark.numeric
 

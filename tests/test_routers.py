@@ -14,8 +14,6 @@ import torch
 from hypothesis import given as with_
 from hypothesis import settings
 from hypothesis import strategies as st
-from small_models import moe
-from small_routers import Given, chance, given, matrix, mixture, of, projection, router
 from torch import Tensor
 
 from moebench import plugins
@@ -25,6 +23,8 @@ from moebench.models.routers.noisy import Gate, Hierarchical, NoisyTopK, expecte
 from moebench.models.routers.sigmoid import SigmoidBias
 from moebench.models.routers.softmax import TopP
 from moebench.suite.model import MoEFFN
+from tests.support.small_models import moe
+from tests.support.small_routers import Given, chance, given, matrix, mixture, of, projection, router
 
 pytestmark = pytest.mark.numeric
 

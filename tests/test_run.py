@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import safetensors.torch
-import tiny_suites
 import torch
 
 from moebench import api
@@ -19,6 +18,7 @@ from moebench.jobs.recipe import Run
 from moebench.jobs.train import DataChanged, execute
 from moebench.metrics.declared import labelled
 from moebench.store import Checkpoints, Results, RunFolder
+from tests.support import tiny_suites
 
 pytestmark = pytest.mark.numeric
 

@@ -20,8 +20,8 @@ from moebench.cli.commands import main
 from moebench.planning.types import Plan, StoredPlan
 from moebench.reader.evidence import Evidence, gather
 from moebench.reader.history import History, Session, Stray
-from tests import golden_results
-from tests.builders import BPB, PLANNED_AT, claim, evidence_of, with_outcome
+from tests.support import golden_results
+from tests.support.builders import BPB, PLANNED_AT, claim, evidence_of, with_outcome
 
 EIGHT = np.arange(1.0, 9.0) / 100
 SUPERIOR = {"kind": "superior", "margin": 0.0}

@@ -10,7 +10,6 @@ from typing import Any
 
 import psutil
 import pytest
-import tiny_suites
 
 from moebench import api
 from moebench.environment import environment
@@ -19,6 +18,7 @@ from moebench.jobs.speed import SessionFailed, SpeedTask, measure_speed, race_he
 from moebench.jobs.train import execute
 from moebench.reader.evidence import gather
 from moebench.store import Results, RunFolder, read_json, read_lines
+from tests.support import tiny_suites
 
 SPEED = {"speed": {"train_step": True, "prefill": [8], "decode": {"batch": [2]}, "processes": 3, "seconds": 0.2}}
 

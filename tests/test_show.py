@@ -15,8 +15,8 @@ from moebench.claims import Verdict, judge
 from moebench.cli.console import failures_text, listing, ordinal, shape_of, verdict_text
 from moebench.suite.designs import DESIGNS
 from moebench.suite.routers import REFUSED, ROUTERS
-from tests.builders import BPB, claim, evidence_of, plan_of
-from tests.small_models import architecture, dense, moe
+from tests.support.builders import BPB, claim, evidence_of, plan_of
+from tests.support.small_models import architecture, dense, moe
 
 GAINS = np.arange(1.0, 9.0) / 100
 

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_suites
-from builders import plan_of
 from click.testing import CliRunner, Result
 
 import moebench
@@ -19,6 +17,8 @@ from moebench.store import Results, read_json
 from moebench.suite.load import load_suite
 from moebench.suite.smoke import NOTE, smoke
 from moebench.suite.types import SuiteSpec
+from tests.support import tiny_suites
+from tests.support.builders import plan_of
 
 PRIMARY = {"better": tiny_suites.claim(family="primary")}
 COUNTED = tiny_suites.claim(metric="cost.active_params", test={"kind": "ratio_within", "low": 0.9, "high": 1.1})

@@ -8,7 +8,6 @@ from statistics import median
 from typing import Any
 
 import pytest
-import tiny_suites
 import torch
 
 from moebench import api
@@ -19,6 +18,7 @@ from moebench.metrics import speed
 from moebench.metrics.speed import AGAIN, Race, Racer, is_steady, load_racer, race
 from moebench.planning.types import SpeedPlan
 from moebench.store import Results
+from tests.support import tiny_suites
 
 
 class Clock:

@@ -13,7 +13,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import golden_results
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,6 +24,7 @@ from moebench.metrics.declared import METRICS
 from moebench.planning.types import Plan
 from moebench.store import Busy, Checkpoints, CorruptFile, Results, RunFolder, StaleRecord, UnsafeName, files
 from moebench.store.files import FAULT_POINTS, sweep
+from tests.support import golden_results
 
 
 @pytest.fixture

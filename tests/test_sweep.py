@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_suites
 
 from moebench import api
 from moebench.environment import environment
@@ -17,6 +16,7 @@ from moebench.planning.types import TunePlan
 from moebench.reader.evidence import gather
 from moebench.store import Results, read_json
 from moebench.suite.load import load_suite
+from tests.support import tiny_suites
 
 RATES = [1e-3, 1e-2, 1e-1]
 

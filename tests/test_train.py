@@ -8,11 +8,7 @@ import math
 from typing import Any
 
 import pytest
-import small_corpora
-import small_models
-import tiny_suites
 import torch
-from small_routers import CAPPED, LEARNED, NOISY, mixture, model_of
 
 from moebench import api
 from moebench.counting import costs
@@ -23,6 +19,8 @@ from moebench.models.architecture import Architecture, Kernels
 from moebench.models.routers import ROUTERS
 from moebench.planning.matching import backend_of
 from moebench.suite.model import MoEFFN
+from tests.support import small_corpora, small_models, tiny_suites
+from tests.support.small_routers import CAPPED, LEARNED, NOISY, mixture, model_of
 
 pytestmark = pytest.mark.numeric
 

@@ -9,10 +9,7 @@ from __future__ import annotations
 import functools
 
 import pytest
-import small_corpora
 import torch
-from small_models import architecture, dense, moe, run
-from small_routers import single as single_of
 
 from moebench.data import evaluation_windows
 from moebench.jobs.recipe import Run
@@ -20,6 +17,9 @@ from moebench.jobs.training import State, start, train
 from moebench.metrics.quality import evaluate
 from moebench.models.architecture import Architecture
 from moebench.models.routers import ROUTERS
+from tests.support import small_corpora
+from tests.support.small_models import architecture, dense, moe, run
+from tests.support.small_routers import single as single_of
 
 pytestmark = pytest.mark.numeric
 

@@ -17,7 +17,7 @@ from moebench.cli.commands import main
 from moebench.cli.progress import said
 from moebench.reporting import build
 from moebench.text import plain, visible
-from tests import golden_results
+from tests.support import golden_results
 
 HOSTILE = "\x1b[2Jgone\x07\x85\u202esdrawkcab\u2066\u200f\u061c\u2028"
 UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from meta_models import counted
 from ruamel.yaml import YAML
 
 from moebench.counting import formulas as counting
@@ -15,6 +14,7 @@ from moebench.suite.model import DenseFFN, MoEFFN
 from moebench.suite.words import known_systems
 from moebench.systems import Figure, config_of, shape, system, systems, undisclosed
 from moebench.systems.configs import FAMILIES
+from tests.support.meta_models import counted
 
 COUNTED = [one.name for one in systems() if one.blueprint is not None]
 OF_A_CONFIG = [name for name in COUNTED if config_of(name) is not None]

@@ -15,13 +15,13 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from meta_models import SEQ2SEQ, config_of, counted
 
 from moebench.counting import formulas as counting
 from moebench.counting.blueprint import Attention, Experts, LatentAttention
 from moebench.systems.configs import FAMILIES, MOST_BYTES, READ_UP_TO, ConfigError, load_config, read_config
 from moebench.systems.configs.fields import NESTED, Fields
 from moebench.systems.configs.moe import DBRX_ATTENTION, DBRX_FFN
+from tests.support.meta_models import SEQ2SEQ, config_of, counted
 
 OWN_CODE = ("deepseek", "kimi_k2")
 """Families whose class is their publisher's own and not in transformers."""

@@ -2,7 +2,7 @@
 
 Nothing is trained: a model's loss, times and loads come from its name, by generators derived by name. Sizes are those
 that planning solves, so mixtures in some layers, expert counts from 4 to 32, capacity and unlearned routers all occur.
-`python -m tests.golden_systems FOLDER` writes it.
+`python -m tests.support.golden_systems FOLDER` writes it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from moebench.planning.matching import Machine, make_plan, run_of
 from moebench.planning.types import DataFacts, Plan, PlannedModel, PlannedRun
 from moebench.suite.load import load_suite
 from moebench.suite.model import MoEFFN
-from tests.golden_results import DIGEST, DOMAINS, MACHINE, STARTED, _fix_times, _generator, _made
+from tests.support.golden_results import DIGEST, DOMAINS, MACHINE, STARTED, _fix_times, _generator, _made
 
 FACTS = DataFacts(
     source="stdlib", digest=DIGEST, documents={"train": 900, "tune": 60, "test": 120},

@@ -2,7 +2,7 @@
 
 Nothing is trained: losses, times and loads come from formulas plus noise drawn from generators derived by name, so the
 same call always writes the same numbers. Three models (an 8-expert MoE and its two dense twins), three domains, a
-speed session of six processes, and a learning-rate sweep. `python -m tests.golden_results FOLDER` writes it.
+speed session of six processes, and a learning-rate sweep. `python -m tests.support.golden_results FOLDER` writes it.
 """
 
 from __future__ import annotations

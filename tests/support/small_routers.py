@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from small_models import architecture, moe, tokens
 from torch import Tensor
 
 from moebench.models.architecture import Architecture
 from moebench.models.routers import ROUTERS, Router, Routing, Text
 from moebench.suite.model import MoEFFN
 from moebench.suite.routers import ROUTERS as FACTS
+from tests.support.small_models import architecture, moe, tokens
 
 WIDTH, VOCAB = 16, 256
 

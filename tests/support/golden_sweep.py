@@ -1,7 +1,7 @@
 """Writes results of a suite that sweeps the number of experts, with a known slope, for the report of a sweep.
 
 Each doubling of the experts lowers the final loss by 1.2%; names are as a suite file makes them. Nothing is trained.
-`python -m tests.golden_sweep FOLDER` writes it.
+`python -m tests.support.golden_sweep FOLDER` writes it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from moebench.planning.matching import Machine, make_plan
 from moebench.planning.types import Plan
 from moebench.suite.load import load_suite
-from tests import golden_systems
+from tests.support import golden_systems
 
 EXPERTS = (2, 4, 8, 16, 32, 64)
 SUITE = f"""
