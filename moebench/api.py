@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     import pandas as pd
 
-    from moebench.claims import Verdict
+    from moebench.claims.verdict import Verdict
     from moebench.launch import Task
     from moebench.planning.rehearsal import Estimate
     from moebench.planning.types import Asked, Plan, TunePlan

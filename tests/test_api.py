@@ -13,7 +13,8 @@ import pytest
 
 import moebench
 from moebench import api
-from moebench.claims import ControlResult, check_controls
+from moebench.claims.controls import check_controls
+from moebench.claims.verdict import ControlResult
 from moebench.reader.evidence import Evidence, gather
 from moebench.store import Results
 from tests.support import tiny_suites

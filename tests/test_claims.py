@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 
 from moebench import stats
-from moebench.claims import KINDS, Verdict, check_controls, judge, strict_ok
-from moebench.claims.contrasts import Contrast, Sample, Term
-from moebench.claims.deciding import Correction, settle, weigh
-from moebench.claims.kinds import Bound, Hypothesis, Reading
+from moebench.claims.controls import check_controls
+from moebench.claims.decide import Correction, settle, weigh
+from moebench.claims.judge import judge, strict_ok
+from moebench.claims.kinds import KINDS, Bound, Hypothesis, Reading
+from moebench.claims.samples import Contrast, Sample, Term
+from moebench.claims.verdict import Verdict
 from moebench.counting.counts import ParameterCount
 from moebench.format import NBSP
 from moebench.reader.evidence import Evidence, TunedModel

@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moebench import stats
-from moebench.claims import Verdict, calibration, judge
+from moebench.claims import calibration
+from moebench.claims.judge import judge
+from moebench.claims.verdict import Verdict
 from moebench.reader.evidence import Evidence
 from tests.support.builders import BPB, TWIN, claim, evidence_of, with_outcome
 

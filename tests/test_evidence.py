@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from moebench import store
-from moebench.claims import judge, strict_ok
+from moebench.claims.judge import judge, strict_ok
 from moebench.reader.evidence import Evidence, Outcome, gather
 from moebench.reporting.study import study
 from tests.support import golden_results

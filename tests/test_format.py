@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moebench.claims import Verdict
+from moebench.claims.verdict import Verdict
 from moebench.format import MINUS, NBSP, bracket, digits_for, interval, significant
 
 

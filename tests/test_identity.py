@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from moebench import store
-from moebench.claims import judge
+from moebench.claims.judge import judge
 from moebench.cli.commands import main
 from moebench.reader.evidence import Evidence, Outcome, gather
 from moebench.store import files

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from moebench import store
-from moebench.claims import Verdict, judge
+from moebench.claims.judge import judge
+from moebench.claims.verdict import Verdict
 from moebench.data.synthetic import gather as synthesise
 from moebench.data.synthetic import source_alphabet, source_table
 from moebench.reader.evidence import Evidence, gather

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from moebench import api
-from moebench.claims import Verdict, coverage, judge, likeness
+from moebench.claims import coverage, likeness
+from moebench.claims.judge import judge
+from moebench.claims.verdict import Verdict
 from moebench.jobs.recipe import Recipe
 from moebench.planning.types import MatchResult
 from moebench.reader.evidence import Evidence, TunedModel

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from moebench.claims import Verdict, judge
+from moebench.claims.judge import judge
 from moebench.claims.limits import occupancy
+from moebench.claims.verdict import Verdict
 from moebench.cli.console import LISTS
 from moebench.metrics.declared import METRICS
 from moebench.metrics.routing import idle_by_chance, routing_records

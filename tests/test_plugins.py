@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from moebench import api
-from moebench.claims import Verdict, judge
+from moebench.claims.judge import judge
+from moebench.claims.verdict import Verdict
 from moebench.cli.console import LISTS
 from moebench.counting import costs
 from moebench.counting import formulas as counting

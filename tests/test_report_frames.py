@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from moebench import store
-from moebench.claims import check_controls, judge
+from moebench.claims.controls import check_controls
+from moebench.claims.judge import judge
 from moebench.reader.evidence import gather
 from moebench.reporting import figures as plots
 from moebench.reporting import study as frames

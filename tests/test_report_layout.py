@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from moebench import store
-from moebench.claims import check_controls, judge
+from moebench.claims.controls import check_controls
+from moebench.claims.judge import judge
 from moebench.format import MINUS
 from moebench.reader.evidence import gather
 from moebench.reporting import figures as plots

@@ -13,7 +13,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 
 from moebench import store
-from moebench.claims import check_controls, judge
+from moebench.claims.controls import check_controls
+from moebench.claims.judge import judge
 from moebench.reader.evidence import gather
 from moebench.reporting import Report, build
 from moebench.reporting import figures as plots

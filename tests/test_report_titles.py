@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from moebench import store
-from moebench.claims import judge, order
+from moebench.claims.judge import judge
+from moebench.claims.order import order
 from moebench.reporting import Report, build
 from moebench.suite.claim import Claim
 from tests.support import golden_results, golden_systems

@@ -15,7 +15,9 @@ from click.testing import CliRunner, Result
 from pydantic import ValidationError
 
 from moebench import store
-from moebench.claims import Verdict, judge, sealing, strict_ok
+from moebench.claims import sealing
+from moebench.claims.judge import judge, strict_ok
+from moebench.claims.verdict import Verdict
 from moebench.cli.commands import main
 from moebench.planning.types import Plan, StoredPlan
 from moebench.reader.evidence import Evidence, gather

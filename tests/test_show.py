@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from moebench import api
-from moebench.claims import Verdict, judge
+from moebench.claims.judge import judge
+from moebench.claims.verdict import Verdict
 from moebench.cli.console import failures_text, listing, ordinal, shape_of, verdict_text
 from moebench.suite.designs import DESIGNS
 from moebench.suite.routers import REFUSED, ROUTERS

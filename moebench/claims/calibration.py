@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from moebench import stats
-from moebench.claims.deciding import ALPHA
+from moebench.claims.decide import ALPHA
 
 SHIPPED = Path(__file__).with_name("calibration.json")
 SIZES = (6, 8, 10)

@@ -17,7 +17,7 @@ from scipy import stats as distributions
 
 from moebench import stats
 from moebench.claims.preconditions import AA_RANGE, against_itself, is_quality, is_time
-from moebench.claims.types import ControlResult, ControlState
+from moebench.claims.verdict import ControlResult, ControlState
 from moebench.format import TIMES, significant
 from moebench.reader.evidence import Evidence
 from moebench.suite.claim import Claim

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
 
-from moebench.claims.types import Scored
+from moebench.claims.verdict import Scored
 from moebench.format import plural
 from moebench.metrics.declared import labelled, parse_metric
 from moebench.planning.types import Plan

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from moebench.claims.contrasts import Contrast, Sample
+from moebench.claims.samples import Contrast, Sample
 from moebench.reader.evidence import Evidence
 from moebench.suite.claim import Claim
 

@@ -19,8 +19,8 @@ import numpy as np
 
 from moebench import stats
 from moebench.amounts import Amount
-from moebench.claims.contrasts import Contrast, Term, as_written, orientation
-from moebench.claims.withheld import Withheld
+from moebench.claims.errors import Withheld
+from moebench.claims.samples import Contrast, Term, as_written, orientation
 from moebench.metrics.declared import metric_of
 from moebench.planning.types import Plan
 from moebench.suite.claim import Claim, Compare

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from moebench.claims import coverage
-from moebench.claims.types import Beside
+from moebench.claims.verdict import Beside
 from moebench.planning.types import Plan, PlannedModel
 from moebench.reader.evidence import Evidence
 from moebench.suite.claim import Claim

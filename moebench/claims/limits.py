@@ -12,9 +12,9 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from moebench.claims.contrasts import Contrast
-from moebench.claims.deciding import Finding
+from moebench.claims.decide import Finding
 from moebench.claims.kinds import Hypothesis
+from moebench.claims.samples import Contrast
 from moebench.metrics.declared import parse_metric
 from moebench.planning.types import Plan
 from moebench.reader.evidence import Outcome

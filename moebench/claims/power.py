@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from moebench import stats
-from moebench.claims.contrasts import Sample
-from moebench.claims.deciding import ALPHA, MIN_UNITS, Finding, weigh
+from moebench.claims.decide import ALPHA, MIN_UNITS, Finding, weigh
 from moebench.claims.kinds import Bound, Guard, Hypothesis
+from moebench.claims.samples import Sample
 from moebench.format import interval
 
 _WIDE = 5

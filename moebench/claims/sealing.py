@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from moebench.claims.contrasts import Sample
+from moebench.claims.samples import Sample
 from moebench.metrics.declared import metric_of, parse_metric
 from moebench.reader.evidence import Evidence
 from moebench.reader.history import Told

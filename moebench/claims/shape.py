@@ -12,8 +12,8 @@ from collections.abc import Callable
 import numpy as np
 
 from moebench import stats
-from moebench.claims.contrasts import Sample
-from moebench.claims.deciding import MIN_UNITS
+from moebench.claims.decide import MIN_UNITS
+from moebench.claims.samples import Sample
 
 OUTLIER_LEVEL = 0.01
 SKEW_LIMIT, CORRELATION_LIMIT = 2.75, 2.28

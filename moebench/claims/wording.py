@@ -13,14 +13,14 @@ import numpy as np
 
 from moebench import stats
 from moebench.claims import coverage, likeness
-from moebench.claims.contrasts import Sample, draw
 from moebench.claims.controls import race
-from moebench.claims.deciding import ALPHA
+from moebench.claims.decide import ALPHA
+from moebench.claims.errors import Withheld
 from moebench.claims.kinds import Hypothesis
 from moebench.claims.preconditions import is_quality, timings
 from moebench.claims.reaching import UNDECAYED
-from moebench.claims.types import Scored
-from moebench.claims.withheld import Withheld
+from moebench.claims.samples import Sample, draw
+from moebench.claims.verdict import Scored
 from moebench.format import interval
 from moebench.planning.types import Plan
 from moebench.reader.evidence import Evidence

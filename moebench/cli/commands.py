@@ -20,7 +20,7 @@ from moebench.cli.errors import EXIT_CLAIM_FAILED, EXIT_INPUT, EXIT_RUNS_FAILED,
 
 if TYPE_CHECKING:
     from moebench.api import Outcome, Planned
-    from moebench.claims import Verdict
+    from moebench.claims.verdict import Verdict
     from moebench.planning.types import Plan
 
 Command = Callable[..., None]
@@ -207,7 +207,7 @@ def _warn(planned: Planned) -> None:
 
 
 def _exit_code(outcome: Outcome, *, strict: bool) -> int:
-    from moebench.claims import strict_ok
+    from moebench.claims.judge import strict_ok
 
     if outcome.failed or outcome.speed not in (None, "completed", "already"):
         return EXIT_RUNS_FAILED
@@ -284,7 +284,7 @@ def report(suites: tuple[str, ...], *, results: Path, out: Path, formats: str | 
       moebench report quickstart --results results --out reports
       moebench report quickstart --format html,png
     """
-    from moebench.claims import strict_ok
+    from moebench.claims.judge import strict_ok
     from moebench.cli.console import verdict_text
     from moebench.reporting import build
     from moebench.text import plain

@@ -18,7 +18,7 @@ from moebench.text import plain, visible
 
 if TYPE_CHECKING:
     from moebench.api import Failed, Outcome, Planned
-    from moebench.claims import Verdict
+    from moebench.claims.verdict import Verdict
     from moebench.planning.types import Plan
 
 STYLES = {

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from moebench.text import visible
 
 if TYPE_CHECKING:
-    from moebench.claims import ControlResult, Verdict
+    from moebench.claims.verdict import ControlResult, Verdict
     from moebench.planning.types import StoredPlan
     from moebench.reporting.analysis import Findings
     from moebench.reporting.theme import Drawn
@@ -101,7 +101,9 @@ def _typed_name(root: Path) -> str:
 
 
 def _one(results: Results, stored: StoredPlan, path: Path, wanted: frozenset[str], name: str) -> Report:
-    from moebench.claims import check_controls, judge, withdrawn
+    from moebench.claims.controls import check_controls
+    from moebench.claims.judge import judge
+    from moebench.claims.sealing import withdrawn
     from moebench.reader.evidence import gather
     from moebench.reporting.analysis import Findings
     from moebench.reporting.study import study

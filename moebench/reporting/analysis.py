@@ -17,8 +17,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from moebench import stats
-from moebench.claims import ControlResult, Order, Verdict, Withdrawn, order
+from moebench.claims.order import Order, order
 from moebench.claims.preconditions import PER_STEP
+from moebench.claims.sealing import Withdrawn
+from moebench.claims.verdict import ControlResult, Verdict
 from moebench.metrics.declared import METRICS, parse_metric
 from moebench.planning.types import Plan
 from moebench.reporting.study import AGAIN, Study, counted

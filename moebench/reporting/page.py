@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from moebench import __version__
-from moebench.claims import Verdict, coverage, likeness
+from moebench.claims import coverage, likeness
+from moebench.claims.verdict import Verdict
 from moebench.jobs.recipe import TRAINING_VERSION
 from moebench.reporting import words
 from moebench.reporting.analysis import Findings, cost_label

@@ -19,7 +19,7 @@ import pandas as pd
 
 from moebench.claims import coverage
 from moebench.claims.preconditions import pairs_of_runs, unlike
-from moebench.claims.types import Scored
+from moebench.claims.verdict import Scored
 from moebench.environment import Environment
 from moebench.identity import canonical
 from moebench.metrics.declared import METRICS, parse_metric

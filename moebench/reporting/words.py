@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from moebench.claims import Verdict
+from moebench.claims.verdict import Verdict
 from moebench.format import (
     MINUS,
     NBSP,

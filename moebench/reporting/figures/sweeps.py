@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from moebench.claims import Verdict
+from moebench.claims.verdict import Verdict
 from moebench.metrics.declared import METRICS, parse_metric
 from moebench.reporting import words
 from moebench.reporting.analysis import QUALITY, Array, Findings, Mean, cost_label, mean

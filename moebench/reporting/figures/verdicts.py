@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from matplotlib.axes import Axes
 
-from moebench.claims import Verdict
+from moebench.claims.verdict import Verdict
 from moebench.reporting import words
 from moebench.reporting.analysis import Findings
 from moebench.reporting.theme import (

@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from moebench.claims import Verdict, calibration
+from moebench.claims import calibration
+from moebench.claims.verdict import Verdict
 from moebench.reporting import words
 from moebench.reporting.analysis import Findings
 from moebench.reporting.tables.table import Column, Row, Table, amount, text, whole

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from moebench.claims.judging import ask
-from moebench.claims.types import Verdict
+from moebench.claims.judge import ask
+from moebench.claims.verdict import Verdict
 from moebench.metrics.declared import metric_of
 from moebench.reader.evidence import Evidence
 from moebench.suite.claim import Claim

@@ -15,14 +15,14 @@ from typing import Any
 
 from moebench import stats
 from moebench.claims import coverage, interim, likeness, limits, sealing, wording
-from moebench.claims.contrasts import Sample, draw
-from moebench.claims.deciding import Correction, Finding, settle, shown_p, stands, weigh
+from moebench.claims.decide import Correction, Finding, settle, shown_p, stands, weigh
+from moebench.claims.errors import Withheld
 from moebench.claims.kinds import KINDS, Guard, Hypothesis
 from moebench.claims.power import needs, needs_of_guard
 from moebench.claims.preconditions import Question, broken, unfit
+from moebench.claims.samples import Sample, draw
 from moebench.claims.shape import doubts
-from moebench.claims.types import TRIFLE, Beside, Scored, State, Unbounded, Verdict
-from moebench.claims.withheld import Withheld
+from moebench.claims.verdict import TRIFLE, Beside, Scored, Unbounded, Verdict
 from moebench.format import interval
 from moebench.metrics.declared import metric_of
 from moebench.planning.types import Plan
@@ -357,6 +357,3 @@ def _asked_ends(hypothesis: Hypothesis) -> dict[str, float]:
 
 def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
-
-
-__all__ = ["State", "judge", "strict_ok"]

@@ -19,7 +19,7 @@ import numpy as np
 
 from moebench import stats
 from moebench.claims import reaching
-from moebench.claims.withheld import Withheld
+from moebench.claims.errors import Withheld
 from moebench.metrics.declared import Kind, metric_of, parse_metric
 from moebench.planning.types import Plan
 from moebench.reader.evidence import Evidence, Outcome, is_impossible

@@ -21,9 +21,9 @@ from fractions import Fraction
 import numpy as np
 
 from moebench import stats
-from moebench.claims.contrasts import Sample, as_written
 from moebench.claims.kinds import Bound, Guard, Hypothesis
-from moebench.claims.types import State
+from moebench.claims.samples import Sample, as_written
+from moebench.claims.verdict import State
 
 ALPHA = 0.025
 MIN_UNITS = stats.ENOUGH
