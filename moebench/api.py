@@ -306,7 +306,7 @@ def run_planned(
         (reports / made.title).mkdir(parents=True, exist_ok=True)  # refused now rather than after hours of training
         results.save_plan(made, environment(threads, planned.device))
     # Contents are checked, not sizes alone: a run whose files went bad is put aside and done again.
-    statuses: dict[str, str] = {task.id: finished(results.run(task.id)) or "missing" for task in tasks}
+    statuses: dict[str, str] = {task.id: finished(results.job(task.id)) or "missing" for task in tasks}
     missing = [task for task in tasks if statuses[task.id] == "missing"]
     on_event({"event": "planned", "plan": made, "tasks": len(tasks), "missing": missing})
     failures: list[Failed] = []

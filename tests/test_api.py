@@ -60,7 +60,7 @@ def test_a_plan_twice_from_python(tmp_path: Path) -> None:
     path = tiny_suites.write(tmp_path)
     plans = [moebench.plan(path, results=tmp_path / "results") for _ in range(2)]
     assert plans[0] == plans[1]
-    assert not (tmp_path / "results" / "runs").exists()
+    assert not (tmp_path / "results" / "jobs").exists()
     changed = moebench.plan(path, sets=["train.budget.steps=5"], results=tmp_path / "results")
     assert changed.models["moe"].recipe.steps == 5
     assert {run.id for run in changed.runs}.isdisjoint({run.id for run in plans[0].runs})

@@ -99,7 +99,7 @@ def test_plan_json_is_alone_on_standard_output_and_says_everything(suite: Path) 
     assert match["residual"] == pytest.approx(match["achieved"] / match["target"] - 1)
     assert len(facts["runs"]) == 12
     for run in facts["runs"]:
-        assert (suite.parent / "results" / "runs" / run["id"] / "DONE").exists()
+        assert (suite.parent / "results" / "jobs" / run["id"] / "DONE").exists()
         assert (run["status"], run["done"]) == ("completed", True)
         assert run["estimated_s"] > 0
     assert facts["estimated_s"] == facts["estimate"]["runs_s"] == 0
@@ -112,7 +112,7 @@ def test_plan_of_what_has_not_run_says_missing_and_guesses_the_time(tmp_path: Pa
     assert {(run["status"], run["done"]) for run in facts["runs"]} == {("missing", False)}
     assert set(facts["estimate"]["basis"].values()) == {"guessed"}
     assert facts["estimated_s"] == pytest.approx(sum(run["estimated_s"] for run in facts["runs"]))
-    assert not (tmp_path / "results" / "runs").exists()
+    assert not (tmp_path / "results" / "jobs").exists()
     assert not (tmp_path / "results" / "plans").exists()
 
 
@@ -353,8 +353,8 @@ def test_a_plan_that_does_not_read_is_told_and_costs_no_other(suite: Path, tmp_p
 def test_a_run_that_says_nothing_of_itself_exits_2(suite: Path, tmp_path: Path, command: str, about: str) -> None:
     root = tmp_path / "results"
     shutil.copytree(suite.parent / "results", root)
-    folder = Results(root).run(run_id(suite, "moe"))
-    (folder.path / "run.json").write_text(about)
+    folder = Results(root).job(run_id(suite, "moe"))
+    (folder.path / "job.json").write_text(about)
     (folder.path / "DONE").unlink()
     folder.finish("completed")
     arguments = {"generate": [folder.id], "export": [folder.id, tmp_path / "x"], "report": ["--out", tmp_path / "o"]}
@@ -362,7 +362,7 @@ def test_a_run_that_says_nothing_of_itself_exits_2(suite: Path, tmp_path: Path, 
     # A report says what is wrong with the run where it can, and else is refused.
     assert found.exit_code in ((0, 2) if command == "report" else (2,))
     assert found.exception is None or isinstance(found.exception, SystemExit)
-    assert found.exit_code == 0 or "run.json" in found.stderr
+    assert found.exit_code == 0 or "job.json" in found.stderr
 
 
 # ------------------------------------------------------------------------------------------ looking things up

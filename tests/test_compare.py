@@ -36,7 +36,7 @@ def change_quality(root: Path, plan: Plan, model: str, by: Callable[[int, float]
     for planned in plan.runs:
         if planned.model != model:
             continue
-        folder = Results(root).run(planned.id)
+        folder = Results(root).job(planned.id)
         records, items = folder.path / "records.jsonl", folder.path / "items.jsonl"
         rows = read_lines(records)
         value = next(row["value"] for row in rows if row["metric"] == QUALITY)
@@ -142,7 +142,7 @@ def test_runs_missing_in_b_are_told_and_keep_the_gate_shut(two: tuple[Path, Path
     a, b, plan = two
     gone = [planned for planned in plan.runs if planned.model == "dense" and planned.seed >= 5]
     for planned in gone:
-        shutil.rmtree(Results(b).run(planned.id).path)
+        shutil.rmtree(Results(b).job(planned.id).path)
     row = rows_of(compare_folders(a, b, fail_above=1.0), "dense", QUALITY)
     assert (row.n, row.note, row.failed) == (5, "3 of A's 8 runs are not completed in B", True)
     assert not any(row.failed for row in compare_folders(b, a, fail_above=1.0))
@@ -152,9 +152,9 @@ def test_nothing_in_b_and_one_pair_give_no_interval(two: tuple[Path, Path, Plan]
     a, b, plan = two
     for planned in plan.runs:
         if planned.model == "dense" and planned.seed > 0:
-            shutil.rmtree(Results(b).run(planned.id).path)
+            shutil.rmtree(Results(b).job(planned.id).path)
         if planned.model == "dense_total":
-            shutil.rmtree(Results(b).run(planned.id).path)
+            shutil.rmtree(Results(b).job(planned.id).path)
     rows = compare_folders(a, b)
     one, none = rows_of(rows, "dense", QUALITY), rows_of(rows, "dense_total", QUALITY)
     assert (one.n, one.change, one.low) == (1, 0.0, None)
@@ -164,10 +164,10 @@ def test_nothing_in_b_and_one_pair_give_no_interval(two: tuple[Path, Path, Plan]
 def test_different_test_text_is_not_compared(two: tuple[Path, Path, Plan]) -> None:
     a, b, plan = two
     planned = next(planned for planned in plan.runs if planned.model == "dense")
-    folder = Results(b).run(planned.id)
-    value = folder.run_json()
+    folder = Results(b).job(planned.id)
+    value = folder.job_json()
     value["data_splits"]["test"]["digest"] = "other"
-    write_json(folder.path / "run.json", value)
+    write_json(folder.path / "job.json", value)
     folder.finish("completed")
     row = rows_of(compare_folders(a, b, fail_above=100.0), "dense", QUALITY)
     assert (row.change, row.note, row.failed) == (None, "tested on different text", True)
@@ -176,7 +176,7 @@ def test_different_test_text_is_not_compared(two: tuple[Path, Path, Plan]) -> No
 def test_half_of_the_test_text_is_not_compared_with_all_of_it(two: tuple[Path, Path, Plan]) -> None:
     a, b, plan = two
     for planned in plan.runs:
-        folder = Results(b).run(planned.id)
+        folder = Results(b).job(planned.id)
         halves = [
             {**row, "bytes": row["bytes"] // 2, "bits": row["bits"] / 2}
             for row in read_lines(folder.path / "items.jsonl")

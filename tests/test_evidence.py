@@ -24,7 +24,7 @@ def read(root: Path) -> Evidence:
 def run_of(root: Path, model: str = "moe_8x2", seed: int = 3) -> Path:
     plan = read(root).plan
     (planned,) = [one for one in plan.runs if (one.model, one.seed) == (model, seed)]
-    return store.Results(root).run(planned.id).path
+    return store.Results(root).job(planned.id).path
 
 
 def outcome_of(root: Path) -> Outcome:
@@ -41,7 +41,7 @@ def rewrite(path: Path, change: Any) -> None:
     """Changes a JSON Lines file and makes its folder's manifest fit again, as a run with that content would have."""
     rows = [change(json.loads(line)) for line in path.read_text().splitlines()]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    folder = store.RunFolder(path.parent)
+    folder = store.JobFolder(path.parent)
     finished = (folder.manifest() or {})["finished"]
     folder.finish("completed", None, "omitted")
     manifest = json.loads((path.parent / "DONE").read_text())
@@ -93,7 +93,7 @@ def test_golden_verdicts(root: Path) -> None:
 
 
 def test_an_empty_results_folder_has_a_verdict_for_every_claim(root: Path) -> None:
-    for name in ("runs", "speed", "tune"):
+    for name in ("jobs", "speed", "tune"):
         shutil.rmtree(root / name)
     evidence = read(root)
     assert {outcome.status for outcome in evidence.outcomes} == {"missing"}
@@ -121,7 +121,7 @@ def test_a_run_under_way(root: Path) -> None:
 def test_a_failed_run_says_how(root: Path) -> None:
     path = run_of(root)
     (path / "DONE").unlink()
-    store.RunFolder(path).fail("oom", "the kernel killed it", last_step=7)
+    store.JobFolder(path).fail("oom", "the kernel killed it", last_step=7)
     assert outcome_of(root).status == "failed"
     assert outcome_of(root).reason == "oom: the kernel killed it"
     assert any("seed 3) is failed: oom" in problem for problem in read(root).problems)
@@ -148,7 +148,7 @@ def test_a_diverged_run_is_an_outcome(root: Path) -> None:
     assert "diverged" in run.absent["test.bits_per_byte"]
 
 
-@pytest.mark.parametrize("name", ["run.json", "steps.jsonl", "records.jsonl", "items.jsonl"])
+@pytest.mark.parametrize("name", ["job.json", "steps.jsonl", "records.jsonl", "items.jsonl"])
 @pytest.mark.parametrize("harm", ["flip", "cut", "delete"])
 def test_a_harmed_file_is_never_read(root: Path, name: str, harm: str) -> None:
     path = run_of(root) / name
@@ -187,7 +187,7 @@ def test_records_of_another_version_are_refused(root: Path) -> None:
 def test_rows_that_lack_what_they_should_have(root: Path) -> None:
     rewrite(run_of(root) / "items.jsonl", lambda row: {k: v for k, v in row.items() if k != "bits"})
     run = outcome_of(root)
-    assert run.reason == f"no bits in it (remove the folder runs/{run.run_id} to run it again)"
+    assert run.reason == f"no bits in it (remove the folder jobs/{run.run_id} to run it again)"
 
 
 def test_one_mutated_token_in_one_runs_data(root: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 from moebench.models.architecture import Architecture
 from moebench.models.decoder import Output, Transformer
 from moebench.models.generation import generate, load_trained
-from moebench.store import CorruptFile, Results, RunFolder, write_bytes, write_json
+from moebench.store import CorruptFile, JobFolder, Results, write_bytes, write_json
 from tests.support.small_models import architecture, built, dense, moe, run
 
 pytestmark = pytest.mark.numeric
@@ -33,12 +33,12 @@ def wordy(a: Architecture = MIXTURE) -> Transformer:
     return model
 
 
-def stored(root: Path, a: Architecture = MIXTURE, *, seed: int = 0) -> tuple[RunFolder, Transformer]:
+def stored(root: Path, a: Architecture = MIXTURE, *, seed: int = 0) -> tuple[JobFolder, Transformer]:
     """A finished run whose weights are not its initial ones."""
     chosen, model = run(a, seed=seed), built(a)
-    folder = Results(root).run(chosen.id)
+    folder = Results(root).job(chosen.id)
     folder.path.mkdir(parents=True)
-    write_json(folder.path / "run.json", {"run": chosen.model_dump(mode="json")})
+    write_json(folder.path / "job.json", {"run": chosen.model_dump(mode="json")})
     write_bytes(folder.path / "model.safetensors", safetensors.torch.save(model.state_dict()))
     folder.finish("completed")
     return folder, model
@@ -174,9 +174,9 @@ def test_a_run_that_is_not_finished_is_refused(tmp_path: Path) -> None:
 
 def test_a_run_whose_weights_were_left_out_is_refused(tmp_path: Path) -> None:
     chosen = run(PLAIN)
-    folder = Results(tmp_path).run(chosen.id)
+    folder = Results(tmp_path).job(chosen.id)
     folder.path.mkdir(parents=True)
-    write_json(folder.path / "run.json", {"run": chosen.model_dump(mode="json")})
+    write_json(folder.path / "job.json", {"run": chosen.model_dump(mode="json")})
     write_bytes(folder.path / "model.safetensors", b"weights")
     folder.finish("completed", weights="omitted")
     (folder.path / "model.safetensors").unlink(missing_ok=True)
@@ -186,9 +186,9 @@ def test_a_run_whose_weights_were_left_out_is_refused(tmp_path: Path) -> None:
 
 def test_a_diverged_run_has_no_model_and_says_why(tmp_path: Path) -> None:
     chosen = run(PLAIN)
-    folder = Results(tmp_path).run(chosen.id)
+    folder = Results(tmp_path).job(chosen.id)
     folder.path.mkdir(parents=True)
-    write_json(folder.path / "run.json", {"run": chosen.model_dump(mode="json")})
+    write_json(folder.path / "job.json", {"run": chosen.model_dump(mode="json")})
     folder.finish("diverged", reason="step 3: loss nan")
     with pytest.raises(CorruptFile, match="diverged: step 3: loss nan"):
         load_trained(tmp_path, folder.id)

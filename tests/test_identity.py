@@ -28,13 +28,13 @@ def evidence(root: Path) -> Evidence:
     return gather(results, results.plans()[0])
 
 
-def folder_of(root: Path, model: str = "moe_8x2", seed: int = 3) -> store.RunFolder:
+def folder_of(root: Path, model: str = "moe_8x2", seed: int = 3) -> store.JobFolder:
     results = store.Results(root)
     (planned,) = [run for run in results.plans()[0].plan.runs if (run.model, run.seed) == (model, seed)]
-    return results.run(planned.id)
+    return results.job(planned.id)
 
 
-def session_of(root: Path) -> store.RunFolder:
+def session_of(root: Path) -> store.JobFolder:
     results = store.Results(root)
     speed = results.plans()[0].plan.speed
     assert speed is not None
@@ -47,26 +47,26 @@ def outcome(found: Evidence, model: str = "moe_8x2", seed: int = 3) -> Outcome:
     return run
 
 
-def finish(folder: store.RunFolder) -> None:
+def finish(folder: store.JobFolder) -> None:
     """Makes the manifest fit the files, at the same time as before."""
     finished = (folder.manifest() or {})["finished"]
     folder.finish("completed", None, "omitted")
     store.write_json(folder.path / "DONE", {**store.read_json(folder.path / "DONE"), "finished": finished})
 
 
-def change_rows(folder: store.RunFolder, name: str, change: Change) -> None:
+def change_rows(folder: store.JobFolder, name: str, change: Change) -> None:
     rows = [change(json.loads(line)) for line in (folder.path / name).read_text().splitlines()]
     (folder.path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
     finish(folder)
 
 
-def change_file(folder: store.RunFolder, name: str, change: Change) -> None:
+def change_file(folder: store.JobFolder, name: str, change: Change) -> None:
     value = change(json.loads((folder.path / name).read_text()))
     (folder.path / name).write_text(json.dumps(value))
     finish(folder)
 
 
-def copy(source: store.RunFolder, target: store.RunFolder) -> None:
+def copy(source: store.JobFolder, target: store.JobFolder) -> None:
     shutil.rmtree(target.path)
     shutil.copytree(source.path, target.path)
 
@@ -84,7 +84,7 @@ def test_one_seeds_folder_copied_as_the_others_is_no_run_of_theirs(root: Path) -
             copy(folder_of(root, model, 0), folder_of(root, model, seed))
     found = evidence(root)
     assert [run.status for run in found.outcomes_of(["moe_8x2"])] == ["completed"] + ["corrupt"] * 7
-    assert "run.json: is of seed 0, not of the planned seed 3" in (outcome(found).reason or "")
+    assert "job.json: is of seed 0, not of the planned seed 3" in (outcome(found).reason or "")
     assert len(found.problems) == 14
     verdict = next(verdict for verdict in judge(found) if verdict.id == "better-per-token")
     assert verdict.state not in ("supported", "refuted", "inconclusive")
@@ -109,15 +109,15 @@ def test_a_run_on_other_data_or_by_other_means_is_another(root: Path) -> None:
         ({"torch": "1.0"}, "has the id"),
     )
     for seed, (change, why) in enumerate(changes):
-        change_file(folder_of(root, seed=seed), "run.json", lambda v, c=change: {**v, "run": {**v["run"], **c}})
+        change_file(folder_of(root, seed=seed), "job.json", lambda v, c=change: {**v, "run": {**v["run"], **c}})
         assert why in (outcome(evidence(root), seed=seed).reason or "")
 
 
 def test_a_copy_that_names_another_seed_is_told_by_its_tokens(root: Path) -> None:
     for seed in (4, 5):
-        original = (folder_of(root, seed=seed).path / "run.json").read_text()
+        original = (folder_of(root, seed=seed).path / "job.json").read_text()
         copy(folder_of(root), folder_of(root, seed=seed))
-        (folder_of(root, seed=seed).path / "run.json").write_text(original)
+        (folder_of(root, seed=seed).path / "job.json").write_text(original)
         finish(folder_of(root, seed=seed))
     found = evidence(root)
     assert [run.status for run in found.outcomes_of(["moe_8x2"])].count("corrupt") == 3, (
@@ -381,12 +381,12 @@ def merged(value: Any, change: Any) -> Any:
     "name",
     [
         "plans/*.json",
-        "runs/*/run.json",
-        "runs/*/records.jsonl",
-        "runs/*/steps.jsonl",
-        "runs/*/items.jsonl",
-        "runs/*/timed.jsonl",
-        "runs/*/DONE",
+        "jobs/*/job.json",
+        "jobs/*/records.jsonl",
+        "jobs/*/steps.jsonl",
+        "jobs/*/items.jsonl",
+        "jobs/*/timed.jsonl",
+        "jobs/*/DONE",
         "speed/*/process-0.json",
         "speed/*/speed.json",
         "tune/*/tune.json",
@@ -399,7 +399,7 @@ def test_a_number_of_400_digits_is_no_end_of_a_command(root: Path, tmp_path: Pat
     assert number is not None
     path.write_text(text[: number.start()] + "9" * 400 + text[number.end() :])
     if path.name != "DONE" and path.parent.name != "plans":
-        finish(store.RunFolder(path.parent))
+        finish(store.JobFolder(path.parent))
     only_plan = path.parent.name == "plans"
     commands = {
         "report": ["--results", str(root), "--out", str(tmp_path / "out"), "--format", "json"],

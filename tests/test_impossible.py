@@ -38,7 +38,7 @@ def verdict(found: Evidence, name: str) -> Verdict:
 
 def change_records(root: Path, metric: str, value: float, *, model: str = "moe_8x2", seed: int = 3) -> None:
     run = next(run for run in evidence(root).plan.runs if (run.model, run.seed) == (model, seed))
-    folder = store.Results(root).run(run.id)
+    folder = store.Results(root).job(run.id)
     rows = [json.loads(line) for line in (folder.path / "records.jsonl").read_text().splitlines()]
     changed = [{**row, "value": value} if row["metric"] == metric else row for row in rows]
     assert changed != rows
@@ -56,7 +56,7 @@ def change_processes(root: Path, change: Callable[[dict[str, Any]], None]) -> No
     finish(folder)
 
 
-def finish(folder: store.RunFolder) -> None:
+def finish(folder: store.JobFolder) -> None:
     """As a run with this content would have been finished, at the same time."""
     finished = (folder.manifest() or {})["finished"]
     folder.finish("completed", None, "omitted")

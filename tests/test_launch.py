@@ -23,7 +23,7 @@ from moebench.launch import LAUNCHERS, Stopped, Task, launch
 from moebench.launch.attempt import classify
 from moebench.launch.child import child_environment
 from moebench.launch.launchers import inline
-from moebench.store import Checkpoints, Results, RunFolder
+from moebench.store import Checkpoints, JobFolder, Results
 from tests.support import fake_runs
 from tests.support.fake_runs import CHECKPOINT_EVERY, WORKER, launch_fakes, task
 
@@ -54,15 +54,15 @@ class Killer(Ear):
     def __call__(self, event: dict[str, Any]) -> None:
         super().__call__(event)
         if event["event"] == "progress" and event["model"] == "doomed" and event["step"] % 6 == 2:
-            spared = fake_runs.spared(self._root / "runs" / event["run"], event["step"])
+            spared = fake_runs.spared(self._root / "jobs" / event["run"], event["step"])
             if not spared.exists():
                 os.kill(event["pid"], signal.SIGKILL)
                 if self._spares:
                     spared.touch()
 
 
-def run_folder(root: Path, of: Task) -> RunFolder:
-    return Results(root).run(of.id)
+def run_folder(root: Path, of: Task) -> JobFolder:
+    return Results(root).job(of.id)
 
 
 def bits(root: Path, of: Task) -> Any:
@@ -296,19 +296,19 @@ def test_a_spoilt_finished_run_is_put_aside_and_done_again(tmp_path: Path) -> No
     assert launch_fakes([one], tmp_path, on_event=ear) == {one.id: "completed"}
     assert ear.steps(one) == list(range(1, 21))
     assert [bits(tmp_path, one)] == undisturbed(tmp_path, [one])
-    assert (tmp_path / "runs" / f"{one.id}.corrupt-1" / "model.safetensors").exists()
+    assert (tmp_path / "jobs" / f"{one.id}.corrupt-1" / "model.safetensors").exists()
 
 
 def test_a_copy_of_another_run_is_put_aside_and_the_run_is_done(tmp_path: Path) -> None:
     one, other = task("good"), task("good", seed=1)
     launch_fakes([one, other], tmp_path)
-    runs = tmp_path / "runs"
+    runs = tmp_path / "jobs"
     shutil.rmtree(runs / other.id)
     shutil.copytree(runs / one.id, runs / other.id)
     assert launch_fakes([one, other], tmp_path) == {one.id: "completed", other.id: "completed"}
     assert (runs / f"{other.id}.corrupt-1" / "model.safetensors").exists()
     assert not (runs / f"{one.id}.corrupt-1").exists()
-    assert Results(tmp_path).run(other.id).run_json()["run"]["seed"] == 1
+    assert Results(tmp_path).job(other.id).job_json()["run"]["seed"] == 1
 
 
 # ------------------------------------------------------------------------------------------ coordinators

@@ -73,11 +73,11 @@ def test_ids_do_not_move_by_themselves() -> None:
 
 def test_reference_results_are_still_the_runs_of_their_plans() -> None:
     """What was added to the types since is left out where it is not used, so that every committed id stays."""
-    roots = [root for root in REFERENCE.iterdir() if (root / "runs").is_dir()]
-    folders = [folder for root in roots for folder in (root / "runs").iterdir()]
+    roots = [root for root in REFERENCE.iterdir() if (root / "jobs").is_dir()]
+    folders = [folder for root in roots for folder in (root / "jobs").iterdir()]
     assert len(folders) > 50
     for folder in folders:
-        stored = json.loads((folder / "run.json").read_text())["run"]
+        stored = json.loads((folder / "job.json").read_text())["run"]
         again = Run.model_validate(stored)
         assert again.id == folder.name
         assert again.model_dump(mode="json") == stored
@@ -95,7 +95,7 @@ def test_reference_results_are_still_the_runs_of_their_plans() -> None:
 def test_a_bundled_suite_still_plans_the_committed_runs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the data that the reference was made with, a suite of today has the run ids of then."""
     plan = StoredPlan.model_validate_json(path.read_text()).plan
-    one = json.loads((path.parents[1] / "runs" / plan.runs[0].id / "run.json").read_text())["run"]
+    one = json.loads((path.parents[1] / "jobs" / plan.runs[0].id / "job.json").read_text())["run"]
     monkeypatch.setattr(matching, "version", lambda _: one["torch"])
     spec = load_suite(plan.suite, scale=plan.scale).spec
     again = matching.make_plan(spec, facts=plan.data, vocab=256, machine=matching.Machine(device=one["device"]))

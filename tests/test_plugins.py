@@ -386,7 +386,7 @@ def test_the_package_its_version_and_code_are_told(package: Installed, tmp_path:
     run = tiny_suites.run_of(made)
     task = tiny_suites.task_of(made, run)
     assert execute(task, root=made.results, on_event=lambda _: None, should_stop=lambda: False) == "completed"
-    told = json.loads((Results(made.results).run(run.id).path / "run.json").read_text())
+    told = json.loads((Results(made.results).job(run.id).path / "job.json").read_text())
     assert told["run"]["architecture"]["plugin"]["code"] == plugin.code.model_dump()
 
 

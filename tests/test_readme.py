@@ -156,7 +156,7 @@ def test_its_commands_work_one_after_the_other(here: Path) -> None:
     assert again
     assert shlex.split(again[0].replace("\\", ""))[:4] == ["moebench", "run", "mine.yaml", "--set"]
     (export,) = of("moebench export")
-    (run_id, *_) = [run.id for run in Results("results").runs() if run.status() == "completed"]
+    (run_id, *_) = [run.id for run in Results("results").jobs() if run.status() == "completed"]
     found = call(*[run_id if word == "RUN" else word for word in shlex.split(export)[1:]])
     assert found.exit_code == 0, found.output
     assert Path(shlex.split(export)[-1], "tokenizer.json").is_file()

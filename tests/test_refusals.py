@@ -62,18 +62,18 @@ def in_place_of(path: Path) -> None:
 
 
 BLOCKED = [
-    ("run", "results/runs"), ("run", "results/runs/.locks"), ("run", "results/plans"), ("run", "results/data"),
+    ("run", "results/jobs"), ("run", "results/jobs/.locks"), ("run", "results/plans"), ("run", "results/data"),
     ("run", "reports/tiny"), ("plan", "results/data"), ("report", "reports/tiny"), ("report", "reports/tiny/figures"),
-    ("reference", "ref/runs"), ("export", "out/model/config.json"),
+    ("reference", "ref/jobs"), ("export", "out/model/config.json"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("command", "blocked"), BLOCKED)
 def test_a_file_where_a_folder_should_be_and_the_other_way_round(folder: Path, command: str, blocked: str) -> None:
     if command == "run":
-        shutil.rmtree(folder / "results" / "runs")
+        shutil.rmtree(folder / "results" / "jobs")
         shutil.rmtree(folder / "results" / "plans")
-    run_id = next((run.id for run in Results(folder / "results").runs()), "")
+    run_id = next((run.id for run in Results(folder / "results").jobs()), "")
     if blocked.endswith(".json"):
         (folder / blocked).mkdir(parents=True)
     else:
@@ -117,10 +117,10 @@ def test_whatever_the_disk_says_comes_with_the_place_and_what_to_do(
 def test_a_folder_that_is_not_for_writing_is_refused_before_anything_is_trained(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.rmtree(folder / "results" / "runs")
-    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "runs")
+    shutil.rmtree(folder / "results" / "jobs")
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "jobs")
     found = call("run", folder / "tiny.yaml", *places(folder))  # in worker processes
-    is_one_line(found, "results/runs", "change its permissions")
+    is_one_line(found, "results/jobs", "change its permissions")
 
 
 def test_results_that_vanish_during_a_run_are_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,10 +41,10 @@ def finish(made: api.Planned, model: str, seconds: float) -> None:
     """One run of a model, done in so many seconds."""
     run = tiny_suites.run_of(made, model)
     execute(tiny_suites.task_of(made, run), root=made.results, on_event=lambda _: None, should_stop=lambda: False)
-    folder = Results(made.results).run(run.id)
+    folder = Results(made.results).job(run.id)
     manifest = json.loads((folder.path / "DONE").read_text())
-    about = folder.run_json()
-    write_json(folder.path / "run.json", {**about, "started": manifest["finished"] - seconds})
+    about = folder.job_json()
+    write_json(folder.path / "job.json", {**about, "started": manifest["finished"] - seconds})
     (folder.path / "DONE").unlink()
     folder.finish("completed")
     again = json.loads((folder.path / "DONE").read_text())
@@ -137,7 +137,7 @@ def test_every_model_is_rehearsed_in_processes_that_leave_nothing(
     found = estimate(made)
     assert set(found.basis.values()) == {"rehearsed"}
     assert all(0 < seconds < 60 for seconds in (*found.run_s.values(), found.start_s))
-    assert not (made.results / "runs").exists()
+    assert not (made.results / "jobs").exists()
     assert psutil.Process().children() == []
 
 

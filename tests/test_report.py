@@ -450,12 +450,12 @@ def spoil(root: Path) -> None:
     """One run each that is missing, begun, failed, diverged and corrupt; no speed session; no sweep."""
     plan = golden_results.write(root)
     held = store.Results(root)
-    paths = [held.run(run.id).path for run in plan.runs[:5]]
+    paths = [held.job(run.id).path for run in plan.runs[:5]]
     for path in (paths[0], paths[1], paths[2], paths[3]):
         for file in path.iterdir():
             file.unlink()
-    paths[1].joinpath("run.json").write_text("{}")
-    held.run(paths[2].name).fail("oom", "killed by the kernel at step 7", 7, None)
+    paths[1].joinpath("job.json").write_text("{}")
+    held.job(paths[2].name).fail("oom", "killed by the kernel at step 7", 7, None)
     golden_results.write_run(root, plan, plan.runs[3], status="diverged")
     (paths[4] / "records.jsonl").write_text("torn")
     assert plan.speed is not None

@@ -40,14 +40,14 @@ def too_few(root: Path, _: pytest.MonkeyPatch) -> None:
 def unfinished(root: Path, _: pytest.MonkeyPatch) -> None:
     plan = golden_results.write(root)
     for planned in (run for run in plan.runs if run.seed == 7):
-        for file in store.Results(root).run(planned.id).path.iterdir():
+        for file in store.Results(root).job(planned.id).path.iterdir():
             file.unlink()
 
 
 def unfinished_systems(root: Path, _: pytest.MonkeyPatch) -> None:
     plan = golden_systems.write(root)
     for planned in (run for run in plan.runs if run.seed == 7):
-        for file in store.Results(root).run(planned.id).path.iterdir():
+        for file in store.Results(root).job(planned.id).path.iterdir():
             file.unlink()
 
 

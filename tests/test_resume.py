@@ -29,7 +29,7 @@ import safetensors.torch
 from moebench import api
 from moebench.jobs.train import execute
 from moebench.launch import Task
-from moebench.store import Checkpoints, Results, RunFolder
+from moebench.store import Checkpoints, JobFolder, Results
 from moebench.store.files import FAULT_POINTS
 from tests.support import tiny_suites
 from tests.support.crash_runs import Nursery
@@ -40,7 +40,7 @@ BITS = ("steps.jsonl", "records.jsonl", "items.jsonl", "model.safetensors")
 STEPS = 60
 
 
-def contents(folder: RunFolder) -> dict[str, bytes]:
+def contents(folder: JobFolder) -> dict[str, bytes]:
     assert folder.verify() == []
     return {name: (folder.path / name).read_bytes() for name in BITS}
 
@@ -85,7 +85,7 @@ class Undisturbed:
         code, _ = nursery.carry_out(self.task, root / "undisturbed")
         self.seconds = time.perf_counter() - began
         assert code == 0
-        self.contents = contents(Results(root / "undisturbed").run(run.id))
+        self.contents = contents(Results(root / "undisturbed").job(run.id))
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def undisturbed(nursery: Nursery, made: api.Planned, tmp_path_factory: pytest.Te
     return Undisturbed(nursery, made, tmp_path_factory.mktemp("undisturbed"))
 
 
-def checkpointed(folder: RunFolder) -> int:
+def checkpointed(folder: JobFolder) -> int:
     """The step a resumed run must begin at."""
     found = Checkpoints(folder).load() if folder.path.exists() else None
     return found[0] if found else 0
@@ -104,7 +104,7 @@ def assert_only_the_rest_was_done(events: list[dict[str, Any]], step: int) -> No
     assert not began or began[0] == step
 
 
-def assert_segments_do_not_overlap(folder: RunFolder) -> None:
+def assert_segments_do_not_overlap(folder: JobFolder) -> None:
     rows = [json.loads(line) for line in (folder.path / "timed.jsonl").read_text().splitlines()]
     spans = [(row["step_from"], row["step_to"]) for row in rows if row["what"] == "train"]
     assert spans == sorted(spans)
@@ -115,7 +115,7 @@ def assert_segments_do_not_overlap(folder: RunFolder) -> None:
 def test_killed_at_random_moments(nursery: Nursery, made: api.Planned, tmp_path: Path, kind: dict[str, Any]) -> None:
     whole, moments = Undisturbed(nursery, made, tmp_path, **kind), random.Random(f"moments {kind}")
     for life in ("first", "second"):
-        folder = Results(tmp_path / life).run(whole.task.id)
+        folder = Results(tmp_path / life).job(whole.task.id)
         for _ in range(5):
             step = checkpointed(folder)
             moment = moments.uniform(0, 0.6) * whole.seconds
@@ -131,7 +131,7 @@ def test_killed_at_random_moments(nursery: Nursery, made: api.Planned, tmp_path:
 @pytest.mark.parametrize("point", FAULT_POINTS)
 def test_killed_at_a_point_of_the_store(nursery: Nursery, undisturbed: Undisturbed, tmp_path: Path, point: str) -> None:
     """Each life of the process gets one file further than the one before, and dies there."""
-    folder = Results(tmp_path).run(undisturbed.task.id)
+    folder = Results(tmp_path).job(undisturbed.task.id)
     deaths = 0
     for nth in (1, 2, 3, 5, 8) if point != "before_done" else (1,):
         step = checkpointed(folder)
@@ -153,7 +153,7 @@ def test_killed_at_a_point_of_the_store(nursery: Nursery, undisturbed: Undisturb
 def test_killed_in_evaluation_and_in_the_last_measurements(
     nursery: Nursery, undisturbed: Undisturbed, tmp_path: Path, die_in: tuple[str, int]
 ) -> None:
-    folder = Results(tmp_path).run(undisturbed.task.id)
+    folder = Results(tmp_path).job(undisturbed.task.id)
     code, _ = nursery.carry_out(undisturbed.task, tmp_path, die_in=die_in)
     assert code == -signal.SIGKILL
     step = checkpointed(folder)
@@ -169,7 +169,7 @@ def test_routers_that_draw_refuse_or_carry_biases_go_on_to_the_same_bits(
 ) -> None:
     """Killed after the second checkpoint of each life, in micro-batches of half a batch."""
     whole = Undisturbed(nursery, made, tmp_path, model=model, micro_batch_tokens=64)
-    folder, steps = Results(tmp_path / "life").run(whole.task.id), [0]
+    folder, steps = Results(tmp_path / "life").job(whole.task.id), [0]
     for _ in range(3):
         code, events = nursery.carry_out(whole.task, tmp_path / "life", die_in=("_checkpoint", 2))
         assert code == -signal.SIGKILL
@@ -274,7 +274,7 @@ def long_suite(folder: Path) -> Path:
 
 
 def all_contents(root: Path) -> dict[str, dict[str, bytes]]:
-    return {folder.id: contents(folder) for folder in Results(root).runs()}
+    return {folder.id: contents(folder) for folder in Results(root).jobs()}
 
 
 def touched(root: Path) -> dict[str, int]:
@@ -288,8 +288,8 @@ def plain(tmp_path_factory: pytest.TempPathFactory, begin: Callable[..., Command
     code, out, err = begin(long_suite(folder), workers=2).finish()
     assert code == 0, err
     assert "4 runs: 4 completed" in out
-    runs = Results(folder / "results").runs()
-    began = min(one.run_json()["started"] for one in runs)
+    runs = Results(folder / "results").jobs()
+    began = min(one.job_json()["started"] for one in runs)
     return folder, max((one.path / "DONE").stat().st_mtime for one in runs) - began
 
 
@@ -334,10 +334,10 @@ def test_a_worker_killed_and_then_the_coordinator(
     folder, _ = plain
     suite = long_suite(tmp_path)
     command = begin(suite)
-    command.wait_for(pattern="runs/*/checkpoint.json")
+    command.wait_for(pattern="jobs/*/checkpoint.json")
     for worker in command.offspring():
         worker.kill()
-    command.wait_for(pattern="runs/*/DONE")  # it went on with another worker
+    command.wait_for(pattern="jobs/*/DONE")  # it went on with another worker
     command.process.kill()
     code, _, err = command.finish()  # and no worker outlived it
     assert (code, "trying again" in err) == (-signal.SIGKILL, True)
@@ -353,7 +353,7 @@ def test_signals_stop_after_a_checkpoint_and_the_same_command_goes_on(
     one = {"layers": 2, "width": 16, "heads": 2, "ffn": {"kind": "dense", "hidden": 16}}
     suite = tiny_suites.write(tmp_path, models={"dense": one}, seeds=1, train={"budget": {"steps": 1500}})
     made = api.prepare_plan(suite, results=tmp_path / "results")
-    (folder,) = (Results(tmp_path / "results").run(run.id) for run in made.plan.runs)
+    (folder,) = (Results(tmp_path / "results").job(run.id) for run in made.plan.runs)
     at = 0
     for signum, expected in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
         command = begin(suite)
@@ -379,7 +379,7 @@ def test_signals_stop_after_a_checkpoint_and_the_same_command_goes_on(
         on_event=lambda _: None,
         should_stop=lambda: False,
     )
-    assert contents(folder) == contents(Results(tmp_path / "undisturbed").run(run.id))
+    assert contents(folder) == contents(Results(tmp_path / "undisturbed").job(run.id))
 
 
 def test_two_commands_at_once_do_every_run_once(
@@ -390,6 +390,6 @@ def test_two_commands_at_once_do_every_run_once(
     ends = [command.finish() for command in [begin(suite), begin(suite)]]
     assert [code for code, *_ in ends] == [0, 0], ends
     assert all_contents(tmp_path / "results") == all_contents(folder / "results")
-    for one in Results(tmp_path / "results").runs():
+    for one in Results(tmp_path / "results").jobs():
         rows = [json.loads(line) for line in (one.path / "timed.jsonl").read_text().splitlines()]
         assert {row["segment"] for row in rows} == {0}  # nobody took over what another had begun

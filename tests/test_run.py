@@ -17,7 +17,7 @@ from moebench.data import evaluation_windows
 from moebench.jobs.recipe import Run
 from moebench.jobs.train import DataChanged, execute
 from moebench.metrics.declared import labelled
-from moebench.store import Checkpoints, Results, RunFolder
+from moebench.store import Checkpoints, JobFolder, Results
 from tests.support import tiny_suites
 
 pytestmark = pytest.mark.numeric
@@ -39,7 +39,7 @@ def carry_out(
     events: list[dict[str, Any]] | None = None,
     results: Path | None = None,
     **task: Any,
-) -> tuple[str, RunFolder]:
+) -> tuple[str, JobFolder]:
     """Executes a run; asks it to stop at the `stop_after`-th step it takes."""
     root = results or made.results
     asked = iter(range(10**6))
@@ -49,14 +49,14 @@ def carry_out(
         on_event=(events if events is not None else []).append,
         should_stop=lambda: stop_after is not None and next(asked) + 1 >= stop_after,
     )
-    return status, Results(root).run(run.id)
+    return status, Results(root).job(run.id)
 
 
-def values(folder: RunFolder) -> dict[tuple[str, int | None], float | int | None]:
+def values(folder: JobFolder) -> dict[tuple[str, int | None], float | int | None]:
     return {(one.metric, one.step): one.value for one in folder.records()}
 
 
-def contents(folder: RunFolder) -> dict[str, bytes]:
+def contents(folder: JobFolder) -> dict[str, bytes]:
     return {name: (folder.path / name).read_bytes() for name in COUNTED_AND_SEEDED}
 
 
@@ -68,8 +68,8 @@ def test_a_run_leaves_a_whole_folder(made: api.Planned) -> None:
     status, folder = carry_out(made, run)
     assert (status, folder.status(), folder.verify()) == ("completed", "completed", [])
     names = {path.name for path in folder.path.iterdir()}
-    assert names == {*COUNTED_AND_SEEDED, "run.json", "timed.jsonl", "DONE"}
-    about = folder.run_json()
+    assert names == {*COUNTED_AND_SEEDED, "job.json", "timed.jsonl", "DONE"}
+    about = folder.job_json()
     assert Run.model_validate(about["run"]).id == folder.id
     assert (about["model"], about["suite"]) == ("moe", "tiny")
     corpus = tiny_suites.corpus(made)
@@ -191,7 +191,7 @@ def test_rows_after_the_last_checkpoint_are_cut_back_and_written_once(made: api.
     _, undisturbed = carry_out(made, run)
     root = made.results / "torn"
     carry_out(made, run, stop_after=6, results=root)
-    folder = Results(root).run(run.id)
+    folder = Results(root).job(run.id)
     step, *_ = Checkpoints(folder).load() or (0,)
     assert step == 6
     with (folder.path / "steps.jsonl").open("a") as file:
@@ -208,7 +208,7 @@ def test_a_spoilt_checkpoint_costs_work_but_no_bits(made: api.Planned) -> None:
     _, undisturbed = carry_out(made, run)
     root = made.results / "spoilt"
     carry_out(made, run, stop_after=5, results=root)
-    folder = Results(root).run(run.id)
+    folder = Results(root).job(run.id)
     (folder.path / "checkpoint-5.safetensors").write_bytes(b"not what was written")
     events: list[dict[str, Any]] = []
     carry_out(made, run, results=root, events=events)
@@ -283,7 +283,7 @@ def test_data_other_than_the_plans_are_refused(tmp_path: Path) -> None:
     other = made.loaded.spec.data.model_copy(update={"documents": 70})
     with pytest.raises(DataChanged, match="plan again"):
         carry_out(made, run, data=other)
-    assert Results(made.results).run(run.id).status() != "completed"
+    assert Results(made.results).job(run.id).status() != "completed"
 
 
 def test_weights_load_back_into_the_model_that_was_trained(made: api.Planned) -> None:

@@ -426,7 +426,7 @@ def test_a_run_done_again_was_seen_when_it_was_first_done(root: Path, monkeypatc
     stored = keep(root, redefined(golden(root).plan, "dense", lr=1e-4), AFTER, monkeypatch)
     assert verdict_of(gather(store.Results(root), stored)).label == "post hoc", "the mixture's runs are there already"
     for run in (run for run in stored.plan.runs if run.model == "moe_8x2"):
-        folder = store.Results(root).run(run.id)
+        folder = store.Results(root).job(run.id)
         aside = folder.path.with_name(f"{run.id}.corrupt-1")
         shutil.copytree(folder.path, aside)
         done = json.loads((folder.path / "DONE").read_text())
@@ -443,7 +443,7 @@ def test_runs_that_are_removed_and_done_again_were_seen_before(root: Path, monke
     moved = golden_results.golden_claims()
     moved["better-per-token"]["test"] = {"kind": "superior", "margin": "0.1%"}
     stored = keep(root, golden_results.golden_plan(claims=moved), AFTER, monkeypatch)
-    for done in (root / "runs").glob("*/DONE"):  # as if all had been removed and done again
+    for done in (root / "jobs").glob("*/DONE"):  # as if all had been removed and done again
         done.write_text(json.dumps({**json.loads(done.read_text()), "finished": AFTER + 100}))
     assert verdict_of(gather(results, stored)).label == "post hoc"
     results.plan_path(plan).unlink()
@@ -711,7 +711,7 @@ def report(root: Path, *words: str) -> Result:
 def test_strict_takes_no_half_done_plan(root: Path) -> None:
     assert report(root, "golden", "--strict").exit_code == 0
     run = next(run for run in golden(root).plan.runs if (run.model, run.seed) == ("dense", 7))
-    (store.Results(root).run(run.id).path / "DONE").unlink()
+    (store.Results(root).job(run.id).path / "DONE").unlink()
     result = report(root, "golden", "--strict")
     assert result.exit_code == 1
     assert "INTERIM" in result.stdout

@@ -17,7 +17,7 @@ from moebench.jobs import speed as session
 from moebench.jobs.speed import SessionFailed, SpeedTask, measure_speed, race_here
 from moebench.jobs.train import execute
 from moebench.reader.evidence import gather
-from moebench.store import Results, RunFolder, read_json, read_lines
+from moebench.store import JobFolder, Results, read_json, read_lines
 from tests.support import tiny_suites
 
 SPEED = {"speed": {"train_step": True, "prefill": [8], "decode": {"batch": [2]}, "processes": 3, "seconds": 0.2}}
@@ -42,7 +42,7 @@ def measure(made: api.Planned, on_event: Callable[[dict[str, Any]], None] = lamb
     return measure_speed(made.plan, results_root=made.results, base=base, threads=1, on_event=on_event)
 
 
-def folder_of(made: api.Planned) -> RunFolder:
+def folder_of(made: api.Planned) -> JobFolder:
     assert made.plan.speed is not None
     return Results(made.results).speed(made.plan.speed.id)
 

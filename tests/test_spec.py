@@ -505,7 +505,7 @@ def test_plans_of_version_1_keep_their_spec_their_id_and_the_ids_of_their_runs(p
     for key in ("spec", "models", "claim_hashes"):
         assert plan.model_dump(mode="json")[key] == stored[key], key
     assert path.stem.endswith(plan.id)
-    runs = [path.parents[1] / "runs" / planned.id / "run.json" for planned in plan.runs]
+    runs = [path.parents[1] / "jobs" / planned.id / "job.json" for planned in plan.runs]
     committed = [file for file in runs if file.is_file()]
     assert committed
     for file in committed:

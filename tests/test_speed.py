@@ -238,7 +238,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> api.Planned:
 def racers(made: api.Planned) -> list[Racer]:
     results = Results(made.results)
     ids = {run.model: run.id for run in made.plan.runs}
-    return [load_racer(name, results.run(ids[name.removesuffix(AGAIN)])) for name in ("moe", "dense", "dense" + AGAIN)]
+    return [load_racer(name, results.job(ids[name.removesuffix(AGAIN)])) for name in ("moe", "dense", "dense" + AGAIN)]
 
 
 def plan_of(**changes: Any) -> SpeedPlan:

@@ -22,20 +22,20 @@ from moebench.identity import digest_of
 from moebench.launch.child import child_environment
 from moebench.metrics.declared import METRICS
 from moebench.planning.types import Plan
-from moebench.store import Busy, Checkpoints, CorruptFile, Results, RunFolder, StaleRecord, UnsafeName, files
+from moebench.store import Busy, Checkpoints, CorruptFile, JobFolder, Results, StaleRecord, UnsafeName, files
 from moebench.store.files import FAULT_POINTS, sweep
 from tests.support import golden_results
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> RunFolder:
-    made = Results(tmp_path).run("run1")
+def folder(tmp_path: Path) -> JobFolder:
+    made = Results(tmp_path).job("run1")
     made.path.mkdir(parents=True)
     return made
 
 
-def finished(folder: RunFolder) -> RunFolder:
-    store.write_json(folder.path / "run.json", {"model": "dense"})
+def finished(folder: JobFolder) -> JobFolder:
+    store.write_json(folder.path / "job.json", {"model": "dense"})
     store.append_lines(folder.path / "steps.jsonl", [{"step": 1, "loss": 3.5}])
     store.write_bytes(folder.path / "model.safetensors", bytes(range(100)))
     folder.finish("completed")
@@ -51,7 +51,7 @@ HOSTILE = "\x1b[2Jgone\nerror: none\u202e" + "x" * 100_000
 """What would clear a screen, forge a line, turn text round and fill a page."""
 
 
-def test_what_a_file_holds_is_told_in_one_short_line(folder: RunFolder) -> None:
+def test_what_a_file_holds_is_told_in_one_short_line(folder: JobFolder) -> None:
     finished(folder)
     told: list[str] = []
     entry = {"bytes": 1, "sha256": ""}
@@ -69,7 +69,7 @@ def test_what_a_file_holds_is_told_in_one_short_line(folder: RunFolder) -> None:
             folder.records()
         told.append(str(caught.value))
     with pytest.raises(UnsafeName) as unsafe:
-        Results(folder.path.parents[1]).run(HOSTILE)
+        Results(folder.path.parents[1]).job(HOSTILE)
     told.append(str(unsafe.value))
     assert len(told) == 6
     for words in told:
@@ -281,7 +281,7 @@ def test_links_pipes_folders_and_absurd_sizes_are_refused_without_waiting(tmp_pa
     "name", ["", ".", "..", "../x", "a/b", "/etc", ".hidden", "a\x00b", "a" * 65, "x.corrupt-1", "a\n"]
 )
 def test_unsafe_names_are_refused(tmp_path: Path, name: str) -> None:
-    for kind in (Results(tmp_path).run, Results(tmp_path).speed, Results(tmp_path).tune):
+    for kind in (Results(tmp_path).job, Results(tmp_path).speed, Results(tmp_path).tune):
         with pytest.raises(UnsafeName):
             kind(name)
     assert list(tmp_path.iterdir()) == []
@@ -290,10 +290,10 @@ def test_unsafe_names_are_refused(tmp_path: Path, name: str) -> None:
 def test_a_link_that_leads_outside_is_refused(tmp_path: Path) -> None:
     outside, root = tmp_path / "outside", tmp_path / "root"
     (outside / "inner").mkdir(parents=True)
-    (root / "runs").mkdir(parents=True)
-    (root / "runs" / "run1").symlink_to(outside)
+    (root / "jobs").mkdir(parents=True)
+    (root / "jobs" / "run1").symlink_to(outside)
     (root / "speed").symlink_to(outside)
-    for find in (lambda: Results(root).run("run1"), lambda: Results(root).speed("inner"), lambda: Results(root).runs()):
+    for find in (lambda: Results(root).job("run1"), lambda: Results(root).speed("inner"), lambda: Results(root).jobs()):
         with pytest.raises(UnsafeName, match="outside"):
             find()
 
@@ -302,12 +302,12 @@ def test_a_link_that_leads_outside_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_goes_from_missing_to_completed(tmp_path: Path) -> None:
-    folder = Results(tmp_path).run("run1")
+    folder = Results(tmp_path).job("run1")
     assert folder.status() == "missing"
-    assert not tmp_path.joinpath("runs").exists()
+    assert not tmp_path.joinpath("jobs").exists()
     with folder.lock():
         assert folder.status() == "missing"
-        store.write_json(folder.path / "run.json", {})
+        store.write_json(folder.path / "job.json", {})
         assert folder.status() == "partial"
         folder.fail("oom", "MemoryError", 3, "words")
         assert folder.status() == "failed"
@@ -322,14 +322,14 @@ def test_a_folder_goes_from_missing_to_completed(tmp_path: Path) -> None:
     assert folder.failure() is None
     assert sorted(path.name for path in folder.path.iterdir()) == [
         "DONE",
+        "job.json",
         "model.safetensors",
-        "run.json",
         "steps.jsonl",
     ]
-    assert (folder.run_json(), folder.steps(), folder.items()) == ({"model": "dense"}, [{"step": 1, "loss": 3.5}], [])
+    assert (folder.job_json(), folder.steps(), folder.items()) == ({"model": "dense"}, [{"step": 1, "loss": 3.5}], [])
 
 
-def test_a_diverged_run_says_so_with_its_reason(folder: RunFolder) -> None:
+def test_a_diverged_run_says_so_with_its_reason(folder: JobFolder) -> None:
     folder.finish("diverged", reason="loss is not a number")
     assert folder.status() == "diverged"
     manifest = folder.manifest()
@@ -337,8 +337,8 @@ def test_a_diverged_run_says_so_with_its_reason(folder: RunFolder) -> None:
     assert (manifest["reason"], manifest["files"], manifest["weights"]) == ("loss is not a number", {}, "kept")
 
 
-@pytest.mark.parametrize("name", ["run.json", "steps.jsonl", "model.safetensors"])
-def test_no_spoilt_file_passes(folder: RunFolder, name: str) -> None:
+@pytest.mark.parametrize("name", ["job.json", "steps.jsonl", "model.safetensors"])
+def test_no_spoilt_file_passes(folder: JobFolder, name: str) -> None:
     path = finished(folder).path / name
     data = path.read_bytes()
     for at in range(0, len(data), 7):  # one bit, size unchanged: only hashing sees it
@@ -371,31 +371,31 @@ def test_no_spoilt_file_passes(folder: RunFolder, name: str) -> None:
         '{"status": "completed", "weights": "kept", "files": {"x": 1}}',
     ],
 )
-def test_a_spoilt_manifest_is_no_completion(folder: RunFolder, manifest: str) -> None:
+def test_a_spoilt_manifest_is_no_completion(folder: JobFolder, manifest: str) -> None:
     (folder.path / "DONE").write_text(manifest)
     assert folder.status() == "corrupt"
     assert folder.verify() != []
 
 
-def test_a_manifest_cut_anywhere_is_no_completion(folder: RunFolder) -> None:
+def test_a_manifest_cut_anywhere_is_no_completion(folder: JobFolder) -> None:
     data = (finished(folder).path / "DONE").read_bytes()
     for length in range(len(data) - 2):
         (folder.path / "DONE").write_bytes(data[:length])
         assert folder.status() == "corrupt"
 
 
-def test_an_unreadable_failure_note_hides_nothing(folder: RunFolder) -> None:
+def test_an_unreadable_failure_note_hides_nothing(folder: JobFolder) -> None:
     (folder.path / "FAILED.json").write_text("{")
     assert folder.status() == "partial"
     folder.fail("crash", "again")
     assert folder.status() == "failed"
 
 
-def test_a_kill_before_or_after_done_leaves_a_folder_to_go_on_with(folder: RunFolder) -> None:
+def test_a_kill_before_or_after_done_leaves_a_folder_to_go_on_with(folder: JobFolder) -> None:
     code = """
 import sys
 from moebench.store import *
-folder = Results(sys.argv[1]).run("run1")
+folder = Results(sys.argv[1]).job("run1")
 with folder.lock():
     Checkpoints(folder).save(1, b"data", {})
     folder.finish("completed")
@@ -411,14 +411,14 @@ with folder.lock():
         assert [path.name for path in folder.path.iterdir()] == ["DONE"]
 
 
-def test_a_folder_put_aside_is_missing_and_its_remains_are_numbered(folder: RunFolder) -> None:
+def test_a_folder_put_aside_is_missing_and_its_remains_are_numbered(folder: JobFolder) -> None:
     for number in (1, 2):
         with folder.lock():
             finished(folder)
             assert folder.quarantine().name == f"run1.corrupt-{number}"
         assert folder.status() == "missing"
     root = Results(folder.path.parent.parent)
-    assert root.runs() == []
+    assert root.jobs() == []
 
 
 # ------------------------------------------------------------------------------------------ the lock
@@ -426,13 +426,13 @@ def test_a_folder_put_aside_is_missing_and_its_remains_are_numbered(folder: RunF
 HOLD = """
 import sys
 from moebench.store import Results
-with Results(sys.argv[1]).run("run1").lock():
+with Results(sys.argv[1]).job("run1").lock():
     print("held", flush=True)
     sys.stdin.read()
 """
 
 
-def test_a_folder_has_one_writer_and_a_dead_one_holds_nothing(folder: RunFolder) -> None:
+def test_a_folder_has_one_writer_and_a_dead_one_holds_nothing(folder: JobFolder) -> None:
     root = folder.path.parent.parent
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(root)],
@@ -454,7 +454,7 @@ def test_a_folder_has_one_writer_and_a_dead_one_holds_nothing(folder: RunFolder)
 # ------------------------------------------------------------------------------------------ records
 
 
-def test_records_come_back_and_other_versions_are_refused(folder: RunFolder) -> None:
+def test_records_come_back_and_other_versions_are_refused(folder: JobFolder) -> None:
     path = folder.path / "records.jsonl"
     good = {"metric": "test.bits_per_byte[domain=code]", "value": 2.1, "step": 250, "version": 1}
     store.append_lines(path, [good, {"metric": "speed.train_step_s", "reason": "no clock"}])
@@ -476,7 +476,7 @@ def test_records_come_back_and_other_versions_are_refused(folder: RunFolder) -> 
         {"metric": "cost.total_params", "x": 1},
     ],
 )
-def test_what_is_no_record_is_refused(folder: RunFolder, row: dict[str, Any]) -> None:
+def test_what_is_no_record_is_refused(folder: JobFolder, row: dict[str, Any]) -> None:
     store.append_lines(folder.path / "records.jsonl", [row])
     with pytest.raises(CorruptFile, match="not a record"):
         folder.records()
@@ -485,7 +485,7 @@ def test_what_is_no_record_is_refused(folder: RunFolder, row: dict[str, Any]) ->
 # ------------------------------------------------------------------------------------------ checkpoints
 
 
-def test_the_last_two_checkpoints_are_kept(folder: RunFolder) -> None:
+def test_the_last_two_checkpoints_are_kept(folder: JobFolder) -> None:
     checkpoints = Checkpoints(folder)
     assert checkpoints.load() is None
     for step in (5, 10, 15):
@@ -496,7 +496,7 @@ def test_the_last_two_checkpoints_are_kept(folder: RunFolder) -> None:
 
 
 @pytest.mark.parametrize("spoil", [lambda d: d[:-1], lambda d: b"", lambda d: bytes([d[0] ^ 1]) + d[1:], None])
-def test_a_spoilt_checkpoint_is_put_aside_and_the_one_before_is_used(folder: RunFolder, spoil: Any) -> None:
+def test_a_spoilt_checkpoint_is_put_aside_and_the_one_before_is_used(folder: JobFolder, spoil: Any) -> None:
     checkpoints = Checkpoints(folder)
     for step in (5, 10):
         checkpoints.save(step, b"state %d" % step, {})
@@ -513,7 +513,7 @@ def test_a_spoilt_checkpoint_is_put_aside_and_the_one_before_is_used(folder: Run
     assert [path.name for path in folder.path.iterdir()] == ["DONE"]
 
 
-def test_no_flipped_bit_in_the_list_of_checkpoints_passes(folder: RunFolder) -> None:
+def test_no_flipped_bit_in_the_list_of_checkpoints_passes(folder: JobFolder) -> None:
     checkpoints = Checkpoints(folder)
     checkpoints.save(5, b"state 5", {"rows": 123})
     index = folder.path / "checkpoint.json"
@@ -530,7 +530,7 @@ def test_no_flipped_bit_in_the_list_of_checkpoints_passes(folder: RunFolder) -> 
 @pytest.mark.parametrize(
     "wrong", [{"file": "../../precious"}, {"file": "model.safetensors"}, {"file": 7}, {"step": "5"}, {"meta": None}]
 )
-def test_a_list_of_checkpoints_that_names_another_file_touches_none(folder: RunFolder, wrong: dict[str, Any]) -> None:
+def test_a_list_of_checkpoints_that_names_another_file_touches_none(folder: JobFolder, wrong: dict[str, Any]) -> None:
     """Anyone can seal a list; a file that does not fit its hash would be put aside."""
     precious = folder.path.parents[1] / "precious"
     for path in (precious, folder.path / "model.safetensors"):
@@ -542,7 +542,7 @@ def test_a_list_of_checkpoints_that_names_another_file_touches_none(folder: RunF
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_earlier_ones(
-    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+    folder: JobFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checkpoints = Checkpoints(folder)
     checkpoints.save(5, b"state 5", {})
@@ -638,27 +638,27 @@ def golden(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Plan]:
 def test_a_reference_copy_is_whole_without_weights_and_copied_once(golden: tuple[Path, Plan], tmp_path: Path) -> None:
     root, plan = golden
     source, target = Results(root), Results(tmp_path / "reference")
-    with source.run(plan.runs[0].id).lock():
-        store.write_bytes(source.run(plan.runs[0].id).path / "model.safetensors", bytes(1000))
-        source.run(plan.runs[0].id).finish("completed")
+    with source.job(plan.runs[0].id).lock():
+        store.write_bytes(source.job(plan.runs[0].id).path / "model.safetensors", bytes(1000))
+        source.job(plan.runs[0].id).finish("completed")
     written = store.export_reference(root, source.plans(), target.root)
     assert store.export_reference(root, source.plans(), target.root) == []
     assert {path for path in target.root.rglob("*") if path.is_file()} == set(written)
     assert target.plans() == source.plans()
-    copied = target.run(plan.runs[0].id)
+    copied = target.job(plan.runs[0].id)
     manifest = copied.manifest()
     assert manifest is not None
     assert manifest["weights"] == "omitted"
     assert manifest["files"]["model.safetensors"]["sha256"] == hashlib.sha256(bytes(1000)).hexdigest()
     for run in plan.runs:
-        assert (target.run(run.id).status(), target.run(run.id).verify()) == ("completed", [])
-        last = max(record.step or 0 for record in source.run(run.id).records())
-        assert target.run(run.id).records() == [
+        assert (target.job(run.id).status(), target.job(run.id).verify()) == ("completed", [])
+        last = max(record.step or 0 for record in source.job(run.id).records())
+        assert target.job(run.id).records() == [
             record
-            for record in source.run(run.id).records()
+            for record in source.job(run.id).records()
             if not record.metric.startswith("routing.tokens[") or record.step == last
         ]
-        assert not (target.run(run.id).path / "model.safetensors").exists()
+        assert not (target.job(run.id).path / "model.safetensors").exists()
     assert plan.speed is not None
     assert target.speed(plan.speed.id).verify() == []
     assert plan.tune is not None
@@ -669,7 +669,7 @@ def test_of_the_steps_a_copy_keeps_those_that_were_evaluated(golden: tuple[Path,
     root, plan = golden
     source, target = Results(root), Results(tmp_path / "reference")
     store.export_reference(root, source.plans(), target.root)
-    here, there = source.run(plan.runs[1].id), target.run(plan.runs[1].id)
+    here, there = source.job(plan.runs[1].id), target.job(plan.runs[1].id)
     points = set(plan.models[plan.runs[1].model].recipe.evaluate_at)
     assert there.steps() == [row for row in here.steps() if row["step"] in points]
     assert 0 < len(there.steps()) < len(here.steps())
@@ -684,12 +684,12 @@ def test_a_spoilt_run_is_not_copied_and_a_failed_one_only_as_its_failure(
 ) -> None:
     plan = golden_results.write(tmp_path / "source", seeds=1)
     source, target = Results(tmp_path / "source"), Results(tmp_path / "target")
-    failed, spoilt = source.run(plan.runs[0].id), source.run(plan.runs[1].id)
+    failed, spoilt = source.job(plan.runs[0].id), source.job(plan.runs[1].id)
     (failed.path / "DONE").unlink()
     failed.fail("oom", "MemoryError", 7)
     store.export_reference(source.root, source.plans(), target.root)
-    assert target.run(failed.id).status() == "failed"
-    assert not (target.run(failed.id).path / "steps.jsonl").exists()
+    assert target.job(failed.id).status() == "failed"
+    assert not (target.job(failed.id).path / "steps.jsonl").exists()
     (spoilt.path / "items.jsonl").write_text("{}\n")
     with pytest.raises(CorruptFile, match=spoilt.id):
         store.export_reference(source.root, source.plans(), target.root)
@@ -701,7 +701,7 @@ def test_rows_that_no_run_writes_are_not_copied(
 ) -> None:
     root, plan = golden
     shutil.copytree(root, tmp_path / "source")
-    folder = Results(tmp_path / "source").run(plan.runs[0].id)
+    folder = Results(tmp_path / "source").job(plan.runs[0].id)
     store.append_lines(folder.path / name, [row])
     folder.finish("completed", None, "omitted")
     with pytest.raises(CorruptFile, match=name):

@@ -63,7 +63,7 @@ def test_a_sweep_trains_every_model_at_every_rate_and_nothing_else(swept: tuple[
     runs = tune_of(outcome).runs
     assert outcome.statuses == {run_id: "completed" for *_, run_id in runs}
     assert {(model, lr) for model, lr, *_ in runs} == {(model, lr) for model in ("moe", "dense") for lr in RATES}
-    assert {folder.id for folder in Results(path.parent / "results").runs()} == set(outcome.statuses)
+    assert {folder.id for folder in Results(path.parent / "results").jobs()} == set(outcome.statuses)
     assert {seed for _, _, seed, _ in runs}.isdisjoint(outcome.plan.spec.seeds)
     assert (outcome.report, outcome.verdicts) == (None, ())
 
@@ -79,7 +79,7 @@ def test_its_summary_holds_what_each_run_lost_on_the_tune_split(swept: tuple[Pat
         ids = {(lr, seed): run_id for m, lr, seed, run_id in tune_of(outcome).runs if m == name}
         assert len(model["curve"]) == 6
         for point in model["curve"]:
-            records = results.run(ids[point["lr"], point["seed"]]).records()
+            records = results.job(ids[point["lr"], point["seed"]]).records()
             (value,) = [one.value for one in records if one.metric == "tune.bits_per_byte"]
             assert (point["bits_per_byte"], point["reason"]) == (value, None)
         assert model["best_lr"] == best_rate(model["curve"])
@@ -100,7 +100,7 @@ def test_failed_points_have_a_reason_and_no_value(swept: tuple[Path, api.Outcome
     results = Results(tmp_path / "results")
     for model, lr, _, run_id in tune_of(outcome).runs:
         if model == "moe" and lr in RATES[1:]:
-            (results.run(run_id).path / "DONE").unlink()
+            (results.job(run_id).path / "DONE").unlink()
     found = summarise(outcome.plan, results)
     reasons = {point["lr"]: (point["bits_per_byte"], point["reason"]) for point in found["moe"]["curve"]}
     assert reasons[RATES[2]] == (None, "run is partial")

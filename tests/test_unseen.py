@@ -34,7 +34,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     spec = made.spec.model_copy(update={"question": made.spec.question + HOSTILE})
     plan = made.model_copy(update={"spec": spec, "warnings": (HOSTILE,)})
     golden_results.write(root, plan=plan)
-    folder = store.Results(root).run(plan.runs[0].id)
+    folder = store.Results(root).job(plan.runs[0].id)
     (folder.path / "DONE").unlink()
     store.write_json(folder.path / "FAILED.json", {"status": HOSTILE, "reason": HOSTILE})
     return root

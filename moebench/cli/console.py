@@ -173,7 +173,7 @@ def plan_json(planned: Planned) -> dict[str, Any]:
 
     plan, results = planned.plan, Results(planned.results)
     expected = estimate(planned)
-    status = {run.id: results.run(run.id).status() for run in plan.runs}
+    status = {run.id: results.job(run.id).status() for run in plan.runs}
     seconds = expected.run_s
     runs = [
         {

@@ -23,7 +23,7 @@ from moebench.frozen import Frozen
 from moebench.launch.child import child_environment
 from moebench.launch.coordinator import STOP_S
 from moebench.planning.types import Plan, SpeedPlan
-from moebench.store import Results, RunFolder, append_lines, read_json, write_json
+from moebench.store import JobFolder, Results, append_lines, read_json, write_json
 from moebench.suite.data import DataSpec
 
 OnEvent = Callable[[dict[str, Any]], None]
@@ -95,12 +95,12 @@ def _note(plan: Plan, process: Path, kept: Path) -> None:
     append_lines(kept, [row])
 
 
-def _changed(folder: RunFolder) -> bool:
+def _changed(folder: JobFolder) -> bool:
     """Whether a finished session is not what was written: its times are then nobody's."""
     return (folder.path / "DONE").exists() and bool(folder.verify())
 
 
-def _outdated(folder: RunFolder, results: Results) -> list[Path]:
+def _outdated(folder: JobFolder, results: Results) -> list[Path]:
     """Files of processes that are to be run again."""
     return [path for path in sorted(folder.path.glob("process-*.json")) if _lacks(path, results)]
 
@@ -114,7 +114,7 @@ def _lacks(path: Path, results: Results) -> bool:
         lacking: dict[str, str] = dict(value["missing"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return True
-    return not reads or any(results.run(run_id).status() == "completed" for run_id in lacking.values())
+    return not reads or any(results.job(run_id).status() == "completed" for run_id in lacking.values())
 
 
 def _run_process(task: SpeedTask, *, timeout_s: float) -> None:
@@ -164,7 +164,7 @@ def race_here(task: SpeedTask) -> None:
     corpus = prepare(task.data, base=task.base, cache=task.results / "data")
     racers, missing = [], {}
     for name in (*plan.models, plan.baseline + speed.AGAIN):
-        run_folder = results.run(task.runs[name.removesuffix(speed.AGAIN)])
+        run_folder = results.job(task.runs[name.removesuffix(speed.AGAIN)])
         if run_folder.status() != "completed":
             missing[name] = run_folder.id
             continue

@@ -31,7 +31,7 @@ from moebench.metrics.flops import counted_flops
 from moebench.metrics.memory import memory_records
 from moebench.metrics.quality import Evaluated, evaluate
 from moebench.metrics.routing import domain_records, ffn_output_rms, routing_records
-from moebench.store import Checkpoints, Results, RunFolder, append_lines, keep_lines, write_bytes, write_json
+from moebench.store import Checkpoints, JobFolder, Results, append_lines, keep_lines, write_bytes, write_json
 from moebench.suite.routers import drops
 
 Event = dict[str, Any]
@@ -47,7 +47,7 @@ class DataChanged(ValueError):  # noqa: N818  reads as what happened
 class _Journal:
     """Rows on their way to the run's files, and the time since each kind of work began."""
 
-    folder: RunFolder
+    folder: JobFolder
     segment: int = 0
     written: dict[str, int] = field(default_factory=lambda: dict.fromkeys(ROW_FILES, 0))
     waiting: dict[str, list[Mapping[str, Any]]] = field(default_factory=lambda: {name: [] for name in ROW_FILES})
@@ -78,7 +78,7 @@ def execute(task: Task, *, root: Path, on_event: Callable[[Event], None], should
     machine raises (memory, disk).
     """
     run = task.run
-    folder = Results(root).run(run.id)
+    folder = Results(root).job(run.id)
     folder.path.mkdir(parents=True, exist_ok=True)
     settle(run, task.threads)
     corpus = prepare(task.data, base=task.base, cache=root / "data")
@@ -106,7 +106,7 @@ def settle(run: Run, threads: int) -> None:
         torch.use_deterministic_algorithms(True)
 
 
-def _begin_or_resume(task: Task, folder: RunFolder, corpus: Corpus) -> tuple[State, _Journal]:
+def _begin_or_resume(task: Task, folder: JobFolder, corpus: Corpus) -> tuple[State, _Journal]:
     """The state after the last checkpoint, files cut back to it; or a fresh state in an emptied folder."""
     run, state, journal = task.run, start(task.run), _Journal(folder=folder)
     found = Checkpoints(folder).load()
@@ -134,7 +134,7 @@ def _begin_or_resume(task: Task, folder: RunFolder, corpus: Corpus) -> tuple[Sta
         "data_splits": splits,
         "started": time.time(),
     }
-    write_json(folder.path / "run.json", about)
+    write_json(folder.path / "job.json", about)
     batch = torch.from_numpy(train_batch(corpus, seed=run.seed, step=0, batch_tokens=run.recipe.micro_batch_tokens))
     rms = ffn_output_rms(state.model, batch[:, :-1].to(run.device))
     journal.add_records(

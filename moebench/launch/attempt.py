@@ -16,7 +16,7 @@ from pathlib import Path
 from moebench.identity import digest_of
 from moebench.jobs.task import Task
 from moebench.launch.task import Event, Execute, OnEvent
-from moebench.store import Busy, CorruptFile, Failure, Results, RunFolder
+from moebench.store import Busy, CorruptFile, Failure, JobFolder, Results
 
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 _NO_SPACE = ("no space left on device", "file too large", "disk quota exceeded")
@@ -24,24 +24,24 @@ _TRANSIENT = {errno.EIO, errno.EAGAIN, errno.EBUSY, errno.ESTALE, errno.ETIMEDOU
 """I/O errors that may not come again; other exceptions are the program's and would."""
 
 
-def finished(folder: RunFolder) -> str | None:
+def finished(folder: JobFolder) -> str | None:
     """'completed' or 'diverged' when the folder is whole, contents checked, and its own; else None."""
     status = folder.status()
     whole = status in ("completed", "diverged") and not folder.verify()
     return status if whole and _is_its_own(folder) else None
 
 
-def _is_its_own(folder: RunFolder) -> bool:
+def _is_its_own(folder: JobFolder) -> bool:
     """Whether the run in the folder is the one that the folder is named after, and not a copy of another."""
     try:
-        return digest_of(folder.run_json()["run"], length=len(folder.id)) == folder.id
+        return digest_of(folder.job_json()["run"], length=len(folder.id)) == folder.id
     except (OSError, CorruptFile, KeyError):
         return False
 
 
 def carry_out(task: Task, *, root: Path, execute: Execute, on_event: OnEvent, should_stop: Callable[[], bool]) -> Event:
     """Makes one attempt and returns its last event: `finished`, `stopped`, `failed`, or `busy` when it is locked."""
-    folder = Results(root).run(task.id)
+    folder = Results(root).job(task.id)
     last_step: int | None = None
 
     def listen(event: Event) -> None:
@@ -65,7 +65,7 @@ def carry_out(task: Task, *, root: Path, execute: Execute, on_event: OnEvent, sh
         return task.event("busy")
 
 
-def _outcome(task: Task, folder: RunFolder, status: str) -> Event:
+def _outcome(task: Task, folder: JobFolder, status: str) -> Event:
     if status == "stopped":
         return task.event("stopped")
     if folder.status() != status:
@@ -73,7 +73,7 @@ def _outcome(task: Task, folder: RunFolder, status: str) -> Event:
     return task.event("finished", status=status)
 
 
-def _failure(task: Task, folder: RunFolder, error: BaseException, last_step: int | None) -> Event:
+def _failure(task: Task, folder: JobFolder, error: BaseException, last_step: int | None) -> Event:
     status, retry = classify(error)
     reason = f"{type(error).__name__}: {error}".strip().splitlines()[0]
     words = "".join(traceback.format_exception(error))

@@ -120,7 +120,7 @@ class Coordinator:
             if ready_at > now:
                 self._queue.append((ready_at, task))
                 continue
-            if (status := finished(Results(self._root).run(task.id))) is None:
+            if (status := finished(Results(self._root).job(task.id))) is None:
                 return task
             self._settle(task, task.event("finished", status=status, already=True))
         return None
@@ -213,7 +213,7 @@ class Coordinator:
         self._failed(task, event, may_retry=status in ("killed", "oom"), log=f"{child.log()}\n{reason}\n")
 
     def _record(self, task: Task, status: Failure, reason: str, last_step: int | None, words: str) -> None:
-        folder = Results(self._root).run(task.id)
+        folder = Results(self._root).job(task.id)
         with suppress(Busy, OSError), folder.lock():  # another moebench may have taken the run over already
             if finished(folder) is None:
                 folder.fail(status, reason, last_step, words or None)

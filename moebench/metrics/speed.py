@@ -25,7 +25,7 @@ from moebench.jobs.training import State, chance, start, training_loss
 from moebench.metrics.declared import labelled
 from moebench.models.decoder import KVCache, Transformer
 from moebench.planning.types import SpeedPlan
-from moebench.store import RunFolder
+from moebench.store import JobFolder
 
 AGAIN = "~again"
 """Suffix of the baseline's second copy."""
@@ -64,9 +64,9 @@ class Race:
     peak_bandwidth: float
 
 
-def load_racer(name: str, folder: RunFolder) -> Racer:
+def load_racer(name: str, folder: JobFolder) -> Racer:
     """A racer with the trained weights of a completed run and a fresh optimizer."""
-    run = Run.model_validate(folder.run_json()["run"])
+    run = Run.model_validate(folder.job_json()["run"])
     state = start(run)
     state.model.load_state_dict(safetensors.torch.load_file(folder.path / "model.safetensors"))
     return Racer(name=name, state=state, run=run)

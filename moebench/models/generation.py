@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from moebench.jobs.recipe import Run
 from moebench.models.decoder import Transformer, build
 from moebench.seeds import derive
-from moebench.store import CorruptFile, Results, RunFolder
+from moebench.store import CorruptFile, JobFolder, Results
 
 
 def load_trained(results: Path, run_id: str) -> Transformer:
@@ -26,9 +26,9 @@ def load_trained(results: Path, run_id: str) -> Transformer:
     if problems or not (folder.path / "model.safetensors").is_file():
         raise CorruptFile(folder.path, problems[0] if problems else "its weights were left out")
     try:
-        run = Run.model_validate(folder.run_json()["run"])
+        run = Run.model_validate(folder.job_json()["run"])
     except (KeyError, ValidationError) as error:
-        raise CorruptFile(folder.path / "run.json", "not a run of this version of moebench") from error
+        raise CorruptFile(folder.path / "job.json", "not a run of this version of moebench") from error
     weights = folder.path / "model.safetensors"
     try:
         model = build(run.architecture, seed=run.seed, dtype=run.recipe.dtype)
@@ -38,12 +38,12 @@ def load_trained(results: Path, run_id: str) -> Transformer:
     return model.eval()
 
 
-def _find(results: Path, run_id: str) -> RunFolder:
-    found = [folder for folder in Results(results).runs() if folder.id.startswith(run_id)]
+def _find(results: Path, run_id: str) -> JobFolder:
+    found = [folder for folder in Results(results).jobs() if folder.id.startswith(run_id)]
     if len(found) != 1:
         known = ", ".join(folder.id for folder in found[:5])
         what = f"{len(found)} runs begin with {run_id!r}: {known}" if found else f"no run begins with {run_id!r}"
-        raise CorruptFile(results / "runs", what)
+        raise CorruptFile(results / "jobs", what)
     return found[0]
 
 

@@ -71,7 +71,7 @@ class Estimate:
 def estimate(plan: Plan, tasks: Sequence[Task], *, root: Path, threads: int, device: str, workers: int) -> Estimate:
     """How long the tasks that are not done, the speed session and the report will take. `tasks` are the plan's runs."""
     results = Results(root)
-    left = [task for task in tasks if results.run(task.id).status() not in ("completed", "diverged")]
+    left = [task for task in tasks if results.job(task.id).status() not in ("completed", "diverged")]
     run_s: dict[str, float] = {name: s for name in plan.models if (s := _finished_s(plan, name, results)) is not None}
     basis: dict[str, Basis] = dict.fromkeys(run_s, "finished runs")
     first: dict[str, Task] = {}
@@ -113,14 +113,14 @@ def _finished_s(plan: Plan, model: str, results: Results) -> float | None:
     """Median time of a model's finished runs that were never interrupted, as the clock on the wall saw them."""
     found = []
     for planned in plan.runs:
-        folder = results.run(planned.id)
+        folder = results.job(planned.id)
         if planned.model != model or folder.status() != "completed":
             continue
         with suppress(OSError, ValueError, KeyError, TypeError):
             segments = {row["segment"] for row in read_lines(folder.path / "timed.jsonl")}
             manifest = folder.manifest() or {}
             if segments == {0}:
-                found.append(float(manifest["finished"]) - float(folder.run_json()["started"]))
+                found.append(float(manifest["finished"]) - float(folder.job_json()["started"]))
     return median(found) if found else None
 
 

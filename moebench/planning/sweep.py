@@ -40,11 +40,11 @@ def _of_model(plan: Plan, name: str, results: Results) -> dict[str, Any]:
     for model, lr, seed, run_id in plan.tune.runs:
         if model != name:
             continue
-        folder = results.run(run_id)
+        folder = results.job(run_id)
         value: float | None = None
         reason: str | None = f"run is {folder.status()}"
         if folder.status() == "completed":
-            identity = tune_identity(Run.model_validate(folder.run_json()["run"]))
+            identity = tune_identity(Run.model_validate(folder.job_json()["run"]))
             value = next(r.value for r in folder.records() if r.metric == "tune.bits_per_byte")
             reason = None
         curve.append({"lr": lr, "seed": seed, "bits_per_byte": value, "reason": reason})

@@ -28,7 +28,7 @@ from moebench.reader.runs import (
     read_tune,
     words_of,
 )
-from moebench.store import MAX_FACTS_BYTES, CorruptFile, Results, RunFolder, Status, read_json
+from moebench.store import MAX_FACTS_BYTES, CorruptFile, JobFolder, Results, Status, read_json
 from moebench.text import plain
 
 NOT_RUN = "not run yet"
@@ -172,26 +172,26 @@ def _at_ends_of_others(results: Results, run: Outcome, others: Iterable[Outcome]
     wanted = {end for end in ends if end < last} - run.digests.keys()
     if not wanted:
         return run
-    return replace(run, digests={**run.digests, **digests(results.run(run.run_id), steps=last, at=wanted)})
+    return replace(run, digests={**run.digests, **digests(results.job(run.run_id), steps=last, at=wanted)})
 
 
 def _outcome(results: Results, planned: PlannedRun, plan: Plan, at: set[int], problems: list[str]) -> Outcome:
     model, seed, run_id = planned.model, planned.seed, planned.id
     try:
-        folder = results.run(run_id)
+        folder = results.job(run_id)
         status = folder.status()
         if status in ("completed", "diverged"):
             return read_run(folder, planned, plan, at=at)
         reason = _why_not_done(folder, status)
     except UNREADABLE as error:
         # Its files may fit its manifest, and then a run would take it for done.
-        status, reason = "corrupt", f"{words_of(error)} (remove the folder runs/{run_id} to run it again)"
+        status, reason = "corrupt", f"{words_of(error)} (remove the folder jobs/{run_id} to run it again)"
     if status in ("corrupt", "failed"):
         problems.append(f"run {run_id} ({model}, seed {seed}) is {status}: {reason}")
     return Outcome(model=model, seed=seed, run_id=run_id, status=status, reason=reason)
 
 
-def _why_not_done(folder: RunFolder, status: Status) -> str:
+def _why_not_done(folder: JobFolder, status: Status) -> str:
     if status == "failed":
         failure = folder.failure() or {}
         said = f"{failure.get('status', 'failed')}: {failure.get('reason', 'no reason recorded')}"

@@ -122,7 +122,7 @@ def _folders(results: Results, kind: str) -> Iterator[tuple[str, Path]]:
 def _done(results: Results) -> dict[str, tuple[Path, float]]:
     """Id -> folder and time of each run that was done; of several folders of one run the one that was done first."""
     first: dict[str, tuple[Path, float]] = {}
-    for run_id, path in _folders(results, "runs"):
+    for run_id, path in _folders(results, "jobs"):
         try:
             at = _time(read_json(path / "DONE")["finished"])
         except UNREADABLE:
@@ -156,7 +156,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 def _stray(run_id: str, folder: Path, at: float) -> Stray | None:
     try:
-        run = read_json(folder / "run.json")["run"]
+        run = read_json(folder / "job.json")["run"]
         training = training_of(run["architecture"], run["recipe"], run["data_digest"])
         return Stray(run_id=run_id, training=training, seed=int(run["seed"]), finished=at)
     except UNREADABLE:

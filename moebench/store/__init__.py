@@ -17,7 +17,7 @@ from moebench.store.files import (
     write_bytes,
     write_json,
 )
-from moebench.store.folders import Busy, Failure, Outcome, RunFolder, StaleRecord, Status, UnsafeName
+from moebench.store.folders import Busy, Failure, JobFolder, Outcome, StaleRecord, Status, UnsafeName
 from moebench.store.reference import export_reference
 from moebench.store.results import Results
 
@@ -27,9 +27,9 @@ __all__ = [
     "Checkpoints",
     "CorruptFile",
     "Failure",
+    "JobFolder",
     "Outcome",
     "Results",
-    "RunFolder",
     "StaleRecord",
     "Status",
     "UnsafeName",

@@ -14,7 +14,7 @@ from typing import Any
 from moebench.identity import digest_of
 from moebench.store import files
 from moebench.store.files import CorruptFile
-from moebench.store.folders import RunFolder, put_aside
+from moebench.store.folders import JobFolder, put_aside
 
 _OWN_FILE = re.compile(r"checkpoint-[0-9]{1,20}\.safetensors")
 KEPT = 2
@@ -24,7 +24,7 @@ KEPT = 2
 class Checkpoints:
     """The checkpoints of one run. The caller holds the folder's lock."""
 
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(self, folder: JobFolder) -> None:
         self._folder = folder.path
         self._index = folder.path / "checkpoint.json"
 

@@ -46,7 +46,7 @@ class StaleRecord(CorruptFile):
     """A record of another version of its metric's definition: refused, not mixed."""
 
 
-class RunFolder:
+class JobFolder:
     """A folder of results whose `DONE` is written last. Holds no state of its own: the disk is the truth."""
 
     def __init__(self, path: Path) -> None:
@@ -202,11 +202,11 @@ class RunFolder:
 
     # ------------------------------------------------------------------------------------------ reading
 
-    def run_json(self) -> dict[str, Any]:
+    def job_json(self) -> dict[str, Any]:
         """What was run, where and on what data. Raises FileNotFoundError or CorruptFile."""
-        value = files.read_json(self.path / "run.json", most=files.MAX_FACTS_BYTES)
+        value = files.read_json(self.path / "job.json", most=files.MAX_FACTS_BYTES)
         if not isinstance(value, dict):
-            raise CorruptFile(self.path / "run.json", "not a JSON object")
+            raise CorruptFile(self.path / "job.json", "not a JSON object")
         return value
 
     def each_record(self, *, most: int = files.MOST_ROWS) -> Iterator[Record]:

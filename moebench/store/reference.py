@@ -16,7 +16,7 @@ from typing import Any
 from moebench.planning.types import Plan, StoredPlan
 from moebench.store import files
 from moebench.store.files import CorruptFile
-from moebench.store.folders import WEIGHTS, RunFolder
+from moebench.store.folders import WEIGHTS, JobFolder
 from moebench.store.results import Results
 
 STEPS, RECORDS = "steps.jsonl", "records.jsonl"
@@ -50,7 +50,7 @@ def _with_akin(source: Results, stored_plans: Iterable[StoredPlan]) -> list[Stor
     return [*asked, *(other for other in also if other not in asked)]
 
 
-def _folders(source: Results, target: Results, plan: Plan) -> Iterator[tuple[RunFolder, RunFolder]]:
+def _folders(source: Results, target: Results, plan: Plan) -> Iterator[tuple[JobFolder, JobFolder]]:
     ids = [run.id for run in plan.runs]
     if plan.tune is not None:
         ids += [run_id for *_, run_id in plan.tune.runs]
@@ -58,13 +58,13 @@ def _folders(source: Results, target: Results, plan: Plan) -> Iterator[tuple[Run
     if plan.speed is not None:
         yield source.speed(plan.speed.id), target.speed(plan.speed.id)
     for run_id in dict.fromkeys(ids):
-        yield source.run(run_id), target.run(run_id)
+        yield source.job(run_id), target.job(run_id)
 
 
-def _copy_folder(here: RunFolder, there: RunFolder) -> list[Path]:
+def _copy_folder(here: JobFolder, there: JobFolder) -> list[Path]:
     manifest = here.manifest()
     if manifest is None:
-        names = [name for name in ("run.json", "FAILED.json", "tune.json") if (here.path / name).exists()]
+        names = [name for name in ("job.json", "FAILED.json", "tune.json") if (here.path / name).exists()]
         return [path for name in names for path in _copy_file(here.path / name, there.path / name)]
     wrong = here.verify()
     if wrong:
@@ -92,21 +92,21 @@ def _copy_folder(here: RunFolder, there: RunFolder) -> list[Path]:
     return written
 
 
-def _thinned(folder: RunFolder, name: str, data: bytes) -> bytes:
+def _thinned(folder: JobFolder, name: str, data: bytes) -> bytes:
     try:
         return THINNED[name](folder, data) if name in THINNED else data
     except (KeyError, TypeError) as error:
         raise CorruptFile(folder.path / name, "not what a run writes") from error
 
 
-def _evaluated_steps(folder: RunFolder, data: bytes) -> bytes:
+def _evaluated_steps(folder: JobFolder, data: bytes) -> bytes:
     """The rows of `steps.jsonl` after which quality was measured, and the last row, each with its own bytes."""
-    points = set(folder.run_json()["run"]["recipe"]["evaluate_at"])
+    points = set(folder.job_json()["run"]["recipe"]["evaluate_at"])
     last = max((row["step"] for row in folder.each_row(STEPS)), default=0)
     return _chosen(data, (row["step"] in points or row["step"] == last for row in folder.each_row(STEPS)))
 
 
-def _final_loads(folder: RunFolder, data: bytes) -> bytes:
+def _final_loads(folder: JobFolder, data: bytes) -> bytes:
     """The rows of `records.jsonl` without the load of single experts before the last evaluation."""
     last = max((record.step or 0 for record in folder.each_record()), default=0)
     return _chosen(data, (r.step == last or not r.metric.startswith(LOADS) for r in folder.each_record()))

@@ -22,7 +22,7 @@ from moebench.environment import Environment
 from moebench.planning.types import Plan, StoredPlan
 from moebench.store import files
 from moebench.store.files import CorruptFile
-from moebench.store.folders import RunFolder, UnsafeName, is_safe_id
+from moebench.store.folders import JobFolder, UnsafeName, is_safe_id
 from moebench.text import quoted
 
 
@@ -34,22 +34,22 @@ class Results:
 
     def make_room(self) -> None:
         """Makes the folder that runs go to. Raises OSError where that cannot be, or nothing can be written in it."""
-        runs = self._inside("runs")
-        RunFolder(runs / "any").locks.mkdir(parents=True, exist_ok=True)
+        runs = self._inside("jobs")
+        JobFolder(runs / "any").locks.mkdir(parents=True, exist_ok=True)
         if not os.access(runs, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(runs))
 
-    def run(self, run_id: str) -> RunFolder:
-        """The folder of a run. Raises UnsafeName."""
-        return RunFolder(self._inside("runs", run_id))
+    def job(self, job_id: str) -> JobFolder:
+        """The folder of a job. Raises UnsafeName."""
+        return JobFolder(self._inside("jobs", job_id))
 
-    def speed(self, speed_id: str) -> RunFolder:
+    def speed(self, speed_id: str) -> JobFolder:
         """The folder of a speed session. Raises UnsafeName."""
-        return RunFolder(self._inside("speed", speed_id))
+        return JobFolder(self._inside("speed", speed_id))
 
-    def tune(self, tune_id: str) -> RunFolder:
+    def tune(self, tune_id: str) -> JobFolder:
         """The folder of a learning-rate sweep. Raises UnsafeName."""
-        return RunFolder(self._inside("tune", tune_id))
+        return JobFolder(self._inside("tune", tune_id))
 
     def log(self, name: str) -> Path:
         """Where the log of what failed is kept, by the id of its run or session. Raises UnsafeName."""
@@ -65,10 +65,10 @@ class Results:
             return None
         return path
 
-    def runs(self) -> list[RunFolder]:
-        """Every run there is, in whatever state, by id; not those put aside. Raises UnsafeName for a link outside."""
-        names = [path.name for path in sorted(self._inside("runs").glob("*")) if path.is_dir()]
-        return [self.run(name) for name in names if is_safe_id(name)]
+    def jobs(self) -> list[JobFolder]:
+        """Every job there is, in whatever state, by id; not those put aside. Raises UnsafeName for a link outside."""
+        names = [path.name for path in sorted(self._inside("jobs").glob("*")) if path.is_dir()]
+        return [self.job(name) for name in names if is_safe_id(name)]
 
     def plans(self, suite: str | None = None) -> list[StoredPlan]:
         """The plans stored that can be read, of one suite or all, newest first; `unreadable_plans` has the others."""
@@ -105,7 +105,7 @@ class Results:
             known = {row.get("run") for row in files.read_lines(path)}
             rows = []
             for run in (run for run in plan.runs if run.id not in known):
-                manifest = self.run(run.id).manifest()
+                manifest = self.job(run.id).manifest()
                 if manifest is not None:
                     about = {"run": run.id, "seed": run.seed, "training": plan.training(run.model)}
                     rows.append({**about, "at": manifest["finished"]})

@@ -40,7 +40,7 @@ def test_share_of_the_training_loop(benchmark, planned: api.Planned) -> None:
 
     def one_run() -> None:
         task = api._run_tasks(planned, threads=1)[0]
-        folder = Results(planned.results).run(task.id)
+        folder = Results(planned.results).job(task.id)
         shutil.rmtree(folder.path, ignore_errors=True)
         execute(task, root=planned.results, on_event=lambda _: None, should_stop=lambda: False)
         spent: dict[str, float] = {}

@@ -91,7 +91,7 @@ def task(model: str = "good", *, seed: int = 0, steps: int = 20, threads: int = 
 
 
 def execute(task: Task, *, root: Path, on_event: OnEvent, should_stop: Callable[[], bool]) -> str:
-    folder, steps = Results(root).run(task.id), task.run.recipe.steps
+    folder, steps = Results(root).job(task.id), task.run.recipe.steps
     with (root / "began.log").open("a") as log:
         log.write(task.id + "\n")
     checkpoints = Checkpoints(folder)
@@ -109,7 +109,7 @@ def execute(task: Task, *, root: Path, on_event: OnEvent, should_stop: Callable[
         if should_stop() and step < steps:
             return "stopped"
     write_bytes(folder.path / "model.safetensors", state)
-    write_json(folder.path / "run.json", {"run": task.run.model_dump(mode="json")})
+    write_json(folder.path / "job.json", {"run": task.run.model_dump(mode="json")})
     if task.model == "lies":
         return "completed"
     folder.finish("diverged" if task.model == "diverges" else "completed")

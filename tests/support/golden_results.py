@@ -259,13 +259,13 @@ def run_of(model: PlannedModel, seed: int) -> Run:
 
 def write_run(root: Path, plan: Plan, planned: PlannedRun, *, status: str = "completed") -> None:
     """One finished run. A diverged one stops half-way and says so."""
-    folder = _made(store.Results(root).run(planned.id))
+    folder = _made(store.Results(root).job(planned.id))
     model = plan.models[planned.model]
     truth = TRUTH[planned.model]
     rng = _generator("run", planned.model, planned.seed)
     last = STEPS if status == "completed" else STEPS // 2
     store.write_json(
-        folder.path / "run.json",
+        folder.path / "job.json",
         {
             "run": run_of(model, planned.seed).model_dump(mode="json"),
             "model": planned.model,
@@ -441,7 +441,7 @@ def write_tune(root: Path, tune: TunePlan) -> None:
     folder.finish("completed")
 
 
-def _made(folder: store.RunFolder) -> store.RunFolder:
+def _made(folder: store.JobFolder) -> store.JobFolder:
     folder.path.mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -59,7 +59,7 @@ def gain(model: str) -> float:
 
 def write_run(root: Path, plan: Plan, planned: PlannedRun) -> None:
     """One finished run."""
-    folder = _made(store.Results(root).run(planned.id))
+    folder = _made(store.Results(root).job(planned.id))
     model = plan.models[planned.model]
     rng = _generator("run", planned.model, planned.seed)
     run = run_of(model, seed=planned.seed, facts=plan.data, machine=Machine())
@@ -68,7 +68,7 @@ def write_run(root: Path, plan: Plan, planned: PlannedRun) -> None:
         "environment": MACHINE.model_dump(mode="json"),
         "data_splits": {"test": {"documents": ["doc"], "digest": DIGEST[:16]}}, "started": STARTED,
     }  # fmt: skip
-    store.write_json(folder.path / "run.json", about)
+    store.write_json(folder.path / "job.json", about)
     digest = digest_of(["tokens", planned.seed])
     steps = [{"step": s, "loss": 1.6, "lr": 1e-3, "grad_norm": 0.5, "digest": digest} for s in model.recipe.evaluate_at]
     store.append_lines(folder.path / "steps.jsonl", steps)
