@@ -122,7 +122,7 @@ def test_every_router_but_a_control_is_of_a_published_design(word: str) -> None:
 
 
 def test_routers_are_listed_without_torch() -> None:
-    code = "import sys; from moebench.show import listing; listing('routers'); sys.exit('torch' in sys.modules)"
+    code = "import sys; from moebench.cli.console import listing; listing('routers'); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
