@@ -35,3 +35,17 @@ def root(pristine: Path, tmp_path: Path) -> Path:
     """A golden results folder of the test's own."""
     shutil.copytree(pristine, tmp_path / "results")
     return tmp_path / "results"
+
+
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A suite whose runs are done and whose report is written."""
+    from tests.support import tiny_suites
+    from tests.support.commands import call_run
+
+    claims = {"better": tiny_suites.claim(family="primary")}
+    folder = tmp_path_factory.mktemp("cli")
+    path = tiny_suites.write(folder, claims=claims, seeds=6, tune={"lr": [1e-3, 1e-2, 1e-1]})
+    found = call_run(path)
+    assert found.exit_code == 0, found.output
+    return path

@@ -12,6 +12,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from moebench.claims.judge import judge
+from moebench.claims.verdict import Verdict
 from moebench.counting.counts import Costs, ParameterCount
 from moebench.environment import Environment
 from moebench.identity import digest_of
@@ -209,3 +211,49 @@ def _planned(name: str, total: int, active: int) -> PlannedModel:
         ),
         expected_train_flops=6.0 * active * STEPS * BATCH_TOKENS,
     )  # fmt: skip
+
+
+def judged(evidence: Evidence) -> Verdict:
+    """The verdict on the one claim."""
+    (verdict,) = judge(evidence)
+    return verdict
+
+
+def pair(
+    moe: Sequence[float], dense: Sequence[float], test: Mapping[str, Any], metric: str = BPB, **other: Any
+) -> Evidence:
+    """One claim about two models, a value for each seed."""
+    return evidence_of({"moe": {metric: moe}, "dense": {metric: dense}}, {"c": claim(test, metric)}, **other)
+
+
+def lower_by(gains: Sequence[float], test: Mapping[str, Any], **other: Any) -> Verdict:
+    """The verdict when the treatment's bits per byte are below the baseline's by these differences."""
+    return judged(pair([2 - gain for gain in gains], [2.0] * len(gains), test, **other))
+
+
+def with_plan(evidence: Evidence, **changes: Any) -> Evidence:
+    """The same evidence of another plan."""
+    return replace(
+        evidence, stored=evidence.stored.model_copy(update={"plan": evidence.plan.model_copy(update=changes)})
+    )
+
+
+def with_recipe(evidence: Evidence, model: str, **changes: Any) -> Evidence:
+    """The same evidence of a model that was trained otherwise."""
+    planned = evidence.plan.models[model]
+    recipe = Recipe.model_validate({**planned.recipe.model_dump(), **changes})
+    flops = planned.costs.train_flops_per_token * recipe.steps * recipe.batch_tokens
+    models = {
+        **evidence.plan.models,
+        model: planned.model_copy(update={"recipe": recipe, "expected_train_flops": flops}),
+    }
+    return with_plan(evidence, models=models)
+
+
+def with_ffn(evidence: Evidence, model: str, **changes: Any) -> Evidence:
+    """The same evidence of a model with another network."""
+    planned = evidence.plan.models[model]
+    ffn = planned.architecture.ffn.model_copy(update=changes)
+    architecture = planned.architecture.model_copy(update={"ffn": ffn})
+    models = {**evidence.plan.models, model: planned.model_copy(update={"architecture": architecture})}
+    return with_plan(evidence, models=models)

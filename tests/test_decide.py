@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,34 +12,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moebench import stats
-from moebench.claims import calibration
 from moebench.claims.judge import judge
 from moebench.claims.verdict import Verdict
 from moebench.reader.evidence import Evidence
-from tests.support.builders import BPB, TWIN, claim, evidence_of, with_outcome
+from tests.support.builders import BPB, TWIN, claim, evidence_of, judged, lower_by, pair, with_outcome
 
 RANK = {"refuted": 0, "supported": 2}
 """Any other state is 1: nothing is claimed either way."""
+
+
 ENTROPY = "routing.entropy"
-
-
-def judged(evidence: Evidence) -> Verdict:
-    (verdict,) = judge(evidence)
-    return verdict
 
 
 def rank(evidence: Evidence) -> int:
     return RANK.get(judged(evidence).state, 1)
-
-
-def pair(
-    moe: Sequence[float], dense: Sequence[float], test: Mapping[str, Any], metric: str = BPB, **other: Any
-) -> Evidence:
-    return evidence_of({"moe": {metric: moe}, "dense": {metric: dense}}, {"c": claim(test, metric)}, **other)
-
-
-def lower_by(gains: Sequence[float], test: Mapping[str, Any], **other: Any) -> Verdict:
-    return judged(pair([2 - gain for gain in gains], [2.0] * len(gains), test, **other))
 
 
 # ---------------------------------------------------------------------------------------------- worse data never helps
@@ -63,6 +48,8 @@ class Subject:
 
 
 POINTS = {"moe_2": {"ffn.experts": 2.0}, "moe_4": {"ffn.experts": 4.0}, "moe_8": {"ffn.experts": 8.0}}
+
+
 KINDS = {
     "superior": Subject({"kind": "superior", "margin": 0.02}),
     "superior%": Subject({"kind": "superior", "margin": "1%"}),
@@ -78,8 +65,11 @@ KINDS = {
     "ratio_within": Subject({"kind": "ratio_within", "low": 0.95, "high": 1.05}),
     "exact": Subject({"kind": "exact", "value": 2.0, "tolerance": 0.5}, model="moe"),
 }  # fmt: skip
+
+
 DIRECTED = ("superior", "superior%", "non_inferior", "ratio_at_least", "recovers", "interaction", "trend")
 """Kinds for which less is less; the others ask for a value in between, so that worse may be nearer to it."""
+
 
 gains = st.lists(st.sampled_from([-0.05, 0.0, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.3]), min_size=6, max_size=9)
 
@@ -369,166 +359,6 @@ def test_a_ceiling_that_diverged_shows_no_gain() -> None:
     verdict = judged(recovering([0.2 + s / 100 for s in range(10)], 0.9, diverged=[("big", 0)]))
     assert verdict.state == "inconclusive"
     assert verdict.share is None, "never the share of the seeds that made it"
-
-
-# ---------------------------------------------------------------------------------------------- what it would take
-
-
-def test_inconclusive_says_what_it_could_have_seen_and_what_it_needs() -> None:
-    gains_seen = np.arange(1.0, 9.0) / 100
-    verdict = lower_by(gains_seen, {"kind": "superior", "margin": 0.03})
-    sd = 0.01 * math.sqrt(6)
-    assert verdict.detectable == pytest.approx(stats.detectable(8, 0.025) * sd)
-    assert verdict.units_needed == stats.smallest(lambda n: stats.power(n, 0.015 / sd, 0.0125)), "the next look counts"
-    assert verdict.needs is not None
-    assert verdict.needs.startswith("smallest detectable effect 0.0287 bits/byte beyond the threshold (80% power)")
-    assert verdict.units_low is not None
-    assert verdict.units_low < verdict.units_needed < (verdict.units_high or math.inf)
-    assert f"more seeds are needed: {verdict.units_low} to {verdict.units_high}," in verdict.needs
-    assert lower_by(gains_seen, {"kind": "superior"}).needs is None
-
-
-def test_an_effect_just_at_the_bound_has_no_upper_end() -> None:
-    verdict = lower_by([0.03, -0.02, 0.01, -0.03, 0.02, -0.01, 0.02, -0.01], {"kind": "superior"})
-    assert verdict.units_high is None
-    assert verdict.needs is not None
-    assert "8 give no upper estimate" in verdict.needs
-
-
-def test_equal_models_need_no_more_seeds() -> None:
-    verdict = lower_by([0.0] * 8, {"kind": "superior", "margin": 0.0})
-    assert verdict.state == "inconclusive"
-    assert verdict.needs == "identical in all 8 seeds, exactly at the threshold: more seeds will not decide"
-
-
-def test_too_few_seeds_for_the_family() -> None:
-    block = {f"c{i}": claim({"kind": "superior", "margin": 0.0}, family="primary") for i in range(3)}
-    first, *_ = judge(evidence_of({"moe": {BPB: [1.9 + s / 99 for s in range(6)]}, "dense": {BPB: [2.0] * 6}}, block))
-    assert first.state == "inconclusive"
-    assert first.units_needed is not None
-    assert first.units_needed >= 8, "2^-7 is above 2.5% / 3 / 2"
-
-
-def test_divergence_is_not_answered_with_more_training() -> None:
-    verdict = lower_by([0.02] * 8, {"kind": "superior"}, diverged=[("moe", 3)])
-    assert verdict.needs is not None
-    assert "diverged (1 of moe)" in verdict.needs
-    assert "learning rate" in verdict.needs
-
-
-def test_memory_is_no_worse_for_a_run_that_diverged() -> None:
-    metric = "memory.train_peak_bytes"
-    test = {"kind": "superior", "margin": "1%"}
-    evidence = pair([1e6] * 8, [2e6] * 8, test, metric=metric, diverged=[("moe", 3)])
-    measured = with_outcome(evidence, "moe", 3, values={metric: 1e6})
-    assert judged(measured).state == "supported"
-    verdict = judged(evidence)
-    assert (verdict.state, verdict.unbounded) == ("interim", ())
-    assert "not measured before it diverged" in verdict.reason
-
-
-@pytest.mark.parametrize("kind", ["equivalent", "superior"])
-def test_the_number_that_would_decide_decides(kind: str) -> None:
-    """New samples of that size, from what was seen, are decided four times in five."""
-    rng = np.random.default_rng(3)
-    shift = 0.0 if kind == "equivalent" else 0.0078
-    x = rng.normal(0, 1, 8)
-    x = 0.01 * (x - x.mean()) / x.std(ddof=1) + shift
-    test = {"kind": kind, "margin": 0.006 if kind == "equivalent" else 0.0}
-    verdict = lower_by(x, test)
-    assert verdict.state == "inconclusive"
-    n, trials = verdict.units_needed, 100
-    assert n is not None
-    level = (0.05 if kind == "equivalent" else 0.025) / 2
-    draws = rng.normal(shift, 0.01, (trials, n))
-    bounds = [(-0.006, 1), (0.006, -1)] if kind == "equivalent" else [(0.0, 1)]
-    decided = np.mean([all(stats.sign_flip_p(s * row, s * bound) <= level for bound, s in bounds) for row in draws])
-    assert 0.7 <= decided <= 0.95
-
-
-# ---------------------------------------------------------------------------------------------- doubts
-
-
-def notes(gains_seen: Sequence[float], **other: Any) -> str:
-    return " ".join(lower_by(gains_seen, {"kind": "superior", "margin": 0.0}, **other).notes)
-
-
-def test_one_pair_that_rules_is_named() -> None:
-    said = notes([0.02, 0.021, 0.019, 0.5, 0.02, 0.022, 0.018, 0.02])
-    assert "one seed rules: seed 3 is at" in said
-    assert "the mean without it at" in said
-    assert "one seed rules" not in notes(np.arange(1.0, 9.0) / 100)
-
-
-def test_skew_and_dependence_are_said() -> None:
-    assert "skewed effects" in notes([0.01, 0.011, 0.012, 0.06, 0.01, 0.011, 0.012, 0.011, 0.055, 0.012, 0.013, 0.01])
-    assert "successive seeds follow each other" in notes([s / 100 for s in range(1, 17)])
-    assert "successive" not in notes([0.01, 0.03, 0.02, 0.05, 0.02, 0.04, 0.01, 0.03])
-
-
-def test_doubts_are_rare_on_good_data() -> None:
-    rng = np.random.default_rng(1)
-    found = [notes(row) for row in 0.02 + rng.normal(0, 0.01, (150, 8))]
-    assert np.mean(["rules" in said or "skewed" in said or "successive" in said for said in found]) <= 0.06
-
-
-def test_a_sample_that_was_only_read_is_not_changed() -> None:
-    evidence = pair([1.9] * 8, [2.0] * 8, {"kind": "superior"})
-    assert judge(evidence) == judge(replace(evidence))
-
-
-# ---------------------------------------------------------------------------------------------- known limits
-
-
-def test_the_simulated_method_is_the_one_in_use() -> None:
-    rng = np.random.default_rng(2)
-    x = calibration.heavy_tails(rng, 40, 8)
-    low = calibration.limits(x)
-    for row, end in zip(x, low, strict=True):
-        verdict = lower_by(row, {"kind": "superior", "margin": 0.0})
-        assert -verdict.high == pytest.approx(end)
-        assert (verdict.state == "supported") == (end > 0)
-
-
-def test_the_simulated_documents_are_added_as_in_use() -> None:
-    x_SI = np.random.default_rng(3).normal(0.01, 0.02, (8, 30)) + np.random.default_rng(4).normal(0, 0.05, 30)
-    items = {"moe": [[(1000, 1000 * (2 - x)) for x in row] for row in x_SI], "dense": [[(1000, 2000.0)] * 30] * 8}
-    verdict = judged(pair(list(2 - np.mean(x_SI, axis=1)), [2.0] * 8, {"kind": "superior", "margin": 0.0}, items=items))
-    error = np.sqrt(np.var(np.mean(x_SI, axis=0), ddof=1) / 30)
-    within = x_SI - np.mean(x_SI, axis=1, keepdims=True)
-    scatter = np.sqrt(np.sum(np.var(within, axis=0, ddof=1)) / (8 * 30 * 29))
-    low, high = calibration.limits_of_both(np.mean(x_SI, axis=1)[None], np.array([error]), np.array([scatter]))
-    assert (-verdict.high, -verdict.low) == (pytest.approx(low[0]), pytest.approx(high[0]))
-
-
-@pytest.mark.parametrize("row", calibration.table(), ids=lambda row: f"{row.law}-{row.n}")
-def test_the_shipped_table_is_what_simulation_gives(row: calibration.Rates) -> None:
-    trials = 1500
-    again = calibration.rates(row.law, row.n, trials=trials, rng=np.random.default_rng(row.n))
-    for name in ("covered", "supported", "refuted"):
-        expected = getattr(row, name)
-        assert getattr(again, name) == pytest.approx(expected, abs=4 * math.sqrt(expected * (1 - expected) / trials))
-
-
-def test_the_table_has_every_law_and_errs_no_more_than_it_may_where_assumptions_hold() -> None:
-    rows = {(row.law, row.n): row for row in calibration.table()}
-    assert set(rows) == {(law, n) for law in (*calibration.LAWS, calibration.BOTH) for n in calibration.SIZES}
-    for (law, _), row in rows.items():
-        if law.startswith(("normal", "heavy")):
-            assert row.covered >= 0.95
-            assert max(row.supported, row.refuted) <= 0.025
-
-
-@pytest.mark.parametrize("n", calibration.SIZES)
-def test_adding_documents_covers_where_the_wider_of_both_did_not(n: int) -> None:
-    x, error, scatter = calibration.both(np.random.default_rng(n), 3000, n)
-    centre = np.mean(x, axis=1)
-    over_seeds = np.minimum(calibration.limits(x), centre)
-    wider = np.minimum(over_seeds, centre - stats.t_quantile(0.025, 29) * error)
-    added, _ = calibration.limits_of_both(x, error, scatter)
-    assert np.mean(added > 0) <= 0.025
-    assert np.mean(wider > 0) > np.mean(added > 0)
-    assert n == 6 or np.mean(wider > 0) > 0.03
 
 
 # ---------------------------------------------------------------------------------------------- numbers that agree

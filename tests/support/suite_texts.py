@@ -1,0 +1,58 @@
+"""Suites as text: those of `tests/suites`, loaded, and what is said of broken ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moebench.suite.errors import SuiteError
+from moebench.suite.load import load_suite
+from moebench.suite.types import SuiteSpec
+
+SUITES = Path(__file__).parents[1] / "suites"
+PRINTED = (SUITES / "printed.yaml").read_text()
+"""The suite that the documentation prints."""
+KINDS = (SUITES / "kinds.yaml").read_text()
+"""One claim for each kind of test."""
+
+
+def load(tmp_path: Path, text: str, name: str = "suite.yaml", **options: Any) -> SuiteSpec:
+    (tmp_path / name).write_text(text)
+    return load_suite(tmp_path / name, **options).spec
+
+
+def messages(tmp_path: Path, text: str, **options: Any) -> str:
+    with pytest.raises(SuiteError) as caught:
+        load(tmp_path, text, **options)
+    return str(caught.value)
+
+
+VARIANTS = """\
+suite: variants
+question: Do all fields of a mixture come back?
+seeds: 2
+data: {source: stdlib, context: 64}
+train: {budget: {tokens: 1.0e6}, batch_tokens: 1024}
+models:
+  dense: {layers: 4, width: 64, heads: 4, qk_norm: full, ffn: {kind: dense, hidden: 192, activation: gelu}}
+  deepseek:
+    base: dense
+    ffn: {kind: moe, experts: 8, top_k: 2, router: sigmoid_bias, groups: 4, groups_chosen: 2, bias_rate: 0.001,
+          scale: 2.5, expert_hidden: 24, shared_gate: true, first_dense: 1, dense_hidden: 192,
+          balance_over: sequence, jitter: 0.01}
+    match: {to: dense, on: train_flops, by: ffn.shared_hidden, step: 1}
+  switch:
+    base: dense
+    ffn: {kind: moe, experts: 8, top_k: 1, router: switch, activation: relu, bias: true, capacity_factor: 1.25,
+          expert_hidden: 64, shared_hidden: 32, every: 2, dense_hidden: 192, dense_activation: geglu}
+  shazeer:
+    base: dense
+    ffn: {kind: moe, experts: 8, top_k: 2, router: noisy_topk, importance_loss: 0.1, load_loss: 0.1, expert_hidden: 24}
+  adaptive:
+    base: dense
+    ffn: {kind: moe, experts: 8, top_k: 4, router: top_p, top_p: 0.4, entropy_loss: 0.0001, expert_hidden: 24}
+tune: {lr: [1.0e-3, 2.0e-3, 4.0e-3], models: [dense]}
+"""
+"""A suite that gives every field of the second version somewhere."""

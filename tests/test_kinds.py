@@ -1,0 +1,299 @@
+"""What each kind of claim makes of numbers known by hand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from moebench.claims.verdict import Verdict
+from moebench.counting.counts import ParameterCount
+from moebench.format import NBSP
+from tests.support.builders import (
+    BPB,
+    TWIN,
+    claim,
+    evidence_of,
+    judged,
+    lower_by,
+    pair,
+)
+
+EIGHT = np.arange(1.0, 9.0) / 100
+"""Mean 0.045. The 6th of the 256 subset means, 2.5% of them, are (1 + 2 + 4) / 3 and (8 + 7 + 5) / 3 hundredths."""
+
+
+LOW, HIGH = 0.07 / 3, 0.20 / 3
+
+
+# ---------------------------------------------------------------------------------------------- superior
+
+
+def test_superior_by_hand() -> None:
+    verdict = lower_by(EIGHT, {"kind": "superior", "margin": 0.02})
+    assert verdict.state == "supported"
+    assert (verdict.estimate, verdict.unit, verdict.n, verdict.units) == (
+        pytest.approx(-0.045),
+        "bits/byte",
+        8,
+        "seeds",
+    )
+    assert (verdict.low, verdict.high) == (pytest.approx(-HIGH, abs=1e-6), pytest.approx(-LOW, abs=1e-6))
+    assert verdict.p == pytest.approx(6 / 256), "6 of 256 flips"
+    assert verdict.asked == ">= 0.02 bits/byte lower"
+    assert (verdict.asked_low, verdict.asked_high) == (None, pytest.approx(-0.02))
+
+
+@pytest.mark.parametrize(
+    ("margin", "state"),
+    [(0.0, "supported"), (0.02, "supported"), (0.03, "inconclusive"), (0.06, "inconclusive"), (0.07, "refuted")],
+)
+def test_superior_follows_the_interval(margin: float, state: str) -> None:
+    assert lower_by(EIGHT, {"kind": "superior", "margin": margin}).state == state
+
+
+def test_superior_refutes_what_points_the_other_way() -> None:
+    verdict = lower_by(-EIGHT, {"kind": "superior", "margin": 0.0})
+    assert verdict.state == "refuted"
+    assert verdict.p_against == 2**-8
+    assert verdict.p == 1.0
+
+
+def test_relative_margin_is_read_as_printed() -> None:
+    """2% lower is a ratio of 0.98, interval and margin on the same printed scale."""
+    moe = [2 * math.exp(-gain) for gain in EIGHT]
+    verdict = judged(pair(moe, [2.0] * 8, {"kind": "superior", "margin": "2%"}))
+    assert verdict.state == "supported"
+    assert verdict.unit == "%"
+    assert verdict.estimate == pytest.approx(100 * math.expm1(-0.045))
+    assert verdict.low == pytest.approx(100 * math.expm1(-HIGH), abs=1e-4)
+    assert verdict.high == pytest.approx(100 * math.expm1(-LOW), abs=1e-4)
+    assert verdict.asked_high == pytest.approx(-2.0)
+    assert verdict.effect.replace(NBSP, " ") == "−4.4% [−6.4, −2.3]"
+    over = judged(pair(moe, [2.0] * 8, {"kind": "superior", "margin": "2.32%"}))
+    assert over.state == "inconclusive"
+
+
+def test_higher_is_better_turns_the_sign() -> None:
+    metric = "routing.entropy"
+    values = {"moe": {metric: 0.5 + EIGHT}, "dense": {metric: [0.5] * 8}}
+    up = judged(evidence_of(values, {"c": claim({"kind": "superior", "margin": 0.02}, metric)}))
+    assert (up.state, up.estimate, up.asked) == ("supported", pytest.approx(0.045), ">= 0.02 higher")
+    assert (up.asked_low, up.asked_high) == (pytest.approx(0.02), None)
+    down = {"moe": values["dense"], "dense": values["moe"]}
+    assert judged(evidence_of(down, {"c": claim({"kind": "superior", "margin": 0.0}, metric)})).state == "refuted"
+    worse = judged(evidence_of(down, {"c": claim({"kind": "non_inferior", "margin": "1%"}, metric)}))
+    assert (worse.state, worse.asked) == ("refuted", "<= 1% lower")
+
+
+# ---------------------------------------------------------------------------------------------- other kinds
+
+
+@pytest.mark.parametrize(("margin", "state"), [(0.07, "supported"), (0.05, "inconclusive"), (0.02, "refuted")])
+def test_non_inferior_by_hand(margin: float, state: str) -> None:
+    verdict = lower_by(-EIGHT, {"kind": "non_inferior", "margin": margin})
+    assert verdict.state == state
+    assert verdict.estimate == pytest.approx(0.045)
+    assert verdict.asked_high == pytest.approx(margin)
+
+
+def test_equivalent_uses_the_90_percent_interval() -> None:
+    # The 12th of the 256 subset means, 5% of them, is 2.75 or 6.25 hundredths; the 6th is 2.33 or 6.67.
+    verdict = lower_by(EIGHT, {"kind": "equivalent", "margin": 0.063})
+    assert verdict.state == "supported"
+    assert verdict.low90 == pytest.approx(-0.0625)
+    assert verdict.high is not None
+    assert -verdict.high < 0.063 < -verdict.low, "the 95% interval reaches beyond the margin"
+    assert lower_by(EIGHT, {"kind": "equivalent", "margin": 0.061}).state == "inconclusive"
+    assert lower_by(EIGHT, {"kind": "equivalent", "margin": 0.02}).state == "refuted"
+    assert lower_by(-EIGHT, {"kind": "equivalent", "margin": 0.02}).state == "refuted"
+
+
+def test_no_difference_found_is_not_equality() -> None:
+    noise = [0.05, -0.05, 0.04, -0.04, 0.03, -0.03, 0.02, -0.02]
+    assert lower_by(noise, {"kind": "superior", "margin": 0.0}).state == "inconclusive"
+    assert lower_by(noise, {"kind": "equivalent", "margin": 0.01}).state == "inconclusive"
+    assert lower_by(noise, {"kind": "equivalent", "margin": 0.05}).state == "supported"
+
+
+@pytest.mark.parametrize(("value", "state"), [(1.02, "supported"), (1.045, "inconclusive"), (1.08, "refuted")])
+def test_ratio_at_least_is_baseline_over_treatment_when_lower_is_better(value: float, state: str) -> None:
+    moe = [2 * math.exp(-gain) for gain in EIGHT]
+    verdict = judged(pair(moe, [2.0] * 8, {"kind": "ratio_at_least", "value": value}))
+    assert verdict.state == state
+    assert verdict.estimate == pytest.approx(math.exp(0.045))
+    assert (verdict.low, verdict.high) == (
+        pytest.approx(math.exp(LOW), abs=1e-6),
+        pytest.approx(math.exp(HIGH), abs=1e-6),
+    )
+    assert verdict.effect.replace(NBSP, " ") == "1.046× [1.024, 1.069]"
+    assert verdict.asked == f">= {value:g}x"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "state"),
+    [(0.93, 0.98, "supported"), (0.95, 1.0, "inconclusive"), (1.0, 1.1, "refuted"), (0.8, 0.9, "refuted")],
+)
+def test_ratio_within_is_treatment_over_baseline(low: float, high: float, state: str) -> None:
+    moe = [2 * math.exp(-gain) for gain in EIGHT]
+    verdict = judged(pair(moe, [2.0] * 8, {"kind": "ratio_within", "low": low, "high": high}))
+    assert verdict.state == state
+    assert verdict.estimate == pytest.approx(math.exp(-0.045))
+    assert (verdict.asked_low, verdict.asked_high) == (pytest.approx(low), pytest.approx(high))
+
+
+def recovering(share: float, *, ceiling_gain: float = 0.2, asked: float = 0.5) -> Verdict:
+    shifts = (EIGHT - 0.045) / 10
+    values = {
+        "moe": {BPB: 2.2 - share * ceiling_gain + shifts},
+        "big": {BPB: [2.2 - ceiling_gain] * 8},
+        "dense": {BPB: [2.2] * 8},
+    }
+    block = claim({"kind": "recovers", "value": asked}, compare={**TWIN, "ceiling": "big"})
+    return judged(evidence_of(values, {"c": block}))
+
+
+@pytest.mark.parametrize(("share", "state"), [(0.7, "supported"), (0.5, "inconclusive"), (0.3, "refuted")])
+def test_recovers_by_hand(share: float, state: str) -> None:
+    verdict = recovering(share)
+    assert verdict.state == state
+    # (A - M) - f (A - T) = 0.2 share - 0.5 * 0.2
+    assert verdict.estimate == pytest.approx(0.2 * share - 0.1)
+    assert (verdict.unit, verdict.units) == ("bits/byte", "seeds")
+    assert any(f"recovers {100 * share:.1f}%" in note for note in verdict.notes)
+
+
+def test_recovers_needs_a_gain_to_recover() -> None:
+    verdict = recovering(-2.0, ceiling_gain=-0.1)
+    assert verdict.state == "inconclusive"
+    assert "not shown to be above 0" in verdict.reason
+    assert any("no share" in note for note in verdict.notes)
+
+
+def test_recovered_share_agrees_with_the_contrast() -> None:
+    """A share is supported just when its Fieller interval lies above it: both are the same test."""
+    verdict = recovering(0.5, asked=0.5)
+    (note,) = [note for note in verdict.notes if note.startswith("recovers")]
+    low, high = (float(end) for end in note.split("[")[1].split("]")[0].split(","))
+    assert recovering(0.5, asked=(low - 0.2) / 100).state == "supported"
+    assert recovering(0.5, asked=(high + 0.2) / 100).state == "refuted"
+
+
+def swept(slopes: Sequence[float], sign: str) -> Verdict:
+    names = {"moe_s2": 2.0, "moe_s4": 4.0, "moe_s16": 16.0}
+    values = {name: {BPB: [2.0 + slope * math.log2(x) for slope in slopes]} for name, x in names.items()}
+    block = claim({"kind": "trend", "sign": sign}, over="moe_s", along="ffn.experts")
+    sweeps = {"moe_s": {name: {"ffn.experts": x} for name, x in names.items()}}
+    return judged(evidence_of(values, {"c": block}, sweeps=sweeps))
+
+
+def test_trend_is_the_slope_per_doubling() -> None:
+    verdict = swept(-EIGHT, "falling")
+    assert verdict.state == "supported"
+    assert verdict.estimate == pytest.approx(-0.045)
+    assert (verdict.low, verdict.high) == (pytest.approx(-HIGH, abs=1e-6), pytest.approx(-LOW, abs=1e-6))
+    assert verdict.unit == "bits/byte per doubling of ffn.experts"
+    assert swept(-EIGHT, "rising").state == "refuted"
+    assert swept(EIGHT - 0.045, "rising").state == "inconclusive"
+
+
+def test_trend_within_each_combination_of_other_keys() -> None:
+    points = {f"moe_{e}_{k}": {"ffn.experts": float(e), "ffn.top_k": float(k)} for e in (4, 8) for k in (1, 2)}
+    values = {n: {BPB: 2 - EIGHT * math.log2(p["ffn.experts"]) - 5 * p["ffn.top_k"]} for n, p in points.items()}
+    block = claim({"kind": "trend", "sign": "falling"}, over="moe", along="ffn.experts")
+    assert judged(evidence_of(values, {"c": block}, sweeps={"moe": points})).estimate == pytest.approx(-0.045)
+
+
+def test_interaction_is_a_difference_of_gains() -> None:
+    code, prose = f"{BPB}[domain=code]", f"{BPB}[domain=prose]"
+    values = {
+        "moe": {code: 2 - EIGHT - 0.1, prose: [2 - 0.1] * 8},
+        "dense": {code: [2.0] * 8, prose: [2.0] * 8},
+    }
+    block = claim({"kind": "interaction", "margin": 0.02}, code, minus=prose)
+    verdict = judged(evidence_of(values, {"c": block}))
+    assert (verdict.state, verdict.estimate) == ("supported", pytest.approx(-0.045))
+    turned = claim({"kind": "interaction"}, prose, minus=code)
+    assert judged(evidence_of(values, {"c": turned})).state == "refuted"
+
+
+def test_interaction_of_different_units_needs_a_relative_margin() -> None:
+    values = {name: {BPB: [2.0] * 8, "routing.entropy": [0.5] * 8} for name in ("moe", "dense")}
+    verdict = judged(evidence_of(values, {"c": claim({"kind": "interaction"}, BPB, minus="routing.entropy")}))
+    assert verdict.state == "invalid"
+    assert "different units" in verdict.reason
+
+
+# ---------------------------------------------------------------------------------------------- counts
+
+
+SIZES = {"moe": (300_000, 110_000), "dense": (110_000, 110_000), "big": (300_000, 300_000)}
+
+
+@pytest.mark.parametrize(
+    ("test", "metric", "state"),
+    [
+        ({"kind": "superior"}, "cost.active_params", "refuted"),
+        ({"kind": "superior"}, "cost.total_params", "refuted"),
+        ({"kind": "non_inferior", "margin": "0%"}, "cost.active_params", "supported"),
+        ({"kind": "equivalent", "margin": "0%"}, "cost.active_params", "supported"),
+        ({"kind": "equivalent", "margin": "1%"}, "cost.total_params", "refuted"),
+        ({"kind": "ratio_at_least", "value": 1.0}, "cost.active_params", "supported"),
+        ({"kind": "ratio_within", "low": 2.5, "high": 3.0}, "cost.total_params", "supported"),
+        ({"kind": "ratio_within", "low": 0.9, "high": 1.1}, "cost.total_params", "refuted"),
+    ],
+)
+def test_counts_compare_exactly(test: dict[str, Any], metric: str, state: str) -> None:
+    verdict = judged(evidence_of({"moe": {}, "dense": {}}, {"c": claim(test, metric)}, params=SIZES))
+    assert (verdict.state, verdict.n, verdict.units, verdict.p) == (state, 1, "counts", None)
+    assert verdict.estimate == verdict.low == verdict.high
+    assert "the same on any hardware" in verdict.scope
+
+
+@pytest.mark.parametrize(
+    ("value", "tolerance", "state"),
+    [
+        (300_000, "0%", "supported"),
+        (299_999, "0%", "refuted"),
+        (301_000, "0.5%", "supported"),
+        (310_000, 9_999, "refuted"),
+    ],
+)
+def test_exact(value: float, tolerance: Any, state: str) -> None:
+    block = claim({"kind": "exact", "value": value, "tolerance": tolerance}, "cost.total_params", model="moe")
+    verdict = judged(evidence_of({"moe": {}, "dense": {}}, {"c": block}, params=SIZES))
+    assert (verdict.state, verdict.estimate) == (state, 300_000)
+
+
+def test_exact_of_a_published_system() -> None:
+    block = claim({"kind": "exact", "value": 12.9e9, "tolerance": "0.5%"}, "cost.active_params", model="mixtral-8x7b")
+    evidence = evidence_of({"moe": {}, "dense": {}}, {"c": block})
+    counted = ParameterCount(
+        total=46_702_792_704,
+        active=12_879_925_248,
+        total_no_embedding=46_440_648_704,
+        active_no_embedding=12_617_781_248,
+    )
+    plan = evidence.plan.model_copy(update={"systems": {"mixtral-8x7b": counted}})
+    verdict = judged(replace(evidence, stored=evidence.stored.model_copy(update={"plan": plan})))
+    assert (verdict.state, verdict.estimate) == ("supported", 12_879_925_248)
+    assert verdict.scope == "mixtral-8x7b, counted from the published architecture"
+    assert verdict.asked == "= 12,900,000,000 +- 0.5%"
+    verdict = judged(evidence)
+    assert verdict.state == "not_tested"
+    assert "mixtral-8x7b" in verdict.reason
+
+
+def test_exact_of_a_seeded_count_holds_in_every_run() -> None:
+    block = {"c": claim({"kind": "exact", "value": 0}, "routing.dead_experts", model="moe")}
+    assert judged(evidence_of({"moe": {"routing.dead_experts": [0] * 3}}, block)).state == "supported"
+    assert judged(evidence_of({"moe": {"routing.dead_experts": [0, 1, 0]}}, block)).state == "refuted"
+
+
+def test_a_time_is_never_exact() -> None:
+    block = {"c": claim({"kind": "exact", "value": 1}, "speed.train_step_s", model="moe")}
+    assert judged(evidence_of({"moe": {BPB: [2.0]}}, block)).state == "invalid"
