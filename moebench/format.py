@@ -1,4 +1,4 @@
-"""How a number is written, everywhere: terminal, tables, figures, notes of a verdict.
+"""How numbers and lists are written, everywhere: terminal, tables, figures, notes of a verdict.
 
 Digits follow the uncertainty: the half-width of an interval shows two significant digits, and the estimate and both
 ends have as many decimals. Without an interval a number has three significant digits. Large and small quantities take
@@ -9,6 +9,7 @@ where it is a change.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 
 MINUS = "\N{MINUS SIGN}"
@@ -21,6 +22,8 @@ _ROUNDING = 2e-6
 """Half-width over value below which an interval is that of rounding, and no uncertainty."""
 _PREFIXED = {"bytes": "B", "FLOPs": "FLOPs", "tokens": "tokens", "parameters": "parameters"}
 """Units that take a prefix, and how they are written after it."""
+_SIZES = ((10e6, "nano"), (100e6, "small"), (1e9, "medium"), (math.inf, "large"))
+"""Active parameters below which a model is called so."""
 
 End = float | str | None
 """An end of an interval: a number, words in its place (`not reached`), or None when there is no interval."""
@@ -146,3 +149,61 @@ def seconds(value: float) -> str:
 def plural(n: int, thing: str, things: str | None = None) -> str:
     """`1 seed`, `8 seeds`."""
     return f"{n} {thing if n == 1 else things or thing + 's'}"
+
+
+def params(value: int) -> str:
+    """A number of parameters or tokens as published models have it: `0.11 M`, `7.2 B`."""
+    for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M")):
+        if value >= size:
+            scaled = value / size
+            return f"{scaled:.1f} {unit}" if scaled < 100 else f"{scaled:.0f} {unit}"
+    return f"{value / 1e6:.2f} M" if value >= 1e4 else f"{value}"
+
+
+def size_word(active: int) -> str:
+    """What a model of so many active parameters is called: `nano` below 10 million."""
+    return next(word for limit, word in _SIZES if active < limit)
+
+
+def compact(value: float, units: str) -> str:
+    """Three digits and a unit, of those for 10^6, 10^9 and 10^12, for narrow columns: `46.7B` with units MBT."""
+    power = min(max(int(math.log10(max(value, 1))) // 3, 2), 4)
+    scaled = value / 10 ** (3 * power)
+    return f"{scaled:.{max(0, 3 - len(str(int(scaled))))}f}{units[power - 2]}"
+
+
+def short(text: str) -> str:
+    """`1 M` for `1.00 M` and `1.5 M` for `1.50 M`, as on axes."""
+    return re.sub(r"\.?0+(?= |$)", "", text) if "." in text else text
+
+
+def span(counts: Iterable[int]) -> str:
+    """`8`, or `6 to 8` where counts differ."""
+    ordered = sorted(counts)
+    return str(ordered[0]) if ordered[0] == ordered[-1] else f"{ordered[0]} to {ordered[-1]}"
+
+
+def p_value(p: float | None) -> str:
+    """`p 0.0039`, to two significant digits; `p < 0.0001` below that."""
+    if p is None:
+        return ""
+    return "p < 0.0001" if p < 0.0001 else f"p {p:.2g}"
+
+
+def listed(words: Iterable[str]) -> str:
+    """`a, b and c`."""
+    parts = list(words)
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}" if parts else "none"
+
+
+def sentence(text: str) -> str:
+    """With a full stop, and a capital unless it begins with a symbol such as `p`."""
+    text = text.strip()
+    start = text[:1] if text[1:2] == " " else text[:1].upper()
+    return f"{start}{text[1:]}{'' if text.endswith(('.', '!', '?')) else '.'}"
+
+
+def pretty(text: str) -> str:
+    """Plain words of a verdict with the signs that print well: `>=` and `2x` as `≥` and `2×`."""
+    text = text.replace(">=", "≥").replace("<=", "≤")
+    return re.sub(r"(?<=\d)x\b", TIMES, re.sub(r"(?<![\w.])-(?=[\d.])", MINUS, text))

@@ -15,12 +15,12 @@ import pytest
 
 from moebench import store
 from moebench.cli.console import verdict_text
+from moebench.format import pretty
 from moebench.reader.evidence import Evidence, gather
 from moebench.reporting import FORMATS, Report, build
 from moebench.reporting.analysis import Findings
 from moebench.reporting.page import sections
 from moebench.reporting.study import study
-from moebench.reporting.words import pretty
 from tests.support import golden_results
 from tests.support.builders import with_outcome
 

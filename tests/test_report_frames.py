@@ -12,14 +12,16 @@ import pytest
 from moebench import store
 from moebench.claims.controls import check_controls
 from moebench.claims.judge import judge
+from moebench.format import NBSP, interval, pretty, quantity, sentence, short
 from moebench.reader.evidence import gather
+from moebench.reader.runs import AGAIN
 from moebench.reporting import figures as plots
 from moebench.reporting import study as frames
 from moebench.reporting import theme as look
-from moebench.reporting import words
 from moebench.reporting.analysis import Findings, cost_label, difference, exp, mean
 from moebench.reporting.figures.fronts import _front
 from moebench.reporting.figures.routing import specialisation
+from moebench.reporting.states import effect
 from moebench.reporting.tables import measured
 from moebench.reporting.theme import log_ticks, spread
 from moebench.store import Results
@@ -42,7 +44,7 @@ def made(root: Path) -> Findings:
     results = store.Results(root)
     evidence = gather(results, results.plans()[0])
     return Findings(
-        held=frames.study(results, evidence),
+        held=frames.study(evidence),
         verdicts=tuple(judge(evidence)),
         controls=tuple(check_controls(evidence)),
     )
@@ -69,7 +71,7 @@ def test_load_has_counts_without_seed_and_times_by_process(root: Path) -> None:
     assert counted["seed"].isna().all()
     timed = frame[(frame["metric"] == "speed.train_step_s") & (frame["model"] == "dense")]
     assert timed["seed"].tolist() == [0, 1, 2, 3, 4, 5]
-    assert not frame["model"].str.endswith(frames.AGAIN).any()
+    assert not frame["model"].str.endswith(AGAIN).any()
 
 
 def test_rows_name_the_run_and_the_plan_they_are_from(root: Path) -> None:
@@ -181,7 +183,7 @@ def test_without_a_session_seconds_are_wall_time_and_say_so(tmp_path: Path) -> N
     golden_results.write(tmp_path, plan=plan.model_copy(update={"speed": None}))
     results = store.Results(tmp_path)
     evidence = gather(results, results.plans()[0])
-    held = Findings(held=frames.study(results, evidence), verdicts=(), controls=())
+    held = Findings(held=frames.study(evidence), verdicts=(), controls=())
     assert "wall time" in held.step_seconds[1]
     assert held.curves["seconds"].notna().all()
     assert held.held.speed_reason == "the suite asks for no speed session"
@@ -193,7 +195,7 @@ def test_diverged_runs_have_no_final_loss(tmp_path: Path) -> None:
     results.save_plan(plan, golden_results.MACHINE)
     for run in plan.runs:
         golden_results.write_run(tmp_path, plan, run, status="diverged" if run.model == "dense" else "completed")
-    held = Findings(held=frames.study(results, gather(results, results.plans()[0])), verdicts=(), controls=())
+    held = Findings(held=frames.study(gather(results, results.plans()[0])), verdicts=(), controls=())
     assert held.final("dense").empty
     assert len(held.final("moe_8x2")) == 2
     assert held.curves.groupby("model")["step"].max()["dense"] == 120
@@ -262,7 +264,7 @@ def test_the_answer_title_has_the_numbers_of_the_verdict(found: Findings) -> Non
         drawn = plots.PLOTS["answer"](found)
     assert isinstance(drawn, look.Drawn)
     verdict = next(v for v in found.verdicts if v.id == "better-per-token")
-    assert words.effect(verdict) in drawn.title
+    assert effect(verdict) in drawn.title
 
 
 def test_every_seed_is_drawn(found: Findings) -> None:
@@ -307,7 +309,7 @@ def test_labels_are_moved_apart_in_order() -> None:
     ],
 )
 def test_intervals_show_two_digits_of_their_half_width(args: tuple[float, float, float, str], text: str) -> None:
-    assert words.interval(*args).replace(words.NBSP, " ") == text
+    assert interval(*args).replace(NBSP, " ") == text
 
 
 @pytest.mark.parametrize(
@@ -324,12 +326,12 @@ def test_intervals_show_two_digits_of_their_half_width(args: tuple[float, float,
     ],
 )
 def test_quantities_have_a_prefix_and_their_unit(value: float, unit: str, text: str) -> None:
-    assert words.quantity(value, unit) == text
+    assert quantity(value, unit) == text
 
 
 def test_a_ratio_over_an_infinite_cost_is_not_a_number(found: Findings) -> None:
     verdict = found.verdicts[-1].model_copy(update={"estimate": 0.0, "low": 0.0, "high": 1.12})
-    assert words.effect(verdict).replace(words.NBSP, " ") == "not reached; at most 1.12×"
+    assert effect(verdict).replace(NBSP, " ") == "not reached; at most 1.12×"
 
 
 @pytest.mark.parametrize("span", [(142e3, 400e3), (1e5, 2.1e6), (0.0009, 0.0052), (0.97, 1.04)])
@@ -340,12 +342,12 @@ def test_log_ticks_are_few_and_inside(span: tuple[float, float]) -> None:
 
 
 def test_plain_words_get_their_signs() -> None:
-    assert words.pretty(">= 1.3x, -2.1% to -0.5") == "≥ 1.3×, −2.1% to −0.5"
-    assert words.pretty("moe_8x2 and 2-core") == "moe_8x2 and 2-core"
+    assert pretty(">= 1.3x, -2.1% to -0.5") == "≥ 1.3×, −2.1% to −0.5"
+    assert pretty("moe_8x2 and 2-core") == "moe_8x2 and 2-core"
 
 
 def test_axes_carry_no_trailing_zeros() -> None:
-    assert [words.short(text) for text in ("1.00 M", "1.50 M", "500 k", "10.0 s", "0")] == [
+    assert [short(text) for text in ("1.00 M", "1.50 M", "500 k", "10.0 s", "0")] == [
         "1 M",
         "1.5 M",
         "500 k",
@@ -355,8 +357,8 @@ def test_axes_carry_no_trailing_zeros() -> None:
 
 
 def test_sentences_end_and_begin() -> None:
-    assert words.sentence("not run yet") == "Not run yet."
-    assert words.sentence("p adjusted by Holm") == "p adjusted by Holm."
+    assert sentence("not run yet") == "Not run yet."
+    assert sentence("p adjusted by Holm") == "p adjusted by Holm."
 
 
 def test_a_front_has_its_costs_in_their_units(found: Findings) -> None:

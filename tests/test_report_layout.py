@@ -65,9 +65,7 @@ def drawn(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     results = store.Results(root)
     (stored,) = newest(results.plans())
     evidence = gather(results, stored)
-    found = Findings(
-        held=study(results, evidence), verdicts=tuple(judge(evidence)), controls=tuple(check_controls(evidence))
-    )
+    found = Findings(held=study(evidence), verdicts=tuple(judge(evidence)), controls=tuple(check_controls(evidence)))
     with look.settings():
         made = {name: draw(found) for name, draw in plots.PLOTS.items()}
     return {name: one for name, one in made.items() if isinstance(one, Drawn)}
@@ -167,7 +165,7 @@ def test_a_sweep_is_drawn_against_its_value_with_every_seed(tmp_path: Path) -> N
     golden_sweep.write(tmp_path)
     results = store.Results(tmp_path)
     evidence = gather(results, results.plans()[0])
-    found = Findings(held=study(results, evidence), verdicts=tuple(judge(evidence)), controls=())
+    found = Findings(held=study(evidence), verdicts=tuple(judge(evidence)), controls=())
     with look.settings():
         one = plots.PLOTS["sweep"](found)
     assert isinstance(one, Drawn)

@@ -38,7 +38,7 @@ def findings_of(root: Path) -> Findings:
     results = store.Results(root)
     (stored,) = newest(results.plans())
     evidence = gather(results, stored)
-    held, verdicts = study(results, evidence), tuple(judge(evidence))
+    held, verdicts = study(evidence), tuple(judge(evidence))
     return Findings(held=held, verdicts=verdicts, controls=tuple(check_controls(evidence)))
 
 

@@ -21,12 +21,9 @@ from moebench.claims.preconditions import is_quality, timings
 from moebench.claims.reaching import UNDECAYED
 from moebench.claims.samples import Sample, draw
 from moebench.claims.verdict import Scored
-from moebench.format import interval
+from moebench.format import interval, params, size_word
 from moebench.planning.types import Plan
 from moebench.reader.evidence import Evidence
-
-_SIZES = ((10e6, "nano"), (100e6, "small"), (1e9, "medium"), (math.inf, "large"))
-"""Active parameters below which a model is called so."""
 
 _SOURCES = {"stdlib": "stdlib text", "text": "the user's own text", "synthetic": "synthetic Markov text"}
 
@@ -58,7 +55,7 @@ def _place(evidence: Evidence, models: tuple[str, ...], kind: str) -> str:
 def _sizes(plan: Plan, names: list[str]) -> str:
     active = [plan.models[name].costs.params.active for name in names]
     total = [plan.models[name].costs.params.total for name in names]
-    words = dict.fromkeys(next(word for limit, word in _SIZES if count < limit) for count in sorted(active))
+    words = dict.fromkeys(size_word(count) for count in sorted(active))
     sparse = f", {_range(total)} total" if total != active else ""
     return f"{' and '.join(words)} model{'s' if len(names) > 1 else ''} ({_range(active)} active parameters{sparse})"
 
@@ -71,18 +68,10 @@ def _machines(evidence: Evidence, kind: str) -> str:
 
 
 def _range(counts: list[int]) -> str:
-    low, high = _count(min(counts)), _count(max(counts))
+    low, high = params(min(counts)), params(max(counts))
     if low == high or max(counts) <= 1.02 * min(counts):
         return low
     return f"{low.removesuffix(' M')} to {high}" if low[-1] == high[-1] else f"{low} to {high}"
-
-
-def _count(value: int) -> str:
-    for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M")):
-        if value >= size:
-            scaled = value / size
-            return f"{scaled:.1f} {unit}" if scaled < 100 else f"{scaled:.0f} {unit}"
-    return f"{value / 1e6:.2f} M" if value >= 1e4 else f"{value}"
 
 
 # ---------------------------------------------------------------------------------------------- notes

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from io import StringIO
 from pathlib import Path
@@ -13,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from moebench.cli.progress import duration
-from moebench.format import plural, quantity
+from moebench.format import compact, plural, pretty, quantity
 from moebench.text import plain, visible
 
 if TYPE_CHECKING:
@@ -317,7 +316,7 @@ def _beside(verdict: Verdict) -> str:
 
 def verdict_text(verdicts: Sequence[Verdict], *, path: Path) -> str:
     """A table of verdicts with their intervals, the reasons of those that are not clear, and the report's place."""
-    from moebench.reporting.words import counted, decisive_p, effect, pretty
+    from moebench.reporting.states import counted, decisive_p, effect
 
     if not verdicts:
         return f"no claims, so no verdicts\n\nreport: {path / 'index.html'}"
@@ -385,23 +384,16 @@ def _system_row(one: dict[str, Any]) -> list[str]:
     return [
         one["model"],
         str(one["year"]),
-        amount(params["total"], "MBT"),
-        amount(params["active"], "MBT"),
-        amount(one["active_without_input_tables"], "MBT"),
-        amount(one["forward_flops_per_token"], "MGT"),
-        amount(one["weight_bytes"]["bfloat16"], "MGT") + "B",
+        compact(params["total"], "MBT"),
+        compact(params["active"], "MBT"),
+        compact(one["active_without_input_tables"], "MBT"),
+        compact(one["forward_flops_per_token"], "MGT"),
+        compact(one["weight_bytes"]["bfloat16"], "MGT") + "B",
         f"{one['kv_bytes_per_token']['bfloat16'] / 1000:,.0f} kB",
         " ".join(f"{touched[n]:.3g}" for n in ("1", "8", "64")) if touched else "-",
         f"{one['saving_against_equal_total']:.2%}",
         *published,
     ]
-
-
-def amount(value: float, units: str) -> str:
-    """Three digits and a unit, of those for 10^6, 10^9 and 10^12: `46.7B` with units MBT."""
-    power = min(max(int(math.log10(max(value, 1))) // 3, 2), 4)
-    scaled = value / 10 ** (3 * power)
-    return f"{scaled:.{max(0, 3 - len(str(int(scaled))))}f}{units[power - 2]}"
 
 
 # ------------------------------------------------------------------------------------------------ lists

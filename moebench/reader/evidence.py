@@ -65,6 +65,8 @@ class Evidence:
     speed_finished: float | None = None
     tuned: Mapping[str, TunedModel] = field(default_factory=dict)
     """Empty until a sweep is recorded."""
+    sweep: Mapping[str, Any] | None = None
+    """The same sweep's summary as it was written, its curves included; None when it is not there or does not read."""
     history: History = field(default_factory=History)
     """What was seen in this results folder besides."""
     problems: tuple[str, ...] = ()
@@ -126,6 +128,7 @@ def gather(results: Results, stored: StoredPlan) -> Evidence:
     plan = stored.plan
     problems: list[str] = []
     session = _speed(results, plan, problems)
+    sweep = _sweep(results, plan, problems)
     return Evidence(
         stored=stored,
         outcomes=_outcomes(results, plan, problems),
@@ -133,7 +136,8 @@ def gather(results: Results, stored: StoredPlan) -> Evidence:
         unread=session.unread,
         speed_reason=session.reason,
         speed_finished=session.finished,
-        tuned=_tuned(results, plan, problems),
+        tuned=_tuned(sweep),
+        sweep=sweep,
         history=_history(results, stored, problems),
         problems=tuple(problems),
     )
@@ -268,28 +272,30 @@ def read_sweep(results: Results, plan: Plan) -> dict[str, Any] | None:
     return read_tune(folder.path / "tune.json", plan.tune)
 
 
+def _sweep(results: Results, plan: Plan, problems: list[str]) -> dict[str, Any] | None:
+    """The same; None, and a problem, where it does not read."""
+    try:
+        return read_sweep(results, plan)
+    except UNREADABLE as error:
+        problems.append(f"learning-rate sweep {plan.tune.id if plan.tune else ''}: {words_of(error)}")
+        return None
+
+
 _NOT_RUN = tuple(f"run is {status}" for status in ("missing", "partial", "failed", "corrupt"))
 """Reasons of a sweep's points that were not read, as `sweep` writes them."""
 
 
-def _tuned(results: Results, plan: Plan, problems: list[str]) -> dict[str, TunedModel]:
-    if plan.tune is None:
-        return {}
-    try:
-        sweep = read_sweep(results, plan) or {"models": {}}
-        return {
-            name: TunedModel(
-                lrs=tuple(sorted(float(point["lr"]) for point in model["curve"])),
-                best_lr=model["best_lr"],
-                interior=bool(model["interior"]),
-                configured_lr=model["configured_lr"],
-                whole=not any(point["reason"] in _NOT_RUN for point in model["curve"]),
-            )
-            for name, model in sweep["models"].items()
-        }
-    except UNREADABLE as error:
-        problems.append(f"learning-rate sweep {plan.tune.id}: {words_of(error)}")
-        return {}
+def _tuned(sweep: Mapping[str, Any] | None) -> dict[str, TunedModel]:
+    return {
+        name: TunedModel(
+            lrs=tuple(sorted(float(point["lr"]) for point in model["curve"])),
+            best_lr=model["best_lr"],
+            interior=bool(model["interior"]),
+            configured_lr=model["configured_lr"],
+            whole=not any(point["reason"] in _NOT_RUN for point in model["curve"]),
+        )
+        for name, model in (sweep or {"models": {}})["models"].items()
+    }
 
 
 def _history(results: Results, stored: StoredPlan, problems: list[str]) -> History:

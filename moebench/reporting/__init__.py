@@ -110,7 +110,7 @@ def _one(results: Results, stored: StoredPlan, path: Path, wanted: frozenset[str
 
     evidence = gather(results, stored)
     found = Findings(
-        held=study(results, evidence),
+        held=study(evidence),
         verdicts=tuple(judge(evidence)),
         controls=tuple(check_controls(evidence)),
         results_name=name,

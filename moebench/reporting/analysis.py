@@ -23,7 +23,8 @@ from moebench.claims.sealing import Withdrawn
 from moebench.claims.verdict import ControlResult, Verdict
 from moebench.metrics.declared import METRICS, parse_metric
 from moebench.planning.types import Plan
-from moebench.reporting.study import AGAIN, Study, counted
+from moebench.reader.runs import AGAIN
+from moebench.reporting.study import Study, counted
 from moebench.reporting.theme import FEW, Style, styles
 from moebench.suite.claim import Claim
 

@@ -14,14 +14,12 @@ from dataclasses import dataclass
 from moebench import __version__
 from moebench.claims import coverage, likeness
 from moebench.claims.verdict import Verdict
+from moebench.format import TIMES, bracket, count, interval, listed, plural, pretty, sentence, size_word
 from moebench.jobs.recipe import TRAINING_VERSION
-from moebench.reporting import words
+from moebench.reader.runs import AGAIN
 from moebench.reporting.analysis import Findings, cost_label
-from moebench.reporting.study import AGAIN
+from moebench.reporting.states import STATES, counted, decisive_p
 from moebench.suite.write import resolved_yaml
-
-_QUALITY_FLOOR = 1e7
-"""Total parameters below which a model is called nano, and below ten times that, small."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,16 +103,16 @@ def answer(found: Findings) -> str:
         return "No primary claim; the verdicts below are exploratory."
     states = {v.state for v in primary}
     if len(primary) == 1:
-        return f"The primary claim is {words.STATES[primary[0].state].lower()}, at this scale."
+        return f"The primary claim is {STATES[primary[0].state].lower()}, at this scale."
     if len(states) == 1:
-        return f"All {len(primary)} primary claims are {words.STATES[states.pop()].lower()}, at this scale."
-    counts = ", ".join(f"{n} {words.STATES[s].lower()}" for s, n in tally(primary).items() if n)
+        return f"All {len(primary)} primary claims are {STATES[states.pop()].lower()}, at this scale."
+    counts = ", ".join(f"{n} {STATES[s].lower()}" for s, n in tally(primary).items() if n)
     return f"Primary claims, at this scale: {counts}."
 
 
 def tally(verdicts: tuple[Verdict, ...] | list[Verdict]) -> dict[str, int]:
     """Verdicts by state, every state named."""
-    return {state: sum(v.state == state for v in verdicts) for state in words.STATES}
+    return {state: sum(v.state == state for v in verdicts) for state in STATES}
 
 
 def tallies(verdicts: tuple[Verdict, ...]) -> list[tuple[str, dict[str, int]]]:
@@ -129,12 +127,12 @@ def at_a_glance(found: Findings) -> list[str]:
     plan = found.plan
     machines = sorted({environment.machine for environment, _ in found.held.environments})
     tokens = sorted({model.recipe.steps * model.recipe.batch_tokens for model in plan.models.values()})
-    span = words.count(tokens[0]) if len(tokens) == 1 else f"{words.count(tokens[0])} to {words.count(tokens[-1])}"
+    span = count(tokens[0]) if len(tokens) == 1 else f"{count(tokens[0])} to {count(tokens[-1])}"
     done = int(found.held.runs["status"].isin(["completed", "diverged"]).sum())
     facts = [
-        f"{words.plural(len(plan.spec.seeds), 'seed')} {words.TIMES} {words.plural(len(plan.models), 'model')}",
-        f"{done} of {words.plural(len(plan.runs), 'run')} done",
-        words.listed(machines) if machines else found.held.stored.environment.machine,
+        f"{plural(len(plan.spec.seeds), 'seed')} {TIMES} {plural(len(plan.models), 'model')}",
+        f"{done} of {plural(len(plan.runs), 'run')} done",
+        listed(machines) if machines else found.held.stored.environment.machine,
         f"{span} tokens each",
         *([coverage.words(found.held.scored)] if found.held.scored is not None else []),
     ]
@@ -157,13 +155,13 @@ def scope(found: Findings) -> str:
     """What "at this scale" means."""
     plan = found.plan
     sizes = sorted(model.costs.params.total for model in plan.models.values())
-    size = "nano" if sizes[-1] < _QUALITY_FLOOR else "small" if sizes[-1] < 10 * _QUALITY_FLOOR else "medium"
+    size = size_word(max(model.costs.params.active for model in plan.models.values()))
     steps = sorted({model.recipe.steps for model in plan.models.values()})
     contexts = sorted({model.architecture.context for model in plan.models.values()})
-    span = " to ".join(dict.fromkeys(words.count(size) for size in (sizes[0], sizes[-1])))
+    span = " to ".join(dict.fromkeys(count(size) for size in (sizes[0], sizes[-1])))
     return (
-        f"These are {size} models: {span} parameters, trained for {words.listed(map(str, steps))} steps on "
-        f"{_source(found)} with a context of {words.listed(map(str, contexts))} bytes. "
+        f"These are {size} models: {span} parameters, trained for {listed(map(str, steps))} steps on "
+        f"{_source(found)} with a context of {listed(map(str, contexts))} bytes. "
         "Nothing here says what happens at another size, on other data or on other hardware."
     )
 
@@ -173,9 +171,9 @@ def evidence_line(verdict: Verdict) -> str:
 
     For a refuted claim the p is that of the refutation, and says so.
     """
-    parts = [f"asked {words.pretty(verdict.asked)}"] if verdict.asked else []
-    n = words.counted(verdict)
-    parts += ["exact count" if n == "exact" else n, words.decisive_p(verdict), *verdict.caveats]
+    parts = [f"asked {pretty(verdict.asked)}"] if verdict.asked else []
+    n = counted(verdict)
+    parts += ["exact count" if n == "exact" else n, decisive_p(verdict), *verdict.caveats]
     return " · ".join(part for part in parts if part)
 
 
@@ -184,10 +182,10 @@ def why(verdict: Verdict) -> str:
     said = [verdict.reason, verdict.needs, *verdict.notes]
     if verdict.item_low is not None and verdict.item_high is not None:
         signed = verdict.unit != "ratio"
-        ends = words.bracket(verdict.item_low, verdict.item_high, verdict.unit, signed=signed)
+        ends = bracket(verdict.item_low, verdict.item_high, verdict.unit, signed=signed)
         said.append(f"95% interval clustered over documents {ends}")
     said.append(likeness.listed(verdict.beside, verdict.treatment, verdict.baseline))
-    return f"{'; '.join(words.pretty(text).rstrip('.') for text in said if text)}."
+    return f"{'; '.join(pretty(text).rstrip('.') for text in said if text)}."
 
 
 MEANING = {
@@ -212,8 +210,8 @@ def meanings(found: Findings) -> list[str]:
 
 def _equal(found: Findings) -> Iterator[str]:
     data = found.plan.data
-    tokens = " / ".join(f"{words.count(n)} {split}" for split, n in data.tokens.items())
-    domains = f"; domains: {words.listed(data.domains)}" if data.domains else ""
+    tokens = " / ".join(f"{count(n)} {split}" for split, n in data.tokens.items())
+    domains = f"; domains: {listed(data.domains)}" if data.domains else ""
     yield f"Data: {_source(found)} ({tokens} tokens{domains}), digest {data.digest[:16]}."
     done = int(found.held.runs["status"].isin(["completed", "diverged"]).sum())
     if found.held.unlike:
@@ -238,7 +236,7 @@ def _equal(found: Findings) -> Iterator[str]:
         yield "No model is matched to another in size or compute."
     for note in dict.fromkeys((*data.notes, *found.plan.warnings)):
         named = note.partition(":")[0] in found.plan.models  # a name keeps its letters
-        yield f"{note}." if named else words.sentence(note)
+        yield f"{note}." if named else sentence(note)
 
 
 def _cost(found: Findings) -> Iterator[str]:
@@ -249,25 +247,25 @@ def _cost(found: Findings) -> Iterator[str]:
     planned = len(found.plan.speed.processes) if found.plan.speed else 0
     have = held.speed["process"].nunique()
     yield (
-        f"Speed session: {words.plural(have, 'fresh process', 'fresh processes')}"
+        f"Speed session: {plural(have, 'fresh process', 'fresh processes')}"
         + (f" of {planned} planned" if have < planned else "")
         + ", every model in each, timed in rotating blocks while no other job of the suite runs."
     )
     again = [r for r in found.ratios if r.model.endswith(AGAIN)]
     if again and again[0].ratio.bounded:
         widest = max(again, key=lambda r: r.ratio.high / r.ratio.low)
-        size = words.interval(widest.ratio.centre, widest.ratio.low, widest.ratio.high, "ratio")
+        size = interval(widest.ratio.centre, widest.ratio.low, widest.ratio.high, "ratio")
         yield f"{found.baseline} vs itself (A/A): the widest 95% interval is {size}, of {widest.label}."
     if found.baseline and found.other_steps:
         tokens = found.plan.models[found.baseline].recipe.micro_batch_tokens
-        sizes = words.listed(f"{model} ({size:,})" for model, size in found.other_steps.items())
+        sizes = listed(f"{model} ({size:,})" for model, size in found.other_steps.items())
         yield (
             f"Training steps are timed on one micro-batch, so those of {sizes} are not compared with those of "
             f"{found.baseline} ({tokens:,} tokens): give all models the same `micro_batch_tokens`."
         )
     wide = [c.metric for c in found.controls if c.state == "too_wide" and c.id.startswith("against_itself")]
     if wide:
-        which = words.listed(cost_label(metric) for metric in wide)
+        which = listed(cost_label(metric) for metric in wide)
         yield f"A/A is too wide to tell whether the machine was quiet for {which}: see How sure."
     for metric, text in (("speed.train_utilisation", "of the measured matmul peak in a training step"),):
         shares = _derived(found, metric)
@@ -293,7 +291,7 @@ def _quality(found: Findings) -> Iterator[str]:
     diverged = found.held.runs[found.held.runs["status"] == "diverged"]
     if len(diverged):
         by_model = ", ".join(f"{model} {n}" for model, n in diverged["model"].value_counts(sort=False).items())
-        lost = words.plural(len(diverged), "run")
+        lost = plural(len(diverged), "run")
         yield f"{lost} diverged ({by_model}): counted as the worst value in the verdicts, left out of these means."
 
 
@@ -302,8 +300,8 @@ def _sure(found: Findings) -> Iterator[str]:
         yield "No control was asked for, or none could be run."
     failed = [c for c in found.controls if c.state == "failed"]
     if failed:
-        names = words.listed(c.id for c in failed)
-        yield f"{words.plural(len(failed), 'control')} FAILED: {names}. Do not trust the verdicts that rest on them."
+        names = listed(c.id for c in failed)
+        yield f"{plural(len(failed), 'control')} FAILED: {names}. Do not trust the verdicts that rest on them."
     wide = [c for c in found.controls if c.state == "too_wide"]
     if wide:
         yield f"Controls too wide to tell: {'; '.join(f'{c.id} {c.effect} (99%): {c.reason}' for c in wide)}."
@@ -316,7 +314,7 @@ def _sure(found: Findings) -> Iterator[str]:
     yield f"Times the results were inspected: {looks}.{again}"
     late = [v.id for v in found.verdicts if v.post_hoc]
     if late:
-        yield f"Post hoc, so exploratory: {words.listed(late)}; what each came after is in its verdict."
+        yield f"Post hoc, so exploratory: {listed(late)}; what each came after is in its verdict."
     if found.withdrawn:
         named = "; ".join(f"{one.id} (“{one.says.rstrip('.')}”)" for one in found.withdrawn)
         yield f"Primary claims withdrawn or changed since they were stored: {named}. Holm counts the largest family."
@@ -325,12 +323,12 @@ def _sure(found: Findings) -> Iterator[str]:
 def _untested(found: Findings) -> Iterator[str]:
     for verdict in found.verdicts:
         if verdict.state in {"not_tested", "invalid", "interim"}:
-            yield f"{words.STATES[verdict.state].capitalize()}: {verdict.id}: {words.pretty(verdict.reason)}."
+            yield f"{STATES[verdict.state].capitalize()}: {verdict.id}: {pretty(verdict.reason)}."
     counts = found.held.runs["status"].value_counts()
     left = {status: int(counts.get(status, 0)) for status in ("missing", "partial", "failed", "corrupt", "diverged")}
     if any(left.values()):
         said = ", ".join(f"{n} {status}" for status, n in left.items() if n)
-        yield f"Of {words.plural(len(found.held.runs), 'planned run')}: {said}."
+        yield f"Of {plural(len(found.held.runs), 'planned run')}: {said}."
     elif not any(v.state in {"not_tested", "invalid", "interim"} for v in found.verdicts):
         yield "Every claim was tested, and every planned run is complete."
 
@@ -338,9 +336,9 @@ def _untested(found: Findings) -> Iterator[str]:
 def provenance(found: Findings) -> list[tuple[str, str]]:
     """Facts of where and from what this was made, as (name, value)."""
     plan, facts = found.plan, []
-    for environment, count in found.held.environments or ((found.held.stored.environment, 0),):
+    for environment, runs in found.held.environments or ((found.held.stored.environment, 0),):
         packages = ", ".join(f"{name} {version}" for name, version in sorted(environment.packages.items()))
-        cores = words.plural(environment.cores, "core")
+        cores = plural(environment.cores, "core")
         memory = f", {environment.memory_bytes / 2**30:.0f} GiB" if environment.memory_bytes else ""
         facts += [
             (
@@ -350,7 +348,7 @@ def provenance(found: Findings) -> list[tuple[str, str]]:
             ("System", f"{environment.os}, Python {environment.python}, {packages}"),
             ("Threads per run", str(environment.threads)),
             ("Commit", environment.git or "installed, no checkout"),
-            ("Runs measured there", str(count)),
+            ("Runs measured there", str(runs)),
         ]
         if environment.gpu:
             facts.insert(1, ("GPU", environment.gpu))

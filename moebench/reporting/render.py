@@ -14,7 +14,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from moebench.reporting import page, words
+from moebench.format import pretty
+from moebench.reporting import page, states
 from moebench.reporting import theme as look
 from moebench.reporting.analysis import Findings
 from moebench.reporting.tables import Table
@@ -66,7 +67,8 @@ def _context(found: Findings, tables: Mapping[str, Table], drawn: Drawings) -> d
         "tables": {name: {"table": table, "rows": list(table.rows())} for name, table in tables.items()},
         "drawn": drawn,
         "shown_rows": _SHOWN_ROWS,
-        "words": words,
+        "states": states,
+        "pretty": pretty,
     }
 
 

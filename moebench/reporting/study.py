@@ -8,7 +8,7 @@ beyond medians and means of raw timings.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -24,15 +24,14 @@ from moebench.environment import Environment
 from moebench.identity import canonical
 from moebench.metrics.declared import METRICS, parse_metric
 from moebench.planning.types import Plan, PlannedModel, StoredPlan
-from moebench.reader.evidence import NOT_RUN, UNREADABLE, Evidence, Outcome, gather, read_sweep
+from moebench.reader.evidence import NOT_RUN, Evidence, Outcome, gather
+from moebench.reader.runs import AGAIN
 from moebench.store import CorruptFile, Results
 
 LABELS = ("domain", "layer", "expert", "part", "tokens", "batch")
 _TIMELY = ("curve.", "test.", "train.", "routing.")
 """Metrics that belong to a step; when measured once, to the last."""
 LONG = ("suite", "model", "seed", "metric", "value", "unit", "step", "run", "plan")
-AGAIN = "~again"
-"""Suffix of the baseline's second copy in a speed session."""
 
 
 Samples = dict[tuple[str, str], np.ndarray]
@@ -59,7 +58,7 @@ class Study:
     """Why there is no speed session, or None."""
     processes: tuple[dict[str, Any], ...]
     """The speed session's process files, without their samples."""
-    tune: dict[str, Any] | None
+    tune: Mapping[str, Any] | None
     alike: int
     """Pairs of finished runs with one seed whose tokens were the same, as far as the shorter goes."""
     unlike: tuple[str, ...]
@@ -118,7 +117,7 @@ def load(results_root: Path | str, *, every: bool = False) -> pd.DataFrame:
     rows: list[tuple[Any, ...]] = []
     for stored in chosen:
         try:
-            rows.extend(_long_rows(study(results, gather(results, stored))))
+            rows.extend(_long_rows(study(gather(results, stored))))
         except CorruptFile as error:
             left_out.append(f"{stored.plan.title} (plan {stored.plan.id}): {error}")
     if not plans:
@@ -142,7 +141,7 @@ def newest(plans: Iterable[StoredPlan]) -> list[StoredPlan]:
     return [latest[name] for name in sorted(latest)]
 
 
-def study(results: Results, evidence: Evidence) -> Study:
+def study(evidence: Evidence) -> Study:
     """The evidence as frames, with what only a reader wants: raw timings, wall times, environments."""
     plan = evidence.plan
     values: list[tuple[Any, ...]] = []
@@ -168,7 +167,7 @@ def study(results: Results, evidence: Evidence) -> Study:
         samples=samples,
         speed_reason=speed_reason,
         processes=tuple(dict(process.about) for process in evidence.processes),
-        tune=_read_tune(results, plan),
+        tune=evidence.sweep,
         alike=pairs.count(None),
         unlike=tuple(why for why in pairs if why is not None),
         scored=coverage.scored(evidence, "test.bits_per_byte", plan.models),
@@ -228,14 +227,6 @@ def _speed(evidence: Evidence) -> tuple[pd.DataFrame, Samples, str | None]:
     if evidence.plan.speed is None or why is None:
         return frame, samples, why
     return frame, samples, "the speed session has not been run" if why == NOT_RUN else f"speed session: {why}"
-
-
-def _read_tune(results: Results, plan: Plan) -> dict[str, Any] | None:
-    """The learning-rate sweep's summary, or None when it was not asked for, not finished or not whole."""
-    try:
-        return read_sweep(results, plan)
-    except UNREADABLE:
-        return None  # the evidence names it among its problems
 
 
 # ---------------------------------------------------------------------------------------------- long form

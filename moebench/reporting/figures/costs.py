@@ -8,12 +8,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from moebench.format import TIMES, interval, listed
 from moebench.metrics.declared import parse_metric
-from moebench.reporting import words
+from moebench.reader.runs import AGAIN
 from moebench.reporting.analysis import Findings, Ratio, exp, mean
 from moebench.reporting.figures import rows
 from moebench.reporting.figures.rows import few_ticks
-from moebench.reporting.study import AGAIN
 from moebench.reporting.theme import GREY, MUTED, Drawn, Style, canvas, key, key_height, log_ticks, widest
 
 
@@ -70,10 +70,10 @@ def _title(found: Findings, shown: Sequence[Ratio]) -> str:
         if metric in mine:
             ratio = mine[metric].ratio
             low, high = (ratio.low, ratio.high) if ratio.bounded else (None, None)
-            parts.append(f"{words.interval(ratio.centre, low, high, 'ratio')} the {phrase}")
+            parts.append(f"{interval(ratio.centre, low, high, 'ratio')} the {phrase}")
     quiet = found.quiet("speed.train_step_s")
     return (
-        f"{found.treatment} has {words.listed(parts)} of {found.baseline}{quiet}"
+        f"{found.treatment} has {listed(parts)} of {found.baseline}{quiet}"
         if parts
         else f"Costs against {found.baseline}"
     )
@@ -99,7 +99,7 @@ def _ratio_ticks(axes: Axes) -> None:
     axes.set_xlim(low, high)
     axes.xaxis.set_major_locator(FixedLocator(few_ticks(low, high, apart=0.09)))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}{words.TIMES}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}{TIMES}"))
 
 
 def _looks(found: Findings, models: Sequence[str]) -> dict[str, Style]:
@@ -149,9 +149,7 @@ def _latency_title(found: Findings, metrics: Sequence[str], batches: Sequence[in
     if not found.baseline or metrics[-1] not in held:
         return "Decode step time by batch"
     r = held[metrics[-1]]
-    text = (
-        words.interval(r.centre, r.low, r.high, "ratio") if r.bounded else words.interval(r.centre, None, None, "ratio")
-    )
+    text = interval(r.centre, r.low, r.high, "ratio") if r.bounded else interval(r.centre, None, None, "ratio")
     said = f"At batch {batches[-1]} a decode step of {found.treatment} takes {text} as long as with {found.baseline}"
     return said + found.quiet(metrics[-1])
 
@@ -196,5 +194,5 @@ def _ratio_panel(axes: Axes, found: Findings, metrics: Sequence[str], batches: S
     axes.set_ylim(low, high)
     axes.yaxis.set_major_locator(FixedLocator(few_ticks(low, high, apart=0.1)))
     axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}{words.TIMES}"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}{TIMES}"))
     axes.set_ylabel("ratio to the baseline")

@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from moebench.format import listed, plural, quantity, short
 from moebench.metrics.declared import METRICS, parse_metric
-from moebench.reporting import words
 from moebench.reporting.analysis import Findings, cost_label, mean
 from moebench.reporting.theme import GREY, Drawn, canvas, grid, key, key_height, log_ticks, text_width
 
@@ -61,7 +61,7 @@ def pareto(found: Findings) -> Drawn | str:
         _front_panel(axes, found, xs, fronts[name])
         axes.set_xlabel(name)
         unit = METRICS[parse_metric(metric_of[name])[0]].unit
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _, unit=unit: words.short(words.quantity(x, unit))))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _, unit=unit: short(quantity(x, unit))))
         if found.many:
             axes.set_ylabel("bits per byte")
         elif axes is not axes_of[0]:
@@ -77,9 +77,9 @@ def _title(found: Findings, costs: Mapping[str, Mapping[str, float]], fronts: It
     on_all = [m for m in found.held.models if all(m in front for front in every)]
     certain = [m for m in on_all if all(_unbeaten(found, m, metric, xs) for metric, xs in costs.items())]
     if not certain:
-        return f"Loss against {words.plural(len(costs), 'cost')}: undecided which models are on {several}"
+        return f"Loss against {plural(len(costs), 'cost')}: undecided which models are on {several}"
     verb, them = ("is", "it") if len(certain) == 1 else ("are", "them")
-    return f"{words.listed(certain)} {verb} on {several}: no model beats {them} in both loss and cost"
+    return f"{listed(certain)} {verb} on {several}: no model beats {them} in both loss and cost"
 
 
 def _unbeaten(found: Findings, model: str, metric: str, xs: Mapping[str, float]) -> bool:

@@ -11,7 +11,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from moebench.reporting import words
+from moebench.format import TIMES, count, short
 from moebench.reporting.analysis import Findings, mean
 from moebench.reporting.theme import GREY, INK, MUTED, Drawn, fitted_title, grid, log_ticks
 
@@ -46,7 +46,7 @@ def loss(found: Findings, title: str) -> Drawn:
     room = 0.08 * (tail.max() - tail.min())
     panels[0].set_ylim(tail.min() - room, tail.max() + room)
     panels[0].set_xscale("log")
-    _ticks(panels, lambda x, _: words.short(words.count(x)))
+    _ticks(panels, lambda x, _: short(count(x)))
     _edge_labels(panels, "training tokens", "bits per byte")
     return Drawn(title=title, subtitle=subtitle, figure=figure)
 
@@ -54,10 +54,10 @@ def loss(found: Findings, title: str) -> Drawn:
 def _corner(found: Findings, model: str, step_s: Mapping[str, float]) -> str:
     assert found.baseline is not None
     mine, below = found.plan.models[model], found.plan.models[found.baseline]
-    said = [f"FLOPs {mine.costs.train_flops_per_token / below.costs.train_flops_per_token:.2f}{words.TIMES}"]
+    said = [f"FLOPs {mine.costs.train_flops_per_token / below.costs.train_flops_per_token:.2f}{TIMES}"]
     if {model, found.baseline} <= set(step_s):
         tokens = below.recipe.batch_tokens / mine.recipe.batch_tokens
-        said.append(f"time {step_s[model] / step_s[found.baseline] * tokens:.2f}{words.TIMES}")
+        said.append(f"time {step_s[model] / step_s[found.baseline] * tokens:.2f}{TIMES}")
     return "\n".join(said)
 
 
@@ -80,7 +80,7 @@ def over_steps(found: Findings, rows: pd.DataFrame, title: str, subtitle: str, l
         panels[0].set_ylim(0.93, high)
         panels[0].yaxis.set_major_locator(FixedLocator([t for t in (1, 1.5, 2, 3, 5, 8, 16, 32) if t <= high]))
         panels[0].yaxis.set_minor_locator(NullLocator())
-        panels[0].yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}{words.TIMES}"))
+        panels[0].yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}{TIMES}"))
     _edge_labels(panels, "training step", label)
     return Drawn(title=title, subtitle=subtitle, figure=figure)
 

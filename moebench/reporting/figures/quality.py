@@ -12,12 +12,13 @@ from matplotlib.collections import LineCollection
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from moebench import stats
+from moebench.format import NBSP, TIMES, count, interval, listed, plural, pretty, seconds, short, significant, span
 from moebench.metrics.declared import labelled
-from moebench.reporting import words
 from moebench.reporting.analysis import QUALITY, Findings, difference, mean
 from moebench.reporting.figures import panels as small
 from moebench.reporting.figures import rows as ranked
 from moebench.reporting.figures.ends import end_labels
+from moebench.reporting.states import STATES, effect
 from moebench.reporting.theme import (
     GREY,
     INK,
@@ -49,7 +50,7 @@ def answer(found: Findings) -> Drawn | str:
     seeds = curves.groupby("model")["seed"].nunique()
     subtitle = (
         "Left: bits per byte at the evaluation points against training model FLOPs; thin lines are seeds "
-        f"(n = {words.span(seeds)}), thick lines their mean with its 95% interval. A bracket compares FLOPs at equal "
+        f"(n = {span(seeds)}), thick lines their mean with its 95% interval. A bracket compares FLOPs at equal "
         "loss, where a curve is not yet decayed."
     )
     others = [m for m in found.held.models if m != found.baseline and m in set(curves["model"])]
@@ -75,18 +76,18 @@ def _answer_title(found: Findings) -> str:
     treatment, baseline = found.pair
     gap = difference(found.final(treatment), found.final(baseline)) if baseline else None
     if gap is None or baseline is None:
-        return f"Loss of {words.listed(found.held.models)} against training compute"
+        return f"Loss of {listed(found.held.models)} against training compute"
     order = found.order(treatment, baseline)
     low, high = (gap.low, gap.high) if gap.bounded else (None, None)
-    size = words.interval(gap.centre, low, high, "%")
+    size = interval(gap.centre, low, high, "%")
     if order.claimed and order.verdict is not None and order.verdict.estimate is not None:
-        size = words.effect(order.verdict)
-    after = f"bits per byte {size}, {words.plural(gap.n, 'seed')}"
+        size = effect(order.verdict)
+    after = f"bits per byte {size}, {plural(gap.n, 'seed')}"
     if order.side is not None:
         return f"{treatment} ends {order.side} than {baseline}: {after}"
     if order.verdict is not None and order.verdict.state in ("supported", "refuted"):
-        state = words.STATES[order.verdict.state].lower()
-        return f"{treatment} against {baseline}, {words.pretty(order.verdict.asked)} {state}: {after}"
+        state = STATES[order.verdict.state].lower()
+        return f"{treatment} against {baseline}, {pretty(order.verdict.asked)} {state}: {after}"
     return f"{treatment} against {baseline}, undecided: {after}"
 
 
@@ -135,8 +136,8 @@ def _band(
 def _tidy_log(axes: Axes, currency: str) -> None:
     axes.xaxis.set_major_locator(FixedLocator(log_ticks(*axes.get_xlim(), most=4)))
     axes.xaxis.set_minor_locator(NullLocator())
-    form = words.seconds if currency == "seconds" else words.count
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: words.short(form(x))))
+    form = seconds if currency == "seconds" else count
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: short(form(x))))
     axes.tick_params(axis="x", labelsize=7)
 
 
@@ -162,8 +163,8 @@ def _bracket(axes: Axes, found: Findings) -> None:
     )
     if verdict is None and found.order(treatment, baseline).side != "lower":
         return
-    text = words.effect(verdict) if verdict else f"{words.significant(spent / reached)}{words.TIMES}"
-    said = text.replace(f"{words.NBSP}[", "\n[")
+    text = effect(verdict) if verdict else f"{significant(spent / reached)}{TIMES}"
+    said = text.replace(f"{NBSP}[", "\n[")
     axes.annotate(
         "", (reached, target), (spent, target), zorder=5,
         arrowprops={"arrowstyle": "|-|,widthA=.25,widthB=.25", "color": INK, "linewidth": 1, "shrinkA": 0, "shrinkB": 0},  # noqa: E501
@@ -213,7 +214,7 @@ def currencies(found: Findings) -> Drawn | str:
     spent = {m: found.plan.models[m].expected_train_flops for m in found.held.models}
     most, least = max(spent, key=lambda m: spent[m]), min(spent, key=lambda m: spent[m])
     if spent[most] > 1.1 * spent[least]:
-        title += f"; {most} spends {spent[most] / spent[least]:.1f}{words.TIMES} the FLOPs of {least}"
+        title += f"; {most} spends {spent[most] / spent[least]:.1f}{TIMES} the FLOPs of {least}"
     if found.many:
         return small.loss(found, title)
     how = f"Seconds: {found.step_seconds[1]}." if "seconds" in shown else "No times were recorded."
@@ -235,16 +236,14 @@ def _ending(found: Findings, ends: Mapping[str, float]) -> str:
     """Which model ends lowest, where that is decided."""
     lowest = found.lowest(ends)
     if len(ends) == 1:
-        return f"{lowest[0]} ends at {words.significant(ends[lowest[0]], figures=4)} bits per byte"
+        return f"{lowest[0]} ends at {significant(ends[lowest[0]], figures=4)} bits per byte"
     if len(lowest) == 1:
-        return (
-            f"{lowest[0]} ends lowest at equal tokens ({words.significant(ends[lowest[0]], figures=4)} bits per byte)"
-        )
+        return f"{lowest[0]} ends lowest at equal tokens ({significant(ends[lowest[0]], figures=4)} bits per byte)"
     return f"Final loss at equal tokens: undecided between {_several(lowest, ends)}"
 
 
 def _several(models: Sequence[str], of: Collection[str]) -> str:
-    return words.listed(models) if len(models) <= 3 else f"{len(models)} of {len(of)} models"
+    return listed(models) if len(models) <= 3 else f"{len(models)} of {len(of)} models"
 
 
 def finals(found: Findings) -> Drawn | str:
@@ -257,7 +256,7 @@ def finals(found: Findings) -> Drawn | str:
     domains = [None, *sorted(found.quality["domain"].dropna().unique())][:6]
     title = _finals_title(found, models, [str(domain) for domain in domains[1:]])
     counts = [len(found.final(m)) for m in models]
-    subtitle = f"{QUALITY} after the last step, lower is better. Small: seeds (n = {words.span(counts)}); "
+    subtitle = f"{QUALITY} after the last step, lower is better. Small: seeds (n = {span(counts)}); "
     subtitle += "large: mean with its 95% interval."
     margin = 0.25 + widest(models, 7.5)
     height = 0.28 * len(models) + 0.3
@@ -286,7 +285,7 @@ def _finals_title(found: Findings, models: Sequence[str], domains: Sequence[str]
     means = {m: float(found.final(m).mean()) for m in models}
     lowest = found.lowest(means)
     ends = mean(found.final(lowest[0]))
-    size = f"{words.interval(ends.centre, ends.low, ends.high)} bits per byte"
+    size = f"{interval(ends.centre, ends.low, ends.high)} bits per byte"
     if len(models) == 1:
         return f"{models[0]} ends at {size}"
     if len(lowest) > 1:
@@ -296,7 +295,7 @@ def _finals_title(found: Findings, models: Sequence[str], domains: Sequence[str]
         return title
     by = {d: {m: float(found.final(m, d).mean()) for m in models if len(found.final(m, d))} for d in domains}
     wins = [d for d in domains if found.lowest(by[d], labelled(QUALITY, domain=d)) == lowest]
-    return f"{title}; lowest in {len(wins)} of {words.plural(len(domains), 'domain')}"
+    return f"{title}; lowest in {len(wins)} of {plural(len(domains), 'domain')}"
 
 
 def _strip(axes: Axes, found: Findings, models: Sequence[str], domain: str | None) -> None:

@@ -11,7 +11,7 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from moebench.reporting import words
+from moebench.format import TIMES, interval, significant, span
 from moebench.reporting.analysis import Findings, Mean, mean
 from moebench.reporting.figures.ends import end_labels
 from moebench.reporting.figures.panels import heading, over_steps
@@ -35,7 +35,7 @@ def load(found: Findings) -> Drawn | str:
     shown = dict(list(grids.items())[:_SHOWN])
     worst = {model: float(grid.to_numpy().max()) for model, grid in shown.items()}
     busiest = max(worst, key=lambda m: worst[m])
-    title = f"The busiest expert of {busiest} takes {worst[busiest]:.2f}{words.TIMES} an even share after training"
+    title = f"The busiest expert of {busiest} takes {worst[busiest]:.2f}{TIMES} an even share after training"
     subtitle = (
         "Load of each expert over the mean of its layer, at the last evaluation; 1 is an even share. One row a layer "
         "and seed; experts are sorted by load within a row, for their numbers mean nothing across seeds."
@@ -61,8 +61,8 @@ def _loads_of_many(found: Findings, grids: dict[str, pd.DataFrame]) -> Drawn:
     """A small heat map for each model; their layers and experts differ."""
     worst = {model: float(one.to_numpy().max()) for model, one in grids.items()}
     most, least = max(worst, key=lambda m: worst[m]), min(worst, key=lambda m: worst[m])
-    title = f"The busiest expert takes from {worst[least]:.2f}{words.TIMES} an even share ({least}) "
-    title += f"to {worst[most]:.2f}{words.TIMES} ({most}) after training"
+    title = f"The busiest expert takes from {worst[least]:.2f}{TIMES} an even share ({least}) "
+    title += f"to {worst[most]:.2f}{TIMES} ({most}) after training"
     subtitle = (
         "Load of each expert over the mean of its layer, at the last evaluation; 1 is an even share. One row a mixture "
         "layer (counted from 0) and seed; experts are sorted by load within a row. Below: their number and the busiest "
@@ -78,7 +78,7 @@ def _loads_of_many(found: Findings, grids: dict[str, pd.DataFrame]) -> Drawn:
         _heat(axes, one, limit, edge=0)
         heading(axes, found, model)
         axes.set_xticks([])
-        axes.set_xlabel(f"{one.shape[1]} experts, to {worst[model]:.1f}{words.TIMES}", fontsize=6.5, labelpad=2)
+        axes.set_xlabel(f"{one.shape[1]} experts, to {worst[model]:.1f}{TIMES}", fontsize=6.5, labelpad=2)
         axes.set_yticks(axes.get_yticks(), [text.get_text().removeprefix("layer ") for text in axes.get_yticklabels()])
         axes.tick_params(axis="y", labelsize=6.5)
     for axes in panels[::columns]:
@@ -93,7 +93,7 @@ def _scale(figure: Figure, axes: Axes, limit: float, *, more: bool = False) -> N
     bar = figure.add_axes((box.x1 + 0.02, box.y0, 0.018, box.height))
     scale = figure.colorbar(axes.collections[0], cax=bar, label="load / mean")
     ends = (max(0.0, 2 - limit), 1.0, limit)
-    said = [f"{words.significant(end)}{words.TIMES}" for end in ends]
+    said = [f"{significant(end)}{TIMES}" for end in ends]
     scale.set_ticks(list(ends), labels=[*said[:2], f"≥ {said[2]}" if more else said[2]])
 
 
@@ -150,7 +150,7 @@ def balance(found: Findings) -> Drawn | str:
     end = ends[model]
     if found.many:
         return _balance_of_many(found, rows, ends)
-    title = f"{model}'s busiest expert ends at {words.interval(end.centre, end.low, end.high, 'ratio')} the mean load"
+    title = f"{model}'s busiest expert ends at {interval(end.centre, end.low, end.high, 'ratio')} the mean load"
     subtitle = "Busiest expert's load over the mean, averaged over layers, at each evaluation; "
     subtitle += f"thin lines are seeds (n = {end.n}), band: 95% interval."
     right = 0.3 + widest(models, 7.5, bold=True)
@@ -178,21 +178,19 @@ def balance(found: Findings) -> Drawn | str:
         last_points.append((x[-1], means[-1].centre, name))
     axes.axhline(1, color=MUTED, linewidth=1)
     axes.set(xlabel="training step", ylabel="busiest / mean", ylim=(min(0.95, *axes.get_ylim()), None))
-    plainly(axes.yaxis, suffix=words.TIMES)
+    plainly(axes.yaxis, suffix=TIMES)
     end_labels(axes, found, last_points)
     return Drawn(title=title, subtitle=subtitle, figure=figure)
 
 
 def _balance_of_many(found: Findings, rows: pd.DataFrame, ends: dict[str, Mean]) -> Drawn:
     least, most = (pick(ends, key=lambda m: ends[m].centre) for pick in (min, max))
-    first, last = (words.interval(ends[m].centre, ends[m].low, ends[m].high, "ratio") for m in (least, most))
+    first, last = (interval(ends[m].centre, ends[m].low, ends[m].high, "ratio") for m in (least, most))
     title = f"Busiest experts end at {first} ({least}) to {last} ({most}) the mean load"
     subtitle = (
         "Busiest expert's load over the mean, averaged over mixture layers, at each evaluation, log axis; 1 is an "
     )
-    subtitle += (
-        f"even load. Thin lines are seeds (n = {words.span(m.n for m in ends.values())}). Grey: the other models."
-    )
+    subtitle += f"even load. Thin lines are seeds (n = {span(m.n for m in ends.values())}). Grey: the other models."
     return over_steps(found, rows, title, subtitle, "busiest / mean", percent=False)
 
 
@@ -206,7 +204,7 @@ def dropped(found: Findings) -> Drawn | str:
     ends = {m: mean(100 * last[last["model"] == m]["value"]) for m in found.held.models if (last["model"] == m).any()}
     most = max(ends, key=lambda m: ends[m].centre)
     end = ends[most]
-    said = words.interval(end.centre, end.low, end.high, "%", signed=False)
+    said = interval(end.centre, end.low, end.high, "%", signed=False)
     title = f"{most} drops {said} of its assignments in training"
     metric = "train.dropped_share"
     if len(ends) > 1 and all(found.order(most, m, metric).side == "higher" for m in ends if m != most):
@@ -214,7 +212,7 @@ def dropped(found: Findings) -> Drawn | str:
     subtitle = (
         "Share of (token, expert) assignments dropped over capacity, over training so far; evaluation drops none. "
     )
-    subtitle += f"Thin lines are seeds (n = {words.span(m.n for m in ends.values())})."
+    subtitle += f"Thin lines are seeds (n = {span(m.n for m in ends.values())})."
     return over_steps(found, rows, title, subtitle, "dropped", percent=True)
 
 
@@ -233,8 +231,8 @@ def domains(found: Findings) -> Drawn | str:
     chance = float(measured[measured["model"] == model]["chance"].mean())
     times = means[model].centre / chance if chance else float("inf")
     share = means[model]
-    size = words.interval(100 * share.centre, 100 * share.low, 100 * share.high, "%", signed=False)
-    title = f"Domains of {model} differ in {size} of their routing, {times:.0f}{words.TIMES} what chance gives"
+    size = interval(100 * share.centre, 100 * share.low, 100 * share.high, "%", signed=False)
+    title = f"Domains of {model} differ in {size} of their routing, {times:.0f}{TIMES} what chance gives"
     subtitle = (
         "Share of a domain's routed tokens that would have to move to match all domains together (total variation), "
         f"by layer and domain; each point a seed (n = {means[model].n}). Grey: permuted over domains."

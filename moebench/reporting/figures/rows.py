@@ -10,9 +10,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from moebench.reporting import words
+from moebench.format import MINUS, TIMES, interval, listed, plural, seconds, span
+from moebench.reader.runs import AGAIN
 from moebench.reporting.analysis import Findings, Mean, Ratio, difference, mean
-from moebench.reporting.study import AGAIN
 from moebench.reporting.theme import GREY, INK, MUTED, Drawn, Style, canvas, grid, lines_of, widest
 
 _ROW = 0.2
@@ -32,7 +32,7 @@ def differences(found: Findings) -> Drawn | str:
     title = _differences_title(found, [m for m, _ in shown], str(baseline))
     pairs = sorted({gap.n for _, gap in shown})
     subtitle = (
-        f"Final bits per byte against {baseline}, in percent, paired by seed (n = {words.span(pairs)}). Small: seeds; "
+        f"Final bits per byte against {baseline}, in percent, paired by seed (n = {span(pairs)}). Small: seeds; "
         f"large: mean with its 95% interval, unadjusted for the other models. {NOTE}"
     )
     models = [m for m, _ in shown]
@@ -44,13 +44,13 @@ def differences(found: Findings) -> Drawn | str:
         both = pd.concat([found.final(model), below], axis=1, join="inner").to_numpy(dtype=np.float64)
         _interval(axes, place, gap, found.styles[model], 100 * (both[:, 0] / both[:, 1] - 1))
         low, high = (gap.low, gap.high) if gap.bounded else (None, None)
-        said = words.interval(gap.centre, low, high, "%")
+        said = interval(gap.centre, low, high, "%")
         axes.annotate(
             said, (1, place), (8, 0), xycoords=("axes fraction", "data"), textcoords="offset points", va="center",
             fontsize=7.5, color=INK,
         )  # fmt: skip
     axes.axvline(0, color=MUTED, linewidth=1, zorder=1)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:+g}%".replace("-", words.MINUS) if x else "0"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:+g}%".replace("-", MINUS) if x else "0"))
     axes.set_xlabel(f"lower than {baseline}  ←   difference in bits per byte   →  higher")
     return Drawn(title=title, subtitle=subtitle, figure=figure)
 
@@ -58,7 +58,7 @@ def differences(found: Findings) -> Drawn | str:
 def _differences_title(found: Findings, models: Sequence[str], baseline: str) -> str:
     sides: list[str | None] = [found.order(model, baseline).side for model in models]
     said = [f"{sides.count(side)} {word}" for side, word in _SIDES.items() if sides.count(side)]
-    return f"Against {baseline}, of {words.plural(len(models), 'model')}: {words.listed(said)} in final loss"
+    return f"Against {baseline}, of {plural(len(models), 'model')}: {listed(said)} in final loss"
 
 
 _SIDES: dict[str | None, str] = {"lower": "lower", "higher": "higher", None: "undecided"}
@@ -97,10 +97,10 @@ def costs_title(found: Findings, shown: Sequence[Ratio]) -> str:
     for metric, phrase in phrases.items():
         mine = [r.ratio.centre for r in shown if r.metric == metric and not r.model.endswith(AGAIN)]
         if mine:
-            parts.append(f"{min(mine):.2f} to {max(mine):.2f}{words.TIMES} the {phrase}")
+            parts.append(f"{min(mine):.2f} to {max(mine):.2f}{TIMES} the {phrase}")
     if not parts:
         return f"Costs against {found.baseline}"
-    return f"The models have {words.listed(parts)} of {found.baseline}{found.quiet('speed.train_step_s')}"
+    return f"The models have {listed(parts)} of {found.baseline}{found.quiet('speed.train_step_s')}"
 
 
 def latency(found: Findings, metrics: Sequence[str], batches: Sequence[int]) -> Drawn | str:
@@ -115,7 +115,7 @@ def latency(found: Findings, metrics: Sequence[str], batches: Sequence[int]) -> 
     fast, slow = (last[models[0]], last[models[-1]]) if models else (None, None)
     title = f"Decode step time against {baseline}"
     if fast is not None and slow is not None:
-        first, end = (words.interval(r.centre, r.low, r.high, "ratio") for r in (fast, slow))
+        first, end = (interval(r.centre, r.low, r.high, "ratio") for r in (fast, slow))
         title = f"At batch {batches[-1]} a decode step takes from {first} ({models[0]}) to {end} ({models[-1]}) "
         title += f"as long as with {baseline}{found.quiet(metrics[-1])}"
     subtitle = (
@@ -127,7 +127,7 @@ def latency(found: Findings, metrics: Sequence[str], batches: Sequence[int]) -> 
         share_y=True, headroom=0.42,
     )  # fmt: skip
     for place, (axes, metric, batch) in enumerate(zip(panels, metrics, batches, strict=True)):
-        usual = words.seconds(found.usual_time(baseline, metric) or 0.0)
+        usual = seconds(found.usual_time(baseline, metric) or 0.0)
         heading = f"batch {batch}\n{baseline}: {usual}"
         _ratio_panel(axes, found, lanes, [r for r in shown if r.metric == metric], heading=heading)
         axes.tick_params(axis="y", labelleft=not place)
@@ -157,7 +157,7 @@ def _ratio_panel(axes: Axes, found: Findings, lanes: Sequence[str], rows: Sequen
     axes.set_xlim(low, high)
     axes.xaxis.set_major_locator(FixedLocator(few_ticks(low, high)))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}{words.TIMES}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}{TIMES}"))
     wide = axes.get_position().width * axes.figure.get_figwidth() + 0.1  # type: ignore[union-attr]
     lines = [line for part in heading.split("\n") for line in lines_of(part, wide, 7, bold=True)]
     axes.set_title("\n".join(lines), fontsize=7, weight="bold", loc="left", pad=3, color=INK)
@@ -185,7 +185,7 @@ def domains(found: Findings, measured: pd.DataFrame, means: Mapping[str, Mean]) 
     seeds = sorted({int(n) for n in measured.groupby("model")["seed"].nunique()})
     subtitle = (
         "Share of a domain's routed tokens that would have to move to match all domains together (total variation), "
-        f"mean over layers; small: seeds (n = {words.span(seeds)}), large: mean, 95% interval. "
+        f"mean over layers; small: seeds (n = {span(seeds)}), large: mean, 95% interval. "
         "Grey tick: tokens permuted over domains."
     )
     figure, panels = canvas(

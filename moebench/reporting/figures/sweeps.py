@@ -10,9 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from moebench.claims.verdict import Verdict
+from moebench.format import count, seconds, short
 from moebench.metrics.declared import METRICS, parse_metric
-from moebench.reporting import words
 from moebench.reporting.analysis import QUALITY, Array, Findings, Mean, cost_label, mean
+from moebench.reporting.states import STATES, counted, effect
 from moebench.reporting.theme import GREY, INK, MUTED, Drawn, canvas, fitted_title, plainly
 
 _MOST = 3
@@ -86,13 +87,13 @@ def _title(panel: _Swept) -> str:
     what = _named(panel.metric)
     if verdict is None or verdict.estimate is None:
         return f"{what} against {panel.along} of {panel.sweep}"
-    slope = words.effect(verdict)
-    n = words.counted(verdict)
+    slope = effect(verdict)
+    n = counted(verdict)
     if verdict.state == "supported":
         return f"{what} is {verdict.asked}: {slope}, {n}"
     if verdict.state == "refuted":
         return f"{what} is not {verdict.asked}: {slope}, {n}"
-    return f"{what} against {panel.along}, undecided ({words.STATES[verdict.state].lower()}): {slope}, {n}"
+    return f"{what} against {panel.along}, undecided ({STATES[verdict.state].lower()}): {slope}, {n}"
 
 
 def _named(metric: str) -> str:
@@ -130,9 +131,9 @@ def _panel(axes: Axes, found: Findings, panel: _Swept) -> None:
     axes.set_xlabel(panel.along)
     unit = METRICS[parse_metric(panel.metric)[0]].unit
     counts = unit.startswith(("bytes", "FLOPs", "parameters", "tokens"))
-    form = words.seconds if unit == "s" else words.count if counts else None
+    form = seconds if unit == "s" else count if counts else None
     if form is not None:
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: words.short(form(y)) if y > 0 else "0"))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: short(form(y)) if y > 0 else "0"))
     else:
         plainly(axes.yaxis)
     axes.set_ylabel(f"{_named(panel.metric)}, {unit}" if unit not in ("1", "s") else _named(panel.metric))

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from moebench.reporting import words
+from moebench.format import plural
 from moebench.reporting.analysis import Findings
 from moebench.reporting.figures.ends import end_labels
 from moebench.reporting.theme import Drawn, canvas, widest
@@ -23,15 +23,13 @@ def rates(found: Findings) -> Drawn | str:
         )
     models = [m for m in found.held.models if m in tune["models"]]
     inside = [m for m in models if tune["models"][m]["interior"]]
-    title = (
-        f"The best learning rate lies inside the range tried for {len(inside)} of {words.plural(len(models), 'model')}"
-    )
+    title = f"The best learning rate lies inside the range tried for {len(inside)} of {plural(len(models), 'model')}"
     lost = sum(point["bits_per_byte"] is None for m in models for point in tune["models"][m]["curve"])
     seeds = len(tune["plan"]["seeds"])
     subtitle = "Bits per byte on the tune split after training at each peak rate; "
     subtitle += f"points are seeds (n = {seeds}), lines their mean. "
     subtitle += "Ring: the rate the suite trains with." + (
-        f" {words.plural(lost, 'run')} without a value left out." if lost else ""
+        f" {plural(lost, 'run')} without a value left out." if lost else ""
     )
     right = 0.3 + widest(models, 7.5, bold=True)
     figure, (axes,) = canvas(title, subtitle, height=2.4, right=right, panel=3.0)

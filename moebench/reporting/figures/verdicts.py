@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from matplotlib.axes import Axes
 
 from moebench.claims.verdict import Verdict
-from moebench.reporting import words
+from moebench.format import listed, plural, pretty
 from moebench.reporting.analysis import Findings
+from moebench.reporting.states import STATES, counted, effect
 from moebench.reporting.theme import (
     INK,
     MUTED,
@@ -42,7 +43,7 @@ def forest(found: Findings) -> Drawn | str:
     ]
     if not rows:
         return "No claim has an estimate yet."
-    title = f"Of {words.plural(len(rows), 'claim')} with an estimate: {_tally(rows)}"
+    title = f"Of {plural(len(rows), 'claim')} with an estimate: {_tally(rows)}"
     scales = _scales(rows, common=found.many)
     own = "rows that ask the same of the same metric on one scale" if found.many else "each row on its own scale"
     subtitle = (
@@ -149,13 +150,13 @@ class _Told:
     """The words beside a row, in lines: claim and state at the left, effect and what was asked at the right."""
 
     def __init__(self, verdict: Verdict) -> None:
-        state = words.STATES[verdict.state]
+        state = STATES[verdict.state]
         label = "" if verdict.label == "primary" else f" ({verdict.label})"
         self.left = [*lines_of(verdict.id, 2.4, 8, at="-_. "), f"{state}{label}"]
-        self.effect = lines_of(words.effect(verdict), 2.7, 8, bold=True)
-        n = "" if verdict.units == "counts" else f", {words.counted(verdict)}"
+        self.effect = lines_of(effect(verdict), 2.7, 8, bold=True)
+        n = "" if verdict.units == "counts" else f", {counted(verdict)}"
         said = "".join(f"; {caveat}" for caveat in verdict.caveats)
-        self.asked = lines_of(f"asked {words.pretty(verdict.asked)}{n}{said}", 2.7, 7)
+        self.asked = lines_of(f"asked {pretty(verdict.asked)}{n}{said}", 2.7, 7)
         self.right = [*self.effect, *self.asked]
 
 
@@ -185,7 +186,7 @@ def _tally(rows: Sequence[Verdict]) -> str:
     }
     told = []
     for kind, verdicts in kinds.items():
-        counts = [(sum(v.state == state for v in verdicts), words.STATES[state].lower()) for state in words.STATES]
+        counts = [(sum(v.state == state for v in verdicts), STATES[state].lower()) for state in STATES]
         if verdicts:
-            told.append(f"{kind} {words.listed(f'{n} {state}' for n, state in counts if n)}")
+            told.append(f"{kind} {listed(f'{n} {state}' for n, state in counts if n)}")
     return "; ".join(told)

@@ -9,8 +9,9 @@ import pandas as pd
 
 from moebench.claims import calibration
 from moebench.claims.verdict import Verdict
-from moebench.reporting import words
+from moebench.format import interval, number, plural
 from moebench.reporting.analysis import Findings
+from moebench.reporting.states import CONTROLS, SHAPES, STATES, UNITS
 from moebench.reporting.tables.table import Column, Row, Table, amount, text, whole
 
 # ---------------------------------------------------------------------------------------------- how sure
@@ -54,7 +55,7 @@ def controls(found: Findings) -> Table | None:
         frame=pd.DataFrame(rows),
         columns=(
             text("id", "control"),
-            Column(key="state", title="outcome", show=lambda row: words.CONTROLS[row.state], number=False),
+            Column(key="state", title="outcome", show=lambda row: CONTROLS[row.state], number=False),
             Column(key="estimate", title="effect", show=lambda row: row.effect or "–"),
             text("n", "n"),
             text("reason", "why"),
@@ -88,13 +89,13 @@ def smallest(found: Findings) -> Table | None:
         frame=pd.DataFrame(rows).astype(dict.fromkeys(("units_needed", "units_low", "units_high"), "Int64")),
         columns=(
             text("claim", "claim"),
-            Column(key="state", title="state", show=lambda row: words.STATES[row.state], number=False),
+            Column(key="state", title="state", show=lambda row: STATES[row.state], number=False),
             Column(
                 key="detectable",
                 title="smallest effect",
-                show=lambda row: words.interval(row.detectable, None, None, row.unit).lstrip("+"),
+                show=lambda row: interval(row.detectable, None, None, row.unit).lstrip("+"),
             ),
-            Column(key="n", title="n", show=lambda row: words.plural(int(row.n), *words.UNITS[row.units])),
+            Column(key="n", title="n", show=lambda row: plural(int(row.n), *UNITS[row.units])),
             Column(key="units_low", title="needed to decide", show=_needed),
         ),
     )
@@ -112,7 +113,7 @@ def limits(_found: Findings) -> Table:
     """How often the method errs where its assumptions hold and where they do not."""
 
     def percent(key: str, title: str) -> Column:
-        return amount(key, title, lambda x: f"{words.number(100 * x, 1)}%")
+        return amount(key, title, lambda x: f"{number(100 * x, 1)}%")
 
     return Table(
         title="Error rates of the method, simulated",
@@ -145,7 +146,7 @@ def claims(found: Findings) -> Table | None:
             Column(
                 key="state",
                 title="state",
-                show=lambda row: f"{words.SHAPES[row.state]} {words.STATES[row.state]}",
+                show=lambda row: f"{SHAPES[row.state]} {STATES[row.state]}",
                 number=False,
             ),
             text("label", "counts as"),

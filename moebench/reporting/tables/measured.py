@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from moebench.claims.preconditions import PER_STEP
+from moebench.format import interval, number, quantity, seconds
 from moebench.metrics.declared import METRICS
-from moebench.reporting import words
+from moebench.reader.runs import AGAIN
 from moebench.reporting.analysis import Findings, Mean, cost_label, difference, mean
-from moebench.reporting.study import AGAIN
 from moebench.reporting.tables.table import Column, Row, Table, across, amount, text, whole, with_interval
 
 _ROUTING = {
@@ -72,7 +72,7 @@ def match(found: Findings) -> Table | None:
             Column(key="active_params_no_embedding", title="without embeddings", show=bare),
             amount("train_flops_per_token", "FLOPs/token", whole),
             Column(key="matched_on", title="matched on", show=matched, number=False),
-            amount("residual", "residual", lambda x: f"{'+' if x > 0 else ''}{words.number(100 * x, 2)}%"),
+            amount("residual", "residual", lambda x: f"{'+' if x > 0 else ''}{number(100 * x, 2)}%"),
             Column(key="tokens", title="tokens (digest)", show=lambda row: f"{row.tokens:,} ({row.data_digest[:6]})"),
         ),
     )
@@ -109,7 +109,7 @@ def costs(found: Findings) -> Table | None:
             return "baseline"
         if np.isnan(row.ratio):
             return "another micro-batch"
-        return words.interval(row.ratio, row.low, row.high, "ratio")
+        return interval(row.ratio, row.low, row.high, "ratio")
 
     if found.many:
         frame = pd.DataFrame(rows)
@@ -127,7 +127,7 @@ def costs(found: Findings) -> Table | None:
         columns=(
             text("cost", "cost"),
             text("model", "model"),
-            Column(key="value", title="absolute", show=lambda row: words.quantity(row.value, row.unit)),
+            Column(key="value", title="absolute", show=lambda row: quantity(row.value, row.unit)),
             Column(key="ratio", title=f"ratio to {found.baseline}", show=ratio),
             Column(
                 key="n", title="n", show=lambda row: "exact" if row.n_counts == "counted" else f"{row.n} {row.n_counts}"
@@ -164,9 +164,9 @@ def timings(found: Findings) -> Table | None:
         columns=(
             text("timing", "timing"),
             text("model", "model"),
-            amount("p50_s", "p50", words.seconds),
-            amount("p90_s", "p90", words.seconds),
-            amount("p99_s", "p99", words.seconds),
+            amount("p50_s", "p50", seconds),
+            amount("p90_s", "p90", seconds),
+            amount("p99_s", "p99", seconds),
             amount("samples", "samples", whole),
             amount("processes", "processes", whole),
             amount("unsteady_processes", "unsteady", whole),
@@ -198,10 +198,7 @@ def memory(found: Findings) -> Table | None:
         columns=(
             text("phase", "phase"),
             text("model", "model"),
-            *(
-                amount(part, part.replace("_", " "), lambda x: words.quantity(x, "bytes"))
-                for part in frame.columns[2:-1]
-            ),
+            *(amount(part, part.replace("_", " "), lambda x: quantity(x, "bytes")) for part in frame.columns[2:-1]),
             amount("n", "seeds", whole),
         ),
     )
@@ -238,7 +235,7 @@ def quality(found: Findings) -> Table | None:
     def changed(row: Row) -> str:
         if pd.isna(row.change_percent):
             return "–"
-        return words.interval(
+        return interval(
             row.change_percent,
             row.change_low if row.pairs > 1 else None,
             row.change_high if row.pairs > 1 else None,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from moebench.reporting import words
+from moebench.format import interval, number
 
 Row = Any
 """A row as `itertuples` gives it: fields by column name."""
@@ -69,13 +69,13 @@ def with_interval(key: str, title: str, unit: str = "") -> Column:
         value, low, high = getattr(row, key), row.low, row.high
         if pd.isna(value):
             return "–"
-        return words.interval(value, low, high, unit)
+        return interval(value, low, high, unit)
 
     return Column(key=key, title=title, show=show)
 
 
 def whole(value: float) -> str:
-    return words.number(value, 0)
+    return number(value, 0)
 
 
 def across(

@@ -1,0 +1,40 @@
+"""What each state of a verdict or control is called, its sign, and the short facts that stand beside it."""
+
+from __future__ import annotations
+
+from moebench.claims.verdict import Verdict
+from moebench.format import p_value, plural
+
+STATES = {
+    "supported": "SUPPORTED",
+    "refuted": "REFUTED",
+    "inconclusive": "INCONCLUSIVE",
+    "interim": "INTERIM",
+    "invalid": "INVALID",
+    "not_tested": "NOT TESTED",
+}
+SHAPES = {"supported": "▲", "refuted": "▼", "inconclusive": "◆", "interim": "◇", "invalid": "✕", "not_tested": "○"}
+CONTROLS = {"passed": "passed", "failed": "FAILED", "too_wide": "too wide to tell", "not_tested": "not tested"}
+UNITS = {"seeds": ("seed",), "processes": ("process", "processes"), "counts": ("count",)}
+
+
+def decisive_p(verdict: Verdict) -> str:
+    """`p 0.0039 (Holm 0.016)`; for a refuted claim that of the refutation, `p 0.0039 against`. Empty without one."""
+    against = verdict.state == "refuted"
+    p, adjusted = (verdict.p_against, verdict.p_against_adjusted) if against else (verdict.p, verdict.p_adjusted)
+    if p is None:
+        return ""
+    holm = f" (Holm {p_value(adjusted).removeprefix('p ')})" if adjusted is not None else ""
+    return f"{p_value(p)}{' against' if against else ''}{holm}"
+
+
+def counted(verdict: Verdict) -> str:
+    """`8 seeds`, or `exact` for a count; empty when nothing was measured. A pair of runs is counted by its seed."""
+    if not verdict.n:
+        return ""
+    return "exact" if verdict.units == "counts" else plural(verdict.n, *UNITS[verdict.units])
+
+
+def effect(verdict: Verdict) -> str:
+    """A verdict's estimate with its interval; a dash when nothing was measured."""
+    return verdict.effect or "–"
