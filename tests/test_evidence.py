@@ -252,7 +252,7 @@ def test_a_harmed_sweep_tuned_nothing_and_stops_nothing(root: Path) -> None:
     evidence = read(root)
     assert evidence.tuned == {}
     assert any("sweep" in problem and "corrupt" in problem for problem in evidence.problems)
-    assert study(store.Results(root), evidence).tune is None
+    assert study(evidence).tune is None
 
 
 def test_no_sweep_yet(root: Path) -> None:

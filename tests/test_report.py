@@ -391,7 +391,7 @@ def test_that_tokens_were_the_same_is_read_from_digests(results: Path, report: R
     evidence = gather(held, held.plans()[0])
 
     def says(evidence: Evidence) -> str:
-        found = Findings(held=study(held, evidence), verdicts=(), controls=())
+        found = Findings(held=study(evidence), verdicts=(), controls=())
         (equal,) = [section for section in sections(found) if section.anchor == "equal"]
         return " ".join(equal.words)
 
