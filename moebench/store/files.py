@@ -147,7 +147,7 @@ def read_bytes(path: Path, *, most: int = MAX_JSON_BYTES) -> bytes:
 
 def read_json(path: Path, *, most: int = MAX_JSON_BYTES) -> Any:
     """A JSON file's value. Raises FileNotFoundError, and CorruptFile when it is no JSON or larger than `most` bytes."""
-    return _parse(path, read_bytes(path, most=most), "")
+    return parse_json(path, read_bytes(path, most=most))
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
@@ -170,7 +170,7 @@ def each_row(path: Path, *, most: int = MOST_ROWS) -> Iterator[dict[str, Any]]:
             number += 1
             if number > most:
                 raise CorruptFile(path, f"more rows than {most:,}")
-            row = _parse(path, line, f"line {number}: ")
+            row = parse_json(path, line, f"line {number}: ")
             if not isinstance(row, dict):
                 raise CorruptFile(path, f"line {number}: a row is a JSON object")
             yield row
@@ -198,7 +198,8 @@ def open_regular(path: Path) -> io.BufferedReader:
     return os.fdopen(descriptor, "rb")
 
 
-def _parse(path: Path, data: bytes, where: str) -> Any:
+def parse_json(path: Path, data: bytes, where: str = "") -> Any:
+    """The value of JSON that was read from `path`. Raises CorruptFile."""
     try:
         return _JSON.decode(data.decode())
     except (ValueError, RecursionError) as error:

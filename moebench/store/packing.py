@@ -26,7 +26,7 @@ MOST_BITS = 60
 """Doubles on a finer grid than 2^-60 are written out."""
 MOST_UNFOLDED = 5_000_000
 """Values that a folded JSON may unfold to."""
-SHORT = 24
+SHORT = 20
 """Characters below which what repeats is written again."""
 
 
@@ -47,7 +47,7 @@ def number_text(value: float) -> str:
 
 def number_of(text: str) -> int | float:
     """What `number_text` wrote. Raises ValueError."""
-    if text.isascii() and text.removeprefix("-").isdecimal() and len(text) < 30:
+    if text.isascii() and text.removeprefix("-").isdecimal() and len(text) < 20:
         return int(text)
     value = _single(float(text[:-1])) if text.endswith("f") else float(text)
     if not math.isfinite(value) or "_" in text:
