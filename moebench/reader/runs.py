@@ -24,7 +24,7 @@ from moebench.identity import digest_of
 from moebench.jobs.recipe import Run
 from moebench.metrics.declared import IMPOSSIBLE, METRICS, impossible, labelled, metric_of, parse_metric
 from moebench.planning.types import Plan, PlannedModel, PlannedRun, SpeedPlan, TunePlan
-from moebench.store import MAX_FACTS_BYTES, CorruptFile, JobFolder, Status, read_json, sha256_of
+from moebench.store import MAX_FACTS_BYTES, CorruptFile, Folder, Status, read_json
 from moebench.text import plain
 
 MOST_SAID = 500
@@ -113,13 +113,13 @@ class SpeedProcess:
 LISTED = ("job.json", "steps.jsonl", "records.jsonl", "items.jsonl", "timed.jsonl")
 
 
-def read_run(folder: JobFolder, planned: PlannedRun, plan: Plan, *, at: Collection[int]) -> Outcome:
+def read_run(folder: Folder, planned: PlannedRun, plan: Plan, *, at: Collection[int]) -> Outcome:
     """A finished run, with its digests at the steps `at`, the first and the last.
 
     Raises one of `UNREADABLE` when a file is not what was written, or not that of the planned run.
     """
     manifest = folder.manifest() or {}
-    _unchanged(folder, manifest["files"])
+    folder.unchanged(LISTED)
     about = folder.job_json()
     _is_planned(folder, about, planned, plan)
     recipe = plan.models[planned.model].recipe
@@ -148,18 +148,7 @@ def read_run(folder: JobFolder, planned: PlannedRun, plan: Plan, *, at: Collecti
     )
 
 
-def _unchanged(folder: JobFolder, listed: Mapping[str, Any]) -> None:
-    """Every file that is read is listed in the manifest, with its hash."""
-    for name in LISTED:
-        path = folder.path / name
-        if name not in listed:
-            if path.exists():
-                raise CorruptFile(path, "is not in the manifest of this run")
-        elif sha256_of(path) != listed[name]["sha256"]:
-            raise CorruptFile(path, "contents differ from what was written")
-
-
-def _is_planned(folder: JobFolder, about: Mapping[str, Any], planned: PlannedRun, plan: Plan) -> None:
+def _is_planned(folder: Folder, about: Mapping[str, Any], planned: PlannedRun, plan: Plan) -> None:
     """The resolved spec in `job.json` is that of the planned run: its seed, model, data, and by its hash all else."""
     path, raw = folder.path / "job.json", about["run"]
     try:
@@ -180,7 +169,7 @@ def _is_planned(folder: JobFolder, about: Mapping[str, Any], planned: PlannedRun
 Curves = Mapping[str, tuple[tuple[int, float], ...]]
 
 
-def _records(folder: JobFolder, plan: Plan, model: str) -> tuple[dict[str, float], dict[str, str], Curves]:
+def _records(folder: Folder, plan: Plan, model: str) -> tuple[dict[str, float], dict[str, str], Curves]:
     """Last values, reasons of metrics without one, and curves.
 
     The last record of a metric counts, and so does its reason. A value that cannot be makes the whole metric absent.
@@ -255,7 +244,7 @@ def _most_records(plan: Plan, model: str) -> int:
     return 1000 + 8 * looks * (1 + planned.architecture.layers) * (1 + experts)
 
 
-def _items(folder: JobFolder, plan: Plan, split: str) -> tuple[Item, ...]:
+def _items(folder: Folder, plan: Plan, split: str) -> tuple[Item, ...]:
     path, found = folder.path / "items.jsonl", dict[str, Item]()
     for row in folder.each_row("items.jsonl", most=plan.data.documents[split]):
         item = Item(
@@ -272,7 +261,7 @@ def _items(folder: JobFolder, plan: Plan, split: str) -> tuple[Item, ...]:
     return tuple(found.values())
 
 
-def _add_up(folder: JobFolder, items: Collection[Item], values: Mapping[str, float], split: str) -> None:
+def _add_up(folder: Folder, items: Collection[Item], values: Mapping[str, float], split: str) -> None:
     """The documents are those that the records of quality were made from, over all and by domain."""
     if not items:
         return
@@ -293,7 +282,7 @@ def _add_up(folder: JobFolder, items: Collection[Item], values: Mapping[str, flo
                 raise CorruptFile(where, f"its documents give {metric} {total:.6g}, the records {value:.6g}")
 
 
-def digests(folder: JobFolder, *, steps: int, at: Collection[int], whole: bool = False) -> dict[int, str]:
+def digests(folder: Folder, *, steps: int, at: Collection[int], whole: bool = False) -> dict[int, str]:
     """Rolling digests at the steps `at`, the first and the last row. Raises CorruptFile for rows that are no steps.
 
     A run that is `whole` has its last step. A small copy of a run lacks rows; none has more than it took steps.
@@ -311,7 +300,7 @@ def digests(folder: JobFolder, *, steps: int, at: Collection[int], whole: bool =
     return found if digest is None else {**found, step: digest}
 
 
-def _step_s(folder: JobFolder, planned: int) -> float | None:
+def _step_s(folder: Folder, planned: int) -> float | None:
     """Mean wall seconds of a training step; a run checkpoints no more often than it takes its planned steps."""
     steps, seconds = 0, 0.0
     for row in folder.each_row("timed.jsonl", most=1000 + 10 * planned):

@@ -17,7 +17,8 @@ from moebench.store.files import (
     write_bytes,
     write_json,
 )
-from moebench.store.folders import Busy, Failure, JobFolder, Outcome, StaleRecord, Status, UnsafeName
+from moebench.store.folder import Folder, Outcome, StaleRecord, Status, UnsafeName
+from moebench.store.live import Busy, Failure, JobFolder
 from moebench.store.reference import export_reference
 from moebench.store.results import Results
 
@@ -27,6 +28,7 @@ __all__ = [
     "Checkpoints",
     "CorruptFile",
     "Failure",
+    "Folder",
     "JobFolder",
     "Outcome",
     "Results",

@@ -14,7 +14,7 @@ from typing import Any
 from moebench.identity import digest_of
 from moebench.store import files
 from moebench.store.files import CorruptFile
-from moebench.store.folders import JobFolder, put_aside
+from moebench.store.live import JobFolder, put_aside
 
 _OWN_FILE = re.compile(r"checkpoint-[0-9]{1,20}\.safetensors")
 KEPT = 2

@@ -104,6 +104,18 @@ class Folder(ABC):
                 raise StaleRecord(path, f"{item.metric} has version {item.version}, this moebench has {current}")
             yield item
 
+    def records(self) -> list[Record]:
+        """All records. Raises what `each_record` raises."""
+        return list(self.each_record())
+
+    def steps(self) -> list[dict[str, Any]]:
+        """One row per optimizer step so far. Raises CorruptFile."""
+        return list(self.each_row("steps.jsonl"))
+
+    def items(self) -> list[dict[str, Any]]:
+        """One row per document evaluated after the last step. Raises CorruptFile."""
+        return list(self.each_row("items.jsonl"))
+
 
 def is_safe_id(name: str) -> bool:
     """Whether a name is safe as that of a job's folder."""

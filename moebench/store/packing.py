@@ -47,7 +47,7 @@ def number_text(value: float) -> str:
 
 def number_of(text: str) -> int | float:
     """What `number_text` wrote. Raises ValueError."""
-    if text.isascii() and text.removeprefix("-").isdecimal() and len(text) < 20:
+    if text.isascii() and text.removeprefix("-").isdecimal() and len(text) <= 20 and abs(int(text)) < 2**63:
         return int(text)
     value = _single(float(text[:-1])) if text.endswith("f") else float(text)
     if not math.isfinite(value) or "_" in text:

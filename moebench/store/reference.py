@@ -16,7 +16,8 @@ from typing import Any
 from moebench.planning.types import Plan, StoredPlan
 from moebench.store import files
 from moebench.store.files import CorruptFile
-from moebench.store.folders import WEIGHTS, JobFolder
+from moebench.store.folder import WEIGHTS
+from moebench.store.live import JobFolder
 from moebench.store.results import Results
 
 STEPS, RECORDS = "steps.jsonl", "records.jsonl"

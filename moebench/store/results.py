@@ -10,19 +10,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from moebench.environment import Environment
 from moebench.planning.types import Plan, StoredPlan
 from moebench.store import files
 from moebench.store.files import CorruptFile
-from moebench.store.folders import JobFolder, UnsafeName, is_safe_id
+from moebench.store.folder import UnsafeName, is_safe_id
+from moebench.store.live import JobFolder
+from moebench.store.plans import file_name, read_plan
 from moebench.text import quoted
 
 
@@ -83,13 +82,13 @@ class Results:
     def _read_plans(self) -> Iterator[StoredPlan | CorruptFile]:
         for path in sorted(self._inside("plans").glob("[!.]*.json")):
             try:
-                yield _read_plan(path)
+                yield read_plan(path)
             except CorruptFile as problem:
                 yield problem
 
     def plan_path(self, plan: Plan) -> Path:
         """Where a plan is stored. Raises UnsafeName."""
-        return self._inside("plans", _file_name(plan))
+        return self._inside("plans", file_name(plan))
 
     def done_path(self, plan: Plan) -> Path:
         """Where the runs of a plan are noted, one row when each was first done. Raises UnsafeName."""
@@ -123,7 +122,7 @@ class Results:
         """
         path = self.plan_path(plan)
         try:
-            earlier = _read_plan(path) if path.exists() else None
+            earlier = read_plan(path) if path.exists() else None
         except CorruptFile:
             path.rename(path.with_name(f"{path.name}.unreadable"))
             earlier = None
@@ -158,20 +157,3 @@ class Results:
         if not path.resolve().is_relative_to(self.root):
             raise UnsafeName(f"{path} leads outside {self.root}")
         return path
-
-
-def _read_plan(path: Path) -> StoredPlan:
-    text = json.dumps(
-        files.read_json(path, most=files.MAX_FACTS_BYTES)
-    )  # read and written by our rules for numbers, then held against the type
-    try:
-        stored = StoredPlan.model_validate_json(text, strict=True)
-    except ValidationError as error:
-        raise CorruptFile(path, f"not a plan of this version of moebench: {error.errors()[0]['msg']}") from error
-    if path.name != _file_name(stored.plan):
-        raise CorruptFile(path, f"what it plans is called {_file_name(stored.plan)}: it was changed or renamed")
-    return stored
-
-
-def _file_name(plan: Plan) -> str:
-    return f"{plan.suite}@{plan.scale or 'default'}-{plan.id}.json"

@@ -7,46 +7,32 @@ is known to those who write them; only records are checked here, because their d
 
 from __future__ import annotations
 
-import functools
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 from filelock import FileLock, Timeout
-from pydantic import ValidationError
 
-from moebench.metrics.declared import Record, metric_of
 from moebench.store import files
 from moebench.store.files import CorruptFile
+from moebench.store.folder import WEIGHTS, Folder, Outcome, Status, UnsafeName, is_safe_id
 from moebench.text import quoted
 
-Status = Literal["missing", "partial", "completed", "diverged", "failed", "corrupt"]
-Outcome = Literal["completed", "diverged"]
 Failure = Literal["oom", "timeout", "killed", "crash", "disk_full"]
 
-WEIGHTS = "model.safetensors"
-_SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _SAFE_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _PASSING = re.compile(r"checkpoint.*|.*\.corrupt-\d+|FAILED\.json|DONE")
 """Files that are no part of a finished folder's contents."""
-
-
-class UnsafeName(ValueError):  # noqa: N818  the name is read in `except UnsafeName`
-    """A name that could lead outside the results folder."""
 
 
 class Busy(RuntimeError):  # noqa: N818  the name is read in `except Busy`
     """Another process holds the folder."""
 
 
-class StaleRecord(CorruptFile):
-    """A record of another version of its metric's definition: refused, not mixed."""
-
-
-class JobFolder:
+class JobFolder(Folder):
     """A folder of results whose `DONE` is written last. Holds no state of its own: the disk is the truth."""
 
     def __init__(self, path: Path) -> None:
@@ -63,11 +49,6 @@ class JobFolder:
     # ------------------------------------------------------------------------------------------ state
 
     def status(self) -> Status:
-        """What state the folder is in, cheaply: sizes are compared, contents are not (`verify` does that).
-
-        `missing`: nothing is there. `partial`: begun. `failed`: `FAILED.json` says why. `corrupt`: `DONE` does not
-        fit the files.
-        """
         try:
             manifest = self.manifest()
             if manifest is not None:
@@ -79,7 +60,6 @@ class JobFolder:
         return "partial" if self.path.is_dir() and any(self.path.iterdir()) else "missing"
 
     def manifest(self) -> dict[str, Any] | None:
-        """What `DONE` says, None before it is written. Raises CorruptFile when it does not read as a manifest."""
         path = self.path / "DONE"
         try:
             manifest = files.read_json(path, most=files.MAX_FACTS_BYTES)
@@ -98,7 +78,6 @@ class JobFolder:
         return manifest
 
     def verify(self) -> list[str]:
-        """What is wrong with a finished folder, file by file, contents hashed; empty when it is whole."""
         try:
             manifest = self.manifest()
         except CorruptFile as error:
@@ -112,6 +91,15 @@ class JobFolder:
             if files.sha256_of(self.path / name) != entry["sha256"]:
                 wrong.append(f"{self.path / name}: contents differ from what was written")
         return wrong
+
+    def unchanged(self, names: Iterable[str]) -> None:
+        listed = (self.manifest() or {"files": {}})["files"]
+        for name in names:
+            if name not in listed:
+                if self.has(name):
+                    raise CorruptFile(self.path / name, "is not in the manifest of this run")
+            elif files.sha256_of(self.path / name) != listed[name]["sha256"]:
+                raise CorruptFile(self.path / name, "contents differ from what was written")
 
     def _misfits(self, manifest: dict[str, Any]) -> list[str]:
         wrong: list[str] = []
@@ -189,7 +177,6 @@ class JobFolder:
         files.write_json(self.path / "FAILED.json", failure)
 
     def failure(self) -> dict[str, Any] | None:
-        """The last failure recorded; None when there is none, or none that reads: it only informs."""
         try:
             failure = files.read_json(self.path / "FAILED.json", most=files.MAX_FACTS_BYTES)
         except (FileNotFoundError, NotADirectoryError, CorruptFile):
@@ -202,47 +189,20 @@ class JobFolder:
 
     # ------------------------------------------------------------------------------------------ reading
 
-    def job_json(self) -> dict[str, Any]:
-        """What was run, where and on what data. Raises FileNotFoundError or CorruptFile."""
-        value = files.read_json(self.path / "job.json", most=files.MAX_FACTS_BYTES)
-        if not isinstance(value, dict):
-            raise CorruptFile(self.path / "job.json", "not a JSON object")
-        return value
+    def has(self, name: str) -> bool:
+        return (self.path / name).exists()
 
-    def each_record(self, *, most: int = files.MOST_ROWS) -> Iterator[Record]:
-        """All records, in the order written, none when there is no file.
-
-        Raises StaleRecord for another version of a metric, and CorruptFile, for more records than `most` too.
-        """
-        path = self.path / "records.jsonl"
-        for row in self.each_row(path.name, most=most):
-            try:
-                item = Record.model_validate(row)
-                current = _version(item.metric)
-            except (ValidationError, ValueError, KeyError) as error:
-                raise CorruptFile(path, f"not a record: {error}") from error
-            if item.version != current:
-                raise StaleRecord(path, f"{item.metric} has version {item.version}, this moebench has {current}")
-            yield item
+    def read(self, name: str) -> Any:
+        return files.read_json(self.path / name, most=files.MAX_FACTS_BYTES)
 
     def each_row(self, name: str, *, most: int = files.MOST_ROWS) -> Iterator[dict[str, Any]]:
-        """The rows of one of its JSON Lines files, none when there is no file. Raises CorruptFile."""
         try:
             yield from files.each_row(self.path / name, most=most)
         except FileNotFoundError:
             return
 
-    def records(self) -> list[Record]:
-        """All records. Raises what `each_record` raises."""
-        return list(self.each_record())
-
-    def steps(self) -> list[dict[str, Any]]:
-        """One row per optimizer step so far. Raises CorruptFile."""
-        return list(self.each_row("steps.jsonl"))
-
-    def items(self) -> list[dict[str, Any]]:
-        """One row per document evaluated after the last step. Raises CorruptFile."""
-        return list(self.each_row("items.jsonl"))
+    def num_bytes(self) -> int:
+        return sum(path.lstat().st_size for path in self.path.glob("*"))
 
 
 def put_aside(path: Path) -> Path:
@@ -251,13 +211,3 @@ def put_aside(path: Path) -> Path:
     while (aside := path.with_name(f"{path.name}.corrupt-{number}")).exists():
         number += 1
     return path.rename(aside)
-
-
-def is_safe_id(name: str) -> bool:
-    """Whether a name is safe as that of a run's folder."""
-    return _SAFE_ID.fullmatch(name) is not None
-
-
-@functools.lru_cache(maxsize=4096)
-def _version(metric: str) -> int:
-    return metric_of(metric).version
