@@ -5,13 +5,23 @@ from __future__ import annotations
 import pytest
 import torch
 
-from moebench.counting import costs
+from moebench.counting.costs import costs_of
+from moebench.counting.flops import (
+    decode_flops_per_token,
+    forward_flops,
+    linear_flops,
+    train_flops_per_token,
+    train_step_flops,
+)
+from moebench.counting.kernels import attention_square_flops, counted_step_flops, executed_step_flops
+from moebench.counting.memory import decode_bytes, experts_touched, kv_bytes_per_token
+from moebench.counting.weights import parameters
 from moebench.models.decoder import Transformer, build
 from moebench.models.routers import ROUTERS
 from moebench.planning.matching import match_all
 from moebench.suite.load import load_suite
 from moebench.suite.words import bundled_names
-from tests.support.small_models import SHAPES, architecture, dense, moe, odd, recipe
+from tests.support.small_models import SHAPES, architecture, dense, moe, odd
 from tests.support.small_routers import VARIANTS, model_of
 
 # 7 experts top-3 of hidden 16; width 32; 3 layers; 4 query and 2 key-value heads of 6; vocabulary 256, head untied.
@@ -27,7 +37,7 @@ ODD = odd(moe(7, 3, 16))
 @pytest.mark.parametrize("shape", SHAPES)
 def test_parameters_are_those_of_the_built_model(shape: str) -> None:
     built = build(SHAPES[shape], seed=0)
-    assert costs.parameters(SHAPES[shape]).total == sum(p.numel() for p in built.parameters())
+    assert parameters(SHAPES[shape].blueprint).total == sum(p.numel() for p in built.parameters())
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -43,7 +53,7 @@ def test_parameters_of_every_router_in_every_variant_are_those_of_the_built_mode
         for name, value in weights.items()
         if name.split(".")[-1].removesuffix("_bias") in ("gate_up", "down") and value.shape[0] == a.ffn.experts
     ]
-    counted = costs.parameters(a)
+    counted = parameters(a.blueprint)
     assert counted.total == sum(value.numel() for value in weights.values())
     assert counted.total - counted.active == (a.ffn.experts - a.ffn.top_k) * sum(experts)
     assert len(experts) == len(a.moe_layers) * (4 if a.ffn.bias else 2)
@@ -61,7 +71,7 @@ PROJECTIONS = 4 * 32 * 32  # attention
 
 
 def test_parameters_of_a_mixed_model_by_hand() -> None:
-    counted = costs.parameters(HIERARCHICAL)
+    counted = parameters(HIERARCHICAL.blueprint)
     common = 4 * (PROJECTIONS + NORMS) + 32 + 2 * DENSE_20 + 2 * (SHARED + GATES + GATES)  # weights and noise
     assert counted.total_no_embedding == common + 2 * 9 * (HIDDEN_8 + BIASES_8)
     assert counted.active_no_embedding == common + 2 * 4 * (HIDDEN_8 + BIASES_8)
@@ -70,39 +80,39 @@ def test_parameters_of_a_mixed_model_by_hand() -> None:
 def test_flops_of_a_mixed_model_by_hand() -> None:
     """Noise is projected in training alone; biases are additions, and not counted."""
     common = 4 * PROJECTIONS + 2 * DENSE_20 + 2 * (SHARED + GATES + 4 * HIDDEN_8) + TABLE
-    assert costs.linear_flops(HIERARCHICAL, tokens=7, training=False) == 2 * 7 * common
-    assert costs.linear_flops(HIERARCHICAL, tokens=7) == 2 * 7 * (common + 2 * GATES)
-    assert costs.linear_flops(HIERARCHICAL, tokens=7, routed_pairs=5) == 2 * (
+    assert linear_flops(HIERARCHICAL.blueprint, tokens=7, training=False) == 2 * 7 * common
+    assert linear_flops(HIERARCHICAL.blueprint, tokens=7) == 2 * 7 * (common + 2 * GATES)
+    assert linear_flops(HIERARCHICAL.blueprint, tokens=7, assignments=5) == 2 * (
         7 * (common + 2 * GATES - 2 * 4 * HIDDEN_8) + 5 * HIDDEN_8
     )
     attention = 4 * (2 * 11 * 4 * 8 + 2 * 11 * 4 * 8)
-    assert costs.decode_flops_per_token(HIERARCHICAL, cached=11) == 2 * common + attention
+    assert decode_flops_per_token(HIERARCHICAL.blueprint, cached=11) == 2 * common + attention
 
 
 def test_a_frozen_router_has_no_gradient_to_compute() -> None:
     """A third of its share of a training step: the input's gradient goes through it, its weights' is not taken."""
     frozen, learned = (model_of(word) for word in ("frozen_random", "softmax_topk"))
-    flops = [costs.train_step_flops(a, sequences=2, length=10) for a in (frozen, learned)]
+    flops = [train_step_flops(a.blueprint, sequences=2, length=10) for a in (frozen, learned)]
     assert flops[1] - flops[0] == 2 * 2 * 20 * 32 * 8
 
 
 @pytest.mark.parametrize("word", ["token_hash", "round_robin"])
 def test_a_router_without_weights_costs_nothing(word: str) -> None:
     bare, learned = model_of(word), model_of("softmax_topk")
-    assert costs.parameters(learned).total - costs.parameters(bare).total == 2 * 32 * 8
-    flops = [costs.linear_flops(a, tokens=1) for a in (learned, bare)]
+    assert parameters(learned.blueprint).total - parameters(bare.blueprint).total == 2 * 32 * 8
+    flops = [linear_flops(a.blueprint, tokens=1) for a in (learned, bare)]
     assert flops[0] - flops[1] == 2 * 2 * 32 * 8
 
 
 def test_decode_bytes_of_a_mixed_model_by_hand() -> None:
-    weights = 4 * PROJECTIONS + 2 * DENSE_20 + 2 * (SHARED + GATES + 2.5 * (HIDDEN_8 + BIASES_8)) + TABLE
+    numbers = 4 * PROJECTIONS + 2 * DENSE_20 + 2 * (SHARED + GATES + 2.5 * (HIDDEN_8 + BIASES_8)) + TABLE
     cache = 3 * 11 * (2 * 4 * 32)
-    found = costs.decode_bytes(HIERARCHICAL, batch=3, cached=11, dtype="float32", touched=2.5)
-    assert found == 4 * (weights + cache)
+    found = decode_bytes(HIERARCHICAL.blueprint, "float32", batch=3, cached=11, touched=2.5)
+    assert found == 4 * (numbers + cache)
 
 
 def test_parameters_by_hand() -> None:
-    counted = costs.parameters(ODD)
+    counted = parameters(ODD.blueprint)
     layer = ATTENTION + ROUTER + NORMS
     assert counted.total_no_embedding == 3 * (layer + 7 * EXPERT) + 32
     assert counted.active_no_embedding == 3 * (layer + 3 * EXPERT) + 32
@@ -112,12 +122,12 @@ def test_parameters_by_hand() -> None:
 
 def test_tied_tables_count_once() -> None:
     tied, untied = (architecture(dense(), tied_embeddings=tied) for tied in (True, False))
-    assert costs.parameters(untied).total - costs.parameters(tied).total == TABLE
-    assert costs.parameters(untied).total_no_embedding == costs.parameters(tied).total_no_embedding
+    assert parameters(untied.blueprint).total - parameters(tied.blueprint).total == TABLE
+    assert parameters(untied.blueprint).total_no_embedding == parameters(tied.blueprint).total_no_embedding
 
 
 def test_a_dense_model_uses_all_it_has() -> None:
-    counted = costs.parameters(architecture(dense()))
+    counted = parameters(architecture(dense()).blueprint)
     assert (counted.total, counted.total_no_embedding) == (counted.active, counted.active_no_embedding)
 
 
@@ -127,43 +137,42 @@ def test_forward_flops_by_hand_count_half_the_attention_square() -> None:
     square = (
         3 * 2 * (2 * 10 * 10 * 4 * 6 + 2 * 10 * 10 * 4 * 6)
     )  # layers, sequences; queries by keys, weights by values
-    assert costs.attention_square_flops(ODD, sequences=2, length=10) == square
-    assert costs.forward_flops(ODD, sequences=2, length=10) == linear + square // 2
-    assert costs.train_step_flops(ODD, sequences=2, length=10) == 3 * (linear + square // 2)
-    assert costs.counted_step_flops(ODD, sequences=2, length=10) == 3 * (linear + square)
+    assert 2 * attention_square_flops(ODD.blueprint, length=10) == square
+    assert forward_flops(ODD.blueprint, sequences=2, length=10) == linear + square // 2
+    assert train_step_flops(ODD.blueprint, sequences=2, length=10) == 3 * (linear + square // 2)
+    assert counted_step_flops(ODD.blueprint, sequences=2, length=10) == 3 * (linear + square)
 
 
 def test_pairs_really_routed_replace_the_expected_ones() -> None:
     """Half of the pairs dropped is half of the experts' work less, and of nothing else."""
     whole = 3 * 20 * 3  # layers, tokens, experts a token
-    all_kept = costs.forward_flops(ODD, sequences=2, length=10, routed_pairs=whole)
-    half_kept = costs.forward_flops(ODD, sequences=2, length=10, routed_pairs=whole // 2)
-    assert all_kept == costs.forward_flops(ODD, sequences=2, length=10)
+    all_kept = forward_flops(ODD.blueprint, sequences=2, length=10, assignments=whole)
+    half_kept = forward_flops(ODD.blueprint, sequences=2, length=10, assignments=whole // 2)
+    assert all_kept == forward_flops(ODD.blueprint, sequences=2, length=10)
     assert all_kept - half_kept == 2 * (whole // 2) * EXPERT
 
 
-def test_executed_flops_add_the_recomputed_scores_and_the_padding() -> None:
+def test_executed_flops_add_the_recomputed_scores() -> None:
     """Flash attention's backward computes queries by keys again, over the causal half: one product of the two."""
     scores_again = 3 * 2 * (2 * 10 * 10 * 4 * 6) // 2
-    padding = 3 * 2 * 5 * EXPERT  # forward and twice backward, 2 FLOPs a multiply-add, 5 rows
-    expected = costs.train_step_flops(ODD, sequences=2, length=10) + scores_again + padding
-    assert costs.executed_step_flops(ODD, sequences=2, length=10, padded_pairs=5) == expected
+    expected = train_step_flops(ODD.blueprint, sequences=2, length=10) + scores_again
+    assert executed_step_flops(ODD.blueprint, sequences=2, length=10) == expected
 
 
 def test_train_flops_per_token_are_those_of_a_full_context() -> None:
-    assert costs.train_flops_per_token(ODD) * 16 == costs.train_step_flops(ODD, sequences=1, length=16)
+    assert train_flops_per_token(ODD.blueprint) * 16 == train_step_flops(ODD.blueprint, sequences=1, length=16)
 
 
 def test_decode_flops_by_hand() -> None:
     """One token against 11 in the cache, itself included: no half here, it sees them all."""
     linear = 2 * (3 * (ATTENTION + ROUTER + 3 * EXPERT) + TABLE)
     attention = 3 * (2 * 11 * 4 * 6 + 2 * 11 * 4 * 6)
-    assert costs.decode_flops_per_token(ODD, cached=11) == linear + attention
+    assert decode_flops_per_token(ODD.blueprint, cached=11) == linear + attention
 
 
 def test_cache_bytes_by_hand() -> None:
-    assert costs.kv_bytes_per_token(ODD, dtype="float32") == 2 * 3 * 2 * 6 * 4
-    assert costs.kv_bytes_per_token(ODD, dtype="bfloat16") == 2 * 3 * 2 * 6 * 2
+    assert kv_bytes_per_token(ODD.blueprint, "float32") == 2 * 3 * 2 * 6 * 4
+    assert kv_bytes_per_token(ODD.blueprint, "bfloat16") == 2 * 3 * 2 * 6 * 2
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -171,37 +180,37 @@ def test_cache_bytes_are_those_of_the_cache_that_is_made(shape: str) -> None:
     a = SHAPES[shape]
     cache = build(a, seed=0).new_cache(3)
     held = sum(t.numel() * t.element_size() for layer in cache.layers for t in (layer.keys_BGSC, layer.values_BGSC))
-    assert held == 3 * a.context * costs.kv_bytes_per_token(a, dtype="float32")
+    assert held == 3 * a.context * kv_bytes_per_token(a.blueprint, "float32")
 
 
 def test_experts_touched_by_hand() -> None:
-    assert costs.experts_touched(ODD, tokens=1) == pytest.approx(3)
-    assert costs.experts_touched(ODD, tokens=2) == pytest.approx(7 * (1 - (4 / 7) ** 2))
-    assert costs.experts_touched(architecture(dense()), tokens=64) == 1
+    assert experts_touched(ODD.blueprint, tokens=1) == pytest.approx(3)
+    assert experts_touched(ODD.blueprint, tokens=2) == pytest.approx(7 * (1 - (4 / 7) ** 2))
+    assert experts_touched(architecture(dense()).blueprint, tokens=64) is None
 
 
 def test_experts_touched_is_the_mean_of_uniform_draws() -> None:
     generator = torch.Generator().manual_seed(0)
     draws = torch.rand(4000, 5, 7, generator=generator).topk(3, dim=2).indices.flatten(1)  # five tokens, top-3 of 7
     seen = torch.zeros(4000, 7).scatter_(1, draws, 1.0).sum(1).mean()
-    assert costs.experts_touched(ODD, tokens=5) == pytest.approx(float(seen), rel=0.01)
+    assert experts_touched(ODD.blueprint, tokens=5) == pytest.approx(float(seen), rel=0.01)
 
 
 def test_decode_bytes_by_hand() -> None:
     """Weights of the experts touched, attention, router and head; the cache of every sequence."""
-    weights = 3 * (ATTENTION + ROUTER + 4.5 * EXPERT) + TABLE
+    numbers = 3 * (ATTENTION + ROUTER + 4.5 * EXPERT) + TABLE
     cache = 8 * 11 * (2 * 3 * 2 * 6)
-    assert costs.decode_bytes(ODD, batch=8, cached=11, dtype="float32", touched=4.5) == 4 * (weights + cache)
-    assert costs.decode_bytes(ODD, batch=1, cached=11, dtype="bfloat16") == 2 * (
+    assert decode_bytes(ODD.blueprint, "float32", batch=8, cached=11, touched=4.5) == 4 * (numbers + cache)
+    assert decode_bytes(ODD.blueprint, "bfloat16", batch=1, cached=11) == 2 * (
         3 * (ATTENTION + ROUTER + 3 * EXPERT) + TABLE + 11 * (2 * 3 * 2 * 6)
     )
 
 
 def test_weight_bytes_are_in_the_recipes_dtype_and_training_state_in_float32() -> None:
-    total = costs.parameters(ODD).total
-    half = costs.costs(ODD, recipe(dtype="bfloat16"))
+    total = parameters(ODD.blueprint).total
+    half = costs_of(ODD.blueprint, dtype="bfloat16")
     assert (half.weight_bytes, half.train_state_bytes) == (2 * total, (4 + 4 + 4 + 4) * total)
-    assert costs.costs(ODD, recipe()).weight_bytes == 4 * total
+    assert costs_of(ODD.blueprint, dtype="float32").weight_bytes == 4 * total
 
 
 @pytest.mark.parametrize("word", ["frozen_random", "token_hash", "softmax_topk"])
@@ -211,12 +220,12 @@ def test_what_is_not_trained_has_no_gradient_and_no_moments(word: str) -> None:
     trained = sum(value.numel() for value in model.parameters())
     frozen = sum(value.numel() for name, value in model.named_buffers() if name.endswith("router.weight"))
     assert (frozen > 0) == (word == "frozen_random")
-    assert costs.costs(a, recipe()).train_state_bytes == 16 * trained + 4 * frozen
+    assert costs_of(a.blueprint, dtype="float32").train_state_bytes == 16 * trained + 4 * frozen
 
 
 def test_a_width_still_to_be_matched_cannot_be_counted() -> None:
     with pytest.raises(ValueError, match="before its match is solved"):
-        costs.parameters(architecture(dense(None)))
+        parameters(architecture(dense(None)).blueprint)
 
 
 @pytest.mark.parametrize("suite", bundled_names())
@@ -226,4 +235,4 @@ def test_every_model_of_the_bundled_suites_is_built_as_planned(suite: str) -> No
         model = Transformer(a, dtype="float32", backend="sorted")
         frozen = [value for name, value in model.named_buffers() if name.endswith("router.weight")]
         built = sum(weight.numel() for weight in [*model.parameters(), *frozen])
-        assert built == costs.parameters(a).total
+        assert built == parameters(a.blueprint).total

@@ -12,7 +12,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from moebench.counting.costs import ffn_hidden
 from moebench.models.decoder.experts import BACKENDS, Backend, Experts, activate, default_backend, loop
 from moebench.models.decoder.experts import blocks as inside
 from moebench.models.decoder.experts import sorted as roads
@@ -303,4 +302,4 @@ def test_bundled_suites_stay_on_the_road_of_their_committed_results() -> None:
             tokens = max(spec.models[model].train.batch_tokens, 16 * a.context)
             assert tokens * a.ffn.top_k * a.width * 4 < roads.PLAIN_ROWS_BYTES
             matrices = input_matrices(a.ffn.activation) + 1
-            assert a.ffn.experts * matrices * ffn_hidden(a) * a.width * 4 <= roads.PLAIN_WEIGHTS_BYTES
+            assert a.ffn.experts * matrices * a.ffn_hidden * a.width * 4 <= roads.PLAIN_WEIGHTS_BYTES

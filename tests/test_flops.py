@@ -7,7 +7,8 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from moebench.counting import costs
+from moebench.counting.flops import forward_flops, linear_flops
+from moebench.counting.kernels import attention_square_flops, counted_step_flops
 from moebench.jobs.recipe import Run
 from moebench.jobs.training import chance
 from moebench.metrics.flops import counted_flops
@@ -56,7 +57,7 @@ def test_forward_flops_equal_torchs_count(shape: str) -> None:
 def test_forward_and_backward_flops_equal_torchs_count(shape: str) -> None:
     counted = counted_flops(built(SHAPES[shape]), run(SHAPES[shape]), tokens(B, T + 1))
     assert counted == 3 * forward_by_hand(shape)
-    assert counted == costs.counted_step_flops(SHAPES[shape], sequences=B, length=T)
+    assert counted == counted_step_flops(SHAPES[shape].blueprint, sequences=B, length=T)
 
 
 def routed_pairs(model: Transformer, chosen: Run) -> int:
@@ -80,7 +81,7 @@ def test_the_formula_equals_torchs_count_for_every_router_and_variant(word: str,
     model, chosen = built(a), run(a)
     pairs = routed_pairs(model, chosen)
     counted = counted_flops(model, chosen, tokens(B, T + 1))
-    assert counted == costs.counted_step_flops(a, sequences=B, length=T, routed_pairs=pairs)
+    assert counted == counted_step_flops(a.blueprint, sequences=B, length=T, assignments=pairs)
     assert (pairs < len(a.moe_layers) * B * T * a.ffn.top_k) == (word in CAPPED)
     model.eval()
     for mixture in (layer.ffn for layer in model.layers):
@@ -88,15 +89,15 @@ def test_the_formula_equals_torchs_count_for_every_router_and_variant(word: str,
     with torch.no_grad(), FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         output = model(tokens(B, T))
     evaluated = sum(routing.token_N.numel() for routing in output.routings)
-    linear = costs.linear_flops(a, tokens=B * T, routed_pairs=evaluated, training=False)
-    assert counter.get_total_flops() == linear + costs.attention_square_flops(a, sequences=B, length=T)
+    linear = linear_flops(a.blueprint, tokens=B * T, assignments=evaluated, training=False)
+    assert counter.get_total_flops() == linear + B * attention_square_flops(a.blueprint, length=T)
 
 
 def test_model_flops_are_the_count_with_half_the_square() -> None:
     a = SHAPES["8 experts, top-2"]
     _, heads = BY_HAND["8 experts, top-2"]
     half_square = B * (2 * T * T * heads + 2 * T * T * heads) // 2
-    assert costs.forward_flops(a, sequences=B, length=T) == forward_by_hand("8 experts, top-2") - half_square
+    assert forward_flops(a.blueprint, sequences=B, length=T) == forward_by_hand("8 experts, top-2") - half_square
 
 
 def test_an_expert_that_no_token_chose_changes_no_count() -> None:
@@ -105,7 +106,7 @@ def test_an_expert_that_no_token_chose_changes_no_count() -> None:
     with torch.no_grad():
         for layer in model.layers:
             layer.ffn.router.weight.zero_()  # every token to the same three
-    assert counted_flops(model, run(a), tokens(B, T + 1)) == costs.counted_step_flops(a, sequences=B, length=T)
+    assert counted_flops(model, run(a), tokens(B, T + 1)) == counted_step_flops(a.blueprint, sequences=B, length=T)
 
 
 def test_counting_leaves_the_model_as_it_was() -> None:

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from moebench.counting import costs
+from moebench.counting.flops import train_step_flops
+from moebench.counting.kernels import executed_step_flops, keeps_scores, scores_in_blocks
 from moebench.jobs.recipe import Run
 from moebench.jobs.training import State, start, train
 from moebench.models.architecture import Architecture
@@ -219,20 +220,21 @@ def test_kernels_decide_the_bits_and_a_composed_run_keeps_its_id() -> None:
 
 
 def test_executed_flops_count_the_scores_of_each_block() -> None:
-    assert costs.scores_in_blocks(64) == 64 * 64
-    assert costs.scores_in_blocks(130) == 64 * 64 + 64 * 128 + 2 * 130
-    assert costs.scores_in_blocks(3) == 9
-    assert sum(block.numel for block in fused_attention._blocks(6, 130)) == 6 * costs.scores_in_blocks(130)
+    assert scores_in_blocks(64) == 64 * 64
+    assert scores_in_blocks(130) == 64 * 64 + 64 * 128 + 2 * 130
+    assert scores_in_blocks(3) == 9
+    assert sum(block.numel for block in fused_attention._blocks(6, 130)) == 6 * scores_in_blocks(130)
     a = architecture(dense(), context=256, layers=2, heads=4, kv_heads=4, head_dim=8)
-    model = costs.train_step_flops(a, sequences=3, length=256)
-    executed = costs.executed_step_flops(a, sequences=3, length=256, kernels="fused")
+    model = train_step_flops(a.blueprint, sequences=3, length=256)
+    executed = executed_step_flops(a.blueprint, sequences=3, length=256, fused=True)
     # Blocks hold 64 + 128 + 192 + 256 keys for 64 queries each, the causal half 256 / 2 for 256: 2 products, 3 passes.
     extra_scores = 64 * (64 + 128 + 192 + 256) - 256 * 128
     assert executed - model == 3 * 2 * 2 * 8 * 4 * 3 * 2 * extra_scores
 
 
 def test_attention_whose_probabilities_are_too_many_is_torchs() -> None:
-    a = architecture(dense(), context=4096, heads=4, kv_heads=4)
-    assert costs.fuses_attention(a, sequences=1, length=512, kernels="fused")
-    assert not costs.fuses_attention(a, sequences=1, length=4096, kernels="fused")
-    assert not costs.fuses_attention(a, sequences=1, length=512, kernels="composed")
+    assert keeps_scores(heads=4, sequences=1, length=512)
+    assert not keeps_scores(heads=4, sequences=1, length=4096)
+    normed = architecture(dense(), qk_norm="full").blueprint
+    flash = executed_step_flops(normed, sequences=1, length=512)
+    assert executed_step_flops(normed, sequences=1, length=512, fused=True) == flash

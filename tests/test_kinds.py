@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from moebench.claims.verdict import Verdict
-from moebench.counting.counts import ParameterCount
+from moebench.counting.weights import ParameterCount
 from moebench.format import NBSP
 from tests.support.builders import (
     BPB,

@@ -24,14 +24,14 @@ PACKAGE = Path(moebench.__file__).parent
 
 LADDER: dict[str, tuple[str, ...]] = {
     "ground": (
-        "__init__", "text", "frozen", "amounts", "seeds", "format", "environment", "counting.blueprint",
-        "counting.counts", "identity", "metrics.declared", "suite.routers", "plugins", "suite", "models.architecture",
-        "jobs.recipe", "planning.types", "store",
+        "__init__", "text", "frozen", "amounts", "seeds", "format", "environment", "counting", "identity",
+        "metrics.declared", "suite.routers", "plugins", "suite", "models.architecture", "jobs.recipe", "planning.types",
+        "store",
     ),
     "run": (
-        "counting", "systems", "counting.trained", "planning.feasibility", "planning.matching", "data",
-        "models.initial", "models.routers", "models.decoder", "models.export", "models.generation", "jobs.task",
-        "jobs.training", "metrics", "jobs.train", "launch", "jobs", "planning", "systems.inspection", "models",
+        "systems", "planning.feasibility", "planning.matching", "data", "models.initial", "models.routers",
+        "models.decoder", "models.export", "models.generation", "jobs.task", "jobs.training", "metrics", "jobs.train",
+        "launch", "jobs", "planning", "systems.inspection", "models",
     ),
     "report": ("stats", "reader", "claims", "reporting"),
     "top": ("api", "cli", "__main__"),

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moebench.amounts import Amount
-from moebench.counting import costs
+from moebench.counting.flops import decode_flops_per_token, train_flops_per_token
+from moebench.counting.weights import parameters
 from moebench.models.architecture import Architecture
 from moebench.planning.matching import (
     QUANTITIES,
@@ -89,8 +90,8 @@ def match(on: MatchOn, *, tolerance: float = 0.01) -> Match:
 def test_a_dense_twin_matches_in_every_quantity(target: Architecture, on: MatchOn) -> None:
     solved, result = solve("twin", target.model_copy(update={"ffn": dense(None)}), target, match(on))
     quantity = QUANTITIES[on]
-    assert result.target == quantity(target, "float32")
-    assert result.achieved == quantity(solved, "float32")
+    assert result.target == quantity(target.blueprint, "float32")
+    assert result.achieved == quantity(solved.blueprint, "float32")
     assert result.residual == result.achieved / result.target - 1
     assert abs(result.residual) <= result.tolerance == 0.01
     assert (result.by, result.size, solved.ffn.hidden) == ("ffn.hidden", result.size, result.size)
@@ -108,12 +109,12 @@ def test_active_parameters_by_hand() -> None:
 
 def test_the_quantities_are_those_of_the_costs() -> None:
     a = odd(moe(7, 3, 16))
-    counted = costs.parameters(a)
-    assert QUANTITIES["active_params"](a, "float32") == counted.active
-    assert QUANTITIES["total_params"](a, "float32") == counted.total
-    assert QUANTITIES["train_flops"](a, "float32") == costs.train_flops_per_token(a)
-    assert QUANTITIES["decode_flops"](a, "float32") == costs.decode_flops_per_token(a, cached=16)
-    assert QUANTITIES["weight_bytes"](a, "bfloat16") == 2 * counted.total
+    counted = parameters(a.blueprint)
+    assert QUANTITIES["active_params"](a.blueprint, "float32") == counted.active
+    assert QUANTITIES["total_params"](a.blueprint, "float32") == counted.total
+    assert QUANTITIES["train_flops"](a.blueprint, "float32") == train_flops_per_token(a.blueprint)
+    assert QUANTITIES["decode_flops"](a.blueprint, "float32") == decode_flops_per_token(a.blueprint, cached=16)
+    assert QUANTITIES["weight_bytes"](a.blueprint, "bfloat16") == 2 * counted.total
 
 
 @pytest.mark.parametrize("on", EVERY)
@@ -151,10 +152,8 @@ def test_no_whole_width_is_nearer(
     distance = abs(result.achieved - result.target)
     for size in (result.size - step, result.size + step):
         if size >= 1:
-            assert (
-                abs(QUANTITIES[on](with_size(solved, result.by.removeprefix("ffn."), size), "float32") - result.target)
-                >= distance
-            )
+            other = with_size(solved, result.by.removeprefix("ffn."), size)
+            assert abs(QUANTITIES[on](other.blueprint, "float32") - result.target) >= distance
     assert result.size >= step
     assert result.size % step == 0
 
@@ -217,8 +216,8 @@ def test_matches_follow_one_another_whatever_their_order() -> None:
     solved, results = match_all(suite({"last": last, "middle": middle, "moe": MOE}), vocab=256)
     assert list(solved) == ["last", "middle", "moe"]
     assert [result.model for result in results] == ["last", "middle"]
-    flops = costs.train_flops_per_token(solved["middle"])
-    assert costs.train_flops_per_token(solved["last"]) == pytest.approx(flops, rel=0.01)
+    flops = train_flops_per_token(solved["middle"].blueprint)
+    assert train_flops_per_token(solved["last"].blueprint) == pytest.approx(flops, rel=0.01)
 
 
 # ------------------------------------------------------------------------------------------------ recipes
@@ -230,7 +229,7 @@ def train_spec(budget: dict[str, float], **rest: Any) -> TrainSpec:
 
 def test_budgets_in_every_unit_become_steps() -> None:
     a = architecture(dense())
-    per_step = costs.train_flops_per_token(a) * 4096
+    per_step = train_flops_per_token(a.blueprint) * 4096
     assert steps_of(a, train_spec({"steps": 7})) == 7
     assert steps_of(a, train_spec({"tokens": 4096 * 244.1})) == 244
     assert steps_of(a, train_spec({"flops": per_step * 10.4})) == 10
@@ -346,7 +345,7 @@ def test_a_planned_run_is_the_run_that_its_id_names() -> None:
 
 def test_expected_flops_are_those_of_all_tokens() -> None:
     model = planned(suite()).models["moe"]
-    assert model.expected_train_flops == costs.train_flops_per_token(model.architecture) * 100 * 4096
+    assert model.expected_train_flops == train_flops_per_token(model.architecture.blueprint) * 100 * 4096
 
 
 def test_the_baseline_of_timings_is_the_one_most_claims_name() -> None:

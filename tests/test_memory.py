@@ -6,7 +6,8 @@ import functools
 
 import pytest
 
-from moebench.counting import costs
+from moebench.counting.memory import kv_bytes_per_token
+from moebench.counting.weights import parameters
 from moebench.jobs.training import start
 from moebench.metrics.memory import memory_records
 from moebench.models.architecture import Architecture
@@ -57,14 +58,14 @@ def test_training_and_inference_have_parts_of_their_own() -> None:
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("metric", [TRAIN, INFERENCE])
 def test_weights_are_four_bytes_each_and_all_experts_count(name: str, metric: str) -> None:
-    total = costs.parameters(MODELS[name]).total
+    total = parameters(MODELS[name].blueprint).total
     assert parts(peaks(MODELS[name]), metric)["weights"] == 4 * total
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_cache_is_its_bytes_per_token_times_the_context(name: str) -> None:
     a = MODELS[name]
-    counted = costs.kv_bytes_per_token(a, dtype="float32") * a.context
+    counted = kv_bytes_per_token(a.blueprint, "float32") * a.context
     assert parts(peaks(a), INFERENCE)["kv_cache"] == counted
 
 
@@ -77,14 +78,14 @@ def test_the_cache_is_counted_once() -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_the_optimizer_keeps_two_moments_of_every_weight(name: str) -> None:
     """And a count of steps for each parameter, a few bytes."""
-    total = costs.parameters(MODELS[name]).total
+    total = parameters(MODELS[name].blueprint).total
     assert 8 * total <= parts(peaks(MODELS[name]), TRAIN)["optimizer"] <= 8 * total + 4 * 100
 
 
 def test_gradients_and_moments_dominate_where_weights_do() -> None:
     """At the peak of a wide model on few tokens, most gradients are there, and none twice."""
     a = architecture(moe(16, 2, 256))
-    found, total = parts(peaks(a, rows=1), TRAIN), costs.parameters(a).total
+    found, total = parts(peaks(a, rows=1), TRAIN), parameters(a.blueprint).total
     assert 0.4 * 4 * total < found["gradients"] <= 4 * total
     assert sum(found.values()) > 3 * 4 * total
 

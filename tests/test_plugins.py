@@ -14,9 +14,8 @@ from moebench import api
 from moebench.claims.judge import judge
 from moebench.claims.verdict import Verdict
 from moebench.cli.console import LISTS
-from moebench.counting import costs
-from moebench.counting import formulas as counting
-from moebench.counting.trained import blueprint_of
+from moebench.counting.flops import train_flops_per_token
+from moebench.counting.weights import parameters
 from moebench.data import DataError, prepare
 from moebench.jobs.train import execute
 from moebench.jobs.training import start
@@ -228,22 +227,12 @@ def test_the_plan_counts_what_is_built(package: Installed, tmp_path: Path) -> No
     assert model.costs.params.total == sum(parameter.numel() for parameter in built.parameters())
     projection, more, never = 4 * 16, 3 * 16 * 16, 256
     plain = model.architecture.model_copy(update={"plugin": None})
-    assert model.costs.params.active == costs.parameters(plain).active + 2 * (more + never)
+    assert model.costs.params.active == parameters(plain.blueprint).active + 2 * (more + never)
     assert model.costs.train_state_bytes == 16 * model.costs.params.total - 12 * 2 * never
     flops = 3 * 2 * 2 * more
-    assert model.costs.train_flops_per_token == costs.train_flops_per_token(plain) + flops
+    assert model.costs.train_flops_per_token == train_flops_per_token(plain.blueprint) + flops
     assert model.architecture.plugin is not None
     assert model.architecture.plugin.multiply_adds == projection + more
-
-
-def test_its_blueprint_counts_as_the_plan_does(package: Installed, tmp_path: Path) -> None:
-    package.install(wide())
-    a = planned(tmp_path).plan.models["moe"].architecture
-    b = blueprint_of(a)
-    assert counting.parameters(b) == costs.parameters(a)
-    assert counting.train_flops_per_token(b, context=a.context) == pytest.approx(
-        costs.train_flops_per_token(a) + 3 * 2 * 2 * 256
-    ), "the table that is looked up is taken for a product there"
 
 
 def test_a_match_is_solved_with_what_is_built(package: Installed, tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from moebench import api
-from moebench.counting import costs
+from moebench.counting.flops import train_step_flops
+from moebench.counting.memory import decode_bytes
 from moebench.jobs.train import execute
 from moebench.jobs.training import start
 from moebench.metrics import speed
@@ -164,9 +165,9 @@ def test_utilisation_counts_the_pairs_that_were_computed(tmp_path: Path, name: s
     found = timed(racer, tmp_path)
     pairs = found.routed["moe"]["speed.train_step_s"]
     assert 0 < pairs < tokens * a.ffn.top_k * a.layers  # type: ignore[union-attr]
-    counted = costs.train_step_flops(a, sequences=tokens // a.context, length=a.context, routed_pairs=round(pairs))
+    counted = train_step_flops(a.blueprint, sequences=tokens // a.context, length=a.context, assignments=round(pairs))
     assert used(racer, found) == pytest.approx(counted)
-    planned = costs.train_step_flops(a, sequences=tokens // a.context, length=a.context)
+    planned = train_step_flops(a.blueprint, sequences=tokens // a.context, length=a.context)
     assert used(racer, found) < planned
 
 
@@ -181,7 +182,7 @@ def test_utilisation_of_a_dropless_mixture_is_that_of_its_plan(tmp_path: Path) -
     a, tokens = racer.run.architecture, racer.run.recipe.micro_batch_tokens
     found = timed(racer, tmp_path)
     assert found.routed["moe"]["speed.train_step_s"] == tokens * 2 * 2
-    planned = costs.train_step_flops(a, sequences=tokens // a.context, length=a.context)
+    planned = train_step_flops(a.blueprint, sequences=tokens // a.context, length=a.context)
     assert used(racer, found) == pytest.approx(planned)
 
 
@@ -218,7 +219,7 @@ def test_the_experts_used_are_those_of_decoding_step_by_step(tmp_path: Path) -> 
 def test_only_the_experts_touched_count_as_read(tmp_path: Path) -> None:
     made = tiny_suites.planned(tmp_path)
     a = made.plan.models["moe"].architecture
-    one = costs.decode_bytes(a, batch=1, cached=0, dtype="float32")
+    one = decode_bytes(a.blueprint, "float32", batch=1, cached=0)
     dense_part = 4 * (a.layers * (4 * 16 * 16 + 16 * 4) + 256 * 16)
     assert one == dense_part + 4 * a.layers * 2 * (3 * 16 * 16)  # two experts of four
 

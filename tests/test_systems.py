@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from moebench.counting import formulas as counting
 from moebench.counting.blueprint import Experts
+from moebench.counting.weights import parameters
 from moebench.suite.designs import DESIGNS
 from moebench.suite.model import DenseFFN, MoEFFN
 from moebench.suite.words import known_systems
@@ -156,7 +156,7 @@ def test_switch_c_is_transformers_with_fewer_experts_and_a_tied_head() -> None:
         "num_layers": 15, "num_decoder_layers": 15, "num_sparse_encoder_layers": 15, "num_sparse_decoder_layers": 15,
         "num_heads": 30, "num_experts": 4,
     })  # fmt: skip
-    count = counting.parameters(small)
+    count = parameters(small)
     assert (count.total, count.active) == theirs
 
 
@@ -191,7 +191,7 @@ def test_layers_without_experts_are_said_in_suite_words_too() -> None:
         if one.blueprint is None or one.kind == "dense" or one.design is None or one.name.startswith("shazeer"):
             continue
         words, depth = _words(DESIGNS[one.design].words), one.blueprint.depth
-        moe = sum(layer.times for layer in one.blueprint.moe_layers)
+        moe = sum(times for times, _ in one.blueprint.mixtures)
         if one.name == "switch-c-2048":
             words.pop("every")  # as it says it differs
         assert moe == (depth - words.get("first_dense", 0)) // words.get("every", 1), one.name
@@ -203,7 +203,7 @@ def test_a_coefficient_of_a_configuration_says_what_it_is_in_our_loss(name: str)
     one = system(name)
     assert one.blueprint is not None
     assert one.design is not None
-    (top_k,) = {layer.ffn.top_k for layer in one.blueprint.moe_layers if isinstance(layer.ffn, Experts)}
+    (top_k,) = {ffn.top_k for _, ffn in one.blueprint.mixtures}
     design = DESIGNS[one.design]
     as_strong = top_k * _words(design.words)["balance_loss"]
     assert f"which is top_k ({top_k}) times ours: {as_strong:g} here is as strong" in design.apart

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from moebench.counting import formulas as counting
 from moebench.counting.blueprint import Attention, Experts, LatentAttention
+from moebench.counting.weights import parameters, selection_biases
 from moebench.systems.configs import FAMILIES, MOST_BYTES, READ_UP_TO, ConfigError, load_config, read_config
 from moebench.systems.configs.fields import NESTED, Fields
 from moebench.systems.configs.moe import DBRX_ATTENTION, DBRX_FFN
@@ -38,7 +38,7 @@ SMALL: dict[str, Any] = {"vocab_size": 97, "hidden_size": 64, "num_attention_hea
 
 def ours(config: dict[str, Any]) -> tuple[int, int]:
     """Total and active by blueprint."""
-    count = counting.parameters(read_config(config)[0])
+    count = parameters(read_config(config)[0])
     return count.total, count.active
 
 
@@ -208,8 +208,8 @@ def test_deepseek_v1_counts_its_layers_from_zero() -> None:
     for first, every, expected in ((0, 1, 6), (1, 1, 5), (0, 2, 3), (1, 2, 2), (3, 3, 1)):
         config = {"model_type": "deepseek", **sizes, "first_k_dense_replace": first, "moe_layer_freq": every}
         b, _ = read_config(config)
-        assert sum(layer.times for layer in b.moe_layers) == expected
-    assert not read_config({"model_type": "deepseek", **sizes, "n_routed_experts": None})[0].moe_layers
+        assert sum(times for times, _ in b.mixtures) == expected
+    assert not read_config({"model_type": "deepseek", **sizes, "n_routed_experts": None})[0].mixtures
 
 
 def test_kimi_k2_is_deepseek_v3_by_another_name() -> None:
@@ -534,7 +534,7 @@ def test_latents_and_shared_experts_are_seen() -> None:
     assert isinstance(sparse.ffn, Experts)
     assert sparse.ffn.shared is not None
     assert sparse.ffn.shared.hidden == 2048
-    assert counting.selection_biases(b) == 58 * 256
+    assert selection_biases(b) == 58 * 256
 
 
 # ------------------------------------------------------------------------------------------------ files

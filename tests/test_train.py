@@ -11,14 +11,13 @@ import pytest
 import torch
 
 from moebench import api
-from moebench.counting import costs
+from moebench.counting.flops import train_flops_per_token
 from moebench.data import Corpus, train_batch
 from moebench.jobs.recipe import TRAINING_VERSION, Recipe, Run
 from moebench.jobs.training import Diverged, State, Step, learning_rate, make_optimizer, start, train, training_loss
 from moebench.models.architecture import Architecture, Kernels
 from moebench.models.routers import ROUTERS
 from moebench.planning.matching import backend_of
-from moebench.suite.model import MoEFFN
 from tests.support import small_corpora, small_models, tiny_suites
 from tests.support.small_routers import CAPPED, LEARNED, NOISY, mixture, model_of
 
@@ -177,21 +176,6 @@ def test_flops_spent_are_steps_times_the_formula(made: api.Planned, corpus: Corp
         assert state.executed_flops > state.model_flops
 
 
-def test_rows_that_only_fill_a_batch_of_experts_are_executed_and_no_model_flops(
-    made: api.Planned, corpus: Corpus
-) -> None:
-    run = run_of(made, "moe")
-    (usual, _), (filled, _) = whole(run, corpus), whole(run.model_copy(update={"backend": "padded"}), corpus)
-    assert filled.model_flops == usual.model_flops
-    a, rows = run.architecture, filled.executed_flops - usual.executed_flops
-    assert isinstance(a.ffn, MoEFFN)
-    each = 3 * 2 * 3 * a.width * (a.ffn.expert_hidden or 0)  # three passes, three matrices
-    assert rows > 0
-    assert rows % each == 0
-    # Filling up to the longest gives every layer and step a multiple of its experts.
-    assert (rows // each + STEPS * a.layers * run.recipe.batch_tokens * a.ffn.top_k) % a.ffn.experts == 0
-
-
 # ------------------------------------------------------------------------------------------ routers in training
 
 SMALL = small_corpora.ordinary(context=16)
@@ -212,7 +196,7 @@ def test_pairs_computed_and_refused_are_counted_and_the_flops_are_those_of_the_c
     a = run.architecture
     assert a.ffn.expert_hidden is not None  # type: ignore[union-attr]
     assert free.model_flops - state.model_flops == 3 * 2 * 3 * a.width * 8 * state.pairs_dropped
-    assert free.model_flops == 6 * 64 * costs.train_flops_per_token(a)
+    assert free.model_flops == 6 * 64 * train_flops_per_token(a.blueprint)
 
 
 @pytest.mark.parametrize("word", LEARNED)

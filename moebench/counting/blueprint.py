@@ -1,8 +1,8 @@
 """What a published model is made of, in the sizes that decide its counts: frozen types, no torch, no formula.
 
-Richer than the `Architecture` that moebench trains: encoders and decoders, latent attention, biases, shared experts,
+Richer than the `Architecture` that moebench builds: encoders and decoders, latent attention, biases, shared experts,
 recurrent layers. Layers of one stack that are alike stand together, `times` of them, because no count depends on their
-order. `counting` holds the formulas.
+order.
 """
 
 from __future__ import annotations
@@ -82,6 +82,17 @@ class Dense(Frozen):
     bias: bool = False
 
 
+class BuiltRouter(Frozen):
+    """Counts of one layer's router that is no matrix of rows as wide as the model, as it was built."""
+
+    parameters: Number
+    untrained_parameters: Number = 0
+    """Those of them that are not trained."""
+    multiply_adds: Number
+    """Of routing one token in an evaluation."""
+    training_multiply_adds: Number
+
+
 class Experts(Frozen):
     """A mixture of feed-forward networks."""
 
@@ -99,9 +110,10 @@ class Experts(Frozen):
     """Rows of a second matrix, for noise, which is used in training alone (Shazeer et al. 2017)."""
     idle_rows: Number = 0
     """Of both, the rows of groups that a token was not sent to."""
-    router_weights: Number | None = None
-    """All weights of a router that is no matrix of rows as wide as the model; instead of the rows."""
+    router: BuiltRouter | None = None
+    """Counts of a router as built, instead of its rows and biases."""
     router_learned: bool = True
+    """Whether any of its weights is trained."""
     selection_bias: bool = False
     """One number an expert, moved by load and by no gradient (DeepSeek-V3): a buffer, not a parameter."""
     shared: Dense | None = None
@@ -164,8 +176,9 @@ class Blueprint(Frozen):
         return tuple(layer for stack in self.stacks for layer in stack.layers)
 
     @property
-    def moe_layers(self) -> tuple[Layer, ...]:
-        return tuple(layer for layer in self.layers if isinstance(layer.ffn, Experts))
+    def mixtures(self) -> tuple[tuple[int, Experts], ...]:
+        """(how often, experts) of the layers that are mixtures."""
+        return tuple((layer.times, layer.ffn) for layer in self.layers if isinstance(layer.ffn, Experts))
 
     @property
     def depth(self) -> int:

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from statistics import median
 
-from moebench.counting import costs
+from moebench.counting.costs import costs_of
 from moebench.environment import environment
 from moebench.identity import digest_of
 from moebench.jobs.recipe import Run
@@ -46,7 +46,9 @@ def with_step_seconds(base: Machine, spec: SuiteSpec, *, vocab: int, root: Path,
         if train.budget.seconds is None:
             continue
         recipe = recipe_of(train, steps=TIMED_STEPS)
-        planned = PlannedModel(architecture=a, recipe=recipe, costs=costs.costs(a, recipe), expected_train_flops=0.0)
+        planned = PlannedModel(
+            architecture=a, recipe=recipe, costs=costs_of(a.blueprint, dtype=recipe.dtype), expected_train_flops=0.0
+        )
         run = run_of(planned, seed=0, facts=no_facts(), machine=base)
         path = root / "calibration" / f"{digest_of([base.fingerprint, run.id])}.json"
         if not path.exists():

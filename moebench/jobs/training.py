@@ -17,12 +17,12 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from moebench.counting import costs
+from moebench.counting.flops import train_step_flops
+from moebench.counting.kernels import executed_step_flops
 from moebench.data import Corpus, roll, train_batch
 from moebench.jobs.recipe import Recipe, Run
 from moebench.models.architecture import Architecture
 from moebench.models.decoder import Output, Transformer, build
-from moebench.models.decoder.experts import padded_pairs
 from moebench.models.decoder.transformer import cross_entropy_bits
 from moebench.plugins import PluginError, router_code
 from moebench.seeds import derive
@@ -209,15 +209,13 @@ class _Routed:
 
     computed: int = 0
     dropped: int = 0
-    padded: int = 0
-    """Rows that only fill a batch of experts."""
 
 
 def _accumulate(state: State, run: Run, batch_BX: Tensor) -> tuple[float, _Routed]:
     """Gradients of one batch, micro-batch by micro-batch; returns the loss in bits per token and the pairs routed."""
-    rows, ffn = run.recipe.micro_batch_tokens // run.architecture.context, run.architecture.ffn
+    rows = run.recipe.micro_batch_tokens // run.architecture.context
     parts = torch.split(batch_BX, rows)
-    total_bits, computed, dropped, padding = 0.0, 0, 0, 0
+    total_bits, computed, dropped = 0.0, 0, 0
     for index, part_BX in enumerate(parts):
         output = state.model(part_BX[:, :-1], generator=chance(run, step=state.step, part=index))
         loss, bits = training_loss(run, output, part_BX[:, 1:])
@@ -226,9 +224,7 @@ def _accumulate(state: State, run: Run, batch_BX: Tensor) -> tuple[float, _Route
         total_bits += float(bits.detach()) * share
         computed += sum(routing.token_N.numel() for routing in output.routings)
         dropped += sum(routing.dropped for routing in output.routings)
-        if run.backend == "padded" and isinstance(ffn, MoEFFN):
-            padding += sum(padded_pairs(routing, ffn.experts) for routing in output.routings)
-    return total_bits, _Routed(computed=computed, dropped=dropped, padded=padding)
+    return total_bits, _Routed(computed=computed, dropped=dropped)
 
 
 def _check(loss: float, grad_norm: float, *, step: int, vocab: int) -> None:
@@ -239,15 +235,10 @@ def _check(loss: float, grad_norm: float, *, step: int, vocab: int) -> None:
 
 
 def _count(state: State, run: Run, *, sequences: int, routed: _Routed) -> None:
-    a, length, pairs = run.architecture, run.architecture.context, routed.computed
+    b, length = run.architecture.blueprint, run.architecture.context
     state.pairs_computed += routed.computed
     state.pairs_dropped += routed.dropped
-    state.model_flops += costs.train_step_flops(a, sequences=sequences, length=length, routed_pairs=pairs)
-    state.executed_flops += costs.executed_step_flops(
-        a,
-        sequences=sequences,
-        length=length,
-        routed_pairs=pairs,
-        padded_pairs=routed.padded,
-        kernels=run.kernels,
+    state.model_flops += train_step_flops(b, sequences=sequences, length=length, assignments=routed.computed)
+    state.executed_flops += executed_step_flops(
+        b, sequences=sequences, length=length, assignments=routed.computed, fused=run.kernels == "fused"
     )

@@ -18,7 +18,8 @@ from statistics import fmean, median
 import safetensors.torch
 import torch
 
-from moebench.counting import costs
+from moebench.counting.flops import train_step_flops
+from moebench.counting.memory import decode_bytes
 from moebench.data import Corpus, train_batch
 from moebench.jobs.recipe import Run
 from moebench.jobs.training import State, chance, start, training_loss
@@ -270,15 +271,15 @@ def _derived(
         if metric == "speed.train_step_s":
             sequences, pairs = recipe.micro_batch_tokens // a.context, racer.routed.get(metric)
             computed = None if pairs is None else round(fmean(pairs))
-            flops = costs.train_step_flops(a, sequences=sequences, length=a.context, routed_pairs=computed)
+            flops = train_step_flops(a.blueprint, sequences=sequences, length=a.context, assignments=computed)
             found["speed.train_utilisation"] = flops / median(values) / peak_flops
         elif metric.startswith("speed.decode_step_s"):
             batch = int(metric.split("batch=")[1].rstrip("]"))
             # Weights are float32 in memory whatever the dtype of the products, in which the cache is.
             touched = fmean(racer.routed.get(metric, [1.0]))
             cached = a.context * 3 // 4
-            read = costs.decode_bytes(
-                a, batch=batch, cached=cached, dtype="float32", cache_dtype=recipe.dtype, touched=touched
+            read = decode_bytes(
+                a.blueprint, "float32", batch=batch, cached=cached, cache_dtype=recipe.dtype, touched=touched
             )
             name = labelled("speed.decode_bandwidth_utilisation", batch=batch)
             found[name] = read / median(values) / peak_bandwidth

@@ -1,15 +1,19 @@
-"""A decoder with every size a whole number, and what is known of its router."""
+"""A decoder with every size a whole number, and what is known of its router; counted as a `Blueprint`."""
 
 from __future__ import annotations
 
+from collections import Counter
+from functools import lru_cache
 from typing import Literal
 
 from pydantic import Field
 
+from moebench.counting.blueprint import Attention, Blueprint, BuiltRouter, Dense, Experts, Layer, Stack
 from moebench.frozen import Frozen
 from moebench.plugins import PluginCode
+from moebench.suite.activations import GATED
 from moebench.suite.model import DenseFFN, MoEFFN
-from moebench.suite.routers import ROUTERS, computes_fewer
+from moebench.suite.routers import ROUTERS, computes_fewer, facts
 
 Kernels = Literal["composed", "fused"]
 
@@ -33,6 +37,16 @@ class PluginRouter(Frozen):
     multiply_adds: int
     """Of routing one token in an evaluation."""
     training_multiply_adds: int
+
+    @property
+    def counts(self) -> BuiltRouter:
+        """What is counted of it."""
+        return BuiltRouter(
+            parameters=self.parameters,
+            untrained_parameters=self.frozen_parameters,
+            multiply_adds=self.multiply_adds,
+            training_multiply_adds=self.training_multiply_adds,
+        )
 
 
 class Architecture(Frozen):
@@ -64,6 +78,11 @@ class Architecture(Frozen):
         return tuple(self.ffn if self.ffn.is_mixture(i) else self.ffn.dense_layer for i in range(self.layers))
 
     @property
+    def ffn_hidden(self) -> int:
+        """Hidden width of the dense FFN, or of one expert. Raises ValueError while a match still has to solve it."""
+        return solved(self.ffn.hidden if isinstance(self.ffn, DenseFFN) else self.ffn.expert_hidden)
+
+    @property
     def moe_layers(self) -> tuple[int, ...]:
         """Indices of the layers that are mixtures, from 0."""
         return tuple(i for i, ffn in enumerate(self.ffns) if isinstance(ffn, MoEFFN))
@@ -89,3 +108,46 @@ class Architecture(Frozen):
             return False
         known = ROUTERS.get(self.ffn.router) or self.plugin
         return known is None or known.learned
+
+    @property
+    def blueprint(self) -> Blueprint:
+        """What it is counted as. Raises ValueError while a match still has to solve a width."""
+        return _blueprint(self)
+
+
+@lru_cache(maxsize=256)
+def _blueprint(a: Architecture) -> Blueprint:
+    mixer = Attention(heads=a.heads, kv_heads=a.kv_heads, head_dim=a.head_dim, qk_norm=a.qk_norm or "none")
+    layers = (Layer(times=times, mixer=mixer, ffn=_ffn(a, ffn)) for ffn, times in Counter(a.ffns).items())
+    return Blueprint(
+        width=a.width, vocab=a.vocab, tied=a.tied_embeddings, context=a.context, stacks=(Stack(layers=tuple(layers)),)
+    )
+
+
+def _ffn(a: Architecture, ffn: DenseFFN | MoEFFN) -> Dense | Experts:
+    gated = ffn.activation in GATED
+    if isinstance(ffn, DenseFFN):
+        return Dense(hidden=solved(ffn.hidden), gated=gated)
+    known = facts(ffn.router)
+    return Experts(
+        experts=ffn.experts,
+        top_k=ffn.top_k,
+        hidden=solved(ffn.expert_hidden),
+        gated=gated,
+        bias=ffn.bias,
+        router_bias=ffn.bias and known.can_bias,
+        router_rows=known.rows(ffn),
+        noise_rows=known.noise_rows(ffn),
+        router=None if a.plugin is None else a.plugin.counts,
+        router_learned=a.learns_routing,
+        selection_bias=ffn.router == "sigmoid_bias",
+        shared=None if ffn.shared_hidden is None else Dense(hidden=ffn.shared_hidden, gated=gated),
+        shared_gate=ffn.shared_gate,
+    )
+
+
+def solved(hidden: int | None) -> int:
+    """A hidden width that is known. Raises ValueError while a match still has to solve it."""
+    if hidden is None:
+        raise ValueError("the FFN's hidden width is not known before its match is solved")
+    return hidden

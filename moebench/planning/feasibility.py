@@ -10,7 +10,6 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 
 from moebench.amounts import Amount
-from moebench.counting import costs
 from moebench.jobs.recipe import Recipe
 from moebench.metrics.declared import metric_of, parse_metric
 from moebench.planning.types import DataFacts, PlannedModel
@@ -65,7 +64,7 @@ def _training(spec: SuiteSpec, models: Mapping[str, PlannedModel]) -> Iterator[M
     for name, model in models.items():
         train, recipe, path = spec.models[name].train, model.recipe, ("models", name, "train")
         budget = train.budget
-        step_flops = costs.train_flops_per_token(model.architecture) * recipe.batch_tokens
+        step_flops = model.costs.train_flops_per_token * recipe.batch_tokens
         if budget.flops is not None and budget.flops < step_flops:
             message = f"a budget of {budget.flops:.3g} FLOPs is less than one step of {name}, {step_flops:.3g}"
             yield Misfit(at=(*path, "budget", "flops"), message=message)

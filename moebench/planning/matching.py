@@ -10,11 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
-from moebench.counting import costs
-from moebench.counting.counts import ParameterCount
+from moebench.counting.blueprint import Blueprint
+from moebench.counting.costs import costs_of
+from moebench.counting.flops import decode_flops_per_token, train_flops_per_token
+from moebench.counting.memory import weight_bytes
+from moebench.counting.weights import ParameterCount, parameters
 from moebench.identity import digest_of
 from moebench.jobs.recipe import Recipe, Run
 from moebench.models.architecture import Architecture, Kernels
@@ -51,12 +55,12 @@ class Machine:
 
 # ------------------------------------------------------------------------------------------------ matching
 
-QUANTITIES: dict[MatchOn, Callable[[Architecture, str], float]] = {
-    "active_params": lambda a, _: costs.parameters(a).active,
-    "total_params": lambda a, _: costs.parameters(a).total,
-    "train_flops": lambda a, _: costs.train_flops_per_token(a),
-    "decode_flops": lambda a, _: costs.decode_flops_per_token(a, cached=a.context),
-    "weight_bytes": lambda a, dtype: costs.parameters(a).total * costs.DTYPE_BYTES[dtype],
+QUANTITIES: dict[MatchOn, Callable[[Blueprint, str], float]] = {
+    "active_params": lambda b, _: parameters(b).active,
+    "total_params": lambda b, _: parameters(b).total,
+    "train_flops": lambda b, _: train_flops_per_token(b),
+    "decode_flops": lambda b, _: decode_flops_per_token(b, cached=b.context or 1),
+    "weight_bytes": weight_bytes,
 }
 
 
@@ -150,9 +154,9 @@ class _Solver:
     def step(self) -> int:
         return self.match.step or (EXPERT_STEP if self.size == "expert_hidden" else 1)
 
-    @property
+    @cached_property
     def wanted(self) -> float:
-        return QUANTITIES[self.match.on](self.target, self.target_dtype)
+        return QUANTITIES[self.match.on](self.target.blueprint, self.target_dtype)
 
     @property
     def tolerance(self) -> float:
@@ -164,7 +168,7 @@ class _Solver:
         return self.quantity(size) / self.wanted - 1
 
     def quantity(self, size: int) -> float:
-        return QUANTITIES[self.match.on](with_size(self.a, self.size, size), self.dtype)
+        return QUANTITIES[self.match.on](with_size(self.a, self.size, size).blueprint, self.dtype)
 
     def around(self, step: int) -> tuple[int, int]:
         """The multiples of `step` on either side of what is wanted; every quantity is linear in the width."""
@@ -270,7 +274,7 @@ def steps_of(a: Architecture, train: TrainSpec, *, step_seconds: float | None = 
     if budget.tokens is not None:
         return max(1, round(budget.tokens / train.batch_tokens))
     if budget.flops is not None:
-        return max(1, round(budget.flops / (costs.train_flops_per_token(a) * train.batch_tokens)))
+        return max(1, round(budget.flops / (train_flops_per_token(a.blueprint) * train.batch_tokens)))
     assert budget.seconds is not None
     if step_seconds is None:
         raise PlanError("a budget in seconds needs this machine's step time, which has not been measured")
@@ -326,8 +330,8 @@ def make_plan(
         train = spec.models[name].train
         steps = steps_of(a, train, step_seconds=(machine.step_seconds or {}).get(name))
         recipe = recipe_of(train, steps=steps)
-        flops = costs.train_flops_per_token(a) * steps * train.batch_tokens
-        counted = costs.costs(a, recipe)
+        counted = costs_of(a.blueprint, dtype=recipe.dtype)
+        flops = counted.train_flops_per_token * steps * train.batch_tokens
         models[name] = PlannedModel(architecture=a, recipe=recipe, costs=counted, expected_train_flops=flops)
     runs = tuple(
         PlannedRun(model=name, seed=seed, id=run_of(planned, seed=seed, facts=facts, machine=machine).id)

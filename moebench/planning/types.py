@@ -12,7 +12,8 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from moebench.amounts import Name
-from moebench.counting.counts import Costs, ParameterCount
+from moebench.counting.costs import Costs
+from moebench.counting.weights import ParameterCount
 from moebench.environment import Environment
 from moebench.frozen import Frozen
 from moebench.identity import digest_of

@@ -16,9 +16,8 @@ from typing import Any, Literal
 from pydantic import model_validator
 from ruamel.yaml import YAML
 
-from moebench.counting import formulas as counting
 from moebench.counting.blueprint import Blueprint, Experts, LatentAttention, Lstm, Mixer
-from moebench.counting.counts import ParameterCount
+from moebench.counting.weights import ParameterCount, active_without_input_tables, parameters
 from moebench.frozen import Frozen
 from moebench.suite.words import known_systems
 from moebench.systems.configs import read_config
@@ -103,14 +102,14 @@ class System(Frozen):
         """dense or moe."""
         if self.blueprint is None:
             return "dense" if self.design is None else "moe"
-        return "moe" if self.blueprint.moe_layers else "dense"
+        return "moe" if self.blueprint.mixtures else "dense"
 
     @property
     def parameters(self) -> ParameterCount:
         """Its parameters. Raises LookupError with the reason when it cannot be counted."""
         if self.blueprint is None:
             raise LookupError(f"{self.name} cannot be counted: {self.describes}")
-        return counting.parameters(self.blueprint)
+        return parameters(self.blueprint)
 
     @property
     def active_by_convention(self) -> int:
@@ -119,7 +118,7 @@ class System(Frozen):
         assert self.blueprint is not None
         if self.published.active_counts == "all":
             return count.active
-        return counting.active_without_input_tables(self.blueprint)
+        return active_without_input_tables(self.blueprint)
 
 
 class Undisclosed(Frozen):
@@ -178,7 +177,7 @@ def shape(b: Blueprint) -> str:
     if len(b.stacks) == 2:
         words.append(" + ".join(f"{sum(layer.times for layer in stack.layers)} {stack.kind}" for stack in b.stacks))
     words += dict.fromkeys(_mixer_words(layer.mixer) for layer in b.layers if layer.mixer is not None)
-    moe = sum(layer.times for layer in b.moe_layers)
+    moe = sum(times for times, _ in b.mixtures)
     for ffn in dict.fromkeys(layer.ffn for layer in b.layers if layer.ffn is not None):
         if isinstance(ffn, Experts):
             shared = f" + {ffn.shared.hidden} shared" if ffn.shared is not None and ffn.shared.hidden else ""

@@ -10,10 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from moebench.counting import costs
-from moebench.counting import formulas as counting
-from moebench.counting.blueprint import Blueprint, Experts, LatentAttention
-from moebench.counting.trained import blueprint_of
+from moebench.counting import flops, memory, weights
+from moebench.counting.blueprint import Blueprint, LatentAttention
 from moebench.data import VOCAB
 from moebench.models.architecture import Architecture
 from moebench.planning.matching import PlanError, match_all
@@ -27,6 +25,8 @@ BATCHES = (1, 2, 4, 8, 16, 32, 64)
 """Tokens at once for which the experts touched are told."""
 CONTEXT = 2048
 """Tokens of context where neither the command nor the model says how many."""
+CACHED = ("float32", "bfloat16", "int8")
+"""Types a cache is counted in."""
 CONVENTION = (
     "active = total minus the experts a token skips, router included, both tables included; "
     "FLOPs: 2 per multiply-add, causal attention as half its square, output head in, look-ups out"
@@ -49,8 +49,8 @@ def inspect_model(word: str, *, context: int | None = None, ignore_keys: bool = 
         return _of_config(word, path, context=context, ignore_keys=ignore_keys)
     if ":" in word:
         a = _of_suite(*word.rsplit(":", 1))
-        found = inspect_blueprint(word, blueprint_of(a), context=context)
-        return {**found, "architecture": a.model_dump(mode="json"), "ffn_hidden": costs.ffn_hidden(a)}
+        found = inspect_blueprint(word, a.blueprint, context=context)
+        return {**found, "architecture": a.model_dump(mode="json"), "ffn_hidden": a.ffn_hidden}
     if path.suffix == ".json" or len(path.parts) > 1:
         raise PlanError(f"{word}: no such file or folder")
     try:
@@ -135,32 +135,28 @@ def _of_suite(suite: str, model: str) -> Architecture:
 def inspect_blueprint(name: str, b: Blueprint, *, context: int | None = None) -> dict[str, Any]:
     """Every count of one model, as plain data."""
     context = context or b.context or CONTEXT
-    count = counting.parameters(b)
-    moe = bool(b.moe_layers)
+    count = weights.parameters(b)
+    moe = bool(b.mixtures)
     return {
         "model": name,
         "kind": "moe" if moe else "dense",
         "shape": shape(b),
         "blueprint": b.model_dump(mode="json", exclude_defaults=True),
         "params": count.model_dump(),
-        "active_without_input_tables": counting.active_without_input_tables(b),
-        "params_per_expert": list(counting.parameters_per_expert(b)),
-        "selection_biases": counting.selection_biases(b),
+        "active_without_input_tables": weights.active_without_input_tables(b),
+        "params_per_expert": list(weights.parameters_per_expert(b)),
+        "selection_biases": weights.selection_biases(b),
         "context": context,
-        "forward_flops_per_token": counting.forward_flops_per_token(b, context=context),
-        "train_flops_per_token": counting.train_flops_per_token(b, context=context),
-        "decode_flops_per_token": counting.decode_flops_per_token(b, cached=context),
-        "weight_bytes": counting.weight_bytes(b),
-        "kv_bytes_per_token": {
-            name: counting.kv_bytes_per_token(b, bits=bits) for name, bits in counting.BITS.items() if bits >= 8
-        },
-        "kv_bytes": {
-            name: counting.kv_bytes(b, context=context, bits=bits) for name, bits in counting.BITS.items() if bits >= 8
-        },
+        "forward_flops_per_token": flops.forward_flops_per_token(b, context=context),
+        "train_flops_per_token": flops.train_flops_per_token(b, context=context),
+        "decode_flops_per_token": flops.decode_flops_per_token(b, cached=context),
+        "weight_bytes": {dtype: memory.weight_bytes(b, dtype) for dtype in memory.BITS},
+        "kv_bytes_per_token": {dtype: memory.kv_bytes_per_token(b, dtype) for dtype in CACHED},
+        "kv_bytes": {dtype: memory.kv_bytes(b, dtype, context=context) for dtype in CACHED},
         **({"expanded": _expanded(b, context=context)} if _is_latent(b) else {}),
-        "experts": max((layer.ffn.experts for layer in b.layers if isinstance(layer.ffn, Experts)), default=None),
-        "experts_touched": {str(n): counting.experts_touched(b, tokens=n) for n in BATCHES} if moe else None,
-        "saving_against_equal_total": counting.saving(b),
+        "experts": max((ffn.experts for _, ffn in b.mixtures), default=None),
+        "experts_touched": {str(n): memory.experts_touched(b, tokens=n) for n in BATCHES} if moe else None,
+        "saving_against_equal_total": weights.saving(b),
         "convention": CONVENTION + (PAIRS if len(b.stacks) == 2 else ""),
     }
 
@@ -171,12 +167,9 @@ def _is_latent(b: Blueprint) -> bool:
 
 def _expanded(b: Blueprint, *, context: int) -> dict[str, Any]:
     """Decoding of latent attention with keys and values of all heads in the cache; the other figures are absorbed."""
-    sizes = {name: bits for name, bits in counting.BITS.items() if bits >= 8}
     return {
-        "decode_flops_per_token": counting.decode_flops_per_token(b, cached=context, absorbed=False),
-        "kv_bytes_per_token": {
-            n: counting.kv_bytes_per_token(b, bits=bits, absorbed=False) for n, bits in sizes.items()
-        },
+        "decode_flops_per_token": flops.decode_flops_per_token(b, cached=context, absorbed=False),
+        "kv_bytes_per_token": {dtype: memory.kv_bytes_per_token(b, dtype, absorbed=False) for dtype in CACHED},
     }
 
 

@@ -14,7 +14,8 @@ from typing import Any
 
 from moebench.claims.judge import judge
 from moebench.claims.verdict import Verdict
-from moebench.counting.counts import Costs, ParameterCount
+from moebench.counting.costs import Costs
+from moebench.counting.weights import ParameterCount
 from moebench.environment import Environment
 from moebench.identity import digest_of
 from moebench.jobs.recipe import Recipe

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from moebench import store
-from moebench.counting.counts import Costs, ParameterCount
+from moebench.counting.costs import Costs
+from moebench.counting.weights import ParameterCount
 from moebench.environment import Environment
 from moebench.identity import digest_of
 from moebench.jobs.recipe import Recipe, Run

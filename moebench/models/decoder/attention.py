@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from moebench.counting.costs import fuses_attention
+from moebench.counting.kernels import keeps_scores
 from moebench.models.architecture import Architecture, Kernels
 from moebench.models.decoder.fused import attend
 from moebench.models.decoder.norm import RMSNorm
@@ -55,7 +55,7 @@ class Attention(nn.Module):
 
     def __init__(self, a: Architecture, *, kernels: Kernels = "composed") -> None:
         super().__init__()
-        self.architecture, self.kernels = a, kernels
+        self.fused = kernels == "fused" and a.qk_norm is None
         self.heads, self.kv_heads, self.head_dim = a.heads, a.kv_heads, a.head_dim
         self.query = nn.Parameter(torch.empty(a.heads * a.head_dim, a.width))
         self.key = nn.Parameter(torch.empty(a.kv_heads * a.head_dim, a.width))
@@ -75,7 +75,7 @@ class Attention(nn.Module):
         dtype = x_BTD.dtype
         batch, length, _ = x_BTD.shape
         training = torch.is_grad_enabled() and cache is None
-        if training and fuses_attention(self.architecture, sequences=batch, length=length, kernels=self.kernels):
+        if self.fused and training and keeps_scores(heads=self.heads, sequences=batch, length=length):
             weights = (self.query, self.key, self.value)
             out_BTX = attend(x_BTD, *weights, cos_TC, sin_TC, heads=self.heads, kv_heads=self.kv_heads)
             return linear(out_BTX, self.output)

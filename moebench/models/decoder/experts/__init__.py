@@ -21,7 +21,6 @@ from moebench.models.decoder.experts.activations import swiglu as swiglu
 from moebench.models.decoder.experts.grouped import grouped_mm
 from moebench.models.decoder.experts.loop import loop
 from moebench.models.decoder.experts.padded import padded as padded
-from moebench.models.decoder.experts.padded import padded_pairs as padded_pairs
 from moebench.models.decoder.experts.sorted import sorted_blocks, sorted_loop
 from moebench.models.decoder.experts.weights import Experts as Experts
 from moebench.models.routers import Routing

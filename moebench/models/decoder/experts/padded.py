@@ -1,7 +1,7 @@
 """Every expert's rows padded with zeros to the longest, and two batched products.
 
 Kept as a contender of the benches, chosen for no device: uneven loads waste what the batch saves (`nox -s bench`), and
-the length of the longest is asked of the host. What it executes beyond the routed pairs is `padded_pairs`.
+the length of the longest is asked of the host.
 
 Legend: T tokens, D width, X rows of the input projection, F expert hidden, E experts, S sorted pairs, M rows of the
 longest.
@@ -34,11 +34,6 @@ def padded(x_TD: Tensor, routing: Routing, experts: Experts) -> Tensor:
         y_EMD = y_EMD + experts.down_bias_ED[:, None]
     y_SD = y_EMD.flatten(0, 1).index_select(0, place_S) * routing.weight_N[order_S, None].to(y_EMD.dtype)
     return combine(y_SD, routing, order_S, num_tokens=x_TD.shape[0])
-
-
-def padded_pairs(routing: Routing, num_experts: int) -> int:
-    """Rows of zeros that `padded` computes and throws away."""
-    return num_experts * _longest(routing, num_experts) - routing.expert_N.numel()
 
 
 def _longest(routing: Routing, num_experts: int) -> int:

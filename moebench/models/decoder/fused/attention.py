@@ -2,7 +2,7 @@
 
 Queries go in blocks against the keys before them, so the half of the square that the causal rule hides is mostly never
 computed; torch's CPU kernel computes all of it up to 512 keys. Probabilities are kept for the backward: computing them
-again costs more than it gains (measured), so what is kept has a limit (`costs.fuses_attention`).
+again costs more than it gains (measured), so what is kept has a limit (`counting.kernels.keeps_scores`).
 
     s = q k^T / sqrt(C)   p = softmax s   o = p v
     dv = p^T do   dp = do v^T   ds = p (dp - sum p dp)   dq = ds k / sqrt(C)   dk = ds^T q / sqrt(C)
@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from moebench.counting.costs import QUERIES
+from moebench.counting.kernels import QUERIES
 
 BLOCK_BYTES = 2**19
 """Of a block's scores: heads are taken together up to this, so that they stay in the cache."""

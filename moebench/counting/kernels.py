@@ -1,0 +1,55 @@
+"""FLOPs of a training step of a suite's model as kernels run them, and as torch's counter counts them."""
+
+from __future__ import annotations
+
+from moebench.counting.blueprint import Attention, Blueprint
+from moebench.counting.flops import attentions, pair_flops, train_step_flops
+
+QUERIES = 64
+"""Of a block of fused attention; 32 and 128 were slower at contexts 256 and 1024."""
+KEPT_BYTES = 2**25
+"""Of a layer's probabilities kept for the backward, the most that pays its memory."""
+
+
+def counted_step_flops(b: Blueprint, *, sequences: int, length: int, assignments: int | None = None) -> int:
+    """What torch's counter must report for a decoder's forward and backward with loop experts and math attention: the
+    model's, with the full square of attention."""
+    step = train_step_flops(b, sequences=sequences, length=length, assignments=assignments)
+    return step + 3 * sequences * attention_square_flops(b, length=length) // 2
+
+
+def executed_step_flops(
+    b: Blueprint, *, sequences: int, length: int, assignments: int | None = None, fused: bool = False
+) -> int:
+    """FLOPs of a decoder's forward and backward as the kernels run them.
+
+    Flash attention computes the scores once more in its backward (Dao 2022, arXiv:2205.14135): half a forward
+    attention. Fused attention computes what its blocks of queries hold beyond the causal half.
+    """
+    again = 0
+    for times, mixer, _ in attentions(b):
+        square = times * sequences * pair_flops(mixer) * length * length
+        normed = not isinstance(mixer, Attention) or mixer.qk_norm != "none"
+        if fused and not normed and keeps_scores(heads=mixer.heads, sequences=sequences, length=length):
+            blocks = times * sequences * pair_flops(mixer) * scores_in_blocks(length)
+            again += 3 * (blocks - square // 2)
+        else:
+            again += square // 4
+    return again + train_step_flops(b, sequences=sequences, length=length, assignments=assignments)
+
+
+def attention_square_flops(b: Blueprint, *, length: int) -> int:
+    """Forward FLOPs of attention's two products over the full square of queries and keys of one sequence."""
+    return length * length * sum(times * pair_flops(mixer) for times, mixer, _ in attentions(b))
+
+
+def scores_in_blocks(length: int) -> int:
+    """Of one head and sequence: each block of queries against all keys up to its last query."""
+    stops = [*range(QUERIES, length, QUERIES), length]
+    return sum((stop - start) * stop for start, stop in zip([0, *stops], stops, strict=False))
+
+
+def keeps_scores(*, heads: int, sequences: int, length: int) -> bool:
+    """Whether fused attention goes block by block in a training step and keeps its probabilities, up to 32 MiB a layer;
+    else, and where queries and keys are normalised, attention is torch's own."""
+    return 4 * sequences * heads * scores_in_blocks(length) <= KEPT_BYTES
