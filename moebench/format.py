@@ -48,6 +48,11 @@ def significant(value: float, *, figures: int = 3) -> str:
     return number(value, _digits_of(value, figures))
 
 
+def exact_number(value: float) -> str:
+    """A count or another number that is exact, in full up to twelve digits: `12,900,000,000`."""
+    return f"{value:,.12g}".replace("-", MINUS)
+
+
 def interval(estimate: float | None, low: End, high: End, unit: str = "", *, signed: bool | None = None) -> str:
     """`−2.1% [−2.5, −1.7]`, held together by no-break spaces.
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from moebench import stats
+from moebench.claims.hypothesis import Bound, Hypothesis
 from moebench.claims.judge import judge
-from moebench.claims.kinds import Bound, Hypothesis
 from moebench.claims.samples import Sample
 from tests.support.builders import BPB, claim, evidence_of
 from tests.support.simulated import decided_of, hypothesis_of

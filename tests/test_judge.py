@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 
-from moebench.claims.judge import judge, strict_ok
-from moebench.claims.kinds import KINDS, Hypothesis
+from moebench.claims.hypothesis import Hypothesis
+from moebench.claims.judge import ask, judge, strict_ok
+from moebench.claims.kinds import KINDS
+from moebench.claims.kinds.kind import Sweeps
+from moebench.claims.kinds.ratio_at_least import RatioAtLeast
 from moebench.claims.verdict import Verdict
 from moebench.format import NBSP
 from moebench.reader.evidence import Evidence
@@ -306,26 +309,26 @@ def test_a_metric_without_a_better_direction() -> None:
     assert judged(evidence_of(values, {"c": within})).state == "supported"
 
 
-def test_every_kind_of_test_in_a_suite_file_has_a_judge() -> None:
-    from typing import get_args
-
-    from moebench.suite.claim import Test
-
-    union = get_args(Test)[0]
-    words = {get_args(kind.model_fields["kind"].annotation)[0] for kind in get_args(union)}
-    assert words == set(KINDS)
+def test_every_kind_is_a_test_of_suites_under_its_own_word() -> None:
+    union = get_args(Claim.model_fields["test"].annotation)
+    assert {get_args(kind.model_fields["kind"].annotation): kind for kind in union} == {
+        (word,): kind for word, kind in KINDS.items()
+    }
 
 
-def test_a_new_kind_is_a_function_and_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def twice_as_good(block: Claim, test: Any, plan: Any) -> Hypothesis:
-        return replace(KINDS["ratio_at_least"](block, test, plan), asked="twice as good")
+class TwiceAsGood(RatioAtLeast):
+    """The treatment is twice as good."""
 
-    monkeypatch.setitem(KINDS, "superior", lambda block, test, plan: twice_as_good(block, HalfTest(), plan))
-    assert lower_by(EIGHT, {"kind": "superior"}).asked == "twice as good"
+    def hypothesis(self, claim: Claim, sweeps: Sweeps) -> Hypothesis:
+        return replace(super().hypothesis(claim, sweeps), asked="twice as good")
 
 
-class HalfTest:
-    value = 2.0
+def test_a_new_kind_is_a_class() -> None:
+    asked = Claim.model_validate(claim({"kind": "ratio_at_least", "value": 2}))
+    asked = asked.model_copy(update={"test": TwiceAsGood(kind="ratio_at_least", value=2.0)})
+    evidence = pair([1.0 - gain for gain in EIGHT], [2.0] * 8, {"kind": "superior"})
+    (verdict,) = ask(evidence, {"asked": asked})
+    assert (verdict.asked, verdict.state) == ("twice as good", "supported")
 
 
 def test_builders_make_what_they_say() -> None:

@@ -44,7 +44,7 @@ def test_superior_by_hand() -> None:
     )
     assert (verdict.low, verdict.high) == (pytest.approx(-HIGH, abs=1e-6), pytest.approx(-LOW, abs=1e-6))
     assert verdict.p == pytest.approx(6 / 256), "6 of 256 flips"
-    assert verdict.asked == ">= 0.02 bits/byte lower"
+    assert verdict.asked == "≥ 0.02 bits/byte lower"
     assert (verdict.asked_low, verdict.asked_high) == (None, pytest.approx(-0.02))
 
 
@@ -82,12 +82,12 @@ def test_higher_is_better_turns_the_sign() -> None:
     metric = "routing.entropy"
     values = {"moe": {metric: 0.5 + EIGHT}, "dense": {metric: [0.5] * 8}}
     up = judged(evidence_of(values, {"c": claim({"kind": "superior", "margin": 0.02}, metric)}))
-    assert (up.state, up.estimate, up.asked) == ("supported", pytest.approx(0.045), ">= 0.02 higher")
+    assert (up.state, up.estimate, up.asked) == ("supported", pytest.approx(0.045), "≥ 0.02 higher")
     assert (up.asked_low, up.asked_high) == (pytest.approx(0.02), None)
     down = {"moe": values["dense"], "dense": values["moe"]}
     assert judged(evidence_of(down, {"c": claim({"kind": "superior", "margin": 0.0}, metric)})).state == "refuted"
     worse = judged(evidence_of(down, {"c": claim({"kind": "non_inferior", "margin": "1%"}, metric)}))
-    assert (worse.state, worse.asked) == ("refuted", "<= 1% lower")
+    assert (worse.state, worse.asked) == ("refuted", "≤ 1% lower")
 
 
 # ---------------------------------------------------------------------------------------------- other kinds
@@ -131,7 +131,7 @@ def test_ratio_at_least_is_baseline_over_treatment_when_lower_is_better(value: f
         pytest.approx(math.exp(HIGH), abs=1e-6),
     )
     assert verdict.effect.replace(NBSP, " ") == "1.046× [1.024, 1.069]"
-    assert verdict.asked == f">= {value:g}x"
+    assert verdict.asked == f"≥ {value:g}×"
 
 
 @pytest.mark.parametrize(
@@ -282,7 +282,7 @@ def test_exact_of_a_published_system() -> None:
     verdict = judged(replace(evidence, stored=evidence.stored.model_copy(update={"plan": plan})))
     assert (verdict.state, verdict.estimate) == ("supported", 12_879_925_248)
     assert verdict.scope == "mixtral-8x7b, counted from the published architecture"
-    assert verdict.asked == "= 12,900,000,000 +- 0.5%"
+    assert verdict.asked == "= 12,900,000,000 ± 0.5%"
     verdict = judged(evidence)
     assert verdict.state == "not_tested"
     assert "mixtral-8x7b" in verdict.reason

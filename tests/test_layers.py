@@ -25,8 +25,8 @@ PACKAGE = Path(moebench.__file__).parent
 LADDER: dict[str, tuple[str, ...]] = {
     "ground": (
         "__init__", "text", "frozen", "amounts", "seeds", "format", "environment", "counting", "identity",
-        "metrics.declared", "suite.routers", "plugins", "suite", "models.architecture", "jobs.recipe", "planning.types",
-        "store",
+        "metrics.declared", "suite.routers", "plugins", "claims.errors", "claims.hypothesis", "claims.kinds", "suite",
+        "models.architecture", "jobs.recipe", "planning.types", "store",
     ),
     "run": (
         "systems", "planning.feasibility", "planning.matching", "data", "models.initial", "models.routers",

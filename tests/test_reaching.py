@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from moebench.claims.kinds import Bound, Hypothesis
+from moebench.claims.hypothesis import Bound, Hypothesis
 from moebench.claims.samples import Sample
 from moebench.claims.verdict import Verdict
 from tests.support.builders import claim, evidence_of, judged

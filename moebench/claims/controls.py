@@ -9,7 +9,7 @@ a verdict INVALID by itself (the A/A gate of timed claims does): it is printed b
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,6 @@ from moebench.claims.preconditions import AA_RANGE, against_itself, is_quality, 
 from moebench.claims.verdict import ControlResult, ControlState
 from moebench.format import TIMES, significant
 from moebench.reader.evidence import Evidence
-from moebench.suite.claim import Claim
 
 QUALITY = "test.bits_per_byte"
 LEVEL = 0.99
@@ -145,17 +144,7 @@ def _state(ends: stats.Interval, *, off: bool, reach: float) -> ControlState:
 def _margins(evidence: Evidence, about: Callable[[str], bool], usual: float | None) -> list[float]:
     """Differences, as shares, that claims about these metrics turn on; one in the metric's unit is over `usual`."""
     claims = evidence.plan.spec.claims.values()
-    return [margin for claim in claims if about(claim.metric) for margin in _margin(claim, usual)]
-
-
-def _margin(claim: Claim, usual: float | None) -> Iterator[float]:
-    test = claim.test
-    if test.kind in ("superior", "non_inferior", "equivalent"):
-        if test.margin.value and (test.margin.relative or usual):
-            yield test.margin.value if test.margin.relative else test.margin.value / (usual or 1.0)
-    elif test.kind in ("ratio_at_least", "ratio_within"):
-        bounds = (test.value,) if test.kind == "ratio_at_least" else (test.low, test.high)
-        yield from (math.expm1(abs(math.log(bound))) for bound in bounds if bound != 1)
+    return [margin for claim in claims if about(claim.metric) for margin in claim.test.equal_within(usual)]
 
 
 def _units(df: Callable[[int], int], sd: float, reach: float) -> int | None:

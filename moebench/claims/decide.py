@@ -21,8 +21,8 @@ from fractions import Fraction
 import numpy as np
 
 from moebench import stats
-from moebench.claims.kinds import Bound, Guard, Hypothesis
-from moebench.claims.samples import Sample, as_written
+from moebench.claims.hypothesis import Bound, Guard, Hypothesis, as_written
+from moebench.claims.samples import Sample
 from moebench.claims.verdict import State
 
 ALPHA = 0.025

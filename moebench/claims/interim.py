@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from moebench.claims.samples import Contrast, Sample
+from moebench.claims.hypothesis import Contrast
+from moebench.claims.samples import Sample
 from moebench.reader.evidence import Evidence
 from moebench.suite.claim import Claim
 

@@ -17,7 +17,7 @@ from moebench import stats
 from moebench.claims import coverage, interim, likeness, limits, sealing, wording
 from moebench.claims.decide import Correction, Finding, settle, shown_p, stands, weigh
 from moebench.claims.errors import Withheld
-from moebench.claims.kinds import KINDS, Guard, Hypothesis
+from moebench.claims.hypothesis import Guard, Hypothesis
 from moebench.claims.power import needs, needs_of_guard
 from moebench.claims.preconditions import Question, broken, unfit
 from moebench.claims.samples import Sample, draw
@@ -116,7 +116,7 @@ def _draft(evidence: Evidence, name: str, claim: Claim) -> _Draft:
     made = evidence.plan.spec.claims.get(name) == claim
     draft = _Draft(id=name, claim=claim, post_hoc=sealing.post_hoc(evidence, name, claim) if made else ())
     try:
-        hypothesis = KINDS[claim.test.kind](claim, claim.test, evidence.plan)
+        hypothesis = claim.test.hypothesis(claim, evidence.plan.spec.sweeps)
         draft = replace(draft, hypothesis=hypothesis)
         if (why := unfit(evidence.plan, claim, hypothesis.contrast)) is not None:
             raise Withheld("invalid", why)

@@ -13,8 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from moebench.claims.decide import Finding
-from moebench.claims.kinds import Hypothesis
-from moebench.claims.samples import Contrast
+from moebench.claims.hypothesis import Contrast, Hypothesis
 from moebench.metrics.declared import parse_metric
 from moebench.planning.types import Plan
 from moebench.reader.evidence import Outcome

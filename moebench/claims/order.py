@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from moebench.claims.judge import ask
+from moebench.claims.kinds import KINDS
 from moebench.claims.verdict import Verdict
 from moebench.metrics.declared import metric_of
 from moebench.reader.evidence import Evidence
 from moebench.suite.claim import Claim
-
-_ABOUT_TWO = ("superior", "non_inferior", "equivalent", "ratio_at_least", "ratio_within")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +56,7 @@ def _about(verdicts: Iterable[Verdict], pair: set[str], metric: str) -> list[Ver
     return [
         verdict
         for verdict in verdicts
-        if verdict.kind in _ABOUT_TWO and verdict.metric == metric and {verdict.treatment, verdict.baseline} == pair
+        if KINDS[verdict.kind].of_two and verdict.metric == metric and {verdict.treatment, verdict.baseline} == pair
     ]
 
 
@@ -83,5 +82,5 @@ def _side(verdict: Verdict) -> Literal["lower", "higher"] | None:
     if not (high <= none or low >= none):
         return None
     # Speed-ups divide the baseline by the treatment: a larger one is a lower treatment.
-    divides = verdict.kind == "ratio_at_least" and metric_of(verdict.metric).better != "higher"
+    divides = KINDS[verdict.kind].divides and metric_of(verdict.metric).better != "higher"
     return "lower" if (high <= none) != divides else "higher"

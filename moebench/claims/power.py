@@ -15,7 +15,7 @@ import numpy as np
 
 from moebench import stats
 from moebench.claims.decide import ALPHA, MIN_UNITS, Finding, weigh
-from moebench.claims.kinds import Bound, Guard, Hypothesis
+from moebench.claims.hypothesis import Bound, Guard, Hypothesis
 from moebench.claims.samples import Sample
 from moebench.format import interval
 

@@ -17,7 +17,8 @@ import numpy as np
 from moebench import stats
 from moebench.claims import coverage, likeness, limits
 from moebench.claims.errors import Withheld
-from moebench.claims.samples import Contrast, Sample, Term, draw
+from moebench.claims.hypothesis import Contrast, Term
+from moebench.claims.samples import Sample, draw
 from moebench.format import interval
 from moebench.metrics.declared import metric_of, parse_metric
 from moebench.planning.types import Plan

@@ -20,52 +20,11 @@ import numpy as np
 from moebench import stats
 from moebench.claims import reaching
 from moebench.claims.errors import Withheld
+from moebench.claims.hypothesis import Contrast, Term, as_written, orientation
 from moebench.metrics.declared import Kind, metric_of, parse_metric
 from moebench.planning.types import Plan
 from moebench.reader.evidence import Evidence, Outcome, is_impossible
 from moebench.suite.claim import Target
-
-
-@dataclass(frozen=True, kw_only=True)
-class Term:
-    model: str
-    metric: str
-    weight: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Contrast:
-    """A weighted sum over models, oriented so that + favours the claim."""
-
-    terms: tuple[Term, ...]
-    """Never with weight 0."""
-    log: bool
-    """Whether the sum is over logs of the values: effects are then log-ratios."""
-    rests_on: tuple[str, ...] = ()
-    """Models that must be there and in order though their weight is 0, as the middle one of a sweep."""
-    sided: bool = True
-    """Whether the models stand on two sides, so that a diverged run is as bad as can be for its own. Along a sweep
-    they do not: a run that diverged never speaks for the claim."""
-
-    @property
-    def models(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys((*(term.model for term in self.terms), *self.rests_on)))
-
-    @property
-    def measured(self) -> tuple[tuple[str, str], ...]:
-        """Every (model, metric) that must be there, those of weight 0 included."""
-        named = [(term.model, term.metric) for term in self.terms]
-        metrics = dict.fromkeys(term.metric for term in self.terms)
-        idle = [name for name in self.rests_on if name not in {term.model for term in self.terms}]
-        return tuple(dict.fromkeys([*named, *((name, metric) for name in idle for metric in metrics)]))
-
-    @property
-    def kind(self) -> Kind:
-        """Kind of its metrics. Raises Withheld when they have several."""
-        kinds = {metric_of(term.metric).kind for term in self.terms}
-        if len(kinds) > 1:
-            raise Withheld("invalid", f"metrics of different kinds ({', '.join(sorted(kinds))}) cannot be paired")
-        return kinds.pop()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,11 +84,6 @@ def _impossible(evidence: Evidence, contrast: Contrast, setter: str | None) -> I
                 yield f"{model} in process {process.process}: {absent[metric]}"
 
 
-def orientation(metric: str) -> int:
-    """+1 when a higher value is better, -1 when a lower one is, 0 when neither."""
-    return {"higher": 1, "lower": -1, "neither": 0}[metric_of(metric).better]
-
-
 # ---------------------------------------------------------------------------------------------- by kind of metric
 
 
@@ -156,11 +110,6 @@ def _exactly(values: list[tuple[float, float]], *, log: bool) -> Fraction:
     contrasting = abs(sum(weight for weight, _ in values)) < 1e-9
     first = exact[0][1] if contrasting else Fraction(0)
     return sum((weight * (value - first) for weight, value in exact), Fraction(0))
-
-
-def as_written(number: float) -> Fraction:
-    """The decimal number that a float is written as: 0.1 is one tenth, in a suite as in a record."""
-    return Fraction(str(number))
 
 
 def counted_value(plan: Plan, model: str, metric: str) -> float:

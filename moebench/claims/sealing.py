@@ -35,7 +35,7 @@ def rests_on(claim: Claim) -> tuple[bool, bool]:
 
 def is_exact(claim: Claim) -> bool:
     """Whether a claim is settled without chance, so that no correction for chance concerns it."""
-    return metric_of(claim.metric).kind == "counted" or claim.test.kind == "exact"
+    return metric_of(claim.metric).kind == "counted" or claim.test.without_chance
 
 
 # ---------------------------------------------------------------------------------------------- post hoc

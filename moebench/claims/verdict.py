@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from moebench.format import INFINITE, MINUS, End, interval
+from moebench.claims.kinds import KINDS
+from moebench.format import INFINITE, MINUS, End, exact_number, interval
 from moebench.frozen import Frozen
 from moebench.metrics.declared import metric_of
 
@@ -157,8 +158,8 @@ class Verdict(Frozen):
         """
         if self.share is not None:
             return f"{interval(self.share, self.share_low, self.share_high, '%', signed=False)} recovered"
-        if self.kind == "exact" and self.estimate is not None and self.low == self.high:
-            return f"{self.estimate:,.12g} {self.unit}"
+        if self._of_one and self.estimate is not None and self.low == self.high:
+            return f"{exact_number(self.estimate)} {self.unit}"
         if self.estimate is None:
             down = "low" in self.unbounded and "high" not in self.unbounded
             return self._infinite(up=not down) if "estimate" in self.unbounded else ""
@@ -170,21 +171,26 @@ class Verdict(Frozen):
         return interval(self.estimate, low, high, self.unit, signed=self._signed)
 
     @property
+    def _of_one(self) -> bool:
+        """Whether the estimate is a number of one model, and no change."""
+        return "model" in KINDS[self.kind].takes
+
+    @property
     def _signed(self) -> bool:
-        return self.unit != "ratio" and self.kind != "exact"
+        return self.unit != "ratio" and not self._of_one
 
     def _at_zero(self, value: float | None) -> bool:
         """Whether a ratio or a change stands for an infinite cost in its denominator."""
         infinitely_less = {"ratio": 0.0, "%": -100.0}
-        return value is not None and self.kind != "exact" and value == infinitely_less.get(self.unit)
+        return value is not None and not self._of_one and value == infinitely_less.get(self.unit)
 
     def _infinite(self, *, up: bool) -> str:
         """What an end without a number means: which model did not reach the quality, or diverged."""
         metric = metric_of(self.metric)
-        if self.treatment is None or self.baseline is None or self.kind in ("recovers", "trend", "interaction"):
+        if self.treatment is None or self.baseline is None or not KINDS[self.kind].of_two:
             return INFINITE if up else f"{MINUS}{INFINITE}"
         # A larger number is more of the treatment, but for speed-ups, which divide the baseline by it.
-        treatment = (up == (metric.better != "higher")) != (self.kind == "ratio_at_least")
+        treatment = (up == (metric.better != "higher")) != KINDS[self.kind].divides
         words = "not reached" if metric.kind == "event" else "diverged"
         return words if treatment else f"baseline {words}"
 

@@ -16,7 +16,7 @@ from moebench.claims import coverage, likeness
 from moebench.claims.controls import race
 from moebench.claims.decide import ALPHA
 from moebench.claims.errors import Withheld
-from moebench.claims.kinds import Hypothesis
+from moebench.claims.hypothesis import Hypothesis
 from moebench.claims.preconditions import is_quality, timings
 from moebench.claims.reaching import UNDECAYED
 from moebench.claims.samples import Sample, draw

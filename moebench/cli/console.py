@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -473,11 +473,10 @@ def _metrics() -> list[tuple[str, str, str]]:
     ]
 
 
-def _claims() -> list[tuple[str, str]]:
-    from moebench.suite.claim import Test
+def _claims() -> list[tuple[str, str, str]]:
+    from moebench.claims.kinds import KINDS
 
-    kinds = get_args(get_args(Test)[0])
-    return [(get_args(kind.model_fields["kind"].annotation)[0], _first_line(kind)) for kind in kinds]
+    return [(word, _first_line(kind), kind.example) for word, kind in KINDS.items()]
 
 
 def _sources() -> list[tuple[str, str]]:
@@ -501,6 +500,7 @@ LISTS: dict[str, Callable[[], Iterable[Sequence[object]]]] = {
 }
 
 COLUMNS = {
+    "claims": ("kind of test", "what it claims", "an example under claims"),
     "metrics": ("metric", "what it says", "what it cannot say"),
     "routers": ("router", "what it does", "causal", "options it reads under ffn", "published in"),
     "systems": ("design", "how to write it under ffn", "differences", "computed equal to", "published systems"),

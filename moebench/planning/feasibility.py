@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 
-from moebench.amounts import Amount
 from moebench.jobs.recipe import Recipe
 from moebench.metrics.declared import metric_of, parse_metric
 from moebench.planning.types import DataFacts, PlannedModel
-from moebench.suite.claim import Claim, RatioAtLeast, Test
+from moebench.suite.claim import Claim
 from moebench.suite.constant import constant
 from moebench.suite.types import SuiteSpec
 from moebench.text import listed, nearest, quoted
@@ -219,25 +218,13 @@ _HELD_EQUAL: tuple[tuple[str, tuple[str, ...], Callable[[Recipe], Hashable]], ..
 
 def _large_margins(spec: SuiteSpec) -> Iterator[str]:
     for name, claim in spec.claims.items():
-        asked = _asked_effect(claim.test)
+        asked = claim.test.asked_effect()
         if asked is None or metric_of(claim.metric).unit != "bits/byte":
             continue
-        value, relative, shown = asked
-        if value > (LARGE_EFFECT if relative else LARGE_EFFECT_BITS):
-            passes = claim.test.kind in {"equivalent", "non_inferior"}
+        if asked.size > (LARGE_EFFECT if asked.relative else LARGE_EFFECT_BITS):
             yield (
-                f"claims.{name}: {shown} is larger than a plausible effect (models of one budget seldom differ by more "
-                f"than {LARGE_EFFECT:.0%}, or {LARGE_EFFECT_BITS:g} bits/byte): "
-                f"{'nearly anything passes' if passes else 'it can hardly be supported'}"
-                f"{'' if relative else f'; is {value:g}% meant?'}"
+                f"claims.{name}: {asked.words} is larger than a plausible effect (models of one budget seldom differ "
+                f"by more than {LARGE_EFFECT:.0%}, or {LARGE_EFFECT_BITS:g} bits/byte): "
+                f"{'nearly anything passes' if asked.allowed else 'it can hardly be supported'}"
+                f"{'' if asked.relative else f'; is {asked.size:g}% meant?'}"
             )
-
-
-def _asked_effect(test: Test) -> tuple[float, bool, str] | None:
-    """The least difference a claim asks for, or the largest it allows: its size, whether it is a share, and words."""
-    if isinstance(test, RatioAtLeast):
-        return test.value - 1, True, f"a factor of {test.value:g}"
-    margin = getattr(test, "margin", None)
-    if not isinstance(margin, Amount):
-        return None
-    return margin.value, margin.relative, f"a margin of {margin if margin.relative else f'{margin} bits/byte'}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from moebench.amounts import Amount
 from moebench.metrics.declared import METRICS, Metric, labelled, parse_metric
 from moebench.suite.claim import Claim
 from moebench.suite.explain import Path
@@ -16,15 +15,8 @@ from moebench.text import listed, nearest, quoted
 if TYPE_CHECKING:
     from moebench.suite.check import Findings
 
-_SIDES = ("compare", "compare.ceiling", "over", "along", "model", "minus")
-_NEEDS = {
-    "recovers": ("compare", "compare.ceiling"),
-    "trend": ("over", "along"),
-    "interaction": ("compare", "minus"),
-    "exact": ("model",),
-}
-_DIRECTED = frozenset({"superior", "non_inferior", "ratio_at_least", "recovers", "interaction"})
-_RATIOS_ONLY = frozenset({"superior", "non_inferior", "equivalent", "ratio_at_least", "ratio_within"})
+SIDES = ("compare", "compare.ceiling", "over", "along", "model", "minus")
+"""The keys of a claim of which each kind takes some."""
 _OPTIONAL_LABELS = {
     "test.bits_per_byte", "tune.bits_per_byte", "memory.train_peak_bytes", "memory.inference_peak_bytes",
 }  # fmt: skip
@@ -38,51 +30,22 @@ def check_claims(found: Findings) -> None:
         _check_sides(found, path, claim)
         models = _models(found, path, claim)
         metric = _metric(found, (*path, "metric"), claim.metric, models)
-        other = _metric(found, (*path, "minus"), claim.minus, models) if claim.minus is not None else None
+        minus = _metric(found, (*path, "minus"), claim.minus, models) if claim.minus is not None else None
         if metric is not None:
-            _check_test(found, path, claim, metric)
-            _check_margin(found, path, claim, metric)
             _check_target(found, path, claim, metric)
-        if metric is not None and other is not None:
-            if claim.metric == claim.minus:
+            if minus is not None and claim.metric == claim.minus:
                 found.add((*path, "minus"), f"minus is the metric itself, {claim.metric}")
-            elif metric.unit != other.unit and not _margin(claim).relative:
-                units = f"{metric.unit} and {other.unit}"
-                found.add((*path, "minus"), f"{units} cannot be subtracted", "give the margin as a percentage")
-
-
-def sentence(claim: Claim) -> str:
-    """What a claim says, for one that does not say it itself."""
-    test, compare = claim.test, claim.compare
-    if compare is None:
-        what = f"{claim.metric} of {claim.model}" if claim.model is not None else f"{claim.metric} of {claim.over}"
-        if test.kind == "exact":
-            return f"{what} is {test.value:g} within {test.tolerance}."
-        return f"{what} is {getattr(test, 'sign', 'steady')} along {claim.along}."
-    between = f"{compare.treatment} against {compare.baseline} on {claim.metric}"
-    if claim.minus is not None:
-        between += f" minus {claim.minus}"
-    if test.kind == "ratio_within":
-        return f"{between}: the ratio is between {test.low:g} and {test.high:g}."
-    if test.kind == "ratio_at_least":
-        return f"{between}: better by a factor of at least {test.value:g}."
-    if test.kind == "recovers":
-        return f"{between}: at least {test.value:.0%} of the gain of {compare.ceiling}."
-    return f"{between}: {test.kind.replace('_', '-')} with a margin of {_margin(claim)}."
-
-
-def _margin(claim: Claim) -> Amount:
-    margin = getattr(claim.test, "margin", None)
-    return margin if isinstance(margin, Amount) else Amount(value=0.0, relative=True)
+                minus = None
+            for fault in claim.test.check(claim, metric, minus, found.spec.sweeps):
+                found.add((*path, *fault.at), fault.message, fault.hint)
 
 
 def _check_sides(found: Findings, path: Path, claim: Claim) -> None:
     """A test has what it needs of `compare`, `over`, `model` and the like, and nothing else."""
-    kind = claim.test.kind
-    needs = _NEEDS.get(kind, ("compare",))
+    kind, needs = claim.test.kind, claim.test.takes
     what = f"{'an' if kind[0] in 'aeiou' else 'a'} {kind} test"
     missing = []
-    for side in _SIDES:
+    for side in SIDES:
         first, _, second = side.partition(".")
         value = getattr(claim, first)
         given = value is not None and (not second or getattr(value, second) is not None)
@@ -147,12 +110,6 @@ def _check_over(found: Findings, path: Path, claim: Claim) -> None:
     if claim.along not in points[0]:
         hint = nearest(claim.along, points[0]) or f"it is swept over {listed(list(points[0]), last='and')}"
         found.add((*path, "along"), f"{claim.over} is not swept over {quoted(claim.along)}", hint)
-        return
-    values = {point[claim.along] for point in points}
-    if any(isinstance(value, str | bool) for value in values):
-        found.add((*path, "along"), f"{claim.along} takes words: a trend needs numbers")
-    elif len(values) < 3:
-        found.add((*path, "along"), f"{claim.along} takes {len(values)} values: a trend needs at least 3")
 
 
 # ------------------------------------------------------------------------------------------------ metrics
@@ -275,45 +232,6 @@ def _numbers(label: str, model: ModelSpec, *, routed: bool) -> list[int]:
         return list(range(model.ffn.experts)) if isinstance(model.ffn, MoEFFN) else []
     layers = range(model.layers)
     return [i for i in layers if not routed or (isinstance(model.ffn, MoEFFN) and model.ffn.is_mixture(i))]
-
-
-# ------------------------------------------------------------------------------------------------ tests
-
-
-def _check_test(found: Findings, path: Path, claim: Claim, metric: Metric) -> None:
-    """Whether a test of this kind can be made of this kind of metric."""
-    kind, at = claim.test.kind, (*path, "test", "kind")
-    if kind == "exact" and metric.kind != "counted":
-        hint = f"exact is for counts: {listed([name for name in METRICS if METRICS[name].kind == 'counted'])}"
-        found.add(at, f"{metric.name} is measured, not counted: it has no exact value", hint)
-    if metric.better == "neither" and kind in _DIRECTED:
-        found.add(at, f"{metric.name} has no better direction", "use ratio_within, equivalent, trend or exact")
-    if metric.kind == "event" and kind not in _RATIOS_ONLY:
-        found.add(at, f"{metric.name} is judged as a ratio", f"use {listed(sorted(_RATIOS_ONLY))}")
-
-
-def _check_margin(found: Findings, path: Path, claim: Claim, metric: Metric) -> None:
-    name = "tolerance" if claim.test.kind == "exact" else "margin"
-    amount = getattr(claim.test, name, None)
-    at = (*path, "test", name)
-    if not isinstance(amount, Amount):
-        return
-    if amount.value < 0:
-        found.add(at, f"{name} {amount} is below 0")
-    elif amount.relative and amount.value >= 1 and claim.test.kind in _bounded_by_nothing(metric):
-        hint = "a share below 100% is meant, or ratio_at_least with a factor"
-        found.add(at, f"{name} {amount}: nothing can be {amount} lower", hint)
-    elif amount.value == 0 and claim.test.kind == "equivalent":
-        hint = "give the largest difference that does not matter"
-        found.add(at, "no measurement shows a difference of exactly 0", hint)
-    elif not amount.relative and amount.value > 0 and metric.kind in {"timed", "event"}:
-        hint = f"{metric.name} is compared as a ratio: write a percentage, such as 10%"
-        found.add(at, f"{name} {amount} has no unit that fits", hint)
-
-
-def _bounded_by_nothing(metric: Metric) -> set[str]:
-    """The kinds of test whose margin asks how much lower a number may be: not by 100%."""
-    return {"equivalent", "non_inferior"} if metric.better == "higher" else {"equivalent", "superior", "interaction"}
 
 
 def _check_target(found: Findings, path: Path, claim: Claim, metric: Metric) -> None:

@@ -1,16 +1,22 @@
-"""What a suite claims, and the tests that would support or refute it, as frozen types.
+"""What a suite claims, as frozen types. The tests that would support or refute it are `claims.kinds`, one file each.
 
-The meaning of each kind of test is in `claims`; whether a claim fits its suite is looked at in `check_claims`.
+Whether a claim fits its suite is looked at in `check_claims`.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Union
 
-from pydantic import Field, PositiveFloat, model_validator
+from pydantic import Field, PositiveFloat
 
-from moebench.amounts import Amount, FieldError, Name
+from moebench.amounts import Name
+from moebench.claims.kinds import KINDS, ClaimKind
 from moebench.frozen import Frozen
+
+if TYPE_CHECKING:
+    AnyKind = ClaimKind
+else:
+    AnyKind = Annotated[Union[tuple(KINDS.values())], Field(discriminator="kind")]  # noqa: UP007
 
 
 class Compare(Frozen):
@@ -22,103 +28,6 @@ class Compare(Frozen):
     """The model it is compared with."""
     ceiling: Name | None = None
     """For `recovers`: the model whose gain over the baseline is to be recovered."""
-
-
-class Superior(Frozen):
-    """The treatment is better by more than the margin."""
-
-    kind: Literal["superior"]
-    """superior: better by more than the margin."""
-    margin: Amount = Amount(value=0.0, relative=True)
-    """`0.5%` is a ratio; a bare number is in the metric's unit."""
-
-
-class NonInferior(Frozen):
-    """The treatment is not worse by more than the margin."""
-
-    kind: Literal["non_inferior"]
-    """non_inferior: not worse by more than the margin."""
-    margin: Amount
-    """`0.5%` is a ratio; a bare number is in the metric's unit."""
-
-
-class Equivalent(Frozen):
-    """The two differ by less than the margin, either way."""
-
-    kind: Literal["equivalent"]
-    """equivalent: no further apart than the margin."""
-    margin: Amount
-    """`0.5%` is a ratio; a bare number is in the metric's unit."""
-
-
-class RatioAtLeast(Frozen):
-    """Baseline over treatment for metrics where lower is better, else treatment over baseline, is at least `value`."""
-
-    kind: Literal["ratio_at_least"]
-    """ratio_at_least: better by a factor."""
-    value: PositiveFloat
-    """The factor."""
-
-
-class RatioWithin(Frozen):
-    """Treatment over baseline, whatever the metric's direction, lies in [low, high]."""
-
-    kind: Literal["ratio_within"]
-    """ratio_within: a ratio between two bounds."""
-    low: PositiveFloat
-    """Lower bound of the ratio."""
-    high: PositiveFloat
-    """Upper bound of the ratio."""
-
-    @model_validator(mode="after")
-    def _order(self) -> RatioWithin:
-        if self.low >= self.high:
-            raise FieldError("low", f"low {self.low:g} is not below high {self.high:g}")
-        return self
-
-
-class Recovers(Frozen):
-    """The treatment has at least this share of the ceiling's gain over the baseline."""
-
-    kind: Literal["recovers"]
-    """recovers: a share of the ceiling's gain."""
-    value: Annotated[float, Field(gt=0, le=10)]
-    """Share of the ceiling's gain over the baseline."""
-
-
-class Trend(Frozen):
-    """The metric rises or falls with the swept value."""
-
-    kind: Literal["trend"]
-    """trend: a direction over a swept value."""
-    sign: Literal["rising", "falling"]
-    """Which way the metric goes as the swept value rises."""
-
-
-class Interaction(Frozen):
-    """The treatment's effect on `metric` minus its effect on `minus` exceeds the margin."""
-
-    kind: Literal["interaction"]
-    """interaction: an effect on one metric beyond that on another."""
-    margin: Amount = Amount(value=0.0, relative=False)
-    """`0.5%` is a ratio; a bare number is in the metric's unit."""
-
-
-class Exact(Frozen):
-    """A count is what it is said to be."""
-
-    kind: Literal["exact"]
-    """exact: a count."""
-    value: float
-    """The count."""
-    tolerance: Amount = Amount(value=0.0, relative=True)
-    """Largest difference from it."""
-
-
-Test = Annotated[
-    Superior | NonInferior | Equivalent | RatioAtLeast | RatioWithin | Recovers | Trend | Interaction | Exact,
-    Field(discriminator="kind"),
-]
 
 
 class Target(Frozen):
@@ -145,7 +54,7 @@ class Claim(Frozen):
     """A metric with its labels, such as speed.decode_step_s[batch=8]."""
     minus: str | None = None
     """For `interaction`: the second metric."""
-    test: Test
+    test: AnyKind
     """What would support or refute the claim."""
     target: Target | None = None
     """For tokens_to_quality, flops_to_quality and seconds_to_quality."""

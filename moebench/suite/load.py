@@ -19,7 +19,6 @@ from pydantic import ValidationError
 
 from moebench.amounts import NAME
 from moebench.suite.check import check
-from moebench.suite.check_claims import sentence
 from moebench.suite.errors import Position, Problem, Source, SuiteError
 from moebench.suite.explain import Path as TreePath
 from moebench.suite.explain import explain, known_keys, not_a_name, place
@@ -286,7 +285,7 @@ def _typed(
         except ValidationError:  # too little is left to look at
             return None
     said = {
-        name: claim.model_copy(update={"says": sentence(claim)}) if claim.says == _UNSAID else claim
+        name: claim.model_copy(update={"says": claim.test.says(claim)}) if claim.says == _UNSAID else claim
         for name, claim in spec.claims.items()
     }
     return spec.model_copy(update={"claims": said})

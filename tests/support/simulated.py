@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from moebench.claims.decide import Correction, settle, weigh
-from moebench.claims.kinds import Bound, Hypothesis, Reading
-from moebench.claims.samples import Contrast, Sample, Term
+from moebench.claims.hypothesis import Bound, Contrast, Hypothesis, Reading, Term
+from moebench.claims.samples import Sample
 from moebench.reader.evidence import Evidence
 from tests.support.builders import BPB, claim, evidence_of
 

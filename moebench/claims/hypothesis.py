@@ -1,0 +1,167 @@
+"""What a claim asks in numbers: a contrast between models, and bounds on it.
+
+A `Contrast` is a weighted sum of one metric's values, or of their logs, over models: a difference, a log-ratio, a slope
+over a sweep, a share of a gain. It is oriented so that + favours the claim, which is supported when all bounds in
+`support` hold and refuted when any in `refute` does. `samples` fills it in, `decide` holds it against its bounds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+from moebench.claims.errors import Withheld
+from moebench.metrics.declared import Kind, metric_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Term:
+    model: str
+    metric: str
+    weight: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contrast:
+    """A weighted sum over models, oriented so that + favours the claim."""
+
+    terms: tuple[Term, ...]
+    """Never with weight 0."""
+    log: bool
+    """Whether the sum is over logs of the values: effects are then log-ratios."""
+    rests_on: tuple[str, ...] = ()
+    """Models that must be there and in order though their weight is 0, as the middle one of a sweep."""
+    sided: bool = True
+    """Whether the models stand on two sides, so that a diverged run is as bad as can be for its own. Along a sweep
+    they do not: a run that diverged never speaks for the claim."""
+
+    @staticmethod
+    def of(metric: str, weights: Mapping[str, float], *, log: bool = False, rests_on: tuple[str, ...] = (),
+           sided: bool = True) -> Contrast:  # fmt: skip
+        """The sum of weight x value over models; those of weight 0 are left out."""
+        terms = tuple(Term(model=name, metric=metric, weight=float(w)) for name, w in weights.items() if w)
+        return Contrast(terms=terms, log=log, rests_on=rests_on, sided=sided)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*(term.model for term in self.terms), *self.rests_on)))
+
+    @property
+    def measured(self) -> tuple[tuple[str, str], ...]:
+        """Every (model, metric) that must be there, those of weight 0 included."""
+        named = [(term.model, term.metric) for term in self.terms]
+        metrics = dict.fromkeys(term.metric for term in self.terms)
+        idle = [name for name in self.rests_on if name not in {term.model for term in self.terms}]
+        return tuple(dict.fromkeys([*named, *((name, metric) for name in idle for metric in metrics)]))
+
+    @property
+    def kind(self) -> Kind:
+        """Kind of its metrics. Raises Withheld when they have several."""
+        kinds = {metric_of(term.metric).kind for term in self.terms}
+        if len(kinds) > 1:
+            raise Withheld("invalid", f"metrics of different kinds ({', '.join(sorted(kinds))}) cannot be paired")
+        return kinds.pop()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bound:
+    """The effect is above, or below, a value."""
+
+    side: Literal["above", "below"]
+    value: float
+    strict: bool = False
+    """Whether an exact count at the bound fails it: "lower" is not met by equal, "at least twice" is met by twice."""
+    exact: Fraction | None = None
+    """The same for counts, without rounding: of log-ratios the ratio itself. None where `value` is not rounded."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """An oriented effect that is asked for, as a number and without rounding."""
+
+    value: float
+    exact: Fraction | None = None
+
+    @staticmethod
+    def of(exact: Fraction) -> Level:
+        return Level(float(exact), exact)
+
+    @staticmethod
+    def log(ratio: Fraction) -> Level:
+        """The log of a ratio > 0."""
+        return Level(math.log(ratio), ratio)
+
+    def above(self, *, strict: bool = False) -> Bound:
+        return Bound(side="above", value=self.value, strict=strict, exact=self.exact)
+
+    def below(self) -> Bound:
+        return Bound(side="below", value=self.value, exact=self.exact)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How an oriented effect reads as a printed number."""
+
+    form: Literal["percent", "ratio", "difference"]
+    sign: int
+    """-1 when the printed number falls as the claim is favoured."""
+    unit: str
+
+    def show(self, effect: float) -> float:
+        """The printed number; may be infinite."""
+        value = self.sign * effect
+        if self.form == "difference":
+            return value
+        grown = math.inf if value > 700 else math.exp(value)
+        return grown if self.form == "ratio" else 100 * (grown - 1)
+
+    def show_distance(self, distance: float) -> float:
+        """A distance > 0 between two effects, in the printed unit: a percentage, a factor or a difference."""
+        return Reading(form=self.form, sign=1, unit=self.unit).show(distance)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guard:
+    """What else must be so, or must not be, before a verdict stands."""
+
+    contrast: Contrast
+    must: Literal["be above 0", "not be below 0"]
+    """Shown to be above 0, or not shown to be below it; each one-sided at the level of a verdict."""
+    blocks: tuple[Literal["supported", "refuted"], ...]
+    """The verdicts that do not stand without it."""
+    otherwise: str
+    """Why the claim is then inconclusive."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hypothesis:
+    """What a claim asks of its contrast."""
+
+    contrast: Contrast
+    support: tuple[Bound, ...]
+    refute: tuple[Bound, ...]
+    reading: Reading
+    asked: str
+    """The range asked for, in words and as printed: `≥ 0.5% lower`."""
+    level: float = 0.025
+    """One-sided level of each bound in `support`; 0.05 for two one-sided tests (a 90% interval)."""
+    exactly: bool = False
+    """Whether every single value must lie within the bounds, without any interval."""
+    guards: tuple[Guard, ...] = ()
+    share_of: Contrast | None = None
+    """The gain of which a share is asked."""
+    gain: Contrast | None = None
+    """The gain that is to be such a share."""
+
+
+def orientation(metric: str) -> int:
+    """+1 when a higher value is better, -1 when a lower one is, 0 when neither."""
+    return {"higher": 1, "lower": -1, "neither": 0}[metric_of(metric).better]
+
+
+def as_written(number: float) -> Fraction:
+    """The decimal number that a float is written as: 0.1 is one tenth, in a suite as in a record."""
+    return Fraction(str(number))

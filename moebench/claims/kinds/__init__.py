@@ -1,0 +1,32 @@
+"""The kinds of claim: one file each, and one line in `KINDS`.
+
+A new kind is a `ClaimKind` (`kind` says what it must have) in a file of its own and a line below. The `test:` of suites
+and its JSON schema, `list claims`, what `plan` says of a claim and the judge follow from that.
+"""
+
+from __future__ import annotations
+
+from moebench.claims.kinds.equivalent import Equivalent
+from moebench.claims.kinds.exact import Exact
+from moebench.claims.kinds.interaction import Interaction
+from moebench.claims.kinds.kind import ClaimKind
+from moebench.claims.kinds.non_inferior import NonInferior
+from moebench.claims.kinds.ratio_at_least import RatioAtLeast
+from moebench.claims.kinds.ratio_within import RatioWithin
+from moebench.claims.kinds.recovers import Recovers
+from moebench.claims.kinds.superior import Superior
+from moebench.claims.kinds.trend import Trend
+
+KINDS: dict[str, type[ClaimKind]] = {
+    "superior": Superior,
+    "non_inferior": NonInferior,
+    "equivalent": Equivalent,
+    "ratio_at_least": RatioAtLeast,
+    "ratio_within": RatioWithin,
+    "recovers": Recovers,
+    "trend": Trend,
+    "interaction": Interaction,
+    "exact": Exact,
+}
+
+__all__ = ["KINDS", "ClaimKind"]

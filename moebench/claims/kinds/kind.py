@@ -1,0 +1,216 @@
+"""What every kind of claim has: its `test:` block, what it needs of a suite, its words, and its hypothesis.
+
+A kind is a type of the suite's language whose fields are those of `test:`; the rest of what it is stands beside them
+as class variables and methods. `KINDS` (in the package) is all the house knows of kinds: the suite's types and schema,
+`list claims`, `plan` and the judge take them from there. Parts that several kinds share are functions at the foot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, ClassVar
+
+from moebench.amounts import Amount
+from moebench.claims.errors import Withheld
+from moebench.claims.hypothesis import Contrast, Hypothesis, Level, Reading, as_written, orientation
+from moebench.frozen import Frozen
+from moebench.metrics.declared import Metric, metric_of
+
+if TYPE_CHECKING:
+    from moebench.suite.claim import Claim, Compare
+
+Sweeps = Mapping[str, Mapping[str, Mapping[str, float | str | bool]]]
+"""Swept model -> expanded model -> its swept keys and values."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """Why a claim cannot be tested as it stands."""
+
+    at: tuple[str, ...]
+    """Keys from the claim to the value at fault."""
+    message: str
+    hint: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskedEffect:
+    """The least difference a claim asks for, or the largest it allows."""
+
+    size: float
+    relative: bool
+    """Whether the size is a share, and not in the metric's unit."""
+    words: str
+    allowed: bool = False
+    """Whether it is allowed and not asked for: the larger, the easier."""
+
+
+class ClaimKind(Frozen):
+    """A kind of claim: the `test:` block of a suite, and what it means."""
+
+    example: ClassVar[str]
+    """A claim of this kind as a suite has it, for `moebench list claims`."""
+    takes: ClassVar[tuple[str, ...]] = ("compare",)
+    """The keys of a claim that it needs beside metric and test; others of `SIDES` are refused."""
+    directed: ClassVar[bool] = False
+    """Whether it asks which is better, so that the metric must have a better direction."""
+    of_two: ClassVar[bool] = False
+    """Whether it compares two models in one metric, as a difference or a ratio: so it may be asked of a crossing, and
+    decides which of the two a title calls lower."""
+    divides: ClassVar[bool] = False
+    """Whether its number is the baseline over the treatment where lower is better: a speed-up."""
+    without_chance: ClassVar[bool] = False
+    """Whether it is settled without an interval, so that no correction for chance concerns it."""
+
+    kind: str
+
+    def check(self, claim: Claim, metric: Metric, minus: Metric | None, sweeps: Sweeps) -> Iterator[Fault]:
+        """What of a claim does not fit this kind, names and keys being right; `minus` is None where there is none."""
+        if metric.better == "neither" and self.directed:
+            undirected = "use ratio_within, equivalent, trend or exact"
+            yield Fault(at=("test", "kind"), message=f"{metric.name} has no better direction", hint=undirected)
+        if metric.kind == "event" and not self.of_two:
+            of_two = "use equivalent, non_inferior, ratio_at_least, ratio_within or superior"
+            yield Fault(at=("test", "kind"), message=f"{metric.name} is judged as a ratio", hint=of_two)
+
+    def says(self, claim: Claim) -> str:
+        """A sentence for a claim that has none of its own."""
+        raise NotImplementedError
+
+    def supported_if(self, claim: Claim) -> tuple[str, str]:
+        """What supports and what refutes a claim, in words."""
+        raise NotImplementedError
+
+    def hypothesis(self, claim: Claim, sweeps: Sweeps) -> Hypothesis:
+        """What is asked of the numbers. Raises Withheld for a claim that cannot be judged."""
+        raise NotImplementedError
+
+    def asked_effect(self) -> AskedEffect | None:
+        """How large an effect it turns on; None where that is no difference between two models."""
+        return None
+
+    def equal_within(self, usual: float | None) -> Iterator[float]:
+        """Differences from equality, as shares, that it turns on; one in the metric's unit is over `usual`."""
+        yield from ()
+
+
+class MarginKind(ClaimKind):
+    """A kind whose bound is a margin around equality."""
+
+    margin: Amount
+    """`0.5%` is a ratio; a bare number is in the metric's unit."""
+    allows: ClassVar[bool] = False
+    """Whether the margin is what is allowed and not what is asked for."""
+
+    def check(self, claim: Claim, metric: Metric, minus: Metric | None, sweeps: Sweeps) -> Iterator[Fault]:
+        yield from super().check(claim, metric, minus, sweeps)
+        margin, factor = self.margin, "a share below 100% is meant, or ratio_at_least with a factor"
+        yield from below_zero("margin", margin)
+        if margin.relative and margin.value >= 1 and self.bounds_below(metric):
+            message = f"margin {margin}: nothing can be {margin} lower"
+            yield Fault(at=("test", "margin"), message=message, hint=factor)
+        elif not margin.relative and margin.value > 0 and metric.kind in {"timed", "event"}:
+            percentage = f"{metric.name} is compared as a ratio: write a percentage, such as 10%"
+            message = f"margin {margin} has no unit that fits"
+            yield Fault(at=("test", "margin"), message=message, hint=percentage)
+
+    def bounds_below(self, metric: Metric) -> bool:
+        """Whether the margin asks how much lower a number may be: not by 100%."""
+        return (metric.better == "higher") == self.allows
+
+    def says(self, claim: Claim) -> str:
+        return f"{between(claim)}: {self.kind.replace('_', '-')} with a margin of {self.margin}."
+
+    def asked_effect(self) -> AskedEffect:
+        margin = self.margin
+        words = f"a margin of {margin if margin.relative else f'{margin} bits/byte'}"
+        return AskedEffect(size=margin.value, relative=margin.relative, words=words, allowed=self.allows)
+
+    def equal_within(self, usual: float | None) -> Iterator[float]:
+        if self.of_two and self.margin.value and (self.margin.relative or usual):
+            yield self.margin.value if self.margin.relative else self.margin.value / (usual or 1.0)
+
+
+# ---------------------------------------------------------------------------------------------- in words
+
+
+def amount_words(amount: Amount, metric: str) -> str:
+    """`0.5%`, or `0.02 bits/byte`."""
+    unit = metric_of(metric).unit
+    return str(amount) if amount.relative or unit == "1" else f"{amount} {unit}"
+
+
+def asked_better(margin: Amount, metric: str, sign: int) -> str:
+    """`≥ 0.5% lower`, or `lower` where the margin is 0."""
+    word = "higher" if sign > 0 else "lower"
+    return f"≥ {amount_words(margin, metric)} {word}" if margin.value else word
+
+
+def between(claim: Claim) -> str:
+    """`moe against dense on test.bits_per_byte`, for sentences."""
+    if claim.compare is None:
+        return f"{claim.metric} of {claim.model or claim.over}"
+    words = f"{claim.compare.treatment} against {claim.compare.baseline} on {claim.metric}"
+    return words if claim.minus is None else f"{words} minus {claim.minus}"
+
+
+def better_and_worse(claim: Claim) -> tuple[str, str]:
+    return ("higher", "lower") if metric_of(claim.metric).better == "higher" else ("lower", "higher")
+
+
+def below_zero(name: str, amount: Amount) -> Iterator[Fault]:
+    if amount.value < 0:
+        yield Fault(at=("test", name), message=f"{name} {amount} is below 0")
+
+
+# ---------------------------------------------------------------------------------------------- in numbers
+
+
+def compared(claim: Claim) -> Compare:
+    if claim.compare is None:
+        raise Withheld("invalid", "the claim does not say what is compared")
+    return claim.compare
+
+
+def direction(metric: str) -> int:
+    """+1 when higher is better, -1 when lower is. Raises Withheld for neither."""
+    sign = orientation(metric)
+    if sign == 0:
+        raise Withheld("invalid", f"neither a higher nor a lower {metric} is better")
+    return sign
+
+
+def difference(claim: Claim, sign: int, *, log: bool, metric: str | None = None) -> Contrast:
+    """Treatment minus baseline, or the other way round for sign -1."""
+    pair = compared(claim)
+    return Contrast.of(metric or claim.metric, {pair.treatment: sign, pair.baseline: -sign}, log=log)
+
+
+def exactly(amount: Amount) -> Fraction:
+    """The number that somebody wrote: 0.7% reached us as 0.006999999999999999."""
+    return Fraction(amount.value).limit_denominator(10**9) if amount.relative else as_written(amount.value)
+
+
+def level_at(margin: Amount, sign: int, *, better: bool) -> Level:
+    """The oriented effect of being better, or worse, by just the margin.
+
+    A relative margin bounds the percentage that is printed: 0.5% lower means a ratio below 0.995.
+    """
+    towards, exact = 1 if better else -1, exactly(margin)
+    if not margin.relative:
+        return Level.of(towards * exact)
+    change = sign * towards * exact
+    if change <= -1:
+        raise Withheld("invalid", f"nothing can be {margin} lower")
+    return Level.log((1 + change) ** sign)
+
+
+def reading(claim: Claim, sign: int, *, relative: bool) -> Reading:
+    if relative:
+        return Reading(form="percent", sign=sign, unit="%")
+    return Reading(form="difference", sign=sign, unit=metric_of(claim.metric).unit)
+
+
+RATIO = Reading(form="ratio", sign=1, unit="ratio")
