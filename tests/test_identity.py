@@ -230,8 +230,8 @@ def test_more_rows_than_steps_are_not_read(root: Path, monkeypatch: pytest.Monke
             file.write(json.dumps({"step": step, "digest": "0" * 16}) + "\n")
     finish(folder)
     parsed = []
-    whole = files._parse
-    monkeypatch.setattr(files, "_parse", lambda *a: parsed.append(a[0].name) or whole(*a))
+    whole = files.parse_json
+    monkeypatch.setattr(files, "parse_json", lambda *a: parsed.append(a[0].name) or whole(*a))
     assert "step 241 of 240" in (outcome(evidence(root)).reason or "")
     assert parsed.count("steps.jsonl") < 24 * 240
 

@@ -28,7 +28,7 @@ from moebench.reader.runs import (
     read_tune,
     words_of,
 )
-from moebench.store import MAX_FACTS_BYTES, CorruptFile, JobFolder, Results, Status, read_json
+from moebench.store import MAX_FACTS_BYTES, CorruptFile, Folder, Source, Status, read_json
 from moebench.text import plain
 
 NOT_RUN = "not run yet"
@@ -123,7 +123,7 @@ class Evidence:
 # ---------------------------------------------------------------------------------------------- gathering
 
 
-def gather(results: Results, stored: StoredPlan) -> Evidence:
+def gather(results: Source, stored: StoredPlan) -> Evidence:
     """Reads what a plan's runs, speed session and sweep have left so far. Raises nothing for a folder's state."""
     plan = stored.plan
     problems: list[str] = []
@@ -143,7 +143,7 @@ def gather(results: Results, stored: StoredPlan) -> Evidence:
     )
 
 
-def _outcomes(results: Results, plan: Plan, problems: list[str]) -> tuple[Outcome, ...]:
+def _outcomes(results: Source, plan: Plan, problems: list[str]) -> tuple[Outcome, ...]:
     """Every planned run. Those whose digests show that they are copies of each other are corrupt."""
     at = {step for model in plan.models.values() for step in (*model.recipe.evaluate_at, model.recipe.steps)}
     found = [_outcome(results, planned, plan, at, problems) for planned in plan.runs]
@@ -169,7 +169,7 @@ def _refused(run: Outcome, why: str, problems: list[str]) -> Outcome:
     return Outcome(model=run.model, seed=run.seed, run_id=run.run_id, status="corrupt", reason=why)
 
 
-def _at_ends_of_others(results: Results, run: Outcome, others: Iterable[Outcome]) -> Outcome:
+def _at_ends_of_others(results: Source, run: Outcome, others: Iterable[Outcome]) -> Outcome:
     """The run with its digests where runs with the same seed ended early: up to there their tokens are compared."""
     ends = {max(other.digests) for other in others if other.seed == run.seed and other.status == "diverged"}
     last = max(run.digests, default=0)
@@ -179,7 +179,7 @@ def _at_ends_of_others(results: Results, run: Outcome, others: Iterable[Outcome]
     return replace(run, digests={**run.digests, **digests(results.job(run.run_id), steps=last, at=wanted)})
 
 
-def _outcome(results: Results, planned: PlannedRun, plan: Plan, at: set[int], problems: list[str]) -> Outcome:
+def _outcome(results: Source, planned: PlannedRun, plan: Plan, at: set[int], problems: list[str]) -> Outcome:
     model, seed, run_id = planned.model, planned.seed, planned.id
     try:
         folder = results.job(run_id)
@@ -195,7 +195,7 @@ def _outcome(results: Results, planned: PlannedRun, plan: Plan, at: set[int], pr
     return Outcome(model=model, seed=seed, run_id=run_id, status=status, reason=reason)
 
 
-def _why_not_done(folder: JobFolder, status: Status) -> str:
+def _why_not_done(folder: Folder, status: Status) -> str:
     if status == "failed":
         failure = folder.failure() or {}
         said = f"{failure.get('status', 'failed')}: {failure.get('reason', 'no reason recorded')}"
@@ -215,7 +215,7 @@ class _Session:
     finished: float | None = None
 
 
-def _speed(results: Results, plan: Plan, problems: list[str]) -> _Session:
+def _speed(results: Source, plan: Plan, problems: list[str]) -> _Session:
     """The processes that read, why others are not there, and when the session was done."""
     speed = plan.speed
     if speed is None:
@@ -257,7 +257,7 @@ def _is_planned(path: Path, speed: SpeedPlan) -> None:
         raise CorruptFile(path, "is of another session than planned")
 
 
-def read_sweep(results: Results, plan: Plan) -> dict[str, Any] | None:
+def read_sweep(results: Source, plan: Plan) -> dict[str, Any] | None:
     """The summary of the plan's learning-rate sweep; None when it was not asked for or is not finished.
 
     Raises one of `UNREADABLE` when it is not what was written.
@@ -272,7 +272,7 @@ def read_sweep(results: Results, plan: Plan) -> dict[str, Any] | None:
     return read_tune(folder.path / "tune.json", plan.tune)
 
 
-def _sweep(results: Results, plan: Plan, problems: list[str]) -> dict[str, Any] | None:
+def _sweep(results: Source, plan: Plan, problems: list[str]) -> dict[str, Any] | None:
     """The same; None, and a problem, where it does not read."""
     try:
         return read_sweep(results, plan)
@@ -298,7 +298,7 @@ def _tuned(sweep: Mapping[str, Any] | None) -> dict[str, TunedModel]:
     }
 
 
-def _history(results: Results, stored: StoredPlan, problems: list[str]) -> History:
+def _history(results: Source, stored: StoredPlan, problems: list[str]) -> History:
     try:
         return read_history(results, stored)
     except UNREADABLE as error:

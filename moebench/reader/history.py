@@ -7,7 +7,7 @@ and definitions; what they do to a verdict is known to `claims.sealing`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,8 @@ from typing import Any
 from moebench.jobs.recipe import training_of
 from moebench.planning.types import Plan, StoredPlan
 from moebench.reader.runs import UNREADABLE
-from moebench.store import Results, read_json, read_lines
-
-ASIDE = ".corrupt-"
-"""Stands in the name of a folder that was put aside, after its id."""
+from moebench.store import DONE, Folder, Source, read_json
+from moebench.store.live import ASIDE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,9 +80,9 @@ class History:
     sessions: tuple[Session, ...] = ()
 
 
-def read_history(results: Results, stored: StoredPlan) -> History:
+def read_history(results: Source, stored: StoredPlan) -> History:
     """Reads it. What does not read is passed over: it was not looked at. Raises one of `UNREADABLE` for the plans."""
-    plan, every = stored.plan, results.plans()
+    plan, every = stored.plan, results.known_plans()
     others = [other for other in every if other.plan.id != plan.id or other.plan.suite != plan.suite]
     own = plan.trainings
     lying, noted = _done(results), _noted_runs(results)
@@ -113,50 +111,36 @@ def _claims(plan: Plan) -> set[str]:
 # ---------------------------------------------------------------------------------------------- runs
 
 
-def _folders(results: Results, kind: str) -> Iterator[tuple[str, Path]]:
-    """Id and path of each folder of a kind, those put aside under the id they had; the oldest of one id last."""
-    found = [path for path in (results.root / kind).glob("[!.]*") if path.is_dir() and not path.is_symlink()]
-    yield from sorted((path.name.partition(ASIDE)[0], path) for path in found)
-
-
-def _done(results: Results) -> dict[str, tuple[Path, float]]:
+def _done(source: Source) -> dict[str, tuple[Folder, float]]:
     """Id -> folder and time of each run that was done; of several folders of one run the one that was done first."""
-    first: dict[str, tuple[Path, float]] = {}
-    for run_id, path in _folders(results, "jobs"):
+    first: dict[str, tuple[Folder, float]] = {}
+    for run_id, folder in source.seen():
         try:
-            at = _time(read_json(path / "DONE")["finished"])
+            at = _time(folder.read(DONE)["finished"])
         except UNREADABLE:
             continue
         if run_id not in first or at < first[run_id][1]:
-            first[run_id] = path, at
+            first[run_id] = folder, at
     return first
 
 
-def _noted_runs(results: Results) -> dict[str, Stray]:
+def _noted_runs(source: Source) -> dict[str, Stray]:
     """Id -> what was noted of a run when it was first done, whatever became of its folder."""
     first: dict[str, Stray] = {}
-    for path in sorted((results.root / "plans").glob("done-*.jsonl")):
-        for row in _rows(path):
-            try:
-                run_id, at = str(row["run"]), _time(row["at"])
-                note = Stray(run_id=run_id, training=str(row["training"]), seed=int(row["seed"]), finished=at)
-            except UNREADABLE:
-                continue
-            if run_id not in first or at < first[run_id].finished:
-                first[run_id] = note
+    for row in source.done_notes():
+        try:
+            run_id, at = str(row["run"]), _time(row["at"])
+            note = Stray(run_id=run_id, training=str(row["training"]), seed=int(row["seed"]), finished=at)
+        except UNREADABLE:
+            continue
+        if run_id not in first or at < first[run_id].finished:
+            first[run_id] = note
     return first
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
+def _stray(run_id: str, folder: Folder, at: float) -> Stray | None:
     try:
-        return read_lines(path)
-    except UNREADABLE:
-        return []
-
-
-def _stray(run_id: str, folder: Path, at: float) -> Stray | None:
-    try:
-        run = read_json(folder / "job.json")["run"]
+        run = folder.job_json()["run"]
         training = training_of(run["architecture"], run["recipe"], run["data_digest"])
         return Stray(run_id=run_id, training=training, seed=int(run["seed"]), finished=at)
     except UNREADABLE:
@@ -178,7 +162,7 @@ class _Timed:
 
 
 def _sessions(
-    results: Results, plan: Plan, stored: list[StoredPlan], finished: Mapping[str, float]
+    results: Source, plan: Plan, stored: list[StoredPlan], finished: Mapping[str, float]
 ) -> tuple[dict[str, float], tuple[Session, ...]]:
     """When each session was begun, and what the others than the plan's own timed.
 
@@ -189,13 +173,14 @@ def _sessions(
     planned = {one.plan.speed.id: one.plan for one in reversed(stored) if one.plan.speed is not None}
     begun: dict[str, float] = {}
     others: list[Session] = []
-    noted = {path.stem.removeprefix("timed-"): _noted(path) for path in (results.root / "plans").glob("timed-*.jsonl")}
+    noted = {name: _noted(rows) for name, rows in results.timed_notes().items()}
     for speed_id, rows in sorted(noted.items()):
         if rows:
             begun[speed_id] = min(row.at for row in rows)
             last, replaced = _repetitions(rows)
             others += map(_session, replaced if speed_id == own else [*replaced, last])
-    for speed_id, path in _folders(results, "speed"):
+    found = [path for path in (results.root / "speed").glob("[!.]*") if path.is_dir() and not path.is_symlink()]
+    for speed_id, path in sorted((path.name.partition(ASIDE)[0], path) for path in found):
         rows = _lying(path, planned.get(speed_id), finished)
         known = {row.process for row in noted.get(speed_id, ())}
         if not {row.process for row in rows} <= known:
@@ -226,10 +211,10 @@ def _session(rows: list[_Timed]) -> Session:
     return Session(begun=min(row.at for row in rows), timed=timed, machines=machines)
 
 
-def _noted(path: Path) -> list[_Timed]:
+def _noted(rows: list[dict[str, Any]]) -> list[_Timed]:
     """The rows of a session's notes that read."""
     found: list[_Timed] = []
-    for row in _rows(path):
+    for row in rows:
         try:
             timed = {str(training): frozenset(map(str, metrics)) for training, metrics in row["timed"].items()}
             machine = row["machine"] if isinstance(row["machine"], str) else None

@@ -17,12 +17,14 @@ from moebench.store.files import (
     write_bytes,
     write_json,
 )
-from moebench.store.folder import Folder, Outcome, StaleRecord, Status, UnsafeName
+from moebench.store.folder import DONE, Folder, Outcome, StaleRecord, Status, UnsafeName
 from moebench.store.live import Busy, Failure, JobFolder
 from moebench.store.reference import export_reference
-from moebench.store.results import Results
+from moebench.store.results import Results, open_results
+from moebench.store.source import Source, newest
 
 __all__ = [
+    "DONE",
     "MAX_FACTS_BYTES",
     "Busy",
     "Checkpoints",
@@ -32,6 +34,7 @@ __all__ = [
     "JobFolder",
     "Outcome",
     "Results",
+    "Source",
     "StaleRecord",
     "Status",
     "UnsafeName",
@@ -39,6 +42,8 @@ __all__ = [
     "each_row",
     "export_reference",
     "keep_lines",
+    "newest",
+    "open_results",
     "read_json",
     "read_lines",
     "sha256_of",

@@ -12,23 +12,27 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from moebench.identity import digest_of
+from moebench.planning.types import StoredPlan
 from moebench.store import columns, files
 from moebench.store.files import CorruptFile
-from moebench.store.folder import JOB, Folder, Status
+from moebench.store.folder import DONE, JOB, Folder, Status, UnsafeName, is_safe_id
 from moebench.store.packing import unfold
 from moebench.store.plans import plan_of
+from moebench.store.source import Source, by_age
 from moebench.text import quoted
 
 MANIFEST, FACTS, SAMPLES, PROCESS = "MANIFEST", "facts.json", "samples.txt", "process.json"
 VERSION = 1
 FILES = (FACTS, *(name for name, *_ in columns.TABLES.values()), SAMPLES)
 """Every file of a bundle but MANIFEST."""
+NOTHING: dict[str, Any] = {"files": {}, "rows": [], "done": None, "failed": None}
+"""What is held of a job that is not there."""
 UNFIT = (ValueError, LookupError, TypeError, AttributeError)
 """What comes of reading a text that no bundle holds."""
 
@@ -79,8 +83,10 @@ class Member(Folder):
             raise ValueError(f"{self.id} is {quoted(self._done['status'])}")
 
     def status(self) -> Status:
-        status: Status = "partial" if self._done is None else self._done["status"]
-        return "failed" if self._done is None and self._failed is not None else status
+        if self._done is not None:
+            status: Status = self._done["status"]
+            return status
+        return "failed" if self._failed is not None else "partial" if self._files else "missing"
 
     def manifest(self) -> dict[str, Any] | None:
         return self._done
@@ -96,6 +102,8 @@ class Member(Folder):
         return name in self._files or name in self._rows
 
     def read(self, name: str) -> Any:
+        if name == DONE and self._done is not None:
+            return self._done
         if name not in self._files:
             raise FileNotFoundError(self.path / name)
         value = self._files[name]
@@ -117,6 +125,57 @@ class Member(Folder):
 
     def num_bytes(self) -> int:
         return 0
+
+
+class Bundles(Source):
+    """Bundles side by side, such as those of one machine."""
+
+    def __init__(self, root: Path, paths: Iterable[Path]) -> None:
+        self.root = root
+        self._bundles: list[Bundle] = []
+        self._problems: list[CorruptFile] = []
+        for path in paths:
+            try:
+                self._bundles.append(Bundle(path))
+            except CorruptFile as problem:
+                self._problems.append(problem)
+
+    def job(self, name: str) -> Folder:
+        held = (bundle.jobs[name] for bundle in self._bundles if name in bundle.jobs)
+        return next(held, None) or self._missing(name)
+
+    def _missing(self, name: str) -> Member:
+        if not is_safe_id(name):
+            raise UnsafeName(f"{quoted(name)} is not the name of a job")
+        return Member(self._bundles[0], name, "", 0, NOTHING)
+
+    def jobs(self) -> list[Folder]:
+        return [folder for _, folder in self.seen()]
+
+    def seen(self) -> Iterator[tuple[str, Folder]]:
+        yield from sorted({name: job for bundle in self._bundles for name, job in bundle.jobs.items()}.items())
+
+    def speed(self, name: str) -> Folder:
+        return self._missing(name)
+
+    def tune(self, name: str) -> Folder:
+        held = (bundle.sweeps[name] for bundle in self._bundles if name in bundle.sweeps)
+        return next(held, None) or self._missing(name)
+
+    def all_plans(self) -> list[StoredPlan | CorruptFile]:
+        return [*(plan for bundle in self._bundles for plan in bundle.plans), *self._problems]
+
+    def known_plans(self) -> list[StoredPlan]:
+        every = [plan for bundle in self._bundles for plan in (*bundle.plans, *bundle.akin)]
+        return by_age({(plan.plan.suite, plan.plan.id): plan for plan in reversed(every)}.values())
+
+    def done_notes(self) -> Iterator[dict[str, Any]]:
+        for bundle in self._bundles:
+            for rows in bundle.done.values():
+                yield from rows
+
+    def timed_notes(self) -> dict[str, list[dict[str, Any]]]:
+        return {name: rows for bundle in self._bundles for name, rows in bundle.timed.items()}
 
 
 def is_bundle(path: Path) -> bool:

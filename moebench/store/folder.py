@@ -23,7 +23,7 @@ Status = Literal["missing", "partial", "completed", "diverged", "failed", "corru
 Outcome = Literal["completed", "diverged"]
 
 WEIGHTS = "model.safetensors"
-JOB, RECORDS = "job.json", "records.jsonl"
+DONE, JOB, RECORDS = "DONE", "job.json", "records.jsonl"
 _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
@@ -71,7 +71,7 @@ class Folder(ABC):
 
     @abstractmethod
     def read(self, name: str) -> Any:
-        """The value of one of its JSON files. Raises FileNotFoundError or CorruptFile."""
+        """The value of one of its JSON files, or of its manifest as it is. Raises FileNotFoundError or CorruptFile."""
 
     @abstractmethod
     def each_row(self, name: str, *, most: int = files.MOST_ROWS) -> Iterator[dict[str, Any]]:

@@ -24,6 +24,8 @@ from moebench.text import quoted
 Failure = Literal["oom", "timeout", "killed", "crash", "disk_full"]
 
 _SAFE_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+ASIDE = ".corrupt-"
+"""Stands in the name of what was put aside, after the name it had."""
 _PASSING = re.compile(r"checkpoint.*|.*\.corrupt-\d+|FAILED\.json|DONE")
 """Files that are no part of a finished folder's contents."""
 
@@ -35,8 +37,8 @@ class Busy(RuntimeError):  # noqa: N818  the name is read in `except Busy`
 class JobFolder(Folder):
     """A folder of results whose `DONE` is written last. Holds no state of its own: the disk is the truth."""
 
-    def __init__(self, path: Path) -> None:
-        if not is_safe_id(path.name):
+    def __init__(self, path: Path, *, aside: bool = False) -> None:
+        if not is_safe_id(path.name.partition(ASIDE)[0] if aside else path.name):
             raise UnsafeName(f"{quoted(path.name)} is not the name of a run")
         self.path = path
         self.id = path.name
@@ -208,6 +210,6 @@ class JobFolder(Folder):
 def put_aside(path: Path) -> Path:
     """Renames a file or folder to `<name>.corrupt-<n>`, the first n that is free, and returns the new path."""
     number = 1
-    while (aside := path.with_name(f"{path.name}.corrupt-{number}")).exists():
+    while (aside := path.with_name(f"{path.name}{ASIDE}{number}")).exists():
         number += 1
     return path.rename(aside)

@@ -14,18 +14,21 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from moebench.environment import Environment
 from moebench.planning.types import Plan, StoredPlan
 from moebench.store import files
+from moebench.store.bundle import Bundles, is_bundle
 from moebench.store.files import CorruptFile
-from moebench.store.folder import UnsafeName, is_safe_id
-from moebench.store.live import JobFolder
+from moebench.store.folder import Folder, UnsafeName, is_safe_id
+from moebench.store.live import ASIDE, JobFolder
 from moebench.store.plans import file_name, read_plan
+from moebench.store.source import Source
 from moebench.text import quoted
 
 
-class Results:
+class Results(Source):
     """A results folder, which need not exist yet."""
 
     def __init__(self, root: Path | str) -> None:
@@ -39,7 +42,6 @@ class Results:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(runs))
 
     def job(self, job_id: str) -> JobFolder:
-        """The folder of a job. Raises UnsafeName."""
         return JobFolder(self._inside("jobs", job_id))
 
     def speed(self, speed_id: str) -> JobFolder:
@@ -47,7 +49,6 @@ class Results:
         return JobFolder(self._inside("speed", speed_id))
 
     def tune(self, tune_id: str) -> JobFolder:
-        """The folder of a learning-rate sweep. Raises UnsafeName."""
         return JobFolder(self._inside("tune", tune_id))
 
     def log(self, name: str) -> Path:
@@ -65,26 +66,31 @@ class Results:
         return path
 
     def jobs(self) -> list[JobFolder]:
-        """Every job there is, in whatever state, by id; not those put aside. Raises UnsafeName for a link outside."""
         names = [path.name for path in sorted(self._inside("jobs").glob("*")) if path.is_dir()]
         return [self.job(name) for name in names if is_safe_id(name)]
 
-    def plans(self, suite: str | None = None) -> list[StoredPlan]:
-        """The plans stored that can be read, of one suite or all, newest first; `unreadable_plans` has the others."""
-        found = [plan for plan in self._read_plans() if isinstance(plan, StoredPlan)]
-        chosen = [plan for plan in found if suite is None or plan.plan.suite == suite]
-        return sorted(chosen, key=lambda plan: (-plan.stored_at, plan.plan.id))
+    def seen(self) -> Iterator[tuple[str, Folder]]:
+        for path in sorted(path for path in self._inside("jobs").glob("[!.]*") if path.is_dir()):
+            name = path.name.partition(ASIDE)[0]
+            if is_safe_id(name) and not path.is_symlink():
+                yield name, JobFolder(path, aside=True)
 
-    def unreadable_plans(self) -> list[CorruptFile]:
-        """What is wrong with each plan that was passed over: spoilt, or of another version of moebench."""
-        return [problem for problem in self._read_plans() if isinstance(problem, CorruptFile)]
-
-    def _read_plans(self) -> Iterator[StoredPlan | CorruptFile]:
+    def all_plans(self) -> list[StoredPlan | CorruptFile]:
+        plans: list[StoredPlan | CorruptFile] = []
         for path in sorted(self._inside("plans").glob("[!.]*.json")):
             try:
-                yield read_plan(path)
+                plans.append(read_plan(path))
             except CorruptFile as problem:
-                yield problem
+                plans.append(problem)
+        return plans
+
+    def done_notes(self) -> Iterator[dict[str, Any]]:
+        for path in sorted(self._inside("plans").glob("done-*.jsonl")):
+            yield from _rows(path)
+
+    def timed_notes(self) -> dict[str, list[dict[str, Any]]]:
+        paths = sorted(self._inside("plans").glob("timed-*.jsonl"))
+        return {path.stem.removeprefix("timed-"): _rows(path) for path in paths}
 
     def plan_path(self, plan: Plan) -> Path:
         """Where a plan is stored. Raises UnsafeName."""
@@ -157,3 +163,20 @@ class Results:
         if not path.resolve().is_relative_to(self.root):
             raise UnsafeName(f"{path} leads outside {self.root}")
         return path
+
+
+def open_results(root: Path | str) -> Source:
+    """Results to read: a results folder, a bundle, or a folder of bundles."""
+    path = Path(root).resolve()
+    if is_bundle(path):
+        return Bundles(path, [path])
+    below = [] if (path / "plans").exists() else sorted(one for one in path.glob("*") if is_bundle(one))
+    return Bundles(path, below) if below else Results(path)
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file of notes; none when it does not read."""
+    try:
+        return files.read_lines(path)
+    except (OSError, CorruptFile):
+        return []

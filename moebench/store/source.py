@@ -1,0 +1,78 @@
+"""What anyone may read of results: a live results folder, a bundle, or several bundles side by side."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from moebench.planning.types import StoredPlan
+from moebench.store.files import CorruptFile
+from moebench.store.folder import Folder
+
+
+class Source(ABC):
+    """Results to read."""
+
+    root: Path
+
+    @abstractmethod
+    def job(self, name: str) -> Folder:
+        """The folder of a job, whatever its state. Raises UnsafeName."""
+
+    @abstractmethod
+    def jobs(self) -> Sequence[Folder]:
+        """Every job there is, in whatever state, by id; not those put aside. Raises UnsafeName for a link outside."""
+
+    @abstractmethod
+    def seen(self) -> Iterator[tuple[str, Folder]]:
+        """Id and folder of every job that there is or was: those put aside come under the id they had."""
+
+    @abstractmethod
+    def speed(self, name: str) -> Folder:
+        """The folder of a speed session. Raises UnsafeName."""
+
+    @abstractmethod
+    def tune(self, name: str) -> Folder:
+        """The folder of a learning-rate sweep. Raises UnsafeName."""
+
+    @abstractmethod
+    def all_plans(self) -> list[StoredPlan | CorruptFile]:
+        """Every plan stored, or what is wrong with it; of a bundle, those that are reported from it."""
+
+    @abstractmethod
+    def done_notes(self) -> Iterator[dict[str, Any]]:
+        """What was noted of runs when they were first done, of all plans. What does not read is passed over."""
+
+    @abstractmethod
+    def timed_notes(self) -> dict[str, list[dict[str, Any]]]:
+        """Speed session -> what was noted of its processes, each time one was timed."""
+
+    def known_plans(self) -> list[StoredPlan]:
+        """The plans that can be read, those that lie there as another's history too."""
+        return self.plans()
+
+    def plans(self, suite: str | None = None) -> list[StoredPlan]:
+        """The plans stored that can be read, of one suite or all, newest first; `unreadable_plans` has the others."""
+        plans = [plan for plan in self.all_plans() if isinstance(plan, StoredPlan)]
+        return by_age(plan for plan in plans if suite is None or plan.plan.suite == suite)
+
+    def unreadable_plans(self) -> list[CorruptFile]:
+        """What is wrong with each plan that was passed over: spoilt, or of another version of moebench."""
+        return [problem for problem in self.all_plans() if isinstance(problem, CorruptFile)]
+
+
+def by_age(plans: Iterable[StoredPlan]) -> list[StoredPlan]:
+    """Plans, newest first."""
+    return sorted(plans, key=lambda plan: (-plan.stored_at, plan.plan.id))
+
+
+def newest(plans: Iterable[StoredPlan]) -> list[StoredPlan]:
+    """The newest stored plan of each suite, scale and set of values, by title."""
+    latest: dict[str, StoredPlan] = {}
+    for stored in plans:
+        held = latest.get(stored.plan.title)
+        if held is None or stored.stored_at > held.stored_at:
+            latest[stored.plan.title] = stored
+    return [latest[name] for name in sorted(latest)]
