@@ -172,7 +172,7 @@ def _plan_of(
     threads: int,
     on_event: OnEvent,
 ) -> Planned:
-    from moebench.data import prepare
+    from moebench.data.prepare import prepare
     from moebench.jobs import calibrate as calibration
     from moebench.planning import matching
 
@@ -197,13 +197,13 @@ def validate(
     Gives the suite and what is unusual about it. Raises SuiteError, with every mistake and its place; nothing is read
     but the suite, and nothing is written.
     """
-    from moebench.data import VOCAB, known_domains
+    from moebench.data.corpus import VOCAB
     from moebench.jobs import calibrate as calibration
     from moebench.planning import matching
     from moebench.suite.load import load_suite
 
     loaded = load_suite(suite, scale=scale, sets=sets)
-    facts = calibration.no_facts().model_copy(update={"domains": known_domains(loaded.spec.data)})
+    facts = calibration.no_facts().model_copy(update={"domains": loaded.spec.data.domains()})
     # So fast a machine that no warm-up is too long for a budget in seconds: that is for the calibration to tell.
     fastest = matching.Machine(device=device, step_seconds=dict.fromkeys(loaded.spec.models, 1e-6))
     with _at_their_place(loaded):

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moebench.data import DataError, evaluation_windows, roll, train_batch
+from moebench.data import DataError
+from moebench.data.batches import evaluation_windows, roll, train_batch
 from tests.support.small_corpora import corpus, ordinary, text, words
 
 

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from moebench.data import DataError, decode, prepare, text
-from moebench.data.decode import NotTextError, read_text
-from moebench.suite.data import TextData
+from moebench.data import DataError
+from moebench.data.prepare import prepare
+from moebench.data.sources import decode, text
+from moebench.data.sources.decode import NotTextError, read_text
+from moebench.data.sources.text import TextData
 from tests.support.small_corpora import words
 
 NAIVE = "Naïve café, größer als früher. " * 20
@@ -62,7 +64,7 @@ def test_many_gzip_files_have_one_budget(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(text, "MOST_UNPACKED_BYTES", 2500)
     for number in range(4):
         (tmp_path / f"{number}.gz").write_bytes(gzip.compress(b"some words " * 100))
-    notes = text.gather(spec("."), tmp_path).notes
+    notes = spec(".").gather(tmp_path).notes
     assert "2 files passed over" in notes[-1]
 
 
@@ -154,9 +156,9 @@ def test_what_is_no_text_is_refused_with_what_makes_text_of_it(
 ) -> None:
     (tmp_path / name).write_bytes(raw)
     with pytest.raises(DataError, match=words):
-        text.gather(spec(name), tmp_path)
+        spec(name).gather(tmp_path)
     (tmp_path / "b.txt").write_text("Text enough for a document.")
-    found = text.gather(spec("."), tmp_path)
+    found = spec(".").gather(tmp_path)
     assert [one.name for one in found.texts] == ["b.txt"]
     assert f"1 file passed over: {name}" in found.notes[-1]
 
@@ -171,7 +173,7 @@ def test_a_folder_of_records_alone_says_what_to_do(tmp_path: Path) -> None:
     for number in range(7):
         (tmp_path / f"{number}.jsonl").write_bytes(RECORDS)
     with pytest.raises(DataError, match=r"hold no text: 0.jsonl holds JSON records.* and 2 more .*jq -r"):
-        text.gather(spec("."), tmp_path)
+        spec(".").gather(tmp_path)
 
 
 # ------------------------------------------------------------------------------------------------ repeats

@@ -8,16 +8,18 @@ from pathlib import Path
 import pytest
 
 from moebench import plugins
-from moebench.data import DataError, Gathered, Source, Text, plugin, prepare
-from moebench.suite.data import PluginData
+from moebench.data import DataError, Gathered, Source, Text
+from moebench.data.prepare import prepare
+from moebench.data.sources import plugin
+from moebench.data.sources.plugin import PluginData
 from tests.support.small_corpora import text, words
 
 
 def offer(monkeypatch: pytest.MonkeyPatch, texts: list[Text]) -> None:
     source = Source(says="", gather=lambda spec, base: Gathered(texts=texts), fingerprint=lambda spec, base: None)
     monkeypatch.setattr(plugin, "OFFERED_HERE", source, raising=False)
-    point = EntryPoint(name="letters", value="moebench.data.plugin:OFFERED_HERE", group=plugin.GROUP)
-    not_one = EntryPoint(name="wrong", value="moebench.data.plugin:GROUP", group=plugin.GROUP)
+    point = EntryPoint(name="letters", value="moebench.data.sources.plugin:OFFERED_HERE", group=plugin.GROUP)
+    not_one = EntryPoint(name="wrong", value="moebench.data.sources.plugin:GROUP", group=plugin.GROUP)
     monkeypatch.setattr(plugins, "entry_points", lambda group: [point, not_one] if group == plugin.GROUP else [])
 
 

@@ -7,10 +7,12 @@ import os
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
-from moebench.data import SOURCES, Corpus, prepare
-from moebench.data.prepare import source_named
-from moebench.suite.data import TextData
+from moebench.data.corpus import Corpus
+from moebench.data.prepare import prepare
+from moebench.data.sources import DataSpec
+from moebench.data.sources.text import TextData
 from tests.support.small_corpora import corpus as corpus_of
 from tests.support.small_corpora import text, words
 
@@ -41,13 +43,13 @@ def only_folder(cache: Path) -> Path:
 
 
 def count_gathers(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    source, calls = SOURCES["text"], [0]
+    original, calls = TextData.gather, [0]
 
     def gather(spec: TextData, base: Path):
         calls[0] += 1
-        return source.gather(spec, base)
+        return original(spec, base)
 
-    monkeypatch.setitem(SOURCES, "text", type(source)(says="", gather=gather, fingerprint=source.fingerprint))
+    monkeypatch.setattr(TextData, "gather", gather)
     return calls
 
 
@@ -186,5 +188,5 @@ def test_a_leak_is_noted_with_its_share(base: Path) -> None:
 
 
 def test_an_unknown_source_lists_the_known_ones() -> None:
-    with pytest.raises(KeyError, match="known: stdlib, text, synthetic, plugin"):
-        source_named("hub")
+    with pytest.raises(ValidationError, match="'stdlib', 'text', 'synthetic', 'plugin'"):
+        TypeAdapter(DataSpec).validate_python({"source": "hub"})

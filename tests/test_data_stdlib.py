@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from moebench.data import DataError, prepare, stdlib
+from moebench.data import DataError
 from moebench.data.corpus import Corpus
-from moebench.suite.data import StdlibData
+from moebench.data.prepare import prepare
+from moebench.data.sources import stdlib
+from moebench.data.sources.stdlib import StdlibData
 from tests.support.small_corpora import words
 
 SPEC = StdlibData(source="stdlib")
@@ -114,7 +116,7 @@ def test_unparsable_files_are_left_out_and_named(tmp_path: Path, monkeypatch: py
     Path(tmp_path, "bad.py").write_bytes(b"def (:" + b" " * 300)
     Path(tmp_path, "good.py").write_bytes(b"x = 1\n" * 100)
     monkeypatch.setattr(stdlib, "library", lambda: tmp_path)
-    gathered = stdlib.gather(SPEC, tmp_path)
+    gathered = SPEC.gather(tmp_path)
     assert "code/good.py" in {one.name for one in gathered.texts}
     assert "left out as not parsable: bad.py" in gathered.notes
 
@@ -123,4 +125,4 @@ def test_a_python_without_sources_is_refused_with_advice(tmp_path: Path, monkeyp
     monkeypatch.setattr(stdlib, "library", lambda: tmp_path)
     monkeypatch.setattr(stdlib, "topics", dict)
     with pytest.raises(DataError, match="source: text"):
-        stdlib.gather(SPEC, tmp_path)
+        SPEC.gather(tmp_path)

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from moebench.data import prepare
-from moebench.data.synthetic import (
+from moebench.data.prepare import prepare
+from moebench.data.sources.synthetic import (
+    SyntheticData,
     entropy_bits,
     entropy_rate_bits,
-    gather,
     sample,
     source_alphabet,
     source_table,
@@ -20,7 +20,6 @@ from moebench.data.synthetic import (
     uniform,
 )
 from moebench.seeds import generator
-from moebench.suite.data import SyntheticData
 
 SPEC = SyntheticData(source="synthetic", sources=3, symbols=6, order=2, documents=300, document_bytes=500)
 
@@ -111,15 +110,15 @@ def test_each_source_is_a_domain_with_its_own_alphabet_in_every_split(tmp_path: 
 
 
 def test_the_same_spec_gives_the_same_bytes_and_another_spec_others() -> None:
-    first, again = gather(SPEC, Path()), gather(SPEC, Path())
+    first, again = SPEC.gather(Path()), SPEC.gather(Path())
     assert first == again
-    other = gather(SPEC.model_copy(update={"symbols": 7}), Path())
+    other = SPEC.model_copy(update={"symbols": 7}).gather(Path())
     assert first.texts[0].body != other.texts[0].body
 
 
 def test_the_note_adds_the_cost_of_the_start() -> None:
     spec = SPEC.model_copy(update={"sources": 1})
-    found = gather(spec, Path())
+    found = spec.gather(Path())
     rate = found.entropy_bits_per_byte
     assert rate is not None
     start = float(entropy_bits(stationary(source_table(spec, 0))))
@@ -128,4 +127,4 @@ def test_the_note_adds_the_cost_of_the_start() -> None:
 
 def test_more_sources_than_documents_use_a_document_each() -> None:
     spec = SPEC.model_copy(update={"sources": 64, "documents": 10})
-    assert len(gather(spec, Path()).texts) == 10
+    assert len(spec.gather(Path()).texts) == 10

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moebench.data import DataError, Gathered, prepare
-from moebench.data.text import CHUNK_BYTES, FEW_FILES, MOST_DOMAINS, chunks, files, gather
-from moebench.suite.data import TextData
+from moebench.data import DataError, Gathered
+from moebench.data.prepare import prepare
+from moebench.data.sources.text import CHUNK_BYTES, FEW_FILES, MOST_DOMAINS, TextData, chunks, files
 from tests.support.small_corpora import words
 
 
@@ -37,16 +37,16 @@ def names(gathered: Gathered) -> list[str]:
 
 @pytest.mark.parametrize("pattern", [".", "**/*.txt", "./poems/../"])
 def test_folders_and_globs_give_files_as_documents_and_folders_as_domains(tmp_path: Path, pattern: str) -> None:
-    found = gather(spec(pattern), twelve(tmp_path))
+    found = spec(pattern).gather(twelve(tmp_path))
     assert names(found) == [*(f"letters/old/{i}.txt" for i in range(6)), *(f"poems/{i}.txt" for i in range(6))]
     assert [one.domain for one in found.texts] == ["letters"] * 6 + ["poems"] * 6
 
 
 def test_domains_start_at_the_common_root(tmp_path: Path) -> None:
-    found = gather(spec("letters"), twelve(tmp_path))
+    found = spec("letters").gather(twelve(tmp_path))
     assert {one.domain for one in found.texts} == {"all"}
     write(tmp_path, letters__new__x_txt=words(50, 300), letters__y_txt=words(51, 300))
-    assert {one.domain for one in gather(spec("letters"), tmp_path).texts} == {"old", "new", "top"}
+    assert {one.domain for one in spec("letters").gather(tmp_path).texts} == {"old", "new", "top"}
 
 
 def test_a_file_named_twice_is_read_once_and_paths_may_be_absolute(tmp_path: Path) -> None:
@@ -64,13 +64,13 @@ def test_hidden_files_are_not_found_but_may_be_named(tmp_path: Path) -> None:
 
 def test_newlines_and_byte_order_mark_are_normalised(tmp_path: Path) -> None:
     write(twelve(tmp_path), poems__0_txt=b"\xef\xbb\xbfone\r\ntwo\rthree\n")
-    assert {one.name: one.body for one in gather(spec("."), tmp_path).texts}["poems/0.txt"] == b"one\ntwo\nthree\n"
+    assert {one.name: one.body for one in spec(".").gather(tmp_path).texts}["poems/0.txt"] == b"one\ntwo\nthree\n"
 
 
 def test_a_single_file_is_cut_into_documents_at_blank_lines(tmp_path: Path) -> None:
     paragraphs = [words(i, 500) for i in range(400)]
     write(tmp_path, book_txt=b"\n\n".join(paragraphs))
-    found = gather(spec("book.txt"), tmp_path)
+    found = spec("book.txt").gather(tmp_path)
     assert b"".join(one.body for one in found.texts) == b"\n\n".join(paragraphs)
     assert all(one.body.endswith(b"\n\n") for one in found.texts[:-1])
     assert all(CHUNK_BYTES <= len(one.body) <= CHUNK_BYTES + 502 for one in found.texts[:-1])
@@ -95,9 +95,9 @@ def test_a_dozen_long_files_are_cut_so_that_every_split_has_several_documents_of
 
 def test_many_files_are_documents_however_long_they_are(tmp_path: Path) -> None:
     write(tmp_path, **{f"f{i:02d}_txt": words(i, 9000) for i in range(FEW_FILES)})
-    assert len(gather(spec("."), tmp_path).texts) == FEW_FILES
+    assert len(spec(".").gather(tmp_path).texts) == FEW_FILES
     (tmp_path / "f00.txt").unlink()
-    assert len(gather(spec("."), tmp_path).texts) == 2 * (FEW_FILES - 1)
+    assert len(spec(".").gather(tmp_path).texts) == 2 * (FEW_FILES - 1)
 
 
 @given(st.text(max_size=400), st.integers(4, 50))
@@ -110,14 +110,14 @@ def test_chunks_are_the_text_in_whole_characters(raw: str, size: int) -> None:
 
 def test_folders_beyond_the_most_become_other(tmp_path: Path) -> None:
     write(tmp_path, **{f"d{i:02d}__x_txt": words(i, 300 + i) for i in range(20)})
-    domains = [one.domain for one in gather(spec("."), tmp_path).texts]
+    domains = [one.domain for one in spec(".").gather(tmp_path).texts]
     assert len(set(domains)) == MOST_DOMAINS
     assert domains == ["other"] * 5 + [f"d{i:02d}" for i in range(5, 20)]
 
 
 def test_a_domain_is_a_word_that_a_label_may_hold(tmp_path: Path) -> None:
     write(twelve(tmp_path), **{"my [old], a=b__x_txt": words(99, 300)})
-    assert "my__old___a_b" in {one.domain for one in gather(spec("."), tmp_path).texts}
+    assert "my__old___a_b" in {one.domain for one in spec(".").gather(tmp_path).texts}
 
 
 # ------------------------------------------------------------------------------------------ errors
@@ -139,8 +139,8 @@ def test_an_unknown_home_is_no_match(tmp_path: Path) -> None:
 def test_binary_files_are_refused_when_named_and_passed_over_when_found(tmp_path: Path, body: bytes, why: str) -> None:
     write(twelve(tmp_path), poems__bad_txt=body)
     with pytest.raises(DataError, match=why):
-        gather(spec("poems/bad.txt"), tmp_path)
-    found = gather(spec("."), tmp_path)
+        spec("poems/bad.txt").gather(tmp_path)
+    found = spec(".").gather(tmp_path)
     assert len(found.texts) == 12
     assert "1 file passed over: bad.txt is not" in found.notes[-1]
 
@@ -148,7 +148,7 @@ def test_binary_files_are_refused_when_named_and_passed_over_when_found(tmp_path
 def test_empty_files_are_refused_when_there_is_nothing_else(tmp_path: Path) -> None:
     write(tmp_path, a_txt=b"", b_txt=b" \n")
     with pytest.raises(DataError, match="hold no text"):
-        gather(spec("."), tmp_path)
+        spec(".").gather(tmp_path)
 
 
 def test_too_small_for_three_splits(tmp_path: Path) -> None:

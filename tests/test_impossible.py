@@ -15,11 +15,9 @@ import pytest
 from moebench import store
 from moebench.claims.judge import judge
 from moebench.claims.verdict import Verdict
-from moebench.data.synthetic import gather as synthesise
-from moebench.data.synthetic import source_alphabet, source_table
+from moebench.data.sources.synthetic import SyntheticData, source_alphabet, source_table
 from moebench.reader.evidence import Evidence, gather
 from moebench.reporting.study import load
-from moebench.suite.data import SyntheticData
 from tests.support import golden_results
 from tests.support.builders import BPB, claim, evidence_of
 
@@ -174,7 +172,7 @@ def test_without_documents_half_the_entropy_is_too_little() -> None:
 
 def true_bits(spec: SyntheticData) -> tuple[list[float], float]:
     """What each document costs a reader who knows its source's table and its first bytes, and the entropy rate."""
-    made = synthesise(spec, Path())
+    made = spec.gather(Path())
     costs = []
     for text in made.texts:
         number = int(text.domain.removeprefix("source-"))

@@ -25,7 +25,8 @@ PACKAGE = Path(moebench.__file__).parent
 LADDER: dict[str, tuple[str, ...]] = {
     "ground": (
         "__init__", "text", "frozen", "amounts", "seeds", "format", "environment", "counting", "identity",
-        "metrics.declared", "suite.routers", "plugins", "claims.errors", "claims.hypothesis", "claims.kinds", "suite",
+        "metrics.declared", "suite.routers", "plugins", "data.documents", "data.sources",
+        "claims.errors", "claims.hypothesis", "claims.kinds", "suite",
         "models.architecture", "jobs.recipe", "planning.types", "store",
     ),
     "run": (

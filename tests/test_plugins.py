@@ -16,7 +16,9 @@ from moebench.claims.verdict import Verdict
 from moebench.cli.console import LISTS
 from moebench.counting.flops import train_flops_per_token
 from moebench.counting.weights import parameters
-from moebench.data import DataError, prepare
+from moebench.data import DataError
+from moebench.data.prepare import prepare
+from moebench.data.sources.plugin import PluginData
 from moebench.jobs.train import execute
 from moebench.jobs.training import start
 from moebench.models.architecture import Architecture
@@ -25,7 +27,6 @@ from moebench.planning.types import Plan
 from moebench.plugins import PluginError
 from moebench.reader.evidence import Evidence
 from moebench.store import Results
-from moebench.suite.data import PluginData
 from moebench.suite.errors import SuiteError
 from moebench.suite.write import resolved_yaml
 from tests.support import tiny_suites

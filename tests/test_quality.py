@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from moebench.data import evaluation_windows
+from moebench.data.batches import evaluation_windows
 from moebench.metrics.quality import evaluate
 from moebench.models.architecture import Architecture
 from moebench.models.decoder import Transformer, build

@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 
 from moebench import api
-from moebench.data import evaluation_windows
+from moebench.data.batches import evaluation_windows
 from moebench.jobs.recipe import Run
 from moebench.jobs.train import DataChanged, execute
 from moebench.metrics.declared import labelled

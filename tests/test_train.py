@@ -12,7 +12,8 @@ import torch
 
 from moebench import api
 from moebench.counting.flops import train_flops_per_token
-from moebench.data import Corpus, train_batch
+from moebench.data.batches import train_batch
+from moebench.data.corpus import Corpus
 from moebench.jobs.recipe import TRAINING_VERSION, Recipe, Run
 from moebench.jobs.training import Diverged, State, Step, learning_rate, make_optimizer, start, train, training_loss
 from moebench.models.architecture import Architecture, Kernels

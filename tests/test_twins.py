@@ -11,7 +11,7 @@ import functools
 import pytest
 import torch
 
-from moebench.data import evaluation_windows
+from moebench.data.batches import evaluation_windows
 from moebench.jobs.recipe import Run
 from moebench.jobs.training import State, start, train
 from moebench.metrics.quality import evaluate

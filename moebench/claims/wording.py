@@ -25,9 +25,6 @@ from moebench.format import interval, params, size_word
 from moebench.planning.types import Plan
 from moebench.reader.evidence import Evidence
 
-_SOURCES = {"stdlib": "stdlib text", "text": "the user's own text", "synthetic": "synthetic Markov text"}
-
-
 # ---------------------------------------------------------------------------------------------- scope
 
 
@@ -48,8 +45,7 @@ def _place(evidence: Evidence, models: tuple[str, ...], kind: str) -> str:
     if kind == "counted":
         return f"{sizes}, counted from the architecture: the same on any hardware"
     tokens = [plan.models[name].recipe.steps * plan.models[name].recipe.batch_tokens for name in known]
-    source = _SOURCES.get(plan.data.source, plan.data.source)
-    return f"{sizes}, {source}, {_range(tokens)} tokens, {_machines(evidence, kind)}"
+    return f"{sizes}, {plan.spec.data.scope}, {_range(tokens)} tokens, {_machines(evidence, kind)}"
 
 
 def _sizes(plan: Plan, names: list[str]) -> str:

@@ -480,7 +480,7 @@ def _claims() -> list[tuple[str, str, str]]:
 
 
 def _sources() -> list[tuple[str, str]]:
-    from moebench.data import SOURCES
+    from moebench.data.sources import SOURCES
 
     return [(name, source.says) for name, source in SOURCES.items()]
 

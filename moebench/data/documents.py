@@ -6,10 +6,8 @@ this package says that the user's data cannot be used, in words that say what to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from moebench.plugins import PluginCode
 
@@ -47,21 +45,6 @@ class Gathered:
     """True when documents are drawn independently by construction, so that none is a copy of another."""
     plugin: PluginCode | None = None
     """The code that gave them, when it is an installed package's."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """A data source: one line for `moebench list sources`, its texts, and a quick mark of their state.
-
-    `gather(spec, base)` reads everything; `fingerprint(spec, base)` reads no contents and gives a JSON value that
-    changes when the texts may have changed. `base` is the folder that relative paths start from. `domains(spec)` names
-    the domains where they are known before anything is read.
-    """
-
-    says: str
-    gather: Callable[[Any, Path], Gathered]
-    fingerprint: Callable[[Any, Path], Any]
-    domains: Callable[[Any], tuple[str, ...]] = lambda _: ()
 
 
 def clean(body: bytes) -> bytes:

@@ -1,7 +1,7 @@
 """From a suite's `data:` block to a corpus: gather, split, check for leaks, tokenise, and keep the result.
 
-A source is one line in `SOURCES`. What is kept is found again by the spec and the source's fingerprint (paths, sizes
-and times of change, not contents), so a second call reads only the cache.
+What is kept is found again by the spec and the source's fingerprint (paths, sizes and times of change, not contents),
+so a second call reads only the cache.
 """
 
 from __future__ import annotations
@@ -11,16 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from moebench.data.corpus import DATA_VERSION, Corpus, corpus_digest, load, save, tokenise, unigram_bits_per_byte
-from moebench.data.documents import DataError, Gathered, Source, Text
+from moebench.data.documents import DataError, Gathered, Text
 from moebench.data.overlap import WINDOW_BYTES, leak_share, repeated_share
-from moebench.data.plugin import PLUGIN
+from moebench.data.sources import DataSpec
 from moebench.data.splits import SPLITS, grouped, related, split
-from moebench.data.stdlib import STDLIB
-from moebench.data.synthetic import SYNTHETIC
-from moebench.data.text import TEXT
 from moebench.identity import digest_of
 from moebench.planning.types import DataFacts
-from moebench.suite.data import DataSpec
 
 LEAK_THRESHOLD = 0.05
 """A larger share of the test split's windows in the training split is noted in the plan and the report."""
@@ -34,15 +30,14 @@ def prepare(spec: DataSpec, *, base: Path, cache: Path) -> Corpus:
     """The corpus that a suite's data block stands for, from the cache or built into it.
 
     `base` is the folder that relative paths of the spec start from; `cache` the folder of token caches. Raises
-    DataError when the data cannot be used, and KeyError with the known words for an unknown source.
+    DataError when the data cannot be used.
     """
-    source = source_named(spec.source)
     recipe = spec.model_dump(mode="json", exclude={"context"})
-    key = digest_of([DATA_VERSION, FACTS_VERSION, recipe, source.fingerprint(spec, base)])
+    key = digest_of([DATA_VERSION, FACTS_VERSION, recipe, spec.fingerprint(base)])
     folder = cache / key
     corpus = load(folder, context=spec.context)
     if corpus is None:
-        corpus = build(spec, source.gather(spec, base))
+        corpus = build(spec, spec.gather(base))
         save(folder, corpus)
     if len(corpus.tokens("train")) < 2 * spec.context:
         raise DataError(
@@ -50,18 +45,6 @@ def prepare(spec: DataSpec, *, base: Path, cache: Path) -> Corpus:
             f"context {spec.context}: give more text or a smaller context"
         )
     return corpus
-
-
-def source_named(word: str) -> Source:
-    """Raises KeyError with the known words when there is no such source."""
-    if word not in SOURCES:
-        raise KeyError(f"unknown data source {word!r}; known: {', '.join(SOURCES)}")
-    return SOURCES[word]
-
-
-def known_domains(spec: DataSpec) -> tuple[str, ...]:
-    """The domains that a data block will have, where its source knows them without reading; else none."""
-    return source_named(spec.source).domains(spec)
 
 
 def build(spec: DataSpec, gathered: Gathered) -> Corpus:
@@ -110,11 +93,3 @@ def _repeats(gathered: Gathered, pairs: Sequence[tuple[int, int]], *, training: 
         f"{len(bodies):,} documents are exact copies of another, {max(0, alike - exact):,} are near-copies; its "
         f"{tokens:,} tokens hold about {tokens * (1 - share):,.0f} different ones"
     )
-
-
-SOURCES: dict[str, Source] = {
-    "stdlib": STDLIB,
-    "text": TEXT,
-    "synthetic": SYNTHETIC,
-    "plugin": PLUGIN,
-}

@@ -19,12 +19,12 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+from moebench.data.sources import DataSpec
 from moebench.frozen import Frozen
 from moebench.launch.child import child_environment
 from moebench.launch.coordinator import STOP_S
 from moebench.planning.types import Plan, SpeedPlan
 from moebench.store import JobFolder, Results, append_lines, read_json, write_json
-from moebench.suite.data import DataSpec
 
 OnEvent = Callable[[dict[str, Any]], None]
 
@@ -153,7 +153,7 @@ def race_here(task: SpeedTask) -> None:
     """Loads every model, races them, and writes the process's file. Imports torch."""
     import torch
 
-    from moebench.data import prepare
+    from moebench.data.prepare import prepare
     from moebench.environment import environment
     from moebench.metrics import speed
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from moebench.data.sources import DataSpec
 from moebench.frozen import Frozen
 from moebench.jobs.recipe import Run
-from moebench.suite.data import DataSpec
 
 
 class Task(Frozen):

@@ -20,7 +20,9 @@ import safetensors.torch
 import torch
 from numpy.typing import NDArray
 
-from moebench.data import Corpus, Windows, evaluation_windows, prepare, train_batch
+from moebench.data.batches import Windows, evaluation_windows, train_batch
+from moebench.data.corpus import Corpus
+from moebench.data.prepare import prepare
 from moebench.environment import environment
 from moebench.identity import canonical
 from moebench.jobs.recipe import Recipe, Run

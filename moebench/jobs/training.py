@@ -19,7 +19,8 @@ from torch import Tensor
 
 from moebench.counting.flops import train_step_flops
 from moebench.counting.kernels import executed_step_flops
-from moebench.data import Corpus, roll, train_batch
+from moebench.data.batches import roll, train_batch
+from moebench.data.corpus import Corpus
 from moebench.jobs.recipe import Recipe, Run
 from moebench.models.architecture import Architecture
 from moebench.models.decoder import Output, Transformer, build

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from moebench.data import Windows
+from moebench.data.batches import Windows
 from moebench.models.decoder import Transformer
 from moebench.models.decoder.transformer import cross_entropy_bits
 

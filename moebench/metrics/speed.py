@@ -20,7 +20,8 @@ import torch
 
 from moebench.counting.flops import train_step_flops
 from moebench.counting.memory import decode_bytes
-from moebench.data import Corpus, train_batch
+from moebench.data.batches import train_batch
+from moebench.data.corpus import Corpus
 from moebench.jobs.recipe import Run
 from moebench.jobs.training import State, chance, start, training_loss
 from moebench.metrics.declared import labelled

@@ -30,7 +30,7 @@ from moebench.planning.types import Plan
 from moebench.store import Results, read_json, read_lines, write_json
 
 if TYPE_CHECKING:
-    from moebench.data import Corpus
+    from moebench.data.corpus import Corpus
 
 GUESSED_FLOPS_PER_S, GUESSED_START_S = 35e9, 3.0
 """What one core is taken to reach, and a process to need before its first step, before anything has been measured."""
@@ -213,7 +213,7 @@ def rehearse_here(tasks: Sequence[Task], root: Path) -> Iterable[dict[str, Any]]
     """Yields once when all is loaded, then the time of each task's run. Imports torch."""
     import torch
 
-    from moebench.data import prepare
+    from moebench.data.prepare import prepare
     from moebench.jobs.train import settle
 
     settle(tasks[0].run, tasks[0].threads)
@@ -233,7 +233,7 @@ def _time_run(run: Run, corpus: Corpus) -> float:
     """Seconds of one run, from a few steps, one batch of evaluation windows and the measurements at its end."""
     import torch
 
-    from moebench.data import train_batch
+    from moebench.data.batches import train_batch
     from moebench.jobs.train import scored_windows
     from moebench.jobs.training import start, train
     from moebench.metrics.flops import counted_flops

@@ -11,9 +11,9 @@ from typing import Annotated
 from pydantic import Field, PositiveFloat
 
 from moebench.amounts import Name
+from moebench.data.sources import DataSpec
 from moebench.frozen import Frozen, later
 from moebench.suite.claim import Claim
-from moebench.suite.data import DataSpec
 from moebench.suite.measure import Measure
 from moebench.suite.model import ModelSpec
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from moebench.counting import flops, memory, weights
 from moebench.counting.blueprint import Blueprint, LatentAttention
-from moebench.data import VOCAB
+from moebench.data.corpus import VOCAB
 from moebench.models.architecture import Architecture
 from moebench.planning.matching import PlanError, match_all
 from moebench.suite.designs import DESIGNS

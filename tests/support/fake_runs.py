@@ -21,13 +21,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from moebench.data.sources.stdlib import StdlibData
 from moebench.jobs.recipe import Recipe, Run
 from moebench.launch import OnEvent, Stopped, Task
 from moebench.launch.launchers import process
 from moebench.launch.worker import serve
 from moebench.models.architecture import Architecture
 from moebench.store import Checkpoints, Results, append_lines, keep_lines, write_bytes, write_json
-from moebench.suite.data import StdlibData
 from moebench.suite.model import DenseFFN
 
 WORKER = (sys.executable, __file__)

@@ -12,7 +12,8 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from moebench import api
-from moebench.data import Corpus, prepare
+from moebench.data.corpus import Corpus
+from moebench.data.prepare import prepare
 from moebench.jobs import calibrate as calibration
 from moebench.jobs.recipe import Run
 from moebench.jobs.task import Task

@@ -15,10 +15,10 @@ import sysconfig
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from moebench.data.documents import DataError, Gathered, Source, Text, clean
-from moebench.suite.data import StdlibData
+from moebench.data.documents import DataError, Gathered, Text, clean
+from moebench.data.sources.source import DataSource
 
 SMALLEST_BYTES = 200
 """Shorter documents are left out: they are empty packages and one-line docstrings."""
@@ -38,6 +38,53 @@ _CUT = b"\0"
 """Stands for a line taken out; source files hold no NUL."""
 
 _Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+class StdlibData(DataSource):
+    """The text of the running Python's own standard library: found on any machine, no download."""
+
+    says = "the text of the running Python's standard library: code, docstrings, reference prose"
+    scope = "stdlib text"
+
+    source: Literal["stdlib"]
+    """stdlib: text found wherever Python is."""
+
+    def gather(self, base: Path) -> Gathered:
+        """All documents of the library. Raises DataError where Python has no library sources."""
+        root = library()
+        texts, unread = [], []
+        for path in module_files(root):
+            source = clean((root / path).read_bytes())
+            if any(mark in source[:_GENERATED_WITHIN] for mark in _GENERATED_MARKS):
+                continue
+            try:
+                parts = dict(zip(("code", "docstrings"), divide(source), strict=True))
+            except (SyntaxError, ValueError):
+                unread.append(path.as_posix())
+                continue
+            name = path.as_posix()
+            texts += [
+                Text(name=f"{domain}/{name}", domain=domain, group=name, body=body) for domain, body in parts.items()
+            ]
+        for topic, words in sorted(topics().items()):
+            body = clean(words.encode("utf-8", "replace"))
+            texts.append(Text(name=f"prose/{topic}", domain="prose", group=f"prose/{topic}", body=body))
+        kept = [text for text in texts if len(text.body) >= SMALLEST_BYTES and b"\0" not in text.body]
+        if not kept:
+            raise DataError(
+                f"no Python sources under {root}: this Python has no standard library to read; "
+                "use `data: {source: text, files: [...]}` with files of your own"
+            )
+        notes = [f"text of the standard library of Python {sys.version.split()[0]}"]
+        if unread:
+            notes.append(f"left out as not parsable: {', '.join(unread)}")
+        return Gathered(texts=kept, notes=tuple(notes))
+
+    def fingerprint(self, base: Path) -> Any:
+        """Python's version, the library's path, and every file's size and times of change."""
+        root = library()
+        stats = [(path, (root / path).stat()) for path in module_files(root)]
+        return [sys.version, str(root), [(path.as_posix(), stat.st_size, stat.st_mtime_ns) for path, stat in stats]]
 
 
 def library() -> Path:
@@ -101,48 +148,3 @@ def topics() -> dict[str, str]:
     except ImportError:
         return {}
     return dict(found)
-
-
-def gather(spec: StdlibData, base: Path) -> Gathered:  # noqa: ARG001 - every source is called alike
-    """All documents of the library. Raises DataError where Python has no library sources."""
-    root = library()
-    texts, unread = [], []
-    for path in module_files(root):
-        source = clean((root / path).read_bytes())
-        if any(mark in source[:_GENERATED_WITHIN] for mark in _GENERATED_MARKS):
-            continue
-        try:
-            parts = dict(zip(("code", "docstrings"), divide(source), strict=True))
-        except (SyntaxError, ValueError):
-            unread.append(path.as_posix())
-            continue
-        name = path.as_posix()
-        texts += [Text(name=f"{domain}/{name}", domain=domain, group=name, body=body) for domain, body in parts.items()]
-    for topic, words in sorted(topics().items()):
-        body = clean(words.encode("utf-8", "replace"))
-        texts.append(Text(name=f"prose/{topic}", domain="prose", group=f"prose/{topic}", body=body))
-    kept = [text for text in texts if len(text.body) >= SMALLEST_BYTES and b"\0" not in text.body]
-    if not kept:
-        raise DataError(
-            f"no Python sources under {root}: this Python has no standard library to read; "
-            "use `data: {source: text, files: [...]}` with files of your own"
-        )
-    notes = [f"text of the standard library of Python {sys.version.split()[0]}"]
-    if unread:
-        notes.append(f"left out as not parsable: {', '.join(unread)}")
-    return Gathered(texts=kept, notes=tuple(notes))
-
-
-def fingerprint(spec: StdlibData, base: Path) -> Any:  # noqa: ARG001 - every source is called alike
-    """Python's version, the library's path, and every file's size and times of change."""
-    root = library()
-    stats = [(path, (root / path).stat()) for path in module_files(root)]
-    return [sys.version, str(root), [(path.as_posix(), stat.st_size, stat.st_mtime_ns) for path, stat in stats]]
-
-
-STDLIB = Source(
-    says="the text of the running Python's standard library: code, docstrings, reference prose",
-    gather=gather,
-    fingerprint=fingerprint,
-    domains=lambda _: DOMAINS,
-)

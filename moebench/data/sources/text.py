@@ -14,11 +14,14 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from moebench.data.decode import MOST_UNPACKED_BYTES, NotTextError, read_text
-from moebench.data.documents import DataError, Gathered, Source, Text
-from moebench.suite.data import TextData
+from pydantic import Field
+
+from moebench.data.documents import DataError, Gathered, Text
+from moebench.data.sources.decode import MOST_UNPACKED_BYTES, NotTextError, read_text
+from moebench.data.sources.source import DataSource
+from moebench.frozen import later
 
 FEW_FILES = 80
 """Fewer files than this are cut into chunks: whole, a tenth of them gives under eight documents to a held-out split,
@@ -28,6 +31,55 @@ MOST_DOMAINS = 16
 """Of more folders the largest keep their names and the rest become `other`, since each is a row of many tables."""
 _CHUNKS_WANTED = 30
 _SMALLEST_CHUNK = 256
+
+Encoding = Literal[
+    "utf-8", "utf-16", "utf-32", "latin-1", "cp1252", "cp1250", "cp1251", "cp437", "iso8859-2", "iso8859-15", "koi8-r",
+    "mac-roman", "shift_jis", "euc-jp", "euc-kr", "gb18030", "big5",
+]  # fmt: skip
+
+
+class TextData(DataSource):
+    """The user's own text files, gzipped or not. A file is a document; its top folder is its domain."""
+
+    says = "your own text (gzipped or not): files, folders or globs; the first folder is the domain"
+    scope = "the user's own text"
+
+    source: Literal["text"]
+    """text: files of your own."""
+    files: list[str] = Field(min_length=1)
+    """Files, folders or globs, relative to the suite file."""
+    encoding: Encoding = later("utf-8")
+    """How the files are encoded; they are trained on as UTF-8."""
+
+    def gather(self, base: Path) -> Gathered:
+        """The user's texts. Raises DataError when there is nothing to read or a named file is not text."""
+        bodies, passed_over = _bodies(self, base)
+        root = Path(os.path.commonpath([path.parent for path in bodies]))
+        domains = _domains(bodies, root)
+        size = CHUNK_BYTES
+        if len(bodies) < FEW_FILES:
+            size = max(_SMALLEST_CHUNK, min(CHUNK_BYTES, sum(map(len, bodies.values())) // _CHUNKS_WANTED))
+        texts = []
+        for path, body in bodies.items():
+            name = path.relative_to(root).as_posix().encode("utf-8", "replace").decode()
+            pieces = chunks(body, size) if len(bodies) < FEW_FILES else [body]
+            for number, piece in enumerate(pieces):
+                own = name if len(pieces) == 1 else f"{name}#{number}"
+                texts.append(Text(name=own, domain=domains[path], group=own, body=piece))
+        notes = []
+        if len(texts) > len(bodies):
+            notes.append(
+                f"{_files(len(bodies))} cut into {len(texts)} documents at blank lines, about {size} bytes each: the "
+                "test split holds unseen passages, not unseen files"
+            )
+        if passed_over:
+            notes.append(f"{_files(len(passed_over))} passed over: {_reasons(passed_over)}")
+        return Gathered(texts=texts, notes=tuple(notes))
+
+    def fingerprint(self, base: Path) -> Any:
+        """Path, size, and times of modification and change of every file, and below how many they are cut."""
+        stats = [(os.fsencode(path).hex(), path.stat()) for path in files(self, base)]
+        return [FEW_FILES, [(path, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for path, stat in stats]]
 
 
 def files(spec: TextData, base: Path) -> dict[Path, bool]:
@@ -127,44 +179,5 @@ def _reasons(passed_over: Sequence[tuple[Path, NotTextError]]) -> str:
     return f"{shown}{more} ({'; '.join(dict.fromkeys(error.advice for _, error in passed_over[:5]))})"
 
 
-def gather(spec: TextData, base: Path) -> Gathered:
-    """The user's texts. Raises DataError when there is nothing to read or a named file is not text."""
-    bodies, passed_over = _bodies(spec, base)
-    root = Path(os.path.commonpath([path.parent for path in bodies]))
-    domains = _domains(bodies, root)
-    size = CHUNK_BYTES
-    if len(bodies) < FEW_FILES:
-        size = max(_SMALLEST_CHUNK, min(CHUNK_BYTES, sum(map(len, bodies.values())) // _CHUNKS_WANTED))
-    texts = []
-    for path, body in bodies.items():
-        name = path.relative_to(root).as_posix().encode("utf-8", "replace").decode()
-        pieces = chunks(body, size) if len(bodies) < FEW_FILES else [body]
-        for number, piece in enumerate(pieces):
-            own = name if len(pieces) == 1 else f"{name}#{number}"
-            texts.append(Text(name=own, domain=domains[path], group=own, body=piece))
-    notes = []
-    if len(texts) > len(bodies):
-        notes.append(
-            f"{_files(len(bodies))} cut into {len(texts)} documents at blank lines, about {size} bytes each: the test "
-            "split holds unseen passages, not unseen files"
-        )
-    if passed_over:
-        notes.append(f"{_files(len(passed_over))} passed over: {_reasons(passed_over)}")
-    return Gathered(texts=texts, notes=tuple(notes))
-
-
 def _files(count: int) -> str:
     return f"{count} file{'s' if count != 1 else ''}"
-
-
-def fingerprint(spec: TextData, base: Path) -> Any:
-    """Path, size, and times of modification and change of every file, and below how many they are cut."""
-    stats = [(os.fsencode(path).hex(), path.stat()) for path in files(spec, base)]
-    return [FEW_FILES, [(path, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for path, stat in stats]]
-
-
-TEXT = Source(
-    says="your own text (gzipped or not): files, folders or globs; the first folder is the domain",
-    gather=gather,
-    fingerprint=fingerprint,
-)
