@@ -27,7 +27,7 @@ from moebench.suite import routers
 from moebench.suite.routers import LOSSES, OPTIONS, RouterFacts
 from moebench.text import listed, plain
 
-ROUTERS, SOURCES = "moebench.routers", "moebench.sources"
+ROUTERS, SOURCES, METRICS = "moebench.routers", "moebench.sources", "moebench.metrics"
 _CODE = (".py", ".so", ".pyd", ".pyx", ".c", ".cc", ".cpp", ".cu", ".cuh", ".h", ".hpp")
 _OURS = frozenset({"moebench", "torch", *sys.stdlib_module_names})
 """Modules whose code is no part of a plug-in's."""

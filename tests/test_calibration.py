@@ -73,7 +73,7 @@ def test_seconds_too_few_for_a_step_are_one_step(tmp_path: Path, measured: list[
 
 def test_a_step_timed_here_is_a_step_as_it_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The median after two warm-up steps; the clock is replaced."""
-    from moebench.metrics import speed
+    from moebench.metrics import clock
 
     steps: list[Any] = []
     times = iter([9.0, 8.0, 0.5, 0.4, 0.3, 0.2, 0.1, 0.6])
@@ -83,7 +83,7 @@ def test_a_step_timed_here_is_a_step_as_it_is_trained(tmp_path: Path, monkeypatc
         steps.append(device)
         return next(times)
 
-    monkeypatch.setattr(speed, "time_call", time_call)
+    monkeypatch.setattr(clock, "time_call", time_call)
     run = tiny_suites.run_of(tiny_suites.planned(tmp_path))
     assert calibration._time_here(run) == pytest.approx(0.35)
     assert steps == ["cpu"] * calibration.TIMED_STEPS

@@ -160,6 +160,7 @@ def claiming(metric: str) -> str:
     """The suite with a claim about a number of one model: a wrong label is refused, whatever the test."""
     claim = f"  count:\n    over: sweep\n    along: ffn.top_k\n    metric: {metric}\n    test: {{kind: trend, sign: rising}}\n"
     sweep = "  sweep:\n    base: moe\n    sweep: {ffn.top_k: [1, 2, 4]}\n    ffn: {renormalise: false}\nmeasure:\n"
+    sweep += "  quality: [bits_per_byte, accuracy]\n"
     return GOOD.replace("measure:\n", sweep, 1) + claim
 
 

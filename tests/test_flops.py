@@ -15,7 +15,7 @@ from moebench.metrics.flops import counted_flops
 from moebench.models.decoder import Transformer
 from moebench.models.decoder.experts import BACKENDS
 from moebench.models.routers import ROUTERS
-from tests.support.small_models import SHAPES, architecture, built, moe, odd, run, tokens
+from tests.support.small_models import SHAPES, architecture, built, moe, odd, run, step_of, tokens
 from tests.support.small_routers import CAPPED, VARIANTS, model_of
 
 pytestmark = pytest.mark.numeric
@@ -55,7 +55,7 @@ def test_forward_flops_equal_torchs_count(shape: str) -> None:
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_forward_and_backward_flops_equal_torchs_count(shape: str) -> None:
-    counted = counted_flops(built(SHAPES[shape]), run(SHAPES[shape]), tokens(B, T + 1))
+    counted = counted_flops(step_of(built(SHAPES[shape]), run(SHAPES[shape])), tokens(B, T + 1))
     assert counted == 3 * forward_by_hand(shape)
     assert counted == counted_step_flops(SHAPES[shape].blueprint, sequences=B, length=T)
 
@@ -80,7 +80,7 @@ def test_the_formula_equals_torchs_count_for_every_router_and_variant(word: str,
     a = model_of(word, variant, **tight)
     model, chosen = built(a), run(a)
     pairs = routed_pairs(model, chosen)
-    counted = counted_flops(model, chosen, tokens(B, T + 1))
+    counted = counted_flops(step_of(model, chosen), tokens(B, T + 1))
     assert counted == counted_step_flops(a.blueprint, sequences=B, length=T, assignments=pairs)
     assert (pairs < len(a.moe_layers) * B * T * a.ffn.top_k) == (word in CAPPED)
     model.eval()
@@ -106,14 +106,15 @@ def test_an_expert_that_no_token_chose_changes_no_count() -> None:
     with torch.no_grad():
         for layer in model.layers:
             layer.ffn.router.weight.zero_()  # every token to the same three
-    assert counted_flops(model, run(a), tokens(B, T + 1)) == counted_step_flops(a.blueprint, sequences=B, length=T)
+    counted = counted_flops(step_of(model, run(a)), tokens(B, T + 1))
+    assert counted == counted_step_flops(a.blueprint, sequences=B, length=T)
 
 
 def test_counting_leaves_the_model_as_it_was() -> None:
     a = architecture(moe())
     model = built(a, backend="sorted")
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    counted_flops(model, run(a), tokens(B, T + 1))
+    counted_flops(step_of(model, run(a)), tokens(B, T + 1))
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
     assert all(layer.ffn.compute is BACKENDS["sorted"] for layer in model.layers)

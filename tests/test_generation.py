@@ -11,6 +11,7 @@ import torch
 
 from moebench.models.architecture import Architecture
 from moebench.models.decoder import Output, Transformer
+from moebench.models.decoder.subject import DecoderSubject
 from moebench.models.generation import generate, load_trained
 from moebench.store import CorruptFile, JobFolder, Results, write_bytes, write_json
 from tests.support.small_models import architecture, built, dense, moe, run
@@ -45,7 +46,7 @@ def stored(root: Path, a: Architecture = MIXTURE, *, seed: int = 0) -> tuple[Job
 
 
 def greedy(model: Transformer, prompt: bytes, tokens: int) -> bytes:
-    return generate(model, prompt, tokens=tokens, temperature=0, seed=0)
+    return generate(DecoderSubject(model), prompt, tokens=tokens, temperature=0, seed=0)
 
 
 # ------------------------------------------------------------------------------------------ generation
@@ -72,23 +73,23 @@ def test_greedy_text_takes_the_likeliest_byte_at_every_step() -> None:
 
 def test_greedy_text_is_the_same_whatever_the_seed() -> None:
     model = built(MIXTURE)
-    texts = {generate(model, b"def ", tokens=40, temperature=0, seed=seed) for seed in range(3)}
+    texts = {generate(DecoderSubject(model), b"def ", tokens=40, temperature=0, seed=seed) for seed in range(3)}
     assert len(texts) == 1
 
 
 def test_drawn_text_follows_its_seed() -> None:
     model = wordy()
-    texts = [generate(model, b"def ", tokens=40, temperature=1.0, seed=seed) for seed in (1, 1, 2)]
+    texts = [generate(DecoderSubject(model), b"def ", tokens=40, temperature=1.0, seed=seed) for seed in (1, 1, 2)]
     assert texts[0] == texts[1] != texts[2]
 
 
 def test_a_low_temperature_is_nearly_greedy() -> None:
     model = wordy()
-    assert generate(model, b"def ", tokens=8, temperature=1e-4, seed=1) == greedy(model, b"def ", 8)
+    assert generate(DecoderSubject(model), b"def ", tokens=8, temperature=1e-4, seed=1) == greedy(model, b"def ", 8)
 
 
 def test_text_goes_past_the_context() -> None:
-    text = generate(wordy(), b"def ", tokens=100, temperature=1.0, seed=0)
+    text = generate(DecoderSubject(wordy()), b"def ", tokens=100, temperature=1.0, seed=0)
     assert len(text) == 4 + 100
     assert text.startswith(b"def ")
 

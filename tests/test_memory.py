@@ -8,9 +8,11 @@ import pytest
 
 from moebench.counting.memory import kv_bytes_per_token
 from moebench.counting.weights import parameters
-from moebench.jobs.training import start
+from moebench.jobs.recipe import Run
+from moebench.jobs.training import State, TrainingStep, start
 from moebench.metrics.memory import memory_records
 from moebench.models.architecture import Architecture
+from moebench.models.decoder.subject import DecoderSubject
 from tests.support.small_models import architecture, dense, moe, odd, run, tokens
 from tests.support.small_routers import model_of
 
@@ -25,6 +27,10 @@ MODELS = {
 }
 
 
+def seen(state: State, chosen: Run) -> tuple[DecoderSubject, TrainingStep]:
+    return DecoderSubject(state.model), TrainingStep(state, chosen)
+
+
 @functools.cache
 def peaks(a: Architecture, *, rows: int = 4, stepped: bool = True) -> dict[str, float]:
     """The records of a model that has taken a step, so that its optimizer has its moments, or of a fresh one."""
@@ -32,8 +38,8 @@ def peaks(a: Architecture, *, rows: int = 4, stepped: bool = True) -> dict[str, 
     state = start(chosen)
     batch = tokens(rows, 17)
     if stepped:
-        list(memory_records(state, chosen, batch, step=1))
-    return {r.metric: r.value for r in memory_records(state, chosen, batch, step=1) if r.value is not None}
+        list(memory_records(*seen(state, chosen), batch, step=1))
+    return {r.metric: r.value for r in memory_records(*seen(state, chosen), batch, step=1) if r.value is not None}
 
 
 def parts(found: dict[str, float], metric: str) -> dict[str, float]:
@@ -102,4 +108,4 @@ def test_measuring_again_gives_the_same() -> None:
 
 def test_records_carry_their_step() -> None:
     chosen = run(MODELS["dense"])
-    assert {r.step for r in memory_records(start(chosen), chosen, tokens(4, 17), step=7)} == {7}
+    assert {r.step for r in memory_records(*seen(start(chosen), chosen), tokens(4, 17), step=7)} == {7}

@@ -15,13 +15,12 @@ from moebench.claims.judge import judge
 from moebench.claims.limits import occupancy
 from moebench.claims.verdict import Verdict
 from moebench.cli.console import LISTS
-from moebench.metrics.declared import METRICS
+from moebench.metrics import METRICS, constant
 from moebench.metrics.routing import idle_by_chance, routing_records
 from moebench.models.routers import ROUTERS
 from moebench.reader.evidence import Evidence, gather
 from moebench.reporting.tables.measured import routing
 from moebench.store import Results
-from moebench.suite.constant import constant
 from tests.support import golden_systems, tiny_suites
 from tests.support.builders import claim, evidence_of
 from tests.support.golden_results import MACHINE

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from moebench.metrics.routing import ffn_output_rms
 from moebench.models.architecture import Architecture
 from moebench.models.decoder import Transformer, build
 from moebench.models.decoder.attention import rotary_table, rotate
+from moebench.models.decoder.subject import ffn_output_rms
 from moebench.models.decoder.transformer import RMSNorm, cross_entropy_bits
 from moebench.models.routers import ROUTERS
 from moebench.suite.activations import ACTIVATIONS

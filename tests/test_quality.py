@@ -12,6 +12,7 @@ from moebench.data.batches import evaluation_windows
 from moebench.metrics.quality import evaluate
 from moebench.models.architecture import Architecture
 from moebench.models.decoder import Transformer, build
+from moebench.models.decoder.subject import DecoderSubject
 from moebench.models.decoder.transformer import cross_entropy_bits
 from moebench.models.routers import ROUTERS
 from tests.support import small_corpora
@@ -37,7 +38,7 @@ def undecided(a: Architecture) -> Transformer:
 )
 def test_a_uniform_guess_costs_eight_bits_a_byte(a: Architecture) -> None:
     """Whatever the coefficients of the auxiliary losses: they are no part of quality."""
-    seen = evaluate(undecided(a), WINDOWS)
+    seen = evaluate(DecoderSubject(undecided(a)), WINDOWS)
     assert seen.bits_per_byte() == pytest.approx(8.0, rel=1e-6)
     np.testing.assert_allclose(seen.bits_N, 8.0 * seen.bytes_N, rtol=1e-6)
 
@@ -53,7 +54,7 @@ def test_a_model_that_prefers_a_byte_pays_by_hand() -> None:
             layer.ffn.down.zero_()
         model.head.zero_()
         model.head[97] = float(np.log(3)) / 32
-    seen = evaluate(model, WINDOWS)
+    seen = evaluate(DecoderSubject(model), WINDOWS)
     scored = WINDOWS.targets[WINDOWS.mask]
     bits = np.where(scored == 97, np.log2(258 / 3), np.log2(258)).sum()
     assert seen.bits_N.sum() == pytest.approx(bits, rel=1e-4)
@@ -62,7 +63,7 @@ def test_a_model_that_prefers_a_byte_pays_by_hand() -> None:
 
 def test_bits_are_those_of_the_scored_positions_alone() -> None:
     model = built(architecture(moe()))
-    seen = evaluate(model, WINDOWS)
+    seen = evaluate(DecoderSubject(model), WINDOWS)
     with torch.inference_mode():
         bits_NT = cross_entropy_bits(
             model(torch.from_numpy(WINDOWS.inputs)).logits_BTV, torch.from_numpy(WINDOWS.targets)
@@ -76,11 +77,14 @@ def test_bits_are_those_of_the_scored_positions_alone() -> None:
 def test_what_stands_where_nothing_is_scored_does_not_matter() -> None:
     model = built(architecture(dense()))
     other = replace(WINDOWS, targets=np.where(WINDOWS.mask, WINDOWS.targets, 65))
-    assert evaluate(model, other).bits_per_byte() == evaluate(model, WINDOWS).bits_per_byte()
+    assert (
+        evaluate(DecoderSubject(model), other).bits_per_byte()
+        == evaluate(DecoderSubject(model), WINDOWS).bits_per_byte()
+    )
 
 
 def test_a_choice_of_windows_is_weighed_by_its_bytes() -> None:
-    seen = evaluate(built(architecture(dense())), WINDOWS)
+    seen = evaluate(DecoderSubject(built(architecture(dense()))), WINDOWS)
     chosen = np.arange(len(seen.bits_N)) % 3 == 0
     assert seen.bits_per_byte(chosen) == pytest.approx(seen.bits_N[chosen].sum() / seen.bytes_N[chosen].sum())
     parts = [seen.bits_per_byte(part) * seen.bytes_N[part].sum() for part in (chosen, ~chosen)]
@@ -89,14 +93,14 @@ def test_a_choice_of_windows_is_weighed_by_its_bytes() -> None:
 
 def test_fewer_windows_are_the_first_ones() -> None:
     model = built(architecture(moe()))
-    few, all_ = evaluate(model, WINDOWS, count=5), evaluate(model, WINDOWS)
+    few, all_ = evaluate(DecoderSubject(model), WINDOWS, count=5), evaluate(DecoderSubject(model), WINDOWS)
     np.testing.assert_allclose(few.bits_N, all_.bits_N[:5], rtol=1e-4)
     assert np.array_equal(few.tokens_NLE, all_.tokens_NLE[:5])
 
 
 @pytest.mark.parametrize("a", [architecture(moe(8, 2)), odd(moe(7, 3, 16))], ids=["top-2", "7 experts, top-3"])
 def test_expert_loads_add_up_to_the_scored_tokens_times_k(a: Architecture) -> None:
-    seen = evaluate(built(a), WINDOWS)
+    seen = evaluate(DecoderSubject(built(a)), WINDOWS)
     assert seen.tokens_NLE.shape == (len(WINDOWS.inputs), a.layers, a.ffn.experts)
     assert np.array_equal(seen.tokens_NLE.sum(2), np.repeat(seen.bytes_N[:, None] * a.ffn.top_k, a.layers, axis=1))
     assert seen.dropped == 0
@@ -107,7 +111,7 @@ def test_every_router_is_evaluated_without_drops_noise_or_a_generator(word: str)
     """The same figures twice, from a model in the middle of its training. Layers that are dense have no loads."""
     a = model_of(word, "every other layer", layers=4)
     model = built(a).train()
-    seen, again = evaluate(model, WINDOWS), evaluate(model, WINDOWS)
+    seen, again = evaluate(DecoderSubject(model), WINDOWS), evaluate(DecoderSubject(model), WINDOWS)
     assert seen.dropped == 0
     assert seen.tokens_NLE.shape == (len(WINDOWS.inputs), 2, a.ffn.experts)
     assert np.array_equal(seen.bits_N, again.bits_N)
@@ -118,7 +122,7 @@ def test_every_router_is_evaluated_without_drops_noise_or_a_generator(word: str)
 
 def test_expert_loads_are_counted_where_the_routing_says() -> None:
     model = built(architecture(moe(8, 2)))
-    seen = evaluate(model, WINDOWS, count=3)
+    seen = evaluate(DecoderSubject(model), WINDOWS, count=3)
     with torch.inference_mode():
         routings = model(torch.from_numpy(WINDOWS.inputs[:3])).routings
     expected = np.zeros_like(seen.tokens_NLE)
@@ -129,14 +133,14 @@ def test_expert_loads_are_counted_where_the_routing_says() -> None:
 
 
 def test_a_dense_model_has_no_loads() -> None:
-    assert evaluate(built(architecture(dense())), WINDOWS).tokens_NLE.shape[1] == 0
+    assert evaluate(DecoderSubject(built(architecture(dense()))), WINDOWS).tokens_NLE.shape[1] == 0
 
 
 def test_evaluating_leaves_the_model_as_it_was() -> None:
     model = built(architecture(moe())).train()
-    evaluate(model, WINDOWS)
+    evaluate(DecoderSubject(model), WINDOWS)
     assert model.training
     assert all(parameter.grad is None for parameter in model.parameters())
     model.eval()
-    evaluate(model, WINDOWS)
+    evaluate(DecoderSubject(model), WINDOWS)
     assert not model.training

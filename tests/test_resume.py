@@ -147,7 +147,7 @@ def test_killed_at_a_point_of_the_store(nursery: Nursery, undisturbed: Undisturb
 
 @pytest.mark.parametrize(
     "die_in",
-    [("_evaluate", 1), ("_evaluate", 3), ("_evaluate", 4), ("counted_flops", 1), ("_items", 1), ("_checkpoint", 2)],
+    [("_evaluate", 1), ("_evaluate", 3), ("quality", 1), ("flops", 1), ("memory", 1), ("_checkpoint", 2)],
     ids=lambda value: f"{value[0]}-{value[1]}",
 )
 def test_killed_in_evaluation_and_in_the_last_measurements(

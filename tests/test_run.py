@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from moebench import api
 from moebench.data.batches import evaluation_windows
 from moebench.jobs.recipe import Run
 from moebench.jobs.train import DataChanged, execute
-from moebench.metrics.declared import labelled
+from moebench.metrics import MEASUREMENTS
+from moebench.metrics.measurement import Measured
+from moebench.metrics.ref import labelled
 from moebench.store import Checkpoints, JobFolder, Results
 from tests.support import tiny_suites
 
@@ -138,7 +141,8 @@ def test_weights_on_disk_are_those_after_the_last_step(made: api.Planned, monkey
     run = tiny_suites.run_of(made)
     _, folder = carry_out(made, run)
     with_memory = (folder.path / "model.safetensors").read_bytes()
-    monkeypatch.setattr(sys.modules["moebench.jobs.train"], "memory_records", lambda *_, **__: [])
+    without = replace(MEASUREMENTS["memory"], measure=lambda _: Measured(records=[]))
+    monkeypatch.setitem(MEASUREMENTS, "memory", without)
     _, other = carry_out(made, run, results=made.results / "other")
     assert (other.path / "model.safetensors").read_bytes() == with_memory
     assert any(one.metric == "memory.train_peak_bytes" for one in folder.records())

@@ -13,10 +13,12 @@ import torch
 from moebench import api
 from moebench.counting.flops import train_step_flops
 from moebench.counting.memory import decode_bytes
+from moebench.jobs.measuring import load_racer, racer, text_of
 from moebench.jobs.train import execute
 from moebench.jobs.training import start
-from moebench.metrics import speed
-from moebench.metrics.speed import AGAIN, Race, Racer, is_steady, load_racer, race
+from moebench.metrics import clock, speed
+from moebench.metrics.clock import is_steady, rotate, warm_up
+from moebench.metrics.speed import AGAIN, Race, Racer, race
 from moebench.planning.types import SpeedPlan
 from moebench.store import Results
 from tests.support import tiny_suites
@@ -27,7 +29,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
-        monkeypatch.setattr(speed.time, "perf_counter", lambda: self.now)
+        monkeypatch.setattr(clock.time, "perf_counter", lambda: self.now)
 
     def worker(self, seconds: float) -> Any:
         def work() -> None:
@@ -40,12 +42,12 @@ class Clock:
 
 
 def test_blocks_alternate_between_an_order_and_its_reverse(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock(monkeypatch)
-    timed = {name: clock.worker(0.01) for name in "ABC"}
-    samples, blocks = speed._rotate(timed, device="cpu", seconds=6.0, shift=0)
+    hand = Clock(monkeypatch)
+    timed = {name: hand.worker(0.01) for name in "ABC"}
+    samples, blocks = rotate(timed, device="cpu", seconds=6.0, shift=0)
     turns = thirds(blocks)
     assert turns[:4] == ["ABC", "CBA", "ABC", "CBA"]
-    assert len(turns) >= speed.MIN_BLOCKS
+    assert len(turns) >= clock.MIN_BLOCKS
     assert len({len(seconds) for seconds in samples.values()}) == 1
     assert samples["A"][0] == pytest.approx(0.01)
 
@@ -55,39 +57,37 @@ def thirds(blocks: list[str]) -> list[str]:
 
 
 def test_each_process_begins_with_another_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock(monkeypatch)
+    hand = Clock(monkeypatch)
     firsts = []
     for process in range(4):
-        _, blocks = speed._rotate({n: clock.worker(0.01) for n in "ABC"}, device="cpu", seconds=1.0, shift=process)
+        _, blocks = rotate({n: hand.worker(0.01) for n in "ABC"}, device="cpu", seconds=1.0, shift=process)
         firsts.append("".join(blocks[:3]))
     assert firsts == ["ABC", "BCA", "CAB", "ABC"]
 
 
 def test_a_slow_model_gets_fewer_calls_and_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock(monkeypatch)
-    samples, _ = speed._rotate(
-        {"slow": clock.worker(0.1), "fast": clock.worker(0.01)}, device="cpu", seconds=8.0, shift=0
-    )
+    hand = Clock(monkeypatch)
+    samples, _ = rotate({"slow": hand.worker(0.1), "fast": hand.worker(0.01)}, device="cpu", seconds=8.0, shift=0)
     assert len(samples["fast"]) > 5 * len(samples["slow"]) > 0
     assert sum(samples["fast"]) == pytest.approx(sum(samples["slow"]), rel=0.2)
 
 
 def test_both_orders_are_seen_however_short_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock(monkeypatch)
-    _, blocks = speed._rotate({n: clock.worker(5.0) for n in "AB"}, device="cpu", seconds=0.1, shift=0)
+    hand = Clock(monkeypatch)
+    _, blocks = rotate({n: hand.worker(5.0) for n in "AB"}, device="cpu", seconds=0.1, shift=0)
     assert blocks == ["A", "B", "B", "A"]
 
 
 def test_warming_up_goes_on_while_calls_get_faster(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, calls = Clock(monkeypatch), itertools.count()
+    hand, calls = Clock(monkeypatch), itertools.count()
 
     def warming() -> None:
-        clock.now += max(0.01, 1.0 * 0.8 ** next(calls))
+        hand.now += max(0.01, 1.0 * 0.8 ** next(calls))
 
-    assert speed._warm_up(warming, "cpu") < 0.05
+    assert warm_up(warming, "cpu") < 0.05
     assert 4 < next(calls) <= 42
     calls = itertools.count()
-    assert speed._warm_up(clock.worker(0.5), "cpu") == pytest.approx(0.5)
+    assert warm_up(hand.worker(0.5), "cpu") == pytest.approx(0.5)
 
 
 def test_steady_means_that_both_halves_agree_to_a_tenth() -> None:
@@ -101,23 +101,24 @@ def test_steady_means_that_both_halves_agree_to_a_tenth() -> None:
 
 def test_the_peak_of_products_is_flops_over_the_best_time(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([0.5, 0.25, *[0.5] * 6])
-    monkeypatch.setattr(speed, "time_call", lambda call, device: next(times))
-    assert speed.measure_peak_flops("cpu", torch.float32) == 2 * 768**3 / 0.25
+    monkeypatch.setattr(clock, "time_call", lambda call, device: next(times))
+    assert clock.measure_peak_flops("cpu", torch.float32) == 2 * 768**3 / 0.25
 
 
 def test_the_peak_of_reading_is_bytes_over_the_best_time(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([0.5, 0.125, *[0.5] * 4])
-    monkeypatch.setattr(speed, "time_call", lambda call, device: next(times))
-    assert speed.measure_peak_bandwidth("cpu") == 2**26 / 0.125
+    monkeypatch.setattr(clock, "time_call", lambda call, device: next(times))
+    assert clock.measure_peak_bandwidth("cpu") == 2**26 / 0.125
 
 
 def test_utilisation_by_hand(tmp_path: Path) -> None:
     """A dense model of one layer whose products can be counted on paper."""
     shape = {"layers": 1, "width": 8, "heads": 2, "ffn": {"kind": "dense", "hidden": 4}}
     made = tiny_suites.planned(tmp_path, models={"dense": shape})
-    racer = Racer(name="dense", state=start(tiny_suites.run_of(made, "dense")), run=tiny_suites.run_of(made, "dense"))
+    run = tiny_suites.run_of(made, "dense")
+    entry = racer("dense", run, start(run))
     samples = {"speed.train_step_s": [3.0, 1.0, 2.0], "speed.decode_step_s[batch=4]": [0.5]}
-    found = speed._derived(racer, samples, peak_flops=1e6, peak_bandwidth=1e5)
+    found = speed.derived(entry, samples, peak_flops=1e6, peak_bandwidth=1e5)
     weights = 4 * 8 * 8 + 3 * 8 * 4 + 256 * 8  # attention, FFN, the tied table as output head
     # 128 tokens in 8 sequences of 16: products of weights, and half of attention's square, times 3 for the backward
     flops = 3 * (2 * 128 * weights + 4 * 8 * 16 * 16 * 8 // 2)
@@ -133,13 +134,13 @@ def racer_of(folder: Path, *, dtype: str = "float32", **ffn: Any) -> Racer:
     shape = {"layers": 2, "width": 16, "heads": 2, "ffn": mixture}
     made = tiny_suites.planned(folder, models={"moe": shape}, train={"dtype": dtype})
     run = tiny_suites.run_of(made, "moe")
-    return Racer(name="moe", state=start(run), run=run)
+    return racer("moe", run, start(run))
 
 
 def timed(racer: Racer, folder: Path, **plan: Any) -> Race:
     made = tiny_suites.planned(folder)
     usual: dict[str, Any] = {"models": ("moe",), "baseline": "moe", "prefill": (), "decode_batches": ()}
-    return race([racer], plan_of(**{**usual, **plan}), tiny_suites.corpus(made), process=0, seconds=0.01)
+    return race([racer], plan_of(**{**usual, **plan}), text_of(tiny_suites.corpus(made)), process=0, seconds=0.01)
 
 
 def used(racer: Racer, found: Race) -> float:
@@ -160,15 +161,15 @@ VARYING = {
 
 @pytest.mark.parametrize("name", VARYING)
 def test_utilisation_counts_the_pairs_that_were_computed(tmp_path: Path, name: str) -> None:
-    racer = racer_of(tmp_path, **VARYING[name])
-    a, tokens = racer.run.architecture, racer.run.recipe.micro_batch_tokens
-    found = timed(racer, tmp_path)
+    entry = racer_of(tmp_path, **VARYING[name])
+    a, tokens = entry.trainable.run.architecture, entry.trainable.run.recipe.micro_batch_tokens
+    found = timed(entry, tmp_path)
     pairs = found.routed["moe"]["speed.train_step_s"]
     assert 0 < pairs < tokens * a.ffn.top_k * a.layers  # type: ignore[union-attr]
     counted = train_step_flops(a.blueprint, sequences=tokens // a.context, length=a.context, assignments=round(pairs))
-    assert used(racer, found) == pytest.approx(counted)
+    assert used(entry, found) == pytest.approx(counted)
     planned = train_step_flops(a.blueprint, sequences=tokens // a.context, length=a.context)
-    assert used(racer, found) < planned
+    assert used(entry, found) < planned
 
 
 def test_a_dropping_mixtures_pairs_are_no_more_than_its_room(tmp_path: Path) -> None:
@@ -178,32 +179,35 @@ def test_a_dropping_mixtures_pairs_are_no_more_than_its_room(tmp_path: Path) -> 
 
 
 def test_utilisation_of_a_dropless_mixture_is_that_of_its_plan(tmp_path: Path) -> None:
-    racer = racer_of(tmp_path)
-    a, tokens = racer.run.architecture, racer.run.recipe.micro_batch_tokens
-    found = timed(racer, tmp_path)
+    entry = racer_of(tmp_path)
+    a, tokens = entry.trainable.run.architecture, entry.trainable.run.recipe.micro_batch_tokens
+    found = timed(entry, tmp_path)
     assert found.routed["moe"]["speed.train_step_s"] == tokens * 2 * 2
     planned = train_step_flops(a.blueprint, sequences=tokens // a.context, length=a.context)
-    assert used(racer, found) == pytest.approx(planned)
+    assert used(entry, found) == pytest.approx(planned)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_decoding_reads_the_cache_in_its_own_dtype_and_the_experts_really_used(tmp_path: Path, dtype: str) -> None:
-    racer = racer_of(tmp_path, dtype=dtype)
-    found = timed(racer, tmp_path, train_step=False, decode_batches=(3,))
+    entry = racer_of(tmp_path, dtype=dtype)
+    found = timed(entry, tmp_path, train_step=False, decode_batches=(3,))
     step_s = median(found.samples["moe"]["speed.decode_step_s[batch=3]"])
     read = found.derived["moe"]["speed.decode_bandwidth_utilisation[batch=3]"] * step_s * found.peak_bandwidth
     touched = found.routed["moe"]["speed.decode_step_s[batch=3]"]
     always = 2 * (4 * 16 * 16 + 8 * 16) + 256 * 16  # attention and router of two layers, the output head
     weights = 4 * (always + 2 * touched * 3 * 16 * 16)
-    cache = racer.state.model.new_cache(1).layers[0].keys_BGSC
+    cache = entry.subject.weights.new_cache(1).layers[0].keys_BGSC
     held = 3 * 12 * 2 * 2 * 16 * cache.element_size()  # 3 sequences, 12 tokens, keys and values of two layers
     assert cache.element_size() == {"float32": 4, "bfloat16": 2}[dtype]
     assert read == pytest.approx(weights + held)
 
 
 def test_the_experts_used_are_those_of_decoding_step_by_step(tmp_path: Path) -> None:
-    racer = racer_of(tmp_path, experts=64)
-    model, tokens = racer.state.model.eval(), torch.randint(256, (20, 16), generator=torch.Generator().manual_seed(0))
+    entry = racer_of(tmp_path, experts=64)
+    model, tokens = (
+        entry.subject.weights.eval(),
+        torch.randint(256, (20, 16), generator=torch.Generator().manual_seed(0)),
+    )
     with torch.inference_mode():
         cache = model.new_cache(20)
         model(tokens[:, :8], cache=cache)
@@ -212,7 +216,7 @@ def test_the_experts_used_are_those_of_decoding_step_by_step(tmp_path: Path) -> 
             for place in range(8, 16)
             for routing in model(tokens[:, place : place + 1], cache=cache).routings
         ]
-    assert speed._experts_read(model, tokens, start=8) == pytest.approx(sum(seen) / len(seen))
+    assert speed.experts_read(entry.subject, tokens, start=8) == pytest.approx(sum(seen) / len(seen))
     assert 2 < sum(seen) / len(seen) < 40
 
 
@@ -257,7 +261,7 @@ METRICS = {
 
 
 def test_every_model_is_timed_on_everything_and_the_baseline_twice(trained: api.Planned) -> None:
-    found = race(racers(trained), plan_of(), tiny_suites.corpus(trained), process=0, seconds=0.05)
+    found = race(racers(trained), plan_of(), text_of(tiny_suites.corpus(trained)), process=0, seconds=0.05)
     assert set(found.samples) == {"moe", "dense", "dense~again"}
     for model, samples in found.samples.items():
         assert set(samples) == METRICS
@@ -274,23 +278,23 @@ def test_every_model_is_timed_on_everything_and_the_baseline_twice(trained: api.
 
 def test_racing_leaves_the_weights_as_trained(trained: api.Planned) -> None:
     field = racers(trained)
-    before = {name: value.clone() for name, value in field[0].state.model.state_dict().items()}
-    race(field, plan_of(prefill=(), decode_batches=()), tiny_suites.corpus(trained), process=0, seconds=0.02)
-    assert all(torch.equal(value, before[name]) for name, value in field[0].state.model.state_dict().items())
+    before = {name: value.clone() for name, value in field[0].subject.weights.state_dict().items()}
+    race(field, plan_of(prefill=(), decode_batches=()), text_of(tiny_suites.corpus(trained)), process=0, seconds=0.02)
+    assert all(torch.equal(value, before[name]) for name, value in field[0].subject.weights.state_dict().items())
 
 
 def test_decoding_goes_on_token_by_token_and_back_to_the_middle(trained: api.Planned) -> None:
-    racer = racers(trained)[0]
+    entry = racers(trained)[0]
     seen: list[tuple[int, int]] = []
-    honest = racer.state.model.forward
+    honest = entry.subject.weights.forward
 
     def forward(tokens: torch.Tensor, *, cache: Any = None) -> Any:
         if cache is not None:  # without one, it is read which experts decoding uses
             seen.append((cache.length, tokens.shape[1]))
         return honest(tokens, cache=cache)
 
-    racer.state.model.forward = forward  # type: ignore[method-assign]
-    decode = speed._decode_step(racer, tiny_suites.corpus(trained), batch=2)
+    entry.subject.weights.forward = forward  # type: ignore[method-assign]
+    decode = speed._decode_step(entry, text_of(tiny_suites.corpus(trained)), batch=2)
     for _ in range(10):
         decode()
     assert seen == [(0, 8), *((held, 1) for held in range(8, 16)), (8, 1), (9, 1)]

@@ -16,6 +16,7 @@ from moebench.jobs.recipe import Run
 from moebench.jobs.training import State, start, train
 from moebench.metrics.quality import evaluate
 from moebench.models.architecture import Architecture
+from moebench.models.decoder.subject import DecoderSubject
 from moebench.models.routers import ROUTERS
 from tests.support import small_corpora
 from tests.support.small_models import architecture, dense, moe, run
@@ -49,7 +50,7 @@ def test_one_expert_is_the_dense_model_step_for_step(backend: str) -> None:
     assert losses == pytest.approx(dense_losses, rel=1e-5)
     assert dense_losses[-1] < dense_losses[0] - 1  # they learn, so equality is not that of two models that stand still
     windows = evaluation_windows(CORPUS, "test", tokens=512)
-    quality = [evaluate(state.model, windows).bits_per_byte() for state in (plain, mixture)]
+    quality = [evaluate(DecoderSubject(state.model), windows).bits_per_byte() for state in (plain, mixture)]
     assert quality[1] == pytest.approx(quality[0], rel=1e-5)
 
 

@@ -20,11 +20,11 @@ from moebench.claims.errors import Withheld
 from moebench.claims.hypothesis import Contrast, Term
 from moebench.claims.samples import Sample, draw
 from moebench.format import interval
+from moebench.metrics import constant
 from moebench.metrics.declared import metric_of, parse_metric
 from moebench.planning.types import Plan
 from moebench.reader.evidence import Evidence, Outcome
 from moebench.suite.claim import Claim
-from moebench.suite.constant import constant
 from moebench.suite.model import DenseFFN
 
 AA_RANGE = (0.98, 1.02)

@@ -524,13 +524,14 @@ def generate(run_id: str, *, prompt: str, tokens: int, temperature: float, seed:
     Example:
       moebench generate 3fa9 --prompt "import "
     """
+    from moebench.models.decoder.subject import DecoderSubject
     from moebench.models.generation import generate as generate_text
     from moebench.models.generation import load_trained
     from moebench.text import visible
 
     with input_errors():
         model = load_trained(results, run_id)
-        text = generate_text(model, prompt.encode(), tokens=tokens, temperature=temperature, seed=seed)
+        text = generate_text(DecoderSubject(model), prompt.encode(), tokens=tokens, temperature=temperature, seed=seed)
     click.echo(visible(text.decode(errors="replace")))
 
 

@@ -84,21 +84,20 @@ def _measure(run: Run, *, threads: int) -> float:
 def _time_here(run: Run) -> float:
     import torch
 
-    from moebench.jobs.training import chance, start, training_loss
-    from moebench.metrics.speed import time_call
+    from moebench.jobs.training import TrainingStep, start
+    from moebench.metrics import clock
 
-    state, recipe, context = start(run), run.recipe, run.architecture.context
-    tokens = torch.randint(0, run.architecture.vocab, (recipe.micro_batch_tokens // context, context + 1))
+    trainable, recipe = TrainingStep(start(run), run), run.recipe
+    tokens = torch.randint(0, run.architecture.vocab, (trainable.sequences, run.architecture.context + 1))
     tokens = tokens.to(run.device)
 
     def step() -> None:
         for _ in range(recipe.batch_tokens // recipe.micro_batch_tokens):
-            loss, _ = training_loss(run, state.model(tokens[:, :-1], generator=chance(run, step=0)), tokens[:, 1:])
-            loss.backward()  # type: ignore[no-untyped-call]
-        state.optimizer.step()
-        state.optimizer.zero_grad()
+            trainable.backward(tokens, trainable.draws())
+        trainable.optimizer.step()
+        trainable.optimizer.zero_grad()
 
-    return median([time_call(step, run.device) for _ in range(TIMED_STEPS)][2:])
+    return median([clock.time_call(step, run.device) for _ in range(TIMED_STEPS)][2:])
 
 
 if __name__ == "__main__":

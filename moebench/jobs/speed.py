@@ -155,6 +155,7 @@ def race_here(task: SpeedTask) -> None:
 
     from moebench.data.prepare import prepare
     from moebench.environment import environment
+    from moebench.jobs.measuring import load_racer, text_of
     from moebench.metrics import speed
 
     torch.set_num_threads(task.threads)
@@ -168,19 +169,19 @@ def race_here(task: SpeedTask) -> None:
         if run_folder.status() != "completed":
             missing[name] = run_folder.id
             continue
-        racers.append(speed.load_racer(name, run_folder))
+        racers.append(load_racer(name, run_folder))
     if not racers:
         raise FileNotFoundError(
             f"no model has been trained: {', '.join(missing)} with seed {plan.processes[task.process]}"
         )
     load = [os.getloadavg()[0]]
     share = plan.seconds / len(plan.processes)
-    found = speed.race(racers, plan, corpus, process=task.process, seconds=share)
+    found = speed.race(racers, plan, text_of(corpus), process=task.process, seconds=share)
     result = {
         "process": task.process,
         "seed": plan.processes[task.process],
         "runs": task.runs,
-        "environment": environment(task.threads, racers[0].run.device).model_dump(mode="json"),
+        "environment": environment(task.threads, racers[0].subject.device.type).model_dump(mode="json"),
         "load": [*load, os.getloadavg()[0]],
         "missing": missing,
     }

@@ -8,31 +8,32 @@ ends in the same bits. Clock readings go to `timed.jsonl` alone.
 from __future__ import annotations
 
 import itertools
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import safetensors.torch
 import torch
-from numpy.typing import NDArray
 
-from moebench.data.batches import Windows, evaluation_windows, train_batch
+from moebench.data.batches import Windows, train_batch
 from moebench.data.corpus import Corpus
 from moebench.data.prepare import prepare
 from moebench.environment import environment
 from moebench.identity import canonical
-from moebench.jobs.recipe import Recipe, Run
+from moebench.jobs.measuring import RunContext, scored_windows
+from moebench.jobs.recipe import Run
 from moebench.jobs.task import Task
 from moebench.jobs.training import Diverged, State, start, train
-from moebench.metrics.declared import Record, labelled, record
-from moebench.metrics.flops import counted_flops
-from moebench.metrics.memory import memory_records
-from moebench.metrics.quality import Evaluated, evaluate
-from moebench.metrics.routing import domain_records, ffn_output_rms, routing_records
+from moebench.metrics import MEASUREMENTS
+from moebench.metrics.measurement import NotFinite
+from moebench.metrics.metric import Record
+from moebench.metrics.quality import Evaluated, evaluate, point_records
+from moebench.metrics.routing import routing_records
+from moebench.metrics.training import dropped_share, ended, initial, spent
+from moebench.models.decoder.subject import DecoderSubject, ffn_output_rms
 from moebench.store import Checkpoints, JobFolder, Results, append_lines, keep_lines, write_bytes, write_json
 from moebench.suite.routers import drops
 
@@ -138,10 +139,7 @@ def _begin_or_resume(task: Task, folder: JobFolder, corpus: Corpus) -> tuple[Sta
     }
     write_json(folder.path / "job.json", about)
     batch = torch.from_numpy(train_batch(corpus, seed=run.seed, step=0, batch_tokens=run.recipe.micro_batch_tokens))
-    rms = ffn_output_rms(state.model, batch[:, :-1].to(run.device))
-    journal.add_records(
-        [record(labelled("init.ffn_output_rms", layer=i), value, step=0) for i, value in enumerate(rms)]
-    )
+    journal.add_records(initial(ffn_output_rms(state.model, batch[:, :-1].to(run.device))))
     return state, journal
 
 
@@ -231,93 +229,46 @@ def _checkpoint(checkpoints: Checkpoints, journal: _Journal, state: State) -> No
     checkpoints.save(state.step, state.to_bytes(), about)
 
 
-def scored_windows(corpus: Corpus, recipe: Recipe, *, tokens: int) -> Windows:
-    """What an evaluation of a recipe scores."""
-    return evaluation_windows(corpus, recipe.split, tokens=tokens, windows_per_document=recipe.windows_per_document)
-
-
 def _evaluate(task: Task, state: State, windows: Windows) -> Evaluated:
     """Raises Diverged when the last step left weights that give no number; the training loss told of those before."""
-    seen = evaluate(state.model, windows)
-    if not math.isfinite(seen.bits_per_byte()):
-        raise Diverged(f"step {state.step}: cross-entropy on the {task.run.recipe.split} split is not finite")
-    return seen
+    with _diverging(task, state):
+        return evaluate(DecoderSubject(state.model), windows)
+
+
+@contextmanager
+def _diverging(task: Task, state: State) -> Iterator[None]:
+    try:
+        yield
+    except NotFinite as problem:
+        raise Diverged(f"step {state.step}: {problem} on the {task.run.recipe.split} split is not finite") from None
 
 
 def _point_records(task: Task, state: State, windows: Windows, seen: Evaluated) -> Iterator[Record]:
     """What is known at an evaluation point; all of them score the same text."""
-    step = state.step
-    yield record("curve.bits_per_byte", seen.bits_per_byte(), step=step)
-    if step == task.run.recipe.evaluate_at[0]:
-        yield from _coverage("curve", windows, seen, step=step)
-    yield record("train.tokens", step * task.run.recipe.batch_tokens, step=step)
-    yield record("train.model_flops", state.model_flops, step=step)
-    yield record("train.executed_flops", state.executed_flops, step=step)
-    layers, ffn = task.run.architecture.moe_layers, task.run.architecture.ffn
+    step, recipe, ffn = state.step, task.run.recipe, task.run.architecture.ffn
+    yield from point_records(seen, windows, step=step, first=step == recipe.evaluate_at[0])
+    tokens = step * recipe.batch_tokens
+    yield from spent(step=step, tokens=tokens, model_flops=state.model_flops, executed_flops=state.executed_flops)
+    layers = task.run.architecture.moe_layers
     dropped_here = seen.dropped if drops(ffn, training=False) else None
     yield from routing_records(seen.tokens_NLE.sum(0), layers=layers, dropped=dropped_here, step=step)
     if drops(ffn, training=True):
-        dropped = state.pairs_dropped / (state.pairs_dropped + state.pairs_computed)
-        yield record("train.dropped_share", dropped, step=step)
+        yield dropped_share(step=step, dropped=state.pairs_dropped, computed=state.pairs_computed)
 
 
 def _measure(task: Task, state: State, journal: _Journal, corpus: Corpus) -> None:
     """What is measured once, on the trained model, and the weights themselves."""
     run, folder = task.run, journal.folder
-    windows = scored_windows(corpus, run.recipe, tokens=run.recipe.final_eval_tokens)
-    seen = _evaluate(task, state, windows)
+    context = RunContext(run, state, corpus)
+    with _diverging(task, state):
+        quality = MEASUREMENTS["quality"].measure(context)
     write_bytes(folder.path / "model.safetensors", safetensors.torch.save(state.model.state_dict()))
-    lines = [canonical(row) + "\n" for row in _items(corpus, windows, seen, run.recipe.split)]
+    flops, memory = (MEASUREMENTS[name].measure(context) for name in ("flops", "memory"))
+    lines = [canonical(row) + "\n" for row in quality.items or []]
     write_bytes(folder.path / "items.jsonl", "".join(lines).encode())
-    journal.add_records(_final_quality(task, corpus, windows, seen))
-    last = journal.folder.steps()[-max(1, run.recipe.steps // 10) :]
-    journal.add_records([record("train.bits_per_token", sum(row["loss"] for row in last) / len(last), step=state.step)])
+    journal.add_records(quality.records)
+    last = [row["loss"] for row in journal.folder.steps()[-max(1, run.recipe.steps // 10) :]]
     epochs = run.recipe.epochs(stream=len(corpus.tokens("train")), context=corpus.context)
-    journal.add_records([record("train.epochs", epochs, step=state.step)])
-    batch = torch.from_numpy(train_batch(corpus, seed=run.seed, step=0, batch_tokens=run.recipe.micro_batch_tokens))
-    journal.add_records([record("train.counted_flops", counted_flops(state.model, run, batch), step=state.step)])
-    journal.add_records(memory_records(state, run, batch, step=state.step))  # last: it moves the weights
+    journal.add_records(ended(last, epochs=epochs, step=state.step))
+    journal.add_records([*flops.records, *memory.records])
     journal.flush(state.step)
-
-
-def _items(corpus: Corpus, windows: Windows, seen: Evaluated, split: str) -> list[dict[str, Any]]:
-    """One row a document: its scored bytes and their cross-entropy in bits."""
-    documents = corpus.documents(split)
-    rows: dict[int, dict[str, Any]] = {}
-    for n, index in enumerate(windows.document.tolist()):
-        document = documents[index]
-        row = rows.setdefault(index, {"document": document.name, "domain": document.domain, "bytes": 0, "bits": 0.0})
-        row["bytes"] += int(seen.bytes_N[n])
-        row["bits"] += float(seen.bits_N[n])
-    return list(rows.values())
-
-
-def _final_quality(task: Task, corpus: Corpus, windows: Windows, seen: Evaluated) -> Iterator[Record]:
-    """Bits per byte overall and by domain, and the experts each domain used."""
-    split, step = task.run.recipe.split, task.run.recipe.steps
-    metric, documents = f"{split}.bits_per_byte", corpus.documents(split)
-    yield record(metric, seen.bits_per_byte(), step=step)
-    yield from _coverage(split, windows, seen, step=step)
-    domain_N = np.array([documents[index].domain for index in windows.document.tolist()])
-    domains = sorted(set(domain_N.tolist()))
-    for domain in domains:
-        yield record(labelled(metric, domain=domain), seen.bits_per_byte(domain_N == domain), step=step)
-        yield from _coverage(split, windows, seen, step=step, chosen_N=domain_N == domain, domain=domain)
-    if seen.tokens_NLE.shape[1]:
-        by_domain = {d: seen.tokens_NLE[domain_N == d].sum(0) for d in domains}
-        yield from domain_records(by_domain, layers=task.run.architecture.moe_layers, step=step)
-
-
-def _coverage(
-    group: str,
-    windows: Windows,
-    seen: Evaluated,
-    *,
-    step: int,
-    chosen_N: NDArray[np.bool_] | slice = slice(None),
-    **labels: str,
-) -> Iterator[Record]:
-    """How much text an evaluation scored."""
-    yield record(labelled(f"{group}.scored_bytes", **labels), int(seen.bytes_N[chosen_N].sum()), step=step)
-    documents = len(np.unique(windows.document[chosen_N]))
-    yield record(labelled(f"{group}.scored_documents", **labels), documents, step=step)

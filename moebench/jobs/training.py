@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,9 @@ from moebench.data.corpus import Corpus
 from moebench.jobs.recipe import Recipe, Run
 from moebench.models.architecture import Architecture
 from moebench.models.decoder import Output, Transformer, build
+from moebench.models.decoder.subject import experts_one_by_one
 from moebench.models.decoder.transformer import cross_entropy_bits
+from moebench.models.subject import Pass
 from moebench.plugins import PluginError, router_code
 from moebench.seeds import derive
 from moebench.suite.model import DenseFFN, MoEFFN
@@ -191,7 +194,7 @@ def train(state: State, run: Run, corpus: Corpus) -> Iterator[Step]:
         lr = learning_rate(recipe, state.step)
         for group in state.optimizer.param_groups:
             group["lr"] = lr
-        loss, routed = _accumulate(state, run, torch.from_numpy(batch).to(run.device))
+        loss, passes = _accumulate(state, run, torch.from_numpy(batch).to(run.device))
         limit = math.inf if recipe.clip is None else recipe.clip
         grad_norm = float(torch.nn.utils.clip_grad_norm_(state.model.parameters(), limit))
         _check(loss, grad_norm, step=state.step + 1, vocab=run.architecture.vocab)
@@ -200,32 +203,48 @@ def train(state: State, run: Run, corpus: Corpus) -> Iterator[Step]:
         state.model.after_step()
         state.step += 1
         state.digest = roll(state.digest, batch)
-        _count(state, run, sequences=batch.shape[0], routed=routed)
+        _count(state, run, sequences=batch.shape[0], passes=passes)
         yield Step(step=state.step, loss=loss, lr=lr, grad_norm=grad_norm, digest=state.digest.hex()[:16])
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Routed:
-    """Pairs of one batch, over all mixtures and micro-batches."""
-
-    computed: int = 0
-    dropped: int = 0
-
-
-def _accumulate(state: State, run: Run, batch_BX: Tensor) -> tuple[float, _Routed]:
-    """Gradients of one batch, micro-batch by micro-batch; returns the loss in bits per token and the pairs routed."""
-    rows = run.recipe.micro_batch_tokens // run.architecture.context
-    parts = torch.split(batch_BX, rows)
-    total_bits, computed, dropped = 0.0, 0, 0
-    for index, part_BX in enumerate(parts):
-        output = state.model(part_BX[:, :-1], generator=chance(run, step=state.step, part=index))
-        loss, bits = training_loss(run, output, part_BX[:, 1:])
+def _accumulate(state: State, run: Run, batch_BX: Tensor) -> tuple[float, list[Pass]]:
+    """Gradients of one batch, micro-batch by micro-batch; returns the loss in bits per token and every pass."""
+    step = TrainingStep(state, run)
+    total_bits, passes = 0.0, list[Pass]()
+    for index, part_BX in enumerate(torch.split(batch_BX, step.sequences)):
         share = part_BX.shape[0] / batch_BX.shape[0]
-        (loss * share).backward()  # type: ignore[no-untyped-call]
-        total_bits += float(bits.detach()) * share
-        computed += sum(routing.token_N.numel() for routing in output.routings)
-        dropped += sum(routing.dropped for routing in output.routings)
-    return total_bits, _Routed(computed=computed, dropped=dropped)
+        passes.append(step.backward(part_BX, chance(run, step=state.step, part=index), share=share))
+        total_bits += float(passes[-1].bits) * share
+    return total_bits, passes
+
+
+class TrainingStep:
+    """A state in training as a `Trainable`: the one path of training, timing and counting through the model."""
+
+    def __init__(self, state: State, run: Run) -> None:
+        self.run, self.weights, self.optimizer = run, state.model, state.optimizer
+        self.sequences = run.recipe.micro_batch_tokens // run.architecture.context
+
+    @property
+    def device(self) -> torch.device:
+        return self.weights.embedding.device
+
+    def draws(self) -> torch.Generator | None:
+        return chance(self.run, step=0)
+
+    def backward(self, batch_BX: Tensor, draws: torch.Generator | None, *, share: float = 1.0) -> Pass:
+        if not self.weights.training:
+            self.weights.train()
+        output = self.weights(batch_BX[:, :-1], generator=draws)
+        loss, bits = training_loss(self.run, output, batch_BX[:, 1:])
+        computed = sum(routing.token_N.numel() for routing in output.routings)
+        dropped = sum(routing.dropped for routing in output.routings)
+        del output  # so that the backward holds what its graph does, and no more
+        (loss if share == 1 else loss * share).backward()  # type: ignore[no-untyped-call]
+        return Pass(loss=loss.detach(), bits=bits.detach(), computed=computed, dropped=dropped)
+
+    def countable(self) -> AbstractContextManager[None]:
+        return experts_one_by_one(self.weights)
 
 
 def _check(loss: float, grad_norm: float, *, step: int, vocab: int) -> None:
@@ -235,11 +254,11 @@ def _check(loss: float, grad_norm: float, *, step: int, vocab: int) -> None:
         raise Diverged(f"step {step}: loss {loss:.1f} bits/token, over {EXPLODED:g} times a uniform guess")
 
 
-def _count(state: State, run: Run, *, sequences: int, routed: _Routed) -> None:
-    b, length = run.architecture.blueprint, run.architecture.context
-    state.pairs_computed += routed.computed
-    state.pairs_dropped += routed.dropped
-    state.model_flops += train_step_flops(b, sequences=sequences, length=length, assignments=routed.computed)
+def _count(state: State, run: Run, *, sequences: int, passes: list[Pass]) -> None:
+    a, computed = run.architecture, sum(done.computed for done in passes)
+    state.pairs_computed += computed
+    state.pairs_dropped += sum(done.dropped for done in passes)
+    state.model_flops += train_step_flops(a.blueprint, sequences=sequences, length=a.context, assignments=computed)
     state.executed_flops += executed_step_flops(
-        b, sequences=sequences, length=length, assignments=routed.computed, fused=run.kernels == "fused"
+        a.blueprint, sequences=sequences, length=a.context, assignments=computed, fused=run.kernels == "fused"
     )

@@ -1,4 +1,78 @@
-"""What is measured on a model: one file a kind of number. `speed` is the only one that reads a clock.
+"""What is measured, and how: one file a metric, or a family of metrics that are measured together.
 
-A metric is added by writing its function here, its line in `records.METRICS`, and its line in `run.MEASUREMENTS`.
+A file declares its metrics (`METRICS`) and, where they are measured on a finished subject, how (`MEASUREMENT`); its
+line in `FILES` below registers both. What a metric means stands on it alone: suites are checked, numbers read and
+claims judged by these declarations. Measuring code sees a subject through `models.subject`, and imports torch inside
+its functions: whoever reads declarations loads none. Installed packages add files through the entry point group
+`moebench.metrics`.
 """
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+from moebench import plugins
+from moebench.metrics import accuracy, counts, events, flops, memory, quality, routing, speed, training
+from moebench.metrics.measurement import Measurement
+from moebench.metrics.metric import Metric, Record
+from moebench.metrics.ref import MetricRef
+
+
+def metric_of(name: str | MetricRef) -> Metric:
+    """The metric that a record's name stands for. Raises KeyError with the known names."""
+    ref = MetricRef.parse(name) if isinstance(name, str) else name
+    if ref.base not in METRICS:
+        raise KeyError(f"unknown metric {ref.base!r}; known: {', '.join(sorted(METRICS))}")
+    metric = METRICS[ref.base]
+    if unknown := sorted({label for label, _ in ref.labels} - set(metric.labels)):
+        allowed = ", ".join(metric.labels) or "none"
+        raise KeyError(f"{ref.base} has no label {', '.join(unknown)}; allowed: {allowed}")
+    return metric
+
+
+def record(name: str, value: float | None = None, *, step: int | None = None, reason: str | None = None) -> Record:
+    """A record of a known metric by its name with labels. Raises KeyError for a metric that is not in `METRICS`."""
+    ref = MetricRef.parse(name)
+    return metric_of(ref).record(value, step=step, reason=reason, **dict(ref.labels))
+
+
+def impossible(name: str, value: float) -> str | None:
+    """Why a metric cannot have this value; None when it can. Raises KeyError for an unknown metric."""
+    return metric_of(name).impossible(value, name=name)
+
+
+def constant(name: str, ffn: Any) -> str | None:
+    """Why a metric is fixed for a model of this FFN, and what to use instead where there is something.
+
+    None when it can vary. A claim about a constant has no verdict, for no outcome could speak against it; metrics that
+    are no longer measured are among them.
+    """
+    metric = METRICS[MetricRef.parse(name).base]
+    return metric.retired if metric.retired is not None or metric.fixed is None else metric.fixed(ffn)
+
+
+FILES: dict[str, ModuleType] = {
+    "counts": counts,
+    "quality": quality,
+    "accuracy": accuracy,
+    "training": training,
+    "flops": flops,
+    "memory": memory,
+    "routing": routing,
+    "speed": speed,
+    "events": events,
+}
+
+BROKEN: dict[str, str] = {}
+"""Files of installed packages that do not load, and why."""
+for _name, _point in plugins.offered(plugins.METRICS).items():
+    try:
+        FILES.setdefault(_name, plugins.load(_point))
+    except plugins.PluginError as _error:
+        BROKEN[_name] = str(_error)
+
+METRICS: dict[str, Metric] = {metric.name: metric for file in FILES.values() for metric in file.METRICS}
+MEASUREMENTS: dict[str, Measurement] = {
+    file.MEASUREMENT.name: file.MEASUREMENT for file in FILES.values() if hasattr(file, "MEASUREMENT")
+}

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from moebench.jobs.recipe import Run
 from moebench.models.decoder import Transformer, build
+from moebench.models.subject import Subject
 from moebench.seeds import derive
 from moebench.store import CorruptFile, JobFolder, Results
 
@@ -48,23 +49,24 @@ def _find(results: Path, run_id: str) -> JobFolder:
 
 
 @torch.inference_mode()
-def generate(model: Transformer, prompt: bytes, *, tokens: int, temperature: float, seed: int) -> bytes:
-    """The prompt and up to `tokens` bytes after it, one decoding step each; ends early at a document's end.
+def generate(subject: Subject, prompt: bytes, *, tokens: int, temperature: float, seed: int) -> bytes:
+    """The prompt and up to `tokens` tokens after it, one decoding step each; ends early at a document's end.
 
     Beyond the context the cache starts anew from the last half of the text.
     """
     draws = torch.Generator().manual_seed(derive(seed, "generate"))
-    text = [0, *prompt]  # byte 0 begins a document
-    cache, unread = model.new_cache(1), text[-model.architecture.context :]
+    start, context = subject.tokenizer.start, subject.context
+    text = [start, *subject.tokenizer.encode(prompt)]
+    cache, unread = subject.new_cache(1), text[-context:]
     for _ in range(tokens):
-        if cache.length + len(unread) > model.architecture.context:
-            cache, unread = model.new_cache(1), text[-model.architecture.context // 2 :]
-        logits_V = model(torch.tensor([unread]), cache=cache).logits_BTV[0, -1]
+        if cache.length + len(unread) > context:
+            cache, unread = subject.new_cache(1), text[-context // 2 :]
+        logits_V = subject.extend(torch.tensor([unread], device=subject.device), cache)[0]
         unread = [_choose(logits_V, temperature, draws)]
-        if unread == [0]:
+        if unread == [start]:
             break
         text += unread
-    return bytes(text[1:])
+    return subject.tokenizer.decode(text[1:])
 
 
 def _choose(logits_V: torch.Tensor, temperature: float, draws: torch.Generator) -> int:

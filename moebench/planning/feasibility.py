@@ -10,10 +10,10 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 
 from moebench.jobs.recipe import Recipe
+from moebench.metrics import constant
 from moebench.metrics.declared import metric_of, parse_metric
 from moebench.planning.types import DataFacts, PlannedModel
 from moebench.suite.claim import Claim
-from moebench.suite.constant import constant
 from moebench.suite.types import SuiteSpec
 from moebench.text import listed, nearest, quoted
 

@@ -231,13 +231,9 @@ def rehearse_here(tasks: Sequence[Task], root: Path) -> Iterable[dict[str, Any]]
 
 def _time_run(run: Run, corpus: Corpus) -> float:
     """Seconds of one run, from a few steps, one batch of evaluation windows and the measurements at its end."""
-    import torch
-
-    from moebench.data.batches import train_batch
-    from moebench.jobs.train import scored_windows
+    from moebench.jobs.measuring import RunContext, scored_windows
     from moebench.jobs.training import start, train
-    from moebench.metrics.flops import counted_flops
-    from moebench.metrics.memory import memory_records
+    from moebench.metrics import MEASUREMENTS
     from moebench.metrics.quality import WINDOWS_AT_ONCE, evaluate
 
     recipe, clock = run.recipe, time.perf_counter
@@ -257,13 +253,13 @@ def _time_run(run: Run, corpus: Corpus) -> float:
         forward_s = step_s / 3 * run.architecture.context / recipe.batch_tokens
         return start_s + recipe.steps * step_s + passes * forward_s + 8 * step_s
     count = min(WINDOWS_AT_ONCE, len(windows[1].inputs))
-    evaluate(state.model, windows[1], count=count)
+    context = RunContext(run, state, corpus)
+    evaluate(context.subject, windows[1], count=count)
     last = clock()
-    evaluate(state.model, windows[1], count=count)
+    evaluate(context.subject, windows[1], count=count)
     forward_s, last = (clock() - last) / count, clock()
-    batch = torch.from_numpy(train_batch(corpus, seed=run.seed, step=0, batch_tokens=recipe.micro_batch_tokens))
-    counted_flops(state.model, run, batch)
-    list(memory_records(state, run, batch, step=0))
+    for name in ("flops", "memory"):
+        MEASUREMENTS[name].measure(context)
     return start_s + recipe.steps * step_s + passes * forward_s + (clock() - last)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from moebench.metrics.declared import METRICS, Metric, labelled, parse_metric
+from moebench.metrics import METRICS
+from moebench.metrics.metric import Metric
+from moebench.metrics.ref import MetricRef, labelled, parse_metric
 from moebench.suite.claim import Claim
 from moebench.suite.explain import Path
 from moebench.suite.model import DenseFFN, ModelSpec, MoEFFN
@@ -14,13 +16,10 @@ from moebench.text import listed, nearest, quoted
 
 if TYPE_CHECKING:
     from moebench.suite.check import Findings
+    from moebench.suite.measure import Measure
 
 SIDES = ("compare", "compare.ceiling", "over", "along", "model", "minus")
 """The keys of a claim of which each kind takes some."""
-_OPTIONAL_LABELS = {
-    "test.bits_per_byte", "tune.bits_per_byte", "memory.train_peak_bytes", "memory.inference_peak_bytes",
-}  # fmt: skip
-"""Metrics that mean the whole when they have no label."""
 
 
 def check_claims(found: Findings) -> None:
@@ -135,7 +134,7 @@ def _metric(found: Findings, path: Path, name: str, models: list[ModelSpec]) -> 
         found.add(path, f"{base} has no label {quoted(unknown[0])}", hint)
         return None
     missing = [label for label in metric.labels if label not in labels]
-    if missing and base not in _OPTIONAL_LABELS:
+    if missing and not metric.whole:
         values = _measured(found, missing[0]) or ["0"]
         example = labelled(base, **{label: labels.get(label, values[0]) for label in metric.labels})
         found.add(path, f"{base} needs the label {missing[0]!r}", f"write it as {example}")
@@ -144,7 +143,7 @@ def _metric(found: Findings, path: Path, name: str, models: list[ModelSpec]) -> 
     if exact != name:
         found.add(path, f"{quoted(name)} is not how this metric is written", f"write {exact}")
         return None
-    problem = _unmeasured(found, base, labels) or _not_there(metric, labels, models)
+    problem = _unmeasured(found, MetricRef.parse(name)) or _not_there(metric, labels, models)
     if problem is not None:
         found.add(path, *problem)
         return None
@@ -152,7 +151,7 @@ def _metric(found: Findings, path: Path, name: str, models: list[ModelSpec]) -> 
 
 
 def _claimable() -> list[str]:
-    return [name for name, metric in METRICS.items() if metric.retired is None and not name.startswith("tune.")]
+    return [name for name, metric in METRICS.items() if metric.retired is None and metric.unclaimable is None]
 
 
 def _meant(found: Findings, word: str) -> str | None:
@@ -161,7 +160,7 @@ def _meant(found: Findings, word: str) -> str | None:
     if likely is None or word.partition("[")[0] in METRICS:
         return None
     base, instead = likely
-    needed = () if base in _OPTIONAL_LABELS else METRICS[base].labels
+    needed = () if METRICS[base].whole else METRICS[base].labels
     example = labelled(base, **{label: (_measured(found, label) or ["8"])[0] for label in needed})
     return f"did you mean {example!r}?{f' ({instead})' if instead else ''}"
 
@@ -174,33 +173,34 @@ def _measured(found: Findings, label: str) -> list[str]:
     return list(map(str, {"tokens": speed.prefill, "batch": speed.decode.batch if speed.decode else []}.get(label, [])))
 
 
-def _unmeasured(found: Findings, base: str, labels: dict[str, str]) -> tuple[str, str | None] | None:
+def _unmeasured(found: Findings, ref: MetricRef) -> tuple[str, str | None] | None:
     """Why the suite will have no such number, and what would change that."""
-    if base.startswith("tune."):
-        return f"{base} is for choosing learning rates", "a claim is about the test split: use test.bits_per_byte"
-    if base.startswith("speed.peak_"):
-        return f"{base} is a fact of the machine, not of a model", None
+    metric, measure = METRICS[ref.base], found.spec.measure
+    if metric.unclaimable is not None:
+        why, instead = metric.unclaimable
+        return f"{ref.base} {why}", instead
     if found.is_broken("measure"):
         return None
-    measure, group = found.spec.measure, base.partition(".")[0]
-    speed = measure.speed
-    if group in {"memory", "routing"} and not getattr(measure, group):
-        return f"this suite does not measure {base}", f"set measure.{group} to true"
-    quality = base.endswith("_to_quality") or base in {"test.bits_per_byte", "curve.bits_per_byte"}
-    if quality and "bits_per_byte" not in measure.quality:
-        return f"this suite does not measure {base}", "put bits_per_byte into measure.quality"
-    timed = METRICS[base].kind == "timed" or base == "seconds_to_quality"
-    if timed and speed is None:
-        return f"this suite does not measure {base}", "give it a `speed` under `measure`"
-    if base in {"speed.train_step_s", "speed.train_utilisation", "seconds_to_quality"}:
-        if speed is not None and not speed.train_step:
-            return f"this suite does not measure {base}", "set measure.speed.train_step to true"
-        return None
+    for what in metric.asked_by:
+        if (hint := _lacking(measure, what)) is not None:
+            return f"this suite does not measure {ref.base}", hint
     for label, where in (("tokens", "measure.speed.prefill"), ("batch", "measure.speed.decode.batch")):
-        if timed and label in labels and labels[label] not in _measured(found, label):
+        value = ref.get(label)
+        if metric.kind == "timed" and value is not None and value not in _measured(found, label):
             have = listed(_measured(found, label), last="and")
-            return f"this suite does not measure {base} at {label}={labels[label]}", f"{where} has {have}"
+            return f"this suite does not measure {ref.base} at {label}={value}", f"{where} has {have}"
     return None
+
+
+def _lacking(measure: Measure, what: str) -> str | None:
+    """What to write for a part of `measure` that is not there; None when it is."""
+    if what in {"memory", "routing"}:
+        return None if getattr(measure, what) else f"set measure.{what} to true"
+    if what == "speed":
+        return None if measure.speed is not None else "give it a `speed` under `measure`"
+    if what == "speed.train_step":
+        return None if measure.speed is not None and measure.speed.train_step else f"set measure.{what} to true"
+    return None if what in measure.quality else f"put {what} into measure.quality"
 
 
 def _not_there(metric: Metric, labels: dict[str, str], models: list[ModelSpec]) -> tuple[str, str | None] | None:
@@ -208,7 +208,7 @@ def _not_there(metric: Metric, labels: dict[str, str], models: list[ModelSpec]) 
 
     Domains are known to the data alone: `feasibility` holds them against those.
     """
-    routed = metric.name.startswith("routing.")
+    routed = metric.of_mixtures
     if routed and any(isinstance(model.ffn, DenseFFN) for model in models):
         return f"{metric.name} of a dense model: it has no router", None
     for label, value in labels.items():

@@ -7,6 +7,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from moebench.frozen import Frozen
+from moebench.metrics import MEASUREMENTS
+
+QUALITY = ("bits_per_byte", *(name for name, measurement in MEASUREMENTS.items() if measurement.optional))
 
 
 class DecodeSpec(Frozen):
@@ -34,8 +37,8 @@ class SpeedSpec(Frozen):
 class Measure(Frozen):
     """What is measured besides counts."""
 
-    quality: list[Literal["bits_per_byte"]] = Field(default=["bits_per_byte"])
-    """Quality on the test split."""
+    quality: list[Literal[QUALITY]] = Field(default=["bits_per_byte"])  # type: ignore[valid-type]
+    """Quality on the test split. bits_per_byte is always measured; the others where they are asked for."""
     speed: SpeedSpec | None = None
     """The speed session; none when absent."""
     memory: bool = True

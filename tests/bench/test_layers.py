@@ -14,7 +14,7 @@ import torch
 from bench.layers import SLOW, Bench, Shape
 from bench.race import Result, race
 from bench.table import Cell, Row, Table, publish
-from moebench.metrics.speed import measure_peak_flops
+from moebench.metrics.clock import measure_peak_flops
 
 PEERS = ("eager", "grouped_mm")
 """transformers' expert implementations that are meant for the device."""

@@ -2,8 +2,9 @@
 for each order, so that dozens of killings do not cost dozens of imports.
 
 An order is a line of JSON: `task` and `root` as for a worker; `kill_after_s`, when the child is killed; `fault`,
-a value for MOEBENCH_FAULT; `die_in`, the name of a function of `moebench.run` and the call after which the child kills
-itself. The answers are JSON lines: the child's events, and last its exit code, negative for a signal.
+a value for MOEBENCH_FAULT; `die_in`, the name of a measurement or of a function of `jobs.train`, and the call after
+which the child kills itself. The answers are JSON lines: the child's events, and last its exit code, negative for a
+signal.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -96,9 +98,11 @@ def child(order: dict[str, Any]) -> None:
 
 
 def die_in(name: str, nth: int) -> None:
-    """Kills this process when the n-th call of a function of `moebench.run` has done its work."""
-    module = sys.modules["moebench.jobs.train"]
-    honest, calls = getattr(module, name), iter(range(1, 10**6))
+    """Kills this process when the n-th call of a measurement, or of a function of `jobs.train`, has done its work."""
+    from moebench.metrics import MEASUREMENTS
+
+    module, measurement = sys.modules["moebench.jobs.train"], MEASUREMENTS.get(name)
+    honest, calls = measurement.measure if measurement else getattr(module, name), iter(range(1, 10**6))
 
     def dying(*args: Any, **kw: Any) -> Any:
         value = honest(*args, **kw)
@@ -106,7 +110,10 @@ def die_in(name: str, nth: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return value
 
-    setattr(module, name, dying)
+    if measurement:
+        MEASUREMENTS[name] = replace(measurement, measure=dying)
+    else:
+        setattr(module, name, dying)
 
 
 def say(answer: dict[str, Any]) -> None:

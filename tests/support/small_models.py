@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from moebench.jobs.recipe import Recipe, Run
+from moebench.jobs.training import State, TrainingStep, make_optimizer
 from moebench.models.architecture import Architecture
 from moebench.models.decoder import Transformer, build
 from moebench.suite.model import DenseFFN, MoEFFN
@@ -76,6 +77,11 @@ def run(a: Architecture, *, seed: int = 0, data_digest: str = "none", **changes:
         backend=backend,
         torch="2.13",
     )
+
+
+def step_of(model: Transformer, chosen: Run) -> TrainingStep:
+    """A model in training."""
+    return TrainingStep(State(model=model, optimizer=make_optimizer(model, chosen.recipe)), chosen)
 
 
 def tokens(*shape: int, seed: int = 0) -> torch.Tensor:

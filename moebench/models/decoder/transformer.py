@@ -9,7 +9,7 @@ Legend: B batch, T tokens, D width, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +44,15 @@ class KVCache:
 
     layers: list[LayerCache]
     length: int = 0
-    capacity: int = field(default=0)
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """What it holds them in."""
+        return [held for layer in self.layers for held in (layer.keys_BGSC, layer.values_BGSC)]
+
+    def cut(self, length: int) -> None:
+        """Forgets all but the first `length` tokens."""
+        self.length = length
 
 
 class Layer(nn.Module):
@@ -116,7 +124,7 @@ class Transformer(nn.Module):
         """An empty cache with room for the whole context."""
         a = self.architecture
         layers = [LayerCache(a, batch=batch, dtype=self.dtype, device=self.embedding.device) for _ in range(a.layers)]
-        return KVCache(layers=layers, capacity=a.context)
+        return KVCache(layers=layers)
 
     def after_step(self) -> None:
         """Called after every optimizer step, for routers that balance their load from step to step."""

@@ -1,0 +1,61 @@
+"""A model in training, or trained, as measurements see it: its subject, its optimizer, and the text of its suite."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import safetensors.torch
+from numpy.typing import NDArray
+
+from moebench.data.batches import Windows, evaluation_windows, train_batch
+from moebench.data.corpus import Corpus, Document
+from moebench.jobs.recipe import Recipe, Run
+from moebench.jobs.training import State, TrainingStep, start
+from moebench.metrics.speed import Racer, Text
+from moebench.models.decoder.subject import DecoderSubject
+from moebench.store import JobFolder
+
+
+class RunContext:
+    """A `metrics.measurement.Context` of a run after its last step."""
+
+    def __init__(self, run: Run, state: State, corpus: Corpus) -> None:
+        self.run, self.corpus = run, corpus
+        self.subject, self.trainable = DecoderSubject(state.model), TrainingStep(state, run)
+        self.split, self.step = run.recipe.split, run.recipe.steps
+
+    @cached_property
+    def text(self) -> Windows:
+        return scored_windows(self.corpus, self.run.recipe, tokens=self.run.recipe.final_eval_tokens)
+
+    @property
+    def documents(self) -> Sequence[Document]:
+        return self.corpus.documents(self.split)
+
+    @cached_property
+    def batch(self) -> NDArray[Any]:
+        return train_batch(self.corpus, seed=self.run.seed, step=0, batch_tokens=self.run.recipe.micro_batch_tokens)
+
+
+def scored_windows(corpus: Corpus, recipe: Recipe, *, tokens: int) -> Windows:
+    """What an evaluation of a recipe scores."""
+    return evaluation_windows(corpus, recipe.split, tokens=tokens, windows_per_document=recipe.windows_per_document)
+
+
+def load_racer(name: str, folder: JobFolder) -> Racer:
+    """A racer with the trained weights of a completed run and a fresh optimizer."""
+    run = Run.model_validate(folder.job_json()["run"])
+    state = start(run)
+    state.model.load_state_dict(safetensors.torch.load_file(folder.path / "model.safetensors"))
+    return racer(name, run, state)
+
+
+def racer(name: str, run: Run, state: State) -> Racer:
+    return Racer(name=name, subject=DecoderSubject(state.model), trainable=TrainingStep(state, run))
+
+
+def text_of(corpus: Corpus) -> Text:
+    """Windows of training text, for what is timed."""
+    return lambda rows: train_batch(corpus, seed=0, step=0, batch_tokens=rows * corpus.context)

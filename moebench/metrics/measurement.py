@@ -1,0 +1,98 @@
+"""A measurement: metrics that are measured together, on one subject, after it was made.
+
+Each is a job of its own, so one that is asked for later trains nothing. It sees the subject through its protocol, and
+what to read through a `Context`; it writes no file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from moebench.metrics.metric import Metric, Record
+from moebench.models.subject import Subject, Trainable
+
+
+class NotFinite(ValueError):  # noqa: N818  reads as what happened
+    """A subject gave a number that is not finite; the message names it."""
+
+
+class ScoredText(Protocol):
+    """What an evaluation scores: N windows of T tokens, each of one document."""
+
+    @property
+    def inputs(self) -> NDArray[Any]:
+        """[N, T]"""
+
+    @property
+    def targets(self) -> NDArray[Any]:
+        """[N, T]"""
+
+    @property
+    def mask(self) -> NDArray[Any]:
+        """[N, T], true where a target is scored."""
+
+    @property
+    def document(self) -> NDArray[Any]:
+        """[N], index into the documents."""
+
+
+class Document(Protocol):
+    """A document of the text."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def domain(self) -> str: ...
+
+
+class Context(Protocol):
+    """What a measurement may look at; each is made when it is first asked for."""
+
+    @property
+    def subject(self) -> Subject: ...
+    @property
+    def trainable(self) -> Trainable:
+        """The subject and an optimizer, for what is measured in a training step."""
+
+    @property
+    def split(self) -> str:
+        """Of the text: `test`, or `tune` in a learning-rate sweep."""
+
+    @property
+    def text(self) -> ScoredText: ...
+    @property
+    def documents(self) -> Sequence[Document]: ...
+    @property
+    def batch(self) -> NDArray[Any]:
+        """A micro-batch of training text, [sequences, context + 1]."""
+
+    @property
+    def step(self) -> int | None:
+        """Training steps behind the subject."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What came of a measurement."""
+
+    records: list[Record]
+    items: list[dict[str, Any]] | None = None
+    """One row a document, where it has them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """How metrics are measured together."""
+
+    name: str
+    metrics: tuple[Metric, ...]
+    """What it gives, with or without labels."""
+    measure: Callable[[Context], Measured]
+    version: int = 1
+    """Raised when it would give other numbers."""
+    optional: bool = False
+    """Whether a suite asks for it by its name, under `measure.quality`; the others are always made."""

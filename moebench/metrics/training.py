@@ -1,0 +1,115 @@
+"""What a training run says of itself as it goes, and the scale of its layers at initialisation.
+
+A train job records these; nothing here can be measured once it is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from moebench.metrics.metric import SHARE, Metric, Record
+from moebench.suite.routers import ROUTERS, drops
+
+if TYPE_CHECKING:
+    from moebench.suite.model import DenseFFN, MoEFFN
+
+
+def _budget(_ffn: DenseFFN | MoEFFN) -> str:
+    return "it is what the suite's budget says"
+
+
+def _has_room(ffn: DenseFFN | MoEFFN) -> str | None:
+    """Why no assignment can go over capacity in training."""
+    if ffn.kind == "dense":
+        return "0 by construction, as there is no router"
+    if not drops(ffn, training=True):
+        return f"0 by construction, as {ffn.router} has no capacity_factor here"
+    most = Fraction(ffn.experts, ffn.top_k)
+    if ffn.router in ROUTERS and ffn.capacity_factor is not None and Fraction(str(ffn.capacity_factor)) >= most:
+        return (
+            f"0 by construction, as with capacity_factor {ffn.capacity_factor:g} every expert has room for every token"
+        )
+    return None
+
+
+BITS_PER_TOKEN = Metric(
+    name="train.bits_per_token",
+    unit="bits/token",
+    rests_on_loss=True,
+    says="training cross-entropy over the last tenth of the steps",
+    cannot="generalisation: the text may have been read before, and weights move while it is measured",
+)
+TOKENS = Metric(
+    name="train.tokens",
+    unit="tokens",
+    better="neither",
+    fixed=_budget,
+    says="tokens trained on so far",
+    cannot="anything measured: it is the suite's budget",
+)
+EPOCHS = Metric(
+    name="train.epochs",
+    unit="epochs",
+    better="neither",
+    fixed=_budget,
+    says="how often the training split was read",
+    cannot="anything measured: it is the suite's budget over its text",
+)
+MODEL_FLOPS = Metric(
+    name="train.model_flops",
+    unit="FLOPs",
+    same_each_time=True,
+    says="model FLOPs spent so far, tokens really routed",
+    cannot="time, or what the kernels really did: train.executed_flops",
+)
+EXECUTED_FLOPS = Metric(
+    name="train.executed_flops",
+    unit="FLOPs",
+    same_each_time=True,
+    says="FLOPs spent so far as the kernels run them: model FLOPs, recomputation and padding",
+    cannot="time; norms, activations and the optimizer are not counted",
+)
+DROPPED_SHARE = Metric(
+    name="train.dropped_share",
+    unit="1",
+    within=SHARE,
+    fixed=_has_room,
+    says="share of assignments dropped over capacity in training so far",
+    cannot="anything about evaluation, where no assignment is dropped; it depends on the micro-batch that "
+    "a capacity is shared over",
+)
+FFN_OUTPUT_RMS = Metric(
+    name="init.ffn_output_rms",
+    unit="1",
+    better="neither",
+    labels=("layer",),
+    says="root mean square of the FFN's output at initialisation",
+    cannot="anything about trained models",
+)
+
+METRICS = (BITS_PER_TOKEN, TOKENS, EPOCHS, MODEL_FLOPS, EXECUTED_FLOPS, DROPPED_SHARE, FFN_OUTPUT_RMS)
+
+
+def initial(rms: Sequence[float]) -> list[Record]:
+    """The scale of each layer's FFN before the first step: dense and MoE must not differ by accident."""
+    return [FFN_OUTPUT_RMS.record(value, layer=layer, step=0) for layer, value in enumerate(rms)]
+
+
+def spent(*, step: int, tokens: int, model_flops: int, executed_flops: int) -> Iterator[Record]:
+    """What training has cost by an evaluation point."""
+    yield TOKENS.record(tokens, step=step)
+    yield MODEL_FLOPS.record(model_flops, step=step)
+    yield EXECUTED_FLOPS.record(executed_flops, step=step)
+
+
+def dropped_share(*, step: int, dropped: int, computed: int) -> Record:
+    """Of the assignments so far."""
+    return DROPPED_SHARE.record(dropped / (dropped + computed), step=step)
+
+
+def ended(losses: Sequence[float], *, epochs: float | None, step: int) -> Iterator[Record]:
+    """At the end: the mean of the last steps' losses, in bits, and how often the text was read."""
+    yield BITS_PER_TOKEN.record(sum(losses) / len(losses), step=step)
+    yield EPOCHS.record(epochs, step=step)

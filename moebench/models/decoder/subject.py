@@ -1,0 +1,146 @@
+"""Our decoder as a `Subject`: the only file through which measuring code reaches it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from moebench.counting.blueprint import Blueprint
+from moebench.models.decoder.experts import BACKENDS
+from moebench.models.decoder.moe import MoE
+from moebench.models.decoder.transformer import KVCache, Output, Transformer
+from moebench.models.subject import Cache, LayerRouting, Scores
+from moebench.suite.model import MoEFFN
+
+
+class Bytes:
+    """Bytes as tokens; byte 0 stands between documents."""
+
+    start = 0
+    token_bytes: NDArray[np.int64] = np.ones(256, dtype=np.int64)
+
+    def encode(self, text: bytes) -> list[int]:
+        """Each byte is its id."""
+        return list(text)
+
+    def decode(self, ids: Sequence[int]) -> bytes:
+        return bytes(ids)
+
+
+class DecoderSubject:
+    """A decoder with whatever weights it has: trained ones, or its initial values."""
+
+    tokenizer = Bytes()
+
+    def __init__(self, model: Transformer) -> None:
+        self.weights = model
+
+    @property
+    def context(self) -> int:
+        return self.weights.architecture.context
+
+    @property
+    def counts(self) -> Blueprint:
+        return self.weights.architecture.blueprint
+
+    @property
+    def device(self) -> torch.device:
+        return self.weights.embedding.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.weights.dtype
+
+    @property
+    def mixtures(self) -> tuple[int, ...]:
+        return self.weights.architecture.moe_layers
+
+    @property
+    def experts(self) -> int:
+        ffn = self.weights.architecture.ffn
+        return ffn.experts if isinstance(ffn, MoEFFN) else 0
+
+    @torch.inference_mode()
+    def score(self, tokens_BT: Tensor, targets_BT: Tensor, *, greedy: bool = False) -> Scores:
+        """See `Subject`; the log-probability is taken as training takes its loss."""
+        output = self._read(tokens_BT)
+        logits_BTV = output.logits_BTV
+        nats = F.cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten(), reduction="none")
+        return Scores(
+            logprob_BT=-nats.view_as(targets_BT),
+            greedy_BT=logits_BTV.argmax(-1) == targets_BT if greedy else None,
+            routings=self._routings(output),
+        )
+
+    @torch.inference_mode()
+    def routings(self, tokens_BT: Tensor) -> tuple[LayerRouting, ...]:
+        return self._routings(self._read(tokens_BT))
+
+    def _read(self, tokens_BT: Tensor) -> Output:
+        """A forward pass in evaluation, after which the model is in the mode it was in."""
+        was_training = self.weights.training
+        self._evaluating()
+        output: Output = self.weights(tokens_BT)
+        if was_training:
+            self.weights.train()
+        return output
+
+    def _routings(self, output: Output) -> tuple[LayerRouting, ...]:
+        return tuple(
+            LayerRouting(layer=layer, token_N=routing.token_N, expert_N=routing.expert_N, dropped=routing.dropped)
+            for layer, routing in zip(self.mixtures, output.routings, strict=True)
+        )
+
+    def new_cache(self, batch: int) -> KVCache:
+        return self.weights.new_cache(batch)
+
+    @torch.inference_mode()
+    def extend(self, tokens_BT: Tensor, cache: Cache) -> Tensor:
+        self._evaluating()
+        output: Output = self.weights(tokens_BT, cache=cache)
+        return output.logits_BTV[:, -1]
+
+    def _evaluating(self) -> None:
+        """Only when it changes: walking all modules would be timed too."""
+        if self.weights.training:
+            self.weights.eval()
+
+
+@contextmanager
+def experts_one_by_one(model: Transformer) -> Iterator[None]:
+    """Inside, every mixture computes with the loop, whose products torch's counter of FLOPs sees."""
+    mixtures = [layer.ffn for layer in model.layers if isinstance(layer.ffn, MoE)]
+    usual = [mixture.compute for mixture in mixtures]
+    try:
+        for mixture in mixtures:
+            mixture.compute = BACKENDS["loop"]
+        yield
+    finally:
+        for mixture, compute in zip(mixtures, usual, strict=True):
+            mixture.compute = compute
+
+
+@torch.no_grad()
+def ffn_output_rms(model: Transformer, tokens_BT: Tensor) -> list[float]:
+    """Root mean square of each layer's FFN output."""
+    rms: list[float] = []
+
+    def note(_module: nn.Module, _inputs: object, output: tuple[Tensor, object]) -> None:
+        rms.append(float(output[0].float().square().mean().sqrt()))
+
+    handles = [layer.ffn.register_forward_hook(note) for layer in model.layers]
+    was_training = model.training
+    try:
+        model.eval()
+        model(tokens_BT)
+    finally:
+        for handle in handles:
+            handle.remove()
+        model.train(was_training)
+    return rms

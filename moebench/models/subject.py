@@ -1,0 +1,160 @@
+"""What measuring code sees of a model, wherever it came from; it may rely on nothing else.
+
+A `Subject` scores given targets, steps through a cache, and tells where its routers send tokens. A `Trainable` is what
+can be trained, or timed in a training step. Our decoder is one implementation (`models.decoder.subject`); no name of
+its classes or attributes occurs here. Importing this module loads no torch.
+
+Legend: B sequences, T tokens, V vocabulary, N routed assignments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from numpy.typing import NDArray
+
+from moebench.counting.blueprint import Blueprint
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+class Tokenizer(Protocol):
+    """Text to token ids and back. Text is bytes, which need not be UTF-8."""
+
+    @property
+    def start(self) -> int:
+        """The id that stands before a document, and ends it."""
+
+    @property
+    def token_bytes(self) -> NDArray[Any]:
+        """Bytes of text that each id stands for, [V], int64."""
+
+    def encode(self, text: bytes) -> list[int]:
+        """The ids of a text, without `start`."""
+
+    def decode(self, ids: Sequence[int]) -> bytes: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerRouting:
+    """Which experts of one layer were given which tokens."""
+
+    layer: int
+    """Index of the layer in the model, from 0."""
+    token_N: Tensor
+    """Row of each assignment's token among the B T tokens."""
+    expert_N: Tensor
+    dropped: int
+    """Assignments over capacity; they are not among the N."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """What a model makes of given targets."""
+
+    logprob_BT: Tensor
+    """Natural log-probability of each target, float32."""
+    greedy_BT: Tensor | None
+    """Whether each target is the model's first choice; None where that was not asked."""
+    routings: tuple[LayerRouting, ...]
+    """One a mixture, in the order of layers; empty without a tap on routers."""
+
+
+class Cache(Protocol):
+    """What a model remembers of the tokens it has read."""
+
+    @property
+    def length(self) -> int:
+        """Tokens held."""
+
+    @property
+    def tensors(self) -> Sequence[Tensor]:
+        """What it holds them in."""
+
+    def cut(self, length: int) -> None:
+        """Forgets all but the first `length` tokens."""
+
+
+class Subject(Protocol):
+    """A model that can be measured."""
+
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+    @property
+    def context(self) -> int:
+        """Longest sequence in tokens."""
+
+    @property
+    def counts(self) -> Blueprint: ...
+    @property
+    def device(self) -> torch.device: ...
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of activations and matrix products."""
+
+    @property
+    def weights(self) -> torch.nn.Module:
+        """What holds the parameters, for trackers of memory alone."""
+
+    @property
+    def mixtures(self) -> tuple[int, ...]:
+        """Indices of the layers whose routing can be seen; empty for a dense model."""
+
+    @property
+    def experts(self) -> int:
+        """Experts of each of them; 0 for a dense model."""
+
+    def score(self, tokens_BT: Tensor, targets_BT: Tensor, *, greedy: bool = False) -> Scores:
+        """Scores a target at every position. Leaves the model in the mode it was in."""
+
+    def routings(self, tokens_BT: Tensor) -> tuple[LayerRouting, ...]:
+        """Where the routers send whole sequences."""
+
+    def new_cache(self, batch: int) -> Cache:
+        """An empty cache with room for the whole context."""
+
+    def extend(self, tokens_BT: Tensor, cache: Cache) -> Tensor:
+        """Prefill, or a decoding step when T = 1: reads the tokens that follow those of the cache, which holds them
+        afterwards. Gives the logits after the last, [B, V]. Raises ValueError beyond the context."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pass:
+    """A forward and backward pass."""
+
+    loss: Tensor
+    """What was minimised, in nats; auxiliary losses included."""
+    bits: Tensor
+    """Cross-entropy in bits per token."""
+    computed: int
+    """Assignments computed, all layers."""
+    dropped: int
+    """Assignments over capacity."""
+
+
+class Trainable(Protocol):
+    """A model and its optimizer: what is trained, or timed in a training step."""
+
+    @property
+    def weights(self) -> torch.nn.Module: ...
+    @property
+    def optimizer(self) -> torch.optim.Optimizer: ...
+    @property
+    def device(self) -> torch.device: ...
+    @property
+    def sequences(self) -> int:
+        """Of a micro-batch."""
+
+    def draws(self) -> torch.Generator | None:
+        """What routers draw from in the first micro-batch; None for a model without."""
+
+    def backward(self, batch_BX: Tensor, draws: torch.Generator | None, *, share: float = 1.0) -> Pass:
+        """Forward and backward over [B, context + 1] tokens; adds `share` of the gradients to those there are."""
+
+    def countable(self) -> AbstractContextManager[None]:
+        """Inside, products are computed one by one, so that torch's counter of FLOPs sees each."""
