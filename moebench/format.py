@@ -206,9 +206,3 @@ def sentence(text: str) -> str:
     text = text.strip()
     start = text[:1] if text[1:2] == " " else text[:1].upper()
     return f"{start}{text[1:]}{'' if text.endswith(('.', '!', '?')) else '.'}"
-
-
-def pretty(text: str) -> str:
-    """Plain words of a verdict with the signs that print well: `>=` and `2x` as `≥` and `2×`."""
-    text = text.replace(">=", "≥").replace("<=", "≤")
-    return re.sub(r"(?<=\d)x\b", TIMES, re.sub(r"(?<![\w.])-(?=[\d.])", MINUS, text))

@@ -309,7 +309,7 @@ def test_equivalence_does_not_depend_on_which_is_the_baseline(margin: str) -> No
         test = {"kind": "equivalent", "margin": margin}
         one, other = judged(pair(high, low, test)), judged(pair(low, high, test))
         assert one.state == other.state, (factor, margin)
-    assert "0.833x to 1.2x" in judged(pair([2.0] * 8, [2.0] * 8, {"kind": "equivalent", "margin": "20%"})).asked
+    assert "0.833× to 1.2×" in judged(pair([2.0] * 8, [2.0] * 8, {"kind": "equivalent", "margin": "20%"})).asked
 
 
 def test_refuting_by_either_of_two_bounds_counts_both_sides() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
@@ -16,7 +18,8 @@ from moebench.claims.kinds.kind import Sweeps
 from moebench.claims.kinds.ratio_at_least import RatioAtLeast
 from moebench.claims.verdict import Verdict
 from moebench.format import NBSP
-from moebench.reader.evidence import Evidence
+from moebench.reader.evidence import Evidence, gather
+from moebench.store import Results
 from moebench.suite.claim import Claim
 from tests.support.builders import (
     BPB,
@@ -272,7 +275,7 @@ def test_every_verdict_says_its_scope() -> None:
     verdict = lower_by(EIGHT, {"kind": "superior"}, params=SIZES)
     assert verdict.scope == (
         "nano models (0.11 M active parameters, 0.11 to 0.30 M total), stdlib text, 1.0 M tokens, 2-core x86_64 CPU; "
-        "moe over dense: 2.73x total parameters, matched on active parameters"
+        "moe over dense: 2.73× total parameters, matched on active parameters"
     )
 
 
@@ -335,3 +338,12 @@ def test_builders_make_what_they_say() -> None:
     plan = plan_of(["moe", "dense"], {"c": claim({"kind": "superior"})})
     assert len(plan.runs) == 16
     assert machine().machine == "2-core x86_64 CPU"
+
+
+def test_verdicts_are_written_as_they_are_printed(pristine: Path) -> None:
+    """No view rewrites them: `≥` and not `>=`, `2×` and not `2x`, a true minus sign."""
+    results = Results(pristine)
+    verdicts = judge(gather(results, results.plans()[-1]))
+    texts = [text for v in verdicts for text in (v.asked, v.reason, v.needs or "", v.scope, *v.notes, *v.caveats)]
+    assert len(texts) > 20
+    assert [text for text in texts if re.search(r"[<>]=|\dx\b|(?<![\w.])-(?=[\d.])", text)] == []

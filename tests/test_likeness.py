@@ -114,7 +114,7 @@ def test_crossings_of_other_schedules_are_not_compared(metric: str, changes: dic
 def test_another_peak_rate_is_no_other_schedule() -> None:
     verdict = judged(with_recipe(crossing(), "moe", lr=6e-3))
     assert verdict.state == "supported"
-    assert "2x learning rate" in verdict.scope
+    assert "2× learning rate" in verdict.scope
 
 
 def timed(metric: str, baseline: float = 1.0) -> Evidence:
@@ -142,7 +142,7 @@ def test_peaks_of_other_micro_batches_are_not_compared_where_models_are_matched(
     assert verdict.state == "invalid"
     assert "different micro-batches (tokens: moe 1,024, dense 4,096)" in verdict.reason
     free = judged(with_recipe(unmatched(evidence), "moe", micro_batch_tokens=1024))
-    assert (free.state, "0.25x tokens per micro-batch" in free.scope) == ("supported", True)
+    assert (free.state, "0.25× tokens per micro-batch" in free.scope) == ("supported", True)
 
 
 @pytest.mark.parametrize("where", [{"machine": "8-core arm64 CPU"}, {"setup": "2-core x86_64 CPU, 2 threads"}])
@@ -200,7 +200,7 @@ def test_what_is_taken_over_a_micro_batch_needs_equal_ones(ffn: dict[str, Any]) 
     assert any(note.startswith("micro-batches of 1,024 tokens") for note in alone.notes)
     free = with_ffn(evidence, "moe", capacity_factor=None, balance_loss=0.0, load_loss=None)
     assert judged(free).state == "supported"
-    assert "0.25x tokens per micro-batch" in judged(free).scope
+    assert "0.25× tokens per micro-batch" in judged(free).scope
 
 
 def test_matched_models_are_trained_in_one_dtype() -> None:

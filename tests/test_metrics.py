@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from moebench.claims.idle import occupancy
 from moebench.claims.judge import judge
-from moebench.claims.limits import occupancy
 from moebench.claims.verdict import Verdict
 from moebench.cli.console import LISTS
 from moebench.metrics import METRICS, constant

@@ -12,7 +12,7 @@ import pytest
 from moebench import store
 from moebench.claims.controls import check_controls
 from moebench.claims.judge import judge
-from moebench.format import NBSP, interval, pretty, quantity, sentence, short
+from moebench.format import NBSP, interval, quantity, sentence, short
 from moebench.reader.evidence import gather
 from moebench.reader.runs import AGAIN
 from moebench.reporting import figures as plots
@@ -339,11 +339,6 @@ def test_log_ticks_are_few_and_inside(span: tuple[float, float]) -> None:
     ticks = log_ticks(*span)
     assert 1 <= len(ticks) <= 6
     assert all(span[0] <= tick <= span[1] for tick in ticks)
-
-
-def test_plain_words_get_their_signs() -> None:
-    assert pretty(">= 1.3x, -2.1% to -0.5") == "≥ 1.3×, −2.1% to −0.5"
-    assert pretty("moe_8x2 and 2-core") == "moe_8x2 and 2-core"
 
 
 def test_axes_carry_no_trailing_zeros() -> None:

@@ -63,10 +63,10 @@ def test_unmatched_models_and_twice_the_tokens_are_said_in_every_view() -> None:
     evidence = with_recipe(unmatched(twins()), "moe", steps=500)
     verdict = judged(evidence)
     assert verdict.state == "supported"
-    assert verdict.caveats == ("2x the tokens", "not matched")
-    assert "moe over dense: 2x training FLOPs, 2x training tokens" in verdict.scope
+    assert verdict.caveats == ("2× the tokens", "not matched")
+    assert "moe over dense: 2× training FLOPs, 2× training tokens" in verdict.scope
     assert verdict.scope.endswith("not matched")
-    assert "moe was trained on 2x the tokens of dense" in verdict.notes
+    assert "moe was trained on 2× the tokens of dense" in verdict.notes
 
 
 def test_training_flops_are_those_that_runs_counted() -> None:
@@ -77,7 +77,7 @@ def test_training_flops_are_those_that_runs_counted() -> None:
             evidence = with_outcome(evidence, model, seed, values={BPB: 2.0, "train.model_flops": spent})
     verdict = judged(evidence)
     assert {row.what: row.ratio for row in verdict.beside}["training FLOPs"] == pytest.approx(0.9)
-    assert "0.9x training FLOPs" in verdict.scope
+    assert "0.9× training FLOPs" in verdict.scope
 
 
 def test_all_that_stands_beside_is_listed_in_a_line() -> None:
@@ -85,7 +85,7 @@ def test_all_that_stands_beside_is_listed_in_a_line() -> None:
         with_recipe(twins(params={"moe": (300_000, 110_000), "dense": (110_000, 110_000)}), "moe", lr=6e-3)
     )
     assert likeness.listed(verdict.beside, verdict.treatment, verdict.baseline) == (
-        "moe over dense: total parameters 2.73x, trained parameters 2.73x, learning rate 2x; equal in active "
+        "moe over dense: total parameters 2.73×, trained parameters 2.73×, learning rate 2×; equal in active "
         "parameters, training FLOPs/token, context, training FLOPs, training tokens, tokens per batch, tokens per "
         "micro-batch, schedule, optimizer, dtype, test bytes scored"
     )

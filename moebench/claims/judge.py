@@ -13,22 +13,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from moebench import stats
-from moebench.claims import coverage, interim, likeness, limits, sealing, wording
-from moebench.claims.decide import Correction, Finding, settle, shown_p, stands, weigh
+from moebench.claims import bounds, coverage, interim, likeness, notes, sealing
+from moebench.claims.decide import ALPHA, Correction, Finding, settle, shown_p, stands, weigh
 from moebench.claims.errors import Withheld
 from moebench.claims.hypothesis import Guard, Hypothesis
-from moebench.claims.power import needs, needs_of_guard
+from moebench.claims.power import Needs, needs, needs_of_guard
 from moebench.claims.preconditions import Question, broken, unfit
 from moebench.claims.samples import Sample, draw
-from moebench.claims.shape import doubts
-from moebench.claims.verdict import TRIFLE, Beside, Scored, Unbounded, Verdict
+from moebench.claims.scope import scope
+from moebench.claims.verdict import Verdict
 from moebench.format import interval
 from moebench.metrics.declared import metric_of
-from moebench.planning.types import Plan
 from moebench.reader.evidence import Evidence
 from moebench.suite.claim import Claim
-from moebench.text import plain
 
 
 def judge(evidence: Evidence) -> list[Verdict]:
@@ -127,7 +127,7 @@ def _draft(evidence: Evidence, name: str, claim: Claim) -> _Draft:
             raise Withheld("invalid", why)
         absent = interim.unfinished(evidence, claim, hypothesis.contrast, sample)
         finding = weigh(sample, hypothesis)
-        if (why := limits.shown_by_bounds(evidence.plan, hypothesis, finding)) is not None:
+        if (why := bounds.shown_by_bounds(evidence.plan, hypothesis, finding)) is not None:
             raise Withheld("invalid", why)
         guards = tuple(_drawn(evidence, claim, hypothesis))
         unmet = tuple(pair for pair in guards if not stands(*pair))
@@ -150,12 +150,14 @@ def _correction(draft: _Draft, holm: tuple[float, float] | None, family: _Family
 
 
 def _verdict(evidence: Evidence, draft: _Draft, correction: Correction, family: _Family) -> Verdict:
-    claim, hypothesis = draft.claim, draft.hypothesis
-    compare = claim.compare
-    treatment, baseline = (compare.treatment, compare.baseline) if compare else (claim.model, None)
-    models, kind = _models(draft, evidence.plan), metric_of(claim.metric).kind
+    claim, hypothesis, sample, finding = draft.claim, draft.hypothesis, draft.sample, draft.finding
+    pair, plan = claim.compare, evidence.plan
+    treatment, baseline = (pair.treatment, pair.baseline) if pair else (claim.model, None)
+    weighed = hypothesis.contrast.models if hypothesis is not None else ()
+    models = tuple(dict.fromkeys((*weighed, *likeness.compared(claim, plan))))
     text = coverage.scored(evidence, claim.metric, models)
-    rows = likeness.beside(evidence, models, treatment, baseline)
+    beside = likeness.beside(evidence, models, treatment, baseline)
+    matched_on = likeness.matched_on(plan, treatment, baseline) if treatment and baseline else ()
     facts: dict[str, Any] = {
         "id": draft.id,
         "says": claim.says,
@@ -169,82 +171,63 @@ def _verdict(evidence: Evidence, draft: _Draft, correction: Correction, family: 
         "unit": hypothesis.reading.unit if hypothesis else metric_of(claim.metric).unit,
         "asked": hypothesis.asked if hypothesis else claim.test.kind,
         "scored": text,
-        "beside": rows,
-        "matched_on": likeness.matched_on(evidence.plan, treatment, baseline) if treatment and baseline else (),
-        "scope": wording.scope(evidence, models, kind, text=text, apart=_apart(evidence.plan, rows, claim)),
+        "beside": beside,
+        "matched_on": matched_on,
+        "scope": scope(evidence, claim, models, text, beside),
         **(_asked_ends(hypothesis) if hypothesis else {}),
+        **({"n": sample.n, "units": sample.units} if sample else {}),
     }
-    if draft.sample is not None:
-        facts |= {"n": draft.sample.n, "units": draft.sample.units}
-    if draft.withheld is not None or draft.finding is None or hypothesis is None or draft.sample is None:
+    said = [*notes.of_claim(evidence, draft.id, claim, draft.post_hoc, draft.looks)]
+    if draft.withheld is not None or finding is None or hypothesis is None or sample is None:
         withheld = draft.withheld or Withheld("not_tested", "no effect was measured")
-        return Verdict(**facts, state=withheld.state, reason=withheld.reason, notes=_late(evidence, draft))
-    return _weighed(evidence, draft, hypothesis, draft.sample, draft.finding, correction, family, facts)
+        return Verdict(**facts, state=withheld.state, reason=withheld.reason, notes=tuple(said))
+    if sample.exact is not None and sample.units != "counts":
+        said.append(f"the same in all {sample.n} runs: held against the threshold without rounding")
+    if correction.in_family and draft.unfinished is None:
+        said += notes.of_family(correction, family.names if family.withdrawn else ())
+    elif claim.family == "primary" and not draft.post_hoc and not draft.in_family:
+        said.append("an exact count, not part of the Holm family")
+    said += notes.of_numbers(evidence, hypothesis, sample, metric=claim.metric, models=models, text=text)
+    share = _recovered_share(evidence, hypothesis)
+    said += [] if share is None else [_share_words(share)]
+    hints = notes.caveats(
+        evidence, draft.id, claim, hypothesis, sample, text=text, beside=beside, matched=bool(matched_on)
+    )
+    return Verdict(
+        **facts,
+        **_decided(draft, hypothesis, sample, finding, correction, family),
+        **_printed(hypothesis, finding),
+        **(share or {}),
+        method=finding.method,
+        caveats=tuple(hints),
+        notes=tuple(said),
+    )
 
 
-def _weighed(
-    evidence: Evidence,
-    draft: _Draft,
-    hypothesis: Hypothesis,
-    sample: Sample,
-    finding: Finding,
-    correction: Correction,
-    family: _Family,
-    facts: dict[str, Any],
-) -> Verdict:
+def _decided(
+    draft: _Draft, hypothesis: Hypothesis, sample: Sample, finding: Finding, correction: Correction, family: _Family
+) -> dict[str, Any]:
+    """State, reason, p values, and what it would take to decide."""
     state, reason = settle(finding, hypothesis, sample, correction)
-    tested = draft.unfinished is None
     if draft.unfinished is not None:
         state, reason = "interim", draft.unfinished
     blocking = next(((guard, drawn) for guard, drawn in draft.unmet if state in guard.blocks), None)
-    lacking = None
+    lacking: Needs | None = None
     if blocking is not None:
         state, reason = "inconclusive", blocking[0].otherwise
         lacking = needs_of_guard(*blocking, hypothesis, looks=draft.looks)
     elif state == "inconclusive":
-        lacking = needs(
-            finding, hypothesis, sample, family=family.size if correction.in_family else 0, looks=draft.looks
-        )
-    estimate, low, high, unbounded = _printed(hypothesis, finding)
-    item = _shown(hypothesis, finding.items)
-    narrow = _shown(hypothesis, finding.narrow)
-    return Verdict(
-        **facts,
-        state=state,
-        estimate=estimate,
-        low=low,
-        high=high,
-        unbounded=unbounded,
-        **(wording.recovered_share(evidence, hypothesis) or {}),
-        low90=_finite(narrow[0]),
-        high90=_finite(narrow[1]),
-        item_low=_finite(item[0]),
-        item_high=_finite(item[1]),
-        method=finding.method,
-        p=finding.p_for if tested else None,
-        p_adjusted=correction.p_for if tested and correction.in_family else None,
-        p_against=finding.p_against if tested else None,
-        p_against_adjusted=correction.p_against if tested and correction.in_family else None,
-        reason=reason,
-        needs=lacking.words if lacking else None,
-        detectable=lacking.detectable if lacking else None,
-        units_needed=lacking.units if lacking else None,
-        units_low=lacking.low if lacking else None,
-        units_high=lacking.high if lacking else None,
-        caveats=wording.caveats(evidence, hypothesis, sample) + _beside_caveats(draft, facts) + _tried(evidence, draft),
-        notes=_labels(evidence, draft, correction, family)
-        + limits.bound_note(evidence.plan, hypothesis.contrast)
-        + limits.load_notes(hypothesis.contrast, sample.used)
-        + doubts(sample, lambda effect: _said(hypothesis, effect))
-        + wording.notes(
-            evidence,
-            hypothesis,
-            sample,
-            metric=draft.claim.metric,
-            models=_models(draft, evidence.plan),
-            text=facts["scored"],
-        ),
-    )
+        corrected = family.size if correction.in_family else 0
+        lacking = needs(finding, hypothesis, sample, family=corrected, looks=draft.looks)
+    decided: dict[str, Any] = {"state": state, "reason": reason}
+    if draft.unfinished is None:
+        decided |= {"p": finding.p_for, "p_against": finding.p_against}
+        if correction.in_family:
+            decided |= {"p_adjusted": correction.p_for, "p_against_adjusted": correction.p_against}
+    if lacking is not None:
+        decided |= {"needs": lacking.words, "detectable": lacking.detectable, "units_needed": lacking.units}
+        decided |= {"units_low": lacking.low, "units_high": lacking.high}
+    return decided
 
 
 def _drawn(evidence: Evidence, claim: Claim, hypothesis: Hypothesis) -> Iterator[tuple[Guard, Sample]]:
@@ -259,91 +242,27 @@ def _p_guards(guards: Iterable[tuple[Guard, Sample]]) -> tuple[float, float]:
     return max(of_support, default=0.0), max(of_refutation, default=0.0)
 
 
-def _late(evidence: Evidence, draft: _Draft) -> tuple[str, ...]:
-    """What came after the data, or was looked at before."""
-    found: list[str] = []
-    if draft.post_hoc:
-        found.append(f"post hoc: {'; '.join(draft.post_hoc)}: counted as exploratory")
-    elif (said := sealing.reworded(evidence, draft.id)) is not None:
-        found.append(f"reworded after the data; it said: {plain(said, most=500)}")
-    if draft.looks > 1:
-        found.append(
-            f"look {draft.looks}: other runs or sessions of the same models could be judged before, p is multiplied by "
-            f"{draft.looks}"
-        )
-    found += [f"{tried}, uncorrected for" for tried in _tried(evidence, draft)]
-    return tuple(found)
-
-
-def _tried(evidence: Evidence, draft: _Draft) -> tuple[str, ...]:
-    """That the claim was made of other models before: no look at these, but a choice among them."""
-    tried = sealing.tried_otherwise(evidence, draft.id, draft.claim)
-    return (f"tried with {tried} other definition{'s' if tried > 1 else ''} of its models too",) if tried else ()
-
-
-def _labels(evidence: Evidence, draft: _Draft, correction: Correction, family: _Family) -> tuple[str, ...]:
-    found = [*_late(evidence, draft)]
-    if draft.sample is not None and draft.sample.exact is not None and draft.sample.units != "counts":
-        found.append(f"the same in all {draft.sample.n} runs: held against the threshold without rounding")
-    if correction.in_family and draft.unfinished is None:
-        found.append(f"p adjusted by {correction.words}; the interval is unadjusted")
-        if family.withdrawn:
-            found.append(f"withdrawn or changed since, and still counted: {', '.join(family.names)}")
-    elif draft.claim.family == "primary" and not draft.post_hoc and not draft.in_family:
-        found.append("an exact count, not part of the Holm family")
-    return tuple(found)
-
-
-def _models(draft: _Draft, plan: Plan) -> tuple[str, ...]:
-    weighed = draft.hypothesis.contrast.models if draft.hypothesis is not None else ()
-    return tuple(dict.fromkeys((*weighed, *likeness.compared(draft.claim, plan))))
-
-
-def _beside_caveats(draft: _Draft, facts: dict[str, Any]) -> tuple[str, ...]:
-    """What of the text and of the models' likeness no view may leave out."""
-    text: Scored | None = facts["scored"]
-    found = [] if text is None else [coverage.caveat(text)]
-    if draft.claim.compare is not None and metric_of(draft.claim.metric).kind != "counted":
-        tokens = next((row for row in facts["beside"] if row.what == likeness.TOKENS and row.differs), None)
-        if tokens is not None and tokens.ratio is not None and abs(tokens.ratio - 1) > TRIFLE:
-            found.append(f"{tokens.ratio:.3g}x the tokens")
-        found += ["not matched"] if not facts["matched_on"] else []
-    return tuple(said for said in found if said is not None)
-
-
-def _apart(plan: Plan, rows: tuple[Beside, ...], claim: Claim) -> str:
-    """What of its models differs, in words."""
-    compare, counted = claim.compare, metric_of(claim.metric).kind == "counted"
-    treatment, baseline = (compare.treatment, compare.baseline) if compare else (None, None)
-    return likeness.scope_words(plan, rows, treatment, baseline, counted=counted)
-
-
 # ---------------------------------------------------------------------------------------------- printed numbers
 
 
-def _printed(hypothesis: Hypothesis, finding: Finding) -> tuple[float | None, float | None, float | None, Unbounded]:
+def _printed(hypothesis: Hypothesis, finding: Finding) -> dict[str, Any]:
+    """Estimate and intervals as the metric reads; infinite ends are named and have no number."""
     low, high = _shown(hypothesis, finding.interval)
-    shown = {
-        "estimate": None if math.isnan(finding.centre) else hypothesis.reading.show(finding.centre),
-        "low": low,
-        "high": high,
-    }
-    unbounded: Any = tuple(name for name, value in shown.items() if value is not None and math.isinf(value))
-    return _finite(shown["estimate"]), _finite(low), _finite(high), unbounded
+    estimate = None if math.isnan(finding.centre) else hypothesis.reading.show(finding.centre)
+    shown = {"estimate": estimate, "low": low, "high": high}
+    unbounded = tuple(name for name, value in shown.items() if value is not None and math.isinf(value))
+    shown["low90"], shown["high90"] = _shown(hypothesis, finding.narrow)
+    shown["item_low"], shown["item_high"] = _shown(hypothesis, finding.items)
+    finite = {name: value for name, value in shown.items() if value is not None and math.isfinite(value)}
+    return {**finite, "unbounded": unbounded}
 
 
 def _shown(hypothesis: Hypothesis, interval: stats.Interval | None) -> tuple[float | None, float | None]:
     """An oriented interval's ends as the metric reads, the lower first; may be infinite."""
     if interval is None:
         return None, None
-    ends = sorted((hypothesis.reading.show(interval.low), hypothesis.reading.show(interval.high)))
-    return ends[0], ends[1]
-
-
-def _said(hypothesis: Hypothesis, effect: float) -> str:
-    """An effect as the metric reads, to three significant digits."""
-    reading = hypothesis.reading
-    return interval(reading.show(effect), None, None, reading.unit, signed=reading.form != "ratio")
+    low, high = sorted((hypothesis.reading.show(interval.low), hypothesis.reading.show(interval.high)))
+    return low, high
 
 
 def _asked_ends(hypothesis: Hypothesis) -> dict[str, float]:
@@ -355,5 +274,29 @@ def _asked_ends(hypothesis: Hypothesis) -> dict[str, float]:
     return ends
 
 
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
+def _recovered_share(evidence: Evidence, hypothesis: Hypothesis) -> dict[str, Any] | None:
+    """The share of the ceiling's gain that was recovered, in %, with Fieller's interval.
+
+    None for other kinds of claim; empty when the gain is not shown to be above 0, or a run of the three diverged, so
+    that no share can be stated.
+    """
+    if hypothesis.gain is None or hypothesis.share_of is None:
+        return None
+    try:
+        gain, whole = (draw(evidence, part, None, None).effects for part in (hypothesis.gain, hypothesis.share_of))
+    except Withheld:
+        return None
+    if len(gain) < 2 or len(gain) != len(whole) or not np.all(np.isfinite([gain, whole])):
+        return {}
+    shares = stats.fieller(gain, whole, 1 - 2 * ALPHA)
+    if shares is None or np.mean(whole) <= 0:
+        return {}
+    share = float(np.mean(gain) / np.mean(whole))
+    return {"share": 100 * share, "share_low": 100 * shares.low, "share_high": 100 * shares.high}
+
+
+def _share_words(share: dict[str, Any]) -> str:
+    if not share:
+        return "no share of the ceiling's gain can be stated: that gain is not shown to be above 0"
+    shown = interval(share["share"], share["share_low"], share["share_high"], "%", signed=False)
+    return f"recovers {shown} of the ceiling's gain (Fieller interval over seeds)"

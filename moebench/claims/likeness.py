@@ -12,6 +12,7 @@ from itertools import combinations
 
 from moebench.claims import coverage
 from moebench.claims.verdict import Beside
+from moebench.format import TIMES
 from moebench.planning.types import Plan, PlannedModel
 from moebench.reader.evidence import Evidence
 from moebench.suite.claim import Claim
@@ -147,7 +148,7 @@ _COUNTED = frozenset(fact.says for fact in FACTS if fact.counted)
 def scope_words(
     plan: Plan, rows: Iterable[Beside], treatment: str | None, baseline: str | None, *, counted: bool
 ) -> str:
-    """`moe over dense: 2.74x total parameters, matched on active parameters`: what differs, and what ties the two.
+    """`moe over dense: 2.74× total parameters, matched on active parameters`: what differs, and what ties the two.
 
     Of a claim about counts only what is of the models themselves; of a sweep the range of what differs.
     """
@@ -176,7 +177,7 @@ def listed(rows: Iterable[Beside], treatment: str | None, baseline: str | None) 
         if one == other:
             equal.append(row.what)
         elif row.ratio is not None:
-            apart.append(f"{row.what} {row.ratio:.3g}x")
+            apart.append(f"{row.what} {row.ratio:.3g}{TIMES}")
         else:
             apart.append(f"{row.what} {one} against {other}")
     said = [", ".join(apart)] if apart else []
@@ -189,7 +190,7 @@ def _pair_words(row: Beside, treatment: str, baseline: str) -> str | None:
     one, other = row.values.get(treatment), row.values.get(baseline)
     if row.ratio is not None:
         pair = Beside(what=row.what, values={treatment: one, baseline: other})
-        return f"{row.ratio:.3g}x {row.what}" if pair.differs else None
+        return f"{row.ratio:.3g}{TIMES} {row.what}" if pair.differs else None
     return f"{row.what} {one} against {other}" if one != other else None
 
 
@@ -200,7 +201,7 @@ def notes(evidence: Evidence, models: Iterable[str]) -> Iterator[str]:
     tokens = {name: plan.models[name].recipe.steps * plan.models[name].recipe.batch_tokens for name in named}
     if tokens and max(tokens.values()) > 1.01 * min(tokens.values()):
         most, least = max(tokens, key=tokens.__getitem__), min(tokens, key=tokens.__getitem__)
-        yield f"{most} was trained on {tokens[most] / tokens[least]:.3g}x the tokens of {least}"
+        yield f"{most} was trained on {tokens[most] / tokens[least]:.3g}{TIMES} the tokens of {least}"
     if why := other_meaning(plan, named):
         yield why
     if why := other_dtype(plan, named):

@@ -15,11 +15,11 @@ from itertools import combinations
 import numpy as np
 
 from moebench import stats
-from moebench.claims import coverage, likeness, limits
+from moebench.claims import coverage, idle, likeness
 from moebench.claims.errors import Withheld
 from moebench.claims.hypothesis import Contrast, Term
 from moebench.claims.samples import Sample, draw
-from moebench.format import interval
+from moebench.format import MINUS, interval
 from moebench.metrics import constant
 from moebench.metrics.declared import metric_of, parse_metric
 from moebench.planning.types import Plan
@@ -120,7 +120,7 @@ def _matched(question: Question) -> str | None:
     models = set(question.models)
     for match in question.evidence.plan.matches:
         if {match.model, match.to} <= models and abs(match.residual) > match.tolerance:
-            off = f"{match.residual:+.2%} on {match.on}, beyond {match.tolerance:.2%}"
+            off = f"{match.residual:+.2%}".replace("-", MINUS) + f" on {match.on}, beyond {match.tolerance:.2%}"
             return f"match: {match.model} misses {match.to} by {off}"
     return None
 
@@ -333,7 +333,7 @@ def _quiet_machine(question: Question) -> str | None:
 
 
 def _more_than_chance(question: Question) -> str | None:
-    return limits.by_chance(question.evidence.plan, question.contrast, question.runs)
+    return idle.by_chance(question.evidence.plan, question.contrast, question.runs)
 
 
 PRECONDITIONS: tuple[Callable[[Question], str | None], ...] = (

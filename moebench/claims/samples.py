@@ -21,6 +21,7 @@ from moebench import stats
 from moebench.claims import reaching
 from moebench.claims.errors import Withheld
 from moebench.claims.hypothesis import Contrast, Term, as_written, orientation
+from moebench.format import MINUS
 from moebench.metrics.declared import Kind, metric_of, parse_metric
 from moebench.planning.types import Plan
 from moebench.reader.evidence import Evidence, Outcome, is_impossible
@@ -347,10 +348,9 @@ def _scaled(value: float, log: bool, where: str) -> float:
     if not log:
         return float(value)
     if value <= 0:
-        raise Withheld(
-            "invalid",
-            f"{where} is {value:g}, of which no ratio can be formed: give the margin in the metric's own unit",
-        )
+        shown = f"{value:g}".replace("-", MINUS)
+        margin = "give the margin in the metric's own unit"
+        raise Withheld("invalid", f"{where} is {shown}, of which no ratio can be formed: {margin}")
     return math.log(value)
 
 

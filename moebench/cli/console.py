@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from moebench.cli.progress import duration
-from moebench.format import compact, plural, pretty, quantity
+from moebench.format import compact, plural, quantity
 from moebench.text import plain, visible
 
 if TYPE_CHECKING:
@@ -328,7 +328,7 @@ def verdict_text(verdicts: Sequence[Verdict], *, path: Path) -> str:
                 Text(verdict.state.upper().replace("_", " "), style=STYLES[verdict.state]),
                 verdict.says + _beside(verdict),
                 effect(verdict),
-                pretty(verdict.asked),
+                verdict.asked,
                 counted(verdict),
                 decisive_p(verdict).removeprefix("p "),
             ]
@@ -337,7 +337,7 @@ def verdict_text(verdicts: Sequence[Verdict], *, path: Path) -> str:
         left=4,
     )
     reasons = [
-        f"  {v.id}: {pretty('; '.join(filter(None, (v.reason, v.needs))))}"
+        f"  {v.id}: {'; '.join(filter(None, (v.reason, v.needs)))}"
         for v in verdicts
         if v.state not in ("supported", "refuted")
     ]

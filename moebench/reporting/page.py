@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from moebench import __version__
 from moebench.claims import coverage, likeness
 from moebench.claims.verdict import Verdict
-from moebench.format import TIMES, bracket, count, interval, listed, plural, pretty, sentence, size_word
+from moebench.format import TIMES, bracket, count, interval, listed, plural, sentence, size_word
 from moebench.jobs.recipe import TRAINING_VERSION
 from moebench.reader.runs import AGAIN
 from moebench.reporting.analysis import Findings, cost_label
@@ -171,7 +171,7 @@ def evidence_line(verdict: Verdict) -> str:
 
     For a refuted claim the p is that of the refutation, and says so.
     """
-    parts = [f"asked {pretty(verdict.asked)}"] if verdict.asked else []
+    parts = [f"asked {verdict.asked}"] if verdict.asked else []
     n = counted(verdict)
     parts += ["exact count" if n == "exact" else n, decisive_p(verdict), *verdict.caveats]
     return " · ".join(part for part in parts if part)
@@ -185,7 +185,7 @@ def why(verdict: Verdict) -> str:
         ends = bracket(verdict.item_low, verdict.item_high, verdict.unit, signed=signed)
         said.append(f"95% interval clustered over documents {ends}")
     said.append(likeness.listed(verdict.beside, verdict.treatment, verdict.baseline))
-    return f"{'; '.join(pretty(text).rstrip('.') for text in said if text)}."
+    return f"{'; '.join(text.rstrip('.') for text in said if text)}."
 
 
 MEANING = {
@@ -323,7 +323,7 @@ def _sure(found: Findings) -> Iterator[str]:
 def _untested(found: Findings) -> Iterator[str]:
     for verdict in found.verdicts:
         if verdict.state in {"not_tested", "invalid", "interim"}:
-            yield f"{STATES[verdict.state].capitalize()}: {verdict.id}: {pretty(verdict.reason)}."
+            yield f"{STATES[verdict.state].capitalize()}: {verdict.id}: {verdict.reason}."
     counts = found.held.runs["status"].value_counts()
     left = {status: int(counts.get(status, 0)) for status in ("missing", "partial", "failed", "corrupt", "diverged")}
     if any(left.values()):

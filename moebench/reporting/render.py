@@ -14,7 +14,6 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from moebench.format import pretty
 from moebench.reporting import page, states
 from moebench.reporting import theme as look
 from moebench.reporting.analysis import Findings
@@ -68,7 +67,6 @@ def _context(found: Findings, tables: Mapping[str, Table], drawn: Drawings) -> d
         "drawn": drawn,
         "shown_rows": _SHOWN_ROWS,
         "states": states,
-        "pretty": pretty,
     }
 
 

@@ -12,7 +12,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from moebench import stats
-from moebench.format import NBSP, TIMES, count, interval, listed, plural, pretty, seconds, short, significant, span
+from moebench.format import NBSP, TIMES, count, interval, listed, plural, seconds, short, significant, span
 from moebench.metrics.declared import labelled
 from moebench.reporting.analysis import QUALITY, Findings, difference, mean
 from moebench.reporting.figures import panels as small
@@ -87,7 +87,7 @@ def _answer_title(found: Findings) -> str:
         return f"{treatment} ends {order.side} than {baseline}: {after}"
     if order.verdict is not None and order.verdict.state in ("supported", "refuted"):
         state = STATES[order.verdict.state].lower()
-        return f"{treatment} against {baseline}, {pretty(order.verdict.asked)} {state}: {after}"
+        return f"{treatment} against {baseline}, {order.verdict.asked} {state}: {after}"
     return f"{treatment} against {baseline}, undecided: {after}"
 
 

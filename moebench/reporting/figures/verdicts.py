@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from matplotlib.axes import Axes
 
 from moebench.claims.verdict import Verdict
-from moebench.format import listed, plural, pretty
+from moebench.format import listed, plural
 from moebench.reporting.analysis import Findings
 from moebench.reporting.states import STATES, counted, effect
 from moebench.reporting.theme import (
@@ -156,7 +156,7 @@ class _Told:
         self.effect = lines_of(effect(verdict), 2.7, 8, bold=True)
         n = "" if verdict.units == "counts" else f", {counted(verdict)}"
         said = "".join(f"; {caveat}" for caveat in verdict.caveats)
-        self.asked = lines_of(f"asked {pretty(verdict.asked)}{n}{said}", 2.7, 7)
+        self.asked = lines_of(f"asked {verdict.asked}{n}{said}", 2.7, 7)
         self.right = [*self.effect, *self.asked]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from moebench.claims import calibration
+from moebench.claims import error_rates
 from moebench.claims.verdict import Verdict
 from moebench.format import interval, number, plural
 from moebench.reporting.analysis import Findings
@@ -117,9 +117,9 @@ def limits(_found: Findings) -> Table:
 
     return Table(
         title="Error rates of the method, simulated",
-        note=f"The truth lies at the bound, {calibration.TRIALS:,} samples a row; the tail of the log-normal is on the "
+        note=f"The truth lies at the bound, {error_rates.TRIALS:,} samples a row; the tail of the log-normal is on the "
         "side of the claim.",
-        frame=pd.DataFrame([asdict(row) for row in calibration.table()]),
+        frame=pd.DataFrame([asdict(row) for row in error_rates.table()]),
         columns=(
             text("law", "effects"),
             amount("n", "pairs", whole),

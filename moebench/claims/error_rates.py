@@ -1,7 +1,7 @@
 """How often the method in use errs, by simulation: the table of known limits.
 
 The truth lies just at the bound, so that each decision is wrong: it should be supported in at most 2.5% of samples and
-refuted in at most 2.5%, and the 95% interval should hold it in at least 95%. `python -m moebench.claims.calibration`
+refuted in at most 2.5%, and the 95% interval should hold it in at least 95%. `python -m moebench.claims.error_rates`
 makes the table that is shipped beside this file (seconds); a test simulates it again, more coarsely.
 """
 
@@ -19,7 +19,7 @@ import numpy as np
 from moebench import stats
 from moebench.claims.decide import ALPHA
 
-SHIPPED = Path(__file__).with_name("calibration.json")
+SHIPPED = Path(__file__).with_name("error_rates.json")
 SIZES = (6, 8, 10)
 TRIALS = 40_000
 

@@ -1,0 +1,186 @@
+"""What a reader must know beside a verdict's numbers: its notes, and the caveats that no view leaves out.
+
+Nothing here changes a state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from moebench import stats
+from moebench.claims import bounds, coverage, idle, likeness, sealing, tuning
+from moebench.claims.controls import race
+from moebench.claims.decide import MIN_UNITS, Correction
+from moebench.claims.hypothesis import Hypothesis
+from moebench.claims.preconditions import is_quality, timings
+from moebench.claims.reaching import UNDECAYED
+from moebench.claims.samples import Sample
+from moebench.claims.verdict import TRIFLE, Beside, Scored
+from moebench.format import MINUS, TIMES, interval, number
+from moebench.metrics.declared import metric_of
+from moebench.planning.types import Plan
+from moebench.reader.evidence import Evidence
+from moebench.suite.claim import Claim
+from moebench.text import plain
+
+OUTLIER_LEVEL = 0.01
+SKEW_LIMIT, CORRELATION_LIMIT = 2.75, 2.28
+"""Standard errors beyond which 1% of normal samples lie, skewness both ways and lag-1 correlation upwards (simulated
+at n = 8 to 30)."""
+
+
+# ---------------------------------------------------------------------------------------------- the claim
+
+
+def of_claim(evidence: Evidence, name: str, claim: Claim, post_hoc: tuple[str, ...], looks: int) -> Iterator[str]:
+    """What came after the data, or was looked at before."""
+    if post_hoc:
+        yield f"post hoc: {'; '.join(post_hoc)}: counted as exploratory"
+    elif (said := sealing.reworded(evidence, name)) is not None:
+        yield f"reworded after the data; it said: {plain(said, most=500)}"
+    if looks > 1:
+        others = "other runs or sessions of the same models could be judged before"
+        yield f"look {looks}: {others}, p is multiplied by {looks}"
+    if tried := _tried(evidence, name, claim):
+        yield f"{tried}, uncorrected for"
+
+
+def _tried(evidence: Evidence, name: str, claim: Claim) -> str:
+    """That the claim was made of other models before: no look at these, but a choice among them."""
+    tried = sealing.tried_otherwise(evidence, name, claim)
+    return f"tried with {tried} other definition{'s' if tried > 1 else ''} of its models too" if tried else ""
+
+
+def of_family(correction: Correction, withdrawn: tuple[str, ...]) -> Iterator[str]:
+    """What a primary claim was corrected for; `withdrawn` are claims of its family that are not made any more."""
+    yield f"p adjusted by {correction.words}; the interval is unadjusted"
+    if withdrawn:
+        yield f"withdrawn or changed since, and still counted: {', '.join(withdrawn)}"
+
+
+# ---------------------------------------------------------------------------------------------- the numbers
+
+
+def of_numbers(
+    evidence: Evidence,
+    hypothesis: Hypothesis,
+    sample: Sample,
+    *,
+    metric: str,
+    models: tuple[str, ...],
+    text: Scored | None,
+) -> Iterator[str]:
+    """What bears on the numbers. `models` are all that the claim compares."""
+    plan, contrast = evidence.plan, hypothesis.contrast
+    yield from bounds.notes(plan, contrast)
+    yield from idle.notes(contrast, sample.used)
+    yield from _of_shape(sample, hypothesis)
+    yield from sample.notes
+    if text is not None and (little := coverage.note(evidence, text, models)) is not None:
+        yield little
+    if is_quality(metric):
+        if seen := _contamination(plan):
+            yield f"{seen}: a model may have learned it by heart"
+        if untuned := tuning.untuned(evidence, models):
+            yield untuned
+        if plan.asked.tuned:
+            yield f"learning rates from the sweep {plan.asked.tuned}"
+    if contrast.kind in ("seeded", "event"):
+        yield from likeness.notes(evidence, models)
+    yield from _of_sample(sample)
+    for timing in timings(contrast):
+        if (control := race(evidence, timing)) is not None:
+            outcome = "A/A too wide to tell" if control.state == "too_wide" else "A/A"
+            itself = f"{control.model} takes {control.effect} its own time in {timing} (99%)"
+            yield f"{outcome}: {itself}: {control.reason}"
+    machines = {run.machine for run in sample.used if run.machine}
+    if len(machines) > 1:
+        yield f"runs come from {len(machines)} machines: {', '.join(sorted(machines))}"
+
+
+def _of_sample(sample: Sample) -> Iterator[str]:
+    diverged = sum(run.status == "diverged" for run in sample.used)
+    infinite = int(np.sum(~np.isfinite(sample.effects)))
+    if diverged:
+        yield f"{diverged} run{'s' if diverged > 1 else ''} diverged, counted as the worst possible value"
+    if infinite:
+        unbounded = f"{infinite} of {sample.n} {sample.units} unbounded (not reached or diverged)"
+        yield f"{unbounded}: the estimate is the median"
+    if sample.missing:
+        yield f"{sample.n} of {sample.planned} {sample.units} present; missing {'; '.join(sample.missing[:3])}"
+    if sample.units == "processes" and sample.n < 10:
+        yield f"{sample.n} processes; use 10 for a headline claim"
+
+
+def _of_shape(sample: Sample, hypothesis: Hypothesis) -> Iterator[str]:
+    """What the effects look like where that makes a verdict less sure than its interval says.
+
+    The interval is exact for effects that are independent and symmetric about their centre. A pair that lies far from
+    all others, a skew, and successive seeds that follow each other are looked for at 1% each, so that a note is no
+    noise; with few pairs much of each goes unseen. What they do to the error rates stands in `error_rates`.
+    """
+    x = sample.effects
+    if sample.n < MIN_UNITS or not np.all(np.isfinite(x)) or stats.standard_deviation(x) == 0:
+        return
+    unit, units = ("process", "processes") if sample.units == "processes" else ("seed", "seeds")
+    skew, from_0 = stats.skewness(x)
+    if (index := stats.outlier(x, OUTLIER_LEVEL)) is not None:
+        name = sample.seeds[index] if len(sample.seeds) == sample.n else index
+        one, rest = (_shown(hypothesis, float(v)) for v in (x[index], np.mean(np.delete(x, index))))
+        yield f"one {unit} rules: {unit} {name} is at {one}, the mean without it at {rest}"
+    elif abs(from_0) > SKEW_LIMIT:
+        sign = "+" if skew >= 0 else MINUS
+        yield f"skewed effects (skewness {sign}{number(abs(skew), 1)}): the interval covers less than it says"
+    follows, from_chance = stats.autocorrelation(x)
+    if from_chance > CORRELATION_LIMIT:
+        words = f"successive {units} follow each other (correlation {follows:.2f})"
+        yield f"{words}: the interval covers less than it says"
+
+
+def _shown(hypothesis: Hypothesis, effect: float) -> str:
+    """An effect as the metric reads, to three significant digits."""
+    reading = hypothesis.reading
+    return interval(reading.show(effect), None, None, reading.unit, signed=reading.form != "ratio")
+
+
+# ---------------------------------------------------------------------------------------------- caveats
+
+
+def caveats(
+    evidence: Evidence,
+    name: str,
+    claim: Claim,
+    hypothesis: Hypothesis,
+    sample: Sample,
+    *,
+    text: Scored | None,
+    beside: tuple[Beside, ...],
+    matched: bool,
+) -> Iterator[str]:
+    """What no view of the verdict may leave out, each in a few words."""
+    if UNDECAYED in sample.notes:
+        yield UNDECAYED
+    races = [race(evidence, timing) for timing in timings(hypothesis.contrast)]
+    if any(one is not None and one.state == "too_wide" for one in races):
+        yield "A/A too wide to tell"
+    if any(is_quality(term.metric) for term in hypothesis.contrast.terms) and (seen := _contamination(evidence.plan)):
+        yield seen
+    if text is not None and (little := coverage.caveat(text)) is not None:
+        yield little
+    if claim.compare is not None and metric_of(claim.metric).kind != "counted":
+        tokens = next((row for row in beside if row.what == likeness.TOKENS and row.differs), None)
+        if tokens is not None and tokens.ratio is not None and abs(tokens.ratio - 1) > TRIFLE:
+            yield f"{tokens.ratio:.3g}{TIMES} the tokens"
+        if not matched:
+            yield "not matched"
+    if tried := _tried(evidence, name, claim):
+        yield tried
+
+
+def _contamination(plan: Plan) -> str | None:
+    """How much of the test text the training text holds too, where it is more than the data's threshold."""
+    if plan.data.leak_share <= plan.data.leak_threshold:
+        return None
+    return f"{100 * plan.data.leak_share:.2g}% of the test text stands in the training text too"
