@@ -179,7 +179,8 @@ def _plan_of(
     on_event({"event": "preparing", "source": loaded.spec.data.source})
     corpus = prepare(loaded.spec.data, base=loaded.base, cache=root / "data")
     machine = calibration.machine(device=device, threads=threads)
-    if any(model.train.budget.seconds is not None for model in loaded.spec.models.values()):
+    trained = [model.train for model in loaded.spec.models.values() if model.train is not None]
+    if any(train.budget.seconds is not None for train in trained):
         on_event({"event": "calibrating"})
         machine = calibration.with_step_seconds(machine, loaded.spec, vocab=corpus.vocab, root=root, threads=threads)
     with _at_their_place(loaded):
@@ -409,12 +410,14 @@ def _tasks(planned: Planned, chosen: Iterable[tuple[str, int, float | None, str]
         recipe = None if lr is None else matching.tune_recipe(made.models[model].recipe, lr=lr)
         run = matching.run_of(made.models[model], seed=seed, facts=made.data, machine=machine, recipe=recipe)
         assert run.id == run_id, "a plan and its runs were made from different things"
+        train = spec.models[model].train
+        assert train is not None
         yield Task(
             run=run,
             model=model,
             suite=made.suite,
             threads=threads,
-            checkpoint_seconds=spec.models[model].train.checkpoint_seconds,
+            checkpoint_seconds=train.checkpoint_seconds,
             data=spec.data,
             base=planned.loaded.base,
         )

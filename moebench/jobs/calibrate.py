@@ -43,7 +43,7 @@ def with_step_seconds(base: Machine, spec: SuiteSpec, *, vocab: int, root: Path,
     seconds: dict[str, float] = {}
     for name, a in architectures.items():
         train = spec.models[name].train
-        if train.budget.seconds is None:
+        if train is None or train.budget.seconds is None:
             continue
         recipe = recipe_of(train, steps=TIMED_STEPS)
         planned = PlannedModel(

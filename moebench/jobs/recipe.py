@@ -29,6 +29,7 @@ class Recipe(Frozen):
     """Training in integers: everything that decides the bits."""
 
     steps: int
+    """0 for a model that is counted and timed at its initial values."""
     batch_tokens: int
     micro_batch_tokens: int
     lr: float
@@ -40,6 +41,7 @@ class Recipe(Frozen):
     decay: Literal["cosine", "linear", "none"]
     final_lr_share: float
     dtype: Literal["float32", "bfloat16"]
+    """Of products and activations; of the weights too in a recipe of no steps, else they are float32."""
     evaluate_at: tuple[int, ...]
     """Steps after which quality is measured; the last is `steps`."""
     eval_tokens: int
@@ -49,6 +51,33 @@ class Recipe(Frozen):
     made when there was no other number."""
     split: Literal["test", "tune"]
     """Which split is evaluated: `tune` only in a learning-rate sweep."""
+
+    @classmethod
+    def untrained(cls, *, dtype: Literal["float32", "bfloat16"], context: int) -> Recipe:
+        """The recipe of a model that is never trained, and never evaluated."""
+        return cls(
+            steps=0,
+            batch_tokens=context,
+            micro_batch_tokens=context,
+            lr=0.0,
+            betas=(0.0, 0.0),
+            eps=0.0,
+            weight_decay=0.0,
+            clip=None,
+            warmup_steps=0,
+            decay="none",
+            final_lr_share=1.0,
+            dtype=dtype,
+            evaluate_at=(),
+            eval_tokens=0,
+            final_eval_tokens=0,
+            windows_per_document=None,
+            split="test",
+        )
+
+    @property
+    def trains(self) -> bool:
+        return self.steps > 0
 
     def epochs(self, *, stream: int, context: int) -> float | None:
         """How often a training split of `stream` tokens is read; None when it holds no window at every offset."""

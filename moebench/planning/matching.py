@@ -244,8 +244,8 @@ def match_all(spec: SuiteSpec, *, vocab: int) -> tuple[dict[str, Architecture], 
                     a=a,
                     target=settle(model.match.to),
                     match=model.match,
-                    dtype=model.train.dtype,
-                    target_dtype=spec.models[model.match.to].train.dtype,
+                    dtype=model.served_dtype,
+                    target_dtype=spec.models[model.match.to].served_dtype,
                 )
                 a, results[name] = solver.nearest()
                 misfits.extend(filter(None, [solver.misfit(results[name])]))
@@ -279,6 +279,12 @@ def steps_of(a: Architecture, train: TrainSpec, *, step_seconds: float | None = 
     if step_seconds is None:
         raise PlanError("a budget in seconds needs this machine's step time, which has not been measured")
     return max(1, round(budget.seconds / step_seconds))
+
+
+def _recipe(a: Architecture, model: ModelSpec, *, step_seconds: float | None) -> Recipe:
+    if model.train is None:
+        return Recipe.untrained(dtype=model.served_dtype, context=a.context)
+    return recipe_of(model.train, steps=steps_of(a, model.train, step_seconds=step_seconds))
 
 
 def recipe_of(train: TrainSpec, *, steps: int) -> Recipe:
@@ -327,16 +333,15 @@ def make_plan(
     architectures, matches = match_all(spec, vocab=vocab)
     models: dict[str, PlannedModel] = {}
     for name, a in architectures.items():
-        train = spec.models[name].train
-        steps = steps_of(a, train, step_seconds=(machine.step_seconds or {}).get(name))
-        recipe = recipe_of(train, steps=steps)
+        recipe = _recipe(a, spec.models[name], step_seconds=(machine.step_seconds or {}).get(name))
         counted = costs_of(a.blueprint, dtype=recipe.dtype)
-        flops = counted.train_flops_per_token * steps * train.batch_tokens
+        flops = counted.train_flops_per_token * recipe.steps * recipe.batch_tokens
         models[name] = PlannedModel(architecture=a, recipe=recipe, costs=counted, expected_train_flops=flops)
     runs = tuple(
         PlannedRun(model=name, seed=seed, id=run_of(planned, seed=seed, facts=facts, machine=machine).id)
         for seed in spec.seeds
         for name, planned in models.items()
+        if planned.recipe.trains
     )
     if misfits := feasibility.check(spec, models, facts, smoke=asked.smoke):
         raise PlanError(*misfits)
@@ -442,7 +447,7 @@ def _tune_plan(
     lrs = tuple(sorted(spec.tune.lr))
     runs = []
     for lr in lrs:
-        for name in spec.tune.models or models:
+        for name in spec.tune.models or [name for name, model in models.items() if model.recipe.trains]:
             planned = models[name]
             recipe = tune_recipe(planned.recipe, lr=lr)
             for seed in seeds:
@@ -493,7 +498,7 @@ def _warnings(spec: SuiteSpec, models: dict[str, PlannedModel], facts: DataFacts
             epochs = tokens / facts.tokens["train"]
             found.append(f"{name} reads the training split {epochs:.1f} times")
     found += _scored(models, facts)
-    if len({model.recipe.batch_tokens for model in models.values()}) > 1:
+    if len({model.recipe.batch_tokens for model in models.values() if model.recipe.trains}) > 1:
         found.append(
             "models differ in batch_tokens: digests of their tokens cannot be compared batch by batch, so claims about "
             "quality between them will be INVALID"

@@ -69,10 +69,11 @@ def at_best_rates(spec: SuiteSpec, sweep: dict[str, Any]) -> tuple[SuiteSpec, li
     models = dict(spec.models)
     for name, model in sweep.items():
         train = models[name].train
+        assert train is not None
         optimizer = train.optimizer.model_copy(update={"lr": model["best_lr"]})
         tuned = train.model_copy(update={"optimizer": optimizer})
         models[name] = models[name].model_copy(update={"train": tuned})
-    kept = [name for name in models if name not in sweep]
+    kept = [name for name, model in models.items() if name not in sweep and model.train is not None]
     notes = [f"not in the sweep, so with the suite's learning rate: {', '.join(kept)}"] if kept else []
     return spec.model_copy(update={"models": models}), [*edges(sweep), *notes]
 

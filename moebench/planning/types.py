@@ -250,6 +250,9 @@ class Plan(Frozen):
         """The suite with what its runs used where it was written before that could be said, so that it runs again."""
         models = {}
         for name, model in self.spec.models.items():
+            if model.train is None:
+                models[name] = model
+                continue
             windows = self.models[name].recipe.windows_per_document
             evaluate = model.train.evaluate.model_copy(update={"windows_per_document": windows})
             train = model.train.model_copy(update={"evaluate": evaluate})

@@ -50,6 +50,12 @@ class Findings:
             self.add(path, f"no model of this suite is called {quoted(name)}", hint)
         return None
 
+    def trained(self, path: Path, name: str) -> None:
+        """Adds what is wrong with the name of a model that must be a trained one."""
+        model = self.model(path, name)
+        if model is not None and model.train is None:
+            self.add(path, f"{name} has `weights: random`: it is never trained", "name a model that is")
+
     def is_broken(self, section: str) -> bool:
         return f"{section}:" in self.broken
 
@@ -61,16 +67,17 @@ def check(spec: SuiteSpec, tree: Node, *, raw: Node, broken: set[str]) -> list[P
         if seed in spec.seeds[:index]:
             found.add(("seeds", index), f"seed {seed} is given twice")
     for name, model in spec.models.items():
-        _check_training(found, ("models", name, "train"), model.train)
+        if model.train is not None:
+            _check_training(found, ("models", name, "train"), model.train)
         _check_ffn(found, ("models", name), model)
         if model.match is not None:
             _check_match(found, name, model.match)
     _check_measure(found)
     _check_tune(found)
     for index, name in enumerate((spec.tune.models if spec.tune is not None else None) or ()):
-        found.model(("tune", "models", index), name)
+        found.trained(("tune", "models", index), name)
     if spec.controls.same_model is not None:
-        found.model(("controls", "same_model"), spec.controls.same_model)
+        found.trained(("controls", "same_model"), spec.controls.same_model)
     for swept, models in spec.sweeps.items():
         for name in models:
             found.model(("sweeps", swept, name), name)
@@ -217,6 +224,9 @@ def _check_measure(found: Findings) -> None:
         if speed.decode is not None and batch in speed.decode.batch[:index]:
             found.add((*path, "decode", "batch", index), f"{batch} is given twice")
     for name, model in found.spec.models.items():
+        if speed.train_step and model.train is None:
+            message = f"{name} has `weights: random`: its training step is not timed"
+            found.add((*path, "train_step"), message, "write train_step: false")
         if speed.decode is not None and isinstance(model.ffn, MoEFFN) and not _is_causal(model.ffn.router):
             message = f"{name} cannot decode: its router {model.ffn.router} looks at later tokens"
             found.add((*path, "decode"), message, "leave decode out, or choose another router", key=True)
@@ -234,6 +244,8 @@ def _is_causal(word: str) -> bool:
 
 def _check_tune(found: Findings) -> None:
     rates = found.spec.tune.lr if found.spec.tune is not None else []
+    if rates and found.spec.models and all(model.train is None for model in found.spec.models.values()):
+        found.add(("tune",), "no model of this suite is trained: there is no learning rate to tune", key=True)
     for index, (before, rate) in enumerate(pairwise(rates), start=1):
         if rate <= before:
             message = f"{rate:g} is given twice" if rate == before else f"{rate:g} comes after {before:g}"

@@ -209,6 +209,9 @@ def _not_there(metric: Metric, labels: dict[str, str], models: list[ModelSpec]) 
     Domains are known to the data alone: `feasibility` holds them against those.
     """
     routed = metric.of_mixtures
+    if any(model.train is None for model in models) and not metric.name.startswith(("cost.", "speed.")):
+        hint = "claim a metric of cost or speed, or train the model: leave `weights` out"
+        return f"{metric.name} of a model with `weights: random`: it is counted and timed, never trained", hint
     if routed and any(isinstance(model.ffn, DenseFFN) for model in models):
         return f"{metric.name} of a dense model: it has no router", None
     for label, value in labels.items():
@@ -241,4 +244,4 @@ def _check_target(found: Findings, path: Path, claim: Claim, metric: Metric) -> 
     elif metric.kind != "event" and claim.target is not None:
         found.add((*path, "target"), f"{metric.name} takes no target", "targets are for ..._to_quality", key=True)
     if claim.target is not None and isinstance(claim.target.reach, str):
-        found.model((*path, "target", "reach"), claim.target.reach)
+        found.trained((*path, "target", "reach"), claim.target.reach)

@@ -198,7 +198,7 @@ def resolve_models(tree: Node, problems: list[Problem]) -> Models:
         if merged is None:
             models.broken.add(name)
             continue
-        merged = _with_train(merged, train)
+        merged = _with_train(merged, entry.node, train, problems)
         sweep = entry.node.get("sweep")
         if sweep is None:
             models.resolved[name] = Entry(key_at=entry.key_at, node=without(merged, "base", "sweep"))
@@ -261,11 +261,17 @@ def _wrong_base(raw: Mapping[str, Entry], base: Node, chain: tuple[str, ...]) ->
     return None
 
 
-def _with_train(model: Node, suite: Entry | None) -> Node:
-    """The model with the suite's recipe under its own `train`."""
+def _with_train(model: Node, raw: Node, suite: Entry | None, problems: list[Problem]) -> Node:
+    """The model with the suite's recipe under its own `train`; without one, even its base's, when it is not trained."""
+    own = model.mapping().get("train")
+    if (weights := model.get("weights")) is not None and weights.value is not None:
+        if (written := raw.mapping().get("train")) is not None and written.node.value is not None:
+            message = "a model with `weights: random` is never trained"
+            problems.append(Problem(position=written.key_at, message=message, hint="leave out `train`, or `weights`"))
+        none = Entry(key_at=model.at, node=Node(value=None, at=model.at))
+        return Node(value={**model.mapping(), "train": none}, at=model.at)
     if suite is None:
         return model
-    own = model.mapping().get("train")
     train = suite if own is None else Entry(key_at=own.key_at, node=merge(suite.node, own.node))
     return Node(value={**model.mapping(), "train": train}, at=model.at)
 

@@ -150,8 +150,28 @@ class ModelSpec(Frozen):
     """RMSNorm of queries and keys: over all heads at once (OLMoE), or each head on its own (Qwen3); absent: none."""
     match: Match | None = None
     """What must be equal to another model, and the size solved for it."""
-    train: TrainSpec
-    """The suite's recipe with this model's overrides merged over it."""
+    weights: Literal["random"] | None = later()
+    """random: counted and timed at its initial values, at any size, never trained or asked for quality."""
+    dtype: Literal["float32", "bfloat16"] | None = later()
+    """Of the weights and products of a model with `weights: random`, float32 when absent; `train.dtype` is a trained
+    model's."""
+    train: TrainSpec | None
+    """The suite's recipe with this model's overrides merged over it; none with `weights: random`."""
+
+    @property
+    def served_dtype(self) -> Literal["float32", "bfloat16"]:
+        """What its weights are counted in."""
+        return self.dtype or "float32" if self.train is None else self.train.dtype
+
+    @model_validator(mode="after")
+    def _trained_or_random(self) -> ModelSpec:
+        if self.weights is None and self.train is None:
+            raise FieldError("train", "there is no training recipe: give one, or `weights: random`")
+        if self.weights is None and self.dtype is not None:
+            raise FieldError("dtype", "dtype is of a model with `weights: random`: a trained one has `train.dtype`")
+        if self.weights is not None and self.train is not None:
+            raise FieldError("train", "a model with `weights: random` is never trained")
+        return self
 
     @model_validator(mode="after")
     def _shapes(self) -> ModelSpec:

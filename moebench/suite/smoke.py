@@ -28,7 +28,10 @@ def smoke(spec: SuiteSpec) -> SuiteSpec:
     measure = spec.measure
     if measure.speed is not None:
         measure = measure.model_copy(update={"speed": _speed(measure.speed)})
-    models = {name: model.model_copy(update={"train": _train(model.train)}) for name, model in spec.models.items()}
+    models = {
+        name: model if model.train is None else model.model_copy(update={"train": _train(model.train)})
+        for name, model in spec.models.items()
+    }
     changes = {
         "scale": f"{spec.scale}.{SMOKE}" if spec.scale else SMOKE,
         "seeds": spec.seeds[:SEEDS],

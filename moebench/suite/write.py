@@ -29,16 +29,16 @@ def resolved_yaml(spec: SuiteSpec, *, losses: Mapping[str, Sequence[str]] | None
     """
     plain = spec.model_dump(mode="json", exclude_none=True)
     for model, dumped in zip(spec.models.values(), plain["models"].values(), strict=True):
-        if model.train.clip is None:
+        if model.train is not None and model.train.clip is None:
             dumped["train"]["clip"] = None  # absent would mean the default
         if isinstance(model.ffn, MoEFFN):
             for loss in idle_losses(model.ffn, (losses or {}).get(model.ffn.router)):
                 del dumped["ffn"][loss]
-    trains = [model["train"] for model in plain["models"].values()]
-    if all(train == trains[0] for train in trains):
+    trains = [model["train"] for model in plain["models"].values() if "train" in model]
+    if trains and all(train == trains[0] for train in trains):
         plain["train"] = trains[0]
         for model in plain["models"].values():
-            del model["train"]
+            model.pop("train", None)
     return "".join(_lines(key, plain[key], 0) for key in _ORDER if plain.get(key) not in (None, {}))
 
 

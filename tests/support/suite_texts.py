@@ -53,6 +53,7 @@ models:
   adaptive:
     base: dense
     ffn: {kind: moe, experts: 8, top_k: 4, router: top_p, top_p: 0.4, entropy_loss: 0.0001, expert_hidden: 24}
+  untrained: {base: dense, weights: random, dtype: bfloat16}
 tune: {lr: [1.0e-3, 2.0e-3, 4.0e-3], models: [dense]}
 """
 """A suite that gives every field of the second version somewhere."""
