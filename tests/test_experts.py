@@ -1,7 +1,7 @@
-"""Every road of expert compute against the loop, the oracle, forward and every gradient.
+"""Every backend of expert compute against the loop, the oracle, forward and every gradient.
 
-Tolerances are relative to the largest value of the tensor compared. float32: 1e-5. bfloat16: each road rounds at other
-places, so 4% against the float32 loop, as the bfloat16 loop itself.
+Tolerances are relative to the largest value of the tensor compared. float32: 1e-5. bfloat16: each backend rounds at
+other places, so 4% against the float32 loop, as the bfloat16 loop itself.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from moebench.models.decoder.experts import BACKENDS, Backend, Experts, activate, default_backend, loop
+from moebench.models.decoder.experts import BACKENDS, Backend, Experts, activations, default_backend, loop
 from moebench.models.decoder.experts import blocks as inside
-from moebench.models.decoder.experts import sorted as roads
+from moebench.models.decoder.experts import sorted as sorting
 from moebench.models.routers import Routing
 from moebench.planning.matching import match_all
 from moebench.suite.activations import ACTIVATIONS, input_matrices
@@ -69,15 +69,15 @@ ODD_WIDTH = Case(routing=routing_of(drawn(40, 8, 2), per_token=2), tokens=40, ex
 
 
 def sized(**sizes: int) -> Backend:
-    """The road of many tokens, with its limits moved so that small cases reach every way through it."""
+    """The code path of many tokens, with its limits moved so that small cases reach every way through it."""
 
-    def road(x_TD: Tensor, routing: Routing, experts: Experts) -> Tensor:
+    def path(x_TD: Tensor, routing: Routing, experts: Experts) -> Tensor:
         with pytest.MonkeyPatch.context() as patch:
             for name, size in sizes.items():
                 patch.setattr(inside, name, size)
             return inside.blocks(x_TD, routing, experts)
 
-    return road
+    return path
 
 
 WAYS: dict[str, Backend] = {
@@ -88,14 +88,14 @@ WAYS: dict[str, Backend] = {
     "cold weights, many rows": sized(CACHED_BYTES=0, FEW_ROWS=0),
 }
 """Ways through `blocks`, which chooses by shape."""
-ROADS: dict[str, Backend] = {**BACKENDS, **WAYS}
-TRIALS = [(road, name) for road in ROADS if road != "loop" for name in CASES]
+PATHS: dict[str, Backend] = {**BACKENDS, **WAYS}
+TRIALS = [(path, name) for path in PATHS if path != "loop" for name in CASES]
 
 
 def results(
-    road: str, case: Case, dtype: torch.dtype, *, activation: str = "swiglu", bias: bool = False
+    path: str, case: Case, dtype: torch.dtype, *, activation: str = "swiglu", bias: bool = False
 ) -> dict[str, Tensor]:
-    """Output and all gradients of one road, under the same random gradient from above."""
+    """Output and all gradients of one backend, under the same random gradient from above."""
     generator = torch.Generator().manual_seed(1)
 
     def leaf(*shape: int) -> Tensor:
@@ -114,7 +114,7 @@ def results(
         down_bias_ED=named.get("down_bias"),
     )
     named["weight"] = weight_N = case.routing.weight_N.clone().requires_grad_()
-    out_TD = ROADS[road](x_TD, replace(case.routing, weight_N=weight_N), experts)
+    out_TD = PATHS[path](x_TD, replace(case.routing, weight_N=weight_N), experts)
     out_TD.backward(torch.randn(out_TD.shape, generator=generator).to(dtype))
     return {"out": out_TD.detach(), **{name: leaf.grad for name, leaf in named.items() if leaf.grad is not None}}
 
@@ -125,36 +125,36 @@ def assert_alike(found: dict[str, Tensor], expected: dict[str, Tensor], toleranc
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
-@pytest.mark.parametrize(("road", "name"), TRIALS)
-def test_output_and_every_gradient_are_the_loops(road: str, name: str, dtype: torch.dtype) -> None:
-    found = results(road, CASES[name], dtype)
+@pytest.mark.parametrize(("path", "name"), TRIALS)
+def test_output_and_every_gradient_are_the_loops(path: str, name: str, dtype: torch.dtype) -> None:
+    found = results(path, CASES[name], dtype)
     assert found["out"].dtype == found["gate_up"].dtype == dtype
     assert_alike(found, results("loop", CASES[name], torch.float32), TOLERANCE[dtype])
 
 
 @pytest.mark.parametrize("bias", [False, True], ids=["no bias", "bias"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("road", ["sorted", "grouped_mm", "blocks, added"])
+@pytest.mark.parametrize("path", ["sorted", "grouped_mm", "blocks, added"])
 @pytest.mark.parametrize("name", ["uneven", "first and last empty", "tokens with other numbers of pairs"])
-def test_every_activation_and_bias(road: str, activation: str, bias: bool, name: str) -> None:
+def test_every_activation_and_bias(path: str, activation: str, bias: bool, name: str) -> None:
     found, expected = (
-        results(word, CASES[name], torch.float32, activation=activation, bias=bias) for word in (road, "loop")
+        results(word, CASES[name], torch.float32, activation=activation, bias=bias) for word in (path, "loop")
     )
     assert_alike(found, expected, 1e-5)
     assert ("down_bias" in found) == bias
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
-@pytest.mark.parametrize("road", [road for road in ROADS if road != "loop"])
-def test_widths_of_any_size(road: str, dtype: torch.dtype) -> None:
-    assert_alike(results(road, ODD_WIDTH, dtype), results("loop", ODD_WIDTH, torch.float32), TOLERANCE[dtype])
+@pytest.mark.parametrize("path", [path for path in PATHS if path != "loop"])
+def test_widths_of_any_size(path: str, dtype: torch.dtype) -> None:
+    assert_alike(results(path, ODD_WIDTH, dtype), results("loop", ODD_WIDTH, torch.float32), TOLERANCE[dtype])
 
 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("way", WAYS)
 def test_no_size_of_block_changes_a_bit(way: str, name: str) -> None:
     """Of a weight's gradient; and of outputs where a token has at most two experts, since two terms add up alike."""
-    found, expected = (results(road, CASES[name], torch.float32) for road in (way, "one block"))
+    found, expected = (results(path, CASES[name], torch.float32) for path in (way, "one block"))
     same = {"gate_up", "down", "weight"} | ({"out", "x"} if CASES[name].routing.per_token in (1, 2) else set())
     assert [key for key in same if not torch.equal(found[key], expected[key])] == []
 
@@ -176,14 +176,14 @@ def test_the_backward_by_hand_is_the_derivative(activation: str, bias: bool, per
     shapes = [(3, width), (6,), (4, rows, width), (4, width, hidden)] + [(4, rows), (4, width)] * bias
     leaves = [4 * torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
 
-    def road(x_TD: Tensor, weight_N: Tensor, gate_up: Tensor, down: Tensor, *biases: Tensor) -> Tensor:
+    def path(x_TD: Tensor, weight_N: Tensor, gate_up: Tensor, down: Tensor, *biases: Tensor) -> Tensor:
         first, second = biases or (None, None)
         experts = Experts(
             gate_up_EXD=gate_up, down_EDF=down, activation=activation, gate_up_bias_EX=first, down_bias_ED=second
         )
         return inside.blocks(x_TD, replace(routing, weight_N=weight_N), experts)
 
-    assert torch.autograd.gradcheck(road, [leaf.requires_grad_() for leaf in leaves])
+    assert torch.autograd.gradcheck(path, [leaf.requires_grad_() for leaf in leaves])
 
 
 def test_nothing_routed_gives_nothing() -> None:
@@ -194,18 +194,15 @@ def test_nothing_routed_gives_nothing() -> None:
 
 def test_a_gradient_from_a_plain_sum() -> None:
     """Its strides are 0, which some products refuse."""
-    for road in ROADS.values():
+    for path in PATHS.values():
         x_TD = torch.randn(6, D, requires_grad=True)
         experts = Experts(gate_up_EXD=torch.randn(3, 32, D), down_EDF=torch.randn(3, D, 16), activation="swiglu")
-        road(x_TD, routing_of([[0], [1], [2]] * 2, per_token=1), experts).sum().backward()
+        path(x_TD, routing_of([[0], [1], [2]] * 2, per_token=1), experts).sum().backward()
         assert x_TD.grad is not None
 
 
-@pytest.mark.parametrize("word", ACTIVATIONS)
-def test_activations_along_another_axis(word: str) -> None:
-    hidden = torch.randn(3, 8, 5, generator=torch.Generator().manual_seed(0))
-    turned = activate(word, hidden.transpose(1, 2)).transpose(1, 2)
-    torch.testing.assert_close(activate(word, hidden, dim=1), turned)
+def test_every_activation_of_a_suite_is_computed() -> None:
+    assert set(activations.ACTIVATIONS) == set(ACTIVATIONS)
 
 
 def test_the_clamped_activation_by_hand() -> None:
@@ -213,7 +210,7 @@ def test_the_clamped_activation_by_hand() -> None:
     hidden = torch.tensor([[9.0, -1.0, 10.0, -9.0]])  # gates 9, -1; ups 10, -9
     gates, ups = torch.tensor([7.0, -1.0]), torch.tensor([7.0, -7.0])
     torch.testing.assert_close(
-        activate("swiglu_clamped", hidden)[0], (ups + 1) * gates / (1 + torch.exp(-1.702 * gates))
+        activations.activate("swiglu_clamped", hidden)[0], (ups + 1) * gates / (1 + torch.exp(-1.702 * gates))
     )
 
 
@@ -238,7 +235,7 @@ def test_the_loop_by_hand() -> None:
     torch.testing.assert_close(loop(x_TD, routing, experts), torch.tensor(expected))
 
 
-@pytest.mark.parametrize("word", ROADS)
+@pytest.mark.parametrize("word", PATHS)
 def test_an_expert_without_tokens_has_a_gradient_of_zeros(word: str) -> None:
     found = results(word, CASES["first and last empty"], torch.float32)
     for name in ("gate_up", "down"):
@@ -246,14 +243,14 @@ def test_an_expert_without_tokens_has_a_gradient_of_zeros(word: str) -> None:
         assert (found[name][[1, 2]] != 0).any()
 
 
-@pytest.mark.parametrize("word", ROADS)
+@pytest.mark.parametrize("word", PATHS)
 def test_a_token_without_experts_gives_nothing(word: str) -> None:
     found = results(word, CASES["tokens with other numbers of pairs"], torch.float32)
     for name in ("out", "x"):
         assert torch.equal(found[name][[1, 4]], torch.zeros(2, D))
 
 
-@pytest.mark.parametrize("word", ROADS)
+@pytest.mark.parametrize("word", PATHS)
 def test_every_road_gives_the_same_bits_each_time(word: str) -> None:
     first, second = (results(word, CASES["uneven"], torch.float32) for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -272,9 +269,9 @@ def test_each_device_has_a_default() -> None:
 def test_without_gradients_few_pairs_take_a_shorter_road_to_the_same_place(
     name: str, dtype: torch.dtype, few_bytes: int, single: int, activation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(roads, "GATHERED_BYTES", few_bytes)
-    monkeypatch.setattr(roads, "GATHERED_EXPERT_BYTES", few_bytes)
-    monkeypatch.setattr(roads, "SINGLE_PAIRS", single)
+    monkeypatch.setattr(sorting, "GATHERED_BYTES", few_bytes)
+    monkeypatch.setattr(sorting, "GATHERED_EXPERT_BYTES", few_bytes)
+    monkeypatch.setattr(sorting, "SINGLE_PAIRS", single)
     case, generator = CASES[name], torch.Generator().manual_seed(1)
     rows = input_matrices(activation) * case.hidden
     shapes = ((case.tokens, D), (case.experts, rows, D), (case.experts, D, case.hidden))
@@ -293,13 +290,13 @@ def test_without_gradients_few_pairs_take_a_shorter_road_to_the_same_place(
 
 
 def test_bundled_suites_stay_on_the_road_of_their_committed_results() -> None:
-    """Another road gives other bits in the last place: `nox -s bench` may move the limits, but not below these."""
+    """Another code path gives other bits in the last place: `nox -s bench` may move the limits, but not below these."""
     for name in bundled_names():
         spec = load_suite(name).spec
         for model, a in match_all(spec, vocab=256)[0].items():
             if not isinstance(a.ffn, MoEFFN):
                 continue
             tokens = max(spec.models[model].train.batch_tokens, 16 * a.context)
-            assert tokens * a.ffn.top_k * a.width * 4 < roads.PLAIN_ROWS_BYTES
+            assert tokens * a.ffn.top_k * a.width * 4 < sorting.PLAIN_ROWS_BYTES
             matrices = input_matrices(a.ffn.activation) + 1
-            assert a.ffn.experts * matrices * a.ffn_hidden * a.width * 4 <= roads.PLAIN_WEIGHTS_BYTES
+            assert a.ffn.experts * matrices * a.ffn_hidden * a.width * 4 <= sorting.PLAIN_WEIGHTS_BYTES

@@ -1,4 +1,4 @@
-"""Fused norm and attention: outputs and all gradients are the composed ones', at every shape and in whole models."""
+"""Fused norm and attention: outputs and all gradients are the unfused ones', at every shape and in whole models."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ SHAPES = [
 
 
 def attention(a: Architecture, *, fused: bool) -> Attention:
-    layer = Attention(a, kernels="fused" if fused else "composed")
+    layer = Attention(a, kernels="fused" if fused else "unfused")
     for index, weight in enumerate(layer.parameters()):
         nn.init.normal_(weight, std=2 * weight.shape[-1] ** -0.5, generator=torch.Generator().manual_seed(index))
     return layer
@@ -82,7 +82,7 @@ def shaped(shape: tuple[int, ...]) -> Architecture:
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_attention_is_the_composed_one_with_its_gradients(shape: tuple[int, ...]) -> None:
+def test_attention_is_the_unfused_one_with_its_gradients(shape: tuple[int, ...]) -> None:
     a, found = shaped(shape), list[dict[str, Tensor]]()
     cos, sin = (table[: shape[1]] for table in rotary_table(a, device=torch.device("cpu")))
     for fused in (True, False):
@@ -134,9 +134,9 @@ def test_later_tokens_change_nothing_before_them() -> None:
 def test_without_a_gradient_or_with_normed_queries_attention_is_torchs() -> None:
     a = shaped(SHAPES[2])
     cos, sin = (table[:63] for table in rotary_table(a, device=torch.device("cpu")))
-    fused, composed = attention(a, fused=True), attention(a, fused=False)
+    fused, unfused = attention(a, fused=True), attention(a, fused=False)
     with torch.no_grad():
-        assert torch.equal(fused(made(2, 63, 24), cos, sin), composed(made(2, 63, 24), cos, sin))
+        assert torch.equal(fused(made(2, 63, 24), cos, sin), unfused(made(2, 63, 24), cos, sin))
     normed = attention(a.model_copy(update={"qk_norm": "full"}), fused=True)
     assert "_AttendBackward" not in str(graph(normed(made(2, 63, 24), cos, sin)))
 
@@ -154,9 +154,9 @@ def test_without_a_gradient_or_with_normed_queries_attention_is_torchs() -> None
     ],
     ids=["dense", "mixture", "switch", "normed queries"],
 )
-def test_a_models_gradients_are_the_composed_models(a: Architecture) -> None:
+def test_a_models_gradients_are_the_unfused_models(a: Architecture) -> None:
     found, losses = list[dict[str, Tensor]](), list[float]()
-    for kernels, backend in (("fused", "blocks"), ("composed", "loop")):
+    for kernels, backend in (("fused", "blocks"), ("unfused", "loop")):
         model = build(a, seed=0, backend=backend, kernels=kernels)  # type: ignore[arg-type]
         output = model(tokens(3, 80), generator=torch.Generator().manual_seed(0))
         loss = F.cross_entropy(output.logits_BTV.flatten(0, 1), tokens(3, 80, seed=1).flatten())
@@ -187,12 +187,12 @@ def trained(chosen: Run, state: State | None = None) -> tuple[State, list[float]
 
 
 @pytest.mark.parametrize("ffn", [dense(), moe()], ids=["dense", "mixture"])
-def test_a_fused_run_learns_as_a_composed_one_and_resumes_in_its_own_bits(ffn: object) -> None:
+def test_a_fused_run_learns_as_an_unfused_one_and_resumes_in_its_own_bits(ffn: object) -> None:
     a = architecture(ffn, context=80)  # type: ignore[arg-type]
     chosen = fused(a)
     state, losses = trained(chosen)
-    composed = chosen.model_copy(update={"kernels": "composed", "backend": backend_of(a, "cpu")})
-    assert losses == pytest.approx(trained(composed)[1], rel=1e-5)
+    unfused = chosen.model_copy(update={"kernels": "unfused", "backend": backend_of(a, "cpu")})
+    assert losses == pytest.approx(trained(unfused)[1], rel=1e-5)
     halfway = start(chosen)
     for _, step in zip(range(3), train(halfway, chosen, CORPUS), strict=False):
         assert step.loss == losses[step.step - 1]
@@ -209,11 +209,11 @@ def test_large_micro_batches_of_float32_on_a_cpu_are_fused() -> None:
     usual = {"width": 64, "tokens": FUSED_FROM // 64, "dtype": "float32", "device": "cpu"}
     assert kernels_of(**usual) == "fused"
     for change in ({"tokens": FUSED_FROM // 64 - 1}, {"width": 63}, {"device": "cuda"}, {"dtype": "bfloat16"}):
-        assert kernels_of(**{**usual, **change}) == "composed"
+        assert kernels_of(**{**usual, **change}) == "unfused"
     assert [backend_of(architecture(ffn), "cpu", "fused") for ffn in (moe(), dense())] == ["blocks", "none"]
 
 
-def test_kernels_decide_the_bits_and_a_composed_run_keeps_its_id() -> None:
+def test_kernels_decide_the_bits_and_an_unfused_run_keeps_its_id() -> None:
     plain = run(architecture(dense()))
     assert plain.model_copy(update={"kernels": "fused"}).id != plain.id
     assert "kernels" not in plain.model_dump(mode="json")

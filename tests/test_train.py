@@ -369,7 +369,7 @@ GOLDEN = {"moe": (4.6059170, 2362.617352), "dense": (4.5186992, 1734.843152)}
 GOLDEN_VERSION, GOLDEN_TOKENS = 1, "bd3c84dc1ed805b1"
 
 
-@pytest.mark.parametrize("kernels", ["composed", "fused"])
+@pytest.mark.parametrize("kernels", ["unfused", "fused"])
 @pytest.mark.parametrize("model", ["moe", "dense"])
 def test_golden_loss(made: api.Planned, corpus: Corpus, model: str, kernels: Kernels) -> None:
     """Training is what it was. An eps of 1e-4 keeps rounding from being blown up where a gradient is nearly zero."""

@@ -94,10 +94,10 @@ class Run(Frozen):
     data_digest: str
     device: Literal["cpu", "cuda"]
     backend: str
-    """Expert compute, a word of `model.experts.BACKENDS`; 'none' for a dense model."""
-    kernels: Kernels = Field(default="composed", exclude_if=lambda value: value == "composed")
-    """How norms and attention are computed in training: `composed` of torch's functions, or `fused` into functions with
-    a backward by hand. A composed run keeps the id it had before there were others."""
+    """Expert compute, a word of `models.decoder.experts.BACKENDS`; 'none' for a dense model."""
+    kernels: Kernels = Field(default="unfused", exclude_if=lambda value: value == "unfused")
+    """How norms and attention are computed in training: `unfused`, of torch's functions, or `fused` into functions with
+    a backward by hand. An unfused run keeps the id it had before there were others."""
     torch: str
     """Major and minor version of torch."""
     training_version: int = TRAINING_VERSION

@@ -15,7 +15,7 @@ from moebench.suite.activations import GATED
 from moebench.suite.model import DenseFFN, MoEFFN
 from moebench.suite.routers import ROUTERS, computes_fewer, facts
 
-Kernels = Literal["composed", "fused"]
+Kernels = Literal["unfused", "fused"]
 
 
 class PluginRouter(Frozen):

@@ -398,10 +398,10 @@ def kernels_of(*, width: int, tokens: int, dtype: str, device: str) -> Kernels:
 
     `tokens` are those of a micro-batch. Models of one width and micro-batch take the same kernels, mixtures or not.
     """
-    return "fused" if tokens * width >= FUSED_FROM and dtype == "float32" and device == "cpu" else "composed"
+    return "fused" if tokens * width >= FUSED_FROM and dtype == "float32" and device == "cpu" else "unfused"
 
 
-def backend_of(a: Architecture, device: str, kernels: Kernels = "composed") -> str:
+def backend_of(a: Architecture, device: str, kernels: Kernels = "unfused") -> str:
     """The expert backend a run will use: the measured best of its device and size, 'none' for a dense model."""
     if isinstance(a.ffn, DenseFFN):
         return "none"

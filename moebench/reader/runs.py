@@ -78,7 +78,7 @@ class Outcome:
     machine: str | None = None
     """Short name of the machine it ran on."""
     kernels: str | None = None
-    """How norms and attention were computed in training: `composed` or `fused`."""
+    """How norms and attention were computed in training: `unfused` or `fused`."""
 
     @property
     def done(self) -> bool:

@@ -1,4 +1,5 @@
-"""The activations of feed-forward networks, by the words of suite files; `model.experts` computes them.
+"""The activations of feed-forward networks, by the words of suite files; `models.decoder.experts.activations` computes
+them.
 
 swiglu          silu(gate) * up                      Shazeer 2020, arXiv:2002.05202
 geglu           gelu(gate) * up                      the same, with the exact (erf) gelu

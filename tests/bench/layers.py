@@ -1,4 +1,4 @@
-"""Contenders of a layer: our mixture, the dense network of equal active FLOPs, transformers' experts, slow roads.
+"""Contenders of a layer: our mixture, the dense network of equal active FLOPs, transformers' experts, slow backends.
 
 All mixtures have the same weights and see the same tokens, so they do the same work; the first thing a bench does is to
 hold their outputs equal. The whole layer is timed, router included, balance loss not.
@@ -22,7 +22,7 @@ from moebench.models.routers import Text
 from moebench.planning.matching import kernels_of
 from moebench.suite.model import DenseFFN, MoEFFN
 
-SLOW = ("loop", "padded")
+SLOW = ("loop",)
 """Expert compute that no run takes."""
 ROUTER_SCALE = 10.0
 """Times its initial weights: trained routers decide, fresh ones hardly do."""
@@ -65,7 +65,7 @@ class Bench:
         self.text = Text(ids_BT=torch.zeros(1, shape.tokens, dtype=torch.int64, device=device))
 
     def contenders(self, *, backward: bool, slow: bool) -> dict[str, Contender]:
-        """By name; slow roads when asked for."""
+        """By name; slow backends when asked for."""
         ours = self._mixture(self._road())
         modules: dict[str, nn.Module] = {"ours": ours, "dense": self._dense()}
         for word in ("eager", "grouped_mm"):

@@ -57,7 +57,7 @@ def architecture(design: str, width: int) -> Architecture:
 def models(design: str, width: int, *, device: str, folder: Path) -> dict[str, nn.Module]:
     """Ours and transformers' with the same weights; both expert implementations of a mixture."""
     a = architecture(design, width)
-    ours = build(a, seed=0, dtype=DTYPES[device], device=device, **road(a, device))
+    ours = build(a, seed=0, dtype=DTYPES[device], device=device, **code_path(a, device))
     export_checkpoint(ours, folder)
     found: dict[str, nn.Module] = {"ours": ours}
     words = [{"experts_implementation": word} for word in ("eager", "grouped_mm")] if design == "Mixtral" else [{}]
@@ -73,7 +73,7 @@ def models(design: str, width: int, *, device: str, folder: Path) -> dict[str, n
     return found
 
 
-def road(a: Architecture, device: str) -> dict[str, Any]:
+def code_path(a: Architecture, device: str) -> dict[str, Any]:
     """The kernels and the expert backend that a run of this size takes."""
     kernels = kernels_of(width=a.width, tokens=TOKENS[device], dtype=DTYPES[device], device=device)
     return {"kernels": kernels, "backend": backend_of(a, device, kernels) if a.moe_layers else None}

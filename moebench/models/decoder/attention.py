@@ -53,7 +53,7 @@ class LayerCache:
 class Attention(nn.Module):
     """One layer's attention."""
 
-    def __init__(self, a: Architecture, *, kernels: Kernels = "composed") -> None:
+    def __init__(self, a: Architecture, *, kernels: Kernels = "unfused") -> None:
         super().__init__()
         self.fused = kernels == "fused" and a.qk_norm is None
         self.heads, self.kv_heads, self.head_dim = a.heads, a.kv_heads, a.head_dim

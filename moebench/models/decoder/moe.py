@@ -14,15 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from moebench.models.decoder.experts import BACKENDS, Experts, activate
+from moebench.models.decoder.experts import BACKENDS, Experts
+from moebench.models.decoder.experts.activations import activate, initial_scale
 from moebench.models.decoder.products import linear
 from moebench.models.initial import normal_
 from moebench.models.routers import Routing, Text, router_class
 from moebench.suite.activations import input_matrices
 from moebench.suite.model import DenseFFN, MoEFFN
-
-_ROOT_MEAN_SQUARE = {"swiglu": 0.59647, "geglu": 0.65209, "swiglu_clamped": 0.91864, "relu": 0.70711, "gelu": 0.65209}
-"""Of each activation's output on standard normal projections: every network starts at SwiGLU's scale."""
 
 
 class Dense(nn.Module):
@@ -43,7 +41,7 @@ class Dense(nn.Module):
     @torch.no_grad()
     def initialise(self, seed: int, prefix: str, *, depth_scale: float) -> None:
         """Fills the weights in place; standard deviations are 1 over the root of the fan-in."""
-        depth_scale *= _ROOT_MEAN_SQUARE["swiglu"] / _ROOT_MEAN_SQUARE[self.activation]
+        depth_scale *= initial_scale(self.activation)
         _initialise_expert(self.gate_up, self.down, seed, f"{prefix}.0", depth_scale=depth_scale)
 
 
@@ -101,7 +99,7 @@ class MoE(nn.Module):
             gate = 0.5 if self.shared_gate is not None else 1.0  # sigmoid(0)
             self.shared.initialise(seed, f"{prefix}.shared", depth_scale=depth_scale / gate)
         scale = depth_scale * self.initial_scale
-        scale *= _ROOT_MEAN_SQUARE["swiglu"] / _ROOT_MEAN_SQUARE[self.activation]
+        scale *= initial_scale(self.activation)
         for expert in range(self.gate_up.shape[0]):
             _initialise_expert(self.gate_up[expert], self.down[expert], seed, f"{prefix}.{expert}", depth_scale=scale)
 

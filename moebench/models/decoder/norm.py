@@ -16,7 +16,7 @@ from moebench.models.decoder.fused import rms_norm
 class RMSNorm(nn.Module):
     """x / rms(x) * weight, in float32 (Zhang and Sennrich 2019, arXiv:1910.07467)."""
 
-    def __init__(self, width: int, *, eps: float, kernels: Kernels = "composed") -> None:
+    def __init__(self, width: int, *, eps: float, kernels: Kernels = "unfused") -> None:
         super().__init__()
         self.fused = kernels == "fused"
         self.weight = nn.Parameter(torch.ones(width))

@@ -77,7 +77,7 @@ class Transformer(nn.Module):
     layers: Sequence[Layer]
     """An nn.ModuleList, typed by what it holds."""
 
-    def __init__(self, a: Architecture, *, dtype: str, backend: str, kernels: Kernels = "composed") -> None:
+    def __init__(self, a: Architecture, *, dtype: str, backend: str, kernels: Kernels = "unfused") -> None:
         super().__init__()
         self.architecture = a
         self.dtype = DTYPES[dtype]
@@ -156,7 +156,7 @@ def build(
     dtype: str = "float32",
     device: str = "cpu",
     backend: str | None = None,
-    kernels: Kernels = "composed",
+    kernels: Kernels = "unfused",
 ) -> Transformer:
     """A model with the initial weights of a seed, on a device.
 

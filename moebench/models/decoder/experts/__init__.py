@@ -1,13 +1,12 @@
-"""Expert compute: the same sum over routed pairs, by several roads.
+"""Expert compute: the same sum over assignments, by several backends.
 
-    out[t] = sum over pairs n of token t:  weight[n] * down[e(n)] act(gate_up[e(n)] x[t])
+    out[t] = sum over assignments n of token t:  weight[n] * down[e(n)] act(gate_up[e(n)] x[t])
 
-`loop` is the oracle: plain autograd, one expert after the other. `sorted` groups the pairs by expert and writes every
-gradient once, by hand; it is the road of CPUs and chooses its inside by shape. `blocks` is the same without the inside
-that nano shapes keep for the bits of their committed results: the road of runs with fused kernels. `grouped_mm` hands
-the groups to torch's grouped product, which never asks the host for the group sizes: the road of CUDA. `padded` is one
-batched product over experts, slower wherever it was measured. All are deterministic on a CPU, and the tests hold all
-equal to the oracle, forward and every gradient.
+`loop` is the oracle: plain autograd, one expert after the other. `sorted` groups the assignments by expert and writes
+every gradient once, by hand; it is for CPUs and chooses its code path by shape. `blocks` is the same without the path
+that nano shapes keep for the bits of their committed results: for runs with fused kernels. `grouped_mm` hands the
+groups to torch's grouped product, which never asks the host for the group sizes: for CUDA. All are deterministic on a
+CPU, and the tests hold all equal to the oracle, forward and every gradient.
 """
 
 from __future__ import annotations
@@ -16,11 +15,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from moebench.models.decoder.experts.activations import activate as activate
-from moebench.models.decoder.experts.activations import swiglu as swiglu
 from moebench.models.decoder.experts.grouped import grouped_mm
 from moebench.models.decoder.experts.loop import loop
-from moebench.models.decoder.experts.padded import padded as padded
 from moebench.models.decoder.experts.sorted import sorted_blocks, sorted_loop
 from moebench.models.decoder.experts.weights import Experts as Experts
 from moebench.models.routers import Routing
@@ -33,7 +29,6 @@ BACKENDS: dict[str, Backend] = {
     "sorted": sorted_loop,
     "blocks": sorted_blocks,
     "grouped_mm": grouped_mm,
-    "padded": padded,
 }
 
 

@@ -1,4 +1,4 @@
-"""torch's grouped product over pairs sorted by expert: the road of CUDA, where nothing may ask the host.
+"""torch's grouped product over pairs sorted by expert: for CUDA, where nothing may ask the host.
 
 Legend: T tokens, D width, X rows of the input projection, F expert hidden, E experts, S sorted pairs.
 """

@@ -1,6 +1,6 @@
 """Few tokens on small experts, all in the cache: pairs sorted by expert, one product per expert and direction.
 
-The first road there was. Suites of nano size stay on it, and so keep the bits that their committed results have;
+The first code path there was. Suites of nano size stay on it, and so keep the bits that their committed results have;
 `blocks` is faster where rows or weights leave the cache.
 
 Legend: T tokens, D width, F expert hidden, X rows of the input projection, E experts, S sorted pairs.
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from moebench.models.decoder.experts.activations import activate, swiglu
+from moebench.models.decoder.experts.activations import activate
 from moebench.models.decoder.experts.dispatch import by_expert, combine, dispatch
 from moebench.models.decoder.experts.weights import Experts
 from moebench.models.routers import Routing
@@ -43,7 +43,7 @@ class _SortedExperts(torch.autograd.Function):
         out_SD = torch.empty_like(x_SD)
         for expert, (start, stop) in enumerate(_groups(ends)):
             torch.mm(x_SD[start:stop], gate_up_E2FD[expert].t(), out=gate_up_S2F[start:stop])
-        hidden_SF = swiglu(gate_up_S2F)
+        hidden_SF = activate("swiglu", gate_up_S2F)
         for expert, (start, stop) in enumerate(_groups(ends)):
             torch.mm(hidden_SF[start:stop], down_EDF[expert].t(), out=out_SD[start:stop])
         ctx.save_for_backward(x_SD, weight_S, gate_up_E2FD, down_EDF, gate_up_S2F)

@@ -1,7 +1,7 @@
-"""The road of CPUs: pairs sorted by expert, one product per expert and direction, gradients written once, by hand.
+"""For CPUs: pairs sorted by expert, one product per expert and direction, gradients written once, by hand.
 
 It chooses by shape, as measured (`nox -s bench`): a decoding step of few pairs copies out the pairs' weights when they
-are small, or goes pair by pair; rows and weights that fit the cache take the `plain` road; everything else goes through
+are small, or goes pair by pair; rows and weights that fit the cache take `plain`; everything else goes through
 `blocks`. Group sizes are read on the host.
 
 Legend: T tokens, D width, F expert hidden, X rows of the input projection, E experts, N routed pairs.
@@ -29,7 +29,7 @@ PLAIN_ROWS_BYTES, PLAIN_WEIGHTS_BYTES = 2**23, 2**22
 
 
 def sorted_loop(x_TD: Tensor, routing: Routing, experts: Experts) -> Tensor:
-    """The fastest road of a CPU for this shape; nano shapes keep the bits of their committed results."""
+    """The fastest code path of a CPU for this shape; nano shapes keep the bits of their committed results."""
     few_TD = _few(x_TD, routing, experts)
     if few_TD is not None:
         return few_TD
@@ -40,7 +40,7 @@ def sorted_loop(x_TD: Tensor, routing: Routing, experts: Experts) -> Tensor:
 
 
 def sorted_blocks(x_TD: Tensor, routing: Routing, experts: Experts) -> Tensor:
-    """As `sorted_loop`, without the `plain` road."""
+    """As `sorted_loop`, without `plain`."""
     few_TD = _few(x_TD, routing, experts)
     return blocks(x_TD, routing, experts) if few_TD is None else few_TD
 
