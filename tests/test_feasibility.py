@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from moebench import api
-from moebench.metrics.declared import METRICS, labelled
+from moebench.metrics import METRICS
+from moebench.metrics.ref import labelled
 from moebench.suite.errors import Problem, SuiteError
 from moebench.suite.load import load_suite
 

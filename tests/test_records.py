@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from moebench.metrics.declared import METRICS, Record, impossible, labelled, metric_of, parse_metric, record
+from moebench.metrics import METRICS, impossible, metric_of, record
+from moebench.metrics.metric import Record
+from moebench.metrics.ref import MetricRef, labelled
 
 WORD = st.text("abcdefghijklmnopqrstuvwxyz0123456789_.-", min_size=1, max_size=12)
 
@@ -57,8 +59,11 @@ def test_an_unknown_metric_or_label_is_refused_with_the_known_ones() -> None:
 
 
 def test_labels_are_read_from_brackets() -> None:
-    assert parse_metric("routing.tokens[layer=0, expert=3]") == ("routing.tokens", {"layer": "0", "expert": "3"})
-    assert parse_metric("train.tokens") == ("train.tokens", {})
+    ref = MetricRef.parse("routing.tokens[layer=0, expert=3]")
+    assert ref == MetricRef("routing.tokens", (("layer", "0"), ("expert", "3")))
+    assert (ref.group, ref.get("expert"), ref.get("domain")) == ("routing", "3", None)
+    assert str(ref) == "routing.tokens[layer=0,expert=3]"
+    assert MetricRef.parse("train.tokens") == MetricRef("train.tokens")
 
 
 @pytest.mark.parametrize(
@@ -66,12 +71,14 @@ def test_labels_are_read_from_brackets() -> None:
 )
 def test_other_forms_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match="write"):
-        parse_metric(name)
+        MetricRef.parse(name)
 
 
 @given(st.dictionaries(st.text("abcdefgh", min_size=1, max_size=6), WORD, max_size=4))
 def test_labels_survive_the_way_through_a_name(labels: dict[str, str]) -> None:
-    assert parse_metric(labelled("routing.tokens", **labels)) == ("routing.tokens", labels)
+    ref = MetricRef.parse(labelled("routing.tokens", **labels))
+    assert ref == MetricRef.of("routing.tokens", **labels)
+    assert (ref.base, dict(ref.labels)) == ("routing.tokens", labels)
 
 
 @pytest.mark.parametrize("name", METRICS)

@@ -13,7 +13,7 @@ import pytest
 
 from moebench import store
 from moebench.launch.child import child_environment
-from moebench.metrics.declared import METRICS
+from moebench.metrics import METRICS
 from moebench.store import Busy, Checkpoints, CorruptFile, JobFolder, Results, StaleRecord, UnsafeName
 
 

@@ -491,7 +491,7 @@ def test_what_people_write_is_answered_with_what_to_write(tmp_path: Path, case: 
 
 
 def test_every_common_word_stands_for_what_there_is() -> None:
-    from moebench.metrics.declared import METRICS
+    from moebench.metrics import METRICS
     from moebench.suite import synonyms
     from moebench.suite.explain import known_keys
     from moebench.suite.routers import ROUTERS

@@ -460,7 +460,7 @@ def _routers() -> list[tuple[str, str, str, str, str]]:
 
 
 def _metrics() -> list[tuple[str, str, str]]:
-    from moebench.metrics.declared import METRICS
+    from moebench.metrics import METRICS
 
     return [
         (

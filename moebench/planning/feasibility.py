@@ -10,8 +10,8 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 
 from moebench.jobs.recipe import Recipe
-from moebench.metrics import constant
-from moebench.metrics.declared import metric_of, parse_metric
+from moebench.metrics import constant, metric_of
+from moebench.metrics.ref import MetricRef
 from moebench.planning.types import DataFacts, PlannedModel
 from moebench.suite.claim import Claim
 from moebench.suite.types import SuiteSpec
@@ -113,7 +113,7 @@ def _domains(spec: SuiteSpec, facts: DataFacts) -> Iterator[Misfit]:
     for name, claim in spec.claims.items():
         for field in ("metric", "minus"):
             metric = getattr(claim, field)
-            domain = parse_metric(metric)[1].get("domain") if metric is not None else None
+            domain = MetricRef.parse(metric).get("domain") if metric is not None else None
             if domain is not None and known and domain not in known:
                 held = "" if domain not in facts.domains else " in its test split"
                 hint = nearest(domain, known) or f"its domains are {listed(known, last='and')}"
@@ -184,7 +184,7 @@ def _constant(spec: SuiteSpec) -> Iterator[str]:
             found = ((model, constant(metric, spec.models[model].ffn)) for model in _compared(spec, claim))
             model, why = next(((model, why) for model, why in found if why is not None), ("", None))
             if why is not None:
-                base = parse_metric(metric)[0]
+                base = MetricRef.parse(metric).base
                 yield f"claims.{name}: {base} of {model} tells nothing, so it will be INVALID: {why}"
 
 
@@ -192,7 +192,7 @@ def _unlike(spec: SuiteSpec, models: Mapping[str, PlannedModel]) -> Iterator[str
     """Claims whose verdict will be INVALID, as their models are not measured alike."""
     for name, claim in spec.claims.items():
         recipes = {model: models[model].recipe for model in _compared(spec, claim)}
-        base = parse_metric(claim.metric)[0]
+        base = MetricRef.parse(claim.metric).base
         for what, beginnings, of in _HELD_EQUAL:
             if base.startswith(beginnings) and len({of(recipe) for recipe in recipes.values()}) > 1:
                 yield f"claims.{name}: {listed(list(recipes), last='and')} differ in {what}, so it will be INVALID"

@@ -6,7 +6,7 @@ what refutes is said by the claim's kind.
 
 from __future__ import annotations
 
-from moebench.metrics.declared import metric_of
+from moebench.metrics import metric_of
 from moebench.planning.feasibility import units_of
 from moebench.suite.claim import Claim
 from moebench.suite.types import SuiteSpec

@@ -15,7 +15,8 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from moebench.metrics.declared import Record, metric_of
+from moebench.metrics import metric_of
+from moebench.metrics.metric import Record
 from moebench.store import files
 from moebench.store.files import CorruptFile
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from moebench.metrics import METRICS
 from moebench.metrics.metric import Metric
-from moebench.metrics.ref import MetricRef, labelled, parse_metric
+from moebench.metrics.ref import MetricRef, labelled
 from moebench.suite.claim import Claim
 from moebench.suite.explain import Path
 from moebench.suite.model import DenseFFN, ModelSpec, MoEFFN
@@ -117,12 +117,13 @@ def _check_over(found: Findings, path: Path, claim: Claim) -> None:
 def _metric(found: Findings, path: Path, name: str, models: list[ModelSpec]) -> Metric | None:
     """The metric, or None with a problem when there is none of that name or the suite does not measure it."""
     try:
-        base, labels = parse_metric(name)
+        ref = MetricRef.parse(name)
     except ValueError as error:
         meant = _meant(found, name)
         message = str(error) if meant is None else f"unknown metric {quoted(name)}"
         found.add(path, message, meant or nearest(name.split("[")[0], _claimable()))
         return None
+    base, labels = ref.base, dict(ref.labels)
     if base not in METRICS:
         hint = _meant(found, name) or nearest(base, _claimable()) or "see `moebench list metrics`"
         found.add(path, f"unknown metric {quoted(base)}", hint)
@@ -143,7 +144,7 @@ def _metric(found: Findings, path: Path, name: str, models: list[ModelSpec]) -> 
     if exact != name:
         found.add(path, f"{quoted(name)} is not how this metric is written", f"write {exact}")
         return None
-    problem = _unmeasured(found, MetricRef.parse(name)) or _not_there(metric, labels, models)
+    problem = _unmeasured(found, ref) or _not_there(metric, labels, models)
     if problem is not None:
         found.add(path, *problem)
         return None

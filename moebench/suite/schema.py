@@ -11,7 +11,7 @@ import inspect
 from typing import Any
 
 from moebench.amounts import NAME, Amount
-from moebench.metrics.declared import METRICS
+from moebench.metrics import METRICS
 from moebench.suite.routers import ROUTERS
 from moebench.suite.types import SuiteSpec
 from moebench.suite.words import MAX_SEEDS

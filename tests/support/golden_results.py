@@ -22,7 +22,7 @@ from moebench.counting.weights import ParameterCount
 from moebench.environment import Environment
 from moebench.identity import digest_of
 from moebench.jobs.recipe import Recipe, Run
-from moebench.metrics.declared import labelled
+from moebench.metrics.ref import labelled
 from moebench.models.architecture import Architecture
 from moebench.planning.types import DataFacts, MatchResult, Plan, PlannedModel, PlannedRun, SpeedPlan, TunePlan
 from moebench.suite.model import DenseFFN, MoEFFN

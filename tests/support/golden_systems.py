@@ -17,7 +17,7 @@ import numpy as np
 
 from moebench import store
 from moebench.identity import digest_of
-from moebench.metrics.declared import labelled
+from moebench.metrics.ref import labelled
 from moebench.planning.matching import Machine, make_plan, run_of
 from moebench.planning.types import DataFacts, Plan, PlannedModel, PlannedRun
 from moebench.suite.load import load_suite
