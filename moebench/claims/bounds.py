@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from moebench.claims.decide import Finding
 from moebench.claims.hypothesis import Contrast, Hypothesis
-from moebench.metrics.declared import parse_metric
+from moebench.metrics.ref import MetricRef
 from moebench.planning.types import Plan
 
 _OF_TRAINING = ("cost.train_flops_per_token",)
@@ -23,7 +23,7 @@ def bounded(plan: Plan, contrast: Contrast) -> tuple[str, ...]:
 
 
 def _is_bound(plan: Plan, model: str, metric: str) -> bool:
-    base, planned = parse_metric(metric)[0], plan.models.get(model)
+    base, planned = MetricRef.parse(metric).base, plan.models.get(model)
     if planned is None or base not in (*_OF_TRAINING, *_OF_EVALUATION):
         return False
     return planned.architecture.computes_fewer(training=base in _OF_TRAINING)
@@ -44,7 +44,7 @@ def shown_by_bounds(plan: Plan, hypothesis: Hypothesis, finding: Finding) -> str
     at_most = signs == {True} and finding.refutes and all(bound.side == "below" for bound in hypothesis.refute)
     if at_least or at_most:
         return None
-    metric = parse_metric(contrast.terms[0].metric)[0]
+    metric = contrast.terms[0].base
     instead = ": claim train.model_flops, which counts the assignments really routed"
     hint = instead if metric in _OF_TRAINING else ""
     most = f"{metric} of {' and '.join(names)} is the most it can be"

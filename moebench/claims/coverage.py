@@ -11,7 +11,7 @@ from collections.abc import Hashable, Iterable
 
 from moebench.claims.verdict import Scored
 from moebench.format import plural
-from moebench.metrics.declared import labelled, parse_metric
+from moebench.metrics.ref import MetricRef, labelled
 from moebench.planning.types import Plan
 from moebench.reader.evidence import Evidence, Outcome
 
@@ -27,7 +27,7 @@ FEW_BYTES = 4096
 
 def text_of(metric: str) -> str | None:
     """Which evaluation a metric comes from: `test` or `tune`, after the last step; `curve`, at the points; or none."""
-    base = parse_metric(metric)[0]
+    base = MetricRef.parse(metric).base
     if base.endswith("_to_quality"):
         return "curve"
     group, _, name = base.partition(".")
@@ -41,7 +41,7 @@ def scored(evidence: Evidence, metric: str, models: Iterable[str]) -> Scored | N
 
     A metric with a domain is scored on that domain's part of the text.
     """
-    group, domain = text_of(metric), parse_metric(metric)[1].get("domain")
+    group, domain = text_of(metric), MetricRef.parse(metric).get("domain")
     if group is None:
         return None
     plan, found = evidence.plan, []

@@ -14,7 +14,9 @@ from fractions import Fraction
 from typing import Literal
 
 from moebench.claims.errors import Withheld
-from moebench.metrics.declared import Kind, metric_of
+from moebench.metrics import metric_of
+from moebench.metrics.metric import Kind
+from moebench.metrics.ref import MetricRef
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +24,11 @@ class Term:
     model: str
     metric: str
     weight: float
+
+    @property
+    def base(self) -> str:
+        """The metric without its labels."""
+        return MetricRef.parse(self.metric).base
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from moebench.claims.hypothesis import Contrast
-from moebench.metrics.declared import parse_metric
+from moebench.metrics.ref import parse_metric
 from moebench.planning.types import Plan
 from moebench.reader.evidence import Outcome
 
@@ -64,7 +64,7 @@ def occupancy(experts: int, assignments: float) -> tuple[float, float]:
 
 def by_chance(plan: Plan, contrast: Contrast, runs: Iterable[Outcome]) -> str | None:
     """Why idle experts show nothing: no compared model's number can be told from what chance leaves idle."""
-    if any(parse_metric(term.metric)[0] != IDLE for term in contrast.terms):
+    if any(term.base != IDLE for term in contrast.terms):
         return None
     done = [run for run in runs if run.status == "completed"]
     idle = [Idle.of(name, [run for run in done if run.model == name]) for name in contrast.models]
@@ -80,7 +80,7 @@ def by_chance(plan: Plan, contrast: Contrast, runs: Iterable[Outcome]) -> str | 
 
 def notes(contrast: Contrast, runs: Iterable[Outcome]) -> Iterator[str]:
     """How uneven chance alone makes the loads of the compared models, where their tokens an expert differ."""
-    bases = {parse_metric(term.metric)[0] for term in contrast.terms}
+    bases = {term.base for term in contrast.terms}
     base = bases.pop()
     if bases or base not in _EVEN:
         return

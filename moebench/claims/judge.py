@@ -26,7 +26,7 @@ from moebench.claims.samples import Sample, draw
 from moebench.claims.scope import scope
 from moebench.claims.verdict import Verdict
 from moebench.format import interval
-from moebench.metrics.declared import metric_of
+from moebench.metrics import metric_of
 from moebench.reader.evidence import Evidence
 from moebench.suite.claim import Claim
 

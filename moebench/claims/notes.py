@@ -19,7 +19,7 @@ from moebench.claims.reaching import UNDECAYED
 from moebench.claims.samples import Sample
 from moebench.claims.verdict import TRIFLE, Beside, Scored
 from moebench.format import MINUS, TIMES, interval, number
-from moebench.metrics.declared import metric_of
+from moebench.metrics import metric_of
 from moebench.planning.types import Plan
 from moebench.reader.evidence import Evidence
 from moebench.suite.claim import Claim

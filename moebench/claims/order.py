@@ -15,7 +15,7 @@ from typing import Literal
 from moebench.claims.judge import ask
 from moebench.claims.kinds import KINDS
 from moebench.claims.verdict import Verdict
-from moebench.metrics.declared import metric_of
+from moebench.metrics import metric_of
 from moebench.reader.evidence import Evidence
 from moebench.suite.claim import Claim
 

@@ -20,8 +20,8 @@ from moebench.claims.errors import Withheld
 from moebench.claims.hypothesis import Contrast, Term
 from moebench.claims.samples import Sample, draw
 from moebench.format import MINUS, interval
-from moebench.metrics import constant
-from moebench.metrics.declared import metric_of, parse_metric
+from moebench.metrics import constant, metric_of
+from moebench.metrics.ref import MetricRef
 from moebench.planning.types import Plan
 from moebench.reader.evidence import Evidence, Outcome
 from moebench.suite.claim import Claim
@@ -86,7 +86,7 @@ def _fixed(plan: Plan, contrast: Contrast) -> str | None:
     for term in contrast.terms:
         model = plan.models.get(term.model)
         if model is not None and (why := constant(term.metric, model.architecture.ffn)) is not None:
-            return f"constant: {parse_metric(term.metric)[0]} of {term.model} tells nothing: {why}"
+            return f"constant: {term.base} of {term.model} tells nothing: {why}"
     return None
 
 
@@ -251,7 +251,7 @@ def _same_treatment(question: Question) -> str | None:
 
 def _same_memory(question: Question) -> str | None:
     """The peak of a training step is that of a micro-batch: of equal ones, where equal treatment is claimed."""
-    if not any(parse_metric(term.metric)[0] == "memory.train_peak_bytes" for term in question.contrast.terms):
+    if not any(term.base == "memory.train_peak_bytes" for term in question.contrast.terms):
         return None
     pair, said = likeness.tied(question.evidence.plan, question.planned), _micro_batches(question)
     if pair is None or said is None:
@@ -264,7 +264,7 @@ def _same_memory(question: Question) -> str | None:
 
 def _same_schedule(question: Question) -> str | None:
     """A curve that has not decayed is that of its schedule: crossings of different ones cannot be compared."""
-    if not any(parse_metric(term.metric)[0].endswith("_to_quality") for term in question.contrast.terms):
+    if not any(term.base.endswith("_to_quality") for term in question.contrast.terms):
         return None
     schedules = {
         (r.steps, r.batch_tokens, r.warmup_steps, r.decay, r.final_lr_share, r.evaluate_at): name
@@ -282,7 +282,7 @@ def _same_schedule(question: Question) -> str | None:
 
 def _same_step(question: Question) -> str | None:
     """A step that is timed trains on as many tokens in every model."""
-    if not any(parse_metric(term.metric)[0] in PER_STEP for term in question.contrast.terms):
+    if not any(term.base in PER_STEP for term in question.contrast.terms):
         return None
     # Per token it would still be no fair race: a larger micro-batch uses the machine better.
     said = _micro_batches(question)
@@ -361,25 +361,25 @@ OF_LENGTH = frozenset({_enough_text, _learned, _more_than_chance, _quiet_machine
 
 def is_quality(metric: str) -> bool:
     """Whether a metric is, or rests on, language-modelling loss."""
-    base = parse_metric(metric)[0]
+    base = MetricRef.parse(metric).base
     return base.endswith(("bits_per_byte", "bits_per_token", "_to_quality"))
 
 
 def _of_training(metric: str) -> bool:
     """Whether a metric is of what training made: a loss, or the load of experts, not a size or a time."""
-    return is_quality(metric) or parse_metric(metric)[0].startswith(("routing.", "train."))
+    return is_quality(metric) or MetricRef.parse(metric).base.startswith(("routing.", "train."))
 
 
 def is_time(metric: str) -> bool:
     """Whether a metric is itself a time, not a figure derived from one."""
-    return parse_metric(metric)[0].startswith("speed.") and metric_of(metric).unit == "s"
+    return MetricRef.parse(metric).base.startswith("speed.") and metric_of(metric).unit == "s"
 
 
 def timings(contrast: Contrast) -> tuple[str, ...]:
     """The timed metrics that a contrast rests on."""
     found: list[str] = []
     for term in contrast.terms:
-        base, _ = parse_metric(term.metric)
+        base = term.base
         if base == "seconds_to_quality":
             found.append("speed.train_step_s")
         elif base.startswith("speed."):

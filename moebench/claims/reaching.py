@@ -16,7 +16,7 @@ import numpy as np
 
 from moebench import stats
 from moebench.claims.errors import Withheld
-from moebench.metrics.declared import parse_metric
+from moebench.metrics.ref import MetricRef
 from moebench.planning.types import Plan
 from moebench.reader.evidence import Evidence, Outcome
 from moebench.suite.claim import Target
@@ -39,7 +39,7 @@ _MORE = 1 + 1e-9
 
 def rests_on(metric: str) -> tuple[str, ...]:
     """What a crossing is read from; nothing for a metric that is none."""
-    base = parse_metric(metric)[0]
+    base = MetricRef.parse(metric).base
     return (CURVE, PAID_IN[base] or "speed.train_step_s") if base in PAID_IN else ()
 
 
@@ -87,7 +87,7 @@ def cost_to_quality(outcome: Outcome, metric: str, goal: Goal, plan: Plan) -> tu
     curve = outcome.curves.get(CURVE, ())
     if not curve:
         raise Withheld("not_tested", f"{outcome.model} has no {CURVE}")
-    paid_in = PAID_IN[parse_metric(metric)[0]]
+    paid_in = PAID_IN[MetricRef.parse(metric).base]
     recipe = plan.models[outcome.model].recipe
     micro_batches = recipe.batch_tokens / recipe.micro_batch_tokens
     spent = {step: step * micro_batches for step, _ in curve}

@@ -22,7 +22,9 @@ from moebench.claims import reaching
 from moebench.claims.errors import Withheld
 from moebench.claims.hypothesis import Contrast, Term, as_written, orientation
 from moebench.format import MINUS
-from moebench.metrics.declared import Kind, metric_of, parse_metric
+from moebench.metrics import metric_of
+from moebench.metrics.metric import Kind
+from moebench.metrics.ref import MetricRef
 from moebench.planning.types import Plan
 from moebench.reader.evidence import Evidence, Outcome, is_impossible
 from moebench.suite.claim import Target
@@ -167,7 +169,7 @@ def _event(evidence: Evidence, contrast: Contrast, target: Target | None, baseli
     plan = evidence.plan
     sample = _over_seeds(evidence, contrast, lambda run, metric: reaching.cost_to_quality(run, metric, goal, plan))
     notes = (reaching.UNDECAYED, goal.says)
-    if all(parse_metric(term.metric)[0] != "seconds_to_quality" for term in contrast.terms):
+    if all(term.base != "seconds_to_quality" for term in contrast.terms):
         return replace(sample, notes=notes)
     if not contrast.log:
         raise Withheld("invalid", "seconds to a quality are compared as ratios: give the margin in %")
@@ -327,7 +329,7 @@ def _effect(contrast: Contrast, runs: dict[str, Outcome], value: Callable[[Outco
 
 def _before_training(metric: str) -> bool:
     """Whether a metric does not depend on how training went: a diverged run is no worse by it, only unmeasured."""
-    return parse_metric(metric)[0].partition(".")[0] in ("memory", "init")
+    return MetricRef.parse(metric).base.partition(".")[0] in ("memory", "init")
 
 
 def _worst(metric: str) -> Ends:
@@ -368,9 +370,9 @@ def _over_documents(contrast: Contrast, used: list[tuple[Outcome, ...]]) -> tupl
     None where documents are not known alike.
     """
     none = (None, 0.0)
-    if any(parse_metric(term.metric)[0] != "test.bits_per_byte" for term in contrast.terms):
+    if any(term.base != "test.bits_per_byte" for term in contrast.terms):
         return none
-    domains = {parse_metric(term.metric)[1].get("domain") for term in contrast.terms}
+    domains = {MetricRef.parse(term.metric).get("domain") for term in contrast.terms}
     if len(domains) != 1 or len({(term.model, term.metric) for term in contrast.terms}) != len(contrast.terms):
         return none
     domain = domains.pop()

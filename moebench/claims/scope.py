@@ -8,7 +8,7 @@ from __future__ import annotations
 from moebench.claims import coverage, likeness
 from moebench.claims.verdict import Beside, Scored
 from moebench.format import size_word
-from moebench.metrics.declared import metric_of
+from moebench.metrics import metric_of
 from moebench.planning.types import Plan
 from moebench.reader.evidence import Evidence
 from moebench.suite.claim import Claim

@@ -17,7 +17,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from moebench.claims.samples import Sample
-from moebench.metrics.declared import metric_of, parse_metric
+from moebench.metrics import metric_of
+from moebench.metrics.ref import MetricRef
 from moebench.reader.evidence import Evidence
 from moebench.reader.history import Told
 from moebench.suite.claim import Claim
@@ -29,7 +30,7 @@ MOST_NAMED = 3
 def rests_on(claim: Claim) -> tuple[bool, bool]:
     """Whether a claim is about finished runs, and whether it is about the speed session."""
     kind = metric_of(claim.metric).kind
-    seconds = parse_metric(claim.metric)[0] == "seconds_to_quality"
+    seconds = MetricRef.parse(claim.metric).base == "seconds_to_quality"
     return kind in ("seeded", "event"), kind == "timed" or seconds
 
 

@@ -12,7 +12,7 @@ from typing import Literal
 from moebench.claims.kinds import KINDS
 from moebench.format import INFINITE, MINUS, End, exact_number, interval
 from moebench.frozen import Frozen
-from moebench.metrics.declared import metric_of
+from moebench.metrics import metric_of
 
 State = Literal["supported", "refuted", "inconclusive", "interim", "invalid", "not_tested"]
 """`interim`: an estimate and no verdict, as not all is there that was planned for the claim."""

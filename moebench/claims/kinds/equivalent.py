@@ -17,7 +17,7 @@ from moebench.claims.kinds.kind import (
     reading,
 )
 from moebench.format import TIMES
-from moebench.metrics.declared import Metric
+from moebench.metrics.metric import Metric
 
 if TYPE_CHECKING:
     from moebench.suite.claim import Claim

@@ -10,7 +10,8 @@ from moebench.claims.errors import Withheld
 from moebench.claims.hypothesis import Contrast, Hypothesis, Level, Reading, as_written
 from moebench.claims.kinds.kind import ClaimKind, Fault, Sweeps, amount_words, below_zero, between, exactly
 from moebench.format import exact_number
-from moebench.metrics.declared import METRICS, Metric, metric_of
+from moebench.metrics import METRICS, metric_of
+from moebench.metrics.metric import Metric
 from moebench.text import listed
 
 if TYPE_CHECKING:

@@ -20,7 +20,8 @@ from moebench.claims.kinds.kind import (
     level_at,
     reading,
 )
-from moebench.metrics.declared import Metric, metric_of
+from moebench.metrics import metric_of
+from moebench.metrics.metric import Metric
 
 if TYPE_CHECKING:
     from moebench.suite.claim import Claim

@@ -16,7 +16,8 @@ from moebench.amounts import Amount
 from moebench.claims.errors import Withheld
 from moebench.claims.hypothesis import Contrast, Hypothesis, Level, Reading, as_written, orientation
 from moebench.frozen import Frozen
-from moebench.metrics.declared import Metric, metric_of
+from moebench.metrics import metric_of
+from moebench.metrics.metric import Metric
 
 if TYPE_CHECKING:
     from moebench.suite.claim import Claim, Compare

@@ -11,7 +11,7 @@ from pydantic import PositiveFloat
 from moebench.claims.hypothesis import Hypothesis, Level, as_written, orientation
 from moebench.claims.kinds.kind import RATIO, AskedEffect, ClaimKind, Sweeps, between, compared, difference
 from moebench.format import TIMES
-from moebench.metrics.declared import metric_of
+from moebench.metrics import metric_of
 
 if TYPE_CHECKING:
     from moebench.suite.claim import Claim

@@ -10,7 +10,7 @@ from pydantic import Field
 from moebench.claims.errors import Withheld
 from moebench.claims.hypothesis import Bound, Contrast, Guard, Hypothesis, Reading
 from moebench.claims.kinds.kind import ClaimKind, Sweeps, between, compared, direction
-from moebench.metrics.declared import metric_of
+from moebench.metrics import metric_of
 
 if TYPE_CHECKING:
     from moebench.suite.claim import Claim

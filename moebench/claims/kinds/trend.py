@@ -12,7 +12,8 @@ import numpy.typing as npt
 from moebench.claims.errors import Withheld
 from moebench.claims.hypothesis import Bound, Contrast, Guard, Hypothesis, Reading
 from moebench.claims.kinds.kind import ClaimKind, Fault, Sweeps, between
-from moebench.metrics.declared import Metric, metric_of
+from moebench.metrics import metric_of
+from moebench.metrics.metric import Metric
 
 if TYPE_CHECKING:
     from moebench.suite.claim import Claim
