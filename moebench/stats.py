@@ -32,10 +32,6 @@ class Interval:
     level: float
     """Its coverage, such as 0.95: at least that for the exact interval of signs."""
 
-    @property
-    def width(self) -> float:
-        return self.high - self.low
-
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
@@ -267,16 +263,7 @@ def _influences(bits_MI: Array, bytes_I: Array, weights_M: Array, *, log: bool) 
     return np.asarray(weights_M @ (influence_MI / ratios_M[:, None] if log else influence_MI), dtype=np.float64)
 
 
-# ---------------------------------------------------------------------------------------------- shapes
-
-
-def slope_weights(x: Array) -> Array:
-    """Weights w [k] so that w @ y is the least-squares slope of y over x [k]. Raises ValueError when x is constant."""
-    centred = x - np.mean(x)
-    spread = float(np.sum(centred**2))
-    if spread == 0:
-        raise ValueError("a slope needs at least two different values")
-    return np.asarray(centred / spread, dtype=np.float64)
+# ---------------------------------------------------------------------------------------------- curves and shares
 
 
 def crossing(x: Array, y: Array, target: float) -> float:

@@ -20,7 +20,7 @@ import numpy as np
 from moebench import stats
 from moebench.claims import reaching
 from moebench.claims.errors import Withheld
-from moebench.claims.hypothesis import Contrast, Term, as_written, orientation
+from moebench.claims.hypothesis import Contrast, as_written, orientation
 from moebench.format import MINUS
 from moebench.metrics import metric_of
 from moebench.metrics.metric import Kind
@@ -37,8 +37,8 @@ class Sample:
     effects: stats.Array
     """[n], + favours the claim; infinite where a run diverged or never got there, NaN where unknown which way."""
     least: stats.Array | None = None
-    """[n], the least that each can be; `effects` unless told. Of a quality never reached the cost has no upper end, but
-    a lower one: what was spent."""
+    """[n], the least that each can be; absent where that is `effects`. The cost of a quality never reached has no upper
+    end, but a lower one: what was spent."""
     most: stats.Array | None = None
     seeds: tuple[int, ...] = ()
     """The seed, or process, of each effect."""
@@ -117,23 +117,10 @@ def _exactly(values: list[tuple[float, float]], *, log: bool) -> Fraction:
 
 def counted_value(plan: Plan, model: str, metric: str) -> float:
     """A counted metric of a planned model or published system. Raises Withheld for what the plan has not counted."""
-    params = plan.systems.get(model) or (plan.models[model].costs.params if model in plan.models else None)
-    if params is None:
+    planned, system = plan.models.get(model), plan.systems.get(model)
+    if planned is None and system is None:
         raise Withheld("not_tested", f"{model} is neither a model of this suite nor a published system that is counted")
-    values: dict[str, float] = {
-        "cost.total_params": params.total,
-        "cost.active_params": params.active,
-        "cost.total_params_no_embedding": params.total_no_embedding,
-        "cost.active_params_no_embedding": params.active_no_embedding,
-    }
-    if model in plan.models:
-        costs = plan.models[model].costs
-        values |= {
-            "cost.train_flops_per_token": costs.train_flops_per_token,
-            "cost.decode_flops_per_token": costs.decode_flops_per_token,
-            "cost.weight_bytes": costs.weight_bytes,
-            "cost.kv_bytes_per_token": costs.kv_bytes_per_token,
-        }
+    values = {**(planned.costs.metrics if planned else {}), **(system.metrics if system else {})}
     if metric not in values:
         raise Withheld("not_tested", f"{metric} is not counted in the plan")
     return values[metric]
@@ -156,9 +143,9 @@ def _alike(contrast: Contrast, sample: Sample) -> Fraction | None:
                 values[run.model, term.metric].add(run.values.get(term.metric, math.nan))
     needed = [values.get((term.model, term.metric), set()) for term in contrast.terms]
     same = all(metric_of(term.metric).same_each_time for term in contrast.terms)
-    if not same or sample.n < 2 or sample.missing or any(len(seen) != 1 for seen in needed):
+    if not same or sample.n < 2 or sample.missing or any(len(alike) != 1 for alike in needed):
         return None
-    weighed = [(term.weight, min(seen)) for term, seen in zip(contrast.terms, needed, strict=True)]
+    weighed = [(term.weight, min(alike)) for term, alike in zip(contrast.terms, needed, strict=True)]
     return _exactly(weighed, log=contrast.log) if all(math.isfinite(value) for _, value in weighed) else None
 
 
@@ -173,10 +160,8 @@ def _event(evidence: Evidence, contrast: Contrast, target: Target | None, baseli
         return replace(sample, notes=notes)
     if not contrast.log:
         raise Withheld("invalid", "seconds to a quality are compared as ratios: give the margin in %")
-    times = Contrast(
-        terms=tuple(Term(model=t.model, metric="speed.train_step_s", weight=t.weight) for t in contrast.terms), log=True
-    )
-    session = _timed(evidence, times, None, None)
+    steps = Contrast.of("speed.train_step_s", {term.model: term.weight for term in contrast.terms}, log=True)
+    session = _timed(evidence, steps, None, None)
     if session.n < 2:
         raise Withheld("not_tested", f"{session.n} of {session.planned} processes timed the training step")
     return replace(sample, notes=notes, second=session.effects, missing=sample.missing + session.missing)
@@ -198,9 +183,9 @@ def _timed(evidence: Evidence, contrast: Contrast, _target: Target | None, _base
             model, metric = absent[0]
             missing.append(f"process {process.process}: no {metric} of {model}")
             continue
-        seen = [(t, process.values[t.model][t.metric]) for t in contrast.terms]
+        times = [(t, process.values[t.model][t.metric]) for t in contrast.terms]
         where = f"process {process.process}"
-        effects.append(sum(t.weight * _scaled(x, contrast.log, f"{t.metric} of {t.model}, {where}") for t, x in seen))
+        effects.append(sum(t.weight * _scaled(x, contrast.log, f"{t.metric} of {t.model}, {where}") for t, x in times))
         timed.append(process.process)
     missing += [f"process {index}: {why}" for index, why in evidence.unread.items()]
     if not effects:
@@ -217,8 +202,8 @@ def _timed(evidence: Evidence, contrast: Contrast, _target: Target | None, _base
 
 
 def _unsteady(evidence: Evidence, contrast: Contrast) -> tuple[str, ...]:
-    wanted = {(term.model, term.metric) for term in contrast.terms}
-    count = sum(1 for process in evidence.processes if wanted & process.unsteady)
+    timed = {(term.model, term.metric) for term in contrast.terms}
+    count = sum(1 for process in evidence.processes if timed & process.unsteady)
     return (f"timings had not settled in {count} of {len(evidence.processes)} processes",) if count else ()
 
 
@@ -329,7 +314,7 @@ def _effect(contrast: Contrast, runs: dict[str, Outcome], value: Callable[[Outco
 
 def _before_training(metric: str) -> bool:
     """Whether a metric does not depend on how training went: a diverged run is no worse by it, only unmeasured."""
-    return MetricRef.parse(metric).base.partition(".")[0] in ("memory", "init")
+    return MetricRef.parse(metric).group in ("memory", "init")
 
 
 def _worst(metric: str) -> Ends:

@@ -21,6 +21,17 @@ class Costs(Frozen):
     train_state_bytes: int
     """Weights, gradients and optimizer state."""
 
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Counted metric -> its value."""
+        return {
+            **self.params.metrics,
+            "cost.train_flops_per_token": self.train_flops_per_token,
+            "cost.decode_flops_per_token": self.decode_flops_per_token,
+            "cost.weight_bytes": self.weight_bytes,
+            "cost.kv_bytes_per_token": self.kv_bytes_per_token,
+        }
+
 
 def costs_of(b: Blueprint, *, dtype: str) -> Costs:
     """Weights are counted as served, in `dtype`; training keeps float32 weights, and gradients and two AdamW moments of

@@ -17,6 +17,16 @@ class ParameterCount(Frozen):
     total_no_embedding: int
     active_no_embedding: int
 
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Counted metric -> its value."""
+        return {
+            "cost.total_params": self.total,
+            "cost.active_params": self.active,
+            "cost.total_params_no_embedding": self.total_no_embedding,
+            "cost.active_params_no_embedding": self.active_no_embedding,
+        }
+
 
 class Weights(NamedTuple):
     """Parameters of one part."""

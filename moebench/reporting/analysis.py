@@ -24,7 +24,7 @@ from moebench.claims.verdict import ControlResult, Verdict
 from moebench.metrics.declared import METRICS, parse_metric
 from moebench.planning.types import Plan
 from moebench.reader.runs import AGAIN
-from moebench.reporting.study import Study, counted
+from moebench.reporting.study import Study
 from moebench.reporting.theme import FEW, Style, styles
 from moebench.suite.claim import Claim
 
@@ -229,10 +229,10 @@ class Findings:
         return [*self._counted(self.baseline), *self._memory(self.baseline), *self._timed(self.baseline)]
 
     def _counted(self, baseline: str) -> Iterator[Ratio]:
-        below = counted(self.plan.models[baseline])
+        below = self.plan.models[baseline].costs.metrics
         for metric in ("cost.train_flops_per_token", "cost.decode_flops_per_token", "cost.weight_bytes"):
             for model in self.held.models:
-                above = counted(self.plan.models[model])[metric]
+                above = self.plan.models[model].costs.metrics[metric]
                 ratio = above / below[metric]
                 yield self._ratio(metric, model, Mean(centre=ratio, low=ratio, high=ratio, n=1), "counted", above)
 

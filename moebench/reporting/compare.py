@@ -20,7 +20,7 @@ from moebench.claims.preconditions import PER_STEP
 from moebench.format import interval
 from moebench.metrics.declared import metric_of
 from moebench.reader.evidence import Evidence, gather
-from moebench.reporting.study import counted, newest
+from moebench.reporting.study import newest
 from moebench.store import CorruptFile, Results
 from moebench.text import visible
 
@@ -109,8 +109,8 @@ def _compare(title: str, a: Evidence, b: Evidence | None) -> Iterator[Row]:
             yield replace(_row(title, model, QUALITY), note="no such model in B", lost=True)
             continue
         yield _quality(title, model, a, b)
-        other = counted(b.plan.models[model])
-        for metric, value in counted(planned).items():
+        other = b.plan.models[model].costs.metrics
+        for metric, value in planned.costs.metrics.items():
             row = replace(_row(title, model, metric), a=value, b=other[metric])
             yield replace(row, change=0.0 if value == other[metric] else 100 * (other[metric] / value - 1))
         yield from _timed(title, model, a, b)

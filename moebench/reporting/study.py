@@ -23,7 +23,7 @@ from moebench.claims.verdict import Scored
 from moebench.environment import Environment
 from moebench.identity import canonical
 from moebench.metrics.declared import METRICS, parse_metric
-from moebench.planning.types import Plan, PlannedModel, StoredPlan
+from moebench.planning.types import Plan, StoredPlan
 from moebench.reader.evidence import NOT_RUN, Evidence, Outcome, gather
 from moebench.reader.runs import AGAIN
 from moebench.store import CorruptFile, Results
@@ -243,7 +243,7 @@ def _long_rows(held: Study) -> Iterator[tuple[Any, ...]]:
         return plan.title, model, seed, metric, value, unit, step, run, plan.id, swept.get(model, {})
 
     for model, planned in plan.models.items():
-        for metric, value in counted(planned).items():
+        for metric, value in planned.costs.metrics.items():
             yield row(model, None, metric, value, None)
     there = held.values[held.values["value"].notna()]
     columns: list[str] = ["model", "seed", "metric", "base", "value", "step"]
@@ -253,18 +253,3 @@ def _long_rows(held: Study) -> Iterator[tuple[Any, ...]]:
     for name, seed, metric, value in zip(*(held.speed[c] for c in ("model", "seed", "metric", "median")), strict=True):
         if not name.endswith(AGAIN):
             yield row(name, seed, metric, value, None)
-
-
-def counted(planned: PlannedModel) -> dict[str, float]:
-    """The counted metrics of a planned model."""
-    costs = planned.costs
-    return {
-        "cost.total_params": costs.params.total,
-        "cost.active_params": costs.params.active,
-        "cost.total_params_no_embedding": costs.params.total_no_embedding,
-        "cost.active_params_no_embedding": costs.params.active_no_embedding,
-        "cost.train_flops_per_token": costs.train_flops_per_token,
-        "cost.decode_flops_per_token": costs.decode_flops_per_token,
-        "cost.weight_bytes": costs.weight_bytes,
-        "cost.kv_bytes_per_token": costs.kv_bytes_per_token,
-    }

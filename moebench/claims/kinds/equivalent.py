@@ -6,16 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 from moebench.claims.hypothesis import Hypothesis, Level, orientation
-from moebench.claims.kinds.kind import (
-    Fault,
-    MarginKind,
-    Sweeps,
-    amount_words,
-    compared,
-    difference,
-    exactly,
-    reading,
-)
+from moebench.claims.kinds.kind import Fault, MarginKind, Sweeps, compared, difference, exactly
 from moebench.format import TIMES
 from moebench.metrics.metric import Metric
 
@@ -48,7 +39,7 @@ class Equivalent(MarginKind):
         return True
 
     def supported_if(self, claim: Claim) -> tuple[str, str]:
-        pair, by = compared(claim), amount_words(self.margin, claim.metric)
+        pair, by = compared(claim), self.by(claim)
         return f"{pair.treatment} and {pair.baseline} differ by less than {by}", "they differ by more"
 
     def hypothesis(self, claim: Claim, sweeps: Sweeps) -> Hypothesis:
@@ -68,7 +59,7 @@ class Equivalent(MarginKind):
             contrast=difference(claim, sign, log=margin.relative),
             support=(low.above(), high.below()),
             refute=(low.below(), high.above()),
-            reading=reading(claim, sign, relative=margin.relative),
-            asked=f"within {amount_words(margin, claim.metric)}{either}",
+            reading=self.reading(claim, sign),
+            asked=f"within {self.by(claim)}{either}",
             level=0.05,
         )

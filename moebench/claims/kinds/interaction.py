@@ -8,18 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from moebench.amounts import Amount
 from moebench.claims.errors import Withheld
 from moebench.claims.hypothesis import Contrast, Hypothesis
-from moebench.claims.kinds.kind import (
-    Fault,
-    MarginKind,
-    Sweeps,
-    amount_words,
-    asked_better,
-    compared,
-    difference,
-    direction,
-    level_at,
-    reading,
-)
+from moebench.claims.kinds.kind import Fault, MarginKind, Sweeps, compared, difference, direction
 from moebench.metrics import metric_of
 from moebench.metrics.metric import Metric
 
@@ -51,7 +40,7 @@ class Interaction(MarginKind):
     def supported_if(self, claim: Claim) -> tuple[str, str]:
         pair, by = compared(claim), ""
         if self.margin.value:
-            by = f"by more than {amount_words(self.margin, claim.metric)} "
+            by = f"by more than {self.by(claim)} "
         gain = f"{pair.treatment}'s gain over {pair.baseline}"
         return f"{gain} exceeds {by}that on {claim.minus}", "it does not"
 
@@ -63,11 +52,11 @@ class Interaction(MarginKind):
             units = f"{claim.metric} and {claim.minus} have different units"
             raise Withheld("invalid", f"{units}: give the margin in %")
         here, there = difference(claim, sign, log=log), difference(claim, -other, log=log, metric=claim.minus)
-        bound = level_at(self.margin, sign, better=True)
+        bound = self.level(sign, better=True)
         return Hypothesis(
             contrast=Contrast(terms=here.terms + there.terms, log=log),
             support=(bound.above(strict=True),),
             refute=(bound.below(),),
-            reading=reading(claim, sign, relative=log),
-            asked=f"{asked_better(self.margin, claim.metric, sign)} than on {claim.minus}",
+            reading=self.reading(claim, sign),
+            asked=f"{self.asked_better(claim, sign)} than on {claim.minus}",
         )

@@ -117,6 +117,34 @@ class MarginKind(ClaimKind):
             message = f"margin {margin} has no unit that fits"
             yield Fault(at=("test", "margin"), message=message, hint=percentage)
 
+    def by(self, claim: Claim) -> str:
+        """The margin in words."""
+        return amount_words(self.margin, claim.metric)
+
+    def level(self, sign: int, *, better: bool) -> Level:
+        """The oriented effect of being better, or worse, by just the margin.
+
+        A relative margin bounds the percentage that is printed: 0.5% lower means a ratio below 0.995.
+        """
+        towards, exact = 1 if better else -1, exactly(self.margin)
+        if not self.margin.relative:
+            return Level.of(towards * exact)
+        change = sign * towards * exact
+        if change <= -1:
+            raise Withheld("invalid", f"nothing can be {self.margin} lower")
+        return Level.log((1 + change) ** sign)
+
+    def reading(self, claim: Claim, sign: int) -> Reading:
+        """A percentage for a relative margin, else a difference."""
+        if self.margin.relative:
+            return Reading(form="percent", sign=sign, unit="%")
+        return Reading(form="difference", sign=sign, unit=metric_of(claim.metric).unit)
+
+    def asked_better(self, claim: Claim, sign: int) -> str:
+        """`≥ 0.5% lower`, or `lower` where the margin is 0."""
+        word = "higher" if sign > 0 else "lower"
+        return f"≥ {self.by(claim)} {word}" if self.margin.value else word
+
     def bounds_below(self, metric: Metric) -> bool:
         """Whether the margin asks how much lower a number may be: not by 100%."""
         return (metric.better == "higher") == self.allows
@@ -141,12 +169,6 @@ def amount_words(amount: Amount, metric: str) -> str:
     """`0.5%`, or `0.02 bits/byte`."""
     unit = metric_of(metric).unit
     return str(amount) if amount.relative or unit == "1" else f"{amount} {unit}"
-
-
-def asked_better(margin: Amount, metric: str, sign: int) -> str:
-    """`≥ 0.5% lower`, or `lower` where the margin is 0."""
-    word = "higher" if sign > 0 else "lower"
-    return f"≥ {amount_words(margin, metric)} {word}" if margin.value else word
 
 
 def between(claim: Claim) -> str:
@@ -192,26 +214,6 @@ def difference(claim: Claim, sign: int, *, log: bool, metric: str | None = None)
 def exactly(amount: Amount) -> Fraction:
     """The number that somebody wrote: 0.7% reached us as 0.006999999999999999."""
     return Fraction(amount.value).limit_denominator(10**9) if amount.relative else as_written(amount.value)
-
-
-def level_at(margin: Amount, sign: int, *, better: bool) -> Level:
-    """The oriented effect of being better, or worse, by just the margin.
-
-    A relative margin bounds the percentage that is printed: 0.5% lower means a ratio below 0.995.
-    """
-    towards, exact = 1 if better else -1, exactly(margin)
-    if not margin.relative:
-        return Level.of(towards * exact)
-    change = sign * towards * exact
-    if change <= -1:
-        raise Withheld("invalid", f"nothing can be {margin} lower")
-    return Level.log((1 + change) ** sign)
-
-
-def reading(claim: Claim, sign: int, *, relative: bool) -> Reading:
-    if relative:
-        return Reading(form="percent", sign=sign, unit="%")
-    return Reading(form="difference", sign=sign, unit=metric_of(claim.metric).unit)
 
 
 RATIO = Reading(form="ratio", sign=1, unit="ratio")

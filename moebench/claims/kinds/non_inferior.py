@@ -5,17 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from moebench.claims.hypothesis import Hypothesis
-from moebench.claims.kinds.kind import (
-    MarginKind,
-    Sweeps,
-    amount_words,
-    better_and_worse,
-    compared,
-    difference,
-    direction,
-    level_at,
-    reading,
-)
+from moebench.claims.kinds.kind import MarginKind, Sweeps, better_and_worse, compared, difference, direction
 
 if TYPE_CHECKING:
     from moebench.suite.claim import Claim
@@ -36,16 +26,16 @@ class NonInferior(MarginKind):
     """non_inferior: not worse by more than the margin."""
 
     def supported_if(self, claim: Claim) -> tuple[str, str]:
-        pair, (_, worse), by = compared(claim), better_and_worse(claim), amount_words(self.margin, claim.metric)
+        pair, (_, worse), by = compared(claim), better_and_worse(claim), self.by(claim)
         return f"{pair.treatment} is at most {by} {worse} than {pair.baseline}", f"it is more than {by} {worse}"
 
     def hypothesis(self, claim: Claim, sweeps: Sweeps) -> Hypothesis:
         sign = direction(claim.metric)
-        bound = level_at(self.margin, sign, better=False)
+        bound = self.level(sign, better=False)
         return Hypothesis(
             contrast=difference(claim, sign, log=self.margin.relative),
             support=(bound.above(),),
             refute=(bound.below(),),
-            reading=reading(claim, sign, relative=self.margin.relative),
-            asked=f"≤ {amount_words(self.margin, claim.metric)} {'lower' if sign > 0 else 'higher'}",
+            reading=self.reading(claim, sign),
+            asked=f"≤ {self.by(claim)} {'lower' if sign > 0 else 'higher'}",
         )

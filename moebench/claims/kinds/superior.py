@@ -6,18 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from moebench.amounts import Amount
 from moebench.claims.hypothesis import Hypothesis
-from moebench.claims.kinds.kind import (
-    MarginKind,
-    Sweeps,
-    amount_words,
-    asked_better,
-    better_and_worse,
-    compared,
-    difference,
-    direction,
-    level_at,
-    reading,
-)
+from moebench.claims.kinds.kind import MarginKind, Sweeps, better_and_worse, compared, difference, direction
 
 if TYPE_CHECKING:
     from moebench.suite.claim import Claim
@@ -41,17 +30,17 @@ class Superior(MarginKind):
         pair, (better, worse) = compared(claim), better_and_worse(claim)
         if self.margin.value == 0:
             return f"{pair.treatment} is {better} than {pair.baseline}", f"it is equal or {worse}"
-        by = amount_words(self.margin, claim.metric)
+        by = self.by(claim)
         supported = f"{pair.treatment} is more than {by} {better} than {pair.baseline}"
         return supported, f"it is less than {by} {better}, or {worse}"
 
     def hypothesis(self, claim: Claim, sweeps: Sweeps) -> Hypothesis:
         sign = direction(claim.metric)
-        bound = level_at(self.margin, sign, better=True)
+        bound = self.level(sign, better=True)
         return Hypothesis(
             contrast=difference(claim, sign, log=self.margin.relative),
             support=(bound.above(strict=True),),
             refute=(bound.below(),),
-            reading=reading(claim, sign, relative=self.margin.relative),
-            asked=asked_better(self.margin, claim.metric, sign),
+            reading=self.reading(claim, sign),
+            asked=self.asked_better(claim, sign),
         )
