@@ -13,7 +13,9 @@ import pytest
 from moebench import api
 from moebench.claims.judge import judge
 from moebench.claims.verdict import Verdict
-from moebench.cli.console import failures_text, listing, ordinal, shape_of, verdict_text
+from moebench.cli.console.lists import listing
+from moebench.cli.console.outcome import failures_text, verdict_text
+from moebench.cli.console.plan import ordinal, shape_of
 from moebench.suite.designs import DESIGNS
 from moebench.suite.routers import REFUSED, ROUTERS
 from tests.support.builders import BPB, claim, evidence_of, plan_of
@@ -58,7 +60,7 @@ def test_counts_are_exact_and_nothing_measured_has_no_n() -> None:
 
 def shape(**options: Any) -> str:
     ffn = moe(experts=8, top_k=2, hidden=24).model_copy(update=options)
-    return shape_of(architecture(ffn).model_dump(mode="json")).partition(" heads, ")[2]
+    return shape_of(architecture(ffn)).partition(" heads, ")[2]
 
 
 @pytest.mark.parametrize(
@@ -87,9 +89,9 @@ def test_a_shape_says_what_is_not_as_usual(options: dict[str, Any], said: str) -
 
 def test_a_dense_shape_says_its_activation_when_it_is_not_the_usual_one() -> None:
     ffn = dense(hidden=96)
-    assert shape_of(architecture(ffn).model_dump(mode="json")).endswith("heads, FFN 96")
+    assert shape_of(architecture(ffn)).endswith("heads, FFN 96")
     gelu = ffn.model_copy(update={"activation": "gelu"})
-    assert shape_of(architecture(gelu).model_dump(mode="json")).endswith("heads, FFN 96, gelu")
+    assert shape_of(architecture(gelu)).endswith("heads, FFN 96, gelu")
 
 
 def test_ordinals() -> None:
@@ -122,7 +124,10 @@ def test_every_router_but_a_control_is_of_a_published_design(word: str) -> None:
 
 
 def test_routers_are_listed_without_torch() -> None:
-    code = "import sys; from moebench.cli.console import listing; listing('routers'); sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys; from moebench.cli.console.lists import listing; listing('routers'); "
+        "sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -14,7 +14,7 @@ import pytest
 from moebench.claims.idle import occupancy
 from moebench.claims.judge import judge
 from moebench.claims.verdict import Verdict
-from moebench.cli.console import LISTS
+from moebench.cli.console.lists import LISTS
 from moebench.metrics import METRICS, constant
 from moebench.metrics.routing import idle_by_chance, routing_records
 from moebench.models.routers import ROUTERS

@@ -13,7 +13,7 @@ import pytest
 from moebench import api
 from moebench.claims.judge import judge
 from moebench.claims.verdict import Verdict
-from moebench.cli.console import LISTS
+from moebench.cli.console.lists import LISTS
 from moebench.counting.flops import train_flops_per_token
 from moebench.counting.weights import parameters
 from moebench.data import DataError

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from moebench import store
-from moebench.cli.console import verdict_text
+from moebench.cli.console.outcome import verdict_text
 from moebench.reader.evidence import Evidence, gather
 from moebench.reporting import FORMATS, Report, build
 from moebench.reporting.analysis import Findings

@@ -1,0 +1,84 @@
+"""Options that several commands take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+Command = Callable[..., None]
+
+
+def _folder(name: str, default: str, help_: str) -> Callable[[Command], Command]:
+    kind = click.Path(path_type=Path, file_okay=False)
+    return click.option(name, type=kind, default=Path(default), show_default=True, help=help_)
+
+
+results_option = _folder("--results", "results", "Results folder.")
+out_option = _folder("--out", "reports", "Reports folder.")
+json_option = click.option("--json", "as_json", is_flag=True, help="As JSON on standard output.")
+smoke_option = click.option(
+    "--smoke", is_flag=True, help="Two seeds, a twentieth of the budget, no verdicts: does the suite work?"
+)
+tuned_option = click.option("--tuned", is_flag=True, help="Train at the best rates that `run --tune` found.")
+device_option = click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+strict_option = click.option(
+    "--strict", is_flag=True, help="Exit 1 unless every primary claim is supported; 2 if a plan does not read."
+)
+
+
+def suite_options(command: Command) -> Command:
+    """SUITE and the options that choose its values."""
+    for option in (
+        click.option(
+            "--set",
+            "sets",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="Override one value, such as train.budget.tokens=2e6.",
+        ),
+        click.option("--scale", metavar="NAME", help="Use a named scale of the suite."),
+        click.argument("suite"),
+    ):
+        command = option(command)
+    return command
+
+
+def launch_options(command: Command) -> Command:
+    """Where and how jobs run: the options of `launch`."""
+    for option in (
+        click.option(
+            "--timeout",
+            "timeout_s",
+            type=float,
+            default=600.0,
+            show_default=True,
+            help="Seconds without progress before a run is killed.",
+        ),
+        click.option(
+            "--launcher",
+            type=click.Choice(["process", "inline"]),
+            default="process",
+            show_default=True,
+            help="Where runs go.",
+        ),
+        device_option,
+        click.option(
+            "--threads", type=click.IntRange(1, 256), default=1, show_default=True, help="Threads of each run."
+        ),
+        click.option("--workers", type=click.IntRange(1, 256), help="Runs at a time.  [default: one per core]"),
+    ):
+        command = option(command)
+    return command
+
+
+def checked_device(word: str) -> Any:
+    """The device, if it is here. Raises UsageError where torch sees no CUDA device."""
+    if word == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise click.UsageError("--device cuda: torch sees no CUDA device here")
+    return word

@@ -1,0 +1,117 @@
+"""`report`, `compare`, `reference`: what is done with results. No torch."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from moebench.cli.commands.options import json_option, out_option, results_option, strict_option
+from moebench.cli.errors import EXIT_CLAIM_FAILED, EXIT_INPUT, input_errors, warn_unreadable
+
+if TYPE_CHECKING:
+    from moebench.claims.verdict import Verdict
+    from moebench.planning.types import Plan
+
+FORMATS = ("html", "md", "csv", "json", "svg", "png")
+
+
+@click.command()
+@click.argument("suites", nargs=-1, metavar="[SUITE]...")
+@results_option
+@out_option
+@click.option("--format", "formats", metavar="LIST", help=f"Comma-separated, of {', '.join(FORMATS)}.")
+@strict_option
+def report(suites: tuple[str, ...], *, results: Path, out: Path, formats: str | None, strict: bool) -> None:
+    """Build reports from results, whole or partial; all suites when none is named. Loads no torch.
+
+    \b
+    Examples:
+      moebench report
+      moebench report quickstart --results results --out reports
+      moebench report quickstart --format html,png
+    """
+    from moebench.claims.judge import strict_ok
+    from moebench.cli.console.outcome import verdict_text
+    from moebench.reporting import build
+    from moebench.text import plain
+
+    chosen = None if formats is None else frozenset(word.strip() for word in formats.split(","))
+    if chosen is not None and (unknown := chosen - set(FORMATS)):
+        raise click.UsageError(f"--format: unknown {', '.join(sorted(unknown))}; known: {', '.join(FORMATS)}")
+    options: dict[str, Any] = {} if chosen is None else {"formats": chosen}
+    verdicts: list[Verdict] = []
+    with input_errors():
+        warn_unreadable(results, strict=strict, suites=suites)
+        for suite in suites or (None,):
+            try:
+                built = build(results, suite=suite, out=out, **options)
+            except KeyError as error:
+                click.echo(f"error: {plain(error.args[0])}", err=True)
+                sys.exit(EXIT_INPUT)
+            for one in built:
+                click.echo(f"note: {one.suite}: the newest plan, {one.plan}", err=True)
+                click.echo(verdict_text(one.verdicts, path=one.path))
+                verdicts += () if one.smoke else one.verdicts
+    sys.exit(EXIT_CLAIM_FAILED if strict and not strict_ok(verdicts) else 0)
+
+
+@click.command()
+@click.argument("results_a", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("results_b", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option(
+    "--fail-above", type=float, metavar="PERCENT", help="Exit 1 when a metric got worse by more, interval and all."
+)
+@json_option
+def compare(results_a: Path, results_b: Path, *, fail_above: float | None, as_json: bool) -> None:
+    """Compare two results folders, run by run: what changed from A to B, with intervals over seeds.
+
+    \b
+    Examples:
+      moebench compare results.main results
+      moebench compare results.main results --fail-above 1
+    """
+    from moebench.reporting.compare import compare_folders, comparison_text
+
+    with input_errors():
+        found = compare_folders(results_a, results_b, fail_above=fail_above)
+    click.echo(json.dumps([vars(row) for row in found], indent=1) if as_json else comparison_text(found))
+    sys.exit(EXIT_CLAIM_FAILED if any(row.failed for row in found) else 0)
+
+
+@click.command()
+@click.argument("suites", nargs=-1, required=True, metavar="SUITE...")
+@results_option
+@click.option(
+    "--to",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Results root to write, such as results/reference/my-machine.",
+)
+def reference(suites: tuple[str, ...], *, results: Path, to: Path) -> None:
+    """Copy the results of suites without weights: small enough to commit, whole enough to report from.
+
+    A SUITE brings all its scales; what was run with --set or --tuned is named as its report is, such as mine+tuned.
+
+    \b
+    Example:
+      moebench reference quickstart --to results/reference/my-machine
+    """
+    from moebench.reporting.study import newest
+    from moebench.store import Results, export_reference
+
+    with input_errors():
+        plans = [stored for stored in newest(Results(results).plans()) if set(suites) & _names(stored.plan)]
+        if not plans:
+            raise click.UsageError(f"no results of {', '.join(suites)} in {results}")
+        written = export_reference(results, plans, to)
+    click.echo(f"{len(written)} files written to {to}")
+
+
+def _names(plan: Plan) -> set[str]:
+    """What the results of a plan can be called: its title, or the suite's name when it is the suite as it stands."""
+    as_it_stands = not plan.asked.variant and not plan.asked.smoke
+    return {plan.title, plan.suite} if as_it_stands else {plan.title}

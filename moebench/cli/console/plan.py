@@ -1,0 +1,208 @@
+"""What `moebench plan` prints: models, matches, runs, data and warnings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from moebench.cli.console import printed, table
+from moebench.cli.progress import duration
+from moebench.format import quantity
+from moebench.suite.model import DenseFFN, MoEFFN
+
+if TYPE_CHECKING:
+    from moebench.api import Planned
+    from moebench.models.architecture import Architecture
+
+
+def plan_text(planned: Planned) -> str:
+    """`moebench plan`: models, matches, runs, data, warnings."""
+    facts = plan_json(planned)
+    models = table(
+        "models  (active = total minus the experts a token skips; router counts as active; * without embedding tables)",
+        [
+            "model",
+            "sizes",
+            "total",
+            "active",
+            "total*",
+            "active*",
+            "train FLOPs/token",
+            "decode FLOPs/token",
+            "weights",
+            "KV/token",
+        ],
+        (
+            [
+                name,
+                model["shape"],
+                f"{model['params']['total']:,}",
+                f"{model['params']['active']:,}",
+                f"{model['params']['total_no_embedding']:,}",
+                f"{model['params']['active_no_embedding']:,}",
+                f"{model['train_flops_per_token']:,.0f}",
+                f"{model['decode_flops_per_token']:,.0f}",
+                quantity(model["weight_bytes"], "bytes"),
+                quantity(model["kv_bytes_per_token"], "bytes"),
+            ]
+            for name, model in facts["models"].items()
+        ),
+        left=2,
+    )
+    matches = table(
+        "matches",
+        ["model", "to", "on", "size", "target", "achieved", "residual", "tolerance"],
+        (
+            [m["model"], m["to"], m["on"], f"{m['by']} = {m['size']}", f"{m['target']:,.0f}", f"{m['achieved']:,.0f}",
+             f"{m['residual']:+.3%}", f"{m['tolerance']:.2%}"]
+            for m in facts["matches"]
+        ),
+        left=4,
+    )  # fmt: skip
+    budget = table(
+        "runs",
+        ["model", "seeds", "steps", "tokens", "model FLOPs", "learning rate", "train state", "done", "each about"],
+        (
+            [
+                name,
+                len(planned.plan.spec.seeds),
+                model["steps"],
+                f"{model['tokens']:,}",
+                f"{model['run_flops']:.3g}",
+                f"{model['lr']:g}",
+                quantity(model["train_state_bytes"], "bytes"),
+                sum(run["model"] == name and run["status"] in ("completed", "diverged") for run in facts["runs"]),
+                duration(model["estimated_s"]),
+            ]
+            for name, model in facts["models"].items()
+        ),
+    )
+    lines = [f"{facts['suite']}: {facts['question']}", "", models, ""]
+    if facts["matches"]:
+        lines += [matches, ""]
+    lines += [budget, ""]
+    if facts["claims"]:
+        lines.append("claims, as they will be judged (an interval that crosses a threshold is inconclusive)")
+        lines += [f"  {name}: {words}" for name, words in facts["claims"].items()] + [""]
+    lines += _plan_lines(facts)
+    return printed(*lines)
+
+
+def _plan_lines(facts: dict[str, Any]) -> list[str]:
+    data, expected = facts["data"], facts["estimate"]
+    todo = sum(run["status"] not in ("completed", "diverged") for run in facts["runs"])
+    splits = ", ".join(f"{name} {count:,} tokens" for name, count in data["tokens"].items())
+    lines = [
+        f"data: {data['source']}, {splits}; digest {data['digest'][:12]}; "
+        f"{data['leak_share']:.1%} of the test split's 50-byte windows occur in training "
+        f"(threshold {data['leak_threshold']:.0%})",
+        f"{todo} of {len(facts['runs'])} runs to do, about {duration(expected['runs_s'])} "
+        f"with {expected['workers']} at a time",
+    ]
+    if speed := facts["speed"]:
+        lines.append(f"speed session: {len(speed['processes'])} processes, about {duration(expected['speed_s'])}")
+    lines.append(
+        f"in all about {duration(expected['total_s'])}, start-up, evaluation and report included ({_basis(facts)})"
+    )
+    if facts["tune"]:
+        runs = len(facts["tune"]["runs"])
+        lines.append(f"learning-rate sweep (with --tune): {runs} runs, about {duration(expected['tune_s'])}")
+    return lines + [f"note: {text}" for text in facts["warnings"]]
+
+
+def _basis(facts: dict[str, Any]) -> str:
+    """What an estimate rests on, in words."""
+    by_basis: dict[str, list[str]] = {}
+    for name, basis in facts["estimate"]["basis"].items():
+        by_basis.setdefault(basis, []).append(name)
+    words = {
+        "finished runs": "from finished runs",
+        "rehearsed": "a few steps timed here",
+        "guessed": "a guess by FLOPs",
+    }
+    if len(by_basis) == 1:
+        return words[next(iter(by_basis))]
+    return "; ".join(f"{', '.join(names)}: {words[basis]}" for basis, names in by_basis.items())
+
+
+def plan_json(planned: Planned) -> dict[str, Any]:
+    """The plan as plain data, with what is done and how long the rest will take."""
+    from moebench.api import estimate
+    from moebench.planning.understood import understood
+    from moebench.store import Results
+
+    plan, results = planned.plan, Results(planned.results)
+    expected = estimate(planned)
+    status = {run.id: results.job(run.id).status() for run in plan.runs}
+    seconds = expected.run_s
+    runs = [
+        {
+            **run.model_dump(),
+            "status": status[run.id],
+            "done": status[run.id] in ("completed", "diverged"),
+            "estimated_s": seconds[run.model],
+        }
+        for run in plan.runs
+    ]
+    return {
+        "suite": plan.suite,
+        "scale": plan.scale,
+        "question": plan.spec.question,
+        "plan": plan.id,
+        "models": {
+            name: {
+                "shape": shape_of(model.architecture),
+                "architecture": model.architecture.model_dump(mode="json"),
+                **model.costs.model_dump(mode="json"),
+                "steps": model.recipe.steps,
+                "tokens": model.recipe.steps * model.recipe.batch_tokens,
+                "lr": model.recipe.lr,
+                "run_flops": model.expected_train_flops,
+                "estimated_s": seconds[name],
+            }
+            for name, model in plan.models.items()
+        },
+        "matches": [match.model_dump(mode="json") for match in plan.matches],
+        "claims": {name: understood(plan.spec, name) for name in plan.spec.claims},
+        "seeds": plan.spec.seeds,
+        "runs": runs,
+        "speed": plan.speed.model_dump(mode="json") if plan.speed else None,
+        "tune": plan.tune.model_dump(mode="json") if plan.tune else None,
+        "data": plan.data.model_dump(mode="json"),
+        "estimated_s": sum(run["estimated_s"] for run in runs if run["status"] not in ("completed", "diverged")),
+        "estimate": {**vars(expected), "total_s": expected.total_s},
+        "warnings": list(plan.warnings),
+    }
+
+
+def shape_of(a: Architecture) -> str:
+    """`2 x 64, 4 heads, 8 experts of 88, top-2`, then what is not as usual: shared experts, dense layers, router."""
+    heads = f"{a.heads} heads" if a.kv_heads == a.heads else f"{a.heads} heads on {a.kv_heads}"
+    return ", ".join([f"{a.layers} x {a.width}", heads, *_ffn_parts(a.ffn)])
+
+
+def _ffn_parts(ffn: DenseFFN | MoEFFN) -> Iterator[str]:
+    if isinstance(ffn, DenseFFN):
+        yield f"FFN {ffn.hidden}"
+    else:
+        yield f"{ffn.experts} experts of {ffn.expert_hidden}"
+        yield f"top-{ffn.top_k}"
+        if ffn.shared_hidden:
+            yield f"{'gated ' if ffn.shared_gate else ''}shared expert of {ffn.shared_hidden}"
+        if ffn.first_dense or ffn.every:
+            every = f"in every {ordinal(ffn.every)} layer" if ffn.every else ""
+            first = f"from layer {ffn.first_dense} on (counted from 0)" if ffn.first_dense else ""
+            other = "" if ffn.dense_activation in (None, ffn.activation) else f" {ffn.dense_activation}"
+            yield f"{' '.join(filter(None, [every, first]))}, else FFN {ffn.dense_hidden}{other}"
+        if ffn.router != "softmax_topk":
+            yield f"router {ffn.router}"
+        if ffn.capacity_factor:
+            yield f"capacity {ffn.capacity_factor:g}"
+    if ffn.activation != "swiglu":
+        yield ffn.activation
+
+
+def ordinal(number: int) -> str:
+    """`2nd`, `11th`."""
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
