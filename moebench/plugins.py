@@ -3,8 +3,7 @@
 The code behind a plug-in decides what is measured as much as a suite does, so the package's version and a digest of
 its code are part of what is planned. The digest is over every code file of the modules that the package installs, and
 of those that hold the plug-in or what it inherits from: a helper beside the plug-in counts, what is merely imported
-from elsewhere does not. A suite is checked with what the class of a router declares; nothing here imports torch, but
-a router's package does.
+from elsewhere does not.
 """
 
 from __future__ import annotations
@@ -23,11 +22,10 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from moebench.frozen import Frozen
-from moebench.suite import routers
-from moebench.suite.routers import LOSSES, OPTIONS, RouterFacts
-from moebench.text import listed, plain
+from moebench.text import plain
 
 ROUTERS, SOURCES, METRICS = "moebench.routers", "moebench.sources", "moebench.metrics"
+"""Groups of entry points."""
 _CODE = (".py", ".so", ".pyd", ".pyx", ".c", ".cc", ".cpp", ".cu", ".cuh", ".h", ".hpp")
 _OURS = frozenset({"moebench", "torch", *sys.stdlib_module_names})
 """Modules whose code is no part of a plug-in's."""
@@ -50,6 +48,11 @@ class PluginCode(Frozen):
 
 class PluginError(ValueError):
     """A plug-in that cannot be used: file, line and cause, or what to write."""
+
+
+def names(group: str) -> set[str]:
+    """The names of a group's entry points."""
+    return {point.name for point in entry_points(group=group)}
 
 
 def offered(group: str) -> dict[str, EntryPoint]:
@@ -142,59 +145,3 @@ def _spec(name: str) -> importlib.machinery.ModuleSpec | None:
 
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-# ------------------------------------------------------------------------------------------------ routers
-
-
-def router_class(word: str) -> Any:
-    """The subclass of `model.routers.Router` that an installed package offers under a name.
-
-    Raises KeyError when none does, PluginError when it does not load or is no router.
-    """
-    point = offered(ROUTERS)[word]
-    made = load(point)
-    names = {f"{base.__module__}.{base.__qualname__}" for base in getattr(made, "__mro__", ())}
-    if "moebench.models.routers.routing.Router" not in names:
-        what = f"the entry point {plain(point.value)} of {ROUTERS}"
-        raise PluginError(f"{what} is no subclass of moebench.models.decoder.routers.Router ({place(made)})")
-    return made
-
-
-def router_facts(word: str) -> RouterFacts:
-    """What is known of a router: of ours in full, of an installed package's what its class declares.
-
-    Raises KeyError when there is no such router, PluginError when it does not load or declares too little.
-    """
-    if word in routers.ROUTERS:
-        return routers.ROUTERS[word]
-    made = router_class(word)
-    causal = vars(made).get("causal")
-    if not isinstance(causal, bool):
-        raise PluginError(
-            f"the router {word} does not say whether it is causal: write into class {made.__name__} ({place(made)}) "
-            "`causal = True  # a token's experts depend on no later token`, or `causal = False`"
-        )
-    options, auxiliary = (_words(made, name, known) for name, known in (("options", OPTIONS), ("auxiliary", LOSSES)))
-    return RouterFacts(
-        says=plain((made.__doc__ or "").strip().partition("\n")[0] or "of an installed package"),
-        source=str(router_code(word)),
-        causal=causal,
-        options=tuple(option for option in OPTIONS if option in (*options, *auxiliary)),
-        losses=auxiliary,
-    )
-
-
-def router_code(word: str) -> PluginCode:
-    """Package, version and code of an installed package's router as it is now."""
-    return code_of(offered(ROUTERS)[word], router_class(word))
-
-
-def _words(made: Any, name: str, known: tuple[str, ...]) -> tuple[str, ...]:
-    value = getattr(made, name)
-    if not (isinstance(value, tuple | list) and all(isinstance(one, str) for one in value)):
-        raise PluginError(f"{name} of {made.__name__} ({place(made)}) is a tuple of words, such as {name} = ()")
-    if unknown := [plain(one) for one in value if one not in known]:
-        there = f"known are {listed(known, last='and')}"
-        raise PluginError(f"{name} of {made.__name__} ({place(made)}) has {listed(unknown)}: {there}")
-    return tuple(value)

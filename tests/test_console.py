@@ -16,8 +16,8 @@ from moebench.claims.verdict import Verdict
 from moebench.cli.console.lists import listing
 from moebench.cli.console.outcome import failures_text, verdict_text
 from moebench.cli.console.plan import ordinal, shape_of
+from moebench.models.routers import REFUSED, ROUTERS, described, options_of
 from moebench.suite.designs import DESIGNS
-from moebench.suite.routers import REFUSED, ROUTERS
 from tests.support.builders import BPB, claim, evidence_of, plan_of
 from tests.support.small_models import architecture, dense, moe
 
@@ -104,12 +104,14 @@ def test_ordinals() -> None:
 @pytest.mark.parametrize("word", ROUTERS)
 def test_a_router_is_one_line_with_its_rule_options_and_source(word: str) -> None:
     (line,) = [line for line in listing("routers").splitlines() if line.split()[0] == word]
-    facts = ROUTERS[word]
-    assert facts.says in line
-    assert facts.source in line
-    assert all(option in line for option in facts.options)
-    assert all(f"{option} (needed)" in line for option in facts.needs)
-    assert ("NOT CAUSAL" in line) == (not facts.causal)
+    router = ROUTERS[word]
+    says, source = described(word, router)
+    assert says in line
+    assert source == router.source
+    assert source in line
+    assert all(option in line for option in options_of(router))
+    assert all(f"{option} (needed)" in line for option in router.needs)
+    assert ("NOT CAUSAL" in line) == (not router.causal)
 
 
 def test_a_design_that_cannot_be_a_router_is_listed_with_its_reason() -> None:

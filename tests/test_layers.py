@@ -25,12 +25,13 @@ PACKAGE = Path(moebench.__file__).parent
 LADDER: dict[str, tuple[str, ...]] = {
     "ground": (
         "__init__", "text", "frozen", "amounts", "seeds", "format", "environment", "counting", "identity",
-        "suite.routers", "plugins", "models.subject", "metrics", "data.documents", "data.sources",
+        "plugins", "models.lazy", "models.initial", "models.routers", "models.subject", "metrics",
+        "data.documents", "data.sources",
         "claims.errors", "claims.hypothesis", "claims.kinds", "suite",
         "models.architecture", "jobs.recipe", "planning.types", "store",
     ),
     "run": (
-        "systems", "planning.feasibility", "planning.matching", "data", "models.initial", "models.routers",
+        "systems", "planning.feasibility", "planning.matching", "data",
         "models.decoder", "models.export", "models.generation", "jobs.task",
         "jobs.training", "jobs.measuring", "jobs.train",
         "launch", "jobs", "planning", "systems.inspection", "models",
@@ -50,8 +51,8 @@ FORBIDDEN = {
 }
 """Third-party packages that no module of a wing imports, lazily or not."""
 
-MEASURING = {"metrics", "models.subject"}
-"""Declarations that both wings read, with measuring code beside them: torch inside functions, or as a type."""
+MEASURING = {"metrics", "models.subject", "models.lazy", "models.initial", "models.routers"}
+"""Declarations that both wings read, with what computes beside them: torch inside functions, or as a type."""
 
 NO_TORCH = ("counting", "planning.matching", "systems", "data", "planning.sweep")
 """Modules of the run wing that plan and count, and so must answer without torch."""
@@ -62,7 +63,6 @@ LAZY = {
     "jobs": "torch stays out of the process that plans and starts sessions",
     "planning": "torch stays out of the process that plans",
     "launch": "torch stays out of the process that coordinates",
-    "models.routers": "a router is tried when a plan asks for it, and the trial knows routers",
     "reporting": "pandas and matplotlib wait until a page is built",
 }
 """Below the top: which modules import moebench inside functions, and why."""

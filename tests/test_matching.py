@@ -119,8 +119,8 @@ def test_the_quantities_are_those_of_the_costs() -> None:
 
 @pytest.mark.parametrize("on", EVERY)
 def test_expert_widths_move_in_steps_of_eight(on: MatchOn) -> None:
-    target = architecture(dense(1000), width=64, head_dim=16)
-    solved, result = solve("moe", target.model_copy(update={"ffn": moe(7, 3, None)}), target, match(on, tolerance=0.2))
+    target, mixture = (architecture(ffn, width=64, head_dim=16) for ffn in (dense(1000), moe(7, 3, None)))
+    solved, result = solve("moe", mixture, target, match(on, tolerance=0.2))
     assert result.by == "ffn.expert_hidden"
     assert result.size == solved.ffn.expert_hidden
     assert result.size % 8 == 0

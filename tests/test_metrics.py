@@ -24,7 +24,7 @@ from moebench.store import Results
 from tests.support import golden_systems, tiny_suites
 from tests.support.builders import claim, evidence_of
 from tests.support.golden_results import MACHINE
-from tests.support.small_models import dense, moe
+from tests.support.small_models import architecture, dense, moe
 from tests.support.small_routers import given, mixture, router
 
 SUPERIOR = {"kind": "superior", "margin": "5%"}
@@ -58,22 +58,22 @@ FIXED = {
 
 @pytest.mark.parametrize("metric", FIXED)
 def test_what_cannot_vary_is_known_to(metric: str) -> None:
-    assert constant(metric, FIXED[metric]) is not None
+    assert constant(metric, architecture(FIXED[metric])) is not None
 
 
 def test_metrics_vary_unless_something_fixes_them() -> None:
     ffn = moe(8, 2, capacity_factor=1.0)
-    assert {name for name in METRICS if constant(name, ffn) is not None} == {
+    assert {name for name in METRICS if constant(name, architecture(ffn)) is not None} == {
         *FIXED, "test.scored_documents", "tune.scored_bytes", "tune.scored_documents", "curve.scored_bytes",
     }  # fmt: skip
 
 
 def test_a_share_of_drops_is_0_where_there_is_room_for_all() -> None:
-    assert "no capacity_factor" in str(constant("train.dropped_share", moe(8, 2)))
-    assert "room for every token" in str(constant("train.dropped_share", moe(8, 2, capacity_factor=4.0)))
-    assert constant("train.dropped_share", moe(8, 2, capacity_factor=3.9)) is None
-    assert constant("train.dropped_share", dense()) is not None
-    assert constant("train.dropped_share", moe(8, 2, router="of_a_package")) is None
+    assert "no capacity_factor" in str(constant("train.dropped_share", architecture(moe(8, 2))))
+    assert "room for every token" in str(constant("train.dropped_share", architecture(moe(8, 2, capacity_factor=4.0))))
+    assert constant("train.dropped_share", architecture(moe(8, 2, capacity_factor=3.9))) is None
+    assert constant("train.dropped_share", architecture(dense())) is not None
+    assert constant("train.dropped_share", architecture(moe(8, 2, router="of_a_package"))) is None
 
 
 LOADS = ("routing.entropy", "routing.max_over_mean", "routing.dead_experts", "routing.tokens[layer=0,expert=0]")
@@ -90,15 +90,15 @@ def test_loads_are_fixed_exactly_where_no_weights_make_them_uneven(word: str) ->
         loads.add(tuple(expert_N.bincount(minlength=ffn.experts).tolist()))
     even = len(loads) == 1 and len(set(loads.pop())) == 1
     for metric in LOADS:
-        assert (constant(metric, ffn) is not None) == even
+        assert (constant(metric, architecture(ffn)) is not None) == even
 
 
 def test_loads_of_one_expert_or_of_all_of_them_are_fixed() -> None:
     for metric in LOADS:
-        assert "one expert" in str(constant(metric, moe(1, 1)))
-        assert "every expert" in str(constant(metric, moe(4, 4)))
-        assert constant(metric, moe(4, 4, router="top_p", top_p=0.5)) is None
-        assert constant(metric, moe(4, 4, router="of_a_package")) is None
+        assert "one expert" in str(constant(metric, architecture(moe(1, 1))))
+        assert "every expert" in str(constant(metric, architecture(moe(4, 4))))
+        assert constant(metric, architecture(moe(4, 4, router="top_p", top_p=0.5))) is None
+        assert constant(metric, architecture(moe(4, 4, router="of_a_package"))) is None
 
 
 def suite(metric: str, *, capacity: float | None = 0.25, **test: Any) -> dict[str, Any]:

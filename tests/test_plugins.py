@@ -23,6 +23,7 @@ from moebench.jobs.train import execute
 from moebench.jobs.training import start
 from moebench.models.architecture import Architecture
 from moebench.models.decoder import build
+from moebench.models.routers import facts_of
 from moebench.planning.types import Plan
 from moebench.plugins import PluginError
 from moebench.reader.evidence import Evidence
@@ -80,7 +81,7 @@ def test_a_router_that_does_not_say_whether_it_is_causal_is_refused_with_the_wor
 
 def test_a_router_says_it_itself_and_not_by_what_it_inherits(package: Installed, tmp_path: Path) -> None:
     package.install(
-        "from moebench.models.decoder.routers import SoftmaxTopK\nclass Nearest(SoftmaxTopK):\n    pass\n",
+        "from moebench.models.routers.softmax_topk import SoftmaxTopK\nclass Nearest(SoftmaxTopK):\n    pass\n",
     )
     assert "does not say whether it is causal" in refused(tmp_path)
 
@@ -104,7 +105,7 @@ def test_a_router_that_sees_later_tokens_and_says_so_gives_no_verdict_on_quality
 def judge_of(evidence: Evidence, a: Architecture) -> Verdict:
     """The verdict when the mixture of the plan has the router of an architecture."""
     plan = evidence.plan
-    routed = plan.models["moe"].architecture.model_copy(update={"ffn": a.ffn, "plugin": a.plugin})
+    routed = plan.models["moe"].architecture.model_copy(update={"ffn": a.ffn, "router": a.router})
     moe = plan.models["moe"].model_copy(update={"architecture": routed})
     data = plan.data.model_copy(update={"entropy_bits_per_byte": 1.354})
     plan = plan.model_copy(update={"data": data})
@@ -122,7 +123,7 @@ def test_a_plan_of_before_that_knows_nothing_of_a_router_gives_no_verdict_on_qua
     a = made.plan.models["moe"].architecture
     values = {name: {"test.bits_per_byte": [2.0] * 8} for name in ("moe", "dense")}
     evidence = evidence_of(values, {"c": claim({"kind": "superior", "margin": "0.5%"})})
-    verdict = judge_of(evidence, a.model_copy(update={"plugin": None}))
+    verdict = judge_of(evidence, a.model_copy(update={"router": None}))
     assert verdict.state == "invalid"
     assert "plan and run it again" in str(verdict.reason)
 
@@ -152,15 +153,14 @@ def test_options_it_does_not_read_are_refused_as_for_ours(
     said = refused(tmp_path, **option)
     assert f"the router mine does not use {' or '.join(option)}" in said
     assert "capacity_factor, jitter" in said
-    reads = f"causal = True\n        options = (*Router.options, {', '.join(map(repr, option))})"
-    package.install(edited(ROUTER, "causal = True", reads))
-    assert planned(tmp_path, **option).plan.models["moe"].architecture.plugin is not None
+    package.install(edited(ROUTER, '"jitter")', f'"jitter", {", ".join(map(repr, option))})'))
+    assert planned(tmp_path, **option).plan.models["moe"].architecture.router.code is not None
 
 
 def test_a_loss_it_does_not_give_takes_no_coefficient(package: Installed, tmp_path: Path) -> None:
     package.install(ROUTER)
     assert "the router mine does not use balance_loss: it has no loss" in refused(tmp_path, balance_loss=0.1)
-    assert planned(tmp_path, balance_loss=0).plan.models["moe"].architecture.plugin is not None
+    assert planned(tmp_path, balance_loss=0).plan.models["moe"].architecture.router.code is not None
 
 
 def test_a_loss_it_gives_is_declared(package: Installed, tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_a_loss_that_is_given_but_not_declared_is_refused(package: Installed, tm
 
 @pytest.mark.parametrize(("name", "value"), [("options", '("toppp",)'), ("auxiliary", '"z_loss"')])
 def test_words_that_no_mixture_has_are_refused(package: Installed, tmp_path: Path, name: str, value: str) -> None:
-    package.install(edited(ROUTER, "causal = True", f"causal = True\n        {name} = {value}"))
+    package.install(edited(ROUTER, "# the base class reads these two", f"\n        {name} = {value}"))
     assert f"{name} of " in refused(tmp_path)
 
 
@@ -227,13 +227,14 @@ def test_the_plan_counts_what_is_built(package: Installed, tmp_path: Path) -> No
     built = build(model.architecture, seed=0)
     assert model.costs.params.total == sum(parameter.numel() for parameter in built.parameters())
     projection, more, never = 4 * 16, 3 * 16 * 16, 256
-    plain = model.architecture.model_copy(update={"plugin": None})
+    softmax = model.architecture.ffn.model_copy(update={"router": "softmax_topk"})
+    plain = model.architecture.model_copy(update={"router": facts_of(softmax, width=16)})
     assert model.costs.params.active == parameters(plain.blueprint).active + 2 * (more + never)
     assert model.costs.train_state_bytes == 16 * model.costs.params.total - 12 * 2 * never
     flops = 3 * 2 * 2 * more
     assert model.costs.train_flops_per_token == train_flops_per_token(plain.blueprint) + flops
-    assert model.architecture.plugin is not None
-    assert model.architecture.plugin.multiply_adds == projection + more
+    assert model.architecture.router.code is not None
+    assert model.architecture.router.multiply_adds == projection + more
 
 
 def test_a_match_is_solved_with_what_is_built(package: Installed, tmp_path: Path) -> None:
@@ -264,13 +265,13 @@ def test_a_router_whose_size_depends_on_the_width_that_a_match_solves_is_refused
 
 def test_a_router_that_gives_tokens_fewer_experts_is_planned_as_a_bound(package: Installed, tmp_path: Path) -> None:
     package.install(ROUTER)
-    plugin = planned(tmp_path).plan.models["moe"].architecture.plugin
+    plugin = planned(tmp_path).plan.models["moe"].architecture.router
     assert plugin is not None
-    assert not plugin.varies
+    assert plugin.fewer is None
     package.install(edited(ROUTER, "topk(self.top_k, dim=1)", "topk(1, dim=1)"))
-    plugin = planned(tmp_path).plan.models["moe"].architecture.plugin
+    plugin = planned(tmp_path).plan.models["moe"].architecture.router
     assert plugin is not None
-    assert plugin.varies
+    assert plugin.fewer == "always"
 
 
 # ------------------------------------------------------------------------------------------ what fails, fails early
@@ -279,9 +280,9 @@ def test_a_router_that_gives_tokens_fewer_experts_is_planned_as_a_bound(package:
 BROKEN = {
     "does not import": ("import torch\n", "import torch, no_such_module\n", "No module named 'no_such_module'", 4),
     "does not compile": ("class Nearest(Router):", "class Nearest(Router:", "SyntaxError", 11),
-    "does not build": ("torch.empty(ffn.experts, width)", "torch.empty(ffn.expert, width)", "AttributeError", 18),
-    "does not route": (".topk(self.top_k, dim=1)", ".topk(1000, dim=1)", "RuntimeError", 22),
-    "does not fill its weights": ("std=1.0)", "sdt=1.0)", "TypeError", 27),
+    "does not build": ("torch.empty(ffn.experts, width)", "torch.empty(ffn.expert, width)", "AttributeError", 20),
+    "does not route": (".topk(self.top_k, dim=1)", ".topk(1000, dim=1)", "RuntimeError", 24),
+    "does not fill its weights": ("std=1.0)", "sdt=1.0)", "TypeError", 29),
 }
 
 
@@ -298,7 +299,7 @@ def test_a_router_that_cannot_work_is_refused_with_file_line_and_cause(
 
 
 WRONG = {
-    "no router": ("class Nearest(Router):", "class Nearest(nn.Module):", "no subclass of moebench.models.decoder.routers.Router"),
+    "no router": ("class Nearest(Router):", "class Nearest(nn.Module):", "no subclass of moebench.models.routers.Router"),
     "no routing": ("return self.full_routing(experts_TK, weights_TK, losses={})", "return experts_TK", "Routing is needed"),
     "no such expert": ("self.full_routing(experts_TK,", "self.full_routing(experts_TK + 1,", "experts outside 0 to 3"),
     "no whole experts": ("self.full_routing(experts_TK,", "self.full_routing(experts_TK.int(),", "both are int64"),
@@ -318,14 +319,14 @@ def test_a_router_that_does_not_keep_the_contract_is_refused(package: Installed,
 
 def test_one_expert_whose_weight_is_always_1_is_refused(package: Installed, tmp_path: Path) -> None:
     package.install(ROUTER)
-    assert planned(tmp_path, top_k=1).plan.models["moe"].architecture.plugin is not None
+    assert planned(tmp_path, top_k=1).plan.models["moe"].architecture.router.code is not None
     package.install(
         edited(
             ROUTER, "return self", "weights_TK = weights_TK / weights_TK.sum(1, keepdim=True)\n            return self"
         )
     )
     assert "learns nothing from the loss" in refused(tmp_path, top_k=1)
-    assert planned(tmp_path, top_k=2).plan.models["moe"].architecture.plugin is not None
+    assert planned(tmp_path, top_k=2).plan.models["moe"].architecture.router.code is not None
 
 
 def test_words_of_a_package_reach_the_terminal_as_plain_text(package: Installed, tmp_path: Path) -> None:
@@ -371,17 +372,20 @@ def test_a_helper_of_the_package_is_its_code_too(package: Installed, tmp_path: P
 def test_the_package_its_version_and_code_are_told(package: Installed, tmp_path: Path) -> None:
     package.install(ROUTER)
     made = planned(tmp_path)
-    plugin = made.plan.plugins["mine"]
+    plugin = made.plan.routers["mine"]
     assert (plugin.code.package, plugin.code.version, len(plugin.code.sha256)) == ("mine-of-them", "1.0", 64)
     run = tiny_suites.run_of(made)
     task = tiny_suites.task_of(made, run)
     assert execute(task, root=made.results, on_event=lambda _: None, should_stop=lambda: False) == "completed"
     told = json.loads((Results(made.results).job(run.id).path / "job.json").read_text())
-    assert told["run"]["architecture"]["plugin"]["code"] == plugin.code.model_dump()
+    assert told["run"]["architecture"]["router"]["code"] == plugin.code.model_dump()
 
 
 def test_a_suite_of_our_own_routers_says_nothing_of_packages(tmp_path: Path) -> None:
-    assert "plugin" not in json.dumps(tiny_suites.planned(tmp_path).plan.model_dump(mode="json"))
+    made = json.dumps(tiny_suites.planned(tmp_path).plan.model_dump(mode="json"))
+    assert "plugin" not in made
+    assert '"router": {"causal": true' in made
+    assert '"code"' not in made
 
 
 def test_code_that_changed_after_the_plan_is_not_trained(package: Installed, tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from moebench.reader.evidence import Evidence, TunedModel
-from moebench.suite.routers import ROUTERS
 from tests.support.builders import (
     BPB,
     claim,
@@ -62,9 +61,17 @@ def test_a_missed_match() -> None:
     assert judged(pair(2 - EIGHT, [2.0] * 8, test, residual=-0.009)).state == "supported"
 
 
-def test_a_router_that_sees_the_future(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(ROUTERS, "softmax_topk", ROUTERS["expert_choice"])
-    invalid(pair(2 - EIGHT, [2.0] * 8, {"kind": "superior"}), "softmax_topk of moe sees later tokens")
+def test_a_router_that_sees_the_future() -> None:
+    """The plan says so, whatever is known of the router now."""
+    evidence = pair(2 - EIGHT, [2.0] * 8, {"kind": "superior"})
+    model = evidence.plan.models["moe"]
+    a = model.architecture
+    assert a.router is not None
+    a = a.model_copy(update={"router": a.router.model_copy(update={"causal": False})})
+    models = {**evidence.plan.models, "moe": model.model_copy(update={"architecture": a})}
+    plan = evidence.plan.model_copy(update={"models": models})
+    evidence = replace(evidence, stored=evidence.stored.model_copy(update={"plan": plan}))
+    invalid(evidence, "softmax_topk of moe sees later tokens")
 
 
 def test_quality_not_shown_to_be_tuned() -> None:

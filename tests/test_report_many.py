@@ -15,6 +15,7 @@ from matplotlib.text import Text
 from moebench import store
 from moebench.claims.controls import check_controls
 from moebench.claims.judge import judge
+from moebench.models.routers import ROUTERS
 from moebench.reader.evidence import gather
 from moebench.reporting import Report, build
 from moebench.reporting import figures as plots
@@ -23,7 +24,6 @@ from moebench.reporting.analysis import Findings
 from moebench.reporting.page import sections
 from moebench.reporting.study import newest, study
 from moebench.reporting.theme import Drawn, Style
-from moebench.suite.routers import facts
 from tests.support import golden_results, golden_systems
 
 
@@ -115,7 +115,7 @@ def test_dense_models_are_blue_and_unlearned_routers_grey(found: Findings) -> No
             assert blue > max(red, green) + 0.1
         assert style.control == (max(red, green, blue) - min(red, green, blue) < 0.1), name
     routers = {name: getattr(model.architecture.ffn, "router", None) for name, model in found.plan.models.items()}
-    unlearned = {name for name, word in routers.items() if word and not facts(word).learned}
+    unlearned = {name for name, word in routers.items() if word and not ROUTERS[word].learned}
     assert unlearned == {name for name, style in found.styles.items() if style.control} != set()
 
 

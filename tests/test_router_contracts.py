@@ -15,12 +15,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from moebench.models.routers import ROUTERS, Routing
+from moebench.models.routers import ROUTERS, Routing, described, facts_of
 from moebench.models.routers.capacity import refuse_when_full, room
 from moebench.models.routers.routing import Router
+from moebench.suite.mixture import idle_gradient
 from moebench.suite.model import MoEFFN
-from moebench.suite.routers import ROUTERS as FACTS
-from moebench.suite.routers import idle_gradient
 from tests.support.small_models import moe
 from tests.support.small_routers import (
     CAPPED,
@@ -29,6 +28,7 @@ from tests.support.small_routers import (
     NOISY,
     OPTIONS,
     UNEVEN,
+    WIDTH,
     Given,
     chance,
     given,
@@ -55,8 +55,12 @@ def jittered(word: str, **changes: Any) -> Router:
 
 def dropless(word: str, **changes: Any) -> Router:
     """With room for all where there must be a capacity."""
-    factor = {"capacity_factor": 1000.0} if "capacity_factor" in FACTS[word].needs else {}
+    factor = {"capacity_factor": 1000.0} if "capacity_factor" in ROUTERS[word].needs else {}
     return router(word, **{**factor, **changes})
+
+
+def losses_of(word: str) -> tuple[str, ...]:
+    return tuple(map(str, ROUTERS[word].auxiliary))
 
 
 def same(one: Routing, other: Routing) -> bool:
@@ -72,18 +76,22 @@ def same(one: Routing, other: Routing) -> bool:
 
 
 def test_suites_and_models_know_the_same_routers() -> None:
-    assert list(ROUTERS) == list(FACTS) == list(OPTIONS)
+    assert list(ROUTERS) == list(OPTIONS)
 
 
 @pytest.mark.parametrize("word", ROUTERS)
-def test_suites_and_models_agree_on_whether_it_is_causal_learned_and_drops(word: str) -> None:
-    made = router(word)
-    assert made.causal == FACTS[word].causal
+def test_plans_know_what_is_built_whether_it_is_causal_learned_and_what_it_counts(word: str) -> None:
+    made, facts = router(word), facts_of(mixture(word), width=WIDTH)
+    assert facts is not None
+    assert made.causal == facts.causal == ROUTERS[word].causal
     assert made.drops == (made.capacity_factor is not None)
-    assert any(parameter.requires_grad for parameter in made.parameters()) == FACTS[word].learned
-    if not FACTS[word].causal:
+    trained = sum(parameter.numel() for parameter in made.parameters() if parameter.requires_grad)
+    assert (trained > 0) == facts.learned == ROUTERS[word].learned
+    assert (made.num_weights(), made.num_weights() - trained) == (facts.parameters, facts.untrained_parameters)
+    assert (word in UNEVEN or word == "gshard") == (facts.fewer is not None or word == "expert_choice")
+    if not ROUTERS[word].causal:
         assert "NOT CAUSAL" in (ROUTERS[word].__doc__ or "")
-        assert "NOT CAUSAL" in FACTS[word].says
+        assert "NOT CAUSAL" in described(word, ROUTERS[word])[0]
 
 
 def test_the_base_of_all_routers_leaves_it_to_them_to_say_whether_they_are_causal() -> None:
@@ -93,15 +101,15 @@ def test_the_base_of_all_routers_leaves_it_to_them_to_say_whether_they_are_causa
 @pytest.mark.parametrize("word", ROUTERS)
 def test_the_losses_a_router_gives_are_those_suites_are_told_it_has(word: str) -> None:
     coefficients = {"balance_loss": 0.1, "z_loss": 0.1}
-    coefficients |= dict.fromkeys(FACTS[word].losses, 0.1)
+    coefficients |= dict.fromkeys(losses_of(word), 0.1)
     found = TOKENS.routed_by(router(word, **coefficients)).losses
-    assert set(found) == set(FACTS[word].losses)
+    assert set(found) == set(losses_of(word))
     assert all(loss.ndim == 0 and torch.isfinite(loss) for loss in found.values())
 
 
 @pytest.mark.parametrize("word", ROUTERS)
 def test_losses_are_taken_only_with_a_coefficient_and_a_gradient(word: str) -> None:
-    off = dict.fromkeys(set(FACTS[word].losses) & {"importance_loss", "load_loss", "entropy_loss"})
+    off = dict.fromkeys(set(losses_of(word)) & {"importance_loss", "load_loss", "entropy_loss"})
     assert TOKENS.routed_by(router(word, balance_loss=0.0, **off)).losses == {}
     with torch.no_grad():
         assert TOKENS.routed_by(router(word)).losses == {}
@@ -168,7 +176,7 @@ def test_without_renormalisation_weights_are_the_probabilities(word: str) -> Non
 def test_a_router_that_is_said_to_read_renormalise_does_and_no_other(word: str) -> None:
     """A suite that writes `renormalise: false` for another is refused, as it would change nothing."""
     one, other = (TOKENS.routed_by(router(word, renormalise=yes).eval()) for yes in (True, False))
-    assert same(one, other) is not FACTS[word].renormalises
+    assert same(one, other) is not ROUTERS[word].renormalises
 
 
 def test_without_renormalisation_sigmoid_weights_are_the_scaled_scores() -> None:
@@ -404,7 +412,7 @@ def test_nothing_of_an_unlearned_router_can_learn(word: str) -> None:
     assert not routing.weight_N.requires_grad
 
 
-@pytest.mark.parametrize(("word", "loss"), [(word, loss) for word in LEARNED for loss in FACTS[word].losses])
+@pytest.mark.parametrize(("word", "loss"), [(word, loss) for word in LEARNED for loss in losses_of(word)])
 def test_every_loss_reaches_the_routers_projection(word: str, loss: str) -> None:
     made = router(word, **{loss: 0.1})
     TOKENS.routed_by(made).losses[loss].backward()
@@ -499,7 +507,7 @@ def test_frozen_random_is_softmax_topk_that_stands_still() -> None:
 
 def one_expert(word: str, **changes: Any) -> MoEFFN:
     """Its mixture of 8 experts with top_k 1, in two levels where there must be two."""
-    needed = {name: value for name, value in OPTIONS[word].items() if name in FACTS[word].needs}
+    needed = {name: value for name, value in OPTIONS[word].items() if name in ROUTERS[word].needs}
     groups = {"groups": 2, "groups_chosen": 1} if "groups" in needed else {}
     return moe(8, 1, router=word, balance_loss=0.0, **{**needed, **groups, **changes})
 
@@ -517,4 +525,4 @@ def test_suites_refuse_one_expert_exactly_where_its_weight_gives_the_router_no_g
     trained = [parameter for parameter in made.parameters() if parameter.requires_grad]
     gradients = torch.autograd.grad(total, trained, allow_unused=True) if total.requires_grad else []
     learns = any(gradient is not None and float(gradient.abs().max()) > 1e-3 for gradient in gradients)
-    assert (idle_gradient(ffn) is None) == learns
+    assert (idle_gradient(ffn, ROUTERS[word]) is None) == learns

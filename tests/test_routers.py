@@ -17,11 +17,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from moebench import plugins
-from moebench.models.routers import Router, Routing, SoftmaxTopK, Text, load_balance_loss, router_class, router_z_loss
-from moebench.models.routers.losses import routing_entropy, sequence_balance_loss, squared_variation
-from moebench.models.routers.noisy import Gate, Hierarchical, NoisyTopK, expected_load
-from moebench.models.routers.sigmoid import SigmoidBias
-from moebench.models.routers.softmax import TopP
+from moebench.models.routers import Router, Routing, Text, router_class
+from moebench.models.routers.hierarchical import Hierarchical
+from moebench.models.routers.losses import balance_loss, sequence_balance, z_loss
+from moebench.models.routers.noisy_topk import Gate, NoisyTopK, expected_load, squared_variation
+from moebench.models.routers.projection import Projection
+from moebench.models.routers.sigmoid_bias import SigmoidBias
+from moebench.models.routers.softmax_topk import SoftmaxTopK
+from moebench.models.routers.top_p import TopP, entropy_loss
 from moebench.suite.model import MoEFFN
 from tests.support.small_models import moe
 from tests.support.small_routers import Given, chance, given, matrix, mixture, of, projection, router
@@ -74,7 +77,7 @@ def test_a_bias_is_added_to_the_logits(word: str) -> None:
     x_TD[:, 16] = 1.0  # an input that is always 1 carries the bias for the router that has none
     made, wide = of(mixture(word, bias=True)).eval(), of(mixture(word), width=17).eval()
     with torch.no_grad():
-        assert isinstance(made, SoftmaxTopK)
+        assert isinstance(made, Projection)
         assert made.bias is not None
         made.bias.copy_(bias_E)
         projection(wide).copy_(torch.cat([projection(made), bias_E[:, None]], dim=1))
@@ -125,7 +128,7 @@ def test_the_balance_loss_is_one_at_perfect_balance_whatever_k(name: str, top_k:
 def test_the_balance_loss_of_one_busy_expert_by_hand() -> None:
     """All pairs on expert 0, mean probability 0.7: 4 experts times 1 times 0.7."""
     probabilities = torch.tensor([[0.7, 0.1, 0.1, 0.1]] * 5)
-    assert load_balance_loss(probabilities, torch.zeros(5, dtype=torch.int64)) == pytest.approx(4 * 0.7)
+    assert balance_loss(probabilities, torch.zeros(5, dtype=torch.int64)) == pytest.approx(4 * 0.7)
 
 
 def test_the_balance_loss_by_hand() -> None:
@@ -133,12 +136,12 @@ def test_the_balance_loss_by_hand() -> None:
     probabilities = torch.tensor([[0.6, 0.3, 0.1], [0.4, 0.3, 0.3]])
     pairs = torch.tensor([0, 1, 0, 1, 0, 2])
     expected = 3 * (3 / 6 * 0.5 + 2 / 6 * 0.3 + 1 / 6 * 0.2)
-    assert load_balance_loss(probabilities, pairs) == pytest.approx(expected)
+    assert balance_loss(probabilities, pairs) == pytest.approx(expected)
 
 
 def test_the_balance_loss_pushes_down_the_busy_experts_probability() -> None:
     logits = torch.zeros(6, 4, requires_grad=True)
-    load_balance_loss(logits.softmax(1), torch.zeros(6, dtype=torch.int64)).backward()
+    balance_loss(logits.softmax(1), torch.zeros(6, dtype=torch.int64)).backward()
     assert logits.grad is not None
     assert (logits.grad[:, 0] > 0).all()
     assert (logits.grad[:, 1:] < 0).all()
@@ -148,9 +151,9 @@ def test_sequences_that_are_not_balanced_each_are_told_from_a_balanced_micro_bat
     """Two sequences of two tokens, each all on its own expert with probability 0.9: 2 x 0.9 each, 1.0 together."""
     probabilities = torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.1, 0.9], [0.1, 0.9]])
     expert_TK = torch.tensor([[0], [0], [1], [1]])
-    assert sequence_balance_loss(probabilities, expert_TK, length=2) == pytest.approx(2 * 0.9)
-    assert sequence_balance_loss(probabilities, expert_TK, length=4) == pytest.approx(1.0)
-    assert load_balance_loss(probabilities, expert_TK.reshape(-1)) == pytest.approx(1.0)
+    assert sequence_balance(probabilities, expert_TK, length=2) == pytest.approx(2 * 0.9)
+    assert sequence_balance(probabilities, expert_TK, length=4) == pytest.approx(1.0)
+    assert balance_loss(probabilities, expert_TK.reshape(-1)) == pytest.approx(1.0)
     for word, expected in (("softmax_topk", 2 * 0.9), ("sigmoid_bias", 2 * 0.9), ("noisy_topk", 2 * 0.9)):
         logits = probabilities.logit() if word == "sigmoid_bias" else probabilities.log()
         loss = routed(logits, moe(2, 1, router=word, balance_over="sequence"), batch=2).losses["balance_loss"]
@@ -186,22 +189,22 @@ def test_the_z_loss_by_hand() -> None:
     """Two tokens whose logits sum, exponentiated, to 4 and to 2 e."""
     logits = torch.tensor([[0.0, 0.0, 0.0, 0.0], [1.0, 1.0, -100.0, -100.0]])
     expected = (math.log(4) ** 2 + (1 + math.log(2)) ** 2) / 2
-    assert router_z_loss(logits) == pytest.approx(expected)
+    assert z_loss(logits) == pytest.approx(expected)
 
 
 def test_the_losses_of_a_routing_are_those_of_its_own_logits() -> None:
     made, tokens = router("softmax_topk", z_loss=0.1), given()
     routing, logits_TE = tokens.routed_by(made), tokens.x_TD @ projection(made).T
-    torch.testing.assert_close(routing.losses["z_loss"], router_z_loss(logits_TE))
-    expected = load_balance_loss(logits_TE.softmax(1), routing.expert_N)
+    torch.testing.assert_close(routing.losses["z_loss"], z_loss(logits_TE))
+    expected = balance_loss(logits_TE.softmax(1), routing.expert_N)
     torch.testing.assert_close(routing.losses["balance_loss"], expected)
 
 
 def test_variation_and_entropy_by_hand() -> None:
     assert squared_variation(torch.tensor([1.0, 3.0])) == pytest.approx(1 / 4)  # variance 1, mean 2
     assert squared_variation(torch.full((7,), 3.0)) == 0.0
-    assert routing_entropy(torch.full((5, 8), 1 / 8)) == pytest.approx(math.log(8))
-    assert routing_entropy(torch.tensor([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]])) == pytest.approx(math.log(2) / 2)
+    assert entropy_loss(torch.full((5, 8), 1 / 8)) == pytest.approx(math.log(8))
+    assert entropy_loss(torch.tensor([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]])) == pytest.approx(math.log(2) / 2)
 
 
 def test_importance_and_load_losses_are_zero_at_perfect_balance() -> None:
@@ -554,8 +557,8 @@ def test_an_unknown_router_is_refused_with_the_known_ones() -> None:
 
 
 def test_installed_packages_offer_routers(monkeypatch: pytest.MonkeyPatch) -> None:
-    point = EntryPoint(name="mine", value="moebench.models.routers:SoftmaxTopK", group="moebench.routers")
+    point = EntryPoint(name="mine", value="moebench.models.routers:NoisyTopK", group="moebench.routers")
     monkeypatch.setattr(plugins, "entry_points", lambda group: [point] if group == "moebench.routers" else [])
-    assert router_class("mine") is SoftmaxTopK
+    assert router_class("mine") is NoisyTopK
     with pytest.raises(KeyError, match="mine, noisy_topk"):
         router_class("yours")

@@ -492,9 +492,9 @@ def test_what_people_write_is_answered_with_what_to_write(tmp_path: Path, case: 
 
 def test_every_common_word_stands_for_what_there_is() -> None:
     from moebench.metrics import METRICS
+    from moebench.models.routers import ROUTERS
     from moebench.suite import synonyms
     from moebench.suite.explain import known_keys
-    from moebench.suite.routers import ROUTERS
 
     assert all(METRICS[metric].retired is None for metric in synonyms.METRIC_WORDS)
     words = [word for words in synonyms.METRIC_WORDS.values() for word in words]

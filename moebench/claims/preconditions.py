@@ -85,7 +85,7 @@ def _fixed(plan: Plan, contrast: Contrast) -> str | None:
     """A number that could not have come out otherwise."""
     for term in contrast.terms:
         model = plan.models.get(term.model)
-        if model is not None and (why := constant(term.metric, model.architecture.ffn)) is not None:
+        if model is not None and (why := constant(term.metric, model.architecture)) is not None:
             return f"constant: {term.base} of {term.model} tells nothing: {why}"
     return None
 
@@ -102,7 +102,7 @@ def _not_causal(plan: Plan, claim: Claim, contrast: Contrast) -> str | None:
         word = "" if isinstance(a.ffn, DenseFFN) else a.ffn.router
         if a.causal is None:
             return f"router: the plan does not say whether {word} of {model} is causal: plan and run it again"
-        if a.plugin is not None:
+        if a.router is not None and a.router.code is not None:
             said = f"router {word} says causal = False: its routing depends on later tokens"
             return f"{said}, so the language-modelling loss of {model} means nothing"
         return f"router: {word} of {model} sees later tokens, so its language-modelling loss means nothing"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_serializer
 
 from moebench.frozen import Frozen
 from moebench.identity import digest_of
-from moebench.models.architecture import Architecture, Kernels
+from moebench.models.architecture import Architecture, Kernels, deciding
 
 TRAINING_VERSION = 1
 """Raised by hand when the same run would give other bits; the golden-loss test notices when it should have been."""
@@ -22,7 +22,7 @@ ONLY_EVALUATED = frozenset({"evaluate_at", "eval_tokens", "final_eval_tokens", "
 def training_of(architecture: Mapping[str, Any], recipe: Mapping[str, Any], data_digest: str) -> str:
     """Hash of what decides a model's training but for the seed, from an architecture and a recipe as JSON."""
     trained = {key: value for key, value in recipe.items() if key not in ONLY_EVALUATED}
-    return digest_of([architecture, trained, data_digest])
+    return digest_of([deciding(architecture), trained, data_digest])
 
 
 class Recipe(Frozen):
@@ -105,3 +105,7 @@ class Run(Frozen):
     @property
     def id(self) -> str:
         return digest_of(self.model_dump(mode="json"), length=20)
+
+    @field_serializer("architecture")
+    def _decides(self, architecture: Architecture) -> dict[str, Any]:
+        return architecture.identity

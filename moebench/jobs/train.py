@@ -35,7 +35,6 @@ from moebench.metrics.routing import routing_records
 from moebench.metrics.training import dropped_share, ended, initial, spent
 from moebench.models.decoder.subject import DecoderSubject, ffn_output_rms
 from moebench.store import Checkpoints, JobFolder, Results, append_lines, keep_lines, write_bytes, write_json
-from moebench.suite.routers import drops
 
 Event = dict[str, Any]
 ROW_FILES = ("steps.jsonl", "records.jsonl", "timed.jsonl")
@@ -245,14 +244,13 @@ def _diverging(task: Task, state: State) -> Iterator[None]:
 
 def _point_records(task: Task, state: State, windows: Windows, seen: Evaluated) -> Iterator[Record]:
     """What is known at an evaluation point; all of them score the same text."""
-    step, recipe, ffn = state.step, task.run.recipe, task.run.architecture.ffn
+    step, recipe, a = state.step, task.run.recipe, task.run.architecture
     yield from point_records(seen, windows, step=step, first=step == recipe.evaluate_at[0])
     tokens = step * recipe.batch_tokens
     yield from spent(step=step, tokens=tokens, model_flops=state.model_flops, executed_flops=state.executed_flops)
-    layers = task.run.architecture.moe_layers
-    dropped_here = seen.dropped if drops(ffn, training=False) else None
-    yield from routing_records(seen.tokens_NLE.sum(0), layers=layers, dropped=dropped_here, step=step)
-    if drops(ffn, training=True):
+    dropped_here = seen.dropped if a.drops(training=False) else None
+    yield from routing_records(seen.tokens_NLE.sum(0), layers=a.moe_layers, dropped=dropped_here, step=step)
+    if a.drops(training=True):
         yield dropped_share(step=step, dropped=state.pairs_dropped, computed=state.pairs_computed)
 
 

@@ -23,15 +23,11 @@ from moebench.counting.kernels import executed_step_flops
 from moebench.data.batches import roll, train_batch
 from moebench.data.corpus import Corpus
 from moebench.jobs.recipe import Recipe, Run
-from moebench.models.architecture import Architecture
 from moebench.models.decoder import Output, Transformer, build
 from moebench.models.decoder.subject import experts_one_by_one
 from moebench.models.decoder.transformer import cross_entropy_bits
 from moebench.models.subject import Pass
-from moebench.plugins import PluginError, router_code
 from moebench.seeds import derive
-from moebench.suite.model import DenseFFN, MoEFFN
-from moebench.suite.routers import LOSSES
 
 EXPLODED = 3.0
 """A loss beyond this many times the uniform model's is called diverged."""
@@ -118,7 +114,6 @@ def start(run: Run) -> State:
 
     Raises PluginError when the code of an installed package's router is not what was planned.
     """
-    _same_code(run.architecture)
     model = build(
         run.architecture,
         seed=run.seed,
@@ -128,14 +123,6 @@ def start(run: Run) -> State:
         kernels=run.kernels,
     )
     return State(model=model, optimizer=make_optimizer(model, run.recipe))
-
-
-def _same_code(a: Architecture) -> None:
-    if a.plugin is None or isinstance(a.ffn, DenseFFN):
-        return
-    now = router_code(a.ffn.router)
-    if now != a.plugin.code:
-        raise PluginError(f"the router {a.ffn.router} is now {now}; the plan was made with {a.plugin.code}: plan again")
 
 
 def make_optimizer(model: Transformer, recipe: Recipe) -> torch.optim.AdamW:
@@ -164,13 +151,12 @@ def training_loss(run: Run, output: Output, targets_BT: Tensor) -> tuple[Tensor,
     """(loss to minimise in nats, cross-entropy in bits per token). Only the first holds auxiliary losses."""
     bits = cross_entropy_bits(output.logits_BTV, targets_BT).mean()
     loss = bits * math.log(2)
-    ffn = run.architecture.ffn
-    if isinstance(ffn, MoEFFN):
-        for name in LOSSES:
-            # Each the mean over the layers that have it, times the mixture's coefficient of the same name.
-            losses = [routing.losses[name] for routing in output.routings if name in routing.losses]
-            if losses:
-                loss = loss + getattr(ffn, name) * torch.stack(losses).mean()
+    a = run.architecture
+    for name in a.router.losses if a.router is not None else ():
+        # Each the mean over the layers that have it, times the mixture's coefficient of the same name.
+        losses = [routing.losses[name] for routing in output.routings if name in routing.losses]
+        if losses:
+            loss = loss + getattr(a.ffn, name) * torch.stack(losses).mean()
     return loss, bits
 
 

@@ -10,13 +10,16 @@ its functions: whoever reads declarations loads none. Installed packages add fil
 from __future__ import annotations
 
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING
 
 from moebench import plugins
 from moebench.metrics import accuracy, counts, events, flops, memory, quality, routing, speed, training
 from moebench.metrics.measurement import Measurement
 from moebench.metrics.metric import Metric, Record
 from moebench.metrics.ref import MetricRef
+
+if TYPE_CHECKING:
+    from moebench.models.architecture import Architecture
 
 
 def metric_of(name: str | MetricRef) -> Metric:
@@ -42,14 +45,14 @@ def impossible(name: str, value: float) -> str | None:
     return metric_of(name).impossible(value, name=name)
 
 
-def constant(name: str, ffn: Any) -> str | None:
-    """Why a metric is fixed for a model of this FFN, and what to use instead where there is something.
+def constant(name: str, a: Architecture) -> str | None:
+    """Why a metric is fixed for a model of this architecture, and what to use instead where there is something.
 
     None when it can vary. A claim about a constant has no verdict, for no outcome could speak against it; metrics that
     are no longer measured are among them.
     """
     metric = METRICS[MetricRef.parse(name).base]
-    return metric.retired if metric.retired is not None or metric.fixed is None else metric.fixed(ffn)
+    return metric.retired if metric.retired is not None or metric.fixed is None else metric.fixed(a)
 
 
 FILES: dict[str, ModuleType] = {

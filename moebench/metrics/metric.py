@@ -102,7 +102,7 @@ class Metric(Frozen):
     unclaimable: tuple[str, str | None] | None = None
     """Why no claim is about it, and what to claim instead."""
     fixed: Callable[[Any], str | None] | None = None
-    """Given a model's FFN (`suite.model`): why its value follows from how the model or the suite is made, so that no
+    """Given a model's `Architecture`: why its value follows from how the model or the suite is made, so that no
     outcome could speak against a claim; None where it can vary."""
     rests_on_loss: bool = False
     """Whether it is, or is computed from, language-modelling loss."""

@@ -66,7 +66,7 @@ def _scored(group: str, what: str, says: str) -> Metric:
         unit=what,
         better="neither",
         labels=() if group == "curve" else ("domain",),
-        fixed=lambda _ffn: "it is what the suite asks to be scored",
+        fixed=lambda _: "it is what the suite asks to be scored",
         unclaimable=_FOR_RATES if group == "tune" else None,
         says=says,
         cannot="quality; it is what the suite asked for, as far as there was text",

@@ -15,25 +15,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moebench.metrics.metric import SHARE, Metric, Range, Record
-from moebench.suite.routers import ROUTERS, drops
 
 if TYPE_CHECKING:
-    from moebench.suite.model import DenseFFN, MoEFFN
+    from moebench.models.architecture import Architecture
 
 _DROPLESS = "0 by construction, as experts take every assignment in an evaluation: use train.dropped_share"
 
 
-def _even(ffn: DenseFFN | MoEFFN) -> str | None:
+def _even(a: Architecture) -> str | None:
     """Why the load of the experts cannot be uneven. Routers of installed packages may do anything."""
+    ffn, router = a.ffn, a.router
     if ffn.kind == "dense":
         return None
     if ffn.experts == 1:
         return "fixed by construction, as there is one expert"
-    if ffn.router not in ROUTERS:
+    if router is None or router.code is not None:
         return None
-    if ROUTERS[ffn.router].even:
+    if router.even:
         return f"fixed by construction, as {ffn.router} gives every expert as many tokens"
-    if ffn.top_k == ffn.experts and ROUTERS[ffn.router].fewer is None:
+    if ffn.top_k == ffn.experts and router.fewer is None:
         return f"fixed by construction, as with top_k {ffn.top_k} every token goes to every expert"
     return None
 
@@ -87,7 +87,7 @@ IDLE_BY_CHANCE = _load(
     "experts",
     better="neither",
     within=Range(low=0),
-    fixed=lambda _ffn: "it is arithmetic on the numbers of tokens and experts: use routing.dead_experts",
+    fixed=lambda _: "it is arithmetic on the numbers of tokens and experts: use routing.dead_experts",
     says="experts that as many assignments, each to an expert at random, would leave without a token, all layers",
     cannot="anything about the router: it is arithmetic on the number of tokens and experts",
 )
@@ -95,7 +95,7 @@ DROPPED_SHARE = Metric(
     name="evaluation.dropped_share",
     unit="1",
     within=SHARE,
-    fixed=lambda ffn: None if drops(ffn, training=False) else _DROPLESS,
+    fixed=lambda a: None if a.drops(training=False) else _DROPLESS,
     says="share of assignments dropped over capacity in an evaluation",
     cannot="anything about training: train.dropped_share; it is recorded for routers of installed "
     "packages alone, ours drop nothing there",

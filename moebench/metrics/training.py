@@ -10,24 +10,25 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from moebench.metrics.metric import SHARE, Metric, Record
-from moebench.suite.routers import ROUTERS, drops
 
 if TYPE_CHECKING:
-    from moebench.suite.model import DenseFFN, MoEFFN
+    from moebench.models.architecture import Architecture
 
 
-def _budget(_ffn: DenseFFN | MoEFFN) -> str:
+def _budget(_: Architecture) -> str:
     return "it is what the suite's budget says"
 
 
-def _has_room(ffn: DenseFFN | MoEFFN) -> str | None:
+def _has_room(a: Architecture) -> str | None:
     """Why no assignment can go over capacity in training."""
+    ffn = a.ffn
     if ffn.kind == "dense":
         return "0 by construction, as there is no router"
-    if not drops(ffn, training=True):
+    if not a.drops(training=True):
         return f"0 by construction, as {ffn.router} has no capacity_factor here"
     most = Fraction(ffn.experts, ffn.top_k)
-    if ffn.router in ROUTERS and ffn.capacity_factor is not None and Fraction(str(ffn.capacity_factor)) >= most:
+    ours = a.router is not None and a.router.code is None
+    if ours and ffn.capacity_factor is not None and Fraction(str(ffn.capacity_factor)) >= most:
         return (
             f"0 by construction, as with capacity_factor {ffn.capacity_factor:g} every expert has room for every token"
         )

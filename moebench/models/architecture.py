@@ -3,50 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from moebench.counting.blueprint import Attention, Blueprint, BuiltRouter, Dense, Experts, Layer, Stack
-from moebench.frozen import Frozen
-from moebench.plugins import PluginCode
+from moebench.counting.blueprint import Attention, Blueprint, Dense, Experts, Layer, Stack
+from moebench.frozen import Frozen, later
+from moebench.models.routers import RouterFacts, facts_of
 from moebench.suite.activations import GATED
 from moebench.suite.model import DenseFFN, MoEFFN
-from moebench.suite.routers import ROUTERS, computes_fewer, facts
 
 Kernels = Literal["unfused", "fused"]
 
 
-class PluginRouter(Frozen):
-    """A router of an installed package: its code, what it declares, and what it turned out to be when it was built."""
-
-    code: PluginCode
-    causal: bool
-    """Declared, and tried out when planned."""
-    losses: tuple[str, ...]
-    """Auxiliary losses that it declares."""
-    learned: bool
-    """Whether any of its parameters is trained."""
-    varies: bool
-    """Whether a token may go to fewer than top_k experts, room or not."""
-    parameters: int
-    """Of one layer's router, those that are not trained included."""
-    frozen_parameters: int
-    """Those of them that are not trained."""
-    multiply_adds: int
-    """Of routing one token in an evaluation."""
-    training_multiply_adds: int
-
-    @property
-    def counts(self) -> BuiltRouter:
-        """What is counted of it."""
-        return BuiltRouter(
-            parameters=self.parameters,
-            untrained_parameters=self.frozen_parameters,
-            multiply_adds=self.multiply_adds,
-            training_multiply_adds=self.training_multiply_adds,
-        )
+def deciding(architecture: Mapping[str, Any]) -> dict[str, Any]:
+    """What of an architecture, as JSON, decides the bits: facts of a router of ours follow from the rest."""
+    installed = (architecture.get("router") or {}).get("code")
+    return {key: value for key, value in architecture.items() if key != "router" or installed}
 
 
 class Architecture(Frozen):
@@ -67,8 +42,20 @@ class Architecture(Frozen):
     norm_eps: float
     qk_norm: Literal["full", "per_head"] | None = Field(default=None, exclude_if=lambda value: value is None)
     """RMSNorm of queries and keys; a run without it keeps the id it had before there was any."""
-    plugin: PluginRouter | None = Field(default=None, exclude_if=lambda value: value is None)
-    """What is known of a router of an installed package; None for ours, of which `spec.routers` tells."""
+    router: RouterFacts | None = later()
+    """What is known of its router; None for a dense model, and of an installed package's before it is tried."""
+
+    @model_validator(mode="after")
+    def _knows_its_router(self) -> Architecture:
+        """Facts of a router of ours that were not handed in: of a new model, or of a plan of before they travelled."""
+        if self.router is None and isinstance(self.ffn, MoEFFN):
+            object.__setattr__(self, "router", facts_of(self.ffn, width=self.width))
+        return self
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides the bits, as JSON."""
+        return deciding(self.model_dump(mode="json"))
 
     @property
     def ffns(self) -> tuple[DenseFFN | MoEFFN, ...]:
@@ -92,22 +79,26 @@ class Architecture(Frozen):
         """Whether no token's experts depend on later tokens; None where a plan of before does not say."""
         if isinstance(self.ffn, DenseFFN):
             return True
-        known = ROUTERS.get(self.ffn.router) or self.plugin
-        return None if known is None else known.causal
-
-    def computes_fewer(self, *, training: bool) -> bool:
-        """Whether fewer than top_k pairs a token may be computed, so that FLOPs and active parameters are bounds."""
-        if self.plugin is None or isinstance(self.ffn, DenseFFN):
-            return computes_fewer(self.ffn, training=training)
-        return self.plugin.varies or (training and self.ffn.capacity_factor is not None)
+        return None if self.router is None else self.router.causal
 
     @property
     def learns_routing(self) -> bool:
         """Whether it has a router that is trained."""
+        return isinstance(self.ffn, MoEFFN) and (self.router is None or self.router.learned)
+
+    def drops(self, *, training: bool) -> bool:
+        """Whether some pairs may go over capacity. Ours take every pair in evaluations; of others it is unknown."""
         if isinstance(self.ffn, DenseFFN):
             return False
-        known = ROUTERS.get(self.ffn.router) or self.plugin
-        return known is None or known.learned
+        ours = self.router is not None and self.router.code is None
+        return not ours or (training and self.ffn.capacity_factor is not None)
+
+    def computes_fewer(self, *, training: bool) -> bool:
+        """Whether fewer than top_k pairs a token may be computed, so that FLOPs and active parameters are bounds."""
+        if isinstance(self.ffn, DenseFFN) or self.router is None:
+            return False
+        fewer = self.router.fewer
+        return fewer == "always" or (training and (fewer == "training" or self.ffn.capacity_factor is not None))
 
     @property
     def blueprint(self) -> Blueprint:
@@ -128,19 +119,17 @@ def _ffn(a: Architecture, ffn: DenseFFN | MoEFFN) -> Dense | Experts:
     gated = ffn.activation in GATED
     if isinstance(ffn, DenseFFN):
         return Dense(hidden=solved(ffn.hidden), gated=gated)
-    known = facts(ffn.router)
+    if a.router is None:
+        raise ValueError(f"the router {ffn.router} is not known before it is tried")
     return Experts(
         experts=ffn.experts,
         top_k=ffn.top_k,
         hidden=solved(ffn.expert_hidden),
         gated=gated,
         bias=ffn.bias,
-        router_bias=ffn.bias and known.can_bias,
-        router_rows=known.rows(ffn),
-        noise_rows=known.noise_rows(ffn),
-        router=None if a.plugin is None else a.plugin.counts,
-        router_learned=a.learns_routing,
-        selection_bias=ffn.router == "sigmoid_bias",
+        router=a.router.counts,
+        router_learned=a.router.learned,
+        selection_bias=a.router.selection_bias,
         shared=None if ffn.shared_hidden is None else Dense(hidden=ffn.shared_hidden, gated=gated),
         shared_gate=ffn.shared_gate,
     )

@@ -6,10 +6,13 @@ another draws.
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
+from moebench.models.lazy import torch
 from moebench.seeds import derive
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def generator(seed: int, purpose: str) -> torch.Generator:
@@ -17,8 +20,8 @@ def generator(seed: int, purpose: str) -> torch.Generator:
     return torch.Generator().manual_seed(derive(seed, purpose))
 
 
-@torch.no_grad()
 def normal_(parameter: Tensor, seed: int, name: str, *, std: float) -> None:
     """Fills `parameter` in place from a normal distribution; drawn on the CPU, so that a device does not change it."""
     values = torch.randn(parameter.shape, generator=generator(seed, f"init.{name}"), dtype=torch.float32)
-    parameter.copy_(values.mul_(std))
+    with torch.no_grad():
+        parameter.copy_(values.mul_(std))

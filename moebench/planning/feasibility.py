@@ -166,7 +166,7 @@ def notes(spec: SuiteSpec, models: Mapping[str, PlannedModel]) -> Iterator[str]:
         yield f"learning rates to try outside the usual range, {low:g} to {high:g}: {listed(tried, last='and')}"
     yield from _large_margins(spec)
     yield from _unlike(spec, models)
-    yield from _constant(spec)
+    yield from _constant(spec, models)
 
 
 def _compared(spec: SuiteSpec, claim: Claim) -> list[str]:
@@ -177,12 +177,12 @@ def _compared(spec: SuiteSpec, claim: Claim) -> list[str]:
     return [model for model in named if model is not None and model in spec.models]
 
 
-def _constant(spec: SuiteSpec) -> Iterator[str]:
+def _constant(spec: SuiteSpec, models: Mapping[str, PlannedModel]) -> Iterator[str]:
     """Claims whose verdict will be INVALID, as a number in them is what it is whatever happens."""
     for name, claim in spec.claims.items():
         for metric in filter(None, (claim.metric, claim.minus)):
-            found = ((model, constant(metric, spec.models[model].ffn)) for model in _compared(spec, claim))
-            model, why = next(((model, why) for model, why in found if why is not None), ("", None))
+            reasons = ((model, constant(metric, models[model].architecture)) for model in _compared(spec, claim))
+            model, why = next(((model, why) for model, why in reasons if why is not None), ("", None))
             if why is not None:
                 base = MetricRef.parse(metric).base
                 yield f"claims.{name}: {base} of {model} tells nothing, so it will be INVALID: {why}"

@@ -22,13 +22,13 @@ from moebench.counting.weights import ParameterCount, parameters
 from moebench.identity import digest_of
 from moebench.jobs.recipe import Recipe, Run
 from moebench.models.architecture import Architecture, Kernels
+from moebench.models.routers import trial
 from moebench.planning import feasibility
 from moebench.planning.feasibility import Misfit
 from moebench.planning.feasibility import PlanError as PlanError
 from moebench.planning.types import Asked, DataFacts, MatchResult, Plan, PlannedModel, PlannedRun, SpeedPlan, TunePlan
-from moebench.plugins import PluginError, router_class
+from moebench.plugins import PluginError
 from moebench.suite.model import DenseFFN, Match, MatchOn, ModelSpec, MoEFFN
-from moebench.suite.routers import ROUTERS
 from moebench.suite.training import TrainSpec
 from moebench.suite.types import SuiteSpec
 from moebench.systems import system
@@ -82,21 +82,22 @@ def architecture_of(model: ModelSpec, *, vocab: int, context: int) -> Architectu
     )
 
 
-def _with_plugin(name: str, a: Architecture) -> Architecture:
-    """With what is known of a router of an installed package; it is built and tried. Raises PlanError when it fails."""
-    if isinstance(a.ffn, DenseFFN) or a.ffn.router in ROUTERS:
+def _with_router(name: str, a: Architecture) -> Architecture:
+    """With what is known of an installed package's router; it is built and tried. Raises PlanError when it fails."""
+    if isinstance(a.ffn, DenseFFN) or (a.router is not None and a.router.code is None):
         return a
+    at = ("models", name, "ffn", "router")
     try:
-        made = router_class(a.ffn.router)
-        found = made.describe(a.ffn, width=a.width, vocab=a.vocab, context=a.context, layers=a.moe_layers)
+        facts = trial.describe(a.ffn, width=a.width, vocab=a.vocab, context=a.context, layers=a.moe_layers)
     except PluginError as error:
-        raise PlanError(Misfit(at=("models", name, "ffn", "router"), message=str(error))) from None
-    if a.plugin is not None and found != a.plugin:
-        counts = f"{found.parameters:,} parameters as built, {a.plugin.parameters:,} as planned"
+        raise PlanError(Misfit(at=at, message=str(error))) from None
+    if a.router is not None and facts != a.router:
+        counts = f"{facts.parameters:,} parameters as built, {a.router.parameters:,} as planned"
         message = f"the router {a.ffn.router} depends on the width that the match solved: {counts}"
-        hint = "a router's own size may not depend on that of the experts"
-        raise PlanError(Misfit(at=("models", name, "ffn", "router"), message=message, hint=hint))
-    return a.model_copy(update={"plugin": found})
+        raise PlanError(
+            Misfit(at=at, message=message, hint="a router's own size may not depend on that of the experts")
+        )
+    return a.model_copy(update={"router": facts})
 
 
 def with_size(a: Architecture, size: str, value: int) -> Architecture:
@@ -237,7 +238,7 @@ def match_all(spec: SuiteSpec, *, vocab: int) -> tuple[dict[str, Architecture], 
     def settle(name: str) -> Architecture:
         if name not in solved:
             model = spec.models[name]
-            a = _with_plugin(name, architecture_of(model, vocab=vocab, context=spec.data.context))
+            a = _with_router(name, architecture_of(model, vocab=vocab, context=spec.data.context))
             if model.match is not None:
                 solver = _Solver(
                     model=name,
@@ -249,7 +250,7 @@ def match_all(spec: SuiteSpec, *, vocab: int) -> tuple[dict[str, Architecture], 
                 )
                 a, results[name] = solver.nearest()
                 misfits.extend(filter(None, [solver.misfit(results[name])]))
-                a = _with_plugin(name, a)
+                a = _with_router(name, a)
             solved[name] = a
         return solved[name]
 

@@ -18,7 +18,8 @@ from moebench.environment import Environment
 from moebench.frozen import Frozen
 from moebench.identity import digest_of
 from moebench.jobs.recipe import Recipe, training_of
-from moebench.models.architecture import Architecture, PluginRouter
+from moebench.models.architecture import Architecture
+from moebench.models.routers.facts import RouterFacts
 from moebench.plugins import PluginCode
 from moebench.suite.claim import Claim
 from moebench.suite.model import MatchOn, MoEFFN
@@ -194,15 +195,15 @@ class Plan(Frozen):
     __str__ = __repr__
 
     @property
-    def plugins(self) -> dict[str, PluginRouter]:
-        """Routers of installed packages, by the word under which suites name them."""
-        found = ((model.architecture.ffn, model.architecture.plugin) for model in self.models.values())
-        return {ffn.router: plugin for ffn, plugin in found if isinstance(ffn, MoEFFN) and plugin is not None}
+    def routers(self) -> dict[str, RouterFacts]:
+        """What is known of its routers, by the word under which suites name them."""
+        architectures = (model.architecture for model in self.models.values())
+        return {a.ffn.router: a.router for a in architectures if isinstance(a.ffn, MoEFFN) and a.router is not None}
 
     @property
     def router_losses(self) -> dict[str, tuple[str, ...]]:
-        """The auxiliary losses of those routers."""
-        return {word: plugin.losses for word, plugin in self.plugins.items()}
+        """The auxiliary losses of its routers."""
+        return {word: router.losses for word, router in self.routers.items()}
 
     def models_of(self, claim: Claim) -> tuple[str, ...]:
         """Every model that a claim is about: compared, ceiling, points of its sweep, setter of its target."""

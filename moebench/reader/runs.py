@@ -158,7 +158,7 @@ def _is_planned(folder: Folder, about: Mapping[str, Any], planned: PlannedRun, p
     model = plan.models[planned.model]
     if run.seed != planned.seed:
         raise CorruptFile(path, f"is of seed {run.seed}, not of the planned seed {planned.seed}: a copy of another run")
-    if (run.architecture, run.recipe) != (model.architecture, model.recipe):
+    if (run.architecture.identity, run.recipe) != (model.architecture.identity, model.recipe):
         raise CorruptFile(path, f"is not of the model {planned.model} as planned: a copy of another run")
     if run.data_digest != plan.data.digest:
         raise CorruptFile(path, "was trained on other data than planned")

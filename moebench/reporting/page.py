@@ -356,7 +356,7 @@ def provenance(found: Findings) -> list[tuple[str, str]]:
         *facts,
         ("Plan", plan.id),
         ("Data digest", plan.data.digest),
-        *((f"Router {word}", str(plugin.code)) for word, plugin in plan.plugins.items()),
+        *((f"Router {word}", str(router.code)) for word, router in plan.routers.items() if router.code),
         *([("Data source", str(plan.data.plugin))] if plan.data.plugin else []),
         ("Training recipe version", str(TRAINING_VERSION)),
         ("Report by", f"moebench {__version__}"),

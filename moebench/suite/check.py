@@ -9,16 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from moebench.plugins import PluginError, router_facts
+from moebench.models.routers import ROUTERS, known_routers, router_class
+from moebench.plugins import PluginError
 from moebench.suite.check_claims import check_claims
 from moebench.suite.errors import Problem
 from moebench.suite.explain import Path, place
+from moebench.suite.mixture import idle_gradient, problem, unread_losses, unread_renormalise
 from moebench.suite.model import Match, ModelSpec, MoEFFN
 from moebench.suite.parse import Node
-from moebench.suite.routers import ROUTERS, idle_gradient, problem, uneven, unread_losses, unread_renormalise
 from moebench.suite.training import TrainSpec
 from moebench.suite.types import SuiteSpec
-from moebench.suite.words import known_routers
 from moebench.text import listed, nearest, quoted
 
 
@@ -139,24 +139,25 @@ def _check_router(found: Findings, path: Path, ffn: MoEFFN) -> None:
         found.add((*path, "router"), f"unknown router {quoted(word)}", hint)
         return
     try:
-        known = router_facts(word)
+        router = router_class(word)
     except PluginError as error:
         found.add((*path, "router"), str(error))
         return
-    if word not in ROUTERS and (wrong := problem(ffn, known)) is not None:
+    if word not in ROUTERS and (wrong := problem(ffn, router)) is not None:
         found.add((*path, wrong[0]), wrong[1])
-    if (wrong := uneven(ffn, context=context)) is not None and not found.is_broken("data"):
+    if (wrong := router.unfit_context(ffn, context)) is not None and not found.is_broken("data"):
         found.add((*path, "experts"), *wrong)
-    if (wrong := idle_gradient(ffn)) is not None:
+    if (wrong := idle_gradient(ffn, router)) is not None:
         found.add((*path, "top_k"), *wrong)
-    if (why := unread_renormalise(ffn)) is not None:
+    if (why := unread_renormalise(ffn, router)) is not None:
         own = found.raw.get(*path, "renormalise") is not None or found.raw.get(*path, "router") is None
         leave = "leave it out, or use a router that reads it: softmax_topk, sigmoid_bias, top_p or frozen_random"
         hint = leave if own else "what comes from the base is left out with renormalise: null"
         field = "renormalise" if own else "router"
         found.add((*path, field), f"the router {word} does not use renormalise: {why}", hint, key=own)
-    if unread := unread_losses(ffn, known.losses):
-        has = f"its losses are {listed(known.losses, last='and')}" if known.losses else "it has no loss"
+    if unread := unread_losses(ffn, router):
+        losses = list(map(str, router.auxiliary))
+        has = f"its losses are {listed(losses, last='and')}" if losses else "it has no loss"
         message = f"the router {word} does not use {' or '.join(unread)}: {has}"
         if found.raw.get(*path, unread[0]) is None and found.raw.get(*path, "router") is not None:
             zeros = ", ".join(f"{loss}: 0" for loss in unread)
@@ -237,7 +238,7 @@ def _check_measure(found: Findings) -> None:
 def _is_causal(word: str) -> bool:
     """Whether a router says so; one that cannot be loaded is reported elsewhere."""
     try:
-        return router_facts(word).causal
+        return router_class(word).causal
     except (PluginError, KeyError):
         return True
 

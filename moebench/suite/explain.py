@@ -14,10 +14,11 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from moebench.amounts import Amount
+from moebench.models.routers import ROUTERS, options_of
 from moebench.suite.errors import Position, Problem
+from moebench.suite.mixture import unread_options
 from moebench.suite.parse import Node, kind_of
 from moebench.suite.rewrite import EXAMPLES, rewritten, written
-from moebench.suite.routers import ROUTERS, unread_options
 from moebench.suite.synonyms import DOWNLOADED, KEY_ANSWERS, KEY_WORDS, KIND_WORDS, meant, plainly
 from moebench.suite.training import TrainSpec
 from moebench.suite.types import SuiteSpec
@@ -144,7 +145,7 @@ def _together(wrong: ValueError, path: Path, tree: Node, raw: Node) -> Problem:
     if inherited:
         hint = f"what comes from the base is left out with {', '.join(f'{option}: null' for option in unread)}"
         return Problem(position=at, message=str(wrong), hint=hint)
-    readers = [word for word, facts in ROUTERS.items() if set(unread) <= set(facts.options)]
+    readers = [word for word, router in ROUTERS.items() if set(unread) <= set(options_of(router))]
     hint = f"leave it out, or use a router that reads it: {listed(readers)}" if readers else "leave it out"
     return Problem(position=place(tree, parts, key=True), message=str(wrong), hint=hint)
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, PositiveFloat, model_validator
+from pydantic import Field, PositiveFloat, create_model, model_validator
 
 from moebench.amounts import Amount, FieldError, Name, Size
 from moebench.frozen import Frozen, later
-from moebench.suite import routers
+from moebench.models.routers import FIELDS, ROUTERS
 from moebench.suite.activations import Activation
+from moebench.suite.mixture import problem
 from moebench.suite.training import TrainSpec
 
 
@@ -24,7 +25,7 @@ class DenseFFN(Frozen):
     """Activation; the gated ones have three matrices, relu and gelu two."""
 
 
-class MoEFFN(Frozen):
+class _Mixture(Frozen):
     """Experts, each a feed-forward network, and a router that picks `top_k` of them for a token."""
 
     kind: Literal["moe"]
@@ -39,37 +40,10 @@ class MoEFFN(Frozen):
     """A word of `moebench list routers`."""
     renormalise: bool = True
     """Whether the chosen experts' weights are scaled to add up to 1."""
-    balance_loss: Annotated[float, Field(ge=0)] = 0.01
-    """Coefficient of the load-balance loss, 1.0 at perfect balance; a router without it takes 0 or nothing."""
-    z_loss: Annotated[float, Field(ge=0)] = 0.0
-    """Coefficient of the router z-loss (ST-MoE, arXiv:2202.08906); a router without it takes 0 or nothing."""
-
     activation: Activation = later("swiglu")
     """Activation of experts and shared experts; the gated ones have three matrices, relu and gelu two."""
     bias: bool = later(False)
     """Whether experts, and routers that can, have biases (gpt-oss)."""
-    capacity_factor: float | None = later(gt=0, le=1024)
-    """Room of an expert in training: this times top_k x tokens / experts, over a micro-batch. Absent: dropless."""
-    jitter: float | None = later(gt=0, lt=1)
-    """In training the router's input is multiplied by numbers from 1 - jitter to 1 + jitter (Switch: 0.01)."""
-    top_p: float | None = later(gt=0, le=1)
-    """Probability that the chosen experts must reach together (router top_p)."""
-    groups: int | None = later(ge=1, le=1024)
-    """Groups that the experts are divided into (routers hierarchical and sigmoid_bias)."""
-    groups_chosen: int | None = later(ge=1, le=1024)
-    """Groups that a token's experts come from."""
-    scale: float | None = later(gt=0, le=1000)
-    """Factor of all routed weights (DeepSeek-V3: 2.5)."""
-    bias_rate: float | None = later(ge=0, le=1)
-    """Step of the selection biases that balance the load without a loss (DeepSeek-V3: 0.001)."""
-    importance_loss: float | None = later(ge=0)
-    """Coefficient of the squared coefficient of variation of the experts' summed weights (Shazeer 2017: 0.1)."""
-    load_loss: float | None = later(ge=0)
-    """Coefficient of the squared coefficient of variation of the experts' expected load (Shazeer 2017: 0.1)."""
-    entropy_loss: float | None = later(ge=0)
-    """Coefficient of the mean entropy of the routing probabilities, in nats (router top_p)."""
-    balance_over: Literal["sequence", "batch"] | None = later()
-    """Tokens that the balance loss is taken over: each sequence, or the batch so far; the micro-batch when absent."""
     shared_hidden: Size | None = later()
     """Width of the shared expert that every token uses; n shared experts of width f are one of width n x f."""
     shared_gate: bool = later(False)
@@ -84,16 +58,16 @@ class MoEFFN(Frozen):
     """Their activation; that of the experts when absent."""
 
     @model_validator(mode="after")
-    def _top_k(self) -> MoEFFN:
+    def _top_k(self) -> Any:
         if self.top_k > self.experts:
             raise FieldError("top_k", f"top_k {self.top_k} is more than the {self.experts} experts there are")
         mixed = self.every is not None or self.first_dense is not None
         for field in ("dense_hidden", "dense_activation"):
             if getattr(self, field) is not None and not mixed:
                 raise FieldError(field, f"{field} has no layer to be used in: give `every` or `first_dense` too")
-        found = routers.problem(self)
-        if found is not None:
-            raise FieldError(*found)
+        wrong = problem(self, ROUTERS.get(self.router))  # type: ignore[arg-type]
+        if wrong is not None:
+            raise FieldError(*wrong)
         return self
 
     def is_mixture(self, layer: int) -> bool:
@@ -104,6 +78,17 @@ class MoEFFN(Frozen):
     def dense_layer(self) -> DenseFFN:
         """What the layers that are no mixture hold."""
         return DenseFFN(kind="dense", hidden=self.dense_hidden, activation=self.dense_activation or self.activation)
+
+
+if TYPE_CHECKING:
+
+    class MoEFFN(_Mixture):
+        """A mixture with the options and the coefficients of losses that routers bring, beside its own fields."""
+
+        def __getattr__(self, option: str) -> Any: ...
+
+else:
+    MoEFFN = create_model("MoEFFN", __base__=_Mixture, __module__=__name__, __doc__=_Mixture.__doc__, **FIELDS)
 
 
 FFN = Annotated[DenseFFN | MoEFFN, Field(discriminator="kind")]
@@ -186,8 +171,8 @@ class ModelSpec(Frozen):
             alone = (self.ffn.first_dense or 0) >= self.layers
             field = "ffn.first_dense" if alone or self.ffn.every is None else "ffn.every"
             rules = {name: getattr(self.ffn, name) for name in ("every", "first_dense")}
-            said = " and ".join(f"{name} {value}" for name, value in rules.items() if value is not None)
-            raise FieldError(field, f"with {said} none of the {self.layers} layers is a mixture")
+            words = " and ".join(f"{name} {value}" for name, value in rules.items() if value is not None)
+            raise FieldError(field, f"with {words} none of the {self.layers} layers is a mixture")
         if self.kv_heads is not None and self.heads % self.kv_heads:
             raise FieldError("kv_heads", f"heads {self.heads} is not a multiple of kv_heads {self.kv_heads}")
         return self

@@ -12,7 +12,7 @@ from typing import Any
 
 from moebench.amounts import NAME, Amount
 from moebench.metrics import METRICS
-from moebench.suite.routers import ROUTERS
+from moebench.models.routers import ROUTERS
 from moebench.suite.types import SuiteSpec
 from moebench.suite.words import MAX_SEEDS
 

@@ -1,24 +1,15 @@
-"""The words a suite may use that are not in its types: routers, published systems, bundled suites.
+"""The words a suite may use that are not in its types: published systems, bundled suites.
 
-They are found by reading file names, never by importing models, so that checking a suite needs no torch. The words
-that plug in from outside are looked up only when a word is not one of our own.
+They are found by reading file names.
 """
 
 from __future__ import annotations
 
 from importlib import resources
-from importlib.metadata import entry_points
 from pathlib import Path
-
-from moebench.suite.routers import ROUTERS
 
 MAX_SEEDS = 1000
 """Most seeds that a suite may ask for by number."""
-
-
-def known_routers() -> list[str]:
-    """Our routers and those of installed packages (entry points of the group `moebench.routers`)."""
-    return [*ROUTERS, *sorted({entry.name for entry in entry_points(group="moebench.routers")} - set(ROUTERS))]
 
 
 def known_systems() -> list[str]:

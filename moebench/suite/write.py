@@ -10,8 +10,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from moebench.suite.mixture import idle_losses
 from moebench.suite.model import MoEFFN
-from moebench.suite.routers import idle_losses
 from moebench.suite.types import SuiteSpec
 
 _WIDTH = 110
@@ -25,7 +25,7 @@ _ORDER = (
 def resolved_yaml(spec: SuiteSpec, *, losses: Mapping[str, Sequence[str]] | None = None) -> str:
     """The suite with nothing left to merge. Relative paths in it stay relative to the suite's own folder.
 
-    `losses` are those of routers of installed packages, by word: a plan holds them, a suite does not.
+    `losses` are those of its routers, by word: a plan holds them, a suite knows only ours.
     """
     plain = spec.model_dump(mode="json", exclude_none=True)
     for model, dumped in zip(spec.models.values(), plain["models"].values(), strict=True):

@@ -25,6 +25,8 @@ ROUTER = '''
         """The experts whose vectors lie nearest to the token."""
 
         causal = True  # a token's experts depend on no later token
+        learned = True  # it has weights that are trained
+        options = ("capacity_factor", "jitter")  # the base class reads these two
 
         def __init__(self, ffn, *, width, vocab, layer):
             super().__init__(ffn, width=width, vocab=vocab, layer=layer)
@@ -53,6 +55,8 @@ PEEK = '''
         """NOT CAUSAL: a token's expert is the next word modulo the number of experts."""
 
         causal = False
+        learned = False
+        options = ()
 
         def choose(self, x_TD, text):
             ahead = torch.roll(text.ids_BT, -1, dims=1)

@@ -11,7 +11,6 @@ from torch import Tensor
 from moebench.models.architecture import Architecture
 from moebench.models.routers import ROUTERS, Router, Routing, Text
 from moebench.suite.model import MoEFFN
-from moebench.suite.routers import ROUTERS as FACTS
 from tests.support.small_models import architecture, moe, tokens
 
 WIDTH, VOCAB = 16, 256
@@ -35,12 +34,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 """What a mixture needs for each router; 8 experts, top-2, where nothing else is said."""
 
-CAPPED = [word for word, facts in FACTS.items() if "capacity_factor" in facts.options]
-JITTERED = [word for word, facts in FACTS.items() if "jitter" in facts.options]
+CAPPED = [word for word, router in ROUTERS.items() if "capacity_factor" in router.options]
+JITTERED = [word for word, router in ROUTERS.items() if "jitter" in router.options]
 NOISY = ["noisy_topk", "hierarchical", "gshard"]
 """Those that draw at random in training whatever their options."""
-CAUSAL = [word for word, facts in FACTS.items() if facts.causal]
-LEARNED = [word for word, facts in FACTS.items() if facts.learned]
+CAUSAL = [word for word, router in ROUTERS.items() if router.causal]
+LEARNED = [word for word, router in ROUTERS.items() if router.learned]
 UNEVEN = ["expert_choice", "top_p"]
 """Those that give tokens different numbers of experts even when nothing is refused."""
 
@@ -77,8 +76,8 @@ def mixture(word: str, **changes: Any) -> MoEFFN:
 def single(word: str, **changes: Any) -> MoEFFN:
     """A mixture of one expert without auxiliary losses: the dense network of its width."""
     changes = {"balance_loss": 0.0, **changes}
-    groups = {"groups": 1, "groups_chosen": 1} if FACTS[word].needs == ("groups", "groups_chosen") else {}
-    needed = {name: value for name, value in OPTIONS[word].items() if name in FACTS[word].needs}
+    groups = {"groups": 1, "groups_chosen": 1} if ROUTERS[word].needs == ("groups", "groups_chosen") else {}
+    needed = {name: value for name, value in OPTIONS[word].items() if name in ROUTERS[word].needs}
     return moe(1, 1, 24, router=word, **{**needed, **groups, **changes})
 
 

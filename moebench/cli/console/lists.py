@@ -51,20 +51,20 @@ def _systems() -> list[tuple[str, str, str, str, str]]:
 
 
 def _routers() -> list[tuple[str, str, str, str, str]]:
-    from moebench.plugins import PluginError, router_facts
-    from moebench.suite.routers import REFUSED
-    from moebench.suite.words import known_routers
+    from moebench.models.routers import REFUSED, described, known_routers, options_of, router_class
+    from moebench.plugins import PluginError
 
-    found = []
+    rows = []
     for word in known_routers():
         try:
-            facts = router_facts(word)
+            router = router_class(word)
         except PluginError as error:
-            found.append((word, str(error), "?", "-", "of an installed package"))
+            rows.append((word, str(error), "?", "-", "of an installed package"))
             continue
-        options = ", ".join(f"{option} (needed)" if option in facts.needs else option for option in facts.options)
-        found.append((word, facts.says, "yes" if facts.causal else "NO", options or "-", facts.source))
-    return found + [(word, f"refused: {why}", "NO", "-", "-") for word, why in REFUSED.items()]
+        options = ", ".join(f"{option} (needed)" if option in router.needs else option for option in options_of(router))
+        says, source = described(word, router)
+        rows.append((word, says, "yes" if router.causal else "NO", options or "-", source))
+    return rows + [(word, f"refused: {why}", "NO", "-", "-") for word, why in REFUSED.items()]
 
 
 def _metrics() -> list[tuple[str, str, str]]:

@@ -22,7 +22,7 @@ from moebench.models.decoder.moe import Dense, MoE
 from moebench.models.decoder.norm import RMSNorm as RMSNorm
 from moebench.models.decoder.products import linear
 from moebench.models.initial import normal_
-from moebench.models.routers import Routing, Text
+from moebench.models.routers import Routing, Text, same_code
 from moebench.suite.model import MoEFFN
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -161,10 +161,13 @@ def build(
     """A model with the initial weights of a seed, on a device.
 
     `backend` is a word of `experts.BACKENDS`; the measured best for the device when absent. `fused` kernels are for
-    float32 on a CPU: ValueError otherwise.
+    float32 on a CPU: ValueError otherwise. Raises PluginError when the code of an installed package's router is not
+    what was planned.
     """
     if kernels == "fused" and (dtype != "float32" or device != "cpu"):
         raise ValueError(f"fused kernels are for float32 on a CPU, not for {dtype} on {device}")
+    if isinstance(architecture.ffn, MoEFFN):
+        same_code(architecture.ffn.router, architecture.router)
     model = Transformer(architecture, dtype=dtype, backend=backend or default_backend(device), kernels=kernels)
     model.initialise(seed)
     return model.to(device)

@@ -1,27 +1,31 @@
-"""Expert choice: each expert picks its tokens (Zhou et al. 2022, arXiv:2202.09368).
+"""The router expert_choice: NOT CAUSAL.
 
-NOT CAUSAL: whether a token gets an expert depends on how all other tokens of its sequence, later ones too, score. A
-language model trained so sees the future through its routing; its loss on text is no measure of quality, and claims
-about it are INVALID. Decoding token by token is not the same computation.
+Whether a token gets an expert depends on how all other tokens of its sequence, later ones too, score. A language model
+trained so sees the future through its routing; its loss on text is no measure of quality, and claims about it are
+INVALID. Decoding token by token is not the same computation.
 
 Legend: B sequences, L their length, T = B x L tokens, E experts, C tokens that an expert picks from each sequence.
 """
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from math import gcd
+from typing import TYPE_CHECKING
 
-from moebench.models.initial import normal_
+from moebench.models.lazy import torch
 from moebench.models.routers.capacity import room
-from moebench.models.routers.losses import router_z_loss
-from moebench.models.routers.routing import Router, Routing, Text
-from moebench.suite.model import MoEFFN
+from moebench.models.routers.losses import z_loss
+from moebench.models.routers.projection import Projection
+from moebench.models.routers.routing import Routing, Text
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from moebench.suite.model import MoEFFN
 
 
-class ExpertChoice(Router):
-    """NOT CAUSAL: each expert picks the C tokens of every sequence that give it the highest probability.
+class ExpertChoice(Projection):
+    """NOT CAUSAL: each expert picks its tokens of the sequence, so a token's experts depend on later ones.
 
         S = softmax(W x) over experts;  expert e takes the C largest of S[:, e];  C = k x length / E
         weight = S[t, e]
@@ -30,14 +34,29 @@ class ExpertChoice(Router):
     batch; here from each sequence, so that batch mates do not matter.
     """
 
+    source = "Zhou et al. 2022, arXiv:2202.09368"
     causal = False
+    learned = True
+    options = ("jitter",)
+    auxiliary = (z_loss,)
+    even = True
 
-    def __init__(self, ffn: MoEFFN, *, width: int, vocab: int, layer: int) -> None:
-        super().__init__(ffn, width=width, vocab=vocab, layer=layer)
-        self.weight = nn.Parameter(torch.empty(ffn.experts, width))
+    @classmethod
+    def unfit_context(cls, ffn: MoEFFN, context: int) -> tuple[str, str] | None:
+        """Every expert gets C = top_k x context / experts tokens of a sequence (section 3.2): a whole number.
+
+        Rounded up, tokens would have more than top_k experts on average, and cost more than is planned.
+        """
+        pairs = ffn.top_k * context
+        if pairs % ffn.experts == 0:
+            return None
+        number = min((n for n in range(ffn.top_k, 1025) if pairs % n == 0), key=lambda n: (abs(n - ffn.experts), n))
+        contexts, top_k = ffn.experts // gcd(ffn.experts, ffn.top_k), ffn.experts // gcd(ffn.experts, context)
+        wrong = f"{ffn.experts} experts cannot choose equally many of {context} tokens for top_k {ffn.top_k}"
+        return wrong, f"use {number} experts, a context that {contexts} divides, or a top_k that {top_k} divides"
 
     def choose(self, x_TD: Tensor, text: Text) -> Routing:
-        logits_TE = F.linear(x_TD.float(), self.weight.float())
+        logits_TE = self.logits(x_TD)
         length = text.length
         slots = min(length, room(1.0, tokens=length, top_k=self.top_k, experts=self.experts))
         scores_BEL = logits_TE.softmax(1).view(-1, length, self.experts).transpose(1, 2)
@@ -53,13 +72,8 @@ class ExpertChoice(Router):
             weight_N=weights_BEC.reshape(-1)[order_N],
             per_token=None,
             dropped=0,
-            losses=self.taken({"z_loss": lambda: router_z_loss(logits_TE)}),
+            losses=self.taken({z_loss: lambda: z_loss(logits_TE)}),
         )
-
-    @torch.no_grad()
-    def initialise(self, seed: int, prefix: str) -> None:
-        """Nearly undecided."""
-        normal_(self.weight, seed, prefix, std=0.1 * self.width**-0.5)
 
     @classmethod
     def output_scale(cls, ffn: MoEFFN) -> float:

@@ -1,15 +1,61 @@
-"""Auxiliary losses of routers, before their coefficients. Each says its value under perfect balance.
+"""Auxiliary losses of routers: an object a loss, that is its name, the default of its coefficient, and its formula.
+
+The name is that of the function, of the coefficient among a mixture's fields, and of the value in a `Routing`. Those
+that several kinds of routers give are here, a router's own stand in its file. Values are before the coefficient, and
+each formula says its value under perfect balance.
 
 Legend: T tokens, E experts, K top-k, N routed pairs, S sequences.
 """
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from moebench.frozen import later
+from moebench.models.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-def load_balance_loss(probabilities_TE: Tensor, expert_N: Tensor) -> Tensor:
+@dataclass(frozen=True, kw_only=True)
+class Loss:
+    """A loss that shapes a router."""
+
+    formula: Callable[..., Tensor]
+    says: str
+    """Of its coefficient, a field of a mixture."""
+    default: float | None
+    """Coefficient of a mixture that gives none; None where the loss must be asked for."""
+
+    def __str__(self) -> str:
+        return self.formula.__name__
+
+    def __call__(self, *args: Any, **options: Any) -> Tensor:
+        return self.formula(*args, **options)
+
+    @property
+    def coefficient(self) -> tuple[Any, Any]:
+        """The coefficient as a field of pydantic: type and default, limits and words."""
+        if self.default is None:
+            return float | None, later(ge=0, description=self.says)
+        return float, Field(default=self.default, ge=0, description=self.says)
+
+
+def loss(says: str, *, default: float | None = None) -> Callable[[Callable[..., Tensor]], Loss]:
+    """Makes a loss of a formula."""
+    return lambda formula: Loss(formula=formula, says=says, default=default)
+
+
+@loss(
+    "Coefficient of the load-balance loss, 1.0 at perfect balance; a router without it takes 0 or nothing.",
+    default=0.01,
+)
+def balance_loss(probabilities_TE: Tensor, expert_N: Tensor) -> Tensor:
     """E x sum over experts of (share of routed pairs) x (mean probability): 1.0 at perfect balance, whatever k.
 
     Fedus et al. 2021 (arXiv:2101.03961), eq. 4, divided by k. transformers' `load_balancing_loss_func` is k times this.
@@ -28,7 +74,7 @@ def balance(pairs_E: Tensor, num_pairs: int | Tensor, probability_E: Tensor) -> 
     return probability_E.shape[0] * (share_E * probability_E).sum()
 
 
-def sequence_balance_loss(probabilities_TE: Tensor, expert_TK: Tensor, *, length: int) -> Tensor:
+def sequence_balance(probabilities_TE: Tensor, expert_TK: Tensor, *, length: int) -> Tensor:
     """The balance loss of each sequence of `length` tokens, averaged: DeepSeek-V3, arXiv:2412.19437, eq. 17 to 20.
 
     1.0 when every sequence is balanced. `expert_TK` are the experts to count: the paper's eq. 18 takes those of the k
@@ -43,16 +89,9 @@ def sequence_balance_loss(probabilities_TE: Tensor, expert_TK: Tensor, *, length
     return num_experts * (share_SE * probability_SE).sum(1).mean()
 
 
-def router_z_loss(logits_TE: Tensor) -> Tensor:
+@loss(
+    "Coefficient of the router z-loss (ST-MoE, arXiv:2202.08906); a router without it takes 0 or nothing.", default=0.0
+)
+def z_loss(logits_TE: Tensor) -> Tensor:
     """Mean squared log-partition of the router's logits (Zoph et al. 2022, arXiv:2202.08906, eq. 5)."""
     return torch.logsumexp(logits_TE, dim=1).square().mean()
-
-
-def squared_variation(amount_E: Tensor) -> Tensor:
-    """Squared coefficient of variation, variance over squared mean: 0.0 when all are equal (Shazeer 2017, eq. 7)."""
-    return amount_E.var(unbiased=False) / amount_E.mean().square().clamp_min(1e-20)
-
-
-def routing_entropy(probabilities_TE: Tensor) -> Tensor:
-    """Mean entropy of the routing probabilities in nats; log E when they are uniform (arXiv:2403.07652, eq. 6)."""
-    return -(probabilities_TE * probabilities_TE.clamp_min(1e-20).log()).sum(1).mean()

@@ -1,7 +1,7 @@
 """What a router sees, what it answers, and what every router has in common.
 
 A router sees tokens and returns a `Routing`; it knows nothing of experts' insides, and experts know nothing of routers.
-The order of things is the same for all: jitter the input, choose, let full experts refuse. Jitter, noise and capacity
+The order of things is the same for all: jitter the input, choose, let full experts drop. Jitter, noise and capacity
 act in training alone, so evaluation and decoding are dropless and repeatable.
 
 Legend: T tokens of all sequences one after the other, B sequences, D width, E experts, K top-k, N routed pairs.
@@ -9,22 +9,24 @@ Legend: T tokens of all sequences one after the other, B sequences, D width, E e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import torch
-from torch import Tensor, nn
-
-from moebench.models.architecture import PluginRouter
+from moebench.models.lazy import Module, torch
 from moebench.models.routers.capacity import refuse_when_full, room
-from moebench.suite.model import MoEFFN
-from moebench.suite.routers import LOSSES
+from moebench.models.routers.losses import Loss, balance, balance_loss, sequence_balance
+from moebench.models.routers.options import Options
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from moebench.suite.model import MoEFFN
 
 
 @dataclass(frozen=True, kw_only=True)
 class Text:
-    """What else a router may look at: which words stand where, and its source of chance."""
+    """What else a router may look at: which words stand where, and its source of random numbers."""
 
     ids_BT: Tensor
     """Vocabulary ids of the sequences."""
@@ -49,8 +51,8 @@ class Text:
         batch, length = self.ids_BT.shape
         return torch.arange(self.start, self.start + length, device=self.ids_BT.device).repeat(batch)
 
-    def chance(self) -> torch.Generator:
-        """The generator. Raises ValueError when there is none: chance never comes from a global state."""
+    def rng(self) -> torch.Generator:
+        """The generator. Raises ValueError when there is none: nothing is drawn from a global state."""
         if self.generator is None:
             raise ValueError("this router draws at random in training: the forward pass needs a generator")
         return self.generator
@@ -69,71 +71,71 @@ class Routing:
     per_token: int | None
     """Pairs of every token when all have the same number, in order; None when they differ."""
     dropped: int
-    """Pairs that an expert's capacity refused; they are not among the N."""
+    """Pairs dropped over an expert's capacity; they are not among the N."""
     losses: dict[str, Tensor]
     """Named auxiliary losses, scalars, before their coefficients; those with a coefficient, where gradients are on."""
 
 
-class Router(nn.Module):
-    """Base of all routers: a subclass says `causal` and `choose`, and `initialise` when it has weights.
+class Router(Module):
+    """Base of all routers, ours and those of installed packages.
 
-    What an installed package's router declares is read when a suite is planned, and held against what it does.
+    A subclass declares what suites and plans must know of it, which is read without torch, and says what it computes:
+    `choose`, and `__init__` and `initialise` when it has weights, as of any `torch.nn.Module`. What an installed
+    package's router declares is held against what it does when a suite is planned.
     """
 
+    # ------------------------------------------------------------------------------------------ what it declares
+
+    source: ClassVar[str] = ""
+    """Where it was published."""
     causal: ClassVar[bool]
-    """Whether a token's experts depend on no later token and on no other sequence, once trained. Every class of an
-    installed package says it itself."""
-    options: ClassVar[tuple[str, ...]] = ("capacity_factor", "jitter")
-    """Fields of a mixture, of `spec.routers.OPTIONS`, that it reads; these two are read here, for all. Of installed
-    packages' routers: ours are in `spec.routers`."""
-    auxiliary: ClassVar[tuple[str, ...]] = ()
-    """Auxiliary losses it gives. Of installed packages' routers: ours are in `spec.routers`."""
+    """Whether a token's experts depend on no later token and on no other sequence, once trained."""
+    learned: ClassVar[bool]
+    """Whether it has weights that are trained."""
+    options: ClassVar[tuple[str, ...]]
+    """Fields of a mixture that it reads, of those that only some routers read; `capacity_factor` and `jitter` are read
+    here, for all. Coefficients of its losses are not repeated."""
+    Options: ClassVar[type[Options]] = Options
+    """Those of them that it brings; routers of installed packages bring none."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Those of them that it cannot do without."""
+    auxiliary: ClassVar[tuple[Loss | str, ...]] = ()
+    """Auxiliary losses it gives, or their names."""
+    renormalises: ClassVar[bool] = False
+    """Whether it reads `renormalise`."""
+    can_bias: ClassVar[bool] = False
+    """Whether its logits take a bias an expert when the mixture has biases."""
+    selection_bias: ClassVar[bool] = False
+    """Whether it keeps a number an expert, moved by load and by no gradient."""
+    even: ClassVar[bool] = False
+    """Whether its experts get equally many tokens whatever it learns."""
+    fewer: ClassVar[Literal["training", "always"] | None] = None
+    """When it may itself give a token fewer than top_k experts, capacity aside; None where it never does."""
 
-    def __init__(self, ffn: MoEFFN, *, width: int, vocab: int, layer: int) -> None:
-        super().__init__()
-        self.experts, self.top_k, self.width, self.vocab, self.layer = ffn.experts, ffn.top_k, width, vocab, layer
-        self.renormalise, self.scale = ffn.renormalise, ffn.scale
-        self.jitter, self.capacity_factor, self.balance_over = ffn.jitter, ffn.capacity_factor, ffn.balance_over
-        self.wanted_losses = frozenset(name for name in LOSSES if getattr(ffn, name))
-        self._pairs_E: Tensor | None = None
+    @classmethod
+    def rows(cls, ffn: MoEFFN) -> int:
+        """Rows of its projection of the width: its weights, and its multiply-adds a token over the width."""
+        return ffn.experts
 
-    @property
-    def drops(self) -> bool:
-        """Whether experts refuse pairs in training."""
-        return self.capacity_factor is not None
+    @classmethod
+    def noise_rows(cls, _ffn: MoEFFN) -> int:
+        """Further rows that are used in training alone."""
+        return 0
 
-    def forward(self, x_TD: Tensor, text: Text) -> Routing:
-        """Routes T tokens; scores are computed in float32 whatever the dtype of `x_TD`."""
-        if self.jitter and self.training:
-            # Fedus et al. 2021 (arXiv:2101.03961), section 2.4: the router's input alone, multiplicatively.
-            noise_TD = torch.empty_like(x_TD, dtype=torch.float32)
-            x_TD = x_TD.float() * noise_TD.uniform_(1 - self.jitter, 1 + self.jitter, generator=text.chance())
-        routing = self.choose(x_TD, text)
-        if self.capacity_factor is not None and self.training:
-            slots = room(self.capacity_factor, tokens=x_TD.shape[0], top_k=self.top_k, experts=self.experts)
-            kept_N = refuse_when_full(routing.token_N, routing.expert_N, slots=slots, experts=self.experts)
-            routing = replace(
-                routing,
-                token_N=routing.token_N[kept_N],
-                expert_N=routing.expert_N[kept_N],
-                weight_N=routing.weight_N[kept_N],
-                per_token=None,
-                dropped=routing.dropped + int(kept_N.numel() - kept_N.sum()),
-            )
-        return routing
+    @classmethod
+    def adds_up_to_1(cls, _ffn: MoEFFN) -> bool:
+        """Whether a token's weights always add up to 1: that of one expert is then 1 whatever the router says."""
+        return False
 
-    def choose(self, x_TD: Tensor, text: Text) -> Routing:
-        """The pairs, those of a token in falling order of preference, as if every expert had room for all."""
-        raise NotImplementedError
+    @classmethod
+    def unfit(cls, _ffn: MoEFFN) -> tuple[str, str] | None:
+        """(field, what is wrong) of a mixture that it cannot route."""
+        return None
 
-    @torch.no_grad()
-    def initialise(self, seed: int, prefix: str) -> None:
-        """Fills the router's weights from the seed."""
-
-    @torch.no_grad()
-    def after_step(self) -> None:
-        """Called after every optimizer step: forgets what was gathered over its micro-batches."""
-        self._pairs_E = None
+    @classmethod
+    def unfit_context(cls, _ffn: MoEFFN, _context: int) -> tuple[str, str] | None:
+        """(what is wrong, what would do) of a number of experts for sequences of `context` tokens."""
+        return None
 
     @classmethod
     def output_scale(cls, ffn: MoEFFN) -> float:
@@ -141,24 +143,60 @@ class Router(nn.Module):
         return float(ffn.top_k**-0.5) * (ffn.scale or 1.0)
 
     @classmethod
-    def multiply_adds(cls, ffn: MoEFFN, *, width: int, training: bool) -> int | None:  # noqa: ARG003
-        """Multiply-adds of routing one token; None where its weights are one projection, or none. Of installed
-        packages' routers: ours are in `spec.routers`."""
+    def multiply_adds(cls, _ffn: MoEFFN, *, width: int, training: bool) -> int | None:  # noqa: ARG003
+        """Of routing one token, where an installed package's router is not one projection; ours say their `rows`."""
         return None
 
-    @classmethod
-    def describe(cls, ffn: MoEFFN, *, width: int, vocab: int, context: int, layers: Sequence[int]) -> PluginRouter:
-        """An installed package's router, built and tried: see `trial.describe`."""
-        from moebench.models.routers.trial import describe
+    # ------------------------------------------------------------------------------------------ what it computes
 
-        return describe(cls, ffn, width=width, vocab=vocab, context=context, layers=layers)
+    def __init__(self, ffn: MoEFFN, *, width: int, vocab: int, layer: int) -> None:
+        super().__init__()
+        self.experts, self.top_k, self.width, self.vocab, self.layer = ffn.experts, ffn.top_k, width, vocab, layer
+        self.renormalise, self.scale = ffn.renormalise, ffn.scale
+        self.jitter, self.capacity_factor, self.balance_over = ffn.jitter, ffn.capacity_factor, ffn.balance_over
+        self.ffn = ffn
+        self._pairs_E: Tensor | None = None
+
+    @property
+    def drops(self) -> bool:
+        """Whether experts drop pairs in training."""
+        return self.capacity_factor is not None
+
+    def forward(self, x_TD: Tensor, text: Text) -> Routing:
+        """Routes T tokens; scores are computed in float32 whatever the dtype of `x_TD`."""
+        if self.jitter and self.training:
+            # Fedus et al. 2021 (arXiv:2101.03961), section 2.4: the router's input alone, multiplicatively.
+            noise_TD = torch.empty_like(x_TD, dtype=torch.float32)
+            x_TD = x_TD.float() * noise_TD.uniform_(1 - self.jitter, 1 + self.jitter, generator=text.rng())
+        routing = self.choose(x_TD, text)
+        if self.capacity_factor is not None and self.training:
+            slots = room(self.capacity_factor, tokens=x_TD.shape[0], top_k=self.top_k, experts=self.experts)
+            kept_N = refuse_when_full(routing.token_N, routing.expert_N, slots=slots, experts=self.experts)
+            routing = replace(only(routing, kept_N), dropped=routing.dropped + int(kept_N.numel() - kept_N.sum()))
+        return routing
+
+    def choose(self, x_TD: Tensor, text: Text) -> Routing:
+        """The pairs, those of a token in falling order of preference, as if every expert had room for all."""
+        raise NotImplementedError
+
+    def initialise(self, seed: int, prefix: str) -> None:
+        """Fills the router's weights from the seed."""
+
+    def after_step(self) -> None:
+        """Called after every optimizer step: forgets what was gathered over its micro-batches."""
+        self._pairs_E = None
+
+    def num_weights(self) -> int:
+        """Its parameters, and its projection where that is drawn once and never trained."""
+        frozen = [value for name, value in self.named_buffers() if name.endswith("weight")]
+        return sum(value.numel() for value in (*self.parameters(), *frozen))
 
     # ------------------------------------------------------------------------------------------ for subclasses
 
     def full_routing(
-        self, experts_TK: Tensor, weights_TK: Tensor, losses: Mapping[str, Callable[[], Tensor]]
+        self, experts_TK: Tensor, weights_TK: Tensor, losses: Mapping[Any, Callable[[], Tensor]]
     ) -> Routing:
-        """The routing in which every token has K pairs; `losses` are taken where a gradient can use them."""
+        """The routing in which every token has K pairs; `losses`, by name, are taken where a gradient can use them."""
         num_tokens, per_token = experts_TK.shape
         return Routing(
             token_N=torch.arange(num_tokens, device=experts_TK.device).repeat_interleave(per_token),
@@ -169,11 +207,21 @@ class Router(nn.Module):
             losses=self.taken(losses),
         )
 
-    def taken(self, losses: Mapping[str, Callable[[], Tensor]]) -> dict[str, Tensor]:
+    def taken(self, losses: Mapping[Any, Callable[[], Tensor]]) -> dict[str, Tensor]:
         """Those losses that have a coefficient, and only where gradients are on."""
         if not torch.is_grad_enabled():
             return {}
-        return {name: loss() for name, loss in losses.items() if name in self.wanted_losses}
+        return {str(name): loss() for name, loss in losses.items() if getattr(self.ffn, str(name), None)}
+
+    def balanced(self, probabilities_TE: Tensor, experts_TK: Tensor, text: Text) -> Tensor:
+        """The balance loss over what `balance_over` says: each sequence, the batch so far, or the micro-batch."""
+        if self.balance_over == "sequence":
+            return sequence_balance(probabilities_TE, experts_TK, length=text.length)
+        expert_N = experts_TK.reshape(-1)
+        if self.balance_over == "batch":
+            pairs_E = self.pairs_of_batch(torch.bincount(expert_N, minlength=self.experts))
+            return balance(pairs_E, pairs_E.sum(), probabilities_TE.mean(0))
+        return balance_loss(probabilities_TE, expert_N)
 
     def pairs_of_batch(self, pairs_E: Tensor) -> Tensor:
         """Pairs of each expert since the last optimizer step, these included: shares of the whole batch so far."""
@@ -181,3 +229,14 @@ class Router(nn.Module):
             return pairs_E
         self._pairs_E = pairs_E if self._pairs_E is None else self._pairs_E + pairs_E
         return self._pairs_E
+
+
+def only(routing: Routing, kept_N: Tensor) -> Routing:
+    """Some of the pairs."""
+    return replace(
+        routing,
+        token_N=routing.token_N[kept_N],
+        expert_N=routing.expert_N[kept_N],
+        weight_N=routing.weight_N[kept_N],
+        per_token=None,
+    )

@@ -1,61 +1,64 @@
 """Routers of installed packages, tried: what they turn out to be when they are built and route a few tokens.
 
-A class says of itself whether it is causal, which options and losses of a mixture it reads, and, unless its weights are
-one projection from the width to the experts, how many multiply-adds it makes. What can be counted is not asked for:
-it is built and counted. What would fail in training, or is not as declared, is refused before anything is trained.
+A class declares whether it is causal and learned, which options and losses of a mixture it reads, and, unless its
+weights are one projection of the width to the experts, how many multiply-adds it makes. What can be counted is not
+asked for: it is built and counted. What would fail in training, or is not as declared, is refused before anything is
+trained.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import torch
-from torch import Tensor
-
-from moebench.models.architecture import PluginRouter
-from moebench.models.routers.routing import Router, Routing, Text
-from moebench.plugins import PluginError, cause, place, router_code, router_facts
-from moebench.suite.model import MoEFFN
-from moebench.suite.routers import RouterFacts
+from moebench.models.lazy import torch
+from moebench.models.routers import Router, Routing, Text, installed, router_class
+from moebench.models.routers.facts import RouterFacts
+from moebench.plugins import PluginError, cause, place
 from moebench.text import listed, plain
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from moebench.suite.model import MoEFFN
 
 _T = TypeVar("_T")
 _TOKENS = 256
 """Of each of the two sequences that are routed to try a router, at most."""
 
 
-def describe(
-    made: type[Router], ffn: MoEFFN, *, width: int, vocab: int, context: int, layers: Sequence[int]
-) -> PluginRouter:
+def describe(ffn: MoEFFN, *, width: int, vocab: int, context: int, layers: Sequence[int]) -> RouterFacts:
     """Builds the router of some layers, counts it and routes a few tokens.
 
     Raises PluginError with file, line and cause when it fails, or is not what it declares.
     """
-    known = router_facts(ffn.router)
-    trial = _Trial(ffn=ffn, width=width, vocab=vocab, length=min(context, _TOKENS), known=known, made=made)
+    made = router_class(ffn.router)
+    trial = _Trial(ffn=ffn, width=width, vocab=vocab, length=min(context, _TOKENS), made=made)
     with torch.random.fork_rng(devices=[]):
         routers = [trial.built(layer) for layer in layers]
-        counts = {sum(p.numel() for p in router.parameters()) for router in routers}
+        counts = {router.num_weights() for router in routers}
         if len(counts) > 1:
             raise trial.refused(f"has {listed(sorted(map(str, counts)), last='and')} parameters in different layers")
         first = routers[0]
         trial.comes_from_its_seed(layers[0])
-        varies = trial.routes(first)
-        learned = any(p.requires_grad for p in first.parameters())
-        if learned and ffn.top_k == 1 and ffn.experts > 1:
+        trial.learns_as_declared(first)
+        fewer = trial.routes(first)
+        if made.learned and ffn.top_k == 1 and ffn.experts > 1:
             trial.has_a_gradient(first)
-        return PluginRouter(
-            code=router_code(ffn.router),
-            causal=known.causal,
-            losses=known.losses,
-            learned=learned,
-            varies=varies,
-            parameters=counts.pop(),
-            frozen_parameters=sum(p.numel() for p in first.parameters() if not p.requires_grad),
+        total, trained = counts.pop(), sum(p.numel() for p in first.parameters() if p.requires_grad)
+        return RouterFacts(
+            causal=made.causal,
+            learned=made.learned,
+            losses=tuple(map(str, made.auxiliary)),
+            even=made.even,
+            fewer="always" if fewer else None,
+            selection_bias=made.selection_bias,
+            parameters=total,
+            untrained_parameters=total - trained,
             multiply_adds=trial.multiply_adds(first, training=False),
             training_multiply_adds=trial.multiply_adds(first, training=True),
+            code=installed.code(ffn.router, made),
         )
 
 
@@ -67,8 +70,11 @@ class _Trial:
     width: int
     vocab: int
     length: int
-    known: RouterFacts
     made: type[Router]
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        return tuple(map(str, self.made.auxiliary))
 
     def refused(self, why: str) -> PluginError:
         return PluginError(f"the router {self.ffn.router} ({place(self.made)}) {why}")
@@ -84,7 +90,8 @@ class _Trial:
     def built(self, layer: int) -> Router:
         def build() -> Router:
             router = self.made(self.ffn, width=self.width, vocab=self.vocab, layer=layer)
-            router.initialise(0, f"layers.{layer}.ffn.router")
+            with torch.no_grad():
+                router.initialise(0, f"layers.{layer}.ffn.router")
             self.made.output_scale(self.ffn)
             return router
 
@@ -100,19 +107,25 @@ class _Trial:
         if drawn:
             raise self.refused(f"has weights that are not of the seed: fill {listed(drawn)} in `initialise`")
 
+    def learns_as_declared(self, router: Router) -> None:
+        trained = any(p.requires_grad for p in router.parameters())
+        if trained is not self.made.learned:
+            has = "has weights that are trained" if trained else "has no weight that is trained"
+            raise self.refused(f"says learned = {self.made.learned}, but {has}: write `learned = {trained}`")
+
     def routes(self, router: Router) -> bool:
         """Checks routings in training and evaluation; whether they give a token fewer than top_k experts."""
         ids_BT = torch.randint(self.vocab, (2, self.length))
         x_TD = torch.randn(2 * self.length, self.width)
-        found = []
+        fewer = []
         for training in (True, False):
             router.train(training)
             routing = self.tried("cannot route", lambda: router.choose(x_TD.clone(), self._text(ids_BT)))
             self._is_sound(routing)
-            found.append(routing.per_token != self.ffn.top_k)
-        if self.known.causal:
+            fewer.append(routing.per_token != self.ffn.top_k)
+        if self.made.causal:
             self._is_causal(router, x_TD, ids_BT)
-        return any(found)
+        return any(fewer)
 
     def _text(self, ids_BT: Tensor) -> Text:
         return Text(ids_BT=ids_BT.clone(), generator=torch.Generator().manual_seed(0))
@@ -120,7 +133,7 @@ class _Trial:
     def _is_sound(self, routing: object) -> None:
         if not isinstance(routing, Routing):
             raise self.refused(
-                f"gives {type(routing).__name__} from `choose`: a moebench.models.decoder.routers.Routing is needed"
+                f"gives {type(routing).__name__} from `choose`: a moebench.models.routers.Routing is needed"
             )
         token_N, expert_N, weight_N = routing.token_N, routing.expert_N, routing.weight_N
         if not len(token_N) == len(expert_N) == len(weight_N):
@@ -133,13 +146,12 @@ class _Trial:
             raise self.refused(f"chooses experts outside 0 to {self.ffn.experts - 1}")
         if not bool(torch.isfinite(weight_N).all()):
             raise self.refused("gives weights that are not finite")
-        if undeclared := sorted(set(routing.losses) - set(self.known.losses)):
-            now = ", ".join(repr(loss) for loss in (*self.known.losses, *undeclared))
+        if undeclared := sorted(set(routing.losses) - set(self.losses)):
+            now = ", ".join(repr(loss) for loss in (*self.losses, *undeclared))
             raise self.refused(
                 f"gives {listed(undeclared, last='and')} without declaring it: write `auxiliary = ({now},)`"
             )
 
-    @torch.no_grad()
     def _is_causal(self, router: Router, x_TD: Tensor, ids_BT: Tensor) -> None:
         """The first half of a sequence is routed alike whatever follows, and whatever stands in other sequences."""
         half = self.length // 2
@@ -147,10 +159,11 @@ class _Trial:
         other_TD = torch.where(later[:, None], torch.randn_like(x_TD), x_TD)
         other_BT = torch.where(later.view(2, -1), torch.randint_like(ids_BT, self.vocab), ids_BT)
         router.eval()
-        one, two = (
-            _weights(router.choose(x.clone(), self._text(ids)), half, self.ffn.experts)
-            for x, ids in ((x_TD, ids_BT), (other_TD, other_BT))
-        )
+        with torch.no_grad():
+            one, two = (
+                _weights(router.choose(x.clone(), self._text(ids)), half, self.ffn.experts)
+                for x, ids in ((x_TD, ids_BT), (other_TD, other_BT))
+            )
         if not torch.allclose(one, two, rtol=1e-3, atol=1e-5):
             raise self.refused(
                 "says causal = True, but a token's experts or weights change with later tokens or other sequences: "
@@ -174,16 +187,16 @@ class _Trial:
 
     def multiply_adds(self, router: Router, *, training: bool) -> int:
         """As declared; those of one projection where nothing is declared and the weights are of that number."""
-        said = self.tried(
+        declared = self.tried(
             "does not give its multiply_adds",
             lambda: self.made.multiply_adds(self.ffn, width=self.width, training=training),
         )
         matrices = sum(p.numel() for p in router.parameters() if p.ndim >= 2)
         projection = self.ffn.experts * self.width
-        if said is not None:
-            if isinstance(said, bool) or not isinstance(said, int) or said < 0:
-                raise self.refused(f"gives multiply_adds {plain(said)}: a whole number, of one token")
-            return said
+        if declared is not None:
+            if isinstance(declared, bool) or not isinstance(declared, int) or declared < 0:
+                raise self.refused(f"gives multiply_adds {plain(declared)}: a whole number, of one token")
+            return declared
         if matrices not in (0, projection):
             raise self.refused(
                 f"has {matrices:,} weights, one projection of the width to the experts has {projection:,}: say what "
@@ -195,6 +208,6 @@ class _Trial:
 def _weights(routing: Routing, tokens: int, experts: int) -> Tensor:
     """Weight of each expert for each of the first tokens, [tokens, experts]."""
     first = routing.token_N < tokens
-    found = torch.zeros(tokens, experts)
-    found[routing.token_N[first], routing.expert_N[first]] = routing.weight_N[first].float()
-    return found
+    weights_TE = torch.zeros(tokens, experts)
+    weights_TE[routing.token_N[first], routing.expert_N[first]] = routing.weight_N[first].float()
+    return weights_TE

@@ -1,4 +1,4 @@
-"""Sigmoid scores with a selection bias that balances the load without a loss (DeepSeek-V3, arXiv:2412.19437).
+"""The router sigmoid_bias: sigmoid scores with a selection bias that balances the load without a loss.
 
     s = sigmoid(W x),  S = the k largest of s + b,  weight_e = scale x s_e / sum of s over S
 
@@ -14,34 +14,70 @@ Legend: T tokens, D width, E experts, K top-k, G groups, M experts of a group.
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from typing import TYPE_CHECKING
 
-from moebench.models.initial import normal_
-from moebench.models.routers.losses import balance, router_z_loss, sequence_balance_loss
-from moebench.models.routers.routing import Router, Routing, Text
-from moebench.suite.model import MoEFFN
+from moebench.frozen import later
+from moebench.models.lazy import torch
+from moebench.models.routers.losses import balance_loss, z_loss
+from moebench.models.routers.options import Groups, ungroupable
+from moebench.models.routers.projection import Projection
+from moebench.models.routers.routing import Routing, Text
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from moebench.suite.model import MoEFFN
 
 
-class SigmoidBias(Router):
-    """Sigmoid scores, selected by score plus a bias that evens the load; optional groups."""
+class SigmoidBiasOptions(Groups):
+    """What it alone reads."""
 
+    scale: float | None = later(gt=0, le=1000)
+    """Factor of all routed weights (DeepSeek-V3: 2.5)."""
+    bias_rate: float | None = later(ge=0, le=1)
+    """Step of the selection biases that balance the load without a loss (DeepSeek-V3: 0.001)."""
+
+
+class SigmoidBias(Projection):
+    """Sigmoid scores; selection by score plus a bias that evens the load without a loss; optional groups.
+
+    A balance loss, if any, counts the experts so selected.
+    """
+
+    source = "DeepSeek-V3, arXiv:2412.19437; Wang et al. 2024, arXiv:2408.15664"
     causal = True
+    learned = True
+    options = ("capacity_factor", "jitter", "balance_over", "groups", "groups_chosen", "scale", "bias_rate")
+    Options = SigmoidBiasOptions
+    auxiliary = (balance_loss, z_loss)
+    renormalises = True
+    selection_bias = True
 
     bias_E: Tensor
     load_E: Tensor
 
+    @classmethod
+    def adds_up_to_1(cls, ffn: MoEFFN) -> bool:
+        return ffn.renormalise
+
+    @classmethod
+    def unfit(cls, ffn: MoEFFN) -> tuple[str, str] | None:
+        """A group is ranked by its two best experts, so it has at least two."""
+        if (wrong := ungroupable(ffn)) is not None:
+            return wrong
+        if ffn.groups is not None and ffn.groups > 1 and ffn.experts // ffn.groups < 2:
+            return "groups", f"{ffn.groups} groups of {ffn.experts} experts are groups of one: a group has at least two"
+        return None
+
     def __init__(self, ffn: MoEFFN, *, width: int, vocab: int, layer: int) -> None:
         super().__init__(ffn, width=width, vocab=vocab, layer=layer)
-        self.weight = nn.Parameter(torch.empty(ffn.experts, width))
         self.groups, self.groups_chosen = ffn.groups or 1, ffn.groups_chosen or 1
         self.bias_rate = ffn.bias_rate or 0.0
         self.register_buffer("bias_E", torch.zeros(ffn.experts))
         self.register_buffer("load_E", torch.zeros(ffn.experts), persistent=False)
 
     def choose(self, x_TD: Tensor, text: Text) -> Routing:
-        logits_TE = F.linear(x_TD.float(), self.weight.float())
+        logits_TE = self.logits(x_TD)
         scores_TE = logits_TE.sigmoid()
         experts_TK = self.select(scores_TE.detach() + self.bias_E)
         weights_TK = scores_TE.gather(1, experts_TK)
@@ -52,8 +88,8 @@ class SigmoidBias(Router):
         if self.training and torch.is_grad_enabled():
             self.load_E += torch.bincount(experts_TK.reshape(-1), minlength=self.experts)
         losses = {
-            "balance_loss": lambda: self._balance(scores_TE / scores_TE.sum(1, keepdim=True), experts_TK, text),
-            "z_loss": lambda: router_z_loss(logits_TE),
+            balance_loss: lambda: self.balanced(scores_TE / scores_TE.sum(1, keepdim=True), experts_TK, text),
+            z_loss: lambda: z_loss(logits_TE),
         }
         return self.full_routing(experts_TK, weights_TK, losses)
 
@@ -66,20 +102,10 @@ class SigmoidBias(Router):
             biased_TE = biased_TGM.masked_fill(chosen_TG[:, :, None] == 0, float("-inf")).flatten(1)
         return biased_TE.topk(self.top_k, dim=1).indices
 
-    def _balance(self, probabilities_TE: Tensor, experts_TK: Tensor, text: Text) -> Tensor:
-        if self.balance_over == "sequence":
-            return sequence_balance_loss(probabilities_TE, experts_TK, length=text.length)
-        pairs_E = torch.bincount(experts_TK.reshape(-1), minlength=self.experts)
-        pairs_E = self.pairs_of_batch(pairs_E) if self.balance_over == "batch" else pairs_E
-        return balance(pairs_E, pairs_E.sum(), probabilities_TE.mean(0))
-
-    @torch.no_grad()
     def initialise(self, seed: int, prefix: str) -> None:
-        """Nearly undecided."""
-        normal_(self.weight, seed, prefix, std=0.1 * self.width**-0.5)
+        super().initialise(seed, prefix)
         self.bias_E.zero_()
 
-    @torch.no_grad()
     def after_step(self) -> None:
         """Moves the biases against the load of the step."""
         super().after_step()

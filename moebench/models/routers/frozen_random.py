@@ -1,0 +1,55 @@
+"""The router frozen_random: routing by content without learning it, a control."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from moebench.models.initial import normal_
+from moebench.models.lazy import torch
+from moebench.models.routers.losses import Loss
+from moebench.models.routers.softmax_topk import SoftmaxTopK
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from moebench.suite.model import MoEFFN
+
+
+class FrozenRandom(SoftmaxTopK):
+    """softmax_topk whose projection is drawn once and never trained.
+
+    Control of On the Benefits of Learning to Route in Mixture-of-Experts Models.
+    """
+
+    source = "Dikkala et al. 2023, doi:10.18653/v1/2023.emnlp-main.583"
+    causal = True
+    learned = False
+    options = ("capacity_factor", "jitter")
+    auxiliary = ()
+    can_bias = False
+
+    @classmethod
+    def adds_up_to_1(cls, _ffn: MoEFFN) -> bool:
+        return False
+
+    def __init__(self, ffn: MoEFFN, *, width: int, vocab: int, layer: int) -> None:
+        super().__init__(ffn, width=width, vocab=vocab, layer=layer)
+        del self.weight
+        self.register_buffer("weight", torch.empty(ffn.experts, width))  # stored and counted, but never a parameter
+
+    def losses(self, *_: Any) -> dict[Loss, Callable[[], Tensor]]:
+        return {}
+
+    def initialise(self, seed: int, prefix: str) -> None:
+        """Decided from the start: logits of normalised tokens have a deviation of about 1."""
+        normal_(self.weight, seed, prefix, std=self.width**-0.5)
+
+    @classmethod
+    def output_scale(cls, ffn: MoEFFN) -> float:
+        """Without renormalisation that of the k largest probabilities of such logits, over a fixed sample of them."""
+        if ffn.renormalise:
+            return float(ffn.top_k**-0.5)
+        logits_TE = torch.randn(4096, ffn.experts, generator=torch.Generator().manual_seed(0), device="cpu")
+        weights_TK = logits_TE.softmax(1).topk(ffn.top_k, dim=1).values
+        return float(weights_TK.square().sum(1).mean().sqrt())

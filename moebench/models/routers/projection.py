@@ -1,0 +1,67 @@
+"""The score of each expert by one matrix: what most routers begin with.
+
+Legend: T tokens, D width, E experts, K top-k, N routed pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ClassVar
+
+from moebench.models.initial import normal_
+from moebench.models.lazy import F, nn, torch
+from moebench.models.routers.losses import Loss, balance_loss, z_loss
+from moebench.models.routers.routing import Router, Routing, Text
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from moebench.suite.model import MoEFFN
+
+
+class Projection(Router):
+    """Logits by one projection of the width, W x (+ b)."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def __init__(self, ffn: MoEFFN, *, width: int, vocab: int, layer: int) -> None:
+        super().__init__(ffn, width=width, vocab=vocab, layer=layer)
+        self.weight = nn.Parameter(torch.empty(ffn.experts, width))
+        self.bias = nn.Parameter(torch.zeros(ffn.experts)) if ffn.bias and self.can_bias else None
+
+    def logits(self, x_TD: Tensor) -> Tensor:
+        """W x (+ b), float32, [T, E]."""
+        return F.linear(x_TD.float(), self.weight.float(), self.bias)
+
+    def initialise(self, seed: int, prefix: str) -> None:
+        """Nearly undecided."""
+        normal_(self.weight, seed, prefix, std=0.1 * self.width**-0.5)
+
+
+class Softmax(Projection):
+    """Probabilities by a softmax over all logits; a rule says how experts and weights are taken from them."""
+
+    learned = True
+    options: ClassVar[tuple[str, ...]] = ("capacity_factor", "jitter", "balance_over")
+    auxiliary: ClassVar[tuple[Loss | str, ...]] = (balance_loss, z_loss)
+    can_bias = True
+
+    def choose(self, x_TD: Tensor, text: Text) -> Routing:
+        logits_TE = self.logits(x_TD)
+        probabilities_TE = logits_TE.softmax(1)
+        weights_TK, experts_TK = self.select(logits_TE, probabilities_TE)
+        return self.full_routing(experts_TK, weights_TK, self.losses(logits_TE, probabilities_TE, experts_TK, text))
+
+    def select(self, logits_TE: Tensor, probabilities_TE: Tensor) -> tuple[Tensor, Tensor]:
+        """(weights, experts) of the k chosen, [T, K] each."""
+        raise NotImplementedError
+
+    def losses(
+        self, logits_TE: Tensor, probabilities_TE: Tensor, experts_TK: Tensor, text: Text
+    ) -> dict[Loss, Callable[[], Tensor]]:
+        """The balance loss over the tokens that the suite says, and the z-loss."""
+        return {
+            balance_loss: lambda: self.balanced(probabilities_TE, experts_TK, text),
+            z_loss: lambda: z_loss(logits_TE),
+        }

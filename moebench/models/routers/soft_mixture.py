@@ -1,0 +1,47 @@
+"""The router soft_mixture: the mixture of experts of before there was sparsity."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from moebench.models.lazy import torch
+from moebench.models.routers.losses import Loss, z_loss
+from moebench.models.routers.projection import Softmax
+from moebench.models.routers.routing import Text
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from moebench.suite.model import MoEFFN
+
+
+class SoftMixture(Softmax):
+    """Every expert runs, weighted by a softmax gate: no sparsity, active equals total.
+
+        weight_e = softmax(W x)_e for all E experts
+
+    The gate and the mixture are the paper's; its likelihood of a mixture is not, as a decoder's layer has no target.
+    """
+
+    source = "Jacobs et al. 1991, doi:10.1162/neco.1991.3.1.79"
+    causal = True
+    options = ("jitter",)
+    auxiliary = (z_loss,)
+    even = True
+
+    @classmethod
+    def unfit(cls, ffn: MoEFFN) -> tuple[str, str] | None:
+        if ffn.top_k == ffn.experts:
+            return None
+        return "top_k", f"in a soft mixture every expert runs: give top_k: {ffn.experts}, the number of experts"
+
+    def select(self, _logits_TE: Tensor, probabilities_TE: Tensor) -> tuple[Tensor, Tensor]:
+        all_E = torch.arange(self.experts, device=probabilities_TE.device)
+        return probabilities_TE, all_E.expand_as(probabilities_TE)
+
+    def losses(
+        self, logits_TE: Tensor, _probabilities_TE: Tensor, _experts_TK: Tensor, _text: Text
+    ) -> dict[Loss, Callable[[], Tensor]]:
+        """No balance loss: all experts get every token, so it would be 1 whatever the gate does."""
+        return {z_loss: lambda: z_loss(logits_TE)}

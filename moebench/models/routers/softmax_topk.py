@@ -1,0 +1,40 @@
+"""The router softmax_topk, by which the others are told apart."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from moebench.models.routers.projection import Softmax
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from moebench.suite.model import MoEFFN
+
+
+class SoftmaxTopK(Softmax):
+    """Softmax over all experts, then the k most probable, renormalised or not; dropless unless capped.
+
+        p = softmax(W x),  S = the k largest,  weight_e = p_e, or p_e / sum of p over S when renormalised
+
+    Ties are broken as `topk` does: always alike, not by index.
+    """
+
+    source = "Mixtral, arXiv:2401.04088 (renormalised); OLMoE, arXiv:2409.02060 (not)"
+    causal = True
+    renormalises = True
+
+    @classmethod
+    def adds_up_to_1(cls, ffn: MoEFFN) -> bool:
+        return ffn.renormalise
+
+    def select(self, _logits_TE: Tensor, probabilities_TE: Tensor) -> tuple[Tensor, Tensor]:
+        weights_TK, experts_TK = probabilities_TE.topk(self.top_k, dim=1)
+        if self.renormalise:
+            weights_TK = weights_TK / weights_TK.sum(1, keepdim=True)
+        return weights_TK, experts_TK
+
+    @classmethod
+    def output_scale(cls, ffn: MoEFFN) -> float:
+        weight = 1 / ffn.top_k if ffn.renormalise else 1 / ffn.experts
+        return float((ffn.top_k * weight**2) ** 0.5)

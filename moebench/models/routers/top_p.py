@@ -1,0 +1,90 @@
+"""The router top_p: as many experts as a token needs to be sure."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from moebench.frozen import later
+from moebench.models.lazy import torch
+from moebench.models.routers.losses import balance_loss, loss, z_loss
+from moebench.models.routers.options import Options
+from moebench.models.routers.projection import Softmax
+from moebench.models.routers.routing import Routing, Text
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from moebench.suite.model import MoEFFN
+
+
+class TopPOptions(Options):
+    """What it alone reads."""
+
+    top_p: float | None = later(gt=0, le=1)
+    """Probability that the chosen experts must reach together (router top_p)."""
+
+
+@loss("Coefficient of the mean entropy of the routing probabilities, in nats (router top_p).")
+def entropy_loss(probabilities_TE: Tensor) -> Tensor:
+    """Mean entropy of the routing probabilities in nats; log E when they are uniform (arXiv:2403.07652, eq. 6)."""
+    return -(probabilities_TE * probabilities_TE.clamp_min(1e-20).log()).sum(1).mean()
+
+
+class TopP(Softmax):
+    """The fewest experts whose probabilities reach p, at most top_k; how many is the token's own.
+
+        experts by falling probability until the sum is at least p;  weight_e = p_e (renormalised if asked)
+
+    Costs are stated with top_k as a bound.
+    """
+
+    source = "Huang et al. 2024, arXiv:2403.07652"
+    causal = True
+    options = ("capacity_factor", "jitter", "top_p")
+    Options = TopPOptions
+    needs = ("top_p",)
+    auxiliary = (balance_loss, z_loss, entropy_loss)
+    renormalises = True
+    fewer = "always"
+
+    @classmethod
+    def adds_up_to_1(cls, ffn: MoEFFN) -> bool:
+        return ffn.renormalise
+
+    def __init__(self, ffn: MoEFFN, *, width: int, vocab: int, layer: int) -> None:
+        super().__init__(ffn, width=width, vocab=vocab, layer=layer)
+        self.top_p: float = ffn.top_p
+
+    def choose(self, x_TD: Tensor, text: Text) -> Routing:  # noqa: ARG002
+        logits_TE = self.logits(x_TD)
+        probabilities_TE = logits_TE.softmax(1)
+        weights_TK, experts_TK = probabilities_TE.topk(self.top_k, dim=1)
+        goes_TK = weights_TK.cumsum(1) - weights_TK < self.top_p  # what the better ones reach without this one
+        goes_TK[:, 0] = True
+        weights_TK = weights_TK * goes_TK
+        if self.renormalise:
+            weights_TK = weights_TK / weights_TK.sum(1, keepdim=True)
+        goes_N = goes_TK.reshape(-1)
+        token_N = torch.arange(x_TD.shape[0], device=x_TD.device).repeat_interleave(self.top_k)[goes_N]
+        expert_N = experts_TK.reshape(-1)[goes_N]
+        losses = {
+            balance_loss: lambda: balance_loss(probabilities_TE, expert_N),
+            z_loss: lambda: z_loss(logits_TE),
+            entropy_loss: lambda: entropy_loss(probabilities_TE),
+        }
+        return Routing(
+            token_N=token_N,
+            expert_N=expert_N,
+            weight_N=weights_TK.reshape(-1)[goes_N],
+            per_token=None,
+            dropped=0,
+            losses=self.taken(losses),
+        )
+
+    @classmethod
+    def output_scale(cls, ffn: MoEFFN) -> float:
+        """Of the m equally probable experts that reach p."""
+        chosen = min(ffn.top_k, math.ceil(Fraction(str(ffn.top_p)) * ffn.experts))
+        return float(chosen**-0.5 if ffn.renormalise else chosen**0.5 / ffn.experts)
