@@ -19,7 +19,7 @@ from moebench.metrics import METRICS, constant
 from moebench.metrics.routing import idle_by_chance, routing_records
 from moebench.models.routers import ROUTERS
 from moebench.reader.evidence import Evidence, gather
-from moebench.reporting.tables.measured import routing
+from moebench.reporting.tables.routing import routing
 from moebench.store import Results
 from tests.support import golden_systems, tiny_suites
 from tests.support.builders import claim, evidence_of

@@ -18,13 +18,21 @@ from moebench.cli.console.outcome import verdict_text
 from moebench.reader.evidence import Evidence, gather
 from moebench.reporting import FORMATS, Report, build
 from moebench.reporting.analysis import Findings
+from moebench.reporting.canvas import Drawn, canvas
+from moebench.reporting.figures import FIGURES
 from moebench.reporting.page import sections
+from moebench.reporting.part import part
+from moebench.reporting.sections import SECTIONS as SECTIONS_MADE
 from moebench.reporting.study import study
+from moebench.reporting.svg import svg_file
+from moebench.reporting.tables import TABLES, Table
+from moebench.reporting.tables.table import text
+from moebench.reporting.theme import settings
 from tests.support import golden_results
 from tests.support.builders import with_outcome
 
 SECTIONS = ["answer", "equal", "cost", "quality", "place", "routing", "sure", "untested", "provenance"]
-FIGURES = {
+DRAWN = {
     "claims", "answer", "costs", "latency", "quality", "loss", "fronts", "load", "balance", "domains", "tuning",
 }  # fmt: skip
 VOID = {"meta", "link", "br", "hr", "img", "input", "use", "path", "rect"}
@@ -79,6 +87,11 @@ def page(report: Report) -> Page:
     return Page(report.page.read_text())
 
 
+def made_findings(root: Path) -> Findings:
+    held = store.Results(root)
+    return Findings(study=study(gather(held, held.plans()[0])), verdicts=(), controls=())
+
+
 def build_one(root: Path, out: Path, formats: str = "html,md,csv,json") -> Report:
     (made,) = build(root, out=out, formats=formats.split(","))
     return made
@@ -89,8 +102,8 @@ def build_one(root: Path, out: Path, formats: str = "html,md,csv,json") -> Repor
 
 def test_every_format_is_written(report: Report) -> None:
     assert report.path.name == "golden"
-    assert {p.stem for p in (report.path / "figures").glob("*.svg")} == FIGURES
-    assert {p.stem for p in (report.path / "figures").glob("*.png")} == FIGURES
+    assert {p.stem for p in (report.path / "figures").glob("*.svg")} == DRAWN
+    assert {p.stem for p in (report.path / "figures").glob("*.png")} == DRAWN
     assert {"claims", "match", "costs", "quality", "runs", "curves"} <= {
         p.stem for p in (report.path / "tables").glob("*.csv")
     }
@@ -284,13 +297,49 @@ def test_what_is_wider_than_the_page_says_that_it_scrolls(report: Report) -> Non
     assert text.count('class="hint"') == text.count('class="scroll"') + text.count('class="plot"')
 
 
+def test_figures_and_tables_stand_in_a_section_that_there_is() -> None:
+    for name, one in {**FIGURES, **TABLES}.items():
+        assert one.section in {None, "verdicts", *SECTIONS_MADE}, name
+    assert {one.section for one in FIGURES.values()} <= {"verdicts", *SECTIONS_MADE}
+
+
+def test_a_figure_and_a_table_of_one_line_each_stand_where_they_say(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing but the dicts' lines is needed: the page asks what is declared, in the order that is declared."""
+
+    @part("quality", order=0)
+    def spread(findings: Findings) -> str:
+        return f"No spread is known of {findings.study.models[0]}."
+
+    @part("quality", order=5)
+    def seeds(findings: Findings) -> Table:
+        frame = findings.study.runs[["model", "seed"]]
+        return Table(title="Seeds by model", note="", frame=frame, columns=(text("model", "model"),))
+
+    @part("quality", asked=lambda findings: findings.many)
+    def unasked(_findings: Findings) -> str:
+        raise AssertionError("drawn for a csv alone")
+
+    monkeypatch.setitem(FIGURES, "spread", spread)
+    monkeypatch.setitem(TABLES, "seeds", seeds)
+    made = build_one(results, tmp_path, formats="html,md,csv")
+    page = (made.path / "index.md").read_text()
+    quality = page[page.index("## Quality") : page.index("## Where it sits")]
+    assert quality.index("No spread") < quality.index("Small: seeds") < quality.index("Seeds by model")
+    assert (made.path / "tables" / "seeds.csv").read_text().startswith("model,seed\n")
+    assert "tab-seeds" in made.page.read_text()
+    monkeypatch.setitem(FIGURES, "unasked", unasked)
+    assert "unasked" not in str(sections(made_findings(results)))
+
+
 def test_every_section_is_there_in_order(page: Page) -> None:
     assert [i for i in page.ids if i in SECTIONS] == SECTIONS
 
 
 def test_markdown_and_html_say_the_same(report: Report) -> None:
     markdown, text = (report.path / "index.md").read_text(), report.page.read_text()
-    for figure in FIGURES:
+    for figure in DRAWN:
         assert f"(figures/{figure}.svg)" in markdown
         assert f'id="fig-{figure}"' in text
     assert markdown.count("SUPPORTED") == sum(v.state == "supported" for v in report.verdicts)
@@ -298,8 +347,8 @@ def test_markdown_and_html_say_the_same(report: Report) -> None:
 
 def test_a_figures_title_is_its_alternative_text(report: Report) -> None:
     text = report.page.read_text()
-    assert text.count('role="img"') == len(FIGURES)
-    for figure in FIGURES:
+    assert text.count('role="img"') == len(DRAWN)
+    for figure in DRAWN:
         assert f'aria-labelledby="{figure}-title"' in text
         assert f'<h3 id="{figure}-title">' in text
 
@@ -390,7 +439,7 @@ def test_that_tokens_were_the_same_is_read_from_digests(results: Path, report: R
     evidence = gather(held, held.plans()[0])
 
     def says(evidence: Evidence) -> str:
-        found = Findings(held=study(evidence), verdicts=(), controls=())
+        found = Findings(study=study(evidence), verdicts=(), controls=())
         (equal,) = [section for section in sections(found) if section.anchor == "equal"]
         return " ".join(equal.words)
 
@@ -433,12 +482,11 @@ def test_text_from_outside_is_quoted_in_csv(hostile: Report) -> None:
 
 
 def test_dollars_in_a_failure_are_not_mathematics(results: Path, tmp_path: Path) -> None:
-    from moebench.reporting import theme as look
 
-    with look.settings():
-        figure, (axes,) = look.canvas("title", "subtitle", height=1)
+    with settings():
+        figure, (axes,) = canvas("title", "subtitle", height=1)
         axes.set_title("costs $a_{2}$ and <b> & more")
-        svg = look.svg_file(look.Drawn(title="title", subtitle="subtitle", figure=figure)).decode()
+        svg = svg_file(Drawn(title="title", subtitle="subtitle", figure=figure)).decode()
     assert ">costs $a_{2}$ and &lt;b&gt; &amp; more<" in svg
 
 

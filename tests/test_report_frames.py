@@ -15,15 +15,15 @@ from moebench.claims.judge import judge
 from moebench.format import NBSP, interval, quantity, sentence, short
 from moebench.reader.evidence import gather
 from moebench.reader.runs import AGAIN
-from moebench.reporting import figures as plots
 from moebench.reporting import study as frames
-from moebench.reporting import theme as look
 from moebench.reporting.analysis import Findings, cost_label, difference, exp, mean
+from moebench.reporting.canvas import Drawn, log_ticks, spread
+from moebench.reporting.figures import FIGURES
+from moebench.reporting.figures.domains import specialisation
 from moebench.reporting.figures.fronts import _front
-from moebench.reporting.figures.routing import specialisation
 from moebench.reporting.states import effect
-from moebench.reporting.tables import measured
-from moebench.reporting.theme import log_ticks, spread
+from moebench.reporting.tables import cost
+from moebench.reporting.theme import settings, styles
 from moebench.store import Results
 from tests.support import golden_results
 
@@ -44,7 +44,7 @@ def made(root: Path) -> Findings:
     results = store.Results(root)
     evidence = gather(results, results.plans()[0])
     return Findings(
-        held=frames.study(evidence),
+        study=frames.study(evidence),
         verdicts=tuple(judge(evidence)),
         controls=tuple(check_controls(evidence)),
     )
@@ -139,7 +139,7 @@ def test_a_counted_ratio_is_exact(found: Findings) -> None:
 
 def test_a_timed_ratio_is_paired_within_processes(found: Findings) -> None:
     ratio = next(r for r in found.ratios if (r.metric, r.model) == ("speed.train_step_s", "moe_8x2"))
-    raw = [found.held.samples[model, "speed.train_step_s"].reshape(6, 20) for model in ("moe_8x2", "dense")]
+    raw = [found.study.samples[model, "speed.train_step_s"].reshape(6, 20) for model in ("moe_8x2", "dense")]
     medians = [np.median(samples, axis=1) for samples in raw]
     logs = np.log(medians[0] / medians[1])
     assert ratio.ratio.centre == pytest.approx(math.exp(logs.mean()))
@@ -158,7 +158,7 @@ def test_training_steps_of_other_micro_batches_are_not_divided(tmp_path: Path) -
     assert found.other_steps == {"moe_8x2": half.micro_batch_tokens}
     steps = [r.model for r in found.ratios if r.metric == "speed.train_step_s"]
     assert steps == ["dense", "dense_total", "dense~again"]
-    table = measured.costs(found)
+    table = cost.costs(found)
     assert table is not None
     rows = table.frame[table.frame["metric"] == "speed.train_step_s"].set_index("model")
     assert np.isnan(rows.loc["moe_8x2", "ratio"])
@@ -183,10 +183,10 @@ def test_without_a_session_seconds_are_wall_time_and_say_so(tmp_path: Path) -> N
     golden_results.write(tmp_path, plan=plan.model_copy(update={"speed": None}))
     results = store.Results(tmp_path)
     evidence = gather(results, results.plans()[0])
-    held = Findings(held=frames.study(evidence), verdicts=(), controls=())
+    held = Findings(study=frames.study(evidence), verdicts=(), controls=())
     assert "wall time" in held.step_seconds[1]
     assert held.curves["seconds"].notna().all()
-    assert held.held.speed_reason == "the suite asks for no speed session"
+    assert held.study.speed_reason == "the suite asks for no speed session"
 
 
 def test_diverged_runs_have_no_final_loss(tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_diverged_runs_have_no_final_loss(tmp_path: Path) -> None:
     results.save_plan(plan, golden_results.MACHINE)
     for run in plan.runs:
         golden_results.write_run(tmp_path, plan, run, status="diverged" if run.model == "dense" else "completed")
-    held = Findings(held=frames.study(gather(results, results.plans()[0])), verdicts=(), controls=())
+    held = Findings(study=frames.study(gather(results, results.plans()[0])), verdicts=(), controls=())
     assert held.final("dense").empty
     assert len(held.final("moe_8x2")) == 2
     assert held.curves.groupby("model")["step"].max()["dense"] == 120
@@ -249,40 +249,40 @@ def test_a_front_leaves_out_what_is_beaten_in_both() -> None:
 
 
 def test_every_figure_has_a_title_with_a_finding(found: Findings) -> None:
-    with look.settings():
-        drawn = {name: draw(found) for name, draw in plots.PLOTS.items()}
+    with settings():
+        drawn = {name: draw(found) for name, draw in FIGURES.items()}
     assert drawn.pop("sweep") == "The suite has no sweep over numbers."
     assert drawn.pop("dropped") == "No run of a model with a capacity has recorded what it dropped."
     for name, one in drawn.items():
-        assert isinstance(one, look.Drawn), name
-        assert any(model in one.title for model in found.held.models) or any(c.isdigit() for c in one.title), name
+        assert isinstance(one, Drawn), name
+        assert any(model in one.title for model in found.study.models) or any(c.isdigit() for c in one.title), name
         assert one.subtitle.endswith("."), name
 
 
 def test_the_answer_title_has_the_numbers_of_the_verdict(found: Findings) -> None:
-    with look.settings():
-        drawn = plots.PLOTS["answer"](found)
-    assert isinstance(drawn, look.Drawn)
+    with settings():
+        drawn = FIGURES["answer"](found)
+    assert isinstance(drawn, Drawn)
     verdict = next(v for v in found.verdicts if v.id == "better-per-token")
     assert effect(verdict) in drawn.title
 
 
 def test_every_seed_is_drawn(found: Findings) -> None:
-    with look.settings():
-        drawn = plots.PLOTS["answer"](found)
-    assert isinstance(drawn, look.Drawn)
+    with settings():
+        drawn = FIGURES["answer"](found)
+    assert isinstance(drawn, Drawn)
     seeds = [len(c.get_segments()) for c in drawn.figure.axes[0].collections if hasattr(c, "get_segments")]
     assert seeds == [8, 8, 8]
 
 
 def test_dense_and_moe_have_their_own_hue_and_markers() -> None:
-    styles = look.styles(golden_results.golden_plan())
-    assert len({s.colour for s in styles.values()}) == 3
-    assert len({s.marker for s in styles.values()}) == 3
-    red, _, blue = (int(styles["moe_8x2"].colour[k : k + 2], 16) for k in (1, 3, 5))
+    looks = styles(golden_results.golden_plan())
+    assert len({s.colour for s in looks.values()}) == 3
+    assert len({s.marker for s in looks.values()}) == 3
+    red, _, blue = (int(looks["moe_8x2"].colour[k : k + 2], 16) for k in (1, 3, 5))
     assert red > blue
     for name in ("dense", "dense_total"):
-        red, _, blue = (int(styles[name].colour[k : k + 2], 16) for k in (1, 3, 5))
+        red, _, blue = (int(looks[name].colour[k : k + 2], 16) for k in (1, 3, 5))
         assert blue > red
 
 
@@ -357,8 +357,8 @@ def test_sentences_end_and_begin() -> None:
 
 
 def test_a_front_has_its_costs_in_their_units(found: Findings) -> None:
-    drawn = plots.fronts.pareto(found)
-    assert isinstance(drawn, look.Drawn)
+    drawn = FIGURES["fronts"](found)
+    assert isinstance(drawn, Drawn)
     drawn.figure.canvas.draw()
     labels = {axes.get_xlabel(): [t.get_text() for t in axes.get_xticklabels()] for axes in drawn.figure.axes}
     assert all(text.endswith("B") for text in labels["weight bytes"])

@@ -18,11 +18,11 @@ from moebench.claims.controls import check_controls
 from moebench.claims.judge import judge
 from moebench.format import MINUS
 from moebench.reader.evidence import gather
-from moebench.reporting import figures as plots
-from moebench.reporting import theme as look
 from moebench.reporting.analysis import Findings
+from moebench.reporting.canvas import Drawn, key_rows, lines_of, text_width
+from moebench.reporting.figures import FIGURES
 from moebench.reporting.study import newest, study
-from moebench.reporting.theme import Drawn, key_rows, lines_of, text_width
+from moebench.reporting.theme import settings
 from tests.support import golden_results, golden_sweep, golden_systems
 
 
@@ -65,15 +65,15 @@ def drawn(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     results = store.Results(root)
     (stored,) = newest(results.plans())
     evidence = gather(results, stored)
-    found = Findings(held=study(evidence), verdicts=tuple(judge(evidence)), controls=tuple(check_controls(evidence)))
-    with look.settings():
-        made = {name: draw(found) for name, draw in plots.PLOTS.items()}
+    found = Findings(study=study(evidence), verdicts=tuple(judge(evidence)), controls=tuple(check_controls(evidence)))
+    with settings():
+        made = {name: draw(found) for name, draw in FIGURES.items()}
     return {name: one for name, one in made.items() if isinstance(one, Drawn)}
 
 
 def seen(figure: Figure) -> list[Words]:
     """Texts but for ticks outside their axes, which are not drawn."""
-    with look.settings():
+    with settings():
         figure.draw_without_rendering()
     unseen = set()
     for axes in figure.axes:
@@ -135,7 +135,7 @@ def test_ticks_stand_where_their_labels_say(drawn: Mapping[str, Drawn]) -> None:
     """0, 2, 5, 8 would stand for 0, 2.5, 5 and 7.5."""
     untrue = []
     for name, one in drawn.items():
-        with look.settings():
+        with settings():
             one.figure.draw_without_rendering()
         for axes in one.figure.axes:
             for axis, limits in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
@@ -165,9 +165,9 @@ def test_a_sweep_is_drawn_against_its_value_with_every_seed(tmp_path: Path) -> N
     golden_sweep.write(tmp_path)
     results = store.Results(tmp_path)
     evidence = gather(results, results.plans()[0])
-    found = Findings(held=study(evidence), verdicts=tuple(judge(evidence)), controls=())
-    with look.settings():
-        one = plots.PLOTS["sweep"](found)
+    found = Findings(study=study(evidence), verdicts=tuple(judge(evidence)), controls=())
+    with settings():
+        one = FIGURES["sweep"](found)
     assert isinstance(one, Drawn)
     (axes,) = one.figure.axes
     assert axes.get_xlabel() == "ffn.experts"
@@ -183,7 +183,7 @@ def test_a_sweep_is_drawn_against_its_value_with_every_seed(tmp_path: Path) -> N
 
 
 def test_text_is_measured_as_it_is_drawn() -> None:
-    with look.settings(), mpl.rc_context({"figure.dpi": 72}):
+    with settings(), mpl.rc_context({"figure.dpi": 72}):
         figure = Figure(figsize=(7, 1))
         text = figure.text(0, 0.5, "INCONCLUSIVE", fontsize=7, weight="bold")
         figure.draw_without_rendering()

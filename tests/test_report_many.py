@@ -18,12 +18,12 @@ from moebench.claims.judge import judge
 from moebench.models.routers import ROUTERS
 from moebench.reader.evidence import gather
 from moebench.reporting import Report, build
-from moebench.reporting import figures as plots
-from moebench.reporting import theme as look
 from moebench.reporting.analysis import Findings
+from moebench.reporting.canvas import Drawn
+from moebench.reporting.figures import FIGURES
 from moebench.reporting.page import sections
 from moebench.reporting.study import newest, study
-from moebench.reporting.theme import Drawn, Style
+from moebench.reporting.theme import Style, settings, styles
 from tests.support import golden_results, golden_systems
 
 
@@ -39,7 +39,7 @@ def findings_of(root: Path) -> Findings:
     (stored,) = newest(results.plans())
     evidence = gather(results, stored)
     held, verdicts = study(evidence), tuple(judge(evidence))
-    return Findings(held=held, verdicts=verdicts, controls=tuple(check_controls(evidence)))
+    return Findings(study=held, verdicts=verdicts, controls=tuple(check_controls(evidence)))
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +49,8 @@ def found(results: Path) -> Findings:
 
 @pytest.fixture(scope="module")
 def drawn(found: Findings) -> dict[str, Drawn]:
-    with look.settings():
-        made = {name: draw(found) for name, draw in plots.PLOTS.items()}
+    with settings():
+        made = {name: draw(found) for name, draw in FIGURES.items()}
     assert {name: one for name, one in made.items() if isinstance(one, str)} == {
         "sweep": "The suite has no sweep over numbers."
     }
@@ -121,7 +121,7 @@ def test_dense_models_are_blue_and_unlearned_routers_grey(found: Findings) -> No
 
 def test_few_models_keep_two_hues() -> None:
     plan = golden_results.golden_plan()
-    assert [style.colour for style in look.styles(plan).values()] == ["#c9480a", "#12406f", "#3f8bd0"]
+    assert [style.colour for style in styles(plan).values()] == ["#c9480a", "#12406f", "#3f8bd0"]
 
 
 # ---------------------------------------------------------------------------------------------- figures
@@ -149,7 +149,7 @@ def shown(one: Drawn) -> list[tuple[str, np.ndarray]]:
 )
 def test_every_model_is_named(found: Findings, drawn: dict[str, Drawn], name: str) -> None:
     said = {text for text, _ in shown(drawn[name])}
-    wanted = set(found.held.models) - (
+    wanted = set(found.study.models) - (
         {"dense"} if name in {"answer", "costs", "latency", "loss", "load", "balance", "domains"} else set()
     )
     assert wanted <= said
@@ -183,7 +183,7 @@ def test_what_a_capacity_refused_is_drawn_for_the_models_that_have_one(
         n for n, m in found.plan.models.items() if getattr(m.architecture.ffn, "capacity_factor", None) is not None
     }
     assert {axes.get_title(loc="left") for axes in drawn["dropped"].figure.axes} == capped
-    last = found.held.final("train.dropped_share").groupby("model")["value"].mean()
+    last = found.study.final("train.dropped_share").groupby("model")["value"].mean()
     refused = float(drawn["dropped"].title.split()[2].partition("%")[0])
     assert drawn["dropped"].title.split()[0] == last.idxmax()
     assert refused == pytest.approx(100 * last.max(), rel=0.01)
@@ -221,7 +221,7 @@ def test_csv_keeps_every_number_in_long_form(found: Findings, report: Report) ->
     with (report.path / "tables" / "costs.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(found.ratios)
-    assert {row["model"] for row in rows} >= set(found.held.models)
+    assert {row["model"] for row in rows} >= set(found.study.models)
     with (report.path / "tables" / "routing.csv").open() as file:
         metrics = {row["metric"] for row in csv.DictReader(file)}
     assert {"train.dropped_share", "routing.max_over_mean"} <= metrics

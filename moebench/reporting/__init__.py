@@ -1,7 +1,8 @@
 """From a results folder to `reports/<suite>/`: a page, its figures and tables, and the verdicts for machines.
 
 `build` is the way in. Nothing here loads torch, reads a clock or draws a random number: the same results give the same
-bytes. A figure is one function and one line in `plots.PLOTS`, a table one in `tables.TABLES`.
+bytes. A figure or table declares its section beside its function, and is one line in `figures.FIGURES` or
+`tables.TABLES`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from moebench.claims.verdict import ControlResult, Verdict
     from moebench.planning.types import StoredPlan
     from moebench.reporting.analysis import Findings
-    from moebench.reporting.theme import Drawn
+    from moebench.reporting.canvas import Drawn
     from moebench.store import Results
 
 FORMATS = ("html", "md", "csv", "json", "svg", "png")
@@ -109,71 +110,73 @@ def _one(results: Results, stored: StoredPlan, path: Path, wanted: frozenset[str
     from moebench.reporting.study import study
 
     evidence = gather(results, stored)
-    found = Findings(
-        held=study(evidence),
+    findings = Findings(
+        study=study(evidence),
         verdicts=tuple(judge(evidence)),
         controls=tuple(check_controls(evidence)),
         results_name=name,
         withdrawn=withdrawn(evidence),
     )
-    write(found, path, wanted)
+    write(findings, path, wanted)
     return Report(
         path=path,
         suite=stored.plan.title,
         plan=stored.plan.id,
-        verdicts=found.verdicts,
-        controls=found.controls,
+        verdicts=findings.verdicts,
+        controls=findings.controls,
         smoke=stored.plan.asked.smoke,
     )
 
 
-def write(found: Findings, path: Path, wanted: frozenset[str]) -> None:
+def write(findings: Findings, path: Path, wanted: frozenset[str]) -> None:
     """Writes one report's files under `path`."""
-    from moebench.reporting import figures as plots
-    from moebench.reporting import render, tables
-    from moebench.reporting import theme as look
+    from moebench.reporting import render
+    from moebench.reporting.figures import FIGURES
+    from moebench.reporting.svg import png_file, svg_file
+    from moebench.reporting.tables import TABLES, made
+    from moebench.reporting.theme import settings
 
-    _clear(path, {*plots.PLOTS}, {*tables.TABLES})
-    made = tables.made(found)
+    _clear(path, {*FIGURES}, {*TABLES})
+    tables = made(findings)
     if "json" in wanted:
-        _put(path / "claims.json", _claims_json(found))
+        _put(path / "claims.json", _claims_json(findings))
     if "csv" in wanted:
-        for table_name, table in made.items():
-            _put(path / "tables" / f"{table_name}.csv", table.csv())
+        for name, table in tables.items():
+            _put(path / "tables" / f"{name}.csv", table.csv())
     drawn: dict[str, Drawn | str] = {}
     svgs: dict[str, bytes] = {}
-    with look.settings():
+    with settings():
         if wanted & {"html", "md", "svg", "png"}:
-            drawn = {figure: draw(found) for figure, draw in plots.PLOTS.items()}
-        for figure, one in drawn.items():
-            if isinstance(one, str):
+            drawn = {name: make(findings) for name, make in FIGURES.items()}
+        for name, figure in drawn.items():
+            if isinstance(figure, str):
                 continue
             if wanted & {"html", "md", "svg"}:
-                svgs[figure] = look.svg_file(one)
-                _put(path / "figures" / f"{figure}.svg", svgs[figure])
+                svgs[name] = svg_file(figure)
+                _put(path / "figures" / f"{name}.svg", svgs[name])
             if "png" in wanted:
-                _put(path / "figures" / f"{figure}.png", look.png_file(one))
+                _put(path / "figures" / f"{name}.png", png_file(figure))
     if "html" in wanted:
-        _put(path / "index.html", render.html(found, made, drawn, svgs))
+        _put(path / "index.html", render.html(findings, tables, drawn, svgs))
     if "md" in wanted:
-        _put(path / "index.md", render.markdown(found, made, drawn))
+        _put(path / "index.md", render.markdown(findings, tables, drawn))
 
 
-def _claims_json(found: Findings) -> str:
+def _claims_json(findings: Findings) -> str:
     from moebench.reporting import page
 
     value: dict[str, Any] = {
-        "suite": found.plan.suite,
-        "scale": found.plan.scale,
-        "question": found.plan.spec.question,
-        "plan": found.plan.id,
-        "scored": None if found.held.scored is None else found.held.scored.model_dump(mode="json"),
-        "counts": page.tally(found.verdicts),
-        "primary": page.tally([verdict for verdict in found.verdicts if verdict.label == "primary"]),
-        "exploratory": page.tally([verdict for verdict in found.verdicts if verdict.label != "primary"]),
-        "claims": [{**verdict.model_dump(mode="json"), "label": verdict.standing} for verdict in found.verdicts],
-        "withdrawn": [asdict(one) for one in found.withdrawn],
-        "controls": [control.model_dump(mode="json") for control in found.controls],
+        "suite": findings.plan.suite,
+        "scale": findings.plan.scale,
+        "question": findings.plan.spec.question,
+        "plan": findings.plan.id,
+        "scored": None if findings.study.scored is None else findings.study.scored.model_dump(mode="json"),
+        "counts": page.tally(findings.verdicts),
+        "primary": page.tally([verdict for verdict in findings.verdicts if verdict.label == "primary"]),
+        "exploratory": page.tally([verdict for verdict in findings.verdicts if verdict.label != "primary"]),
+        "claims": [{**verdict.model_dump(mode="json"), "label": verdict.standing} for verdict in findings.verdicts],
+        "withdrawn": [asdict(one) for one in findings.withdrawn],
+        "controls": [control.model_dump(mode="json") for control in findings.controls],
     }
     return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -21,6 +21,7 @@ from moebench.claims.order import Order, order
 from moebench.claims.preconditions import PER_STEP
 from moebench.claims.sealing import Withdrawn
 from moebench.claims.verdict import ControlResult, Verdict
+from moebench.format import interval, listed
 from moebench.metrics.declared import METRICS, parse_metric
 from moebench.planning.types import Plan
 from moebench.reader.runs import AGAIN
@@ -57,6 +58,10 @@ class Mean:
         """Whether there is an interval at all: one value has none."""
         return self.n > 1
 
+    def text(self, unit: str = "", *, signed: bool | None = None) -> str:
+        """As it is written everywhere."""
+        return interval(self.centre, self.low, self.high, unit, signed=signed)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ratio:
@@ -77,7 +82,7 @@ class Ratio:
 class Findings:
     """One suite's study, its verdicts and what they share."""
 
-    held: Study
+    study: Study
     verdicts: tuple[Verdict, ...]
     controls: tuple[ControlResult, ...]
     results_name: str = "results"
@@ -87,7 +92,7 @@ class Findings:
 
     @property
     def plan(self) -> Plan:
-        return self.held.plan
+        return self.study.plan
 
     @cached_property
     def styles(self) -> Mapping[str, Style]:
@@ -112,13 +117,13 @@ class Findings:
             return common not in {None, claim.compare and claim.compare.baseline}, claim.family != "primary"
 
         for claim in sorted(claims, key=order):
-            if claim.compare and {claim.compare.treatment, claim.compare.baseline} <= set(self.held.models):
+            if claim.compare and {claim.compare.treatment, claim.compare.baseline} <= set(self.study.models):
                 return claim.compare.treatment, claim.compare.baseline
-        kinds = {kind: [m for m in self.held.models if self.styles[m].kind == kind] for kind in ("moe", "dense")}
+        kinds = {kind: [m for m in self.study.models if self.styles[m].kind == kind] for kind in ("moe", "dense")}
         if kinds["moe"] and kinds["dense"]:
             return kinds["moe"][0], kinds["dense"][0]
-        others = self.held.models[1:]
-        return self.held.models[0], others[0] if others else None
+        others = self.study.models[1:]
+        return self.study.models[0], others[0] if others else None
 
     @property
     def treatment(self) -> str:
@@ -131,9 +136,9 @@ class Findings:
     @cached_property
     def quality(self) -> pd.DataFrame:
         """Final bits per byte of completed runs: model, seed, domain (None over all), value."""
-        both = [self.held.final(QUALITY), self.held.final(QUALITY, domain="*")]
+        both = [self.study.final(QUALITY), self.study.final(QUALITY, domain="*")]
         rows = pd.concat(both)[["model", "seed", "domain", "value"]]
-        completed = self.held.runs[self.held.runs["status"] == "completed"][["model", "seed"]]
+        completed = self.study.runs[self.study.runs["status"] == "completed"][["model", "seed"]]
         return rows.merge(completed.astype({"seed": "Int64"}), on=["model", "seed"])
 
     def final(self, model: str, domain: str | None = None) -> pd.Series[float]:
@@ -146,14 +151,14 @@ class Findings:
         """Which of two models is lower in a metric, as far as verdicts decide it."""
         key = (model, other, metric)
         if key not in self._orders:
-            self._orders[key] = order(self.held.evidence, self.verdicts, model, other, metric)
+            self._orders[key] = order(self.study.evidence, self.verdicts, model, other, metric)
         return self._orders[key]
 
     def quiet(self, metric: str) -> str:
         """What a title that states a timing adds: nothing where the baseline was shown to be as fast as itself."""
         states = {control.metric: control.state for control in self.controls}
-        said = {"failed": " (A/A failed)", "too_wide": " (A/A too wide to tell)"}
-        return said.get(states.get(metric, "passed"), "")
+        words = {"failed": " (A/A failed)", "too_wide": " (A/A too wide to tell)"}
+        return words.get(states.get(metric, "passed"), "")
 
     @cached_property
     def _orders(self) -> dict[tuple[str, str, str], Order]:
@@ -167,12 +172,16 @@ class Findings:
         best = min(means, key=lambda m: means[m])
         return [best, *(m for m in means if m != best and self.order(best, m, metric).side != "lower")]
 
+    def several(self, models: Sequence[str], of: Collection[str]) -> str:
+        """Models by name, or of many how many."""
+        return listed(models) if len(models) <= 3 else f"{len(models)} of {len(of)} models"
+
     @cached_property
     def curves(self) -> pd.DataFrame:
         """Loss at the evaluation points: model, seed, step, loss, tokens, flops, seconds (NaN without any timing)."""
-        rows = self.held.of(CURVE)[["model", "seed", "step", "value"]].rename(columns={"value": "loss"})
+        rows = self.study.of(CURVE)[["model", "seed", "step", "value"]].rename(columns={"value": "loss"})
         for base, name in (("train.tokens", "tokens"), ("train.model_flops", "flops")):
-            spent = self.held.of(base)[["model", "seed", "step", "value"]].rename(columns={"value": name})
+            spent = self.study.of(base)[["model", "seed", "step", "value"]].rename(columns={"value": name})
             rows = rows.merge(spent, on=["model", "seed", "step"], how="left")
         recipes = {
             name: (model.recipe.batch_tokens, model.costs.train_flops_per_token)
@@ -188,14 +197,14 @@ class Findings:
     @cached_property
     def step_seconds(self) -> tuple[dict[str, float], str]:
         """Seconds of an optimizer step by model, and how they were measured; empty when nothing was timed."""
-        found: dict[str, float] = {}
+        of: dict[str, float] = {}
         for model, planned in self.plan.models.items():
             seconds = self.usual_time(model, "speed.train_step_s")
             if seconds is not None:
-                found[model] = seconds * planned.recipe.batch_tokens / planned.recipe.micro_batch_tokens
-        if set(found) == set(self.held.models):
-            return found, "steps × step time of the speed session"
-        wall = self.held.wall.groupby("model")["step_s"].median()
+                of[model] = seconds * planned.recipe.batch_tokens / planned.recipe.micro_batch_tokens
+        if set(of) == set(self.study.models):
+            return of, "steps × step time of the speed session"
+        wall = self.study.wall.groupby("model")["step_s"].median()
         return {
             str(model): float(seconds) for model, seconds in wall.items()
         }, "recorded wall time of parallel runs, not a timing"
@@ -207,8 +216,7 @@ class Findings:
 
     def timed(self, model: str, metric: str) -> pd.Series[float]:
         """Median of each process, by process."""
-        rows = self.held.speed[(self.held.speed["model"] == model) & (self.held.speed["metric"] == metric)]
-        return rows.set_index("process")["median"].astype("float64")
+        return self.study.processes_of(model, metric).set_index("process")["median"].astype("float64")
 
     @cached_property
     def timed_metrics(self) -> list[str]:
@@ -219,7 +227,7 @@ class Findings:
             base, labels = parse_metric(metric)
             return order.index(base) if base in order else len(order), float(next(iter(labels.values()), 0))
 
-        return sorted(self.held.speed["metric"].unique(), key=place)
+        return sorted(self.study.speed["metric"].unique(), key=place)
 
     @cached_property
     def ratios(self) -> list[Ratio]:
@@ -231,18 +239,18 @@ class Findings:
     def _counted(self, baseline: str) -> Iterator[Ratio]:
         below = self.plan.models[baseline].costs.metrics
         for metric in ("cost.train_flops_per_token", "cost.decode_flops_per_token", "cost.weight_bytes"):
-            for model in self.held.models:
+            for model in self.study.models:
                 above = self.plan.models[model].costs.metrics[metric]
                 ratio = above / below[metric]
                 yield self._ratio(metric, model, Mean(centre=ratio, low=ratio, high=ratio, n=1), "counted", above)
 
     def _memory(self, baseline: str) -> Iterator[Ratio]:
         for metric in ("memory.train_peak_bytes", "memory.inference_peak_bytes"):
-            rows = self.held.final(metric)
+            rows = self.study.final(metric)
             wide = rows.pivot_table(index="seed", columns="model", values="value")
             if baseline not in wide:
                 continue
-            for model in (m for m in self.held.models if m in wide):
+            for model in (m for m in self.study.models if m in wide):
                 both = wide[[baseline, model]].dropna() if model != baseline else wide[[baseline]].dropna()
                 if len(both):
                     logs = np.log(both[model].to_numpy()) - np.log(both[baseline].to_numpy())
@@ -252,7 +260,7 @@ class Findings:
     def _timed(self, baseline: str) -> Iterator[Ratio]:
         for metric in self.timed_metrics:
             below = self.timed(baseline, metric)
-            for model in (*self.held.models, f"{baseline}{AGAIN}"):
+            for model in (*self.study.models, f"{baseline}{AGAIN}"):
                 both = pd.concat([self.timed(model, metric), below], axis=1, join="inner").to_numpy()
                 if len(both) and not (metric in PER_STEP and model in self.other_steps):
                     logs = np.log(both[:, 0]) - np.log(both[:, 1])
@@ -288,9 +296,9 @@ def mean(x: Array | pd.Series[float]) -> Mean:
     return Mean(centre=float(np.mean(values)), low=ends.low, high=ends.high, n=len(values))
 
 
-def exp(found: Mean) -> Mean:
+def exp(log: Mean) -> Mean:
     """A mean of log-ratios as a ratio."""
-    return Mean(centre=math.exp(found.centre), low=math.exp(found.low), high=math.exp(found.high), n=found.n)
+    return Mean(centre=math.exp(log.centre), low=math.exp(log.low), high=math.exp(log.high), n=log.n)
 
 
 def difference(treatment: pd.Series[float], baseline: pd.Series[float]) -> Mean | None:

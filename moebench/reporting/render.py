@@ -15,54 +15,58 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 
 from moebench.reporting import page, states
-from moebench.reporting import theme as look
 from moebench.reporting.analysis import Findings
+from moebench.reporting.canvas import Drawn
+from moebench.reporting.figures import FIGURES
+from moebench.reporting.part import placed
+from moebench.reporting.svg import inline_svg
 from moebench.reporting.tables import Table
+from moebench.reporting.theme import DARK, GREY, GRID, INK, MUTED, PAPER, SHADE, STATE_COLOURS, STATE_DARK, on_dark
 
-Drawings = Mapping[str, "look.Drawn | str"]
+Drawings = Mapping[str, Drawn | str]
 _SHOWN_ROWS = 200
 """Rows of one table on the page; the csv has all."""
 
 
-def html(found: Findings, tables: Mapping[str, Table], drawn: Drawings, svgs: Mapping[str, bytes]) -> str:
+def html(findings: Findings, tables: Mapping[str, Table], drawn: Drawings, svgs: Mapping[str, bytes]) -> str:
     """The page. `svgs` are the figure files, which the page takes in."""
-    colours = _colours(found)
+    colours = _colours(findings)
     inline = {
-        name: Markup(look.inline_svg(name, one, svgs[name], colours))  # noqa: S704  ours; matplotlib escaped its texts
+        name: Markup(inline_svg(name, one, svgs[name], colours))  # noqa: S704  ours; matplotlib escaped its texts
         for name, one in drawn.items()
-        if isinstance(one, look.Drawn)
+        if isinstance(one, Drawn)
     }
-    context = _context(found, tables, drawn)
+    context = _context(findings, tables, drawn)
     template = _templates().get_template("index.html.j2")
     return template.render(**context, inline=inline, colours=_css(colours), state_id=_state_id)
 
 
-def markdown(found: Findings, tables: Mapping[str, Table], drawn: Drawings) -> str:
+def markdown(findings: Findings, tables: Mapping[str, Table], drawn: Drawings) -> str:
     """The same content for repositories and pull requests; figures by relative path."""
     text = (
         _templates()
         .get_template("index.md.j2")
-        .render(**_context(found, tables, drawn), plain=_plain, suite_block=_indented(page.suite_text(found)))
+        .render(**_context(findings, tables, drawn), plain=_plain, suite_block=_indented(page.suite_text(findings)))
     )
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
-def _context(found: Findings, tables: Mapping[str, Table], drawn: Drawings) -> dict[str, Any]:
+def _context(findings: Findings, tables: Mapping[str, Table], drawn: Drawings) -> dict[str, Any]:
     return {
-        "found": found,
-        "title": page.title(found),
-        "question": found.plan.spec.question,
-        "glance": page.at_a_glance(found),
-        "answer": page.answer(found),
-        "scope": page.scope(found),
-        "meanings": page.meanings(found),
-        "tallies": page.tallies(found.verdicts),
-        "verdicts": found.verdicts,
+        "title": page.title(findings),
+        "question": findings.plan.spec.question,
+        "glance": page.at_a_glance(findings),
+        "answer": page.answer(findings),
+        "scope": page.scope(findings),
+        "meanings": page.meanings(findings),
+        "tallies": page.tallies(findings.verdicts),
+        "verdicts": findings.verdicts,
         "evidence_line": page.evidence_line,
         "why": page.why,
-        "sections": page.sections(found),
-        "provenance": page.provenance(found),
-        "suite_text": page.suite_text(found),
+        "sections": page.sections(findings),
+        "above": placed(FIGURES, "verdicts", findings),
+        "provenance": page.provenance(findings),
+        "suite_text": page.suite_text(findings),
         "tables": {name: {"table": table, "rows": list(table.rows())} for name, table in tables.items()},
         "drawn": drawn,
         "shown_rows": _SHOWN_ROWS,
@@ -81,27 +85,20 @@ def _templates() -> Environment:
     )
 
 
-def _colours(found: Findings) -> dict[str, str]:
+def _colours(findings: Findings) -> dict[str, str]:
     """Hex colour -> CSS variable, for all colours that figures use on purpose."""
-    fixed = {
-        look.INK: "ink",
-        look.MUTED: "muted",
-        look.GRID: "grid",
-        look.PAPER: "paper",
-        look.SHADE: "shade",
-        look.GREY: "grey",
-    }
-    states = {colour: f"s-{_state_id(state)}" for state, colour in look.STATE_COLOURS.items()}
-    models = {style.colour: f"m-{place}" for place, style in enumerate(found.styles.values())}
+    fixed = {INK: "ink", MUTED: "muted", GRID: "grid", PAPER: "paper", SHADE: "shade", GREY: "grey"}
+    states = {colour: f"s-{_state_id(state)}" for state, colour in STATE_COLOURS.items()}
+    models = {style.colour: f"m-{place}" for place, style in enumerate(findings.styles.values())}
     return {**models, **states, **fixed}
 
 
 def _css(names: Mapping[str, str]) -> dict[str, list[tuple[str, str]]]:
     """Values of the variables on a light and on a dark page."""
-    dark = {**look.DARK, **{look.STATE_COLOURS[state]: colour for state, colour in look.STATE_DARK.items()}}
+    dark = {**DARK, **{STATE_COLOURS[state]: colour for state, colour in STATE_DARK.items()}}
     return {
         "light": [(name, colour) for colour, name in names.items()],
-        "dark": [(name, dark.get(colour) or look.on_dark(colour)) for colour, name in names.items()],
+        "dark": [(name, dark.get(colour) or on_dark(colour)) for colour, name in names.items()],
     }
 
 

@@ -89,6 +89,10 @@ class Study:
                 rows = rows[rows[label].isna()] if wanted is None else rows[rows[label] == wanted]
         return rows
 
+    def processes_of(self, model: str, metric: str) -> pd.DataFrame:
+        """Rows of `speed` of one timing."""
+        return self.speed[(self.speed["model"] == model) & (self.speed["metric"] == metric)]
+
     def final(self, base: str, **labels: str) -> pd.DataFrame:
         """`of`, the last step of each run and label only."""
         rows = self.of(base, **labels)

@@ -15,7 +15,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.lines import Line2D
 
-from moebench.reporting.theme import GRID, INK, MUTED, PAPER, Drawn, canvas, png_file, settings, svg_file
+from moebench.reporting.canvas import Drawn, canvas
+from moebench.reporting.svg import png_file, svg_file
+from moebench.reporting.theme import GRID, INK, MUTED, PAPER, settings
 
 _TYPE_PT = 6.3
 _CHARACTER = 0.56

@@ -1,28 +1,38 @@
-"""Every figure of a report: one function and one line here.
-
-A function takes the `Findings` and returns the figure with its title, or a sentence saying why there is none.
-"""
+"""Every figure of a report: a file each, which declares its section and makes it, and one line here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from moebench.reporting.canvas import Drawn
+from moebench.reporting.figures import (
+    answer,
+    balance,
+    claims,
+    costs,
+    domains,
+    dropped,
+    fronts,
+    latency,
+    load,
+    loss,
+    quality,
+    sweep,
+    tuning,
+)
+from moebench.reporting.part import Part
 
-from moebench.reporting.analysis import Findings
-from moebench.reporting.figures import costs, fronts, quality, routing, sweeps, tuning, verdicts
-from moebench.reporting.theme import Drawn
-
-PLOTS: dict[str, Callable[[Findings], Drawn | str]] = {
-    "claims": verdicts.forest,
-    "answer": quality.answer,
-    "sweep": sweeps.swept,
-    "costs": costs.ratios,
-    "latency": costs.latency,
-    "quality": quality.finals,
-    "loss": quality.currencies,
-    "fronts": fronts.pareto,
-    "load": routing.load,
-    "balance": routing.balance,
-    "dropped": routing.dropped,
-    "domains": routing.domains,
-    "tuning": tuning.rates,
+FIGURES: dict[str, Part[Drawn | str]] = {
+    "claims": claims.figure,
+    "answer": answer.figure,
+    "sweep": sweep.figure,
+    "costs": costs.figure,
+    "latency": latency.figure,
+    "quality": quality.figure,
+    "loss": loss.figure,
+    "fronts": fronts.figure,
+    "load": load.figure,
+    "balance": balance.figure,
+    "dropped": dropped.figure,
+    "domains": domains.figure,
+    "tuning": tuning.figure,
 }
+"""A figure without data is a sentence that says why."""

@@ -8,84 +8,88 @@ from itertools import pairwise
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from moebench.format import listed, plural, quantity, short
 from moebench.metrics.declared import METRICS, parse_metric
 from moebench.reporting.analysis import Findings, cost_label, mean
-from moebench.reporting.theme import GREY, Drawn, canvas, grid, key, key_height, log_ticks, text_width
+from moebench.reporting.canvas import Drawn, canvas, key, key_height, labelled, log_ticks, text_width, ticks
+from moebench.reporting.figures.marks import dots, interval
+from moebench.reporting.part import part
+from moebench.reporting.theme import GREY
 
 _EVEN = 1.05
 """Ratio of the largest to the smallest cost below which many models are not set against each other by it."""
 
 
-def pareto(found: Findings) -> Drawn | str:
+@part("place")
+def figure(findings: Findings) -> Drawn | str:
     """Final loss against what a model holds, what a token uses and how fast it answers, with the fronts drawn."""
-    models = [m for m in found.held.models if len(found.final(m))]
+    models = [m for m in findings.study.models if len(findings.final(m))]
     if not models:
         return "No run is complete yet."
-    costs = {m: found.plan.models[m].costs for m in models}
+    costs = {m: findings.plan.models[m].costs for m in models}
     panels_of: dict[str, dict[str, float]] = {
         "active parameters": {m: float(costs[m].params.active) for m in models},
         "weight bytes": {m: float(costs[m].weight_bytes) for m in models},
     }
     metric_of = {"active parameters": "cost.active_params", "weight bytes": "cost.weight_bytes"}
-    decode = [name for name in found.timed_metrics if name.startswith("speed.decode_step_s")]
+    decode = [name for name in findings.timed_metrics if name.startswith("speed.decode_step_s")]
     if decode:
-        times = {m: found.usual_time(m, decode[-1]) for m in models}
+        times = {m: findings.usual_time(m, decode[-1]) for m in models}
         panels_of[cost_label(decode[-1])] = {m: seconds for m, seconds in times.items() if seconds is not None}
         metric_of[cost_label(decode[-1])] = decode[-1]
-    even = [name for name, xs in panels_of.items() if max(xs.values()) < _EVEN * min(xs.values())] if found.many else []
+    even = (
+        [name for name, xs in panels_of.items() if max(xs.values()) < _EVEN * min(xs.values())] if findings.many else []
+    )
     panels_of = {name: xs for name, xs in panels_of.items() if name not in even} or panels_of
     fronts = {
-        name: _front({m: (x, float(found.final(m).mean())) for m, x in xs.items()}) for name, xs in panels_of.items()
+        name: _front({m: (x, float(findings.final(m).mean())) for m, x in xs.items()}) for name, xs in panels_of.items()
     }
-    title = _title(found, {metric_of[name]: xs for name, xs in panels_of.items()}, fronts.values())
-    subtitle = f"Final bits per byte ({'mean' if found.many else 'small: seeds; large: mean'}, 95% interval) against "
+    title = _title(findings, {metric_of[name]: xs for name, xs in panels_of.items()}, fronts.values())
+    subtitle = (
+        f"Final bits per byte ({'mean' if findings.many else 'small: seeds; large: mean'}, 95% interval) against "
+    )
     subtitle += "each cost, log axis. "
     subtitle += "Line: the Pareto front."
     subtitle += "".join(
         f" Not drawn: {name}, as the models differ by less than {_EVEN - 1:.0%} in it." for name in even
     )
-    if found.many:
-        figure, axes_of = grid(
-            title, subtitle, panels=len(panels_of), columns=1, height=3.0, gap=(0, 0.55), headroom=0.1, share=""
+    if findings.many:
+        drawn, axes_of = canvas(
+            title, subtitle, panels=len(panels_of), columns=1, height=3.0, gap=(0, 0.55), headroom=0.1
         )
     else:
-        looks = {m: found.styles[m] for m in models}
-        figure, axes_of = canvas(
-            title, subtitle, height=2.3, columns=len(panels_of), gap=0.2, share_y=True, headroom=key_height(models)
+        looks = {m: findings.styles[m] for m in models}
+        drawn, axes_of = canvas(
+            title, subtitle, height=2.3, panels=len(panels_of), gap=0.2, share="y", headroom=key_height(models)
         )
         key(axes_of[0], looks, line=False)
     for axes, (name, xs) in zip(axes_of, panels_of.items(), strict=True):
-        _front_panel(axes, found, xs, fronts[name])
+        _front_panel(axes, findings, xs, fronts[name])
         axes.set_xlabel(name)
         unit = METRICS[parse_metric(metric_of[name])[0]].unit
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _, unit=unit: short(quantity(x, unit))))
-        if found.many:
+        labelled(axes.xaxis, lambda x, unit=unit: short(quantity(x, unit)))  # type: ignore[misc]
+        if findings.many or axes is axes_of[0]:
             axes.set_ylabel("bits per byte")
-        elif axes is not axes_of[0]:
-            axes.tick_params(axis="y", labelleft=False)
-    axes_of[0].set_ylabel("bits per byte")
-    return Drawn(title=title, subtitle=subtitle, figure=figure)
+    return Drawn(title=title, subtitle=subtitle, figure=drawn)
 
 
-def _title(found: Findings, costs: Mapping[str, Mapping[str, float]], fronts: Iterable[Sequence[str]]) -> str:
+def _title(findings: Findings, costs: Mapping[str, Mapping[str, float]], fronts: Iterable[Sequence[str]]) -> str:
     """Models on every front, where it is decided that none is below them in both cost and loss."""
     several = "both fronts" if len(costs) == 2 else f"all {len(costs)} fronts" if len(costs) > 1 else "the front"
     every = [set(front) for front in fronts]
-    on_all = [m for m in found.held.models if all(m in front for front in every)]
-    certain = [m for m in on_all if all(_unbeaten(found, m, metric, xs) for metric, xs in costs.items())]
+    on_all = [m for m in findings.study.models if all(m in front for front in every)]
+    certain = [m for m in on_all if all(_unbeaten(findings, m, metric, xs) for metric, xs in costs.items())]
     if not certain:
         return f"Loss against {plural(len(costs), 'cost')}: undecided which models are on {several}"
     verb, them = ("is", "it") if len(certain) == 1 else ("are", "them")
     return f"{listed(certain)} {verb} on {several}: no model beats {them} in both loss and cost"
 
 
-def _unbeaten(found: Findings, model: str, metric: str, xs: Mapping[str, float]) -> bool:
+def _unbeaten(findings: Findings, model: str, metric: str, xs: Mapping[str, float]) -> bool:
     """Whether every other model is decided to cost more or to have a higher loss."""
     return all(
-        found.order(other, model).side == "higher" or found.order(other, model, metric).side == "higher"
+        findings.order(other, model).side == "higher" or findings.order(other, model, metric).side == "higher"
         for other in xs
         if other != model
     )
@@ -93,42 +97,27 @@ def _unbeaten(found: Findings, model: str, metric: str, xs: Mapping[str, float])
 
 def _front(points: dict[str, tuple[float, float]]) -> list[str]:
     """Models for which no other is at most as costly and better, cheapest first."""
-    found: list[str] = []
+    front: list[str] = []
     for model, (_, loss) in sorted(points.items(), key=lambda item: item[1]):
-        if all(loss < points[held][1] for held in found):
-            found.append(model)
-    return found
+        if all(loss < points[other][1] for other in front):
+            front.append(model)
+    return front
 
 
-def _front_panel(axes: Axes, found: Findings, xs: dict[str, float], front: Sequence[str]) -> None:
+def _front_panel(axes: Axes, findings: Findings, xs: dict[str, float], front: Sequence[str]) -> None:
     axes.set_xscale("log")
-    steps = [(xs[m], float(found.final(m).mean())) for m in front]
+    steps = [(xs[m], float(findings.final(m).mean())) for m in front]
     axes.plot(*zip(*steps, strict=True), color=GREY, linewidth=1, drawstyle="steps-post", zorder=1)
     for model, x in xs.items():
-        style, values = found.styles[model], found.final(model)
-        middle = mean(values)
-        if not found.many:
-            axes.plot(
-                [x] * len(values), values, "o", color=style.colour, alpha=0.4, markersize=2.4, markeredgewidth=0,
-                zorder=2,
-            )  # fmt: skip
-        axes.plot([x, x], [middle.low, middle.high], color=style.colour, linewidth=1.8, zorder=3)
-        axes.plot(
-            x,
-            middle.centre,
-            style.marker,
-            color=style.colour,
-            markersize=5.5 if found.many else 6.5,
-            markeredgecolor="white",
-            markeredgewidth=0.7,
-            zorder=4,
-        )
-    if found.many:
-        _place_names(axes, found, xs, front)
+        style, values = findings.styles[model], findings.final(model)
+        if not findings.many:
+            dots(axes, [x] * len(values), values, style, size=2.4, alpha=0.4)
+        interval(axes, x, mean(values), style, upright=True, size=5.5 if findings.many else 6.5, rim=0.7)
+    if findings.many:
+        _place_names(axes, findings, xs, front)
     else:
         axes.margins(x=0.15)
-    axes.xaxis.set_major_locator(FixedLocator(log_ticks(*axes.get_xlim(), most=4 if found.many else 3)))
-    axes.xaxis.set_minor_locator(NullLocator())
+    ticks(axes.xaxis, log_ticks(*axes.get_xlim(), most=4 if findings.many else 3))
 
 
 _LINE = 1.15
@@ -146,13 +135,13 @@ _SPOTS: tuple[tuple[float, float], ...] = tuple(
 """Where a name may stand beside its point, in points of type: near ones first, right before left."""
 
 
-def _place_names(axes: Axes, found: Findings, xs: dict[str, float], front: Sequence[str]) -> None:
+def _place_names(axes: Axes, findings: Findings, xs: dict[str, float], front: Sequence[str]) -> None:
     """Names of many points, each at the nearest spot where it covers no point, interval, front or other name."""
     left, right = min(xs.values()), max(xs.values())
     pad = (right / left) ** 0.12 * 1.02
     axes.set_xlim(left / pad, right * pad)
     size, dots = 7.0, 72 / axes.figure.dpi
-    means = {m: mean(found.final(m)) for m in xs}
+    means = {m: mean(findings.final(m)) for m in xs}
     points = {m: axes.transData.transform((x, means[m].centre)) * dots for m, x in xs.items()}
     frame = axes.get_window_extent()
     edges = np.array([frame.x0, frame.y0, frame.x1, frame.y1]) * dots
@@ -179,8 +168,8 @@ def _place_names(axes: Axes, found: Findings, xs: dict[str, float], front: Seque
         far = math.hypot(dx, dy) > 13
         axes.annotate(
             model, (xs[model], means[model].centre), (dx, dy), textcoords="offset points", va="center",
-            ha="center" if not dx else "left" if dx > 0 else "right", fontsize=size, color=found.styles[model].colour,
-            arrowprops=_LEADER if far else None,
+            ha="center" if not dx else "left" if dx > 0 else "right", fontsize=size,
+            color=findings.styles[model].colour, arrowprops=_LEADER if far else None,
         )  # fmt: skip
 
 

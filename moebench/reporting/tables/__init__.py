@@ -1,38 +1,34 @@
-"""Every table of a report: one function and one line here.
-
-A function takes the `Findings` and returns the table, or None when there is nothing to put in it.
-"""
+"""Every table of a report: a function that declares its section and makes it, and one line here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from moebench.reporting.analysis import Findings
-from moebench.reporting.tables import judged, measured
+from moebench.reporting.part import Part
+from moebench.reporting.tables import cost, match, quality, routing, runs, sure
 from moebench.reporting.tables.table import Column, Table
 
-TABLES: dict[str, Callable[[Findings], Table | None]] = {
-    "claims": judged.claims,
-    "match": measured.match,
-    "costs": measured.costs,
-    "timings": measured.timings,
-    "memory": measured.memory,
-    "quality": measured.quality,
-    "curves": judged.curves,
-    "routing": measured.routing,
-    "tuning": judged.tuning,
-    "controls": judged.controls,
-    "smallest": judged.smallest,
-    "limits": judged.limits,
-    "runs": judged.runs,
-    "unfinished": judged.unfinished,
+TABLES: dict[str, Part[Table | None]] = {
+    "claims": runs.claims,
+    "match": match.match,
+    "costs": cost.costs,
+    "timings": cost.timings,
+    "memory": cost.memory,
+    "quality": quality.quality,
+    "curves": runs.curves,
+    "routing": routing.routing,
+    "tuning": sure.tuning,
+    "controls": sure.controls,
+    "smallest": sure.smallest,
+    "limits": sure.limits,
+    "runs": runs.runs,
+    "unfinished": runs.unfinished,
 }
 
 
-def made(found: Findings) -> dict[str, Table]:
+def made(findings: Findings) -> dict[str, Table]:
     """The tables that have something in them, by name."""
-    held = {name: make(found) for name, make in TABLES.items()}
-    return {name: table for name, table in held.items() if table is not None}
+    tables = {name: make(findings) for name, make in TABLES.items()}
+    return {name: table for name, table in tables.items() if table is not None}
 
 
 __all__ = ["TABLES", "Column", "Table", "made"]

@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from moebench.format import interval, number
+from moebench.reporting.analysis import Mean
 
 Row = Any
 """A row as `itertuples` gives it: fields by column name."""
@@ -72,6 +74,11 @@ def with_interval(key: str, title: str, unit: str = "") -> Column:
         return interval(value, low, high, unit)
 
     return Column(key=key, title=title, show=show)
+
+
+def ends(m: Mean) -> dict[str, float]:
+    """The ends of an interval as cells; empty where there is none."""
+    return {"low": m.low, "high": m.high} if m.bounded else {"low": np.nan, "high": np.nan}
 
 
 def whole(value: float) -> str:

@@ -15,20 +15,10 @@ from matplotlib.axes import Axes
 from moebench.claims.verdict import Verdict
 from moebench.format import listed, plural
 from moebench.reporting.analysis import Findings
+from moebench.reporting.canvas import Drawn, canvas, lines_of, text_width, widest
+from moebench.reporting.part import part
 from moebench.reporting.states import STATES, counted, effect
-from moebench.reporting.theme import (
-    INK,
-    MUTED,
-    PAPER,
-    SHADE,
-    STATE_COLOURS,
-    STATE_MARKERS,
-    Drawn,
-    canvas,
-    lines_of,
-    text_width,
-    widest,
-)
+from moebench.reporting.theme import INK, MUTED, PAPER, SHADE, STATE_COLOURS, STATE_MARKERS
 
 _ROW, _LINE = 0.42, 0.155
 """Inches of height of a row, and of a line of its words."""
@@ -36,26 +26,27 @@ _EDGE = 1.0
 """Half of the plotted width, in the rows' common scale."""
 
 
-def forest(found: Findings) -> Drawn | str:
+@part("verdicts")
+def figure(findings: Findings) -> Drawn | str:
     """One row a claim that has an estimate."""
     rows = [
-        v for v in found.verdicts if v.estimate is not None and (v.asked_low is not None or v.asked_high is not None)
+        v for v in findings.verdicts if v.estimate is not None and (v.asked_low is not None or v.asked_high is not None)
     ]
     if not rows:
         return "No claim has an estimate yet."
     title = f"Of {plural(len(rows), 'claim')} with an estimate: {_tally(rows)}"
-    scales = _scales(rows, common=found.many)
-    own = "rows that ask the same of the same metric on one scale" if found.many else "each row on its own scale"
+    scales = _scales(rows, common=findings.many)
+    own = "rows that ask the same of the same metric on one scale" if findings.many else "each row on its own scale"
     subtitle = (
         f"Estimate and 95% interval of each claim (n counts seeds or processes), {own}. "
         "Shaded: what the claim asks. Thin tick: no difference. Open markers: exploratory, uncorrected."
     )
-    told = [_Told(verdict) for verdict in rows]
-    high = max(max(len(one.left), len(one.right)) for one in told)
+    beside = [_Beside(verdict) for verdict in rows]
+    high = max(max(len(one.left), len(one.right)) for one in beside)
     row = max(_ROW, _LINE * high + 0.12)
-    left = 0.25 + max(max(widest(one.left[:-1], 8), text_width(one.left[-1], 7, bold=True)) for one in told)
-    right = 0.3 + max(max(widest(one.effect, 8, bold=True), widest(one.asked, 7)) for one in told)
-    figure, (axes,) = canvas(
+    left = 0.25 + max(max(widest(one.left[:-1], 8), text_width(one.left[-1], 7, bold=True)) for one in beside)
+    right = 0.3 + max(max(widest(one.effect, 8, bold=True), widest(one.asked, 7)) for one in beside)
+    drawn, (axes,) = canvas(
         title, subtitle, height=row * len(rows) + 0.1, left=left, right=right, bottom=0.25, headroom=0.1, panel=1.8
     )
     axes.set(xlim=(-1.06 * _EDGE, 1.06 * _EDGE), ylim=(len(rows) - 0.4, -0.6), yticks=[], xticks=[])
@@ -63,10 +54,10 @@ def forest(found: Findings) -> Drawn | str:
     axes.spines[["left", "bottom"]].set_visible(False)
     for place, verdict in enumerate(rows):
         _row(axes, place, verdict, scales[place])
-        _labels(axes, place, told[place], STATE_COLOURS[verdict.state], _LINE / row)
+        _labels(axes, place, beside[place], STATE_COLOURS[verdict.state], _LINE / row)
     axes.text(0, len(rows) - 0.4, "asked bound", fontsize=7, color=MUTED, ha="center", va="top")
     axes.axvline(0, color=MUTED, linewidth=0.7, linestyle=(0, (2, 2)), zorder=1)
-    return Drawn(title=title, subtitle=subtitle, figure=figure)
+    return Drawn(title=title, subtitle=subtitle, figure=drawn)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +137,7 @@ def _row(axes: Axes, place: int, verdict: Verdict, scale: _Scale) -> None:
         )
 
 
-class _Told:
+class _Beside:
     """The words beside a row, in lines: claim and state at the left, effect and what was asked at the right."""
 
     def __init__(self, verdict: Verdict) -> None:
@@ -155,23 +146,23 @@ class _Told:
         self.left = [*lines_of(verdict.id, 2.4, 8, at="-_. "), f"{state}{label}"]
         self.effect = lines_of(effect(verdict), 2.7, 8, bold=True)
         n = "" if verdict.units == "counts" else f", {counted(verdict)}"
-        said = "".join(f"; {caveat}" for caveat in verdict.caveats)
-        self.asked = lines_of(f"asked {verdict.asked}{n}{said}", 2.7, 7)
+        caveats = "".join(f"; {caveat}" for caveat in verdict.caveats)
+        self.asked = lines_of(f"asked {verdict.asked}{n}{caveats}", 2.7, 7)
         self.right = [*self.effect, *self.asked]
 
 
-def _labels(axes: Axes, place: int, told: _Told, colour: str, line: float) -> None:
+def _labels(axes: Axes, place: int, words: _Beside, colour: str, line: float) -> None:
     left, right = -1.1 * _EDGE, 1.1 * _EDGE
-    for k, text in enumerate(told.left):
-        y = place + line * (k - (len(told.left) - 1) / 2)
-        last = k == len(told.left) - 1
+    for k, text in enumerate(words.left):
+        y = place + line * (k - (len(words.left) - 1) / 2)
+        last = k == len(words.left) - 1
         axes.text(
             left, y, text, ha="right", va="center", fontsize=7 if last else 8, color=colour if last else INK,
             weight="bold" if last else "normal",
         )  # fmt: skip
-    for k, text in enumerate(told.right):
-        y = place + line * (k - (len(told.right) - 1) / 2)
-        bold = k < len(told.effect)
+    for k, text in enumerate(words.right):
+        y = place + line * (k - (len(words.right) - 1) / 2)
+        bold = k < len(words.effect)
         axes.text(
             right, y, text, ha="left", va="center", fontsize=8 if bold else 7, color=INK if bold else MUTED,
             weight="bold" if bold else "normal",

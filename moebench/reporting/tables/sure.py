@@ -1,25 +1,23 @@
-"""Tables of judgement and bookkeeping: verdicts, controls, the sweep, what would be seen, runs and curves."""
+"""Tables of how sure one can be: the sweep, controls, the smallest effect, the error rates of the method."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
 
 import pandas as pd
 
 from moebench.claims import error_rates
-from moebench.claims.verdict import Verdict
 from moebench.format import interval, number, plural
 from moebench.reporting.analysis import Findings
-from moebench.reporting.states import CONTROLS, SHAPES, STATES, UNITS
+from moebench.reporting.part import part
+from moebench.reporting.states import CONTROLS, STATES, UNITS
 from moebench.reporting.tables.table import Column, Row, Table, amount, text, whole
 
-# ---------------------------------------------------------------------------------------------- how sure
 
-
-def tuning(found: Findings) -> Table | None:
+@part(None)
+def tuning(findings: Findings) -> Table | None:
     """The learning-rate sweep, run by run."""
-    if found.held.tune is None:
+    if findings.study.tune is None:
         return None
     rows = [
         {
@@ -27,7 +25,7 @@ def tuning(found: Findings) -> Table | None:
             "reason": point["reason"],
             "best_lr": held["best_lr"], "interior": held["interior"], "configured_lr": held["configured_lr"],
         }
-        for model, held in found.held.tune["models"].items()
+        for model, held in findings.study.tune["models"].items()
         for point in held["curve"]
     ]  # fmt: skip
     return Table(
@@ -44,11 +42,12 @@ def tuning(found: Findings) -> Table | None:
     )
 
 
-def controls(found: Findings) -> Table | None:
+@part("sure", order=1)
+def controls(findings: Findings) -> Table | None:
     """Checks of the instrument and what came of them."""
-    if not found.controls:
+    if not findings.controls:
         return None
-    rows = [{**c.model_dump(), "effect": c.effect} for c in found.controls]
+    rows = [{**c.model_dump(), "effect": c.effect} for c in findings.controls]
     return Table(
         title="Controls",
         note="A failed control speaks against the measurement, not the models. Intervals are 99%.",
@@ -63,7 +62,8 @@ def controls(found: Findings) -> Table | None:
     )
 
 
-def smallest(found: Findings) -> Table | None:
+@part("sure", order=2)
+def smallest(findings: Findings) -> Table | None:
     """The smallest effect each claim could have seen."""
     rows = [
         {
@@ -77,7 +77,7 @@ def smallest(found: Findings) -> Table | None:
             "units_low": v.units_low,
             "units_high": v.units_high,
         }
-        for v in found.verdicts
+        for v in findings.verdicts
         if v.detectable is not None
     ]
     if not rows:
@@ -109,7 +109,8 @@ def _needed(row: Row) -> str:
     return f"{whole(row.units_low)} to {whole(row.units_high)}"
 
 
-def limits(_found: Findings) -> Table:
+@part("limits")
+def limits(_findings: Findings) -> Table | None:
     """How often the method errs where its assumptions hold and where they do not."""
 
     def percent(key: str, title: str) -> Column:
@@ -128,89 +129,3 @@ def limits(_found: Findings) -> Table:
             percent("refuted", "falsely refuted"),
         ),
     )
-
-
-# ---------------------------------------------------------------------------------------------- everything else
-
-
-def claims(found: Findings) -> Table | None:
-    """The verdicts, every field."""
-    if not found.verdicts:
-        return None
-    frame = pd.DataFrame([_claim_row(v) for v in found.verdicts])
-    return Table(
-        title="Verdicts",
-        note="The interval is 95%, not adjusted for other claims; p is one-sided in the asserted direction.",
-        frame=frame,
-        columns=(
-            Column(
-                key="state",
-                title="state",
-                show=lambda row: f"{SHAPES[row.state]} {STATES[row.state]}",
-                number=False,
-            ),
-            text("label", "counts as"),
-            text("id", "claim"),
-            text("says", "says"),
-        ),
-    )
-
-
-def _claim_row(v: Verdict) -> dict[str, Any]:
-    """A verdict as cells: what it holds several of is one text."""
-    several = ("scored", "beside", "matched_on", "unbounded", "caveats", "notes")
-    text = v.scored
-    return {
-        "label": v.standing,
-        **v.model_dump(exclude=set(several)),
-        "unbounded": "; ".join(v.unbounded),
-        "scored_bytes": None if text is None else text.scored_bytes,
-        "scored_documents": None if text is None else text.documents,
-        "asked_bytes": None if text is None else text.asked_bytes,
-        **{f"{row.what} (treatment over baseline)": row.ratio for row in v.beside if row.ratio is not None},
-        "matched_on": "; ".join(v.matched_on),
-        "caveats": "; ".join(v.caveats),
-        "notes": "; ".join(v.notes),
-    }
-
-
-def runs(found: Findings) -> Table | None:
-    """Every planned run and what became of it."""
-    frame = found.held.runs
-    return Table(
-        title="Runs",
-        note="",
-        frame=frame,
-        columns=(
-            text("model", "model"),
-            amount("seed", "seed", lambda x: f"{x:g}"),
-            text("id", "run"),
-            text("status", "status"),
-        ),
-    )
-
-
-def unfinished(found: Findings) -> Table | None:
-    """Planned runs that are not complete, with the reason."""
-    frame = found.held.runs[found.held.runs["status"] != "completed"]
-    if frame.empty:
-        return None
-    return Table(
-        title="Runs that are not complete",
-        note="",
-        frame=frame,
-        columns=(
-            text("model", "model"),
-            amount("seed", "seed", lambda x: f"{x:g}"),
-            text("status", "status"),
-            text("reason", "reason"),
-            text("id", "run"),
-        ),
-    )
-
-
-def curves(found: Findings) -> Table | None:
-    """Loss at every evaluation point, the numbers behind the curves."""
-    if found.curves.empty:
-        return None
-    return Table(title="Loss at the evaluation points", note="", frame=found.curves, columns=(text("model", "model"),))

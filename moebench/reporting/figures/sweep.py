@@ -7,14 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from moebench.claims.verdict import Verdict
 from moebench.format import count, seconds, short
 from moebench.metrics.declared import METRICS, parse_metric
 from moebench.reporting.analysis import QUALITY, Array, Findings, Mean, cost_label, mean
+from moebench.reporting.canvas import Drawn, canvas, fitted_title, labelled, plainly, ticks
+from moebench.reporting.figures.marks import dots, interval
+from moebench.reporting.part import part
 from moebench.reporting.states import STATES, counted, effect
-from moebench.reporting.theme import GREY, INK, MUTED, Drawn, canvas, fitted_title, plainly
+from moebench.reporting.theme import GREY, MUTED
 
 _MOST = 3
 """Panels in one figure; claims beyond that have their rows alone."""
@@ -33,9 +35,10 @@ class _Swept:
     """Of the trend claim that asks about it."""
 
 
-def swept(found: Findings) -> Drawn | str:
+@part("answer", order=1, asked=lambda findings: bool(findings.plan.spec.sweeps))
+def figure(findings: Findings) -> Drawn | str:
     """Every seed and the mean at each swept value, and the trend claim's slope with its interval."""
-    panels = _panels(found)
+    panels = _panels(findings)
     if not panels:
         return "The suite has no sweep over numbers."
     shown = panels[:_MOST]
@@ -46,17 +49,17 @@ def swept(found: Findings) -> Drawn | str:
     )
     if len(panels) > len(shown):
         subtitle += f" {len(panels) - len(shown)} more trend claims are among the verdicts."
-    figure, axes_of = canvas(
-        title, subtitle, height=2.5, columns=len(shown), gap=0.75, headroom=0.26, left=0.75, panel=1.7
+    drawn, axes_of = canvas(
+        title, subtitle, height=2.5, panels=len(shown), gap=0.75, headroom=0.26, left=0.75, panel=1.7
     )
     for axes, panel in zip(axes_of, shown, strict=True):
-        _panel(axes, found, panel)
-    return Drawn(title=title, subtitle=subtitle, figure=figure)
+        _panel(axes, findings, panel)
+    return Drawn(title=title, subtitle=subtitle, figure=drawn)
 
 
-def _panels(found: Findings) -> list[_Swept]:
+def _panels(findings: Findings) -> list[_Swept]:
     """A panel for each trend claim; for a sweep that no claim is about, quality along its first key of numbers."""
-    plan, judged = found.plan, {v.id: v for v in found.verdicts}
+    plan, judged = findings.plan, {v.id: v for v in findings.verdicts}
     made: list[_Swept] = []
     for name, claim in plan.spec.claims.items():
         if claim.test.kind == "trend" and claim.over and claim.along:
@@ -77,9 +80,9 @@ def _panels(found: Findings) -> list[_Swept]:
 
 def _points(members: Mapping[str, Mapping[str, float | str | bool]], along: str) -> dict[str, float]:
     """Member -> the number it has for a swept key; empty unless all have one."""
-    found = {name: point.get(along) for name, point in members.items()}
-    numbers = {name: float(x) for name, x in found.items() if isinstance(x, float | int) and not isinstance(x, bool)}
-    return numbers if len(numbers) == len(found) else {}
+    points = {name: point.get(along) for name, point in members.items()}
+    numbers = {name: float(x) for name, x in points.items() if isinstance(x, float | int) and not isinstance(x, bool)}
+    return numbers if len(numbers) == len(points) else {}
 
 
 def _title(panel: _Swept) -> str:
@@ -103,49 +106,38 @@ def _named(metric: str) -> str:
     return cost_label(metric) if base in METRICS else metric
 
 
-def _panel(axes: Axes, found: Findings, panel: _Swept) -> None:
-    values = {m: v for m in panel.points if len(v := _values(found, m, panel.metric))}
+def _panel(axes: Axes, findings: Findings, panel: _Swept) -> None:
+    values = {m: v for m in panel.points if len(v := _values(findings, m, panel.metric))}
     means = {m: mean(v) for m, v in values.items()}
     logarithmic = min(panel.points.values()) > 0
     for model, middle in means.items():
-        x, style = panel.points[model], found.styles[model]
-        beside = 0.06 + 0.1 * np.arange(len(values[model])) / max(1, len(values[model]) - 1)
-        spots = x * 2.0**beside if logarithmic else np.full(len(values[model]), x)
-        axes.plot(
-            spots, values[model], "o", color=style.colour, alpha=0.45, markersize=2.6, markeredgewidth=0, zorder=2
-        )
-        axes.plot([x, x], [middle.low, middle.high], color=style.colour, linewidth=2, zorder=3)
-        axes.plot(x, middle.centre, style.marker, color=style.colour, markersize=6, markeredgecolor="white",
-                  markeredgewidth=0.7, zorder=4)  # fmt: skip
+        x, style, n = panel.points[model], findings.styles[model], len(values[model])
+        beside = 0.06 + 0.1 * np.arange(n) / max(1, n - 1)
+        dots(axes, x * 2.0**beside if logarithmic else np.full(n, x), values[model], style, alpha=0.45)
+        interval(axes, x, middle, style, upright=True, width=2, size=6, rim=0.7)
     if logarithmic:
         axes.set_xscale("log", base=2)
     if means:
         _slope(axes, panel, means, logarithmic=logarithmic)
-    ticks = sorted(set(panel.points.values()))
-    axes.xaxis.set_major_locator(FixedLocator(ticks if len(ticks) <= 8 else ticks[:: -(-len(ticks) // 8)]))
-    axes.xaxis.set_minor_locator(NullLocator())
-    plainly(axes.xaxis)
-    span = max(ticks) / min(ticks) if logarithmic else 0.0
+    at = sorted(set(panel.points.values()))
+    ticks(axes.xaxis, at if len(at) <= 8 else at[:: -(-len(at) // 8)], plainly)
     if logarithmic:
-        axes.set_xlim(min(ticks) / span**0.07, max(ticks) * span**0.09)
+        span = max(at) / min(at)
+        axes.set_xlim(min(at) / span**0.07, max(at) * span**0.09)
     axes.set_xlabel(panel.along)
     unit = METRICS[parse_metric(panel.metric)[0]].unit
     counts = unit.startswith(("bytes", "FLOPs", "parameters", "tokens"))
     form = seconds if unit == "s" else count if counts else None
-    if form is not None:
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: short(form(y)) if y > 0 else "0"))
-    else:
-        plainly(axes.yaxis)
+    labelled(axes.yaxis, plainly if form is None else lambda y: short(form(y)) if y > 0 else "0")
     axes.set_ylabel(f"{_named(panel.metric)}, {unit}" if unit not in ("1", "s") else _named(panel.metric))
-    said = panel.verdict.id if panel.verdict is not None else panel.sweep
-    fitted_title(axes, said, colour=INK)
+    fitted_title(axes, panel.verdict.id if panel.verdict is not None else panel.sweep)
 
 
-def _values(found: Findings, model: str, metric: str) -> Array:
+def _values(findings: Findings, model: str, metric: str) -> Array:
     """A value a seed, or of a timing the median a process."""
     if METRICS[parse_metric(metric)[0]].kind == "timed":
-        return np.asarray(found.timed(model, metric), dtype=np.float64)
-    outcomes = found.held.evidence.outcomes_of([model])
+        return np.asarray(findings.timed(model, metric), dtype=np.float64)
+    outcomes = findings.study.evidence.outcomes_of([model])
     finals = [run.values[metric] for run in outcomes if run.status == "completed" and metric in run.values]
     return np.array(finals, dtype=np.float64)
 

@@ -1,0 +1,175 @@
+"""The sections of a report in order, and the sentences that open each.
+
+A figure or table names one of these in its declaration; a new section is a line in the dict at the foot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from moebench.format import count, interval, listed, plural, sentence
+from moebench.reader.runs import AGAIN
+from moebench.reporting.analysis import Findings, cost_label
+from moebench.reporting.states import STATES
+
+
+def _nothing(_findings: Findings) -> Iterator[str]:
+    return iter(())
+
+
+def source_text(findings: Findings) -> str:
+    """What the models were trained on, as text."""
+    source = findings.plan.data.source
+    return source if source.endswith("text") else f"{source} text"
+
+
+def _equal(findings: Findings) -> Iterator[str]:
+    data = findings.plan.data
+    tokens = " / ".join(f"{count(n)} {split}" for split, n in data.tokens.items())
+    domains = f"; domains: {listed(data.domains)}" if data.domains else ""
+    yield f"Data: {source_text(findings)} ({tokens} tokens{domains}), digest {data.digest[:16]}."
+    done = int(findings.study.runs["status"].isin(["completed", "diverged"]).sum())
+    if findings.study.unlike:
+        yield f"Runs with the same seed did NOT read identical data: {'; '.join(findings.study.unlike)}."
+    elif findings.study.alike:
+        every = f"All {done} runs" if done > 2 else "Both runs"
+        yield (
+            f"{every} read identical data, seed by seed: runs with one seed have equal digests of the tokens they "
+            "consumed, as far as the shorter run goes."
+        )
+    else:
+        yield "Whether runs with one seed read identical data is not known: no two of them are done."
+    state = "below" if data.leak_share <= data.leak_threshold else "ABOVE"
+    yield (
+        f"Contamination check: {100 * data.leak_share:.2g}% of the test split's 50-byte windows occur in the training "
+        f"split, {state} the threshold of {100 * data.leak_threshold:.2g}%."
+    )
+    if data.entropy_bits_per_byte is not None:
+        floor = f"{data.entropy_bits_per_byte:.4f} bits per byte"
+        yield f"The entropy rate of the source, {floor}, is the lowest possible loss."
+    if not findings.plan.matches:
+        yield "No model is matched to another in size or compute."
+    for note in dict.fromkeys((*data.notes, *findings.plan.warnings)):
+        named = note.partition(":")[0] in findings.plan.models  # a name keeps its letters
+        yield f"{note}." if named else sentence(note)
+
+
+def _cost(findings: Findings) -> Iterator[str]:
+    held = findings.study
+    if held.speed_reason:
+        yield f"No timings: {held.speed_reason}."
+        return
+    planned = len(findings.plan.speed.processes) if findings.plan.speed else 0
+    have = held.speed["process"].nunique()
+    yield (
+        f"Speed session: {plural(have, 'fresh process', 'fresh processes')}"
+        + (f" of {planned} planned" if have < planned else "")
+        + ", every model in each, timed in rotating blocks while no other job of the suite runs."
+    )
+    again = [r for r in findings.ratios if r.model.endswith(AGAIN)]
+    if again and again[0].ratio.bounded:
+        widest = max(again, key=lambda r: r.ratio.high / r.ratio.low)
+        size = interval(widest.ratio.centre, widest.ratio.low, widest.ratio.high, "ratio")
+        yield f"{findings.baseline} vs itself (A/A): the widest 95% interval is {size}, of {widest.label}."
+    if findings.baseline and findings.other_steps:
+        tokens = findings.plan.models[findings.baseline].recipe.micro_batch_tokens
+        sizes = listed(f"{model} ({size:,})" for model, size in findings.other_steps.items())
+        yield (
+            f"Training steps are timed on one micro-batch, so those of {sizes} are not compared with those of "
+            f"{findings.baseline} ({tokens:,} tokens): give all models the same `micro_batch_tokens`."
+        )
+    wide = [c.metric for c in findings.controls if c.state == "too_wide" and c.id.startswith("against_itself")]
+    if wide:
+        which = listed(cost_label(metric) for metric in wide)
+        yield f"A/A is too wide to tell whether the machine was quiet for {which}: see How sure."
+    for metric, text in (("speed.train_utilisation", "of the measured matmul peak in a training step"),):
+        shares = _derived(findings, metric)
+        if shares:
+            yield f"Utilisation {text}: " + ", ".join(f"{m} {100 * share:.0f}%" for m, share in shares.items()) + "."
+
+
+def _derived(findings: Findings, metric: str) -> dict[str, float]:
+    """Mean of a derived metric over processes, by model."""
+    shares: dict[str, list[float]] = {}
+    for process in findings.study.processes:
+        for model, derived in process.get("derived", {}).items():
+            if metric in derived and not model.endswith(AGAIN):
+                shares.setdefault(model, []).append(derived[metric])
+    return {model: sum(values) / len(values) for model, values in shares.items()}
+
+
+def _quality(findings: Findings) -> Iterator[str]:
+    if findings.quality.empty:
+        yield "No run has a final loss yet."
+    else:
+        yield "Quality is cross-entropy alone, without auxiliary router losses."
+    diverged = findings.study.runs[findings.study.runs["status"] == "diverged"]
+    if len(diverged):
+        by_model = ", ".join(f"{model} {n}" for model, n in diverged["model"].value_counts(sort=False).items())
+        lost = plural(len(diverged), "run")
+        yield f"{lost} diverged ({by_model}): counted as the worst value in the verdicts, left out of these means."
+
+
+def _sure(findings: Findings) -> Iterator[str]:
+    if not findings.controls:
+        yield "No control was asked for, or none could be run."
+    failed = [c for c in findings.controls if c.state == "failed"]
+    if failed:
+        names = listed(c.id for c in failed)
+        yield f"{plural(len(failed), 'control')} FAILED: {names}. Do not trust the verdicts that rest on them."
+    wide = [c for c in findings.controls if c.state == "too_wide"]
+    if wide:
+        yield f"Controls too wide to tell: {'; '.join(f'{c.id} {c.effect} (99%): {c.reason}' for c in wide)}."
+    for control in findings.controls:
+        if control.id == "same_model" and control.estimate is not None:
+            yield f"{control.model} vs itself with other seeds: {control.effect} (99% interval, {control.n})."
+    looks = max((verdict.looks for verdict in findings.verdicts), default=1)
+    again = f" Other runs or sessions of the same models count, so p is multiplied by up to {looks}."
+    again = again if looks > 1 else ""
+    yield f"Times the results were inspected: {looks}.{again}"
+    late = [v.id for v in findings.verdicts if v.post_hoc]
+    if late:
+        yield f"Post hoc, so exploratory: {listed(late)}; what each came after is in its verdict."
+    if findings.withdrawn:
+        named = "; ".join(f"{one.id} (“{one.says.rstrip('.')}”)" for one in findings.withdrawn)
+        yield f"Primary claims withdrawn or changed since they were stored: {named}. Holm counts the largest family."
+
+
+def _untested(findings: Findings) -> Iterator[str]:
+    for verdict in findings.verdicts:
+        if verdict.state in {"not_tested", "invalid", "interim"}:
+            yield f"{STATES[verdict.state].capitalize()}: {verdict.id}: {verdict.reason}."
+    counts = findings.study.runs["status"].value_counts()
+    left = {status: int(counts.get(status, 0)) for status in ("missing", "partial", "failed", "corrupt", "diverged")}
+    if any(left.values()):
+        counted = ", ".join(f"{n} {status}" for status, n in left.items() if n)
+        yield f"Of {plural(len(findings.study.runs), 'planned run')}: {counted}."
+    elif not any(v.state in {"not_tested", "invalid", "interim"} for v in findings.verdicts):
+        yield "Every claim was tested, and every planned run is complete."
+
+
+def _limits(_findings: Findings) -> Iterator[str]:
+    yield "The interval is exact for effects that are independent and symmetric about their centre."
+    yield (
+        "What to expect of others is simulated here; a pair that rules, a skew or a dependence that shows in a "
+        "claim's own pairs is noted on its verdict."
+    )
+    yield (
+        "A claim that was inspected k times has its p multiplied by k. That bounds each inspection, not their "
+        "sum: over 2, 3 and 5 disjoint sets of seeds a false verdict turns up somewhere in at most 3.7%, 4.5% "
+        "and 5.6%. Fix the seeds before the first run."
+    )
+
+
+SECTIONS: dict[str, tuple[str, Callable[[Findings], Iterator[str]]]] = {
+    "answer": ("The figure that answers it", _nothing),
+    "equal": ("What was equal", _equal),
+    "cost": ("What it cost", _cost),
+    "quality": ("Quality", _quality),
+    "place": ("Where it sits", _nothing),
+    "routing": ("Routing", _nothing),
+    "sure": ("How sure", _sure),
+    "untested": ("What was not tested", _untested),
+    "limits": ("Known limits of the method", _limits),
+}
+"""Anchor -> heading, and what makes its sentences."""
