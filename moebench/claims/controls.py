@@ -16,13 +16,14 @@ import numpy as np
 from scipy import stats as distributions
 
 from moebench import stats
-from moebench.claims.preconditions import AA_RANGE, against_itself, is_quality, is_time
+from moebench.claims import races
+from moebench.claims.races import LEVEL
 from moebench.claims.verdict import ControlResult, ControlState
 from moebench.format import TIMES, significant
+from moebench.metrics import metric_of
 from moebench.reader.evidence import Evidence
 
 QUALITY = "test.bits_per_byte"
-LEVEL = 0.99
 EQUAL_TIMES = 0.05
 """The most by which a timing may differ from itself, unless a claim asks about less: 0.952x to 1.05x."""
 EQUAL_QUALITY = 0.01
@@ -58,20 +59,20 @@ def same_model(evidence: Evidence, model: str) -> ControlResult:
     estimate = stats.welch(logs[0::2], logs[1::2])
     ends = estimate.interval(LEVEL)
     middle, low, high = (100 * math.expm1(value) for value in (estimate.centre, ends.low, ends.high))
-    asked = _margins(evidence, is_quality, float(np.mean(values)))
+    asked = _margins(evidence, lambda asked: metric_of(asked).rests_on_loss, float(np.mean(values)))
     reach = min(asked, default=EQUAL_QUALITY)
     off = not ends.low <= 0 <= ends.high
     state = _state(ends, off=off, reach=reach)
-    said = f"±{significant(100 * reach, figures=2)}%" + (", the margin that a claim asks about" if asked else "")
+    allowed = f"±{significant(100 * reach, figures=2)}%" + (", the margin that a claim asks about" if asked else "")
     if state == "failed":
         reason = "the 99% interval excludes 0"
     elif state == "passed":
-        reason = f"the 99% interval lies within {said}"
+        reason = f"the 99% interval lies within {allowed}"
     else:
         half_sd = estimate.se * math.sqrt(half)
         wanted = _units(lambda n: 2 * (n - 1), half_sd, reach)
-        told = f"about {2 * wanted} seeds would tell" if wanted else f"{2 * _MOST:,} seeds would not tell"
-        reason = f"the 99% interval is not within {said}; {told}"
+        enough = f"about {2 * wanted} seeds would tell" if wanted else f"{2 * _MOST:,} seeds would not tell"
+        reason = f"the 99% interval is not within {allowed}; {enough}"
     return ControlResult(
         **facts,
         state=state,
@@ -87,25 +88,24 @@ def same_model(evidence: Evidence, model: str) -> ControlResult:
 def race(evidence: Evidence, metric: str) -> ControlResult | None:
     """The baseline's second copy in the speed session against its first, in one timing; None when it was not raced.
 
-    It fails when its 99% interval lies wholly outside `AA_RANGE`, which makes claims about that timing INVALID.
+    It fails where `races.is_off`, which makes claims about that timing INVALID.
     """
-    estimate = against_itself(evidence, metric)
+    estimate = races.against_itself(evidence, metric)
     if estimate is None or evidence.plan.speed is None:
         return None
-    ends = estimate.interval(LEVEL)
-    low, high = math.exp(ends.low), math.exp(ends.high)
+    middle, low, high = races.ratio(estimate)
     reach = min([EQUAL_TIMES, *_margins(evidence, lambda asked: asked == metric, None)])
-    state = _state(ends, off=low > AA_RANGE[1] or high < AA_RANGE[0], reach=reach)
+    state = _state(estimate.interval(LEVEL), off=races.is_off(estimate), reach=reach)
     within = f"{significant(1 / (1 + reach))}{TIMES} to {significant(1 + reach)}{TIMES}"
     if state == "failed":
-        reason = f"the 99% interval lies wholly outside {AA_RANGE[0]} to {AA_RANGE[1]}"
+        reason = f"the 99% interval lies wholly outside {races.AA_RANGE[0]} to {races.AA_RANGE[1]}"
     elif state == "passed":
         reason = f"the 99% interval lies within {within}"
     else:
         n = int(estimate.df) + 1
         wanted = _units(lambda n: n - 1, estimate.se * math.sqrt(n), reach)
-        told = f"about {wanted} processes would tell" if wanted else f"{_MOST:,} processes would not tell"
-        reason = f"the 99% interval is not within {within}; {told}, or a quieter machine"
+        enough = f"about {wanted} processes would tell" if wanted else f"{_MOST:,} processes would not tell"
+        reason = f"the 99% interval is not within {within}; {enough}, or a quieter machine"
     baseline = evidence.plan.speed.baseline
     return ControlResult(
         id=f"against_itself[{metric}]",
@@ -114,7 +114,7 @@ def race(evidence: Evidence, metric: str) -> ControlResult | None:
         state=state,
         metric=metric,
         unit="ratio",
-        estimate=math.exp(estimate.centre),
+        estimate=middle,
         low=low,
         high=high,
         resolution=(high - low) / 2,
@@ -129,8 +129,8 @@ def _races(evidence: Evidence) -> list[ControlResult]:
         return []
     again = f"{evidence.plan.speed.baseline}~again"
     raced = {metric for process in evidence.processes for metric in process.values.get(again, {})}
-    found = (race(evidence, metric) for metric in sorted(filter(is_time, raced)))
-    return [one for one in found if one is not None]
+    controls = (race(evidence, metric) for metric in sorted(raced) if metric_of(metric).unit == "s")
+    return [one for one in controls if one is not None]
 
 
 def _state(ends: stats.Interval, *, off: bool, reach: float) -> ControlState:
@@ -149,12 +149,12 @@ def _margins(evidence: Evidence, about: Callable[[str], bool], usual: float | No
 
 def _units(df: Callable[[int], int], sd: float, reach: float) -> int | None:
     """Smallest n whose 99% interval lies within the reach of no difference with 80% chance, when there is none."""
-    chance = float(distributions.norm.ppf(0.9))
+    inside = float(distributions.norm.ppf(0.9))
     low, high = 2, _MOST
     allowed = math.log1p(reach)
 
     def fits(n: int) -> bool:
-        return (float(distributions.t.ppf((1 + LEVEL) / 2, df(n))) + chance) * sd / math.sqrt(n) <= allowed
+        return (float(distributions.t.ppf((1 + LEVEL) / 2, df(n))) + inside) * sd / math.sqrt(n) <= allowed
 
     if not fits(high):
         return None

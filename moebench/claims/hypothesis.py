@@ -15,7 +15,7 @@ from typing import Literal
 
 from moebench.claims.errors import Withheld
 from moebench.metrics import metric_of
-from moebench.metrics.metric import Kind
+from moebench.metrics.metric import Kind, Metric
 from moebench.metrics.ref import MetricRef
 
 
@@ -29,6 +29,11 @@ class Term:
     def base(self) -> str:
         """The metric without its labels."""
         return MetricRef.parse(self.metric).base
+
+    @property
+    def facts(self) -> Metric:
+        """What the metric means."""
+        return metric_of(self.metric)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,10 +72,21 @@ class Contrast:
     @property
     def kind(self) -> Kind:
         """Kind of its metrics. Raises Withheld when they have several."""
-        kinds = {metric_of(term.metric).kind for term in self.terms}
+        kinds = {term.facts.kind for term in self.terms}
         if len(kinds) > 1:
             raise Withheld("invalid", f"metrics of different kinds ({', '.join(sorted(kinds))}) cannot be paired")
         return kinds.pop()
+
+    @property
+    def rests_on_loss(self) -> bool:
+        """Whether any of its metrics is, or is computed from, language-modelling loss."""
+        return any(term.facts.rests_on_loss for term in self.terms)
+
+    @property
+    def timings(self) -> tuple[str, ...]:
+        """The timed metrics that it rests on."""
+        timed = (term.metric if term.facts.kind == "timed" else term.facts.timed_by for term in self.terms)
+        return tuple(dict.fromkeys(metric for metric in timed if metric is not None))
 
 
 @dataclass(frozen=True, kw_only=True)

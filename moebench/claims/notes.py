@@ -14,7 +14,6 @@ from moebench.claims import bounds, coverage, idle, likeness, sealing, tuning
 from moebench.claims.controls import race
 from moebench.claims.decide import MIN_UNITS, Correction
 from moebench.claims.hypothesis import Hypothesis
-from moebench.claims.preconditions import is_quality, timings
 from moebench.claims.reaching import UNDECAYED
 from moebench.claims.samples import Sample
 from moebench.claims.verdict import TRIFLE, Beside, Scored
@@ -80,9 +79,9 @@ def of_numbers(
     yield from sample.notes
     if text is not None and (little := coverage.note(evidence, text, models)) is not None:
         yield little
-    if is_quality(metric):
-        if seen := _contamination(plan):
-            yield f"{seen}: a model may have learned it by heart"
+    if metric_of(metric).rests_on_loss:
+        if leak := _contamination(plan):
+            yield f"{leak}: a model may have learned it by heart"
         if untuned := tuning.untuned(evidence, models):
             yield untuned
         if plan.asked.tuned:
@@ -90,7 +89,7 @@ def of_numbers(
     if contrast.kind in ("seeded", "event"):
         yield from likeness.notes(evidence, models)
     yield from _of_sample(sample)
-    for timing in timings(contrast):
+    for timing in contrast.timings:
         if (control := race(evidence, timing)) is not None:
             outcome = "A/A too wide to tell" if control.state == "too_wide" else "A/A"
             itself = f"{control.model} takes {control.effect} its own time in {timing} (99%)"
@@ -162,11 +161,11 @@ def caveats(
     """What no view of the verdict may leave out, each in a few words."""
     if UNDECAYED in sample.notes:
         yield UNDECAYED
-    races = [race(evidence, timing) for timing in timings(hypothesis.contrast)]
+    races = [race(evidence, timing) for timing in hypothesis.contrast.timings]
     if any(one is not None and one.state == "too_wide" for one in races):
         yield "A/A too wide to tell"
-    if any(is_quality(term.metric) for term in hypothesis.contrast.terms) and (seen := _contamination(evidence.plan)):
-        yield seen
+    if hypothesis.contrast.rests_on_loss and (leak := _contamination(evidence.plan)):
+        yield leak
     if text is not None and (little := coverage.caveat(text)) is not None:
         yield little
     if claim.compare is not None and metric_of(claim.metric).kind != "counted":

@@ -15,19 +15,16 @@ from itertools import combinations
 import numpy as np
 
 from moebench import stats
-from moebench.claims import coverage, idle, likeness
-from moebench.claims.errors import Withheld
+from moebench.claims import coverage, idle, likeness, races
 from moebench.claims.hypothesis import Contrast, Term
-from moebench.claims.samples import Sample, draw
+from moebench.claims.samples import Sample
 from moebench.format import MINUS, interval
-from moebench.metrics import constant, metric_of
-from moebench.metrics.ref import MetricRef
+from moebench.metrics import constant
 from moebench.planning.types import Plan
 from moebench.reader.evidence import Evidence, Outcome
 from moebench.suite.claim import Claim
 from moebench.suite.model import DenseFFN
 
-AA_RANGE = (0.98, 1.02)
 LEARNED = 0.01
 """Share of a unigram model's bits per byte by which a model must be below it to have learned anything."""
 ONCE = 1e-6
@@ -46,15 +43,19 @@ class Question:
     contrast: Contrast
     sample: Sample
 
+    @property
+    def plan(self) -> Plan:
+        return self.evidence.plan
+
     @functools.cached_property
     def models(self) -> tuple[str, ...]:
         """The models it compares, those of weight 0 included: every point of a sweep."""
-        return tuple(dict.fromkeys((*self.contrast.models, *likeness.compared(self.claim, self.evidence.plan))))
+        return tuple(dict.fromkeys((*self.contrast.models, *likeness.compared(self.claim, self.plan))))
 
     @functools.cached_property
     def planned(self) -> tuple[str, ...]:
         """Those that the suite trains."""
-        return tuple(name for name in self.models if name in self.evidence.plan.models)
+        return tuple(name for name in self.models if name in self.plan.models)
 
     @functools.cached_property
     def runs(self) -> tuple[Outcome, ...]:
@@ -66,19 +67,27 @@ class Question:
     @functools.cached_property
     def scoring(self) -> tuple[Outcome, ...]:
         """The completed runs whose evaluation the claim rests on, that of a model which sets the target too."""
-        named = {*self.models, *self.evidence.plan.models_of(self.claim)}
+        named = {*self.models, *self.plan.models_of(self.claim)}
         return tuple(run for run in self.evidence.outcomes_of(named) if run.status == "completed" and self.texts)
 
     @functools.cached_property
     def texts(self) -> frozenset[str]:
         """Which evaluations its metrics come from: `test`, `tune`, `curve`."""
-        found = {coverage.text_of(term.metric) for term in self.contrast.terms}
-        return frozenset(text for text in found if text is not None)
+        return frozenset(filter(None, (coverage.text_of(term.metric) for term in self.contrast.terms)))
 
 
 def unfit(plan: Plan, claim: Claim, contrast: Contrast) -> str | None:
     """What the plan alone tells against a claim, whatever was measured; None when there is nothing."""
     return _fixed(plan, contrast) or _not_causal(plan, claim, contrast)
+
+
+def broken(question: Question) -> str | None:
+    """The first precondition that fails, in words; None when all hold. A smoke run is not asked for long training."""
+    asked = [one for one in PRECONDITIONS if not (question.plan.asked.smoke and one in OF_LENGTH)]
+    return next((why for check in asked if (why := check(question)) is not None), None)
+
+
+# ---------------------------------------------------------------------------------------------- of the plan
 
 
 def _fixed(plan: Plan, contrast: Contrast) -> str | None:
@@ -92,7 +101,7 @@ def _fixed(plan: Plan, contrast: Contrast) -> str | None:
 
 def _not_causal(plan: Plan, claim: Claim, contrast: Contrast) -> str | None:
     """A loss, or a loss that sets a target, of a model that sees what it is to predict."""
-    if not any(is_quality(term.metric) for term in contrast.terms):
+    if not contrast.rests_on_loss:
         return None
     for model in dict.fromkeys((*contrast.models, *plan.models_of(claim))):
         planned = plan.models.get(model)
@@ -103,26 +112,23 @@ def _not_causal(plan: Plan, claim: Claim, contrast: Contrast) -> str | None:
         if a.causal is None:
             return f"router: the plan does not say whether {word} of {model} is causal: plan and run it again"
         if a.router is not None and a.router.code is not None:
-            said = f"router {word} says causal = False: its routing depends on later tokens"
-            return f"{said}, so the language-modelling loss of {model} means nothing"
+            declared = f"router {word} says causal = False: its routing depends on later tokens"
+            return f"{declared}, so the language-modelling loss of {model} means nothing"
         return f"router: {word} of {model} sees later tokens, so its language-modelling loss means nothing"
     return None
-
-
-def broken(question: Question) -> str | None:
-    """The first precondition that fails, in words; None when all hold. A smoke run is not asked for long training."""
-    asked = [one for one in PRECONDITIONS if not (question.evidence.plan.asked.smoke and one in OF_LENGTH)]
-    return next((why for check in asked if (why := check(question)) is not None), None)
 
 
 def _matched(question: Question) -> str | None:
     """Compared models that are matched to each other are as equal as the suite demands."""
     models = set(question.models)
-    for match in question.evidence.plan.matches:
+    for match in question.plan.matches:
         if {match.model, match.to} <= models and abs(match.residual) > match.tolerance:
             off = f"{match.residual:+.2%}".replace("-", MINUS) + f" on {match.on}, beyond {match.tolerance:.2%}"
             return f"match: {match.model} misses {match.to} by {off}"
     return None
+
+
+# ---------------------------------------------------------------------------------------------- data and text
 
 
 def _same_data(question: Question) -> str | None:
@@ -145,7 +151,7 @@ def unlike(one: Outcome, other: Outcome) -> str | None:
 
 
 def _same_test_split(question: Question) -> str | None:
-    runs = {(run.model, run.seed): run for run in (*question.runs, *question.scoring)}.values()
+    runs = (*question.runs, *question.scoring)
     unknown = next((run for run in runs if run.test_digest is None), None)
     if unknown is not None:
         return f"data: no digest of the test split of {unknown.model} with seed {unknown.seed}"
@@ -161,7 +167,7 @@ def _same_text(question: Question) -> str | None:
             which = f"{unknown[0].model} with seed {unknown[0].seed}"
             return f"evaluation: which documents {which} was scored on is not known, though it is of other runs"
         if unknown:
-            read = [(run, _asked(question.evidence.plan, run, text)) for run, _ in read]
+            read = [(run, _asked(question.plan, run, text)) for run, _ in read]
         other = next((pair for pair in read if pair[1] != read[0][1]), None)
         if other is not None:
             where = " at the evaluation points" if text == "curve" else ""
@@ -193,10 +199,13 @@ def _enough_text(question: Question) -> str | None:
     return None
 
 
+# ---------------------------------------------------------------------------------------------- training
+
+
 def _learned(question: Question) -> str | None:
     """Every model whose loss is compared learned more than how often each byte occurs."""
-    unigram = question.evidence.plan.data.unigram_bits_per_byte
-    if unigram is None or not any(is_quality(term.metric) for term in question.contrast.terms):
+    unigram = question.plan.data.unigram_bits_per_byte
+    if unigram is None or not question.contrast.rests_on_loss:
         return None
     for model in question.planned:
         runs = [run for run in question.evidence.outcomes_of([model]) if run.status == "completed"]
@@ -216,8 +225,8 @@ def _above_entropy(question: Question) -> str | None:
     independently, and a model that is as good as can be scatters over them as they do. So the whole must be below by
     more than chance does once in a million; where documents are not known, by half.
     """
-    entropy = question.evidence.plan.data.entropy_bits_per_byte
-    if entropy is None or not any(is_quality(term.metric) for term in question.contrast.terms):
+    entropy = question.plan.data.entropy_bits_per_byte
+    if entropy is None or not question.contrast.rests_on_loss:
         return None
     for run in question.scoring:
         loss = run.values.get(FINAL_LOSS)
@@ -234,15 +243,12 @@ def _above_entropy(question: Question) -> str | None:
 
 def _same_treatment(question: Question) -> str | None:
     """Models that a match ties were trained so that their losses mean the same."""
-    plan, models = question.evidence.plan, question.planned
-    if (why := _same_memory(question)) is not None:
-        return why
-    if not question.runs or not any(_of_training(term.metric) for term in question.contrast.terms):
+    plan, models = question.plan, question.planned
+    if not question.runs or not any(_is_trained(term) for term in question.contrast.terms):
         return None
     if (why := likeness.other_meaning(plan, models)) and (pair := likeness.tied(plan, models)):
         return f"training: {' and '.join(pair)} are matched, but {why}: give both the same `micro_batch_tokens`"
-    quality = any(is_quality(term.metric) for term in question.contrast.terms)
-    if quality and (why := likeness.other_dtype(plan, models)):
+    if question.contrast.rests_on_loss and (why := likeness.other_dtype(plan, models)):
         # Equal bytes in different dtypes is what a match on them claims.
         pair = likeness.tied(plan, models, but=("weight_bytes",))
         return None if pair is None else f"training: {' and '.join(pair)} are matched, but {why}: give both one dtype"
@@ -253,11 +259,11 @@ def _same_memory(question: Question) -> str | None:
     """The peak of a training step is that of a micro-batch: of equal ones, where equal treatment is claimed."""
     if not any(term.base == "memory.train_peak_bytes" for term in question.contrast.terms):
         return None
-    pair, said = likeness.tied(question.evidence.plan, question.planned), _micro_batches(question)
-    if pair is None or said is None:
+    pair, sizes = likeness.tied(question.plan, question.planned), _micro_batches(question)
+    if pair is None or sizes is None:
         return None
     return (
-        f"memory: {' and '.join(pair)} are matched, but their peaks are of different micro-batches (tokens: {said}): "
+        f"memory: {' and '.join(pair)} are matched, but their peaks are of different micro-batches (tokens: {sizes}): "
         "give both the same `micro_batch_tokens`"
     )
 
@@ -269,7 +275,7 @@ def _same_schedule(question: Question) -> str | None:
     schedules = {
         (r.steps, r.batch_tokens, r.warmup_steps, r.decay, r.final_lr_share, r.evaluate_at): name
         for name in question.planned
-        for r in [question.evidence.plan.models[name].recipe]
+        for r in [question.plan.models[name].recipe]
     }
     if len(schedules) < 2:
         return None
@@ -285,28 +291,23 @@ def _same_step(question: Question) -> str | None:
     if not any(term.base in PER_STEP for term in question.contrast.terms):
         return None
     # Per token it would still be no fair race: a larger micro-batch uses the machine better.
-    said = _micro_batches(question)
-    if said is None:
+    if (sizes := _micro_batches(question)) is None:
         return None
-    return f"timing: a step is of different micro-batches (tokens: {said}): give all the same `micro_batch_tokens`"
+    return f"timing: a step is of different micro-batches (tokens: {sizes}): give all the same `micro_batch_tokens`"
 
 
 def _micro_batches(question: Question) -> str | None:
     """Tokens of each model's micro-batch, in words; None where they are the same in all."""
-    sizes = {name: question.evidence.plan.models[name].recipe.micro_batch_tokens for name in question.planned}
+    sizes = {name: question.plan.models[name].recipe.micro_batch_tokens for name in question.planned}
     return ", ".join(f"{name} {size:,}" for name, size in sizes.items()) if len(set(sizes.values())) > 1 else None
 
 
 def _one_machine(question: Question) -> str | None:
     """All processes of a speed session ran on one machine, set up in one way."""
-    if not timings(question.contrast):
-        return None
     places = sorted({process.setup or process.machine or "" for process in question.evidence.processes})
-    if len(places) > 1:
-        return (
-            f"timing: the speed session's processes ran on {len(places)} machines ({'; '.join(places)}): run it again"
-        )
-    return None
+    if not question.contrast.timings or len(places) < 2:
+        return None
+    return f"timing: the speed session's processes ran on {len(places)} machines ({'; '.join(places)}): run it again"
 
 
 def _few_diverged(question: Question) -> str | None:
@@ -321,19 +322,19 @@ def _few_diverged(question: Question) -> str | None:
 
 def _quiet_machine(question: Question) -> str | None:
     """The baseline raced against itself came out equal, as far as its 99% interval can tell."""
-    for metric in timings(question.contrast):
-        race = against_itself(question.evidence, metric)
+    for metric in question.contrast.timings:
+        race = races.against_itself(question.evidence, metric)
         if race is None:
             return f"A/A: {metric} of the baseline has no A/A run"
-        low, high = np.exp([race.interval(0.99).low, race.interval(0.99).high])
-        if low > AA_RANGE[1] or high < AA_RANGE[0]:
-            apart = interval(float(np.exp(race.centre)), float(low), float(high), "ratio")
-            return f"A/A: the baseline takes {apart} its own time in {metric}, outside {AA_RANGE[0]} to {AA_RANGE[1]}"
+        if races.is_off(race):
+            ratio = interval(*races.ratio(race), "ratio")
+            low, high = races.AA_RANGE
+            return f"A/A: the baseline takes {ratio} its own time in {metric}, outside {low} to {high}"
     return None
 
 
 def _more_than_chance(question: Question) -> str | None:
-    return idle.by_chance(question.evidence.plan, question.contrast, question.runs)
+    return idle.by_chance(question.plan, question.contrast, question.runs)
 
 
 PRECONDITIONS: tuple[Callable[[Question], str | None], ...] = (
@@ -343,6 +344,7 @@ PRECONDITIONS: tuple[Callable[[Question], str | None], ...] = (
     _same_text,
     _above_entropy,
     _enough_text,
+    _same_memory,
     _same_treatment,
     _same_schedule,
     _same_step,
@@ -359,57 +361,9 @@ OF_LENGTH = frozenset({_enough_text, _learned, _more_than_chance, _quiet_machine
 # ---------------------------------------------------------------------------------------------- parts
 
 
-def is_quality(metric: str) -> bool:
-    """Whether a metric is, or rests on, language-modelling loss."""
-    base = MetricRef.parse(metric).base
-    return base.endswith(("bits_per_byte", "bits_per_token", "_to_quality"))
-
-
-def _of_training(metric: str) -> bool:
+def _is_trained(term: Term) -> bool:
     """Whether a metric is of what training made: a loss, or the load of experts, not a size or a time."""
-    return is_quality(metric) or MetricRef.parse(metric).base.startswith(("routing.", "train."))
-
-
-def is_time(metric: str) -> bool:
-    """Whether a metric is itself a time, not a figure derived from one."""
-    return MetricRef.parse(metric).base.startswith("speed.") and metric_of(metric).unit == "s"
-
-
-def timings(contrast: Contrast) -> tuple[str, ...]:
-    """The timed metrics that a contrast rests on."""
-    found: list[str] = []
-    for term in contrast.terms:
-        base = term.base
-        if base == "seconds_to_quality":
-            found.append("speed.train_step_s")
-        elif base.startswith("speed."):
-            found.append(term.metric)
-    return tuple(dict.fromkeys(found))
-
-
-_TIMED_BY = {
-    "speed.train_utilisation": "speed.train_step_s",
-    "speed.decode_bandwidth_utilisation": "speed.decode_step_s",
-}
-"""Figures derived from a timing, whose race against itself stands for theirs."""
-
-
-def against_itself(evidence: Evidence, metric: str) -> stats.Estimate | None:
-    """Log-ratio of the baseline's second copy to its first in the speed session; None when it was not raced."""
-    if evidence.plan.speed is None:
-        return None
-    baseline = evidence.plan.speed.baseline
-    base, bracket, labels = metric.partition("[")
-    for name in (metric, _TIMED_BY.get(base, base) + bracket + labels):
-        again = Term(model=f"{baseline}~again", metric=name, weight=1.0)
-        first = Term(model=baseline, metric=name, weight=-1.0)
-        try:
-            sample = draw(evidence, Contrast(terms=(again, first), log=True), None, None)
-        except Withheld:
-            continue
-        if sample.n >= 2:
-            return stats.paired(sample.effects)
-    return None
+    return term.facts.rests_on_loss or term.base.startswith(("routing.", "train."))
 
 
 def pairs_of_runs(used: Iterable[Outcome]) -> list[tuple[Outcome, Outcome]]:
