@@ -44,14 +44,12 @@ def scored(evidence: Evidence, metric: str, models: Iterable[str]) -> Scored | N
     group, domain = text_of(metric), MetricRef.parse(metric).get("domain")
     if group is None:
         return None
-    plan, found = evidence.plan, []
-    for run in evidence.outcomes_of(models):
-        counts = counts_of(run, group, domain) if run.status == "completed" else None
-        if counts is not None:
-            found.append((counts, run.model))
-    if not found:
+    plan = evidence.plan
+    completed = (run for run in evidence.outcomes_of(models) if run.status == "completed")
+    read = [(counts, run.model) for run in completed if (counts := counts_of(run, group, domain)) is not None]
+    if not read:
         return None
-    (num_bytes, documents), model = min(found)
+    (num_bytes, documents), model = min(read)
     recipe = plan.models[model].recipe
     return Scored(
         scored_bytes=num_bytes,
@@ -132,7 +130,7 @@ def note(evidence: Evidence, text: Scored, models: Iterable[str]) -> str | None:
 
 
 def _limit(plan: Plan, models: Iterable[str]) -> str:
-    found = (plan.models[name].recipe.windows_per_document for name in models if name in plan.models)
-    limits = [limit for limit in found if limit is not None]
+    recipes = (plan.models[name].recipe for name in models if name in plan.models)
+    limits = [r.windows_per_document for r in recipes if r.windows_per_document is not None]
     most = max(limits, default=0)
     return f"at most {plural(most, 'window')} of each document {'are' if most != 1 else 'is'} read: " if limits else ""

@@ -265,7 +265,7 @@ def _weigh_exactly(sample: Sample, hypothesis: Hypothesis) -> Finding:
     holds = all(value is not None and _meets(value, hypothesis.support) for value in values)
     span = stats.Interval(low=float(np.min(x)), high=float(np.max(x)), level=1.0)
     # Runs that agree to the bit are still a sample: of those that could have been, none spoke otherwise.
-    chance = None if sample.units == "counts" or hypothesis.exactly else 2.0**-sample.n
+    alike = None if sample.units == "counts" or hypothesis.exactly else 2.0**-sample.n
     return Finding(
         centre=float(np.mean(x)),
         interval=span,
@@ -275,9 +275,9 @@ def _weigh_exactly(sample: Sample, hypothesis: Hypothesis) -> Finding:
         method="exact count" if sample.units == "counts" else "every run, alike" if sample.exact else "every run",
         supports=holds,
         refutes=not holds,
-        p_for=None if chance is None else chance if holds else 1.0,
-        p_against=None if chance is None else 1.0 if holds else chance,
-        sd=None if chance is None else 0.0,
+        p_for=None if alike is None else alike if holds else 1.0,
+        p_against=None if alike is None else 1.0 if holds else alike,
+        sd=None if alike is None else 0.0,
     )
 
 

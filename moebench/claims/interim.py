@@ -25,7 +25,7 @@ def unfinished(evidence: Evidence, claim: Claim, contrast: Contrast, sample: Sam
     """
     if sample.units == "counts":
         return None
-    found: list[str] = []
+    absences: list[str] = []
     ends = False
     if sample.units != "processes":
         runs = dict(_absent_runs(evidence, claim))
@@ -34,7 +34,7 @@ def unfinished(evidence: Evidence, claim: Claim, contrast: Contrast, sample: Sam
         absent = [f"seed {seed}: {why}" for seed, why in runs.items()] or list(sample.missing)
         if absent:
             n = kept if runs else sample.n
-            found.append(f"{n} of {sample.planned} {sample.units}: {_few(absent)}")
+            absences.append(f"{n} of {sample.planned} {sample.units}: {_few(absent)}")
     if sample.units == "processes" or sample.second is not None:
         metric = None if sample.units == "processes" else "speed.train_step_s"
         lacking = dict(_absent_timings(evidence, contrast, metric))
@@ -42,10 +42,10 @@ def unfinished(evidence: Evidence, claim: Claim, contrast: Contrast, sample: Sam
             ends = True
             planned = len(evidence.plan.speed.processes) if evidence.plan.speed else 0
             words = [f"process {process}: {why}" for process, why in lacking.items()]
-            found.append(f"{planned - len(lacking)} of {planned} processes: {_few(words)}")
-    if not found:
+            absences.append(f"{planned - len(lacking)} of {planned} processes: {_few(words)}")
+    if not absences:
         return None
-    return "; ".join(found) + (f"; `{evidence.plan.command}` finishes it" if ends else "")
+    return "; ".join(absences) + (f"; `{evidence.plan.command}` finishes it" if ends else "")
 
 
 def _absent_runs(evidence: Evidence, claim: Claim) -> Iterator[tuple[int, str]]:

@@ -108,8 +108,8 @@ class _Draft:
         """One-sided p, times the number of looks taken; 1 where there is none, or no verdict to come of it yet."""
         if self.finding is None or self.unfinished is not None:
             return 1.0
-        found = self.finding.p_against if against else self.finding.p_for
-        return 1.0 if found is None else min(1.0, max(found, self.p_guards[against]) * self.looks)
+        own = self.finding.p_against if against else self.finding.p_for
+        return 1.0 if own is None else min(1.0, max(own, self.p_guards[against]) * self.looks)
 
 
 def _draft(evidence: Evidence, name: str, claim: Claim) -> _Draft:
@@ -177,19 +177,19 @@ def _verdict(evidence: Evidence, draft: _Draft, correction: Correction, family: 
         **(_asked_ends(hypothesis) if hypothesis else {}),
         **({"n": sample.n, "units": sample.units} if sample else {}),
     }
-    said = [*notes.of_claim(evidence, draft.id, claim, draft.post_hoc, draft.looks)]
+    lines = [*notes.of_claim(evidence, draft.id, claim, draft.post_hoc, draft.looks)]
     if draft.withheld is not None or finding is None or hypothesis is None or sample is None:
         withheld = draft.withheld or Withheld("not_tested", "no effect was measured")
-        return Verdict(**facts, state=withheld.state, reason=withheld.reason, notes=tuple(said))
+        return Verdict(**facts, state=withheld.state, reason=withheld.reason, notes=tuple(lines))
     if sample.exact is not None and sample.units != "counts":
-        said.append(f"the same in all {sample.n} runs: held against the threshold without rounding")
+        lines.append(f"the same in all {sample.n} runs: held against the threshold without rounding")
     if correction.in_family and draft.unfinished is None:
-        said += notes.of_family(correction, family.names if family.withdrawn else ())
+        lines += notes.of_family(correction, family.names if family.withdrawn else ())
     elif claim.family == "primary" and not draft.post_hoc and not draft.in_family:
-        said.append("an exact count, not part of the Holm family")
-    said += notes.of_numbers(evidence, hypothesis, sample, metric=claim.metric, models=models, text=text)
+        lines.append("an exact count, not part of the Holm family")
+    lines += notes.of_numbers(evidence, hypothesis, sample, metric=claim.metric, models=models, text=text)
     share = _recovered_share(evidence, hypothesis)
-    said += [] if share is None else [_share_words(share)]
+    lines += [] if share is None else [_share_words(share)]
     hints = notes.caveats(
         evidence, draft.id, claim, hypothesis, sample, text=text, beside=beside, matched=bool(matched_on)
     )
@@ -200,7 +200,7 @@ def _verdict(evidence: Evidence, draft: _Draft, correction: Correction, family: 
         **(share or {}),
         method=finding.method,
         caveats=tuple(hints),
-        notes=tuple(said),
+        notes=tuple(lines),
     )
 
 

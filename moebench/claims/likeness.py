@@ -49,8 +49,8 @@ def _train_flops(evidence: Evidence, model: str) -> Value:
 
 
 def _kernels(evidence: Evidence, model: str) -> Value:
-    found = {run.kernels for run in evidence.outcomes_of([model]) if run.kernels is not None}
-    return " and ".join(sorted(found)) or None
+    kernels = {run.kernels for run in evidence.outcomes_of([model]) if run.kernels is not None}
+    return " and ".join(sorted(kernels)) or None
 
 
 def _trained_params(model: PlannedModel) -> int:
@@ -101,12 +101,12 @@ def beside(
 ) -> tuple[Beside, ...]:
     """The facts of the models that the suite trains, those of training left out when none is."""
     named = [name for name in models if name in evidence.plan.models]
-    found = []
+    rows = []
     for fact in FACTS if named else ():
         values = {name: fact.of(evidence, name) for name in named}
         ratio = _ratio(values.get(treatment or ""), values.get(baseline or ""))
-        found.append(Beside(what=fact.says, values=values, ratio=ratio))
-    return tuple(found)
+        rows.append(Beside(what=fact.says, values=values, ratio=ratio))
+    return tuple(rows)
 
 
 def _ratio(one: Value, other: Value) -> float | None:
@@ -122,14 +122,14 @@ def compared(claim: Claim, plan: Plan) -> tuple[str, ...]:
 
 def matched_on(plan: Plan, one: str, other: str) -> tuple[MatchOn, ...]:
     """Quantities in which matches, followed from model to model, tie two models."""
-    found: list[MatchOn] = []
+    tied: list[MatchOn] = []
     for on in dict.fromkeys(match.on for match in plan.matches):
         reached, pairs = {one}, [{match.model, match.to} for match in plan.matches if match.on == on]
         while grown := [pair for pair in pairs if pair & reached and not pair <= reached]:
             reached |= set().union(*grown)
         if other in reached:
-            found.append(on)
-    return tuple(found)
+            tied.append(on)
+    return tuple(tied)
 
 
 # ---------------------------------------------------------------------------------------------- in words
@@ -152,37 +152,35 @@ def scope_words(
 
     Of a claim about counts only what is of the models themselves; of a sweep the range of what differs.
     """
-    said_already: list[dict[str, Value]] = []
-    told = []
+    differing: list[Beside] = []
     for row in rows:
-        if row.differs and (not counted or row.what in _COUNTED) and row.values not in said_already:
-            said_already.append(row.values)
-            told.append(row)
+        new = all(row.values != other.values for other in differing)
+        if row.differs and new and (not counted or row.what in _COUNTED):
+            differing.append(row)
     if treatment is None or baseline is None or not {treatment, baseline} <= set(plan.models):
-        apart = ", ".join(row.what for row in told)
-        return f"its models differ in {apart}" if apart else ""
+        what = ", ".join(row.what for row in differing)
+        return f"its models differ in {what}" if what else ""
     tied = [_ON[on] for on in matched_on(plan, treatment, baseline)]
     match = f"matched on {' and '.join(tied)}" if tied else "not matched"
-    said = ", ".join([*filter(None, (_pair_words(row, treatment, baseline) for row in told)), match])
-    return f"{treatment} over {baseline}: {said}"
+    pairs = filter(None, (_pair_words(row, treatment, baseline) for row in differing))
+    return f"{treatment} over {baseline}: {', '.join([*pairs, match])}"
 
 
 def listed(rows: Iterable[Beside], treatment: str | None, baseline: str | None) -> str:
     """All that stands beside each other, what is equal by name only; empty for a claim that compares no two models."""
-    apart, equal = [], []
+    differing, equal = [], []
     for row in rows:
         one, other = (row.values.get(name or "") for name in (treatment, baseline))
         if treatment is None or baseline is None or one is None or other is None:
             continue
         if one == other:
             equal.append(row.what)
-        elif row.ratio is not None:
-            apart.append(f"{row.what} {row.ratio:.3g}{TIMES}")
         else:
-            apart.append(f"{row.what} {one} against {other}")
-    said = [", ".join(apart)] if apart else []
-    said += [f"equal in {', '.join(equal)}"] if equal else []
-    return f"{treatment} over {baseline}: {'; '.join(said)}" if said else ""
+            against = f"{one} against {other}" if row.ratio is None else f"{row.ratio:.3g}{TIMES}"
+            differing.append(f"{row.what} {against}")
+    parts = [", ".join(differing)] if differing else []
+    parts += [f"equal in {', '.join(equal)}"] if equal else []
+    return f"{treatment} over {baseline}: {'; '.join(parts)}" if parts else ""
 
 
 def _pair_words(row: Beside, treatment: str, baseline: str) -> str | None:

@@ -38,12 +38,12 @@ def order(evidence: Evidence, verdicts: Sequence[Verdict], model: str, other: st
     if about:
         # A primary claim rules over exploratory ones; of equals one that decides comes first.
         first = [verdict for verdict in about if verdict.label == "primary"] or about
-        told = next((verdict for verdict in first if _side(verdict)), first[0])
-        return Order(side=_seen_from(model, told), verdict=told, claimed=True)
+        verdict = next((verdict for verdict in first if _side(verdict)), first[0])
+        return Order(side=_seen_from(model, verdict), verdict=verdict, claimed=True)
     if metric_of(metric).better == "neither":
         return Order(side=None, verdict=None, claimed=False)
-    (told,) = ask(evidence, {"title": _question(model, other, metric)})
-    return Order(side=_seen_from(model, told), verdict=told, claimed=False)
+    (verdict,) = ask(evidence, {"title": _question(model, other, metric)})
+    return Order(side=_seen_from(model, verdict), verdict=verdict, claimed=False)
 
 
 def _question(model: str, other: str, metric: str) -> Claim:

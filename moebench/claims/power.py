@@ -55,10 +55,10 @@ def needs(finding: Finding, hypothesis: Hypothesis, sample: Sample, *, family: i
     if finding.sd == 0 and finding.beside == 0:
         floor = max(claim.floor(looks + 1), sample.n + 1)
         return Needs(words=f"needs at least {floor} {unit}", detectable=0.0, units=floor, low=floor)
-    seen = stats.detectable(sample.n, claim.alpha(looks)) * spread
+    least = stats.detectable(sample.n, claim.alpha(looks)) * spread
     could, detectable = "too few for any effect to be seen", None
-    if math.isfinite(seen):
-        detectable = hypothesis.reading.show_distance(seen)
+    if math.isfinite(least):
+        detectable = hypothesis.reading.show_distance(least)
         beyond = " beyond the threshold" if any(bound.value for bound in hypothesis.support) else ""
         could = f"smallest detectable effect {_distance(detectable, hypothesis.reading.unit)}{beyond} (80% power)"
     if finding.by_items:
@@ -132,15 +132,15 @@ class _Level:
             at = sd * (near if end == "near" else far)
         moved = [max(at, distance) if end == "far" else distance - self.nearest + at for distance in self.distances]
 
-        def chance(units: int) -> float:
+        def power(units: int) -> float:
             spread = math.sqrt(sd**2 + units * beside**2)
             effects = [min(distance / spread, 50.0) if spread else 50.0 for distance in moved]
             return 1 - sum(1 - stats.power(units, effect, self.alpha(looks)) for effect in effects)
 
         if min(moved) <= 0:
             return None
-        found = stats.smallest(chance)
-        return None if found is None else max(found, self.floor(looks), n + 1)
+        needed = stats.smallest(power)
+        return None if needed is None else max(needed, self.floor(looks), n + 1)
 
 
 def _beyond(centre: float, bound: float, side: str) -> float:

@@ -44,14 +44,14 @@ def is_exact(claim: Claim) -> bool:
 
 def post_hoc(evidence: Evidence, name: str, claim: Claim) -> tuple[str, ...]:
     """Why a claim cannot count as made before the data, in words; empty when it can."""
-    found: list[str] = []
+    reasons: list[str] = []
     if _is_late(evidence, evidence.told, name):
         what = "a run" if rests_on(claim)[0] else "the speed session"
         afresh = " (with seeds that are not done yet it would come first)" if rests_on(claim)[0] else ""
-        found.append(f"first stored, with its models as they are, after {what} it uses was done{afresh}")
+        reasons.append(f"first stored, with its models as they are, after {what} it uses was done{afresh}")
     if rests_on(claim)[0] and (words := _chosen_seeds(evidence, name, claim)) is not None:
-        found.append(words)
-    return tuple(found)
+        reasons.append(words)
+    return tuple(reasons)
 
 
 def _is_late(evidence: Evidence, told: Told, name: str) -> bool:
@@ -147,12 +147,12 @@ def _seeds_stored(evidence: Evidence, claim: Claim) -> float:
 
 def looks(evidence: Evidence, claim: Claim, sample: Sample) -> int:
     """How often this claim could be looked at: now, and at each other set of runs, or session, of the same models."""
-    found = 1
+    number = 1
     if rests_on(claim)[0] and sample.units != "counts":
-        found += _other_runs(evidence, claim)
+        number += _other_runs(evidence, claim)
     if rests_on(claim)[1]:
-        found += _other_sessions(evidence, claim, sample)
-    return found
+        number += _other_sessions(evidence, claim, sample)
+    return number
 
 
 def _other_runs(evidence: Evidence, claim: Claim) -> int:
@@ -251,13 +251,13 @@ def withdrawn(evidence: Evidence) -> tuple[Withdrawn, ...]:
     One that is still made, of models defined otherwise, is none of them: `tried_otherwise` tells of it.
     """
     here, asked = set(evidence.plan.claim_hashes.values()), _questions(evidence.told, evidence.told.seals)
-    found: dict[str, Withdrawn] = {}
+    gone: dict[str, Withdrawn] = {}
     for other in sorted(_same_jobs(evidence), key=lambda one: one.stored.stored_at):
         for name in _family(evidence, other):
             if other.plan.claim_hashes[name] not in here and not _questions(other, [name]) <= asked:
                 says = other.plan.spec.claims[name].says
-                found.setdefault(other.plan.claim_hashes[name], Withdrawn(id=name, says=says, plan=other.plan.id))
-    return tuple(found.values())
+                gone.setdefault(other.plan.claim_hashes[name], Withdrawn(id=name, says=says, plan=other.plan.id))
+    return tuple(gone.values())
 
 
 def _questions(told: Told, names: Iterable[str]) -> set[str]:
