@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -17,9 +18,11 @@ from moebench.data.corpus import Document
 from moebench.metrics import MEASUREMENTS, METRICS
 from moebench.metrics.measurement import NotFinite
 from moebench.metrics.quality import evaluate
+from moebench.metrics.speed import Racer, race
 from moebench.models.decoder.subject import DecoderSubject
 from moebench.models.generation import generate
-from moebench.models.subject import Cache, LayerRouting, Scores, Subject
+from moebench.models.subject import Cache, LayerRouting, Pass, Scores, Subject
+from moebench.planning.types import SpeedPlan
 from tests.support.small_models import architecture, built, dense, moe, tokens
 
 pytestmark = pytest.mark.numeric
@@ -61,14 +64,11 @@ class Unigram:
     """Gives every token the same probability wherever it stands; sends even positions to expert 0 and odd ones to 1."""
 
     tokenizer, context, mixtures, experts = Words(), 4, (3,), 2
-    device, dtype, weights = torch.device("cpu"), torch.float32, nn.Module()
+    device, dtype, counts = torch.device("cpu"), torch.float32, architecture(dense()).blueprint
 
     def __init__(self, probability: tuple[float, ...] = PROBABILITY) -> None:
+        self.weights = nn.Linear(4, 4, bias=False)
         self.logp_V = torch.tensor(probability).log()
-
-    @property
-    def counts(self) -> Any:
-        raise AssertionError("quality needs no counts")
 
     def score(self, tokens_BT: Tensor, targets_BT: Tensor, *, greedy: bool = False) -> Scores:
         first = targets_BT == int(self.logp_V.argmax())
@@ -86,6 +86,27 @@ class Unigram:
         assert isinstance(cache, Counted)
         cache.length += tokens_BT.shape[1]
         return self.logp_V.expand(tokens_BT.shape[0], -1)
+
+
+class Step:
+    """A training step on that subject's weights, which are 4 x 4."""
+
+    device, sequences = torch.device("cpu"), 2
+
+    def __init__(self, weights: nn.Module) -> None:
+        self.weights = weights
+        self.optimizer = torch.optim.AdamW(weights.parameters())
+
+    def draws(self) -> None:
+        return None
+
+    def backward(self, batch_BX: Tensor, draws: torch.Generator | None, *, share: float = 1.0) -> Pass:
+        loss = self.weights(torch.ones(batch_BX.shape[0], 4)).square().mean() * share
+        loss.backward()
+        return Pass(loss=loss.detach(), bits=loss.detach(), computed=batch_BX[:, 1:].numel(), dropped=0)
+
+    def countable(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
 
 TEXT = SimpleNamespace(
@@ -166,6 +187,33 @@ def test_metrics_that_are_measured_together_are_declared_together() -> None:
     for name, measurement in MEASUREMENTS.items():
         assert measurement.name == name
         assert all(METRICS[metric.name] is metric for metric in measurement.metrics)
+
+
+def test_speed_times_any_subject() -> None:
+    """Experts of a decoding step and assignments of a training step are those that the subject tells."""
+    subject = Unigram()
+    racer = Racer(name="words", subject=subject, trainable=Step(subject.weights))
+    asked: dict[str, Any] = {"prefill": (2,), "decode_batches": (1,), "train_step": True, "seconds": 0.01}
+    plan = SpeedPlan(id="s", models=("words",), baseline="words", processes=(0,), **asked)
+    before = subject.weights.weight.clone()
+    race_of = race([racer], plan, lambda rows: np.ones((rows, 5), dtype=np.int64), process=0, seconds=0.01)
+    timed = ["speed.train_step_s", "speed.prefill_s[tokens=2]", "speed.decode_step_s[batch=1]"]
+    assert list(race_of.samples["words"]) == timed
+    assert race_of.routed == {"words": {"speed.train_step_s": 8.0, "speed.decode_step_s[batch=1]": 1.0}}
+    assert torch.equal(subject.weights.weight, before)
+
+
+def test_memory_and_flops_are_measured_on_any_subject() -> None:
+    """16 weights of 4 bytes, two moments each and a count of steps; 2 rows times 16 weights, there and back to them."""
+    subject = Unigram()
+    context: Any = SimpleNamespace(
+        subject=subject, trainable=Step(subject.weights), batch=np.ones((2, 5), dtype=np.int64), step=7
+    )
+    values = {r.metric: r.value for name in ("flops", "memory") for r in MEASUREMENTS[name].measure(context).records}
+    assert values["train.counted_flops"] == 2 * 2 * 16 * 2
+    assert values["memory.train_peak_bytes[part=weights]"] == 64
+    assert values["memory.train_peak_bytes[part=optimizer]"] == 2 * 64 + 4
+    assert values["memory.inference_peak_bytes[part=kv_cache]"] == 0
 
 
 # ------------------------------------------------------------------------------------------------ the decoder

@@ -210,7 +210,7 @@ def _not_there(metric: Metric, labels: dict[str, str], models: list[ModelSpec]) 
     Domains are known to the data alone: `feasibility` holds them against those.
     """
     routed = metric.of_mixtures
-    if any(model.train is None for model in models) and not metric.name.startswith(("cost.", "speed.")):
+    if any(model.train is None for model in models) and metric.kind not in ("counted", "timed"):
         hint = "claim a metric of cost or speed, or train the model: leave `weights` out"
         return f"{metric.name} of a model with `weights: random`: it is counted and timed, never trained", hint
     if routed and any(isinstance(model.ffn, DenseFFN) for model in models):
