@@ -271,7 +271,7 @@ def test_without_gradients_few_pairs_take_a_shorter_road_to_the_same_place(
 ) -> None:
     monkeypatch.setattr(sorting, "GATHERED_BYTES", few_bytes)
     monkeypatch.setattr(sorting, "GATHERED_EXPERT_BYTES", few_bytes)
-    monkeypatch.setattr(sorting, "SINGLE_PAIRS", single)
+    monkeypatch.setattr(sorting, "SINGLE_ASSIGNMENTS", single)
     case, generator = CASES[name], torch.Generator().manual_seed(1)
     rows = input_matrices(activation) * case.hidden
     shapes = ((case.tokens, D), (case.experts, rows, D), (case.experts, D, case.hidden))

@@ -135,7 +135,7 @@ def routing_records(
 
 
 def idle_by_chance(load_E: NDArray[np.int64]) -> float:
-    """Experts expected to receive nothing when as many pairs go each to an expert at random: E (1 - 1/E)^pairs."""
+    """Experts expected to receive nothing when N assignments go each to a random expert: E (1 - 1/E)^N."""
     return float(load_E.size * (1 - 1 / load_E.size) ** int(load_E.sum()))
 
 

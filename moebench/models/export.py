@@ -57,21 +57,23 @@ class Family:
 
     def lacks(self, a: Architecture) -> list[str]:
         """What of an architecture it cannot say, in the words of a suite."""
-        found = [] if a.qk_norm in self.qk_norm else [f"qk_norm {a.qk_norm}" if a.qk_norm else "layer without qk_norm"]
-        found += [f"activation {word}" for word in sorted({ffn.activation for ffn in a.ffns} - {"swiglu"})]
+        lacking = []
+        if a.qk_norm not in self.qk_norm:
+            lacking.append(f"qk_norm {a.qk_norm}" if a.qk_norm else "layer without qk_norm")
+        lacking += [f"activation {word}" for word in sorted({ffn.activation for ffn in a.ffns} - {"swiglu"})]
         if isinstance(a.ffn, MoEFFN):
-            found += self._lacks_of_mixture(a, a.ffn)
-        return found
+            lacking += self._lacks_of_mixture(a, a.ffn)
+        return lacking
 
     def _lacks_of_mixture(self, a: Architecture, ffn: MoEFFN) -> list[str]:
-        found = [] if self.routes(a) else [f"router {ffn.router}"]
-        if not found and renormalises(ffn) not in self.renormalise:
+        lacking = [] if self.routes(a) else [f"router {ffn.router}"]
+        if not lacking and renormalises(ffn) not in self.renormalise:
             by_word = RENORMALISES[ffn.router] is not None
-            found.append(f"router {ffn.router}" if by_word else f"renormalise {ffn.renormalise}")
+            lacking.append(f"router {ffn.router}" if by_word else f"renormalise {ffn.renormalise}")
         given: dict[str, Any] = {"bias": ffn.bias or None}
         given |= {field: getattr(ffn, field) for field in {"every", "first_dense"} - self.dense_layers}
         given |= {} if self.groups else {"groups": ffn.groups, "scale": ffn.scale}
-        found += [f"{field} {value}" for field, value in sorted(given.items()) if value is not None]
+        lacking += [f"{field} {value}" for field, value in sorted(given.items()) if value is not None]
         shared = "none" if ffn.shared_hidden is None else "gated" if ffn.shared_gate else "plain"
         if shared != self.shared:
             says = {
@@ -79,8 +81,8 @@ class Family:
                 "plain": "shared_hidden without gate",
                 "gated": "shared_gate",
             }
-            found.append(says[shared])
-        return found + self._lacks_of_sizes(a, ffn)
+            lacking.append(says[shared])
+        return lacking + self._lacks_of_sizes(a, ffn)
 
     def _lacks_of_sizes(self, a: Architecture, ffn: MoEFFN) -> list[str]:
         assert ffn.expert_hidden is not None

@@ -46,7 +46,7 @@ class Dense(nn.Module):
 
 
 class MoE(nn.Module):
-    """A router, E experts, a backend that computes the routed pairs, and the shared expert if there is one."""
+    """A router, E experts, a backend that computes the routed assignments, and the shared expert if there is one."""
 
     def __init__(self, ffn: MoEFFN, *, width: int, vocab: int, layer: int, backend: str) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Many tokens on a CPU: pairs sorted by expert, in blocks of experts whose rows stay in the cache, backward by hand.
+"""Many tokens on a CPU: assignments sorted by expert, in blocks whose rows stay in the cache, backward by hand.
 
 A block's rows are gathered, multiplied, activated, multiplied again and added to their tokens before the next block
 comes; whole-batch copies of k T rows, which at 64 experts top-8 cost as much as the products, are never made, and the
@@ -9,7 +9,7 @@ is written: the product's own order of reading and writing is no friend of memor
 expert, 5% at 64 to 128). No such choice changes a bit of any product; another alignment of the rows can, so `blocks`
 and `plain` may differ in the last bits (seen at experts 23 wide).
 
-Legend: T tokens, D width, X rows of the input projection, F expert hidden, E experts, S sorted pairs, R rows
+Legend: T tokens, D width, X rows of the input projection, F expert hidden, E experts, S sorted assignments, R rows
 (of a block).
 """
 
@@ -47,7 +47,7 @@ class Part(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Rows `start` to `stop` of the sorted pairs, and the experts they belong to."""
+    """Rows `start` to `stop` of the sorted assignments, and the experts they belong to."""
 
     start: int
     stop: int
@@ -59,7 +59,7 @@ class Work:
     """What is computed in which order; the same for forward and backward."""
 
     order_S: Tensor
-    """Pairs sorted by expert."""
+    """Assignments sorted by expert."""
     token_S: Tensor
     expert_S: Tensor
     blocks: list[Block]
@@ -74,7 +74,7 @@ class Work:
 
 
 def blocks(x_TD: Tensor, routing: Routing, experts: Experts) -> Tensor:
-    """Any activation, biases, and any number of pairs a token."""
+    """Any activation, biases, and any number of assignments a token."""
     work = _plan(x_TD, routing, experts)
     weights = (experts.gate_up_EXD, experts.down_EDF, experts.gate_up_bias_EX, experts.down_bias_ED)
     if not torch.is_grad_enabled():

@@ -1,6 +1,6 @@
-"""Rows to experts and back: the order of pairs by expert, the gather before and the sum after.
+"""Rows to experts and back: the order of assignments by expert, the gather before and the sum after.
 
-Legend: T tokens, D width, E experts, K top-k, N routed pairs in token order, S the same pairs sorted by expert.
+Legend: T tokens, D width, E experts, K top-k, N assignments in token order, S the same sorted by expert.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from moebench.models.routers import Routing
 
 
 def by_expert(routing: Routing, *, num_experts: int) -> tuple[Tensor, Tensor]:
-    """Order of the pairs grouped by expert (stable), and the end of each expert's group, int32."""
+    """Order of the assignments grouped by expert (stable), and the end of each expert's group, int32."""
     expert_S, order_S = routing.expert_N.sort(stable=True)
     experts_E = torch.arange(num_experts, device=expert_S.device)
     # A search, not bincount: that one asks a CUDA device how many there are.
@@ -23,7 +23,7 @@ def by_expert(routing: Routing, *, num_experts: int) -> tuple[Tensor, Tensor]:
 
 
 def inverse(order_S: Tensor) -> Tensor:
-    """Where each pair went."""
+    """Where each assignment went."""
     inverse_N = torch.empty_like(order_S)
     inverse_N[order_S] = torch.arange(order_S.numel(), device=order_S.device)
     return inverse_N
@@ -40,7 +40,7 @@ def _sum_rows(rows_SD: Tensor, inverse_N: Tensor, per_token: int) -> Tensor:
 class _Gather(torch.autograd.Function):
     """rows = x[index], whose backward is a gather and a sum over k instead of a scatter of rows.
 
-    Valid when every token has exactly `per_token` pairs in token order; `inverse_N` undoes the sorting.
+    Valid when every token has exactly `per_token` assignments in token order; `inverse_N` undoes the sorting.
     """
 
     @staticmethod
@@ -55,7 +55,7 @@ class _Gather(torch.autograd.Function):
         return _sum_rows(grads[0].contiguous(), inverse_N, ctx.per_token), None, None, None
 
 
-class _SumPairs(torch.autograd.Function):
+class _SumAssignments(torch.autograd.Function):
     """out[t] = sum of token t's rows; the backward repeats a row instead of scattering it."""
 
     @staticmethod
@@ -70,7 +70,7 @@ class _SumPairs(torch.autograd.Function):
 
 
 def dispatch(x_TD: Tensor, routing: Routing, order_S: Tensor) -> Tensor:
-    """Each pair's token, sorted by expert: [S, D]."""
+    """Each assignment's token, sorted by expert: [S, D]."""
     token_S = routing.token_N[order_S]
     if routing.per_token is None:
         return x_TD.index_select(0, token_S)
@@ -83,5 +83,5 @@ def combine(y_SD: Tensor, routing: Routing, order_S: Tensor, *, num_tokens: int)
     token_S = routing.token_N[order_S]
     if routing.per_token is None:
         return y_SD.new_zeros(num_tokens, y_SD.shape[1]).index_add(0, token_S, y_SD)
-    out: Tensor = _SumPairs.apply(y_SD, token_S, inverse(order_S), routing.per_token)  # type: ignore[no-untyped-call]
+    out: Tensor = _SumAssignments.apply(y_SD, token_S, inverse(order_S), routing.per_token)  # type: ignore[no-untyped-call]
     return out

@@ -1,6 +1,6 @@
-"""torch's grouped product over pairs sorted by expert: for CUDA, where nothing may ask the host.
+"""torch's grouped product over assignments sorted by expert: for CUDA, where nothing may ask the host.
 
-Legend: T tokens, D width, X rows of the input projection, F expert hidden, E experts, S sorted pairs.
+Legend: T tokens, D width, X rows of the input projection, F expert hidden, E experts, S sorted assignments.
 """
 
 from __future__ import annotations

@@ -20,11 +20,11 @@ def loop(x_TD: Tensor, routing: Routing, experts: Experts) -> Tensor:
     # unbind, not weight[e]: the backward of an index fills a gradient of all experts with zeros, once per expert.
     weights = zip(experts.gate_up_EXD.unbind(), experts.down_EDF.unbind(), strict=True)
     for expert, (gate_up_XD, down_DF) in enumerate(weights):
-        pairs = (routing.expert_N == expert).nonzero().squeeze(1)
-        token = routing.token_N[pairs]
+        assignments = (routing.expert_N == expert).nonzero().squeeze(1)
+        token = routing.token_N[assignments]
         gate_up_bias_X = None if experts.gate_up_bias_EX is None else experts.gate_up_bias_EX[expert]
         down_bias_D = None if experts.down_bias_ED is None else experts.down_bias_ED[expert]
         hidden = activate(experts.activation, F.linear(x_TD[token], gate_up_XD, gate_up_bias_X))
         y = F.linear(hidden, down_DF, down_bias_D)
-        out_TD = out_TD.index_add(0, token, y * routing.weight_N[pairs, None].to(y.dtype))
+        out_TD = out_TD.index_add(0, token, y * routing.weight_N[assignments, None].to(y.dtype))
     return out_TD

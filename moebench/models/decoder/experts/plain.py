@@ -1,9 +1,9 @@
-"""Few tokens on small experts, all in the cache: pairs sorted by expert, one product per expert and direction.
+"""Few tokens on small experts, all in the cache: assignments sorted by expert, one product per expert and direction.
 
 The first code path there was. Suites of nano size stay on it, and so keep the bits that their committed results have;
 `blocks` is faster where rows or weights leave the cache.
 
-Legend: T tokens, D width, F expert hidden, X rows of the input projection, E experts, S sorted pairs.
+Legend: T tokens, D width, F expert hidden, X rows of the input projection, E experts, S sorted assignments.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from moebench.models.routers import Routing
 
 
 def plain(x_TD: Tensor, routing: Routing, experts: Experts) -> Tensor:
-    """Any activation, biases, any number of pairs a token; backward by hand."""
+    """Any activation, biases, any number of assignments a token; backward by hand."""
     order_S, ends_E = by_expert(routing, num_experts=experts.num_experts)
     x_SD = dispatch(x_TD, routing, order_S)
     weight_S, ends = routing.weight_N[order_S].to(x_TD.dtype), ends_E.tolist()
@@ -33,7 +33,7 @@ def plain(x_TD: Tensor, routing: Routing, experts: Experts) -> Tensor:
 
 
 class _SortedExperts(torch.autograd.Function):
-    """Pairs sorted by expert, one matrix product per expert and direction, gradients written in place."""
+    """Assignments sorted by expert, one matrix product per expert and direction, gradients written in place."""
 
     @staticmethod
     def forward(

@@ -1,10 +1,10 @@
-"""For CPUs: pairs sorted by expert, one product per expert and direction, gradients written once, by hand.
+"""For CPUs: assignments sorted by expert, one product per expert and direction, gradients written once, by hand.
 
-It chooses by shape, as measured (`nox -s bench`): a decoding step of few pairs copies out the pairs' weights when they
-are small, or goes pair by pair; rows and weights that fit the cache take `plain`; everything else goes through
-`blocks`. Group sizes are read on the host.
+It chooses by shape, as measured (`nox -s bench`): a decoding step of few assignments copies out their experts'
+weights when those are small, or goes one by one; rows and weights that fit the cache take `plain`; everything else goes
+through `blocks`. Group sizes are read on the host.
 
-Legend: T tokens, D width, F expert hidden, X rows of the input projection, E experts, N routed pairs.
+Legend: T tokens, D width, F expert hidden, X rows of the input projection, E experts, N assignments.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from moebench.models.decoder.products import linear
 from moebench.models.routers import Routing
 
 GATHERED_EXPERT_BYTES, GATHERED_BYTES = 2**15, 2**20
-"""Experts this small, and this much of them in all, are copied out for few pairs: cheaper than a product an expert."""
-SINGLE_PAIRS = 8
-"""Up to this many pairs of larger experts are computed one by one when no gradient is wanted."""
+"""Experts this small, and this much of them in all, are copied out: cheaper than a product an expert."""
+SINGLE_ASSIGNMENTS = 8
+"""Up to this many assignments of larger experts are computed one by one when no gradient is wanted."""
 
 PLAIN_ROWS_BYTES, PLAIN_WEIGHTS_BYTES = 2**23, 2**22
 """Below so many bytes of sorted rows, and up to so many of weights, a layer stays in the cache by itself."""
@@ -46,17 +46,17 @@ def sorted_blocks(x_TD: Tensor, routing: Routing, experts: Experts) -> Tensor:
 
 
 def _few(x_TD: Tensor, routing: Routing, experts: Experts) -> Tensor | None:
-    """A decoding step of few pairs; None for other shapes."""
+    """A decoding step of few assignments; None for other shapes."""
     if torch.is_grad_enabled():
         return None
-    num_pairs = routing.expert_N.numel()
-    if experts.bytes_each <= GATHERED_EXPERT_BYTES and num_pairs * experts.bytes_each <= GATHERED_BYTES:
+    num_assignments = routing.expert_N.numel()
+    if experts.bytes_each <= GATHERED_EXPERT_BYTES and num_assignments * experts.bytes_each <= GATHERED_BYTES:
         return _gathered(x_TD, routing, experts)
-    return _singly(x_TD, routing, experts) if num_pairs <= SINGLE_PAIRS else None
+    return _singly(x_TD, routing, experts) if num_assignments <= SINGLE_ASSIGNMENTS else None
 
 
 def _gathered(x_TD: Tensor, routing: Routing, experts: Experts) -> Tensor:
-    """Every pair's own copy of its expert's weights, and two batched products; forward alone."""
+    """Every assignment's own copy of its expert's weights, and two batched products; forward alone."""
     x_ND1 = x_TD.index_select(0, routing.token_N).unsqueeze(2)
     hidden_NX = torch.bmm(experts.gate_up_EXD.index_select(0, routing.expert_N), x_ND1).squeeze(2)
     if experts.gate_up_bias_EX is not None:
@@ -72,7 +72,7 @@ def _gathered(x_TD: Tensor, routing: Routing, experts: Experts) -> Tensor:
 
 
 def _singly(x_TD: Tensor, routing: Routing, experts: Experts) -> Tensor:
-    """One pair after the other, reading only the weights of the experts used; forward alone."""
+    """One assignment after the other, reading only the weights of the experts used; forward alone."""
     out_TD = torch.zeros_like(x_TD)
     for token, expert, weight in zip(
         routing.token_N.tolist(), routing.expert_N.tolist(), routing.weight_N, strict=True
