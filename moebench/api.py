@@ -174,7 +174,7 @@ def _plan_of(
 ) -> Planned:
     from moebench.data.prepare import prepare
     from moebench.jobs import calibrate as calibration
-    from moebench.planning import matching
+    from moebench.planning import built, matching
 
     on_event({"event": "preparing", "source": loaded.spec.data.source})
     corpus = prepare(loaded.spec.data, base=loaded.base, cache=root / "data")
@@ -187,6 +187,7 @@ def _plan_of(
         made = matching.make_plan(
             loaded.spec, facts=corpus.facts, vocab=corpus.vocab, machine=machine, asked=asked, notes=notes
         )
+        built.check(made.models)
     return Planned(loaded=loaded, plan=made, results=root, device=device)
 
 

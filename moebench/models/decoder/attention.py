@@ -21,10 +21,11 @@ from moebench.models.decoder.products import linear
 
 
 def rotary_table(architecture: Architecture, *, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Cosines and sines, [context, head_dim], float32."""
-    half = architecture.head_dim // 2
-    frequency = architecture.rope_theta ** (-torch.arange(half, dtype=torch.float32) / half)
-    angle = torch.outer(torch.arange(architecture.context, dtype=torch.float32), frequency).repeat(1, 2)
+    """Cosines and sines, [context, head_dim], float32; computed on the CPU, so that a device does not change them."""
+    half, cpu = architecture.head_dim // 2, torch.device("cpu")
+    frequency = architecture.rope_theta ** (-torch.arange(half, dtype=torch.float32, device=cpu) / half)
+    place = torch.arange(architecture.context, dtype=torch.float32, device=cpu)
+    angle = torch.outer(place, frequency).repeat(1, 2)
     return angle.cos().to(device), angle.sin().to(device)
 
 

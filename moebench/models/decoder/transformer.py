@@ -86,7 +86,7 @@ class Transformer(nn.Module):
         self.layers = nn.ModuleList(layers)  # type: ignore[assignment]
         self.norm = RMSNorm(a.width, eps=a.norm_eps, kernels=kernels)
         self.head = None if a.tied_embeddings else nn.Parameter(torch.empty(a.vocab, a.width))
-        cos, sin = rotary_table(a, device=torch.device("cpu"))
+        cos, sin = rotary_table(a, device=self.embedding.device)
         self.register_buffer("cos_TC", cos, persistent=False)
         self.register_buffer("sin_TC", sin, persistent=False)
 
