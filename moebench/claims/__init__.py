@@ -1,7 +1,15 @@
-"""From evidence to verdicts: what each claim asks, what was found, and whether that settles it.
+"""From evidence to verdicts: what each claim asks, what the runs show, and whether that settles it.
 
-`judge` is the way in: a `Verdict` for each claim of a plan. `kinds` holds what each kind of claim asks, and `samples`
-draws what it compares: one effect a seed, a process or a count. `decide` holds the rule, `preconditions` what must be
-true before it is asked, `sealing` what was fixed before the data. `controls` tests the instrument; `order` tells titles
-which of two models is lower. Numbers come from `moebench.reader`, arithmetic from `moebench.stats`.
+`judge` is the way in: a `Verdict` (`verdict`) for each claim of a plan. Which module holds which rule:
+
+- `kinds/`: what each kind of claim asks, one file a kind, as a `hypothesis`: a contrast between models, and bounds.
+- `samples`: a contrast filled in, one effect a seed, a process or a count; `reaching`: what a quality cost.
+- `decide`: SUPPORTED, REFUTED or INCONCLUSIVE from effects and bounds; `power`: what it would take; `error_rates`: how
+  often that errs.
+- `preconditions`: INVALID; `bounds`, `idle`: counts and loads that show less than they seem to.
+- `interim`: INTERIM; `sealing`: post hoc, looks, the family that Holm corrects for.
+- `controls`, `races`: the instrument tested. `order`: which of two models a title may call lower.
+- `scope`, `likeness`, `coverage`: for what a verdict holds; `notes`, `tuning`: what stands beside it.
+
+Numbers come from `moebench.reader`, arithmetic from `moebench.stats`.
 """
