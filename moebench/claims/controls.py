@@ -9,7 +9,7 @@ a verdict INVALID by itself (the A/A gate of timed claims does): it is printed b
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -58,30 +58,22 @@ def same_model(evidence: Evidence, model: str) -> ControlResult:
     logs = np.log(np.array(values))
     estimate = stats.welch(logs[0::2], logs[1::2])
     ends = estimate.interval(LEVEL)
-    middle, low, high = (100 * math.expm1(value) for value in (estimate.centre, ends.low, ends.high))
     asked = _margins(evidence, lambda asked: metric_of(asked).rests_on_loss, float(np.mean(values)))
     reach = min(asked, default=EQUAL_QUALITY)
-    off = not ends.low <= 0 <= ends.high
-    state = _state(ends, off=off, reach=reach)
-    allowed = f"±{significant(100 * reach, figures=2)}%" + (", the margin that a claim asks about" if asked else "")
-    if state == "failed":
-        reason = "the 99% interval excludes 0"
-    elif state == "passed":
-        reason = f"the 99% interval lies within {allowed}"
-    else:
-        half_sd = estimate.se * math.sqrt(half)
-        wanted = _units(lambda n: 2 * (n - 1), half_sd, reach)
-        enough = f"about {2 * wanted} seeds would tell" if wanted else f"{2 * _MOST:,} seeds would not tell"
-        reason = f"the 99% interval is not within {allowed}; {enough}"
-    return ControlResult(
-        **facts,
-        state=state,
-        estimate=middle,
-        low=low,
-        high=high,
-        resolution=(high - low) / 2,
+
+    def needs() -> str:
+        wanted = _units(lambda n: 2 * (n - 1), estimate.se * math.sqrt(half), reach)
+        return f"about {2 * wanted} seeds would tell" if wanted else f"{2 * _MOST:,} seeds would not tell"
+
+    return _result(
+        estimate,
+        reach=reach,
+        within=f"±{significant(100 * reach, figures=2)}%" + (", the margin that a claim asks about" if asked else ""),
+        fault=None if ends.low <= 0 <= ends.high else "excludes 0",
+        needs=needs,
+        shown=(100 * math.expm1(value) for value in (estimate.centre, ends.low, ends.high)),
         n=f"{len(logs[0::2])} seeds against {len(logs[1::2])}",
-        reason=reason,
+        **facts,
     )
 
 
@@ -93,33 +85,61 @@ def race(evidence: Evidence, metric: str) -> ControlResult | None:
     estimate = races.against_itself(evidence, metric)
     if estimate is None or evidence.plan.speed is None:
         return None
-    middle, low, high = races.ratio(estimate)
+    n, baseline = int(estimate.df) + 1, evidence.plan.speed.baseline
     reach = min([EQUAL_TIMES, *_margins(evidence, lambda asked: asked == metric, None)])
-    state = _state(estimate.interval(LEVEL), off=races.is_off(estimate), reach=reach)
-    within = f"{significant(1 / (1 + reach))}{TIMES} to {significant(1 + reach)}{TIMES}"
-    if state == "failed":
-        reason = f"the 99% interval lies wholly outside {races.AA_RANGE[0]} to {races.AA_RANGE[1]}"
-    elif state == "passed":
-        reason = f"the 99% interval lies within {within}"
-    else:
-        n = int(estimate.df) + 1
+    low, high = races.AA_RANGE
+
+    def needs() -> str:
         wanted = _units(lambda n: n - 1, estimate.se * math.sqrt(n), reach)
         enough = f"about {wanted} processes would tell" if wanted else f"{_MOST:,} processes would not tell"
-        reason = f"the 99% interval is not within {within}; {enough}, or a quieter machine"
-    baseline = evidence.plan.speed.baseline
-    return ControlResult(
+        return f"{enough}, or a quieter machine"
+
+    return _result(
+        estimate,
+        reach=reach,
+        within=f"{significant(1 / (1 + reach))}{TIMES} to {significant(1 + reach)}{TIMES}",
+        fault=f"lies wholly outside {low} to {high}" if races.is_off(estimate) else None,
+        needs=needs,
+        shown=races.ratio(estimate),
+        n=f"{n} processes",
         id=f"against_itself[{metric}]",
         says=f"{baseline} is as fast as itself",
         model=baseline,
-        state=state,
         metric=metric,
         unit="ratio",
+    )
+
+
+def _result(
+    estimate: stats.Estimate,
+    *,
+    reach: float,
+    within: str,
+    fault: str | None,
+    needs: Callable[[], str],
+    shown: Iterable[float],
+    **facts: Any,
+) -> ControlResult:
+    """The outcome for a log-ratio whose interval should lie within `reach`, a share, of no difference.
+
+    `within` says how far that is, `fault` what else is wrong with it, and `needs` what would tell where it is too wide.
+    """
+    ends, (middle, low, high) = estimate.interval(LEVEL), shown
+    state: ControlState
+    if fault is not None:
+        state, reason = "failed", fault
+    elif -math.log1p(reach) <= ends.low and ends.high <= math.log1p(reach):
+        state, reason = "passed", f"lies within {within}"
+    else:
+        state, reason = "too_wide", f"is not within {within}; {needs()}"
+    return ControlResult(
+        **facts,
+        state=state,
         estimate=middle,
         low=low,
         high=high,
         resolution=(high - low) / 2,
-        n=f"{int(estimate.df) + 1} processes",
-        reason=reason,
+        reason=f"the 99% interval {reason}",
     )
 
 
@@ -131,14 +151,6 @@ def _races(evidence: Evidence) -> list[ControlResult]:
     raced = {metric for process in evidence.processes for metric in process.values.get(again, {})}
     controls = (race(evidence, metric) for metric in sorted(raced) if metric_of(metric).unit == "s")
     return [one for one in controls if one is not None]
-
-
-def _state(ends: stats.Interval, *, off: bool, reach: float) -> ControlState:
-    """The outcome of a log-ratio's interval that should lie within `reach`, a share, of no difference."""
-    if off:
-        return "failed"
-    within = -math.log1p(reach) <= ends.low and ends.high <= math.log1p(reach)
-    return "passed" if within else "too_wide"
 
 
 def _margins(evidence: Evidence, about: Callable[[str], bool], usual: float | None) -> list[float]:
