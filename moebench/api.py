@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import errno
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,9 +22,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from moebench.claims.verdict import Verdict
-    from moebench.launch import Task
+    from moebench.launch import Job, LaunchOptions
+    from moebench.planning.graph import Graph
     from moebench.planning.rehearsal import Estimate
     from moebench.planning.types import Asked, Plan, TunePlan
+    from moebench.store import Results
     from moebench.suite.load import LoadedSuite
 
 RESULTS, REPORTS = Path("results"), Path("reports")
@@ -37,19 +38,28 @@ OnEvent = Callable[[dict[str, Any]], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """A suite read and planned, with where its results go."""
+    """A suite read and planned, and how it is to be run."""
 
     loaded: LoadedSuite
-    plan: Plan
-    results: Path
-    device: Device
+    graph: Graph
+    options: LaunchOptions
+
+    @property
+    def plan(self) -> Plan:
+        return self.graph.plan
+
+    @property
+    def results(self) -> Path:
+        return self.options.root
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failed:
-    """A run that neither completed nor diverged, and where to look."""
+    """A job that neither completed nor diverged, and where to look."""
 
     run: str
+    job: str
+    """Its kind."""
     model: str
     seed: int
     status: str
@@ -95,29 +105,27 @@ def prepare_plan(
     *,
     scale: str | None = None,
     sets: Sequence[str] = (),
-    results: Path | str = RESULTS,
-    device: Device = "cpu",
-    threads: int = 1,
     smoke: bool = False,
     tuned: bool = False,
-    on_event: OnEvent = lambda _: None,
+    **options: Any,
 ) -> Planned:
     """Reads a suite and plans it; prepares its data (a cache under `results/data`) and trains nothing.
 
-    With `smoke` it is planned as a smoke run, with `tuned` at the best learning rates of its finished sweep. Raises
-    SuiteError, DataError or PlanError, each saying what to change.
+    With `smoke` it is planned as a smoke run, with `tuned` at the best learning rates of its finished sweep; `options`
+    are those of `LaunchOptions`. Raises SuiteError, DataError or PlanError, each saying what to change.
     """
+    from moebench.launch import LaunchOptions
     from moebench.planning.types import Asked
 
-    loaded, _ = validate(suite, scale=scale, sets=sets, device=device)
-    plan_of = partial(_plan_of, root=Path(results), device=device, threads=threads, on_event=on_event)
+    how = LaunchOptions(**options)
+    loaded, _ = validate(suite, scale=scale, sets=sets, device=how.device)
     asked = Asked(path=_typed_path(suite, loaded.path), sets=tuple(sets))
     notes: list[str] = []
     if tuned:
-        loaded, asked, notes = _tuned(plan_of(loaded, asked, notes))
+        loaded, asked, notes = _tuned(_plan_of(loaded, asked, notes, how))
     if smoke:
         loaded, asked, notes = _smoked(loaded, asked, notes)
-    return plan_of(loaded, asked, notes)
+    return _plan_of(loaded, asked, notes, how)
 
 
 def _typed_path(suite: str | Path, path: Path) -> str:
@@ -162,33 +170,33 @@ def _smoked(loaded: LoadedSuite, asked: Asked, notes: list[str]) -> tuple[Loaded
     return replace(loaded, spec=spec), asked.model_copy(update={"smoke": True}), [NOTE, *notes]
 
 
-def _plan_of(
-    loaded: LoadedSuite,
-    asked: Asked,
-    notes: Sequence[str],
-    *,
-    root: Path,
-    device: Device,
-    threads: int,
-    on_event: OnEvent,
-) -> Planned:
+def _plan_of(loaded: LoadedSuite, asked: Asked, notes: Sequence[str], options: LaunchOptions) -> Planned:
     from moebench.data.prepare import prepare
     from moebench.jobs import calibrate as calibration
-    from moebench.planning import built, matching
+    from moebench.planning import built
+    from moebench.planning.graph import make_graph
 
-    on_event({"event": "preparing", "source": loaded.spec.data.source})
+    root, threads = options.root, options.threads
+    options.on_event({"event": "preparing", "source": loaded.spec.data.source})
     corpus = prepare(loaded.spec.data, base=loaded.base, cache=root / "data")
-    machine = calibration.machine(device=device, threads=threads)
+    machine = calibration.machine(device=options.device, threads=threads)
     trained = [model.train for model in loaded.spec.models.values() if model.train is not None]
     if any(train.budget.seconds is not None for train in trained):
-        on_event({"event": "calibrating"})
+        options.on_event({"event": "calibrating"})
         machine = calibration.with_step_seconds(machine, loaded.spec, vocab=corpus.vocab, root=root, threads=threads)
     with _at_their_place(loaded):
-        made = matching.make_plan(
-            loaded.spec, facts=corpus.facts, vocab=corpus.vocab, machine=machine, asked=asked, notes=notes
+        graph = make_graph(
+            loaded.spec,
+            facts=corpus.facts,
+            vocab=corpus.vocab,
+            machine=machine,
+            asked=asked,
+            notes=notes,
+            threads=threads,
+            base=loaded.base,
         )
-        built.check(made.models)
-    return Planned(loaded=loaded, plan=made, results=root, device=device)
+        built.check(graph.plan.models)
+    return Planned(loaded=loaded, graph=graph, options=options)
 
 
 def validate(
@@ -201,15 +209,16 @@ def validate(
     """
     from moebench.data.corpus import VOCAB
     from moebench.jobs import calibrate as calibration
-    from moebench.planning import matching
+    from moebench.planning.graph import make_plan
+    from moebench.planning.matching import Machine
     from moebench.suite.load import load_suite
 
     loaded = load_suite(suite, scale=scale, sets=sets)
     facts = calibration.no_facts().model_copy(update={"domains": loaded.spec.data.domains()})
     # So fast a machine that no warm-up is too long for a budget in seconds: that is for the calibration to tell.
-    fastest = matching.Machine(device=device, step_seconds=dict.fromkeys(loaded.spec.models, 1e-6))
+    fastest = Machine(device=device, step_seconds=dict.fromkeys(loaded.spec.models, 1e-6))
     with _at_their_place(loaded):
-        made = matching.make_plan(loaded.spec, facts=facts, vocab=VOCAB, machine=fastest)
+        made = make_plan(loaded.spec, facts=facts, vocab=VOCAB, machine=fastest)
     return loaded, made.warnings
 
 
@@ -225,162 +234,104 @@ def _at_their_place(loaded: LoadedSuite) -> Iterator[None]:
         raise SuiteError(loaded.source.problem(one.at, one.message, one.hint) for one in error.problems) from None
 
 
-def plan(
-    suite: str | Path,
-    *,
-    scale: str | None = None,
-    sets: Sequence[str] = (),
-    results: Path | str = RESULTS,
-    smoke: bool = False,
-    tuned: bool = False,
-) -> Plan:
-    """What would run. See `prepare_plan` for what it raises."""
-    return prepare_plan(suite, scale=scale, sets=sets, results=results, smoke=smoke, tuned=tuned).plan
+def plan(suite: str | Path, **asked: Any) -> Plan:
+    """What would run. See `prepare_plan` for its arguments and for what it raises."""
+    return prepare_plan(suite, **asked).plan
 
 
-def run(
-    suite: str | Path,
-    *,
-    scale: str | None = None,
-    sets: Sequence[str] = (),
-    results: Path | str = RESULTS,
-    reports: Path | str = REPORTS,
-    workers: int | None = None,
-    device: Device = "cpu",
-    threads: int = 1,
-    smoke: bool = False,
-    tune: bool = False,
-    tuned: bool = False,
-    launcher: str = "process",
-    timeout_s: float = 600.0,
-    on_event: OnEvent = lambda _: None,
-) -> Outcome:
-    """Plans a suite, does the runs that are missing, measures speed, writes the report.
+def run(suite: str | Path, *, reports: Path | str = REPORTS, tune: bool = False, **asked: Any) -> Outcome:
+    """Plans a suite, does the jobs that are missing, writes the report; see `prepare_plan` for the other arguments.
 
     With `smoke` it is a smoke run: two seeds, a twentieth of the budget, no verdicts. With `tune` only the learning
     rates are swept; with `tuned` models are trained at the best rates of that sweep. Raises what `prepare_plan` raises,
     and Stopped when a signal ended it after checkpoints.
     """
-    planned = prepare_plan(
-        suite,
-        scale=scale,
-        sets=sets,
-        results=results,
-        device=device,
-        threads=threads,
-        smoke=smoke,
-        tuned=tuned,
-        on_event=on_event,
-    )
-    return run_planned(
-        planned,
-        reports=Path(reports),
-        workers=workers,
-        threads=threads,
-        tune=tune,
-        launcher=launcher,
-        timeout_s=timeout_s,
-        on_event=on_event,
-    )
+    return run_planned(prepare_plan(suite, **asked), reports=Path(reports), tune=tune)
 
 
-def run_planned(
-    planned: Planned,
-    *,
-    reports: Path = REPORTS,
-    workers: int | None = None,
-    threads: int = 1,
-    tune: bool = False,
-    launcher: str = "process",
-    timeout_s: float = 600.0,
-    on_event: OnEvent = lambda _: None,
-) -> Outcome:
-    """Carries out a plan: the runs, the speed session, the report; or, with `tune`, its learning-rate sweep alone."""
+def run_planned(planned: Planned, *, reports: Path = REPORTS, tune: bool = False) -> Outcome:
+    """Carries out a plan: its jobs and the report; or, with `tune`, its learning-rate sweep alone."""
     from moebench.environment import environment
-    from moebench.launch import launch
-    from moebench.launch.attempt import finished
     from moebench.planning.sweep import summarise
     from moebench.store import Results
 
-    results, made = Results(planned.results), planned.plan
-    tasks = list((_tune_tasks if tune else _run_tasks)(planned, threads=threads))
-    if not tune:  # a sweep makes no claims, so nothing of them is fixed by it
+    results, made, options = Results(planned.results), planned.plan, planned.options
+    if tune:
+        _tune_plan(made)
+    else:  # a sweep makes no claims, so nothing of them is fixed by it
         (reports / made.title).mkdir(parents=True, exist_ok=True)  # refused now rather than after hours of training
-        results.save_plan(made, environment(threads, planned.device))
-    # Contents are checked, not sizes alone: a run whose files went bad is put aside and done again.
-    statuses: dict[str, str] = {task.id: finished(results.job(task.id)) or "missing" for task in tasks}
-    missing = [task for task in tasks if statuses[task.id] == "missing"]
-    on_event({"event": "planned", "plan": made, "tasks": len(tasks), "missing": missing})
+        results.save_plan(made, environment(options.threads, options.device))
+    jobs = planned.graph.sweep if tune else planned.graph.jobs
     failures: list[Failed] = []
+    statuses, started = _launch(planned, jobs, results, failures)
+    common: dict[str, Any] = {"plan": made, "statuses": _of_runs(jobs, statuses), "started": started}
+    if tune:
+        return Outcome(**common, failures=tuple(failures), sweep=summarise(made, results))
+    speed = _speed(planned)
+    options.on_event({"event": "reporting"})
+    path, verdicts = write_report(planned.results, title=made.title, plan_id=made.id, out=reports)
+    return Outcome(**common, speed=speed, report=path, verdicts=tuple(verdicts), failures=tuple(failures))
+
+
+def _launch(
+    planned: Planned, jobs: Sequence[Job], results: Results, failures: list[Failed]
+) -> tuple[dict[str, str], int]:
+    """Does the jobs that are missing: the status of each, and of how many runs some were. Adds to `failures`."""
+    from moebench.launch import launch
+    from moebench.launch.attempt import finished
+
+    options = planned.options
+    # Contents are checked, not sizes alone: a job whose files went bad is put aside and done again.
+    statuses = {job.id: finished(job, planned.results) or "missing" for job in jobs}
+    diverged = {job_id for job_id, status in statuses.items() if status == "diverged"}
+    statuses |= {job.id: "diverged" for job in jobs if diverged.intersection(job.inputs)}
+    missing = [job for job in jobs if statuses[job.id] == "missing"]
+    started = len({run_id(job) for job in missing})
+    runs = len({run_id(job) for job in jobs})
+    options.on_event({"event": "planned", "plan": planned.plan, "runs": runs, "started": started, "missing": missing})
 
     def listen(event: dict[str, Any]) -> None:
-        on_event(event)
-        if event["event"] == "failed" and not event.get("retry"):
+        options.on_event(event)
+        if event["event"] in ("failed", "blocked") and not event.get("retry"):
             failures.append(_failed(event, planned.results / "logs"))
 
     try:
         if missing:
             results.make_room()
-            statuses |= launch(
-                missing,
-                workers=workers or _workers(planned, threads),
-                results_root=planned.results,
-                on_event=listen,
-                launcher=launcher,
-                timeout_s=timeout_s,
-            )
+            statuses |= launch(missing, replace(options, on_event=listen))
     finally:
-        results.note_done(made)
-    if tune:
-        sweep = summarise(made, results)
-        return Outcome(plan=made, statuses=statuses, started=len(missing), failures=tuple(failures), sweep=sweep)
-    speed = _speed(planned, threads=threads, on_event=on_event)
-    on_event({"event": "reporting"})
-    path, verdicts = write_report(planned.results, title=made.title, plan_id=made.id, out=reports)
-    return Outcome(
-        plan=made,
-        statuses=statuses,
-        started=len(missing),
-        speed=speed,
-        report=path,
-        verdicts=tuple(verdicts),
-        failures=tuple(failures),
-    )
+        results.note_done(planned.plan)
+    return statuses, started
 
 
-def _workers(planned: Planned, threads: int) -> int:
-    """Runs at a time, unless told: one a core, or one on a GPU."""
-    from moebench.environment import usable_cores
-
-    return 1 if planned.device == "cuda" else max(1, usable_cores() // threads)
+def run_id(job: Job) -> str:
+    """Id of the run that a job trains or measures."""
+    return job.inputs[0] if job.inputs else job.id
 
 
-def estimate(planned: Planned, *, workers: int | None = None, threads: int = 1) -> Estimate:
+def _of_runs(jobs: Sequence[Job], statuses: dict[str, str]) -> dict[str, str]:
+    """The status of each run: of its training, or of the first measurement that is not there."""
+    ends: dict[str, str] = {}
+    for job in jobs:  # what trains a run comes before what measures it
+        if ends.get(run_id(job), "completed") == "completed":
+            ends[run_id(job)] = statuses[job.id]
+    return ends
+
+
+def estimate(planned: Planned) -> Estimate:
     """How long a plan will take here; takes some seconds, in which every model is rehearsed (see `rehearsal`)."""
     from moebench.planning import rehearsal
 
-    return rehearsal.estimate(
-        planned.plan,
-        _run_tasks(planned, threads=threads),
-        root=planned.results,
-        threads=threads,
-        device=planned.device,
-        workers=workers or _workers(planned, threads),
-    )
+    return rehearsal.estimate(planned.plan, planned.graph.jobs, planned.options)
 
 
 def _failed(event: dict[str, Any], logs: Path) -> Failed:
     lines = [line for line in (event.get("traceback") or "").splitlines() if line.strip()]
     return Failed(
-        **{key: event[key] for key in ("run", "model", "seed", "status", "reason")},
+        **{key: event[key] for key in ("run", "job", "model", "seed", "status", "reason")},
         last_lines=tuple(lines[-LAST_LINES:]),
         log=logs / event["log"] if "log" in event else None,
     )
-
-
-def _run_tasks(planned: Planned, *, threads: int) -> list[Task]:
-    """One task for each run of the plan, seeds outermost so that early results hold whole pairs."""
-    return list(_tasks(planned, ((run.model, run.seed, None, run.id) for run in planned.plan.runs), threads=threads))
 
 
 def _tune_plan(made: Plan) -> TunePlan:
@@ -395,48 +346,24 @@ def _tune_plan(made: Plan) -> TunePlan:
     return made.tune
 
 
-def _tune_tasks(planned: Planned, *, threads: int) -> list[Task]:
-    chosen = ((model, seed, lr, run_id) for model, lr, seed, run_id in _tune_plan(planned.plan).runs)
-    return list(_tasks(planned, chosen, threads=threads))
-
-
-def _tasks(planned: Planned, chosen: Iterable[tuple[str, int, float | None, str]], *, threads: int) -> Iterable[Task]:
-    from moebench.jobs import calibrate as calibration
-    from moebench.launch import Task
-    from moebench.planning import matching
-
-    made, spec = planned.plan, planned.plan.spec
-    machine = calibration.machine(device=planned.device, threads=threads)
-    for model, seed, lr, run_id in chosen:
-        recipe = None if lr is None else matching.tune_recipe(made.models[model].recipe, lr=lr)
-        run = matching.run_of(made.models[model], seed=seed, facts=made.data, machine=machine, recipe=recipe)
-        assert run.id == run_id, "a plan and its runs were made from different things"
-        train = spec.models[model].train
-        assert train is not None
-        yield Task(
-            run=run,
-            model=model,
-            suite=made.suite,
-            threads=threads,
-            checkpoint_seconds=train.checkpoint_seconds,
-            data=spec.data,
-            base=planned.loaded.base,
-        )
-
-
-def _speed(planned: Planned, *, threads: int, on_event: OnEvent) -> str | None:
+def _speed(planned: Planned) -> str | None:
     """The speed session when the suite asks for one and something was trained; a failure is told, not raised."""
     from moebench.jobs.speed import SessionFailed, measure_speed
     from moebench.store import Busy
 
     if planned.plan.speed is None:
         return None
+    options = planned.options
     try:
         return measure_speed(
-            planned.plan, results_root=planned.results, base=planned.loaded.base, threads=threads, on_event=on_event
+            planned.plan,
+            results_root=options.root,
+            base=planned.loaded.base,
+            threads=options.threads,
+            on_event=options.on_event,
         )
     except (SessionFailed, Busy) as problem:
-        on_event({"event": "warning", "text": f"no speed session: {problem}"})
+        options.on_event({"event": "warning", "text": f"no speed session: {problem}"})
         return str(problem)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -15,3 +16,8 @@ def canonical(value: Any) -> str:
 def digest_of(value: Any, *, length: int = 16) -> str:
     """The first `length` hex digits of the SHA-256 of a value's canonical JSON."""
     return hashlib.sha256(canonical(value).encode()).hexdigest()[:length]
+
+
+def job_id(kind: str, spec: Any, inputs: Sequence[str] = ()) -> str:
+    """The id of a job: a hash of what decides its result."""
+    return digest_of({"kind": kind, "spec": spec, "inputs": list(inputs)}, length=20)

@@ -14,7 +14,7 @@ import pytest
 from moebench import __version__
 from moebench import environment as env
 from moebench.environment import Environment
-from moebench.launch.child import child_environment
+from moebench.launch.process import child_environment
 
 
 def test_this_machine_is_described() -> None:

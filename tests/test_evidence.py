@@ -151,7 +151,7 @@ def test_a_diverged_run_is_an_outcome(root: Path) -> None:
 @pytest.mark.parametrize("name", ["job.json", "steps.jsonl", "records.jsonl", "items.jsonl"])
 @pytest.mark.parametrize("harm", ["flip", "cut", "delete"])
 def test_a_harmed_file_is_never_read(root: Path, name: str, harm: str) -> None:
-    path = run_of(root) / name
+    path = golden_results.holder(store.JobFolder(run_of(root)), name).path / name
     data = bytearray(path.read_bytes())
     if harm == "flip":
         data[len(data) // 2] ^= 1
@@ -185,9 +185,10 @@ def test_records_of_another_version_are_refused(root: Path) -> None:
 
 
 def test_rows_that_lack_what_they_should_have(root: Path) -> None:
-    rewrite(run_of(root) / "items.jsonl", lambda row: {k: v for k, v in row.items() if k != "bits"})
-    run = outcome_of(root)
-    assert run.reason == f"no bits in it (remove the folder jobs/{run.run_id} to run it again)"
+    measured = golden_results.holder(store.JobFolder(run_of(root)), "items.jsonl")
+    rewrite(measured.path / "items.jsonl", lambda row: {k: v for k, v in row.items() if k != "bits"})
+    reason = outcome_of(root).reason or ""
+    assert reason.endswith(f"items.jsonl: no bits in it (remove the folder jobs/{measured.id} to run it again)")
 
 
 def test_one_mutated_token_in_one_runs_data(root: Path) -> None:

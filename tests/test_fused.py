@@ -10,13 +10,13 @@ from torch.nn import functional as F  # noqa: N812
 from moebench.counting.flops import train_step_flops
 from moebench.counting.kernels import executed_step_flops, keeps_scores, scores_in_blocks
 from moebench.jobs.recipe import Run
+from moebench.jobs.train import FUSED_FROM, backend_of, kernels_of
 from moebench.jobs.training import State, start, train
 from moebench.models.architecture import Architecture
 from moebench.models.decoder import build
 from moebench.models.decoder.attention import Attention, rotary_table
 from moebench.models.decoder.fused import attend, rms_norm
 from moebench.models.decoder.fused import attention as fused_attention
-from moebench.planning.matching import FUSED_FROM, backend_of, kernels_of
 from tests.support import small_corpora
 from tests.support.closeness import assert_near, numbered
 from tests.support.small_models import architecture, dense, moe, run, tokens

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.torch
 import torch
 
+from moebench.jobs.recipe import Run
 from moebench.models.architecture import Architecture
 from moebench.models.decoder import Output, Transformer
 from moebench.models.decoder.subject import DecoderSubject
@@ -34,12 +36,16 @@ def wordy(a: Architecture = MIXTURE) -> Transformer:
     return model
 
 
+def about(chosen: Run) -> dict[str, Any]:
+    return {"job": {"kind": "train", "spec": chosen.model_dump(mode="json"), "inputs": []}}
+
+
 def stored(root: Path, a: Architecture = MIXTURE, *, seed: int = 0) -> tuple[JobFolder, Transformer]:
     """A finished run whose weights are not its initial ones."""
     chosen, model = run(a, seed=seed), built(a)
     folder = Results(root).job(chosen.id)
     folder.path.mkdir(parents=True)
-    write_json(folder.path / "job.json", {"run": chosen.model_dump(mode="json")})
+    write_json(folder.path / "job.json", about(chosen))
     write_bytes(folder.path / "model.safetensors", safetensors.torch.save(model.state_dict()))
     folder.finish("completed")
     return folder, model
@@ -177,7 +183,7 @@ def test_a_run_whose_weights_were_left_out_is_refused(tmp_path: Path) -> None:
     chosen = run(PLAIN)
     folder = Results(tmp_path).job(chosen.id)
     folder.path.mkdir(parents=True)
-    write_json(folder.path / "job.json", {"run": chosen.model_dump(mode="json")})
+    write_json(folder.path / "job.json", about(chosen))
     write_bytes(folder.path / "model.safetensors", b"weights")
     folder.finish("completed", weights="omitted")
     (folder.path / "model.safetensors").unlink(missing_ok=True)
@@ -189,7 +195,7 @@ def test_a_diverged_run_has_no_model_and_says_why(tmp_path: Path) -> None:
     chosen = run(PLAIN)
     folder = Results(tmp_path).job(chosen.id)
     folder.path.mkdir(parents=True)
-    write_json(folder.path / "job.json", {"run": chosen.model_dump(mode="json")})
+    write_json(folder.path / "job.json", about(chosen))
     folder.finish("diverged", reason="step 3: loss nan")
     with pytest.raises(CorruptFile, match="diverged: step 3: loss nan"):
         load_trained(tmp_path, folder.id)

@@ -55,6 +55,7 @@ def finish(folder: store.JobFolder) -> None:
 
 
 def change_rows(folder: store.JobFolder, name: str, change: Change) -> None:
+    folder = golden_results.holder(folder, name)
     rows = [change(json.loads(line)) for line in (folder.path / name).read_text().splitlines()]
     (folder.path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
     finish(folder)
@@ -109,7 +110,7 @@ def test_a_run_on_other_data_or_by_other_means_is_another(root: Path) -> None:
         ({"torch": "1.0"}, "has the id"),
     )
     for seed, (change, why) in enumerate(changes):
-        change_file(folder_of(root, seed=seed), "job.json", lambda v, c=change: {**v, "run": {**v["run"], **c}})
+        change_file(folder_of(root, seed=seed), "job.json", lambda v, c=change: merged(v, {"job": {"spec": c}}))
         assert why in (outcome(evidence(root), seed=seed).reason or "")
 
 
@@ -178,7 +179,7 @@ def repeated(row: dict[str, Any], key: str, value: Any) -> Change:
     ],
 )
 def test_a_row_that_no_run_writes_is_refused(root: Path, name: str, row: dict[str, Any], why: str) -> None:
-    folder = folder_of(root)
+    folder = golden_results.holder(folder_of(root), name)
     with (folder.path / name).open("a") as file:
         file.write(json.dumps({"version": 1, **row} if name == "records.jsonl" else row) + "\n")
     finish(folder)
@@ -238,7 +239,7 @@ def test_more_rows_than_steps_are_not_read(root: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("name", ["steps.jsonl", "records.jsonl", "items.jsonl"])
 def test_endless_rows_are_cut_off(root: Path, name: str) -> None:
-    folder = folder_of(root)
+    folder = golden_results.holder(folder_of(root), name)
     first = (folder.path / name).read_text().splitlines()[0]
     with (folder.path / name).open("a") as file:
         file.write((first + "\n") * 3)
@@ -353,9 +354,9 @@ def test_a_sweep_of_other_rates_is_not_this_one(root: Path) -> None:
         {"stored_at": HUGE},
         {"stored_at": True},
         {"plan": {"speed": {"seconds": HUGE}}},
-        {"plan": {"runs": [{"model": "dense", "seed": 10**29, "id": "0" * 20}]}},
-        {"plan": {"runs": [{"model": "dense", "seed": True, "id": "0" * 20}]}},
-        {"plan": {"runs": [{"model": "ghost", "seed": 1, "id": "0" * 20}]}},
+        {"plan": {"jobs": [{"kind": "train", "model": "dense", "seed": 10**29, "id": "0" * 20}]}},
+        {"plan": {"jobs": [{"kind": "train", "model": "dense", "seed": True, "id": "0" * 20}]}},
+        {"plan": {"jobs": [{"kind": "train", "model": "ghost", "seed": 1, "id": "0" * 20}]}},
         {"plan": {"speed": {"models": ["ghost"], "baseline": "ghost"}}},
     ],
 )

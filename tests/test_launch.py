@@ -13,16 +13,18 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from moebench.launch import LAUNCHERS, Stopped, Task, launch
+from moebench.launch import LAUNCHERS, Job, LaunchOptions, Stopped, launch
 from moebench.launch.attempt import classify
-from moebench.launch.child import child_environment
-from moebench.launch.launchers import inline
+from moebench.launch.inline import InlinePlace
+from moebench.launch.process import ProcessPlace, child_environment
+from moebench.launch.scheduler import Scheduler
 from moebench.store import Checkpoints, JobFolder, Results
 from tests.support import fake_runs
 from tests.support.fake_runs import CHECKPOINT_EVERY, WORKER, launch_fakes, task
@@ -40,7 +42,7 @@ class Ear:
     def named(self, name: str) -> list[dict[str, Any]]:
         return [event for event in self.events if event["event"] == name]
 
-    def steps(self, of: Task) -> list[int]:
+    def steps(self, of: Job) -> list[int]:
         return [event["step"] for event in self.named("progress") if event["run"] == of.id]
 
 
@@ -61,11 +63,11 @@ class Killer(Ear):
                     spared.touch()
 
 
-def run_folder(root: Path, of: Task) -> JobFolder:
+def run_folder(root: Path, of: Job) -> JobFolder:
     return Results(root).job(of.id)
 
 
-def bits(root: Path, of: Task) -> Any:
+def bits(root: Path, of: Job) -> Any:
     """What must not depend on what happened on the way: every file's hash."""
     folder = run_folder(root, of)
     assert folder.verify() == []
@@ -73,7 +75,7 @@ def bits(root: Path, of: Task) -> Any:
     return folder.manifest()["files"]
 
 
-def undisturbed(tmp_path: Path, tasks: Sequence[Task]) -> list[Any]:
+def undisturbed(tmp_path: Path, tasks: Sequence[Job]) -> list[Any]:
     """What the same runs give when nothing happens to them: how they misbehave is no part of their identity."""
     root, calm = tmp_path / "undisturbed", [one.model_copy(update={"model": "good"}) for one in tasks]
     launch_inline(calm, root, Ear())
@@ -123,20 +125,20 @@ def test_a_second_launch_starts_nothing_and_touches_nothing(tmp_path: Path) -> N
 def test_two_names_of_one_run_are_one_run(tmp_path: Path) -> None:
     one = task()
     twin = one.model_copy(update={"model": "twin"})
-    statuses = launch([one, twin], workers=1, results_root=tmp_path, on_event=Ear(), launcher="fake")
+    statuses = launch([one, twin], LaunchOptions(workers=1, results=tmp_path, on_event=Ear(), launcher="fake"))
     assert statuses == {one.id: "completed"}
 
 
 @pytest.fixture(autouse=True)
 def _fake_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(LAUNCHERS, "fake", lambda *args, **kw: fake_runs.process(*args, **kw, command=WORKER))
+    monkeypatch.setitem(LAUNCHERS, "fake", partial(ProcessPlace, command=WORKER))
 
 
 def test_unknown_launchers_and_mixed_thread_counts_are_refused(tmp_path: Path) -> None:
     with pytest.raises(KeyError, match="known: process, inline"):
-        launch([], workers=1, results_root=tmp_path, on_event=Ear(), launcher="cluster")
+        launch([], LaunchOptions(results=tmp_path, launcher="cluster"))
     with pytest.raises(ValueError, match="same number of threads"):
-        launch([task(), task(seed=1, threads=2)], workers=1, results_root=tmp_path, on_event=Ear())
+        launch([task(), task(seed=1, threads=2)], LaunchOptions(results=tmp_path))
 
 
 def test_threads_are_pinned_before_anything_is_imported(tmp_path: Path) -> None:
@@ -308,7 +310,7 @@ def test_a_copy_of_another_run_is_put_aside_and_the_run_is_done(tmp_path: Path) 
     assert launch_fakes([one, other], tmp_path) == {one.id: "completed", other.id: "completed"}
     assert (runs / f"{other.id}.corrupt-1" / "model.safetensors").exists()
     assert not (runs / f"{one.id}.corrupt-1").exists()
-    assert Results(tmp_path).job(other.id).job_json()["run"]["seed"] == 1
+    assert Results(tmp_path).job(other.id).spec()["seed"] == 1
 
 
 # ------------------------------------------------------------------------------------------ coordinators
@@ -422,8 +424,9 @@ def test_an_error_in_the_listener_takes_the_workers_down(tmp_path: Path) -> None
 # ------------------------------------------------------------------------------------------ inline
 
 
-def launch_inline(tasks: Sequence[Task], root: Path, ear: Any) -> dict[str, str]:
-    return inline(tasks, workers=1, results_root=root, on_event=ear, timeout_s=1, retries=0, execute=fake_runs.execute)
+def launch_inline(tasks: Sequence[Job], root: Path, ear: Any) -> dict[str, str]:
+    how = LaunchOptions(workers=1, results=root, on_event=ear, timeout_s=1, retries=0)
+    return Scheduler(tasks, how, partial(InlinePlace, execute=fake_runs.execute)).run()
 
 
 def test_inline_does_the_same_in_this_process(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 import moebench
-from moebench.launch.child import child_environment
+from moebench.launch.process import child_environment
 
 PACKAGE = Path(moebench.__file__).parent
 
@@ -32,9 +32,9 @@ LADDER: dict[str, tuple[str, ...]] = {
     ),
     "run": (
         "systems", "planning.feasibility", "planning.matching", "data",
-        "models.decoder", "models.export", "models.generation", "jobs.task",
-        "jobs.training", "jobs.measuring", "jobs.train",
-        "launch", "jobs", "planning", "systems.inspection", "models",
+        "models.decoder", "models.export", "models.generation", "jobs.job", "jobs.kind", "jobs.training",
+        "jobs.measuring", "jobs.loop", "jobs", "launch", "jobs.speed", "jobs.calibrate", "planning",
+        "systems.inspection", "models",
     ),
     "report": ("stats", "reader", "claims", "reporting"),
     "top": ("api", "cli", "__main__"),
@@ -60,9 +60,10 @@ NO_TORCH = ("counting", "planning.matching", "systems", "data", "planning.sweep"
 LAZY = {
     "__init__": "load, plan and run are brought in on first use",
     "environment": "the version is asked for when the package has been imported",
-    "jobs": "torch stays out of the process that plans and starts sessions",
+    "jobs": "torch stays out of the process that plans",
+    "jobs.calibrate": "torch stays out of the process that plans",
+    "jobs.speed": "torch stays out of the process that starts sessions",
     "planning": "torch stays out of the process that plans",
-    "launch": "torch stays out of the process that coordinates",
     "reporting": "pandas and matplotlib wait until a page is built",
 }
 """Below the top: which modules import moebench inside functions, and why."""

@@ -12,18 +12,15 @@ from hypothesis import strategies as st
 from moebench.amounts import Amount
 from moebench.counting.flops import decode_flops_per_token, train_flops_per_token
 from moebench.counting.weights import parameters
+from moebench.jobs.train import backend_of, run_of
 from moebench.models.architecture import Architecture
+from moebench.planning.graph import TUNE_SEED, baseline_of, make_plan
 from moebench.planning.matching import (
     QUANTITIES,
-    TUNE_SEED,
     Machine,
     PlanError,
-    backend_of,
-    baseline_of,
-    make_plan,
     match_all,
     recipe_of,
-    run_of,
     solve,
     steps_of,
     with_size,

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from moebench.identity import canonical, digest_of
+from moebench.identity import canonical, digest_of, job_id
+from moebench.jobs import train
 from moebench.jobs.recipe import Run
-from moebench.planning import matching
-from moebench.planning.matching import tune_identity
+from moebench.planning import graph, matching
+from moebench.planning.graph import tune_identity
 from moebench.planning.types import Plan, StoredPlan
 from moebench.suite.load import load_suite
 from moebench.suite.model import MoEFFN
@@ -54,7 +55,7 @@ def test_what_decides_the_bits_is_in_a_runs_id(what: str) -> None:
 
 def test_every_field_of_a_run_and_its_recipe_is_in_its_id() -> None:
     """No field is left out by name: the id is the hash of all of it."""
-    assert RUN.id == digest_of(RUN.model_dump(mode="json"), length=20)
+    assert RUN.id == job_id("train", RUN.model_dump(mode="json"))
 
 
 def test_names_and_habits_of_the_machine_are_in_no_run() -> None:
@@ -68,7 +69,7 @@ def test_an_id_is_the_same_after_json() -> None:
 
 def test_ids_do_not_move_by_themselves() -> None:
     """A literal: whoever changes it makes every finished run count as missing."""
-    assert run(architecture(dense()), data_digest="d").id == "1b54b0b20b0b0e900067"
+    assert run(architecture(dense()), data_digest="d").id == "4ce94d6857964935871e"
 
 
 def test_reference_results_are_still_the_runs_of_their_plans() -> None:
@@ -76,8 +77,13 @@ def test_reference_results_are_still_the_runs_of_their_plans() -> None:
     roots = [root for root in REFERENCE.iterdir() if (root / "jobs").is_dir()]
     folders = [folder for root in roots for folder in (root / "jobs").iterdir()]
     assert len(folders) > 50
+    names = {folder.name for folder in folders}
     for folder in folders:
-        stored = json.loads((folder / "job.json").read_text())["run"]
+        stored = json.loads((folder / "job.json").read_text())["job"]
+        assert job_id(**stored) == folder.name
+        if stored["kind"] != "train":
+            continue
+        stored = stored["spec"]
         again = Run.model_validate(stored)
         assert again.id == folder.name
         assert again.model_dump(mode="json") == stored
@@ -87,19 +93,19 @@ def test_reference_results_are_still_the_runs_of_their_plans() -> None:
     for path in plans:
         plan = StoredPlan.model_validate_json(path.read_text()).plan
         assert path.stem.endswith(plan.id)
-        for planned in plan.runs:
-            assert planned.id in {folder.name for folder in folders}
+        for planned in plan.jobs:
+            assert planned.id in names
 
 
 @pytest.mark.parametrize("path", sorted(REFERENCE.glob("*/plans/*.json")), ids=lambda path: path.stem)
 def test_a_bundled_suite_still_plans_the_committed_runs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the data that the reference was made with, a suite of today has the run ids of then."""
     plan = StoredPlan.model_validate_json(path.read_text()).plan
-    one = json.loads((path.parents[1] / "jobs" / plan.runs[0].id / "job.json").read_text())["run"]
-    monkeypatch.setattr(matching, "version", lambda _: one["torch"])
+    one = json.loads((path.parents[1] / "jobs" / plan.runs[0].id / "job.json").read_text())["job"]["spec"]
+    monkeypatch.setattr(train, "version", lambda _: one["torch"])
     spec = load_suite(plan.suite, scale=plan.scale).spec
-    again = matching.make_plan(spec, facts=plan.data, vocab=256, machine=matching.Machine(device=one["device"]))
-    assert again.runs == plan.runs
+    again = graph.make_plan(spec, facts=plan.data, vocab=256, machine=matching.Machine(device=one["device"]))
+    assert again.jobs == plan.jobs
     assert again.tune == plan.tune
     assert again.claim_hashes == plan.claim_hashes
     assert again.speed is None or again.speed.model_copy(update={"id": ""}) == plan.speed.model_copy(update={"id": ""})

@@ -19,7 +19,7 @@ from moebench.counting.weights import parameters
 from moebench.data import DataError
 from moebench.data.prepare import prepare
 from moebench.data.sources.plugin import PluginData
-from moebench.jobs.train import execute
+from moebench.jobs.loop import execute
 from moebench.jobs.training import start
 from moebench.models.architecture import Architecture
 from moebench.models.decoder import build
@@ -375,10 +375,10 @@ def test_the_package_its_version_and_code_are_told(package: Installed, tmp_path:
     plugin = made.plan.routers["mine"]
     assert (plugin.code.package, plugin.code.version, len(plugin.code.sha256)) == ("mine-of-them", "1.0", 64)
     run = tiny_suites.run_of(made)
-    task = tiny_suites.task_of(made, run)
+    task = tiny_suites.job_of(made, run)
     assert execute(task, root=made.results, on_event=lambda _: None, should_stop=lambda: False) == "completed"
     told = json.loads((Results(made.results).job(run.id).path / "job.json").read_text())
-    assert told["run"]["architecture"]["router"]["code"] == plugin.code.model_dump()
+    assert told["job"]["spec"]["architecture"]["router"]["code"] == plugin.code.model_dump()
 
 
 def test_a_suite_of_our_own_routers_says_nothing_of_packages(tmp_path: Path) -> None:

@@ -28,8 +28,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def planned(*, tasks: int = 4, missing: int = 3) -> dict[str, Any]:
     models = {"moe": SimpleNamespace(expected_train_flops=3.0), "dense": SimpleNamespace(expected_train_flops=1.0)}
-    todo = [SimpleNamespace(id=f"r{i}", model=("moe", "dense")[i % 2]) for i in range(missing)]
-    return {"event": "planned", "plan": SimpleNamespace(models=models), "tasks": tasks, "missing": todo}
+    todo = [SimpleNamespace(id=f"r{i}", model=("moe", "dense")[i % 2], kind="train", inputs=()) for i in range(missing)]
+    plan = SimpleNamespace(models=models)
+    return {"event": "planned", "plan": plan, "runs": tasks, "started": missing, "missing": todo}
 
 
 def step(number: int, *, run: str = "r0", **facts: Any) -> dict[str, Any]:
@@ -111,19 +112,19 @@ def test_sentences() -> None:
 
 def test_the_suites_share_is_by_flops_and_its_time_left_by_the_pace_so_far(clock: Clock) -> None:
     suite = _Suite()
-    suite.heed(planned(tasks=4, missing=3))  # costs 3, 1 and 3
+    suite.on_event(planned(tasks=4, missing=3))  # costs 3, 1 and 3
     assert suite.left == ""  # nothing is known yet
     clock.now += 30
-    suite.heed(ended("r0"))
+    suite.on_event(ended("r0"))
     assert suite.done == pytest.approx(3 / 7)
     assert suite.line() == "2/4 runs  40 s left"
-    suite.heed(step(50, run="r1"))
+    suite.on_event(step(50, run="r1"))
     assert suite.done == pytest.approx(3.5 / 7)
-    suite.heed(ended("r1", event="failed", reason="", retry=True))
+    suite.on_event(ended("r1", event="failed", reason="", retry=True))
     assert suite.line().startswith("2/4 runs  ")  # it is tried again
-    suite.heed(ended("r1", event="failed", reason="", retry=False))
+    suite.on_event(ended("r1", event="failed", reason="", retry=False))
     assert suite.line().startswith("3/4 runs, 1 failed")
-    suite.heed(ended("r2"))
+    suite.on_event(ended("r2"))
     assert (suite.done, suite.left) == (1.0, "0 s left")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ import psutil
 import pytest
 
 from moebench import api
-from moebench.jobs.task import Task
-from moebench.jobs.train import execute
+from moebench.jobs.job import Job
+from moebench.launch.attempt import carry_out
 from moebench.planning import rehearsal
 from moebench.planning.rehearsal import GUESSED_FLOPS_PER_S, GUESSED_START_S, side_by_side
 from moebench.store import Results, write_json
@@ -25,7 +26,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """Rehearsals take no time and find 2 s for a mixture, 1 s for a dense model, 3 s to start; who was rehearsed."""
     asked: list[list[str]] = []
 
-    def pretend(tasks: list[Task], **kw: Any) -> list[dict[str, Any]]:
+    def pretend(tasks: list[Job], **kw: Any) -> list[dict[str, Any]]:
         asked.append([task.model for task in tasks])
         return [{"model": one.model, "run_s": 2.0 if one.model == "moe" else 1.0, "start_s": 3.0} for one in tasks]
 
@@ -34,21 +35,23 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
 
 def estimate(made: api.Planned, workers: int = 2) -> rehearsal.Estimate:
-    return api.estimate(made, workers=workers)
+    return api.estimate(replace(made, options=replace(made.options, workers=workers)))
 
 
 def finish(made: api.Planned, model: str, seconds: float) -> None:
     """One run of a model, done in so many seconds."""
     run = tiny_suites.run_of(made, model)
-    execute(tiny_suites.task_of(made, run), root=made.results, on_event=lambda _: None, should_stop=lambda: False)
-    folder = Results(made.results).job(run.id)
-    manifest = json.loads((folder.path / "DONE").read_text())
-    about = folder.job_json()
-    write_json(folder.path / "job.json", {**about, "started": manifest["finished"] - seconds})
-    (folder.path / "DONE").unlink()
-    folder.finish("completed")
-    again = json.loads((folder.path / "DONE").read_text())
-    write_json(folder.path / "DONE", {**again, "finished": manifest["finished"]})
+    jobs = tiny_suites.jobs_of(made, run)
+    for job in jobs:
+        carry_out(job, root=made.results, on_event=lambda _: None, should_stop=lambda: False)
+        folder = Results(made.results).job(job.id)
+        manifest = json.loads((folder.path / "DONE").read_text())
+        about = folder.job_json()
+        write_json(folder.path / "job.json", {**about, "started": manifest["finished"] - seconds / len(jobs)})
+        (folder.path / "DONE").unlink()
+        folder.finish("completed")
+        again = json.loads((folder.path / "DONE").read_text())
+        write_json(folder.path / "DONE", {**again, "finished": manifest["finished"]})
 
 
 # ------------------------------------------------------------------------------------------ the sum of its parts
@@ -144,9 +147,9 @@ def test_every_model_is_rehearsed_in_processes_that_leave_nothing(
 @pytest.mark.slow
 def test_models_that_fail_or_take_too_long_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = tiny_suites.planned(tmp_path, seeds=1)
-    good, bad = api._run_tasks(made, threads=1)
-    bad = bad.model_copy(update={"run": bad.run.model_copy(update={"kernels": "fused", "backend": "no such"})})
-    bad = bad.model_copy(update={"run": bad.run.model_copy(update={"architecture": good.run.architecture})})
+    good, bad = (job for job in made.graph.jobs if job.kind == "train")
+    spoilt = {**bad.spec, "kernels": "fused", "backend": "no such", "architecture": good.spec["architecture"]}
+    bad = bad.model_copy(update={"spec": spoilt})
     told = in_children([good, bad], root=made.results, threads=1, workers=1)
     assert [one["model"] for one in told] == [good.model]
     monkeypatch.setattr(rehearsal, "AT_MOST_S", 0.01)

@@ -27,12 +27,11 @@ import pytest
 import safetensors.torch
 
 from moebench import api
-from moebench.jobs.train import execute
-from moebench.launch import Task
+from moebench.jobs.loop import execute
 from moebench.store import Checkpoints, JobFolder, Results
 from moebench.store.files import FAULT_POINTS
 from tests.support import tiny_suites
-from tests.support.crash_runs import Nursery
+from tests.support.crash_runs import Forge
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # the limit is for machines that do much else
 
@@ -42,15 +41,15 @@ STEPS = 60
 
 def contents(folder: JobFolder) -> dict[str, bytes]:
     assert folder.verify() == []
-    return {name: (folder.path / name).read_bytes() for name in BITS}
+    return {name: (folder.path / name).read_bytes() for name in tiny_suites.BITS if folder.has(name)}
 
 
 # ------------------------------------------------------------------------------------------ single runs
 
 
 @pytest.fixture(scope="module")
-def nursery() -> Iterator[Nursery]:
-    one = Nursery()
+def forge() -> Iterator[Forge]:
+    one = Forge()
     yield one
     one.close()
 
@@ -73,24 +72,25 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> api.Planned:
 class Undisturbed:
     """A run that nothing happened to: what it left, and how long it took."""
 
-    def __init__(self, nursery: Nursery, made: api.Planned, root: Path, **recipe: Any) -> None:
+    def __init__(self, forge: Forge, made: api.Planned, root: Path, **recipe: Any) -> None:
         recipe = {"steps": STEPS, "evaluate_at": (20, 40, STEPS), **recipe}
         run = tiny_suites.run_of(made, recipe.pop("model", "moe"), **recipe)
         # A checkpoint at every other step or so, so that a killing falls between two of them.
-        self.task = Task(
-            run=run, model="moe", suite="tiny", threads=1, checkpoint_seconds=0.02,
-            data=made.loaded.spec.data, base=made.loaded.base,
-        )  # fmt: skip
+        self.jobs = tiny_suites.jobs_of(made, run, checkpoint_seconds=0.02)
+        self.id = self.jobs[0].id
         began = time.perf_counter()
-        code, _ = nursery.carry_out(self.task, root / "undisturbed")
+        code, _ = forge.carry_out(self.jobs, root / "undisturbed")
         self.seconds = time.perf_counter() - began
         assert code == 0
-        self.contents = contents(Results(root / "undisturbed").job(run.id))
+        self.contents = self.left(root / "undisturbed")
+
+    def left(self, root: Path) -> dict[str, bytes]:
+        return tiny_suites.Left.of(root, self.jobs).contents()
 
 
 @pytest.fixture(scope="module")
-def undisturbed(nursery: Nursery, made: api.Planned, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
-    return Undisturbed(nursery, made, tmp_path_factory.mktemp("undisturbed"))
+def undisturbed(forge: Forge, made: api.Planned, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    return Undisturbed(forge, made, tmp_path_factory.mktemp("undisturbed"))
 
 
 def checkpointed(folder: JobFolder) -> int:
@@ -112,78 +112,89 @@ def assert_segments_do_not_overlap(folder: JobFolder) -> None:
 
 
 @pytest.mark.parametrize("kind", [{}, {"model": "dense"}, {"dtype": "bfloat16"}], ids=["moe", "dense", "bfloat16"])
-def test_killed_at_random_moments(nursery: Nursery, made: api.Planned, tmp_path: Path, kind: dict[str, Any]) -> None:
-    whole, moments = Undisturbed(nursery, made, tmp_path, **kind), random.Random(f"moments {kind}")
+def test_killed_at_random_moments(forge: Forge, made: api.Planned, tmp_path: Path, kind: dict[str, Any]) -> None:
+    whole, moments = Undisturbed(forge, made, tmp_path, **kind), random.Random(f"moments {kind}")
     for life in ("first", "second"):
-        folder = Results(tmp_path / life).job(whole.task.id)
+        folder = Results(tmp_path / life).job(whole.id)
         for _ in range(5):
             step = checkpointed(folder)
-            moment = moments.uniform(0, 0.6) * whole.seconds
-            code, events = nursery.carry_out(whole.task, tmp_path / life, kill_after_s=moment)
+            moment = moments.uniform(0, 0.8) * whole.seconds
+            code, events = forge.carry_out(whole.jobs, tmp_path / life, kill_after_s=moment)
             assert code in (0, -signal.SIGKILL)
             assert_only_the_rest_was_done(events, step)
-        code, _ = nursery.carry_out(whole.task, tmp_path / life)
+        code, _ = forge.carry_out(whole.jobs, tmp_path / life)
         assert code == 0
-        assert contents(folder) == whole.contents
+        assert whole.left(tmp_path / life) == whole.contents
         assert_segments_do_not_overlap(folder)
 
 
 @pytest.mark.parametrize("point", FAULT_POINTS)
-def test_killed_at_a_point_of_the_store(nursery: Nursery, undisturbed: Undisturbed, tmp_path: Path, point: str) -> None:
+def test_killed_at_a_point_of_the_store(forge: Forge, undisturbed: Undisturbed, tmp_path: Path, point: str) -> None:
     """Each life of the process gets one file further than the one before, and dies there."""
-    folder = Results(tmp_path).job(undisturbed.task.id)
+    folder = Results(tmp_path).job(undisturbed.id)
     deaths = 0
-    for nth in (1, 2, 3, 5, 8) if point != "before_done" else (1,):
+    for nth in (1, 2, 3, 5, 8) if point != "before_done" else (1, 2, 2, 2):
         step = checkpointed(folder)
-        code, events = nursery.carry_out(undisturbed.task, tmp_path, fault=f"{point}:{nth}")
+        code, events = forge.carry_out(undisturbed.jobs, tmp_path, fault=f"{point}:{nth}")
         assert_only_the_rest_was_done(events, step)
         deaths += code == -signal.SIGKILL
-    assert deaths == (1 if point == "before_done" else 5)
-    code, _ = nursery.carry_out(undisturbed.task, tmp_path)
+    assert deaths == (4 if point == "before_done" else 5)
+    code, _ = forge.carry_out(undisturbed.jobs, tmp_path)
     assert code == 0
-    assert contents(folder) == undisturbed.contents
-    assert not [path.name for path in folder.path.iterdir() if path.name.startswith((".", "checkpoint"))]
+    assert undisturbed.left(tmp_path) == undisturbed.contents
+    for job in undisturbed.jobs:
+        left = Results(tmp_path).job(job.id).path.iterdir()
+        assert not [path.name for path in left if path.name.startswith((".", "checkpoint"))]
 
 
 @pytest.mark.parametrize(
     "die_in",
-    [("_evaluate", 1), ("_evaluate", 3), ("quality", 1), ("flops", 1), ("memory", 1), ("_checkpoint", 2)],
+    [
+        ("moebench.jobs.loop:_evaluate", 1),
+        ("moebench.jobs.loop:_evaluate", 3),
+        ("quality", 1),
+        ("flops", 1),
+        ("memory", 1),
+        ("moebench.jobs.evaluate:_write", 1),
+        ("moebench.jobs.evaluate:_write", 2),
+        ("moebench.jobs.loop:_checkpoint", 2),
+    ],
     ids=lambda value: f"{value[0]}-{value[1]}",
 )
 def test_killed_in_evaluation_and_in_the_last_measurements(
-    nursery: Nursery, undisturbed: Undisturbed, tmp_path: Path, die_in: tuple[str, int]
+    forge: Forge, undisturbed: Undisturbed, tmp_path: Path, die_in: tuple[str, int]
 ) -> None:
-    folder = Results(tmp_path).job(undisturbed.task.id)
-    code, _ = nursery.carry_out(undisturbed.task, tmp_path, die_in=die_in)
+    folder = Results(tmp_path).job(undisturbed.id)
+    code, _ = forge.carry_out(undisturbed.jobs, tmp_path, die_in=die_in)
     assert code == -signal.SIGKILL
     step = checkpointed(folder)
-    code, events = nursery.carry_out(undisturbed.task, tmp_path)
+    code, events = forge.carry_out(undisturbed.jobs, tmp_path)
     assert code == 0
     assert_only_the_rest_was_done(events, step)
-    assert contents(folder) == undisturbed.contents
+    assert undisturbed.left(tmp_path) == undisturbed.contents
 
 
 @pytest.mark.parametrize("model", ["noisy", "biased"])
 def test_routers_that_draw_refuse_or_carry_biases_go_on_to_the_same_bits(
-    nursery: Nursery, made: api.Planned, tmp_path: Path, model: str
+    forge: Forge, made: api.Planned, tmp_path: Path, model: str
 ) -> None:
     """Killed after the second checkpoint of each life, in micro-batches of half a batch."""
-    whole = Undisturbed(nursery, made, tmp_path, model=model, micro_batch_tokens=64)
-    folder, steps = Results(tmp_path / "life").job(whole.task.id), [0]
+    whole = Undisturbed(forge, made, tmp_path, model=model, micro_batch_tokens=64)
+    folder, steps = Results(tmp_path / "life").job(whole.id), [0]
     for _ in range(3):
-        code, events = nursery.carry_out(whole.task, tmp_path / "life", die_in=("_checkpoint", 2))
+        code, events = forge.carry_out(whole.jobs, tmp_path / "life", die_in=("moebench.jobs.loop:_checkpoint", 2))
         assert code == -signal.SIGKILL
         assert_only_the_rest_was_done(events, steps[-1])
         steps.append(checkpointed(folder))
     assert steps == sorted(set(steps))
     assert steps[-1] < STEPS
-    code, _ = nursery.carry_out(whole.task, tmp_path / "life")
+    code, _ = forge.carry_out(whole.jobs, tmp_path / "life")
     assert code == 0
-    assert contents(folder) == whole.contents
-    rows = [json.loads(line) for line in whole.contents["records.jsonl"].splitlines()]
+    assert whole.left(tmp_path / "life") == whole.contents
+    rows = [json.loads(line) for line in whole.contents[f"{whole.id}/records.jsonl"].splitlines()]
     dropped = [row["value"] for row in rows if row["metric"] == "train.dropped_share"]
     assert (len(dropped) == 3 and min(dropped) > 0.1) if model == "noisy" else dropped == []
-    state = safetensors.torch.load(whole.contents["model.safetensors"])
+    state = safetensors.torch.load(whole.contents[f"{whole.id}/model.safetensors"])
     assert [name for name in state if "bias_E" in name] == (["layers.1.ffn.router.bias_E"] if model == "biased" else [])
     assert all(value.abs().max() > 0.01 for name, value in state.items() if "bias_E" in name)
 
@@ -374,7 +385,7 @@ def test_signals_stop_after_a_checkpoint_and_the_same_command_goes_on(
     assert f"step {at}/1500" in err
     run = tiny_suites.run_of(made, "dense")
     execute(
-        tiny_suites.task_of(made, run),
+        tiny_suites.job_of(made, run),
         root=tmp_path / "undisturbed",
         on_event=lambda _: None,
         should_stop=lambda: False,
@@ -391,5 +402,7 @@ def test_two_commands_at_once_do_every_run_once(
     assert [code for code, *_ in ends] == [0, 0], ends
     assert all_contents(tmp_path / "results") == all_contents(folder / "results")
     for one in Results(tmp_path / "results").jobs():
-        rows = [json.loads(line) for line in (one.path / "timed.jsonl").read_text().splitlines()]
-        assert {row["segment"] for row in rows} == {0}  # nobody took over what another had begun
+        rows = list(one.each_row("timed.jsonl"))
+        assert {row["segment"] for row in rows} == (
+            {0} if one.kind == "train" else set()
+        )  # nobody took over what another had begun

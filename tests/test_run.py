@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +14,19 @@ import torch
 
 from moebench import api
 from moebench.data.batches import evaluation_windows
+from moebench.jobs import KINDS
+from moebench.jobs.loop import DataChanged
+from moebench.jobs.measuring import RunContext
 from moebench.jobs.recipe import Run
-from moebench.jobs.train import DataChanged, execute
+from moebench.jobs.training import start, train
 from moebench.metrics import MEASUREMENTS
-from moebench.metrics.measurement import Measured
 from moebench.metrics.ref import labelled
-from moebench.store import Checkpoints, JobFolder, Results
+from moebench.store import Checkpoints, Results
 from tests.support import tiny_suites
 
 pytestmark = pytest.mark.numeric
 
-module = sys.modules["moebench.jobs.train"]  # `moebench.run` is the function of that name
-COUNTED_AND_SEEDED = ("steps.jsonl", "records.jsonl", "items.jsonl", "model.safetensors")
+module = sys.modules["moebench.jobs.loop"]  # `moebench.run` is the function of that name
 
 
 @pytest.fixture
@@ -42,25 +42,30 @@ def carry_out(
     events: list[dict[str, Any]] | None = None,
     results: Path | None = None,
     **task: Any,
-) -> tuple[str, JobFolder]:
-    """Executes a run; asks it to stop at the `stop_after`-th step it takes."""
+) -> tuple[str, tiny_suites.Left]:
+    """Trains a run and measures it; asks it to stop at the `stop_after`-th step it takes."""
     root = results or made.results
     asked = iter(range(10**6))
-    status = execute(
-        tiny_suites.task_of(made, run, **task),
-        root=root,
-        on_event=(events if events is not None else []).append,
-        should_stop=lambda: stop_after is not None and next(asked) + 1 >= stop_after,
-    )
-    return status, Results(root).job(run.id)
+    jobs = tiny_suites.jobs_of(made, run, **task)
+    status = "completed"
+    for job in jobs:
+        if status == "completed":
+            Results(root).job(job.id).path.mkdir(parents=True, exist_ok=True)
+            status = KINDS[job.kind].execute(
+                job,
+                root=root,
+                on_event=(events if events is not None else []).append,
+                should_stop=lambda: stop_after is not None and next(asked) + 1 >= stop_after,
+            )
+    return status, tiny_suites.Left.of(root, jobs)
 
 
-def values(folder: JobFolder) -> dict[tuple[str, int | None], float | int | None]:
+def values(folder: tiny_suites.Left) -> dict[tuple[str, int | None], float | int | None]:
     return {(one.metric, one.step): one.value for one in folder.records()}
 
 
-def contents(folder: JobFolder) -> dict[str, bytes]:
-    return {name: (folder.path / name).read_bytes() for name in COUNTED_AND_SEEDED}
+def contents(folder: tiny_suites.Left) -> dict[str, bytes]:
+    return folder.contents()
 
 
 # ------------------------------------------------------------------------------------------ what is written
@@ -71,9 +76,16 @@ def test_a_run_leaves_a_whole_folder(made: api.Planned) -> None:
     status, folder = carry_out(made, run)
     assert (status, folder.status(), folder.verify()) == ("completed", "completed", [])
     names = {path.name for path in folder.path.iterdir()}
-    assert names == {*COUNTED_AND_SEEDED, "job.json", "timed.jsonl", "DONE"}
+    assert names == {"steps.jsonl", "records.jsonl", "model.safetensors", "job.json", "timed.jsonl", "DONE"}
     about = folder.job_json()
-    assert Run.model_validate(about["run"]).id == folder.id
+    assert Run.model_validate(about["job"]["spec"]).id == folder.id
+    assert about["job"] == {"kind": "train", "spec": run.model_dump(mode="json"), "inputs": []}
+    for measured, measurement in zip(folder.measured, ("quality", "flops", "memory"), strict=True):
+        assert (measured.status(), measured.verify()) == ("completed", [])
+        names = {path.name for path in measured.path.iterdir()}
+        assert names == {"records.jsonl", "job.json", "DONE", *(["items.jsonl"] if measurement == "quality" else [])}
+        assert (measured.kind, measured.inputs, measured.spec()["measurement"]) == ("evaluate", (run.id,), measurement)
+        assert measured.job_json()["data_splits"] == about["data_splits"]
     assert (about["model"], about["suite"]) == ("moe", "tiny")
     corpus = tiny_suites.corpus(made)
     assert about["data_splits"]["test"] == {
@@ -136,29 +148,44 @@ def test_a_tune_run_is_read_on_the_tune_split(made: api.Planned) -> None:
     assert {row["document"] for row in folder.items()} <= tune
 
 
-def test_weights_on_disk_are_those_after_the_last_step(made: api.Planned, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("model", ["moe", "dense"])
+def test_weights_on_disk_are_those_after_the_last_step(made: api.Planned, model: str) -> None:
     """Memory is measured with one more real step: it must not reach the weights."""
-    run = tiny_suites.run_of(made)
+    run = tiny_suites.run_of(made, model)
     _, folder = carry_out(made, run)
-    with_memory = (folder.path / "model.safetensors").read_bytes()
-    without = replace(MEASUREMENTS["memory"], measure=lambda _: Measured(records=[]))
-    monkeypatch.setitem(MEASUREMENTS, "memory", without)
-    _, other = carry_out(made, run, results=made.results / "other")
-    assert (other.path / "model.safetensors").read_bytes() == with_memory
+    state = start(run)
+    list(train(state, run, tiny_suites.corpus(made)))
+    assert (folder.path / "model.safetensors").read_bytes() == safetensors.torch.save(state.model.state_dict())
     assert any(one.metric == "memory.train_peak_bytes" for one in folder.records())
+
+
+@pytest.mark.parametrize("model", ["moe", "dense"])
+def test_a_measurement_of_weights_from_disk_is_that_of_the_model_just_trained(made: api.Planned, model: str) -> None:
+    """Peaks of memory hold the optimizer's moments, which are not on disk."""
+    run, corpus = tiny_suites.run_of(made, model), tiny_suites.corpus(made)
+    _, folder = carry_out(made, run)
+    state = start(run)
+    list(train(state, run, corpus))
+    context = RunContext(run, state, corpus)
+    records = [one for name in ("quality", "flops", "memory") for one in MEASUREMENTS[name].measure(context).records]
+    expected = {(one.metric, one.step): one.value for one in records}
+    assert expected.items() <= values(folder).items()
+    assert len(expected) > 5
 
 
 def test_events_say_where_a_run_is(made: api.Planned) -> None:
     events: list[dict[str, Any]] = []
     run = tiny_suites.run_of(made)
     carry_out(made, run, events=events)
-    assert {event["event"] for event in events} == {"progress"}
+    measuring = [event["measurement"] for event in events if event["event"] == "measuring"]
+    assert measuring == ["quality", "flops", "memory"]
+    events = [event for event in events if event["event"] == "progress"]
     assert {(event["run"], event["model"], event["seed"], event["steps"]) for event in events} == {
         (run.id, "moe", 0, 12)
     }
     assert [event["step"] for event in events if event["phase"] == "evaluate"] == [4, 8, 12]
     assert events[0]["step"] == 0
-    assert events[-1]["phase"] == "measure"
+    assert (events[-1]["phase"], events[-1]["step"]) == ("evaluate", 12)
     json.dumps(events, allow_nan=False)
 
 
@@ -202,9 +229,9 @@ def test_rows_after_the_last_checkpoint_are_cut_back_and_written_once(made: api.
         file.write('{"step": 7, "loss": 0.0}\n{"step": 8, "lo')  # a killed process got this far
     with (folder.path / "records.jsonl").open("a") as file:
         file.write('{"metric": "train.tokens", "value": 1, "step": 7, "version": 1}\n')
-    status, _ = carry_out(made, run, results=root)
+    status, left = carry_out(made, run, results=root)
     assert status == "completed"
-    assert contents(folder) == contents(undisturbed)
+    assert contents(left) == contents(undisturbed)
 
 
 def test_a_spoilt_checkpoint_costs_work_but_no_bits(made: api.Planned) -> None:
@@ -215,9 +242,9 @@ def test_a_spoilt_checkpoint_costs_work_but_no_bits(made: api.Planned) -> None:
     folder = Results(root).job(run.id)
     (folder.path / "checkpoint-5.safetensors").write_bytes(b"not what was written")
     events: list[dict[str, Any]] = []
-    carry_out(made, run, results=root, events=events)
+    _, left = carry_out(made, run, results=root, events=events)
     assert events[0]["step"] == 4  # the evaluation point before
-    assert contents(folder) == contents(undisturbed)
+    assert contents(left) == contents(undisturbed)
 
 
 # ------------------------------------------------------------------------------------------ other ends

@@ -166,8 +166,8 @@ def test_a_plan_that_counts_something_twice_does_not_read(root: Path) -> None:
     plan = whole["plan"]
     for harmed in (
         {**plan, "spec": {**plan["spec"], "seeds": [0, 0, *plan["spec"]["seeds"][2:]]}},
-        {**plan, "runs": [plan["runs"][0], *plan["runs"]]},
-        {**plan, "runs": [{**plan["runs"][0], "seed": 99}, *plan["runs"]]},
+        {**plan, "jobs": [plan["jobs"][0], *plan["jobs"]]},
+        {**plan, "jobs": [{**plan["jobs"][0], "seed": 99}, *plan["jobs"]]},
         {**plan, "claim_hashes": {**plan["claim_hashes"], "ghost": "0" * 16}},
     ):
         with pytest.raises(ValidationError):
@@ -182,5 +182,5 @@ def test_two_models_may_be_one() -> None:
     plan = golden_results.golden_plan(seeds=2)
     twin = {**plan.models, "dense": plan.models["dense_total"]}
     runs = [run if run.model != "dense" else run.model_copy(update={"id": plan.runs[2].id}) for run in plan.runs[:3]]
-    value = plan.model_copy(update={"models": twin, "runs": tuple(runs)}).model_dump(mode="json")
+    value = plan.model_copy(update={"models": twin, "jobs": tuple(runs)}).model_dump(mode="json")
     assert len(Plan.model_validate(value).runs) == 3

@@ -14,8 +14,8 @@ import pytest
 from moebench import api
 from moebench.environment import environment
 from moebench.jobs import speed as session
+from moebench.jobs.loop import execute
 from moebench.jobs.speed import SessionFailed, SpeedTask, measure_speed, race_here
-from moebench.jobs.train import execute
 from moebench.reader.evidence import gather
 from moebench.store import JobFolder, Results, read_json, read_lines
 from tests.support import tiny_suites
@@ -33,7 +33,7 @@ def train(made: api.Planned, *models: str) -> None:
         if planned.model in models:
             run = tiny_suites.run_of(made, planned.model, planned.seed)
             execute(
-                tiny_suites.task_of(made, run), root=made.results, on_event=lambda _: None, should_stop=lambda: False
+                tiny_suites.job_of(made, run), root=made.results, on_event=lambda _: None, should_stop=lambda: False
             )
 
 

@@ -13,8 +13,8 @@ import torch
 from moebench import api
 from moebench.counting.flops import train_step_flops
 from moebench.counting.memory import decode_bytes
+from moebench.jobs.loop import execute
 from moebench.jobs.measuring import load_racer, racer, text_of
-from moebench.jobs.train import execute
 from moebench.jobs.training import start
 from moebench.metrics import clock, speed
 from moebench.metrics.clock import is_steady, rotate, warm_up
@@ -235,7 +235,7 @@ def test_only_the_experts_touched_count_as_read(tmp_path: Path) -> None:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> api.Planned:
     made = tiny_suites.planned(tmp_path_factory.mktemp("speed"), seeds=1)
     for model in ("moe", "dense"):
-        task = tiny_suites.task_of(made, tiny_suites.run_of(made, model))
+        task = tiny_suites.job_of(made, tiny_suites.run_of(made, model))
         execute(task, root=made.results, on_event=lambda _: None, should_stop=lambda: False)
     return made
 

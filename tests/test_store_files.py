@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moebench import store
-from moebench.launch.child import child_environment
+from moebench.launch.process import child_environment
 from moebench.store import CorruptFile, Results, UnsafeName, files
 from moebench.store.files import FAULT_POINTS, sweep
 

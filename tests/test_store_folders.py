@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from moebench import store
-from moebench.launch.child import child_environment
+from moebench.launch.process import child_environment
 from moebench.metrics import METRICS
 from moebench.store import Busy, Checkpoints, CorruptFile, JobFolder, Results, StaleRecord, UnsafeName
 

@@ -15,10 +15,10 @@ from moebench.counting.flops import train_flops_per_token
 from moebench.data.batches import train_batch
 from moebench.data.corpus import Corpus
 from moebench.jobs.recipe import TRAINING_VERSION, Recipe, Run
+from moebench.jobs.train import backend_of
 from moebench.jobs.training import Diverged, State, Step, learning_rate, make_optimizer, start, train, training_loss
 from moebench.models.architecture import Architecture, Kernels
 from moebench.models.routers import ROUTERS
-from moebench.planning.matching import backend_of
 from tests.support import small_corpora, small_models, tiny_suites
 from tests.support.small_routers import CAPPED, LEARNED, NOISY, mixture, model_of
 

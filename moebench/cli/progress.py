@@ -7,6 +7,7 @@ ends, and one a minute between.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -47,20 +48,27 @@ class _Suite:
         self.began = time.monotonic()
         self.cost: dict[str, float] = {}
         self.share: dict[str, float] = {}
-        self.tasks = self.finished = self.failed = 0
+        self.runs = self.finished = self.failed = 0
+        self.run_of: dict[str, str] = {}
+        self.left_of: Counter[str] = Counter()
 
-    def heed(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         kind = event["event"]
         if kind == "planned":
             models = event["plan"].models
-            self.cost = {task.id: models[task.model].expected_train_flops for task in event["missing"]}
-            self.tasks, self.began = event["tasks"], time.monotonic()
-            self.finished = event["tasks"] - len(event["missing"])
+            trained = [job for job in event["missing"] if job.kind == "train"]
+            self.cost = {job.id: models[job.model].expected_train_flops for job in trained}
+            self.runs, self.began = event["runs"], time.monotonic()
+            self.finished = event["runs"] - event["started"]
+            self.run_of = {job.id: job.inputs[0] if job.inputs else job.id for job in event["missing"]}
+            self.left_of = Counter(self.run_of.values())
         elif kind == "progress":
             self.share[event["run"]] = event["step"] / event["steps"]
-        elif kind in ("finished", "failed") and not event.get("retry"):
+        elif kind in ("finished", "failed", "blocked", "skipped") and not event.get("retry"):
+            run = self.run_of.get(event["run"], str(event["run"]))
             self.share[event["run"]] = 1.0
-            self.finished += 1
+            self.left_of[run] -= 1
+            self.finished += self.left_of[run] <= 0
             self.failed += kind == "failed"
 
     @property
@@ -75,7 +83,7 @@ class _Suite:
 
     def line(self) -> str:
         failed = f", {self.failed} failed" if self.failed else ""
-        return f"{self.finished}/{self.tasks} runs{failed}  {self.left}"
+        return f"{self.finished}/{self.runs} runs{failed}  {self.left}"
 
 
 class _Bars:
@@ -87,7 +95,7 @@ class _Bars:
         self.of_run: dict[str, TaskID] = {}
 
     def __call__(self, event: Event) -> None:
-        self.suite.heed(event)
+        self.suite.on_event(event)
         kind = event["event"]
         text = said(event)
         if kind == "planned" and event["missing"]:
@@ -117,7 +125,7 @@ class _Lines:
         self.told: dict[str, float] = {}
 
     def __call__(self, event: Event) -> None:
-        self.suite.heed(event)
+        self.suite.on_event(event)
         text = said(event)
         if event["event"] == "progress":
             now = time.monotonic()
@@ -125,7 +133,7 @@ class _Lines:
                 return
             self.told[event["run"]] = now
             text = f"{event['model']} seed {event['seed']}: {facts_of(event)}"
-        if event["event"] in ("finished", "failed"):
+        if text is not None and event["event"] in ("finished", "failed"):
             text = f"{text}  [{self.suite.line().strip()}]"
         if text is not None:
             self.console.print(text, markup=False, highlight=False)
@@ -157,16 +165,21 @@ def sentence(event: Event) -> str | None:
     """What an event says in words; None when it says nothing on its own."""
     kind = event["event"]
     who = f"{event['model']} seed {event['seed']}" if "model" in event else ""
+    who += f" ({event['measurement']})" if "measurement" in event else ""
     if kind == "preparing":
         return f"preparing data: {event['source']}"
     if kind == "planned":
-        missing, tasks = len(event["missing"]), event["tasks"]
-        return f"{plural(tasks, 'run')}, " + (f"{tasks - missing} done, {missing} to do" if missing else "all done")
+        todo, runs = event["started"], event["runs"]
+        return f"{plural(runs, 'run')}, " + (f"{runs - todo} done, {todo} to do" if todo else "all done")
     if kind == "finished":
+        if event.get("job", "train") != "train":
+            return None
         return f"{who}: {event['status']}"
     if kind == "failed":
         again = "; trying again" if event.get("retry") else ""
         return f"{who}: {event['status']}: {event['reason']}{again}"
+    if kind == "blocked":
+        return f"{who}: blocked: {event['reason']}"
     if kind == "stopped":
         return f"{who}: checkpoint written"
     if kind == "speed":

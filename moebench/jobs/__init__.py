@@ -1,1 +1,15 @@
-"""What is carried out: one file a kind of job."""
+"""What is carried out: one file a kind of job.
+
+A kind says which jobs of it a plan has and how one is carried out. Another is its file and a line in `KINDS`. Importing
+this package loads no torch.
+"""
+
+from moebench.jobs.evaluate import EVALUATE
+from moebench.jobs.kind import Kind
+from moebench.jobs.train import TRAIN
+
+KINDS: dict[str, Kind] = {
+    "train": TRAIN,
+    "evaluate": EVALUATE,
+}
+"""Word -> kind, each after those whose jobs it starts from."""

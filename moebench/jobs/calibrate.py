@@ -17,8 +17,9 @@ from moebench.counting.costs import costs_of
 from moebench.environment import environment
 from moebench.identity import digest_of
 from moebench.jobs.recipe import Run
-from moebench.launch.child import child_environment
-from moebench.planning.matching import Machine, match_all, recipe_of, run_of
+from moebench.jobs.train import run_of
+from moebench.launch.process import child_environment
+from moebench.planning.matching import Machine, match_all, recipe_of
 from moebench.planning.types import DataFacts, PlannedModel
 from moebench.store import read_json, write_json
 from moebench.suite.types import SuiteSpec

@@ -15,7 +15,7 @@ from moebench.jobs.recipe import Recipe, Run
 from moebench.jobs.training import State, TrainingStep, start
 from moebench.metrics.speed import Racer, Text
 from moebench.models.decoder.subject import DecoderSubject
-from moebench.store import JobFolder
+from moebench.store import WEIGHTS, JobFolder
 
 
 class RunContext:
@@ -46,10 +46,16 @@ def scored_windows(corpus: Corpus, recipe: Recipe, *, tokens: int) -> Windows:
 
 def load_racer(name: str, folder: JobFolder) -> Racer:
     """A racer with the trained weights of a completed run and a fresh optimizer."""
-    run = Run.model_validate(folder.job_json()["run"])
-    state = start(run)
-    state.model.load_state_dict(safetensors.torch.load_file(folder.path / "model.safetensors"))
-    return racer(name, run, state)
+    run = Run.model_validate(folder.spec())
+    return racer(name, run, load_state(run, folder))
+
+
+def load_state(run: Run, folder: JobFolder) -> State:
+    """What a job has trained, with a fresh optimizer. Raises what `start` raises."""
+    state = start(run, is_loaded=True)
+    state.model.load_state_dict(safetensors.torch.load_file(folder.path / WEIGHTS))
+    state.step = run.recipe.steps
+    return state
 
 
 def racer(name: str, run: Run, state: State) -> Racer:

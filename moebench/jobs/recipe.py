@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, field_serializer
 
 from moebench.frozen import Frozen
-from moebench.identity import digest_of
+from moebench.identity import digest_of, job_id
 from moebench.models.architecture import Architecture, Kernels, deciding
 
 TRAINING_VERSION = 1
@@ -104,7 +104,8 @@ class Run(Frozen):
 
     @property
     def id(self) -> str:
-        return digest_of(self.model_dump(mode="json"), length=20)
+        """Of the job that trains it."""
+        return job_id("train", self.model_dump(mode="json"))
 
     @field_serializer("architecture")
     def _decides(self, architecture: Architecture) -> dict[str, Any]:

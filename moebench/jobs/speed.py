@@ -21,8 +21,8 @@ from typing import Any
 
 from moebench.data.sources import DataSpec
 from moebench.frozen import Frozen
-from moebench.launch.child import child_environment
-from moebench.launch.coordinator import STOP_S
+from moebench.launch.process import child_environment
+from moebench.launch.scheduler import STOP_S
 from moebench.planning.types import Plan, SpeedPlan
 from moebench.store import JobFolder, Results, append_lines, read_json, write_json
 

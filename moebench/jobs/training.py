@@ -109,14 +109,14 @@ def _metadata(data: bytes) -> dict[str, Any]:
     return counters
 
 
-def start(run: Run) -> State:
-    """A model with its initial weights and a fresh optimizer.
+def start(run: Run, *, is_loaded: bool = False) -> State:
+    """A model with its initial weights and a fresh optimizer; without them where weights are loaded into it next.
 
     Raises PluginError when the code of an installed package's router is not what was planned.
     """
     model = build(
         run.architecture,
-        seed=run.seed,
+        seed=None if is_loaded else run.seed,
         dtype=run.recipe.dtype,
         device=run.device,
         backend=None if run.backend == "none" else run.backend,

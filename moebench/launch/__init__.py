@@ -1,11 +1,36 @@
-"""Where runs go: into this process, or into worker processes that may crash, hang or be killed one at a time.
+"""Where jobs go: into this process, or into worker processes that may crash, hang or be killed one at a time.
 
-`task` says what is handed over, `attempt` carries out one run and names what went wrong, `worker` is the other end of
-the pipe, `coordinator` shares out the runs. Nothing here imports torch: a worker does, when its first run begins.
+`scheduler` decides what runs when and what becomes of what fails; a place (`inline`, `process`) starts workers, hears
+them and stops them; `attempt` carries out one job and names what went wrong; `worker` is the other end of the pipe.
+Nothing here imports torch: a worker does, when its first job begins. Only this package starts processes.
 """
 
-from moebench.jobs.task import Task
-from moebench.launch.launchers import LAUNCHERS, launch
-from moebench.launch.task import Event, Execute, OnEvent, Stopped
+from __future__ import annotations
 
-__all__ = ["LAUNCHERS", "Event", "Execute", "OnEvent", "Stopped", "Task", "launch"]
+from collections.abc import Sequence
+from dataclasses import replace
+
+from moebench.jobs.job import Job
+from moebench.launch.events import Event, OnEvent, Stopped
+from moebench.launch.inline import InlinePlace
+from moebench.launch.options import LaunchOptions
+from moebench.launch.process import ProcessPlace
+from moebench.launch.scheduler import MakePlace, Scheduler
+
+__all__ = ["LAUNCHERS", "Event", "Job", "LaunchOptions", "OnEvent", "Stopped", "launch"]
+
+
+def launch(jobs: Sequence[Job], options: LaunchOptions) -> dict[str, str]:
+    """Carries out the jobs that are missing; returns job id -> status: of `Outcome`, of `Failure`, or `blocked`.
+
+    Raises KeyError for an unknown launcher, Stopped after SIGINT or SIGTERM.
+    """
+    if options.launcher not in LAUNCHERS:
+        raise KeyError(f"unknown launcher {options.launcher!r}; known: {', '.join(LAUNCHERS)}")
+    if len({job.threads for job in jobs}) > 1:
+        raise ValueError("jobs launched together have the same number of threads")
+    place = LAUNCHERS[options.launcher]
+    return Scheduler(jobs, replace(options, results=options.root.resolve()), place).run()
+
+
+LAUNCHERS: dict[str, MakePlace] = {"process": ProcessPlace, "inline": InlinePlace}

@@ -1,8 +1,8 @@
-"""One attempt at one run, whatever happens in it: the folder is locked, and the end is named.
+"""One attempt at one job, whatever happens in it: the folder is locked, and the end is named.
 
-A run that is already finished is left alone after its contents were checked; a finished folder that does not fit its
-manifest, or is a copy of another run's, is put aside and done again. An exception becomes a failure of a known kind,
-recorded in the folder. Divergence is an outcome of training, no failure, and comes from the run itself.
+A job that is already finished is left alone after its contents were checked; a finished folder that does not fit its
+manifest, or is a copy of another job's, is put aside and done again. An exception becomes a failure of a known kind,
+recorded in the folder. Divergence is an outcome of training, no failure, and comes from the job itself.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from moebench.identity import digest_of
-from moebench.jobs.task import Task
-from moebench.launch.task import Event, Execute, OnEvent
+from moebench.identity import job_id
+from moebench.jobs import KINDS
+from moebench.jobs.job import Job
+from moebench.jobs.kind import Execute
+from moebench.launch.events import Event, OnEvent
 from moebench.store import Busy, CorruptFile, Failure, JobFolder, Results
 
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
@@ -24,24 +26,42 @@ _TRANSIENT = {errno.EIO, errno.EAGAIN, errno.EBUSY, errno.ESTALE, errno.ETIMEDOU
 """I/O errors that may not come again; other exceptions are the program's and would."""
 
 
-def finished(folder: JobFolder) -> str | None:
-    """'completed' or 'diverged' when the folder is whole, contents checked, and its own; else None."""
+def finished(job: Job, root: Path) -> str | None:
+    """'completed' or 'diverged' when the job's folder is whole, contents checked, its own and up to date; else None."""
+    status = whole(Results(root).job(job.id))
+    return None if status is None or KINDS[job.kind].is_outdated(job, root) else status
+
+
+def whole(folder: JobFolder) -> str | None:
+    """'completed' or 'diverged' when a folder is whole and that of the job it is named after; else None."""
     status = folder.status()
-    whole = status in ("completed", "diverged") and not folder.verify()
-    return status if whole and _is_its_own(folder) else None
+    is_whole = status in ("completed", "diverged") and not folder.verify()
+    return status if is_whole and _is_its_own(folder) else None
 
 
 def _is_its_own(folder: JobFolder) -> bool:
-    """Whether the run in the folder is the one that the folder is named after, and not a copy of another."""
     try:
-        return digest_of(folder.job_json()["run"], length=len(folder.id)) == folder.id
-    except (OSError, CorruptFile, KeyError):
+        job = folder.job_json()["job"]
+        return job_id(job["kind"], job["spec"], job["inputs"]) == folder.id
+    except (OSError, CorruptFile, KeyError, TypeError):
         return False
 
 
-def carry_out(task: Task, *, root: Path, execute: Execute, on_event: OnEvent, should_stop: Callable[[], bool]) -> Event:
+def execute_kind(job: Job, *, root: Path, on_event: OnEvent, should_stop: Callable[[], bool]) -> str:
+    """The real thing: does what the job's kind does."""
+    return KINDS[job.kind].execute(job, root=root, on_event=on_event, should_stop=should_stop)
+
+
+def carry_out(
+    job: Job,
+    *,
+    root: Path,
+    on_event: OnEvent,
+    should_stop: Callable[[], bool],
+    execute: Execute = execute_kind,
+) -> Event:
     """Makes one attempt and returns its last event: `finished`, `stopped`, `failed`, or `busy` when it is locked."""
-    folder = Results(root).job(task.id)
+    folder = Results(root).job(job.id)
     last_step: int | None = None
 
     def listen(event: Event) -> None:
@@ -51,35 +71,37 @@ def carry_out(task: Task, *, root: Path, execute: Execute, on_event: OnEvent, sh
 
     try:
         with folder.lock():
-            if (status := finished(folder)) is not None:
-                return task.event("finished", status=status, already=True)
-            if folder.status() in ("completed", "diverged", "corrupt"):
+            if (status := finished(job, root)) is not None:
+                return job.event("finished", status=status, already=True)
+            if whole(folder) is not None:
+                (folder.path / "DONE").unlink()
+            elif folder.status() in ("completed", "diverged", "corrupt"):
                 folder.quarantine()
                 folder.path.mkdir()
             try:
-                status = execute(task, root=root, on_event=listen, should_stop=should_stop)
-                return _outcome(task, folder, status)
+                status = execute(job, root=root, on_event=listen, should_stop=should_stop)
+                return _outcome(job, folder, status)
             except (Exception, SystemExit) as error:
-                return _failure(task, folder, error, last_step)
+                return _failure(job, folder, error, last_step)
     except Busy:
-        return task.event("busy")
+        return job.event("busy")
 
 
-def _outcome(task: Task, folder: JobFolder, status: str) -> Event:
+def _outcome(job: Job, folder: JobFolder, status: str) -> Event:
     if status == "stopped":
-        return task.event("stopped")
+        return job.event("stopped")
     if folder.status() != status:
-        raise RuntimeError(f"the run says {status}, its folder says {folder.status()}")
-    return task.event("finished", status=status)
+        raise RuntimeError(f"the job says {status}, its folder says {folder.status()}")
+    return job.event("finished", status=status)
 
 
-def _failure(task: Task, folder: JobFolder, error: BaseException, last_step: int | None) -> Event:
+def _failure(job: Job, folder: JobFolder, error: BaseException, last_step: int | None) -> Event:
     status, retry = classify(error)
     reason = f"{type(error).__name__}: {error}".strip().splitlines()[0]
     words = "".join(traceback.format_exception(error))
     with suppress(OSError):  # a full disk refuses this too; the event still tells
         folder.fail(status, reason, last_step, words)
-    return task.event("failed", status=status, reason=reason, last_step=last_step, traceback=words, retry=retry)
+    return job.event("failed", status=status, reason=reason, last_step=last_step, traceback=words, retry=retry)
 
 
 def with_log(event: Event, text: str, *, root: Path) -> Event:

@@ -1,6 +1,6 @@
-"""A worker process: carries out one run after another, so that torch is loaded once.
+"""A worker process: carries out one job after another, so that torch is loaded once.
 
-Tasks come as JSON lines on standard input, events leave as JSON lines on what was standard output; whatever libraries
+Jobs come as JSON lines on standard input, events leave as JSON lines on what was standard output; whatever libraries
 print goes to standard error, whose last lines explain a crash. The end of standard input means that the coordinator is
 gone or done: the process ends at once. SIGINT is ignored, because a terminal sends it to the whole group and the
 coordinator decides; SIGTERM and the message `{"do": "stop"}` ask for a checkpoint and an end.
@@ -20,16 +20,17 @@ from threading import Event as Flag
 from threading import Thread
 from typing import Any, BinaryIO
 
-from moebench.jobs.task import Task
-from moebench.launch.attempt import carry_out
-from moebench.launch.task import Event, Execute, train_run
+from moebench.jobs.job import Job
+from moebench.jobs.kind import Execute
+from moebench.launch.attempt import carry_out, execute_kind
+from moebench.launch.events import Event
 
 STOP = b'{"do": "stop"}\n'
 _PR_SET_PDEATHSIG = 1
 
 
-def serve(execute: Execute = train_run) -> int:
-    """Serves until told to stop, or until a run has failed: what an exception leaves in memory is not trusted."""
+def serve(execute: Execute = execute_kind) -> int:
+    """Serves until told to stop, or until a job has failed: what an exception leaves in memory is not trusted."""
     die_with_parent()
     faulthandler.enable()
     inbox: SimpleQueue[str | None] = SimpleQueue()
@@ -41,8 +42,8 @@ def serve(execute: Execute = train_run) -> int:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, ask_to_stop)
-    tasks, events = _private_pipes()
-    Thread(target=_listen, args=(tasks, inbox, ask_to_stop), daemon=True).start()
+    orders, events = _private_pipes()
+    Thread(target=_listen, args=(orders, inbox, ask_to_stop), daemon=True).start()
 
     def tell(event: Event) -> None:
         try:
@@ -54,20 +55,20 @@ def serve(execute: Execute = train_run) -> int:
     while (line := inbox.get()) is not None:
         message = json.loads(line)
         root = Path(message.pop("results"))
-        task = Task.model_validate(message)
+        job = Job.model_validate(message)
         if stop.is_set():
-            tell(task.event("stopped"))
+            tell(job.event("stopped"))
             break
-        end = carry_out(task, root=root, execute=execute, on_event=tell, should_stop=stop.is_set)
+        end = carry_out(job, root=root, execute=execute, on_event=tell, should_stop=stop.is_set)
         tell(end)
         if end["event"] in ("failed", "stopped"):
             break
     return 0
 
 
-def _listen(tasks: BinaryIO, inbox: SimpleQueue[str | None], ask_to_stop: Any) -> None:
-    """Reads messages in a thread of its own, which also notices the coordinator's death in the midst of a run."""
-    for line in tasks:
+def _listen(orders: BinaryIO, inbox: SimpleQueue[str | None], ask_to_stop: Any) -> None:
+    """Reads messages in a thread of its own, which also notices the coordinator's death in the midst of a job."""
+    for line in orders:
         if line == STOP:
             ask_to_stop()
         else:
@@ -76,14 +77,14 @@ def _listen(tasks: BinaryIO, inbox: SimpleQueue[str | None], ask_to_stop: Any) -
 
 
 def _private_pipes() -> tuple[BinaryIO, BinaryIO]:
-    """The pipes of tasks and events; standard input is emptied and standard output joins standard error."""
-    tasks, events = os.fdopen(os.dup(0), "rb", buffering=0), os.fdopen(os.dup(1), "wb")
+    """The pipes of jobs and events; standard input is emptied and standard output joins standard error."""
+    orders, events = os.fdopen(os.dup(0), "rb", buffering=0), os.fdopen(os.dup(1), "wb")
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
     sys.stdout.flush()
     os.dup2(2, 1)
-    return tasks, events
+    return orders, events
 
 
 def die_with_parent() -> None:

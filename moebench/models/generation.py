@@ -27,12 +27,12 @@ def load_trained(results: Path, run_id: str) -> Transformer:
     if problems or not (folder.path / "model.safetensors").is_file():
         raise CorruptFile(folder.path, problems[0] if problems else "its weights were left out")
     try:
-        run = Run.model_validate(folder.job_json()["run"])
+        run = Run.model_validate(folder.spec())
     except (KeyError, ValidationError) as error:
         raise CorruptFile(folder.path / "job.json", "not a run of this version of moebench") from error
     weights = folder.path / "model.safetensors"
     try:
-        model = build(run.architecture, seed=run.seed, dtype=run.recipe.dtype)
+        model = build(run.architecture, seed=None, dtype=run.recipe.dtype)
         model.load_state_dict(safetensors.torch.load_file(weights))
     except (RuntimeError, ValueError, safetensors.SafetensorError) as error:
         raise CorruptFile(weights, f"not the weights of the run beside it: {error}") from error
@@ -40,7 +40,8 @@ def load_trained(results: Path, run_id: str) -> Transformer:
 
 
 def _find(results: Path, run_id: str) -> JobFolder:
-    found = [folder for folder in Results(results).jobs() if folder.id.startswith(run_id)]
+    alike = [folder for folder in Results(results).jobs() if folder.id.startswith(run_id)]
+    found = [folder for folder in alike if folder.kind in ("train", None)]
     if len(found) != 1:
         known = ", ".join(folder.id for folder in found[:5])
         what = f"{len(found)} runs begin with {run_id!r}: {known}" if found else f"no run begins with {run_id!r}"

@@ -8,36 +8,26 @@ or reads data: facts about the data come in as an argument.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import version
-from typing import Any
 
 from moebench.counting.blueprint import Blueprint
 from moebench.counting.costs import costs_of
 from moebench.counting.flops import decode_flops_per_token, train_flops_per_token
 from moebench.counting.memory import weight_bytes
-from moebench.counting.weights import ParameterCount, parameters
-from moebench.identity import digest_of
-from moebench.jobs.recipe import Recipe, Run
-from moebench.models.architecture import Architecture, Kernels
+from moebench.counting.weights import parameters
+from moebench.jobs.recipe import Recipe
+from moebench.models.architecture import Architecture
 from moebench.models.routers import trial
-from moebench.planning import feasibility
 from moebench.planning.feasibility import Misfit
 from moebench.planning.feasibility import PlanError as PlanError
-from moebench.planning.types import Asked, DataFacts, MatchResult, Plan, PlannedModel, PlannedRun, SpeedPlan, TunePlan
+from moebench.planning.types import MatchResult, PlannedModel
 from moebench.plugins import PluginError
 from moebench.suite.model import DenseFFN, Match, MatchOn, ModelSpec, MoEFFN
 from moebench.suite.training import TrainSpec
 from moebench.suite.types import SuiteSpec
-from moebench.systems import system
 
-FUSED_FROM = 2**17
-"""Numbers in the activations of a micro-batch, tokens times width, from which fused kernels gain: 1 to 13% from 2**17
-to 2**20, nothing to 9% at 2**14 to 2**16 (one thread)."""
-TUNE_SEED = 1_000_003
-"""Tuning seeds count up from here, away from any suite's own."""
 EXPERT_STEP = 8
 """Expert widths move in steps of 8: kernels need aligned rows."""
 
@@ -314,23 +304,8 @@ def recipe_of(train: TrainSpec, *, steps: int) -> Recipe:
     )
 
 
-# ------------------------------------------------------------------------------------------------ the plan
-
-
-def make_plan(
-    spec: SuiteSpec,
-    *,
-    facts: DataFacts,
-    vocab: int,
-    machine: Machine,
-    asked: Asked | None = None,
-    notes: Sequence[str] = (),
-) -> Plan:
-    """Everything that will run. Raises PlanError when something asked for cannot be had.
-
-    `asked` is how the plan was asked for; `notes` are to stand among its warnings.
-    """
-    asked = asked or Asked()
+def models_of(spec: SuiteSpec, *, vocab: int, machine: Machine) -> tuple[dict[str, PlannedModel], list[MatchResult]]:
+    """Every model with its sizes, recipe and costs. Raises PlanError when a size or a budget cannot be had."""
     architectures, matches = match_all(spec, vocab=vocab)
     models: dict[str, PlannedModel] = {}
     for name, a in architectures.items():
@@ -338,180 +313,4 @@ def make_plan(
         counted = costs_of(a.blueprint, dtype=recipe.dtype)
         flops = counted.train_flops_per_token * recipe.steps * recipe.batch_tokens
         models[name] = PlannedModel(architecture=a, recipe=recipe, costs=counted, expected_train_flops=flops)
-    runs = tuple(
-        PlannedRun(model=name, seed=seed, id=run_of(planned, seed=seed, facts=facts, machine=machine).id)
-        for seed in spec.seeds
-        for name, planned in models.items()
-        if planned.recipe.trains
-    )
-    if misfits := feasibility.check(spec, models, facts, smoke=asked.smoke):
-        raise PlanError(*misfits)
-    return Plan(
-        suite=spec.suite,
-        scale=spec.scale,
-        spec=spec,
-        models=models,
-        matches=tuple(matches),
-        runs=runs,
-        speed=_speed_plan(spec, runs, machine=machine),
-        tune=_tune_plan(spec, models, facts=facts, machine=machine),
-        data=facts,
-        systems=_systems(spec),
-        claim_hashes={name: digest_of(claim.model_dump(mode="json")) for name, claim in spec.claims.items()},
-        warnings=(*notes, *_warnings(spec, models, facts)),
-        asked=asked,
-    )
-
-
-def _systems(spec: SuiteSpec) -> dict[str, ParameterCount]:
-    named = {claim.model for claim in spec.claims.values() if claim.model is not None} - set(spec.models)
-    try:
-        return {name: system(name).parameters for name in sorted(named)}
-    except LookupError as error:
-        raise PlanError(f"claims: {error.args[0]}") from None
-
-
-def run_of(
-    planned: PlannedModel, *, seed: int, facts: DataFacts, machine: Machine, recipe: Recipe | None = None
-) -> Run:
-    """The run of one model and seed, on one kind of machine."""
-    recipe = recipe or planned.recipe
-    kernels = kernels_of(
-        width=planned.architecture.width,
-        tokens=recipe.micro_batch_tokens,
-        dtype=recipe.dtype,
-        device=machine.device,
-    )
-    return Run(
-        architecture=planned.architecture,
-        recipe=recipe,
-        seed=seed,
-        data_digest=facts.digest,
-        device="cuda" if machine.device == "cuda" else "cpu",
-        backend=backend_of(planned.architecture, machine.device, kernels),
-        kernels=kernels,
-        torch=".".join(version("torch").split("+")[0].split(".")[:2]),
-    )
-
-
-def kernels_of(*, width: int, tokens: int, dtype: str, device: str) -> Kernels:
-    """`fused` where it was measured to pay: float32 on a CPU, and enough numbers in a micro-batch's activations.
-
-    `tokens` are those of a micro-batch. Models of one width and micro-batch take the same kernels, mixtures or not.
-    """
-    return "fused" if tokens * width >= FUSED_FROM and dtype == "float32" and device == "cpu" else "unfused"
-
-
-def backend_of(a: Architecture, device: str, kernels: Kernels = "unfused") -> str:
-    """The expert backend a run will use: the measured best of its device and size, 'none' for a dense model."""
-    if isinstance(a.ffn, DenseFFN):
-        return "none"
-    if device == "cuda":
-        return "grouped_mm"
-    return "blocks" if kernels == "fused" else "sorted"
-
-
-def _speed_plan(spec: SuiteSpec, runs: tuple[PlannedRun, ...], *, machine: Machine) -> SpeedPlan | None:
-    speed = spec.measure.speed
-    if speed is None:
-        return None
-    models, baseline = tuple(spec.models), baseline_of(spec)
-    wanted: dict[str, Any] = {
-        "train_step": speed.train_step,
-        "prefill": tuple(speed.prefill),
-        "decode_batches": tuple(speed.decode.batch) if speed.decode else (),
-        "seconds": speed.seconds,
-        "processes": tuple(spec.seeds[i % len(spec.seeds)] for i in range(speed.processes)),
-    }
-    identity = [[run.id for run in runs], wanted, models, baseline, machine.fingerprint]
-    return SpeedPlan(id=digest_of(identity, length=20), models=models, baseline=baseline, **wanted)
-
-
-def baseline_of(spec: SuiteSpec) -> str:
-    """The model that others are compared with most often in claims; the first dense model, or the first, if none is."""
-    counts = dict.fromkeys(spec.models, 0)
-    for claim in spec.claims.values():
-        if claim.compare is not None and claim.compare.baseline in counts:
-            counts[claim.compare.baseline] += 1
-    if any(counts.values()):
-        return max(counts, key=lambda name: counts[name])
-    dense = [name for name, model in spec.models.items() if isinstance(model.ffn, DenseFFN)]
-    return (dense or list(spec.models))[0]
-
-
-def _tune_plan(
-    spec: SuiteSpec, models: dict[str, PlannedModel], *, facts: DataFacts, machine: Machine
-) -> TunePlan | None:
-    if spec.tune is None:
-        return None
-    seeds = tuple(TUNE_SEED + i for i in range(spec.tune.seeds))
-    lrs = tuple(sorted(spec.tune.lr))
-    runs = []
-    for lr in lrs:
-        for name in spec.tune.models or [name for name, model in models.items() if model.recipe.trains]:
-            planned = models[name]
-            recipe = tune_recipe(planned.recipe, lr=lr)
-            for seed in seeds:
-                run = run_of(planned, seed=seed, facts=facts, machine=machine, recipe=recipe)
-                runs.append((name, lr, seed, run.id))
-    return TunePlan(id=digest_of([run[-1] for run in runs], length=20), lrs=lrs, seeds=seeds, runs=tuple(runs))
-
-
-def tune_recipe(recipe: Recipe, *, lr: float) -> Recipe:
-    """The same training at another rate, read on the tune split and evaluated once, at the end."""
-    return recipe.model_copy(update={"lr": lr, "split": "tune", "evaluate_at": (recipe.steps,)})
-
-
-def tune_identity(run: Run) -> str:
-    """Hash of a run without learning rate, seed, split and evaluation points: what a tuned rate is valid for."""
-    value = run.model_dump(mode="json")
-    value.pop("seed")
-    for key in ("lr", "split", "evaluate_at"):
-        value["recipe"].pop(key)
-    return digest_of(value)
-
-
-def _scored(models: dict[str, PlannedModel], facts: DataFacts) -> list[str]:
-    """Where the test split, or a limit of windows a document, gives less text than the last evaluation asks for."""
-    tokens, documents = facts.tokens.get("test"), facts.documents.get("test")
-    if tokens is None or documents is None:
-        return []
-    found: dict[str, None] = {}
-    for model in models.values():
-        recipe, there_are = model.recipe, tokens - documents
-        most = there_are
-        if recipe.windows_per_document is not None:
-            most = min(there_are, documents * recipe.windows_per_document * model.architecture.context)
-        if most < recipe.final_eval_tokens:
-            limit = f"{documents:,} documents, and windows_per_document {recipe.windows_per_document}"
-            why = "all the test text there is" if most == there_are else limit
-            found[f"at most {most:,} of the {recipe.final_eval_tokens:,} bytes asked are scored: {why}"] = None
-    if documents < 2:
-        found["the test split is one document: verdicts on quality will be INVALID; give more or shorter ones"] = None
-    return list(found)
-
-
-def _warnings(spec: SuiteSpec, models: dict[str, PlannedModel], facts: DataFacts) -> list[str]:
-    found = list(facts.notes)
-    for name, model in models.items():
-        tokens = model.recipe.steps * model.recipe.batch_tokens
-        if tokens > facts.tokens.get("train", tokens):
-            epochs = tokens / facts.tokens["train"]
-            found.append(f"{name} reads the training split {epochs:.1f} times")
-    found += _scored(models, facts)
-    if len({model.recipe.batch_tokens for model in models.values() if model.recipe.trains}) > 1:
-        found.append(
-            "models differ in batch_tokens: digests of their tokens cannot be compared batch by batch, so claims about "
-            "quality between them will be INVALID"
-        )
-    for name, model in models.items():
-        ffn = model.architecture.ffn
-        if isinstance(ffn, DenseFFN):
-            continue
-        if not model.architecture.causal:
-            found.append(f"{name}: {ffn.router} sees future tokens, so claims about its quality on text are INVALID")
-        if model.architecture.computes_fewer(training=True):
-            found.append(
-                f"{name}: its FLOPs are an upper bound: it may drop tokens, or use fewer than top_k experts on one"
-            )
-    return [*found, *feasibility.notes(spec, models)]
+    return models, matches

@@ -23,11 +23,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from moebench.identity import digest_of
 from moebench.jobs.calibrate import machine
+from moebench.jobs.job import Job
 from moebench.jobs.recipe import Run
-from moebench.jobs.task import Task
-from moebench.launch.child import child_environment
+from moebench.launch.options import LaunchOptions
+from moebench.launch.process import child_environment
 from moebench.planning.types import Plan
-from moebench.store import Results, read_json, read_lines, write_json
+from moebench.store import JobFolder, Results, read_json, read_lines, write_json
 
 if TYPE_CHECKING:
     from moebench.data.corpus import Corpus
@@ -68,13 +69,15 @@ class Estimate:
         return self.runs_s + self.speed_s + self.report_s
 
 
-def estimate(plan: Plan, tasks: Sequence[Task], *, root: Path, threads: int, device: str, workers: int) -> Estimate:
-    """How long the tasks that are not done, the speed session and the report will take. `tasks` are the plan's runs."""
+def estimate(plan: Plan, jobs: Sequence[Job], options: LaunchOptions) -> Estimate:
+    """How long the jobs of a plan that are not done, its speed session and the report will take."""
+    root, threads, device, workers = options.root, options.threads, options.device, options.num_workers
     results = Results(root)
-    left = [task for task in tasks if results.job(task.id).status() not in ("completed", "diverged")]
+    tasks = [job for job in jobs if job.kind == "train"]
+    left = [task for task in tasks if not _is_done(task.id, plan, results)]
     run_s: dict[str, float] = {name: s for name in plan.models if (s := _finished_s(plan, name, results)) is not None}
     basis: dict[str, Basis] = dict.fromkeys(run_s, "finished runs")
-    first: dict[str, Task] = {}
+    first: dict[str, Job] = {}
     for task in left:
         if task.model not in run_s:
             first.setdefault(task.model, task)
@@ -109,19 +112,29 @@ def side_by_side(seconds: Iterable[float], *, workers: int, start_s: float) -> f
     return max(free)
 
 
+def _is_done(run_id: str, plan: Plan, results: Results) -> bool:
+    """Whether a run is trained and measured, or has diverged."""
+    status = results.job(run_id).status()
+    measured = (results.job(job.id).status() for job in plan.evaluations[run_id])
+    return status == "diverged" or (status == "completed" and all(one == "completed" for one in measured))
+
+
 def _finished_s(plan: Plan, model: str, results: Results) -> float | None:
     """Median time of a model's finished runs that were never interrupted, as the clock on the wall saw them."""
-    found = []
+    found, measured = [], plan.evaluations
     for planned in plan.runs:
         folder = results.job(planned.id)
         if planned.model != model or folder.status() != "completed":
             continue
         with suppress(OSError, ValueError, KeyError, TypeError):
             segments = {row["segment"] for row in read_lines(folder.path / "timed.jsonl")}
-            manifest = folder.manifest() or {}
             if segments == {0}:
-                found.append(float(manifest["finished"]) - float(folder.job_json()["started"]))
+                found.append(sum(map(_wall_s, [folder, *(results.job(job.id) for job in measured[planned.id])])))
     return median(found) if found else None
+
+
+def _wall_s(folder: JobFolder) -> float:
+    return float((folder.manifest() or {})["finished"]) - float(folder.job_json()["started"])
 
 
 def _guess(plan: Plan, model: str, known: Mapping[str, float]) -> float:
@@ -134,7 +147,7 @@ def _guess(plan: Plan, model: str, known: Mapping[str, float]) -> float:
 
 
 def rehearse(
-    tasks: Sequence[Task], *, root: Path, threads: int, device: str, workers: int
+    tasks: Sequence[Job], *, root: Path, threads: int, device: str, workers: int
 ) -> tuple[dict[str, float], float]:
     """(model -> seconds of its run, seconds before a process's first step); models that fail or take long are absent.
 
@@ -160,7 +173,7 @@ def _read(path: Path) -> dict[str, Any] | None:
     return None
 
 
-def _in_children(tasks: Sequence[Task], *, root: Path, threads: int, workers: int) -> list[dict[str, Any]]:
+def _in_children(tasks: Sequence[Job], *, root: Path, threads: int, workers: int) -> list[dict[str, Any]]:
     """What the processes tell, one dictionary a model; those that are not done in time are killed."""
     told: list[dict[str, Any]] = []
     began = time.monotonic()
@@ -190,7 +203,7 @@ def _in_children(tasks: Sequence[Task], *, root: Path, threads: int, workers: in
     return told
 
 
-def _child(tasks: Sequence[Task], root: Path, threads: int, log: Any) -> subprocess.Popen[bytes]:
+def _child(tasks: Sequence[Job], root: Path, threads: int, log: Any) -> subprocess.Popen[bytes]:
     child = subprocess.Popen(
         [sys.executable, "-P", "-m", "moebench.planning.rehearsal"],
         stdin=subprocess.PIPE,
@@ -209,14 +222,14 @@ def _child(tasks: Sequence[Task], root: Path, threads: int, log: Any) -> subproc
 # ------------------------------------------------------------------------------------------------ the child
 
 
-def rehearse_here(tasks: Sequence[Task], root: Path) -> Iterable[dict[str, Any]]:
+def rehearse_here(tasks: Sequence[Job], root: Path) -> Iterable[dict[str, Any]]:
     """Yields once when all is loaded, then the time of each task's run. Imports torch."""
     import torch
 
     from moebench.data.prepare import prepare
-    from moebench.jobs.train import settle
+    from moebench.jobs.loop import settle
 
-    settle(tasks[0].run, tasks[0].threads)
+    settle(Run.model_validate(tasks[0].spec), tasks[0].threads)
     corpus = prepare(tasks[0].data, base=tasks[0].base, cache=root / "data")
     torch.ones(64, 64).matmul(torch.ones(64, 64))
     yield {"ready": True}
@@ -226,7 +239,7 @@ def rehearse_here(tasks: Sequence[Task], root: Path) -> Iterable[dict[str, Any]]
     reading_s = time.perf_counter() - began
     for task in tasks:
         with suppress(Exception):  # a model that fails here is told by its run
-            yield {"model": task.model, "run_s": reading_s + _time_run(task.run, corpus)}
+            yield {"model": task.model, "run_s": reading_s + _time_run(Run.model_validate(task.spec), corpus)}
 
 
 def _time_run(run: Run, corpus: Corpus) -> float:
@@ -268,5 +281,5 @@ if __name__ == "__main__":
 
     asked = json.loads(sys.stdin.readline())
     end_with_parent()
-    for found in rehearse_here([Task.model_validate(one) for one in asked["tasks"]], Path(asked["results"])):
+    for found in rehearse_here([Job.model_validate(one) for one in asked["tasks"]], Path(asked["results"])):
         print(json.dumps(found), flush=True)

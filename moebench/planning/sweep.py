@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterator
 from statistics import mean
 from typing import Any
 
+from moebench.jobs import evaluate
 from moebench.jobs.recipe import Run
-from moebench.planning.matching import tune_identity
+from moebench.planning.graph import tune_identity
 from moebench.planning.types import Plan
 from moebench.store import Results, read_json, write_json
 from moebench.suite.types import SuiteSpec
@@ -42,9 +43,13 @@ def _of_model(plan: Plan, name: str, results: Results) -> dict[str, Any]:
             continue
         folder = results.job(run_id)
         value: float | None = None
-        reason: str | None = f"run is {folder.status()}"
-        if folder.status() == "completed":
-            identity = tune_identity(Run.model_validate(folder.job_json()["run"]))
+        status = folder.status()
+        if status == "completed":
+            identity = tune_identity(Run.model_validate(folder.spec()))
+            folder = results.job(evaluate.id_of(run_id, "quality"))
+            status = folder.status()
+        reason: str | None = f"run is {status}"
+        if status == "completed":
             value = next(r.value for r in folder.records() if r.metric == "tune.bits_per_byte")
             reason = None
         curve.append({"lr": lr, "seed": seed, "bits_per_byte": value, "reason": reason})

@@ -49,10 +49,18 @@ class MatchResult(Frozen):
     tolerance: float
 
 
-class PlannedRun(Frozen):
+class PlannedJob(Frozen):
+    """One job of a plan, as briefly as the report needs it."""
+
+    kind: Name
+    """A word of `jobs.KINDS`."""
     model: Name
     seed: int
     id: str
+    inputs: tuple[str, ...] = Field(default=(), exclude_if=lambda value: value == ())
+    """Ids of the jobs whose results it reads."""
+    measurement: Name | None = Field(default=None, exclude_if=lambda value: value is None)
+    """What it measures, of kind `evaluate`."""
 
 
 class DataFacts(Frozen):
@@ -133,7 +141,8 @@ class Plan(Frozen):
     spec: SuiteSpec
     models: dict[Name, PlannedModel]
     matches: tuple[MatchResult, ...]
-    runs: tuple[PlannedRun, ...]
+    jobs: tuple[PlannedJob, ...]
+    """Those that the report reads, inputs before what is made of them."""
     speed: SpeedPlan | None
     tune: TunePlan | None
     data: DataFacts
@@ -160,8 +169,12 @@ class Plan(Frozen):
                 raise ValueError("it has a run of one model twice")
         named = [run.model for run in self.runs] + [run[0] for run in (self.tune.runs if self.tune else ())]
         named += [*self.speed.models, self.speed.baseline] if self.speed else []
+        named += [job.model for job in self.jobs]
         if unknown := set(named) - set(self.models):
             raise ValueError(f"it has runs of {', '.join(sorted(unknown))}, of which it has no model")
+        trained = {run.id for run in self.runs}
+        if any(not job.inputs or not trained.issuperset(job.inputs) for job in self.jobs if job.kind == "evaluate"):
+            raise ValueError("it measures what it does not train")
         if unknown := set(self.claim_hashes) - set(self.spec.claims):
             raise ValueError(f"it has no claim {', '.join(sorted(unknown))}")
         return self
@@ -171,7 +184,21 @@ class Plan(Frozen):
         """Hash of what will run and what is claimed; the plan's file is `<suite>@<scale>-<id>.json`."""
         speed, tune = self.speed and self.speed.id, self.tune and self.tune.id
         variant = [self.asked.variant] if self.asked.variant else []
-        return digest_of([[run.id for run in self.runs], self.claim_hashes, speed, tune, *variant], length=10)
+        return digest_of([[job.id for job in self.jobs], self.claim_hashes, speed, tune, *variant], length=10)
+
+    @property
+    def runs(self) -> tuple[PlannedJob, ...]:
+        """The jobs that train its models, one for each model and seed."""
+        return tuple(job for job in self.jobs if job.kind == "train")
+
+    @property
+    def evaluations(self) -> dict[str, tuple[PlannedJob, ...]]:
+        """Id of a job that trains -> the measurements of what it leaves."""
+        measured: dict[str, list[PlannedJob]] = {run.id: [] for run in self.runs}
+        for job in self.jobs:
+            if job.kind == "evaluate":
+                measured[job.inputs[0]].append(job)
+        return {run_id: tuple(jobs) for run_id, jobs in measured.items()}
 
     @property
     def title(self) -> str:

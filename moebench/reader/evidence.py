@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from moebench.planning.types import Plan, PlannedRun, SpeedPlan, StoredPlan
+from moebench.planning.types import Plan, PlannedJob, SpeedPlan, StoredPlan
 from moebench.reader.history import History, Told, read_history
 from moebench.reader.runs import (
     MOST_SAID,
@@ -146,7 +146,8 @@ def gather(results: Source, stored: StoredPlan) -> Evidence:
 def _outcomes(results: Source, plan: Plan, problems: list[str]) -> tuple[Outcome, ...]:
     """Every planned run. Those whose digests show that they are copies of each other are corrupt."""
     at = {step for model in plan.models.values() for step in (*model.recipe.evaluate_at, model.recipe.steps)}
-    found = [_outcome(results, planned, plan, at, problems) for planned in plan.runs]
+    measured = plan.evaluations
+    found = [_outcome(results, planned, plan, measured[planned.id], at, problems) for planned in plan.runs]
     twins: dict[tuple[str, str], list[Outcome]] = {}
     for run in found:
         if run.digests:
@@ -179,17 +180,32 @@ def _at_ends_of_others(results: Source, run: Outcome, others: Iterable[Outcome])
     return replace(run, digests={**run.digests, **digests(results.job(run.run_id), steps=last, at=wanted)})
 
 
-def _outcome(results: Source, planned: PlannedRun, plan: Plan, at: set[int], problems: list[str]) -> Outcome:
+def _outcome(
+    results: Source,
+    planned: PlannedJob,
+    plan: Plan,
+    evaluations: Iterable[PlannedJob],
+    at: set[int],
+    problems: list[str],
+) -> Outcome:
     model, seed, run_id = planned.model, planned.seed, planned.id
     try:
         folder = results.job(run_id)
         status = folder.status()
-        if status in ("completed", "diverged"):
+        if status == "diverged":
             return read_run(folder, planned, plan, at=at)
+        if status == "completed":
+            measured = [results.job(job.id) for job in evaluations]
+            statuses = [one.status() for one in measured]
+            if all(one == "completed" for one in statuses):
+                return read_run(folder, planned, plan, at=at, measured=measured)
+            folder, status = next(pair for pair in zip(measured, statuses, strict=True) if pair[1] != "completed")
+            status = "partial" if status == "missing" else status
         reason = _why_not_done(folder, status)
     except UNREADABLE as error:
         # Its files may fit its manifest, and then a run would take it for done.
-        status, reason = "corrupt", f"{words_of(error)} (remove the folder jobs/{run_id} to run it again)"
+        at_fault = error.path.parent.name if isinstance(error, CorruptFile) else run_id
+        status, reason = "corrupt", f"{words_of(error)} (remove the folder jobs/{at_fault} to run it again)"
     if status in ("corrupt", "failed"):
         problems.append(f"run {run_id} ({model}, seed {seed}) is {status}: {reason}")
     return Outcome(model=model, seed=seed, run_id=run_id, status=status, reason=reason)

@@ -12,7 +12,7 @@ import functools
 import math
 import re
 import statistics
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, PositiveFloat, ValidationError
 
 from moebench.environment import Environment
-from moebench.identity import digest_of
+from moebench.identity import job_id
 from moebench.jobs.recipe import Run
-from moebench.metrics import METRICS, impossible, metric_of
-from moebench.metrics.metric import IMPOSSIBLE
-from moebench.metrics.ref import MetricRef, labelled
-from moebench.planning.types import Plan, PlannedModel, PlannedRun, SpeedPlan, TunePlan
+from moebench.metrics.declared import IMPOSSIBLE, METRICS, Record, impossible, labelled, metric_of, parse_metric
+from moebench.planning.types import Plan, PlannedJob, PlannedModel, SpeedPlan, TunePlan
 from moebench.store import MAX_FACTS_BYTES, CorruptFile, Folder, Status, read_json
 from moebench.text import plain
 
@@ -115,8 +113,10 @@ class SpeedProcess:
 LISTED = ("job.json", "steps.jsonl", "records.jsonl", "items.jsonl", "timed.jsonl")
 
 
-def read_run(folder: Folder, planned: PlannedRun, plan: Plan, *, at: Collection[int]) -> Outcome:
-    """A finished run, with its digests at the steps `at`, the first and the last.
+def read_run(
+    folder: Folder, planned: PlannedJob, plan: Plan, *, at: Collection[int], measured: Sequence[Folder] = ()
+) -> Outcome:
+    """A finished run with what was `measured` of it, and its digests at the steps `at`, the first and the last.
 
     Raises one of `UNREADABLE` when a file is not what was written, or not that of the planned run.
     """
@@ -124,11 +124,19 @@ def read_run(folder: Folder, planned: PlannedRun, plan: Plan, *, at: Collection[
     folder.unchanged(LISTED)
     about = folder.job_json()
     _is_planned(folder, about, planned, plan)
+    for one in measured:
+        one.unchanged(LISTED)
+        _is_own(one, one.job_json()["job"])
     recipe = plan.models[planned.model].recipe
-    values, absent, curves = _records(folder, plan, planned.model)
-    items = _items(folder, plan, recipe.split)
-    if manifest["status"] == "completed":
-        _add_up(folder, items, values, recipe.split)
+    values, absent, curves = _records([folder, *measured], plan, planned.model)
+    items: tuple[Item, ...] = ()
+    for one in measured:
+        try:
+            if rows := _items(one, plan, recipe.split):
+                _add_up(one, rows, values, recipe.split)
+                items = rows
+        except (KeyError, TypeError) as error:
+            raise CorruptFile(one.path / "items.jsonl", words_of(error)) from error
     environment = Environment.model_validate(about["environment"]) if "environment" in about else None
     return Outcome(
         model=planned.model,
@@ -146,13 +154,13 @@ def read_run(folder: Folder, planned: PlannedRun, plan: Plan, *, at: Collection[
         environment=environment,
         step_s=_step_s(folder, recipe.steps),
         machine=None if environment is None else environment.machine,
-        kernels=Run.model_validate(about["run"]).kernels,
+        kernels=Run.model_validate(folder.spec()).kernels,
     )
 
 
-def _is_planned(folder: Folder, about: Mapping[str, Any], planned: PlannedRun, plan: Plan) -> None:
+def _is_planned(folder: Folder, about: Mapping[str, Any], planned: PlannedJob, plan: Plan) -> None:
     """The resolved spec in `job.json` is that of the planned run: its seed, model, data, and by its hash all else."""
-    path, raw = folder.path / "job.json", about["run"]
+    path, raw = folder.path / "job.json", about["job"]["spec"]
     try:
         run = Run.model_validate(raw)
     except ValidationError as error:
@@ -164,19 +172,24 @@ def _is_planned(folder: Folder, about: Mapping[str, Any], planned: PlannedRun, p
         raise CorruptFile(path, f"is not of the model {planned.model} as planned: a copy of another run")
     if run.data_digest != plan.data.digest:
         raise CorruptFile(path, "was trained on other data than planned")
-    if (own := digest_of(raw, length=20)) != planned.id:  # of what is written: a truth value is no seed
-        raise CorruptFile(path, f"has the id {own}, not {planned.id}: a copy of another run")
+    _is_own(folder, about["job"])
+
+
+def _is_own(folder: Folder, job: Mapping[str, Any]) -> None:
+    """The folder is that of the job it is named after, by the hash of what is written: a truth value is no seed."""
+    if (own := job_id(job["kind"], job["spec"], job["inputs"])) != folder.id:
+        raise CorruptFile(folder.path / "job.json", f"has the id {own}, not {folder.id}: a copy of another run")
 
 
 Curves = Mapping[str, tuple[tuple[int, float], ...]]
 
 
-def _records(folder: Folder, plan: Plan, model: str) -> tuple[dict[str, float], dict[str, str], Curves]:
+def _records(folders: Sequence[Folder], plan: Plan, model: str) -> tuple[dict[str, float], dict[str, str], Curves]:
     """Last values, reasons of metrics without one, and curves.
 
     The last record of a metric counts, and so does its reason. A value that cannot be makes the whole metric absent.
     """
-    path, steps = folder.path / "records.jsonl", plan.models[model].recipe.steps
+    steps = plan.models[model].recipe.steps
     architecture = plan.models[model].architecture
     labels: Labels = (
         ("part", PARTS),
@@ -185,7 +198,7 @@ def _records(folder: Folder, plan: Plan, model: str) -> tuple[dict[str, float], 
         ("domain", plan.data.domains),
     )
     found: dict[str, dict[int, float | str]] = {}
-    for record in folder.each_record(most=_most_records(plan, model)):
+    for path, record in _each_record(folders, most=_most_records(plan, model)):
         step = -1 if record.step is None else record.step
         if not -1 <= step <= steps or (record.step is not None and step < 0):
             raise CorruptFile(path, f"{record.metric}: step {step} of {steps}")
@@ -215,6 +228,12 @@ def _records(folder: Folder, plan: Plan, model: str) -> tuple[dict[str, float], 
     return values, absent, curves
 
 
+def _each_record(folders: Sequence[Folder], *, most: int) -> Iterator[tuple[Path, Record]]:
+    for folder in folders:
+        for record in folder.each_record(most=most):
+            yield folder.path / "records.jsonl", record
+
+
 PARTS = frozenset(part for metric in METRICS.values() for part in metric.values.get("part", ()))
 """What a peak of bytes is split into; of a part that only training has, inference records 0."""
 Labels = tuple[tuple[str, range | tuple[int, ...] | tuple[str, ...] | frozenset[str]], ...]
@@ -225,7 +244,7 @@ Labels = tuple[tuple[str, range | tuple[int, ...] | tuple[str, ...] | frozenset[
 def misfit(metric: str, known: Labels) -> str | None:
     """The first label of a metric that names nothing there is; None when all do."""
     there_are = dict(known)
-    for label, value in MetricRef.parse(metric).labels:
+    for label, value in parse_metric(metric)[1].items():
         number = int(value) if re.fullmatch("[0-9]{1,9}", value) else None
         wanted = there_are.get(label, ())
         if value not in wanted and number not in wanted:
@@ -413,7 +432,7 @@ def _is_bound(metric: str, model: PlannedModel | None, file: _ProcessFile) -> st
     """Why a figure of a file of before is no measurement: it rests on work that may not have been done."""
     if file.routed is not None or model is None:
         return None
-    a, base = model.architecture, MetricRef.parse(metric).base
+    a, base = model.architecture, parse_metric(metric)[0]
     again = "remove the folder of the speed session and run the suite again"
     if base == "speed.train_utilisation" and a.computes_fewer(training=True):
         return f"counted with assignments that may not have been computed: {again}"

@@ -89,6 +89,32 @@ class Folder(ABC):
             raise CorruptFile(self.path / JOB, "not a JSON object")
         return value
 
+    @property
+    def kind(self) -> str | None:
+        """What kind of job it is; None when it does not say."""
+        kind = self._job().get("kind")
+        return kind if isinstance(kind, str) else None
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Ids of the jobs that it started from; none when it does not say."""
+        inputs = self._job().get("inputs")
+        return tuple(map(str, inputs)) if isinstance(inputs, list) else ()
+
+    def spec(self) -> dict[str, Any]:
+        """What decided its result, beside its inputs. Raises FileNotFoundError or CorruptFile."""
+        spec = self.job_json().get("job", {}).get("spec")
+        if not isinstance(spec, dict):
+            raise CorruptFile(self.path / JOB, "has no spec")
+        return spec
+
+    def _job(self) -> dict[str, Any]:
+        try:
+            job = self.job_json().get("job")
+        except (OSError, CorruptFile):
+            return {}
+        return job if isinstance(job, dict) else {}
+
     def each_record(self, *, most: int = files.MOST_ROWS) -> Iterator[Record]:
         """All records, in the order written, none when there is no file.
 

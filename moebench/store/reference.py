@@ -52,9 +52,10 @@ def _with_akin(source: Results, stored_plans: Iterable[StoredPlan]) -> list[Stor
 
 
 def _folders(source: Results, target: Results, plan: Plan) -> Iterator[tuple[JobFolder, JobFolder]]:
-    ids = [run.id for run in plan.runs]
+    ids = [job.id for job in plan.jobs]
     if plan.tune is not None:
-        ids += [run_id for *_, run_id in plan.tune.runs]
+        swept = {run_id for *_, run_id in plan.tune.runs}
+        ids += [*swept, *(folder.id for folder in source.jobs() if swept.intersection(folder.inputs))]
         yield source.tune(plan.tune.id), target.tune(plan.tune.id)
     if plan.speed is not None:
         yield source.speed(plan.speed.id), target.speed(plan.speed.id)
@@ -102,7 +103,7 @@ def _thinned(folder: JobFolder, name: str, data: bytes) -> bytes:
 
 def _evaluated_steps(folder: JobFolder, data: bytes) -> bytes:
     """The rows of `steps.jsonl` after which quality was measured, and the last row, each with its own bytes."""
-    points = set(folder.job_json()["run"]["recipe"]["evaluate_at"])
+    points = set(folder.spec()["recipe"]["evaluate_at"])
     last = max((row["step"] for row in folder.each_row(STEPS)), default=0)
     return _chosen(data, (row["step"] in points or row["step"] == last for row in folder.each_row(STEPS)))
 

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from bench.race import Contender
+from moebench.jobs.train import kernels_of
 from moebench.models.decoder.experts import default_backend
 from moebench.models.decoder.moe import Dense, MoE
 from moebench.models.routers import Text
-from moebench.planning.matching import kernels_of
 from moebench.suite.model import DenseFFN, MoEFFN
 
 SLOW = ("loop",)

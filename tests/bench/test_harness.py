@@ -15,7 +15,7 @@ from statistics import median
 import pytest
 
 from moebench import api
-from moebench.jobs.train import execute
+from moebench.jobs.loop import execute
 from moebench.launch import launch
 from moebench.store import Results
 

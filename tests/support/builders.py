@@ -20,7 +20,7 @@ from moebench.environment import Environment
 from moebench.identity import digest_of
 from moebench.jobs.recipe import Recipe
 from moebench.models.architecture import Architecture
-from moebench.planning.types import DataFacts, MatchResult, Plan, PlannedModel, PlannedRun, SpeedPlan, StoredPlan
+from moebench.planning.types import DataFacts, MatchResult, Plan, PlannedJob, PlannedModel, SpeedPlan, StoredPlan
 from moebench.reader.evidence import Evidence, Item, Outcome, SpeedProcess, TunedModel
 from moebench.suite.model import DenseFFN, MoEFFN
 from moebench.suite.types import SuiteSpec
@@ -81,7 +81,9 @@ def plan_of(
     return Plan(
         suite="built", scale=None, spec=spec, models={name: _planned(name, *sizes[name]) for name in models},
         matches=(match,) if len(models) > 1 else (), speed=speed if processes else None, tune=None,
-        runs=tuple(PlannedRun(model=m, seed=s, id=digest_of([m, s], length=20)) for s in seeds for m in models),
+        jobs=tuple(
+            PlannedJob(kind="train", model=m, seed=s, id=digest_of([m, s], length=20)) for s in seeds for m in models
+        ),
         data=DataFacts(
             source="stdlib", digest="d" * 16, documents={"test": 9}, tokens={"test": 9000}, domains=("code",),
             leak_share=0.0, leak_threshold=0.05,
@@ -158,7 +160,7 @@ def with_outcome(evidence: Evidence, model: str, seed: int, **changes: Any) -> E
 
 
 def _outcome(
-    planned: PlannedRun, index: int, values: Values, curves: Mapping[str, Any], items: Mapping[str, Any], plan: Plan
+    planned: PlannedJob, index: int, values: Values, curves: Mapping[str, Any], items: Mapping[str, Any], plan: Plan
 ) -> Outcome:
     columns = {metric: column[index] for metric, column in values.get(planned.model, {}).items()}
     rows: dict[str, tuple[tuple[int, float], ...]] = {}

@@ -1,10 +1,10 @@
-"""Real runs in processes that are killed. `python crash_runs.py` is a nursery: it loads torch once and forks a child
+"""Real runs in processes that are killed. `python crash_runs.py` is a forge: it loads torch once and forks a child
 for each order, so that dozens of killings do not cost dozens of imports.
 
-An order is a line of JSON: `task` and `root` as for a worker; `kill_after_s`, when the child is killed; `fault`,
-a value for MOEBENCH_FAULT; `die_in`, the name of a measurement or of a function of `jobs.train`, and the call after
-which the child kills itself. The answers are JSON lines: the child's events, and last its exit code, negative for a
-signal.
+An order is a line of JSON: `jobs`, done in turn, and `root` as for a worker; `kill_after_s`, when the child is killed;
+`fault`, a value for MOEBENCH_FAULT; `die_in`, the name of a measurement or a function as `module:name`, and the call
+after which the child kills itself. The answers are JSON lines: the child's events, and last its exit code, negative for
+a signal.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 
-class Nursery:
-    """The nursery as a test sees it."""
+class Forge:
+    """The forge as a test sees it."""
 
     def __init__(self) -> None:
         variables = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -44,9 +44,10 @@ class Nursery:
         answer: dict[str, Any] = json.loads(self._stdout.readline())
         return answer
 
-    def carry_out(self, task: Any, root: Path, **order: Any) -> tuple[int, list[dict[str, Any]]]:
-        """Carries out a run in a child; returns its exit code, negative for a signal, and its events."""
-        self._stdin.write(json.dumps({"task": task.model_dump(mode="json"), "root": str(root), **order}) + "\n")
+    def carry_out(self, jobs: Any, root: Path, **order: Any) -> tuple[int, list[dict[str, Any]]]:
+        """Carries out jobs in a child, one after another; returns its exit code, negative for a signal, and events."""
+        told = [job.model_dump(mode="json") for job in jobs]
+        self._stdin.write(json.dumps({"jobs": told, "root": str(root), **order}) + "\n")
         events: list[dict[str, Any]] = []
         while "ended" not in (answer := self.hear()):
             events.append(answer)
@@ -59,7 +60,7 @@ class Nursery:
 
 
 def serve() -> None:
-    for name in ("moebench.jobs.train", "moebench.launch.attempt", "torch"):
+    for name in ("moebench.jobs.loop", "moebench.launch.attempt", "torch"):
         importlib.import_module(name)
     say({"ready": True})
     for line in sys.stdin:
@@ -86,22 +87,24 @@ def await_end(pid: int, kill_after_s: float | None) -> int:
 
 
 def child(order: dict[str, Any]) -> None:
+    from moebench.jobs.job import Job
     from moebench.launch.attempt import carry_out
-    from moebench.launch.task import Task, train_run
 
     if order.get("fault"):
         os.environ["MOEBENCH_FAULT"] = order["fault"]
     if order.get("die_in"):
         die_in(*order["die_in"])
-    task = Task.model_validate(order["task"])
-    say(carry_out(task, root=Path(order["root"]), execute=train_run, on_event=say, should_stop=lambda: False))
+    for one in order["jobs"]:
+        job = Job.model_validate(one)
+        say(carry_out(job, root=Path(order["root"]), on_event=say, should_stop=lambda: False))
 
 
-def die_in(name: str, nth: int) -> None:
-    """Kills this process when the n-th call of a measurement, or of a function of `jobs.train`, has done its work."""
+def die_in(place: str, nth: int) -> None:
+    """Kills this process when the n-th call of a measurement, or of a function `module:name`, has done its work."""
     from moebench.metrics import MEASUREMENTS
 
-    module, measurement = sys.modules["moebench.jobs.train"], MEASUREMENTS.get(name)
+    name, measurement = place.partition(":")[2], MEASUREMENTS.get(place)
+    module = importlib.import_module(place.partition(":")[0]) if name else None
     honest, calls = measurement.measure if measurement else getattr(module, name), iter(range(1, 10**6))
 
     def dying(*args: Any, **kw: Any) -> Any:

@@ -18,13 +18,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from moebench.data.sources.stdlib import StdlibData
 from moebench.jobs.recipe import Recipe, Run
-from moebench.launch import OnEvent, Stopped, Task
-from moebench.launch.launchers import process
+from moebench.launch import Job, LaunchOptions, OnEvent, Stopped
+from moebench.launch.process import ProcessPlace
+from moebench.launch.scheduler import Scheduler
 from moebench.launch.worker import serve
 from moebench.models.architecture import Architecture
 from moebench.store import Checkpoints, Results, append_lines, keep_lines, write_bytes, write_json
@@ -38,7 +40,7 @@ class OutOfMemoryError(RuntimeError):
     """Named like torch's."""
 
 
-def task(model: str = "good", *, seed: int = 0, steps: int = 20, threads: int = 1) -> Task:
+def task(model: str = "good", *, seed: int = 0, steps: int = 20, threads: int = 1, **more: Any) -> Job:
     architecture = Architecture(
         vocab=256,
         context=8,
@@ -79,24 +81,36 @@ def task(model: str = "good", *, seed: int = 0, steps: int = 20, threads: int = 
         backend="none",
         torch="0.0",
     )
-    return Task(
-        run=run,
+    return Job(
+        kind="train",
+        spec=run.model_dump(mode="json"),
         model=model,
+        seed=seed,
         suite="fake",
         threads=threads,
         checkpoint_seconds=1.0,
         data=StdlibData(source="stdlib"),
         base=Path("/"),
+        **more,
     )
 
 
-def execute(task: Task, *, root: Path, on_event: OnEvent, should_stop: Callable[[], bool]) -> str:
-    folder, steps = Results(root).job(task.id), task.run.recipe.steps
+def after(*inputs: Job, model: str = "good", kind: str = "evaluate", **more: Any) -> Job:
+    """A job that starts from others."""
+    spec = {"measurement": "quality", "of": model}
+    first = inputs[0]
+    return first.model_copy(
+        update={"kind": kind, "spec": spec, "model": model, "inputs": tuple(one.id for one in inputs), **more}
+    )
+
+
+def execute(task: Job, *, root: Path, on_event: OnEvent, should_stop: Callable[[], bool]) -> str:
+    folder, steps = Results(root).job(task.id), int(task.spec.get("recipe", {"steps": 20})["steps"])
     with (root / "began.log").open("a") as log:
-        log.write(task.id + "\n")
+        log.write(f"{task.id} {task.kind} {os.getpid()}\n")
     checkpoints = Checkpoints(folder)
     found = checkpoints.load()
-    step, state = found[:2] if found else (0, str(task.run.seed).encode())
+    step, state = found[:2] if found else (0, str(task.seed).encode())
     keep_lines(folder.path / "steps.jsonl", lambda row: row["step"] <= step)
     while step < steps:
         step += 1
@@ -109,7 +123,7 @@ def execute(task: Task, *, root: Path, on_event: OnEvent, should_stop: Callable[
         if should_stop() and step < steps:
             return "stopped"
     write_bytes(folder.path / "model.safetensors", state)
-    write_json(folder.path / "job.json", {"run": task.run.model_dump(mode="json")})
+    write_json(folder.path / "job.json", {"job": task.identity})
     if task.model == "lies":
         return "completed"
     folder.finish("diverged" if task.model == "diverges" else "completed")
@@ -187,24 +201,10 @@ MISBEHAVIOURS: dict[str, Callable[[Path], Any]] = {
 
 
 def launch_fakes(
-    tasks: Sequence[Task],
-    root: Path,
-    *,
-    workers: int = 2,
-    on_event: OnEvent = lambda _: None,
-    timeout_s: float = 60.0,
-    retries: int = 1,
-    command: Sequence[str] = WORKER,
+    tasks: Sequence[Job], root: Path, *, workers: int = 2, command: Sequence[str] = WORKER, **options: Any
 ) -> dict[str, str]:
-    return process(
-        tasks,
-        workers=workers,
-        results_root=root,
-        on_event=on_event,
-        timeout_s=timeout_s,
-        retries=retries,
-        command=command,
-    )
+    how = LaunchOptions(**{"workers": workers, "results": root, "timeout_s": 60.0, **options})
+    return Scheduler(tasks, how, partial(ProcessPlace, command=command)).run()
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,15 @@ from moebench.counting.costs import Costs
 from moebench.counting.weights import ParameterCount
 from moebench.environment import Environment
 from moebench.identity import digest_of
+from moebench.jobs.evaluate import id_of, spec_of
 from moebench.jobs.recipe import Recipe, Run
 from moebench.metrics.ref import labelled
 from moebench.models.architecture import Architecture
-from moebench.planning.types import DataFacts, MatchResult, Plan, PlannedModel, PlannedRun, SpeedPlan, TunePlan
+from moebench.planning.types import DataFacts, MatchResult, Plan, PlannedJob, PlannedModel, SpeedPlan, TunePlan
 from moebench.suite.model import DenseFFN, MoEFFN
 from moebench.suite.types import SuiteSpec
 
+Rows = Mapping[str, Iterable[dict[str, Any]]]
 STARTED = 1_795_000_000.0
 DOMAINS = ("code", "docstrings", "prose")
 DIGEST = hashlib.sha256(b"golden data").hexdigest()
@@ -185,11 +187,11 @@ def golden_plan(*, seeds: int = 8, question: str | None = None, claims: Mapping[
     """The plan of the folder, with every size written down by hand."""
     spec = golden_suite(seeds=seeds, question=question, claims=claims)
     models = {name: _planned(name, truth) for name, truth in TRUTH.items()}
-    runs = tuple(PlannedRun(model=m, seed=s, id=run_of(models[m], s).id) for s in spec.seeds for m in models)
+    runs = [(m, s, run_of(models[m], s).id) for s in spec.seeds for m in models]
     lrs, tune_seeds = (1e-3, 3e-3, 6e-3, 12e-3), (1000, 1001)
     tune_runs = tuple((m, lr, s, digest_of([m, lr, s], length=20)) for m in models for lr in lrs for s in tune_seeds)
     return Plan(
-        suite=spec.suite, scale=None, spec=spec, models=models, runs=runs,
+        suite=spec.suite, scale=None, spec=spec, models=models, jobs=jobs_of(runs),
         matches=tuple(_match(name, on) for name, on in (("dense", "active_params"), ("dense_total", "total_params"))),
         speed=SpeedPlan(
             id=digest_of(["speed", seeds]), models=tuple(models), baseline="dense",
@@ -258,31 +260,70 @@ def run_of(model: PlannedModel, seed: int) -> Run:
 # ---------------------------------------------------------------------------------------------- one run
 
 
-def write_run(root: Path, plan: Plan, planned: PlannedRun, *, status: str = "completed") -> None:
+def jobs_of(runs: Iterable[tuple[str, int, str]]) -> tuple[PlannedJob, ...]:
+    """Jobs that train (model, seed, id), and those that measure what they leave."""
+    return measured([PlannedJob(kind="train", model=model, seed=seed, id=run_id) for model, seed, run_id in runs])
+
+
+def measured(trained: Sequence[PlannedJob]) -> tuple[PlannedJob, ...]:
+    """Jobs that train, and those that measure what they leave."""
+    rest = (
+        one.model_copy(update={"kind": "evaluate", "id": id_of(one.id, name), "inputs": (one.id,), "measurement": name})
+        for name in ("quality", "flops", "memory")
+        for one in trained
+    )
+    return (*trained, *rest)
+
+
+def write_measured(root: Path, plan: Plan, planned: PlannedJob, about: dict[str, Any], rows: Rows) -> None:
+    """What the jobs that measure a run leave of its records: quality and memory; of FLOPs there are none."""
+    groups = {"quality": ("test.", "routing.domain_tokens"), "memory": ("memory.",), "flops": ("train.counted",)}
+    for one in plan.evaluations[planned.id]:
+        folder, name = _made(store.Results(root).job(one.id)), str(one.measurement)
+        job = {"kind": "evaluate", "spec": spec_of(name), "inputs": [planned.id]}
+        store.write_json(folder.path / "job.json", {**about, "job": job})
+        own = [{**row, "version": 1} for row in rows["records"] if row["metric"].startswith(groups[name])]
+        store.append_lines(folder.path / "records.jsonl", own)
+        if name == "quality":
+            store.append_lines(folder.path / "items.jsonl", rows.get("items", []))
+        folder.finish("completed")
+
+
+def holder(folder: store.JobFolder, name: str) -> store.JobFolder:
+    """The folder that holds a run's file of this name: documents are with the job that measures quality."""
+    return folder if name != "items.jsonl" else store.JobFolder(folder.path.with_name(id_of(folder.id, "quality")))
+
+
+def of_training(rows: Iterable[dict[str, Any]], *, completed: bool = True) -> list[dict[str, Any]]:
+    """The records that a job that trains leaves."""
+    later = ("test.", "routing.domain_tokens", "memory.", "train.counted") if completed else ()
+    return [{**row, "version": 1} for row in rows if not row["metric"].startswith(later)]
+
+
+def write_run(root: Path, plan: Plan, planned: PlannedJob, *, status: str = "completed") -> None:
     """One finished run. A diverged one stops half-way and says so."""
     folder = _made(store.Results(root).job(planned.id))
     model = plan.models[planned.model]
     truth = TRUTH[planned.model]
     rng = _generator("run", planned.model, planned.seed)
     last = STEPS if status == "completed" else STEPS // 2
-    store.write_json(
-        folder.path / "job.json",
-        {
-            "run": run_of(model, planned.seed).model_dump(mode="json"),
-            "model": planned.model,
-            "suite": plan.suite,
-            "environment": MACHINE.model_dump(mode="json"),
-            "data_splits": {"test": {"documents": [f"doc-{n:02d}" for n in range(12)], "digest": DIGEST[:16]}},
-            "started": STARTED,
-        },
-    )
+    about = {
+        "job": {"kind": "train", "spec": run_of(model, planned.seed).model_dump(mode="json"), "inputs": []},
+        "model": planned.model,
+        "seed": planned.seed,
+        "suite": plan.suite,
+        "environment": MACHINE.model_dump(mode="json"),
+        "data_splits": {"test": {"documents": [f"doc-{n:02d}" for n in range(12)], "digest": DIGEST[:16]}},
+        "started": STARTED,
+    }
+    store.write_json(folder.path / "job.json", about)
     curve = _curve(truth, planned.seed, rng)
     store.append_lines(folder.path / "steps.jsonl", _steps(curve, planned.seed, last))
     losses = _losses(curve(STEPS), rng)
     records = list(_records(truth, curve, losses, rng, last, moe=planned.model.startswith("moe")))
-    store.append_lines(folder.path / "records.jsonl", [{**row, "version": 1} for row in records])
+    store.append_lines(folder.path / "records.jsonl", of_training(records, completed=status == "completed"))
     if status == "completed":
-        store.append_lines(folder.path / "items.jsonl", _items(losses, rng))
+        write_measured(root, plan, planned, about, {"records": records, "items": _items(losses, rng)})
     seconds = truth.step_s * float(np.exp(rng.normal(0, 0.02)))
     segments = [
         {"segment": k, "step_from": a, "step_to": a + 30, "seconds": round(30 * seconds, 4), "what": "train"}

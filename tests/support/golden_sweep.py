@@ -10,7 +10,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from moebench.planning.matching import Machine, make_plan
+from moebench.planning.graph import make_plan
+from moebench.planning.matching import Machine
 from moebench.planning.types import Plan
 from moebench.suite.load import load_suite
 from tests.support import golden_systems

@@ -17,12 +17,24 @@ import numpy as np
 
 from moebench import store
 from moebench.identity import digest_of
+from moebench.jobs.train import run_of
 from moebench.metrics.ref import labelled
-from moebench.planning.matching import Machine, make_plan, run_of
-from moebench.planning.types import DataFacts, Plan, PlannedModel, PlannedRun
+from moebench.planning.graph import make_plan
+from moebench.planning.matching import Machine
+from moebench.planning.types import DataFacts, Plan, PlannedJob, PlannedModel
 from moebench.suite.load import load_suite
 from moebench.suite.model import MoEFFN
-from tests.support.golden_results import DIGEST, DOMAINS, MACHINE, STARTED, _fix_times, _generator, _made
+from tests.support.golden_results import (
+    DIGEST,
+    DOMAINS,
+    MACHINE,
+    STARTED,
+    _fix_times,
+    _generator,
+    _made,
+    of_training,
+    write_measured,
+)
 
 FACTS = DataFacts(
     source="stdlib", digest=DIGEST, documents={"train": 900, "tune": 60, "test": 120},
@@ -57,14 +69,15 @@ def gain(model: str) -> float:
     return float(_generator("gain", model).uniform(-0.05, 0.01))
 
 
-def write_run(root: Path, plan: Plan, planned: PlannedRun) -> None:
+def write_run(root: Path, plan: Plan, planned: PlannedJob) -> None:
     """One finished run."""
     folder = _made(store.Results(root).job(planned.id))
     model = plan.models[planned.model]
     rng = _generator("run", planned.model, planned.seed)
     run = run_of(model, seed=planned.seed, facts=plan.data, machine=Machine())
     about = {
-        "run": run.model_dump(mode="json"), "model": planned.model, "suite": plan.suite,
+        "job": {"kind": "train", "spec": run.model_dump(mode="json"), "inputs": []},
+        "model": planned.model, "seed": planned.seed, "suite": plan.suite,
         "environment": MACHINE.model_dump(mode="json"),
         "data_splits": {"test": {"documents": ["doc"], "digest": DIGEST[:16]}}, "started": STARTED,
     }  # fmt: skip
@@ -72,13 +85,14 @@ def write_run(root: Path, plan: Plan, planned: PlannedRun) -> None:
     digest = digest_of(["tokens", planned.seed])
     steps = [{"step": s, "loss": 1.6, "lr": 1e-3, "grad_norm": 0.5, "digest": digest} for s in model.recipe.evaluate_at]
     store.append_lines(folder.path / "steps.jsonl", steps)
-    records = [{**row, "version": 1} for row in _records(plan, planned, model, rng)]
-    store.append_lines(folder.path / "records.jsonl", records)
+    records = list(_records(plan, planned, model, rng))
+    store.append_lines(folder.path / "records.jsonl", of_training(records))
     folder.finish("completed", None, "omitted")
+    write_measured(root, plan, planned, about, {"records": records})
 
 
 def _records(
-    plan: Plan, planned: PlannedRun, model: PlannedModel, rng: np.random.Generator
+    plan: Plan, planned: PlannedJob, model: PlannedModel, rng: np.random.Generator
 ) -> Iterable[dict[str, Any]]:
     last = model.recipe.steps
     truth = 2.2 * (1 + (gain(planned.model) if planned.model != next(iter(plan.models)) else 0))

@@ -6,6 +6,8 @@ in this process.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,11 @@ from moebench import api
 from moebench.data.corpus import Corpus
 from moebench.data.prepare import prepare
 from moebench.jobs import calibrate as calibration
+from moebench.jobs import evaluate, train
+from moebench.jobs.job import Job
 from moebench.jobs.recipe import Run
-from moebench.jobs.task import Task
-from moebench.planning import matching
+from moebench.metrics.declared import Record
+from moebench.store import JobFolder, Results
 
 SYNTHETIC = {"source": "synthetic", "sources": 2, "symbols": 6, "order": 1, "documents": 60, "document_bytes": 200}
 QUALITY = {"kind": "superior", "margin": "0%"}
@@ -82,16 +86,60 @@ def run_of(made: api.Planned, model: str = "moe", seed: int = 0, **recipe: Any) 
     """One of its runs, with a changed recipe if any."""
     one = made.plan.models[model]
     changed = one.recipe.model_copy(update=recipe)
-    return matching.run_of(one, seed=seed, facts=made.plan.data, machine=calibration.machine(), recipe=changed)
+    return train.run_of(one, seed=seed, facts=made.plan.data, machine=calibration.machine(), recipe=changed)
 
 
-def task_of(made: api.Planned, run: Run, **changes: Any) -> Task:
-    """What `run.execute` is handed for one run."""
+def job_of(made: api.Planned, run: Run, **changes: Any) -> Job:
+    """The job that trains a run."""
     usual: dict[str, Any] = {
         "data": made.loaded.spec.data,
         "base": made.loaded.base,
         "model": "moe",
+        "seed": run.seed,
         "suite": "tiny",
         "checkpoint_seconds": 1000.0,
     }
-    return Task(run=run, **{**usual, **changes})
+    return Job(kind="train", spec=run.model_dump(mode="json"), **{**usual, **changes})
+
+
+def jobs_of(made: api.Planned, run: Run, **changes: Any) -> list[Job]:
+    """The job that trains a run, and those that measure what it leaves."""
+    trained = job_of(made, run, **changes)
+    return [trained, *(evaluate.job(trained, name) for name in ("quality", "flops", "memory"))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Left:
+    """What the jobs of one run left."""
+
+    trained: JobFolder
+    measured: tuple[JobFolder, ...]
+
+    @staticmethod
+    def of(root: Path, jobs: Iterable[Job]) -> Left:
+        trained, *measured = (Results(root).job(job.id) for job in jobs)
+        return Left(trained=trained, measured=tuple(measured))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.trained, name)
+
+    def records(self) -> list[Record]:
+        return [record for folder in (self.trained, *self.measured) for record in folder.records()]
+
+    def items(self) -> list[dict[str, Any]]:
+        return [row for folder in self.measured for row in folder.items()]
+
+    def contents(self) -> dict[str, bytes]:
+        """What must not depend on what happened on the way."""
+        folders = [folder for folder in (self.trained, *self.measured) if folder.status() != "missing"]
+        assert [folder.verify() for folder in folders] == [[] for _ in folders]
+        return {
+            f"{folder.id}/{name}": (folder.path / name).read_bytes()
+            for folder in folders
+            for name in BITS
+            if folder.has(name)
+        }
+
+
+BITS = ("steps.jsonl", "records.jsonl", "items.jsonl", "model.safetensors")
+"""Files without times."""

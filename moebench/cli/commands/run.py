@@ -73,17 +73,13 @@ def _carry_out(
     tune: bool,
     strict: bool,
     quiet: bool,
-    workers: int | None,
-    launcher: str,
-    timeout_s: float,
-    threads: int,
     **asked: Any,
 ) -> Outcome:
     """Plans and runs; ends the command where it is stopped. While jobs run the launcher catches signals itself."""
     from moebench import api
     from moebench.cli.progress import watching
     from moebench.launch import Stopped
-    from moebench.launch.task import catching
+    from moebench.launch.events import catching
     from moebench.text import plain
 
     def stop_here(signum: int) -> None:
@@ -92,20 +88,11 @@ def _carry_out(
     with input_errors(), catching(stop_here):
         try:
             with watching(quiet=quiet) as on_event:
-                planned = api.prepare_plan(suite, threads=threads, on_event=on_event, **asked)
+                planned = api.prepare_plan(suite, on_event=on_event, **asked)
                 for text in planned.plan.warnings:
                     click.echo(f"note: {plain(text)}", err=True)
                 warn_unreadable(planned.results, strict=strict, suites=[planned.plan.suite])
-                return api.run_planned(
-                    planned,
-                    reports=reports,
-                    workers=workers,
-                    threads=threads,
-                    tune=tune,
-                    launcher=launcher,
-                    timeout_s=timeout_s,
-                    on_event=on_event,
-                )
+                return api.run_planned(planned, reports=reports, tune=tune)
         except Stopped as stop:
             click.echo(f"{stop}; the same command goes on from the checkpoints", err=True)
             sys.exit(stop.exit_code)

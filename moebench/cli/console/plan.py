@@ -13,6 +13,8 @@ from moebench.suite.model import DenseFFN, MoEFFN
 if TYPE_CHECKING:
     from moebench.api import Planned
     from moebench.models.architecture import Architecture
+    from moebench.planning.types import Plan
+    from moebench.store import Results
 
 
 def plan_text(planned: Planned) -> str:
@@ -133,11 +135,11 @@ def plan_json(planned: Planned) -> dict[str, Any]:
 
     plan, results = planned.plan, Results(planned.results)
     expected = estimate(planned)
-    status = {run.id: results.job(run.id).status() for run in plan.runs}
+    status = {run.id: _status(run.id, plan, results) for run in plan.runs}
     seconds = expected.run_s
     runs = [
         {
-            **run.model_dump(),
+            **run.model_dump(include={"model", "seed", "id"}),
             "status": status[run.id],
             "done": status[run.id] in ("completed", "diverged"),
             "estimated_s": seconds[run.model],
@@ -206,3 +208,10 @@ def ordinal(number: int) -> str:
     """`2nd`, `11th`."""
     ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
     return f"{number}{ending}"
+
+
+def _status(run_id: str, plan: Plan, results: Results) -> str:
+    """The status of a run: of its training, or of the first measurement that is not there."""
+    status: str = results.job(run_id).status()
+    measured = (results.job(job.id).status() for job in plan.evaluations[run_id])
+    return status if status != "completed" else next((one for one in measured if one != "completed"), status)

@@ -152,13 +152,13 @@ class Transformer(nn.Module):
 def build(
     architecture: Architecture,
     *,
-    seed: int,
+    seed: int | None,
     dtype: str = "float32",
     device: str = "cpu",
     backend: str | None = None,
     kernels: Kernels = "unfused",
 ) -> Transformer:
-    """A model with the initial weights of a seed, on a device.
+    """A model with the initial weights of a seed, on a device; without a seed, for weights that are about to be loaded.
 
     `backend` is a word of `experts.BACKENDS`; the measured best for the device when absent. `fused` kernels are for
     float32 on a CPU: ValueError otherwise. Raises PluginError when the code of an installed package's router is not
@@ -169,7 +169,8 @@ def build(
     if isinstance(architecture.ffn, MoEFFN):
         same_code(architecture.ffn.router, architecture.router)
     model = Transformer(architecture, dtype=dtype, backend=backend or default_backend(device), kernels=kernels)
-    model.initialise(seed)
+    if seed is not None:
+        model.initialise(seed)
     return model.to(device)
 
 

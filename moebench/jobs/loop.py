@@ -1,0 +1,261 @@
+"""One training job, on one screen: set up or resume, train, evaluate at the points, keep the weights, mark it done.
+
+Rows wait in memory and go to disk just before a checkpoint, whose metadata says how many rows each file had. A resumed
+job cuts its files back to that, so whatever a killed process did after its last checkpoint is done again, once, and
+ends in the same bits. Clock readings go to `timed.jsonl` alone.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+
+from moebench.data.batches import Windows, train_batch
+from moebench.data.corpus import Corpus
+from moebench.data.prepare import prepare
+from moebench.environment import environment
+from moebench.jobs.job import Job, OnEvent
+from moebench.jobs.measuring import scored_windows
+from moebench.jobs.recipe import Run
+from moebench.jobs.training import Diverged, State, start, train
+from moebench.metrics.measurement import NotFinite
+from moebench.metrics.metric import Record
+from moebench.metrics.quality import Evaluated, evaluate, point_records
+from moebench.metrics.routing import routing_records
+from moebench.metrics.training import dropped_share, ended, initial, spent
+from moebench.models.decoder.subject import DecoderSubject, ffn_output_rms
+from moebench.store import WEIGHTS, Checkpoints, JobFolder, Results, append_lines, keep_lines, write_bytes, write_json
+
+ROW_FILES = ("steps.jsonl", "records.jsonl", "timed.jsonl")
+PROGRESS_SECONDS = 0.25
+
+
+class DataChanged(ValueError):  # noqa: N818  reads as what happened
+    """The data are not those the plan was made for."""
+
+
+@dataclass(kw_only=True)
+class _Journal:
+    """Rows on their way to the job's files, and the time since each kind of work began."""
+
+    folder: JobFolder
+    segment: int = 0
+    written: dict[str, int] = field(default_factory=lambda: dict.fromkeys(ROW_FILES, 0))
+    waiting: dict[str, list[Mapping[str, Any]]] = field(default_factory=lambda: {name: [] for name in ROW_FILES})
+    spent: dict[str, float] = field(default_factory=dict)
+    first_step: int = 0
+
+    def add_records(self, records: Iterator[Record] | list[Record]) -> None:
+        self.waiting["records.jsonl"].extend(row.model_dump(exclude_none=True) for row in records)
+
+    def clocked(self, what: str, began: float) -> None:
+        self.spent[what] = self.spent.get(what, 0.0) + time.perf_counter() - began
+
+    def flush(self, step: int) -> None:
+        """Puts everything on disk; the times since the last flush become rows of one undisturbed segment."""
+        common = {"segment": self.segment, "step_from": self.first_step, "step_to": step}
+        self.waiting["timed.jsonl"] = [{**common, "what": k, "seconds": s} for k, s in self.spent.items()]
+        for name, rows in self.waiting.items():
+            if rows:
+                append_lines(self.folder.path / name, rows)
+                self.written[name] += len(rows)
+        self.waiting, self.spent, self.first_step = {name: [] for name in ROW_FILES}, {}, step
+
+
+def execute(job: Job, *, root: Path, on_event: OnEvent, should_stop: Callable[[], bool]) -> str:
+    """Carries training to its end: 'completed', 'diverged', or 'stopped' after a checkpoint when `should_stop` says so.
+
+    The caller holds the folder's lock. Raises DataChanged when the data are not those of the plan, and whatever the
+    machine raises (memory, disk).
+    """
+    run = Run.model_validate(job.spec)
+    folder = Results(root).job(job.id)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    settle(run, job.threads)
+    corpus = corpus_of(job, run, root)
+    state, journal = _begin_or_resume(job, run, folder, corpus)
+    report = _Reporter(job=job, run=run, on_event=on_event)
+    try:
+        if not _train(job, run, state, journal, corpus, report=report, should_stop=should_stop):
+            return "stopped"
+    except Diverged as problem:
+        journal.flush(state.step)
+        folder.finish("diverged", reason=str(problem))
+        return "diverged"
+    write_bytes(folder.path / WEIGHTS, safetensors.torch.save(state.model.state_dict()))
+    journal.add_records(_last_records(run, folder, corpus))
+    journal.flush(state.step)
+    folder.finish("completed")
+    return "completed"
+
+
+def settle(run: Run, threads: int) -> None:
+    """Makes this process one in which the run gives the same bits every time."""
+    torch.set_num_threads(threads)
+    if run.device == "cpu":
+        torch.use_deterministic_algorithms(True)
+
+
+def corpus_of(job: Job, run: Run, root: Path) -> Corpus:
+    """The data of a job. Raises DataChanged when they are not those that its run was planned with."""
+    corpus = prepare(job.data, base=job.base, cache=root / "data")
+    if corpus.digest != run.data_digest:
+        raise DataChanged(f"the data have digest {corpus.digest[:12]}, the plan {run.data_digest[:12]}: plan again")
+    return corpus
+
+
+def about(job: Job, run: Run, corpus: Corpus) -> dict[str, Any]:
+    """What `job.json` says of a job, where it runs and on what data."""
+    return {
+        "job": job.identity,
+        "model": job.model,
+        "seed": job.seed,
+        "suite": job.suite,
+        "environment": environment(job.threads, run.device).model_dump(mode="json"),
+        "data": job.data.model_dump(mode="json"),
+        "data_splits": {
+            split: {"digest": corpus.split_digest(split), "documents": len(corpus.documents(split))}
+            for split in ("tune", "test")
+        },
+        "started": time.time(),
+    }
+
+
+def _begin_or_resume(job: Job, run: Run, folder: JobFolder, corpus: Corpus) -> tuple[State, _Journal]:
+    """The state after the last checkpoint, files cut back to it; or a fresh state in an emptied folder."""
+    state, journal = start(run), _Journal(folder=folder)
+    checkpoint = Checkpoints(folder).load()
+    # Another number of threads sums in another order: going on would end in bits that neither number gives.
+    if checkpoint is not None and checkpoint[2].get("threads") == job.threads:
+        _, data, meta = checkpoint
+        state.load_bytes(data)
+        journal.written, journal.segment = meta["rows"], meta["segment"] + 1
+        journal.first_step = state.step
+        for name, count in journal.written.items():
+            keep_lines(folder.path / name, _first(count))
+        return state, journal
+    for name in (*ROW_FILES, WEIGHTS):
+        (folder.path / name).unlink(missing_ok=True)
+    write_json(folder.path / "job.json", about(job, run, corpus))
+    batch = torch.from_numpy(train_batch(corpus, seed=run.seed, step=0, batch_tokens=run.recipe.micro_batch_tokens))
+    journal.add_records(initial(ffn_output_rms(state.model, batch[:, :-1].to(run.device))))
+    return state, journal
+
+
+def _first(count: int) -> Callable[[Mapping[str, Any]], bool]:
+    """Keeps the first `count` rows it is asked about."""
+    seen = itertools.count()
+    return lambda _: next(seen) < count
+
+
+@dataclass(kw_only=True)
+class _Reporter:
+    """Progress events, a few a second."""
+
+    job: Job
+    run: Run
+    on_event: OnEvent
+    loss: float | None = None
+    began: float = field(default_factory=time.perf_counter)
+    first_step: int | None = None
+    last: float = 0.0
+
+    def __call__(self, step: int, phase: str, *, loss: float | None = None, force: bool = False) -> None:
+        self.loss = loss if loss is not None else self.loss
+        if self.first_step is None:
+            self.first_step, self.began = step, time.perf_counter()
+        now = time.perf_counter()
+        if now - self.last < PROGRESS_SECONDS and not force:
+            return
+        self.last = now
+        recipe, done = self.run.recipe, step - self.first_step
+        self.on_event(
+            self.job.event(
+                "progress",
+                step=step,
+                steps=recipe.steps,
+                batch_tokens=recipe.batch_tokens,
+                loss=self.loss,
+                tokens_per_s=done * recipe.batch_tokens / (now - self.began) if done else None,
+                phase=phase,
+            )
+        )
+
+
+def _train(
+    job: Job,
+    run: Run,
+    state: State,
+    journal: _Journal,
+    corpus: Corpus,
+    *,
+    report: _Reporter,
+    should_stop: Callable[[], bool],
+) -> bool:
+    """Takes the steps that are left; False when asked to stop, after a checkpoint."""
+    recipe, checkpoints = run.recipe, Checkpoints(journal.folder)
+    points = set(recipe.evaluate_at)
+    windows = scored_windows(corpus, recipe, tokens=recipe.eval_tokens)
+    report(state.step, "train", force=True)
+    checkpointed = began = time.perf_counter()
+    for facts in train(state, run, corpus):
+        journal.clocked("train", began)
+        harness = time.perf_counter()
+        journal.waiting["steps.jsonl"].append(vars(facts))
+        report(facts.step, "train", loss=facts.loss)
+        stopping = should_stop()
+        journal.clocked("harness", harness)
+        if facts.step in points:
+            report(facts.step, "evaluate", force=True)
+            evaluating = time.perf_counter()
+            journal.add_records(_point_records(run, state, windows, _evaluate(run, state, windows)))
+            journal.clocked("evaluate", evaluating)
+        if facts.step in points or stopping or time.perf_counter() - checkpointed > job.checkpoint_seconds:
+            checkpointing = time.perf_counter()
+            _checkpoint(checkpoints, journal, state)
+            checkpointed = time.perf_counter()
+            journal.spent["checkpoint"] = checkpointed - checkpointing
+        if stopping and state.step < recipe.steps:
+            return False
+        began = time.perf_counter()
+    return True
+
+
+def _checkpoint(checkpoints: Checkpoints, journal: _Journal, state: State) -> None:
+    journal.flush(state.step)
+    meta = {"rows": dict(journal.written), "segment": journal.segment, "threads": torch.get_num_threads()}
+    checkpoints.save(state.step, state.to_bytes(), meta)
+
+
+def _evaluate(run: Run, state: State, windows: Windows) -> Evaluated:
+    """Raises Diverged when the last step left weights that give no number; the training loss told of those before."""
+    try:
+        return evaluate(DecoderSubject(state.model), windows)
+    except NotFinite as problem:
+        raise Diverged(f"step {state.step}: {problem} on the {run.recipe.split} split is not finite") from None
+
+
+def _point_records(run: Run, state: State, windows: Windows, seen: Evaluated) -> Iterator[Record]:
+    """What is known at an evaluation point; all of them score the same text."""
+    step, recipe, a = state.step, run.recipe, run.architecture
+    yield from point_records(seen, windows, step=step, first=step == recipe.evaluate_at[0])
+    tokens = step * recipe.batch_tokens
+    yield from spent(step=step, tokens=tokens, model_flops=state.model_flops, executed_flops=state.executed_flops)
+    dropped_here = seen.dropped if a.drops(training=False) else None
+    yield from routing_records(seen.tokens_NLE.sum(0), layers=a.moe_layers, dropped=dropped_here, step=step)
+    if a.drops(training=True):
+        yield dropped_share(step=step, dropped=state.pairs_dropped, computed=state.pairs_computed)
+
+
+def _last_records(run: Run, folder: JobFolder, corpus: Corpus) -> list[Record]:
+    """The loss of the last tenth of the steps, and how often the training split was read."""
+    last = [row["loss"] for row in folder.steps()[-max(1, run.recipe.steps // 10) :]]
+    epochs = run.recipe.epochs(stream=len(corpus.tokens("train")), context=corpus.context)
+    return list(ended(last, epochs=epochs, step=run.recipe.steps))

@@ -1,0 +1,205 @@
+"""The plan of a suite as a graph of jobs: each kind says which it has, and the learning-rate sweep adds its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from moebench.counting.weights import ParameterCount
+from moebench.identity import digest_of
+from moebench.jobs import KINDS, evaluate, train
+from moebench.jobs.job import Job
+from moebench.jobs.kind import Draft
+from moebench.jobs.recipe import Recipe, Run
+from moebench.planning import feasibility
+from moebench.planning.matching import Machine, PlanError, models_of
+from moebench.planning.types import Asked, DataFacts, Plan, PlannedJob, PlannedModel, SpeedPlan, TunePlan
+from moebench.suite.model import DenseFFN
+from moebench.suite.types import SuiteSpec
+from moebench.systems import system
+
+TUNE_SEED = 1_000_003
+"""Tuning seeds count up from here, away from any suite's own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graph:
+    """A plan with its jobs as they are carried out."""
+
+    plan: Plan
+    jobs: tuple[Job, ...]
+    """Inputs before what is made of them."""
+    sweep: tuple[Job, ...]
+    """Those of its learning-rate sweep, which only `--tune` does."""
+
+
+def make_plan(spec: SuiteSpec, *, facts: DataFacts, vocab: int, machine: Machine, **more: Any) -> Plan:
+    """Everything that will run, without the jobs themselves; see `make_graph`."""
+    return make_graph(spec, facts=facts, vocab=vocab, machine=machine, **more).plan
+
+
+def make_graph(
+    spec: SuiteSpec,
+    *,
+    facts: DataFacts,
+    vocab: int,
+    machine: Machine,
+    asked: Asked | None = None,
+    notes: Sequence[str] = (),
+    threads: int = 1,
+    base: Path = Path(),
+) -> Graph:
+    """Everything that will run. Raises PlanError when something asked for cannot be had.
+
+    `asked` is how the plan was asked for; `notes` are to stand among its warnings; relative paths of the data start
+    from `base`.
+    """
+    asked = asked or Asked()
+    models, matches = models_of(spec, vocab=vocab, machine=machine)
+    if misfits := feasibility.check(spec, models, facts, smoke=asked.smoke):
+        raise PlanError(*misfits)
+    plan = Plan(
+        suite=spec.suite,
+        scale=spec.scale,
+        spec=spec,
+        models=models,
+        matches=tuple(matches),
+        jobs=(),
+        speed=None,
+        tune=None,
+        data=facts,
+        systems=_systems(spec),
+        claim_hashes={name: digest_of(claim.model_dump(mode="json")) for name, claim in spec.claims.items()},
+        warnings=(*notes, *_warnings(spec, models, facts)),
+        asked=asked,
+    )
+    draft = Draft(plan=plan, machine=machine, threads=threads, base=base)
+    for kind in KINDS.values():
+        draft.jobs += list(kind.jobs(draft))
+    tune, sweep = _sweep(draft)
+    jobs = tuple(map(_brief, draft.jobs))
+    changes = {"jobs": jobs, "speed": _speed_plan(spec, draft.jobs, machine=machine), "tune": tune}
+    return Graph(plan=plan.model_copy(update=changes), jobs=tuple(draft.jobs), sweep=sweep)
+
+
+def _brief(job: Job) -> PlannedJob:
+    measurement = job.spec.get("measurement")
+    return PlannedJob(
+        kind=job.kind, model=job.model, seed=job.seed, id=job.id, inputs=job.inputs, measurement=measurement
+    )
+
+
+def _speed_plan(spec: SuiteSpec, jobs: Sequence[Job], *, machine: Machine) -> SpeedPlan | None:
+    speed = spec.measure.speed
+    if speed is None:
+        return None
+    models, baseline = tuple(spec.models), baseline_of(spec)
+    wanted: dict[str, Any] = {
+        "train_step": speed.train_step,
+        "prefill": tuple(speed.prefill),
+        "decode_batches": tuple(speed.decode.batch) if speed.decode else (),
+        "seconds": speed.seconds,
+        "processes": tuple(spec.seeds[i % len(spec.seeds)] for i in range(speed.processes)),
+    }
+    trained = [job.id for job in jobs if job.kind == "train"]
+    identity = [trained, wanted, models, baseline, machine.fingerprint]
+    return SpeedPlan(id=digest_of(identity, length=20), models=models, baseline=baseline, **wanted)
+
+
+def _sweep(draft: Draft) -> tuple[TunePlan | None, tuple[Job, ...]]:
+    """Training of each model at each rate, and its quality on the tune split."""
+    spec = draft.plan.spec
+    if spec.tune is None:
+        return None, ()
+    seeds = tuple(TUNE_SEED + i for i in range(spec.tune.seeds))
+    lrs = tuple(sorted(spec.tune.lr))
+    trainable = [name for name, model in draft.plan.models.items() if model.recipe.trains]
+    chosen = [(name, lr, seed) for lr in lrs for name in spec.tune.models or trainable for seed in seeds]
+    trained = [
+        train.job(draft, name, seed, tune_recipe(draft.plan.models[name].recipe, lr=lr)) for name, lr, seed in chosen
+    ]
+    runs = tuple((*which, job.id) for which, job in zip(chosen, trained, strict=True))
+    plan = TunePlan(id=digest_of([job.id for job in trained], length=20), lrs=lrs, seeds=seeds, runs=runs)
+    return plan, (*trained, *(evaluate.job(job, "quality") for job in trained))
+
+
+def tune_recipe(recipe: Recipe, *, lr: float) -> Recipe:
+    """The same training at another rate, read on the tune split and evaluated once, at the end."""
+    return recipe.model_copy(update={"lr": lr, "split": "tune", "evaluate_at": (recipe.steps,)})
+
+
+def tune_identity(run: Run) -> str:
+    """Hash of a run without learning rate, seed, split and evaluation points: what a tuned rate is valid for."""
+    value = run.model_dump(mode="json")
+    value.pop("seed")
+    for key in ("lr", "split", "evaluate_at"):
+        value["recipe"].pop(key)
+    return digest_of(value)
+
+
+def baseline_of(spec: SuiteSpec) -> str:
+    """The model that others are compared with most often in claims; the first dense model, or the first, if none is."""
+    counts = dict.fromkeys(spec.models, 0)
+    for claim in spec.claims.values():
+        if claim.compare is not None and claim.compare.baseline in counts:
+            counts[claim.compare.baseline] += 1
+    if any(counts.values()):
+        return max(counts, key=lambda name: counts[name])
+    dense = [name for name, model in spec.models.items() if isinstance(model.ffn, DenseFFN)]
+    return (dense or list(spec.models))[0]
+
+
+def _systems(spec: SuiteSpec) -> dict[str, ParameterCount]:
+    named = {claim.model for claim in spec.claims.values() if claim.model is not None} - set(spec.models)
+    try:
+        return {name: system(name).parameters for name in sorted(named)}
+    except LookupError as error:
+        raise PlanError(f"claims: {error.args[0]}") from None
+
+
+def _scored(models: dict[str, PlannedModel], facts: DataFacts) -> list[str]:
+    """Where the test split, or a limit of windows a document, gives less text than the last evaluation asks for."""
+    tokens, documents = facts.tokens.get("test"), facts.documents.get("test")
+    if tokens is None or documents is None:
+        return []
+    found: dict[str, None] = {}
+    for model in models.values():
+        recipe, there_are = model.recipe, tokens - documents
+        most = there_are
+        if recipe.windows_per_document is not None:
+            most = min(there_are, documents * recipe.windows_per_document * model.architecture.context)
+        if most < recipe.final_eval_tokens:
+            limit = f"{documents:,} documents, and windows_per_document {recipe.windows_per_document}"
+            why = "all the test text there is" if most == there_are else limit
+            found[f"at most {most:,} of the {recipe.final_eval_tokens:,} bytes asked are scored: {why}"] = None
+    if documents < 2:
+        found["the test split is one document: verdicts on quality will be INVALID; give more or shorter ones"] = None
+    return list(found)
+
+
+def _warnings(spec: SuiteSpec, models: dict[str, PlannedModel], facts: DataFacts) -> list[str]:
+    found = list(facts.notes)
+    for name, model in models.items():
+        tokens = model.recipe.steps * model.recipe.batch_tokens
+        if tokens > facts.tokens.get("train", tokens):
+            epochs = tokens / facts.tokens["train"]
+            found.append(f"{name} reads the training split {epochs:.1f} times")
+    found += _scored(models, facts)
+    if len({model.recipe.batch_tokens for model in models.values() if model.recipe.trains}) > 1:
+        found.append(
+            "models differ in batch_tokens: digests of their tokens cannot be compared batch by batch, so claims about "
+            "quality between them will be INVALID"
+        )
+    for name, model in models.items():
+        ffn = model.architecture.ffn
+        if isinstance(ffn, DenseFFN):
+            continue
+        if not model.architecture.causal:
+            found.append(f"{name}: {ffn.router} sees future tokens, so claims about its quality on text are INVALID")
+        if model.architecture.computes_fewer(training=True):
+            found.append(
+                f"{name}: its FLOPs are an upper bound: it may drop tokens, or use fewer than top_k experts on one"
+            )
+    return [*found, *feasibility.notes(spec, models)]
