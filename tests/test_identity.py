@@ -200,7 +200,7 @@ def test_a_run_that_ends_before_its_last_step_is_not_completed(root: Path) -> No
 
 def test_documents_add_up_to_the_records_by_domain(root: Path) -> None:
     change_rows(
-        folder_of(root),
+        golden_results.holder(folder_of(root), "items.jsonl"),
         "records.jsonl",
         lambda row: {**row, "value": row["value"] + 0.01} if row["metric"].endswith("[domain=prose]") else row,
     )

@@ -10,6 +10,7 @@ import pytest
 
 from moebench import api
 from moebench.environment import environment
+from moebench.jobs.evaluate import id_of
 from moebench.planning.matching import PlanError
 from moebench.planning.sweep import at_best_rates, best_rate, block_to_paste, edges, summarise
 from moebench.planning.types import TunePlan
@@ -63,7 +64,8 @@ def test_a_sweep_trains_every_model_at_every_rate_and_nothing_else(swept: tuple[
     runs = tune_of(outcome).runs
     assert outcome.statuses == {run_id: "completed" for *_, run_id in runs}
     assert {(model, lr) for model, lr, *_ in runs} == {(model, lr) for model in ("moe", "dense") for lr in RATES}
-    assert {folder.id for folder in Results(path.parent / "results").jobs()} == set(outcome.statuses)
+    measured = {id_of(run_id, "quality") for run_id in outcome.statuses}
+    assert {folder.id for folder in Results(path.parent / "results").jobs()} == set(outcome.statuses) | measured
     assert {seed for _, _, seed, _ in runs}.isdisjoint(outcome.plan.spec.seeds)
     assert (outcome.report, outcome.verdicts) == (None, ())
 
@@ -79,7 +81,7 @@ def test_its_summary_holds_what_each_run_lost_on_the_tune_split(swept: tuple[Pat
         ids = {(lr, seed): run_id for m, lr, seed, run_id in tune_of(outcome).runs if m == name}
         assert len(model["curve"]) == 6
         for point in model["curve"]:
-            records = results.job(ids[point["lr"], point["seed"]]).records()
+            records = results.job(id_of(ids[point["lr"], point["seed"]], "quality")).records()
             (value,) = [one.value for one in records if one.metric == "tune.bits_per_byte"]
             assert (point["bits_per_byte"], point["reason"]) == (value, None)
         assert model["best_lr"] == best_rate(model["curve"])
