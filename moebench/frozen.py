@@ -14,5 +14,5 @@ class Frozen(BaseModel):
 
 
 def later(default: Any = None, **limits: Any) -> Any:
-    """A field that suites of the first version lack: at its default it is left out of dumps, so run ids stay."""
+    """A field by which the suite language grew: at its default it is in no dump, so no id of what was run moves."""
     return Field(default=default, exclude_if=lambda value: value == default, **limits)

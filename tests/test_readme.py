@@ -1,4 +1,4 @@
-"""README as a newcomer follows it: every block and every command is run as it is written there.
+"""README and docs/ as a newcomer follows them: every block and every command is run as it is written there.
 
 What trains for minutes is run as written with smaller budgets set behind it, or, where a suite is named, with a small
 one under that name; installers are checked for what they name. A block or command that no test knows fails.
@@ -28,13 +28,14 @@ from moebench.suite.load import load_suite
 from tests.support import tiny_suites
 
 ROOT = Path(moebench.__file__).parents[1]
-README = (ROOT / "README.md").read_text()
-BLOCKS = [(match[1], match[2]) for match in re.finditer(r"^```(\w*)\n(.*?)^```$", README, flags=re.M | re.S)]
+PAGES = {path.name: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+TEXT = "\n".join(PAGES.values())
+BLOCKS = [(match[1], match[2]) for match in re.finditer(r"^```(\w*)\n(.*?)^```$", TEXT, flags=re.M | re.S)]
 LINES = [
     line.split("  #")[0].strip() for language, text in BLOCKS if not language for line in text.splitlines()
     if line.split("#")[0].strip()
 ]  # fmt: skip
-INLINE = re.findall(r"`((?:moebench|nox|pip) [^`\n]+)`", README)
+INLINE = re.findall(r"`((?:moebench|nox|pip) [^`\n]+)`", TEXT)
 COMMANDS = list(dict.fromkeys([*LINES, *INLINE]))
 SMALL = (
     "train.budget.steps=4", "train.batch_tokens=256", "train.evaluate.tokens=256", "train.evaluate.final_tokens=256",
@@ -65,13 +66,13 @@ def small(command: str) -> list[str]:
 
 
 def test_every_block_and_command_is_one_that_is_tested_here() -> None:
-    assert [language for language, _ in BLOCKS if language] == ["yaml", "python", "toml", "python"]
+    assert {language for language, _ in BLOCKS if language} == {"yaml", "python", "toml"}
     mine = [command for command in of("moebench ") if "mine" in command]
     known = [*mine, *of("moebench inspect", "moebench list", "moebench schema", "moebench export", "nox", "pip")]
     known += of("moebench run quickstart", "moebench run efficiency_per_token", "moebench run systems")
-    known += [command for command in COMMANDS if command == "moebench plan"]
+    known += [command for command in COMMANDS if command in ("moebench plan", "moebench run", "moebench report")]
     assert sorted(COMMANDS) == sorted(set(known))
-    assert len(mine) == 8
+    assert len(mine) == 9
 
 
 # ------------------------------------------------------------------------------------------ setting up
@@ -130,12 +131,33 @@ def test_the_suite_validates_and_plans_as_written(here: Path) -> None:
         assert said in found.stdout
 
 
-STEPS = [command for command in LINES if command.startswith("moebench run mine.yaml") and "router" not in command]
+FRAGMENTS = [text for language, text in BLOCKS if language == "yaml" and "suite:" not in text]
+
+
+@pytest.mark.parametrize("text", FRAGMENTS, ids=lambda text: text.split(":")[0] + str(FRAGMENTS.index(text)))
+def test_pieces_of_suites_go_over_the_suite_of_readme(here: Path, tmp_path: Path, text: str) -> None:
+    path = tmp_path / "laid_over.yaml"
+    path.write_text(f"suite: laid_over\nextends: {here / 'mine.yaml'}\n{text}")
+    loaded, _ = api.validate(path)
+    for scale in loaded.scales:
+        api.validate(path, scale=scale)
+
+
+def test_links_lead_somewhere() -> None:
+    for name, text in PAGES.items():
+        base = ROOT if name == "README.md" else ROOT / "docs"
+        links = [link for link in re.findall(r"\]\(([^)#\s]+)", text) if "://" not in link]
+        assert [link for link in links if not (base / link).exists()] == [], name
+
+
+SMOKE, TUNE, TUNED, RUN = (f"moebench run mine.yaml{end}" for end in (" --smoke", " --tune", " --tuned", ""))
+STEPS = [SMOKE, TUNE, TUNED, RUN]
 
 
 @pytest.mark.slow
 def test_its_commands_work_one_after_the_other(here: Path) -> None:
-    assert [command.partition("mine.yaml")[2].strip() for command in STEPS] == ["--smoke", "--tune", "--tuned", ""]
+    written = {command for command in LINES if command.startswith("moebench run mine.yaml") and "router" not in command}
+    assert written == set(STEPS)
     for command in STEPS:
         found = call(*small(command), "--launcher", "inline")
         assert found.exit_code == 0, (command, found.output)
@@ -189,7 +211,7 @@ def test_looking_things_up(command: str, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_what_set_is_said_to_do() -> None:
-    (value,) = re.findall(r"`--set (train\.[^`]+)`", README)
+    (value,) = re.findall(r"`--set (train\.[^`]+)`", TEXT)
     assert load_suite("quickstart", sets=[value]).spec.models["dense"].train.budget.tokens == 2e6
 
 
@@ -206,7 +228,7 @@ def test_the_python_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     names: dict[str, Any] = {}
     exec(block("python", "import moebench\nmoebench.plan"), names)
     assert names["outcome"].failed == []
-    said = re.search(r"moebench\.load\(\"results\"\) +# ([\w, ]+), swept values", README)
+    said = re.search(r"moebench\.load\(\"results\"\) +# ([\w, ]+), swept values", TEXT)
     assert said
     assert list(names["frame"].columns) == said[1].split(", ")
 
@@ -272,7 +294,7 @@ def test_a_router_that_cannot_be_used_is_refused_by_plan_with_file_line_and_caus
 # ------------------------------------------------------------------------------------------------ its numbers
 
 REPORTS = {name: (ROOT / "reports" / "reference" / name / "index.md").read_text() for name in words.bundled_names()}
-VERDICTS = [line for line in README.splitlines() if re.match(r"\| [▲▼◆◇✕○] \*\*", line)]
+VERDICTS = [line for line in TEXT.splitlines() if re.match(r"\| [▲▼◆◇✕○] \*\*", line)]
 
 
 def test_every_verdict_stands_so_in_a_committed_report() -> None:
@@ -286,3 +308,11 @@ def test_a_suite_is_told_whole_and_no_verdict_is_left_out(suite: str) -> None:
     """A refuted claim is as large as a supported one."""
     of_suite = [line for line in REPORTS[suite].splitlines() if re.match(r"\| [▲▼◆◇✕○] \*\*", line)]
     assert [line for line in VERDICTS if line in of_suite] == of_suite
+
+
+def test_every_effect_with_an_interval_stands_in_a_committed_report_or_table() -> None:
+    tables = [path.read_text() for path in (ROOT / "results" / "reference" / "bench").rglob("*.md")]
+    known = re.sub(r"\*\*", "", "\n".join([*REPORTS.values(), *tables]))
+    told = re.findall(r"[−+]?[\d.]+[%×]? \[[−+]?[\d.]+, [−+]?[\d.]+\]", TEXT.replace("**", ""))
+    assert len(told) > 30
+    assert [effect for effect in told if effect not in known] == []
