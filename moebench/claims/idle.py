@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from moebench.claims.hypothesis import Contrast
-from moebench.metrics.ref import parse_metric
+from moebench.metrics.ref import MetricRef
 from moebench.planning.types import Plan
 from moebench.reader.evidence import Outcome
 
@@ -113,7 +113,7 @@ def _loads(run: Outcome) -> dict[str, list[float]]:
     """Layer -> tokens of each of its experts in the last evaluation."""
     loads: dict[str, list[float]] = {}
     for metric, tokens in run.values.items():
-        base, labels = parse_metric(metric)
-        if base == "routing.tokens":
-            loads.setdefault(labels["layer"], []).append(tokens)
+        ref = MetricRef.parse(metric)
+        if ref.base == "routing.tokens":
+            loads.setdefault(ref.get("layer") or "", []).append(tokens)
     return loads

@@ -62,9 +62,3 @@ def _parse(name: str) -> MetricRef:
 def labelled(base: str, **labels: object) -> str:
     """The name of a metric's flavour as records have it: `labelled("routing.tokens", layer=0)`."""
     return str(MetricRef.of(base, **labels))
-
-
-def parse_metric(name: str) -> tuple[str, dict[str, str]]:
-    """A name as its base and labels. Raises ValueError when it has another form."""
-    ref = _parse(name)
-    return ref.base, dict(ref.labels)

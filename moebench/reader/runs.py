@@ -22,7 +22,9 @@ from pydantic import BaseModel, ConfigDict, PositiveFloat, ValidationError
 from moebench.environment import Environment
 from moebench.identity import job_id
 from moebench.jobs.recipe import Run
-from moebench.metrics.declared import IMPOSSIBLE, METRICS, Record, impossible, labelled, metric_of, parse_metric
+from moebench.metrics import METRICS, impossible, metric_of
+from moebench.metrics.metric import IMPOSSIBLE, Record
+from moebench.metrics.ref import MetricRef, labelled
 from moebench.planning.types import Plan, PlannedJob, PlannedModel, SpeedPlan, TunePlan
 from moebench.store import MAX_FACTS_BYTES, CorruptFile, Folder, Status, read_json
 from moebench.text import plain
@@ -244,7 +246,7 @@ Labels = tuple[tuple[str, range | tuple[int, ...] | tuple[str, ...] | frozenset[
 def misfit(metric: str, known: Labels) -> str | None:
     """The first label of a metric that names nothing there is; None when all do."""
     there_are = dict(known)
-    for label, value in parse_metric(metric)[1].items():
+    for label, value in MetricRef.parse(metric).labels:
         number = int(value) if re.fullmatch("[0-9]{1,9}", value) else None
         wanted = there_are.get(label, ())
         if value not in wanted and number not in wanted:
@@ -432,7 +434,7 @@ def _is_bound(metric: str, model: PlannedModel | None, file: _ProcessFile) -> st
     """Why a figure of a file of before is no measurement: it rests on work that may not have been done."""
     if file.routed is not None or model is None:
         return None
-    a, base = model.architecture, parse_metric(metric)[0]
+    a, base = model.architecture, MetricRef.parse(metric).base
     again = "remove the folder of the speed session and run the suite again"
     if base == "speed.train_utilisation" and a.computes_fewer(training=True):
         return f"counted with assignments that may not have been computed: {again}"

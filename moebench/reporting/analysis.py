@@ -22,7 +22,8 @@ from moebench.claims.preconditions import PER_STEP
 from moebench.claims.sealing import Withdrawn
 from moebench.claims.verdict import ControlResult, Verdict
 from moebench.format import interval, listed
-from moebench.metrics.declared import METRICS, parse_metric
+from moebench.metrics import metric_of
+from moebench.metrics.ref import MetricRef
 from moebench.planning.types import Plan
 from moebench.reader.runs import AGAIN
 from moebench.reporting.study import Study
@@ -224,8 +225,9 @@ class Findings:
         order = list(_COSTS)
 
         def place(metric: str) -> tuple[int, float]:
-            base, labels = parse_metric(metric)
-            return order.index(base) if base in order else len(order), float(next(iter(labels.values()), 0))
+            ref = MetricRef.parse(metric)
+            at = order.index(ref.base) if ref.base in order else len(order)
+            return at, float(ref.labels[0][1] if ref.labels else 0)
 
         return sorted(self.study.speed["metric"].unique(), key=place)
 
@@ -274,7 +276,7 @@ class Findings:
         return {name: size for name, size in tokens.items() if self.baseline and size != tokens[self.baseline]}
 
     def _ratio(self, metric: str, model: str, ratio: Mean, units: str, absolute: float) -> Ratio:
-        unit = METRICS[parse_metric(metric)[0]].unit
+        unit = metric_of(metric).unit
         return Ratio(
             metric=metric, label=cost_label(metric), model=model, ratio=ratio, units=units, absolute=absolute, unit=unit
         )
@@ -282,9 +284,9 @@ class Findings:
 
 def cost_label(metric: str) -> str:
     """`decode step time, batch 8` for `speed.decode_step_s[batch=8]`."""
-    base, labels = parse_metric(metric)
-    inside = [f"{value} tokens" if key == "tokens" else f"{key} {value}" for key, value in labels.items()]
-    return ", ".join([_COSTS.get(base, base), *inside])
+    ref = MetricRef.parse(metric)
+    inside = [f"{value} tokens" if key == "tokens" else f"{key} {value}" for key, value in ref.labels]
+    return ", ".join([_COSTS.get(ref.base, ref.base), *inside])
 
 
 def mean(x: Array | pd.Series[float]) -> Mean:

@@ -18,7 +18,7 @@ from moebench import stats
 from moebench.claims import coverage
 from moebench.claims.preconditions import PER_STEP
 from moebench.format import interval
-from moebench.metrics.declared import metric_of
+from moebench.metrics import metric_of
 from moebench.reader.evidence import Evidence, gather
 from moebench.reporting.study import newest
 from moebench.store import CorruptFile, Results

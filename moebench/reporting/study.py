@@ -22,7 +22,8 @@ from moebench.claims.preconditions import pairs_of_runs, unlike
 from moebench.claims.verdict import Scored
 from moebench.environment import Environment
 from moebench.identity import canonical
-from moebench.metrics.declared import METRICS, parse_metric
+from moebench.metrics import metric_of
+from moebench.metrics.ref import MetricRef
 from moebench.planning.types import Plan, StoredPlan
 from moebench.reader.evidence import NOT_RUN, Evidence, Outcome, gather
 from moebench.reader.runs import AGAIN
@@ -197,8 +198,8 @@ def _values(outcome: Outcome, plan: Plan) -> Iterator[tuple[Any, ...]]:
 
 @lru_cache(maxsize=4096)
 def _parsed(metric: str) -> tuple[str | None, ...]:
-    base, labels = parse_metric(metric)
-    return (base, *(labels.get(label) for label in LABELS))
+    ref = MetricRef.parse(metric)
+    return (ref.base, *map(ref.get, LABELS))
 
 
 def _typed(values: list[tuple[Any, ...]]) -> pd.DataFrame:
@@ -243,7 +244,7 @@ def _long_rows(held: Study) -> Iterator[tuple[Any, ...]]:
     swept = {name: values for made in plan.spec.sweeps.values() for name, values in made.items()}
 
     def row(model: str, seed: int | None, metric: str, value: float, step: int | None) -> tuple[Any, ...]:
-        unit, run = METRICS[parse_metric(metric)[0]].unit, None if seed is None else ids.get((model, seed))
+        unit, run = metric_of(metric).unit, None if seed is None else ids.get((model, seed))
         return plan.title, model, seed, metric, value, unit, step, run, plan.id, swept.get(model, {})
 
     for model, planned in plan.models.items():

@@ -68,9 +68,9 @@ def _routers() -> list[tuple[str, str, str, str, str]]:
 
 
 def _metrics() -> list[tuple[str, str, str]]:
-    from moebench.metrics import METRICS
+    from moebench.metrics import BROKEN, METRICS
 
-    return [
+    rows = [
         (
             m.name + (f"[{','.join(m.labels)}]" if m.labels else ""),
             f"{m.says} ({m.unit}; {m.kind}; {m.better} is better)",
@@ -79,6 +79,7 @@ def _metrics() -> list[tuple[str, str, str]]:
         for m in METRICS.values()
         if m.retired is None
     ]
+    return rows + [(name, f"of an installed package: {why}", "anything") for name, why in BROKEN.items()]
 
 
 def _claims() -> list[tuple[str, str, str]]:

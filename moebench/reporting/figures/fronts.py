@@ -9,8 +9,8 @@ from itertools import pairwise
 import numpy as np
 from matplotlib.axes import Axes
 
+from moebench import metrics
 from moebench.format import listed, plural, quantity, short
-from moebench.metrics.declared import METRICS, parse_metric
 from moebench.reporting.analysis import Findings, cost_label, mean
 from moebench.reporting.canvas import Drawn, canvas, key, key_height, labelled, log_ticks, text_width, ticks
 from moebench.reporting.figures.marks import dots, interval
@@ -67,7 +67,7 @@ def figure(findings: Findings) -> Drawn | str:
     for axes, (name, xs) in zip(axes_of, panels_of.items(), strict=True):
         _front_panel(axes, findings, xs, fronts[name])
         axes.set_xlabel(name)
-        unit = METRICS[parse_metric(metric_of[name])[0]].unit
+        unit = metrics.metric_of(metric_of[name]).unit
         labelled(axes.xaxis, lambda x, unit=unit: short(quantity(x, unit)))  # type: ignore[misc]
         if findings.many or axes is axes_of[0]:
             axes.set_ylabel("bits per byte")

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from moebench.format import seconds
-from moebench.metrics.declared import parse_metric
+from moebench.metrics.ref import MetricRef
 from moebench.reader.runs import AGAIN
 from moebench.reporting.analysis import Findings, exp, mean
 from moebench.reporting.canvas import Drawn, canvas, key, key_height, log_ticks, ratio_ticks, ticks
@@ -24,7 +24,7 @@ def figure(findings: Findings) -> Drawn | str:
     metrics = [m for m in findings.timed_metrics if m.startswith("speed.decode_step_s")]
     if not metrics:
         return findings.study.speed_reason or "The speed session did not time decoding."
-    batches = {metric: int(parse_metric(metric)[1]["batch"]) for metric in metrics}
+    batches = {metric: int(MetricRef.parse(metric).get("batch") or 0) for metric in metrics}
     if findings.many:
         return _panels(findings, batches)
     baseline = findings.baseline

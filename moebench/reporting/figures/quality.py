@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from moebench.format import plural, span
-from moebench.metrics.declared import labelled
+from moebench.metrics.ref import labelled
 from moebench.reporting.analysis import QUALITY, Findings, mean
 from moebench.reporting.canvas import Drawn, canvas, fitted_title, widest
 from moebench.reporting.figures import marks

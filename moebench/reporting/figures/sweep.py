@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 
 from moebench.claims.verdict import Verdict
 from moebench.format import count, seconds, short
-from moebench.metrics.declared import METRICS, parse_metric
+from moebench.metrics import METRICS, metric_of
+from moebench.metrics.ref import MetricRef
 from moebench.reporting.analysis import QUALITY, Array, Findings, Mean, cost_label, mean
 from moebench.reporting.canvas import Drawn, canvas, fitted_title, labelled, plainly, ticks
 from moebench.reporting.figures.marks import dots, interval
@@ -100,10 +101,10 @@ def _title(panel: _Swept) -> str:
 
 
 def _named(metric: str) -> str:
-    base, labels = parse_metric(metric)
-    if base == QUALITY:
-        return " ".join(["Final loss", *(f"on {value}" for value in labels.values())])
-    return cost_label(metric) if base in METRICS else metric
+    ref = MetricRef.parse(metric)
+    if ref.base == QUALITY:
+        return " ".join(["Final loss", *(f"on {value}" for _, value in ref.labels)])
+    return cost_label(metric) if ref.base in METRICS else metric
 
 
 def _panel(axes: Axes, findings: Findings, panel: _Swept) -> None:
@@ -125,7 +126,7 @@ def _panel(axes: Axes, findings: Findings, panel: _Swept) -> None:
         span = max(at) / min(at)
         axes.set_xlim(min(at) / span**0.07, max(at) * span**0.09)
     axes.set_xlabel(panel.along)
-    unit = METRICS[parse_metric(panel.metric)[0]].unit
+    unit = metric_of(panel.metric).unit
     counts = unit.startswith(("bytes", "FLOPs", "parameters", "tokens"))
     form = seconds if unit == "s" else count if counts else None
     labelled(axes.yaxis, plainly if form is None else lambda y: short(form(y)) if y > 0 else "0")
@@ -135,7 +136,7 @@ def _panel(axes: Axes, findings: Findings, panel: _Swept) -> None:
 
 def _values(findings: Findings, model: str, metric: str) -> Array:
     """A value a seed, or of a timing the median a process."""
-    if METRICS[parse_metric(metric)[0]].kind == "timed":
+    if metric_of(metric).kind == "timed":
         return np.asarray(findings.timed(model, metric), dtype=np.float64)
     outcomes = findings.study.evidence.outcomes_of([model])
     finals = [run.values[metric] for run in outcomes if run.status == "completed" and metric in run.values]

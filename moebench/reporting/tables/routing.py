@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from moebench.metrics.declared import METRICS
+from moebench.metrics import METRICS
 from moebench.reporting.analysis import Findings, mean
 from moebench.reporting.part import part
 from moebench.reporting.tables.table import Column, Table, across, amount, ends, text, whole, with_interval
