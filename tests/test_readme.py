@@ -7,9 +7,11 @@ one under that name; installers are checked for what they name. A block or comma
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -18,6 +20,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from moebench.launch.child import child_environment
 
 import moebench
 from moebench import api
@@ -236,35 +239,46 @@ def test_the_python_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 # ------------------------------------------------------------------------------------------ a router of one's own
 
 
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that pip installs the two files into, as they are printed."""
+    folder = tmp_path_factory.mktemp("package")
+    for text in (block("toml", "moebench.routers"), block("python", "class MyRouter")):
+        path = folder / text.splitlines()[0].removeprefix("# ").strip()
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    (command,) = of("pip install -e")
+    package = folder / shlex.split(command)[-1]
+    offline = ["--no-index", "--no-deps", "--no-build-isolation", "--no-compile", "--quiet"]
+    pip = [sys.executable, "-m", "pip", "install", *offline, "--target", str(folder / "site"), str(package)]
+    done = subprocess.run(pip, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder / "site"
+
+
 @pytest.fixture
-def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The two files as README has them, installed as pip would from that pyproject.toml."""
-    project = tomllib.loads(block("toml", "moebench.routers"))["project"]
-    code = block("python", "class MyRouter")
-    module = code.splitlines()[0].removeprefix("# my-router/").strip()
-    (tmp_path / module).write_text(code)
-    about = tmp_path / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
-    points = [
-        f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in entries.items())
-        for group, entries in project["entry-points"].items()
-    ]
-    (about / "entry_points.txt").write_text("\n".join(points))
-    monkeypatch.syspath_prepend(str(tmp_path))
+def installed(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Its module, in a copy of one's own that can be imported."""
+    site = shutil.copytree(built, tmp_path / "site")
+    monkeypatch.syspath_prepend(str(site))
     importlib.invalidate_caches()
-    yield tmp_path / module
-    sys.modules.pop(module.removesuffix(".py"), None)
+    yield site / "my_router.py"
+    sys.modules.pop("my_router", None)
 
 
-def test_the_router_is_listed_and_trains(installed: Path, here: Path, tmp_path: Path) -> None:
-    found = call("list", "routers")
-    assert re.search(r"^mine +The experts whose vectors lie nearest to the token\.", found.stdout, flags=re.M)
-    (command,) = [command for command in LINES if "ffn.router=mine" in command]
-    where = ["--launcher", "inline", "--results", str(tmp_path / "results"), "--out", str(tmp_path / "reports")]
-    found = call(*small(command), *where)
-    assert found.exit_code == 0, found.output
-    assert "2 completed" in found.stdout
+def test_the_router_is_listed_and_trains(built: Path, here: Path, tmp_path: Path) -> None:
+    """In Pythons of its own, whose workers find the package too."""
+    listed, run = ([command for command in LINES if what in command] for what in ("list routers", "ffn.router=mine"))
+    where = ["--results", str(tmp_path / "results"), "--out", str(tmp_path / "reports")]
+    environment = {**child_environment(1), "PYTHONPATH": os.pathsep.join([str(built), str(ROOT)])}
+    outputs = []
+    for arguments in (shlex.split(listed[0])[1:], [*small(run[0]), *where]):
+        command = [sys.executable, "-m", "moebench", *arguments]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        outputs.append(done.stdout)
+    assert re.search(r"^mine +The experts whose vectors lie nearest to the token\.", outputs[0], flags=re.M)
+    assert "2 completed" in outputs[1]
     (page,) = (tmp_path / "reports").glob("*/index.md")
     assert "my-router 0.1.0" in page.read_text()
 
@@ -273,6 +287,11 @@ BROKEN = {
     "import torch\n": ("import torch\n1 / 0\n", "ZeroDivisionError: division by zero"),
     "torch.empty(ffn.experts, width)": ("torch.empty(ffn.expert, width)", "has no attribute 'expert'"),
     "    causal = True  # a token's experts depend on no later token\n": ("", "does not say whether it is causal"),
+    "    learned = True  # it has weights that are trained\n": ("", "does not say whether it learns"),
+    '    options = ("capacity_factor", "jitter")  # the base class reads these two\n': (
+        "",
+        "does not say which options",
+    ),
 }
 
 
