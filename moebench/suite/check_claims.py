@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from moebench.claims.kinds import KINDS
 from moebench.metrics import METRICS
 from moebench.metrics.metric import Metric
 from moebench.metrics.ref import MetricRef, labelled
@@ -35,8 +36,20 @@ def check_claims(found: Findings) -> None:
             if minus is not None and claim.metric == claim.minus:
                 found.add((*path, "minus"), f"minus is the metric itself, {claim.metric}")
                 minus = None
+            _check_kind(found, path, claim, metric)
             for fault in claim.test.check(claim, metric, minus, found.spec.sweeps):
                 found.add((*path, *fault.at), fault.message, fault.hint)
+
+
+def _check_kind(found: Findings, path: Path, claim: Claim, metric: Metric) -> None:
+    """A test of this kind can be made of this kind of metric."""
+    kind, at = KINDS[claim.test.kind], (*path, "test", "kind")
+    if metric.better == "neither" and kind.directed:
+        hint = f"use {listed([word for word in KINDS if not KINDS[word].directed])}"
+        found.add(at, f"{metric.name} has no better direction", hint)
+    if metric.kind == "event" and not kind.of_two:
+        hint = f"use {listed([word for word in KINDS if KINDS[word].of_two])}"
+        found.add(at, f"{metric.name} is judged as a ratio", hint)
 
 
 def _check_sides(found: Findings, path: Path, claim: Claim) -> None:

@@ -69,12 +69,7 @@ class ClaimKind(Frozen):
 
     def check(self, claim: Claim, metric: Metric, minus: Metric | None, sweeps: Sweeps) -> Iterator[Fault]:
         """What of a claim does not fit this kind, names and keys being right; `minus` is None where there is none."""
-        if metric.better == "neither" and self.directed:
-            undirected = "use ratio_within, equivalent, trend or exact"
-            yield Fault(at=("test", "kind"), message=f"{metric.name} has no better direction", hint=undirected)
-        if metric.kind == "event" and not self.of_two:
-            of_two = "use equivalent, non_inferior, ratio_at_least, ratio_within or superior"
-            yield Fault(at=("test", "kind"), message=f"{metric.name} is judged as a ratio", hint=of_two)
+        yield from ()
 
     def says(self, claim: Claim) -> str:
         """A sentence for a claim that has none of its own."""
@@ -106,7 +101,6 @@ class MarginKind(ClaimKind):
     """Whether the margin is what is allowed and not what is asked for."""
 
     def check(self, claim: Claim, metric: Metric, minus: Metric | None, sweeps: Sweeps) -> Iterator[Fault]:
-        yield from super().check(claim, metric, minus, sweeps)
         margin, factor = self.margin, "a share below 100% is meant, or ratio_at_least with a factor"
         yield from below_zero("margin", margin)
         if margin.relative and margin.value >= 1 and self.bounds_below(metric):

@@ -34,7 +34,6 @@ class Trend(ClaimKind):
     """Which way the metric goes as the swept value rises."""
 
     def check(self, claim: Claim, metric: Metric, minus: Metric | None, sweeps: Sweeps) -> Iterator[Fault]:
-        yield from super().check(claim, metric, minus, sweeps)
         values = {point.get(str(claim.along)) for point in sweeps.get(str(claim.over), {}).values()} - {None}
         if any(isinstance(value, str | bool) for value in values):
             yield Fault(at=("along",), message=f"{claim.along} takes words: a trend needs numbers")
