@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from moebench import stats
-from moebench.claims import error_rates
+from moebench.claims.error_rates import Rates, table
+from tests.support import error_rates
 from tests.support.builders import judged, lower_by, pair
 
 
@@ -33,8 +34,8 @@ def test_the_simulated_documents_are_added_as_in_use() -> None:
     assert (-verdict.high, -verdict.low) == (pytest.approx(low[0]), pytest.approx(high[0]))
 
 
-@pytest.mark.parametrize("row", error_rates.table(), ids=lambda row: f"{row.law}-{row.n}")
-def test_the_shipped_table_is_what_simulation_gives(row: error_rates.Rates) -> None:
+@pytest.mark.parametrize("row", table(), ids=lambda row: f"{row.law}-{row.n}")
+def test_the_shipped_table_is_what_simulation_gives(row: Rates) -> None:
     trials = 1500
     again = error_rates.rates(row.law, row.n, trials=trials, rng=np.random.default_rng(row.n))
     for name in ("covered", "supported", "refuted"):
@@ -43,7 +44,7 @@ def test_the_shipped_table_is_what_simulation_gives(row: error_rates.Rates) -> N
 
 
 def test_the_table_has_every_law_and_errs_no_more_than_it_may_where_assumptions_hold() -> None:
-    rows = {(row.law, row.n): row for row in error_rates.table()}
+    rows = {(row.law, row.n): row for row in table()}
     assert set(rows) == {(law, n) for law in (*error_rates.LAWS, error_rates.BOTH) for n in error_rates.SIZES}
     for (law, _), row in rows.items():
         if law.startswith(("normal", "heavy")):

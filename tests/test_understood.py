@@ -9,9 +9,10 @@ import pytest
 
 from moebench import api
 from moebench.claims.kinds import KINDS
-from moebench.cli import console as show
+from moebench.cli.console.plan import plan_json, plan_text
 from moebench.planning.understood import understood
 from moebench.suite.load import load_suite
+from tests.support.suite_texts import KINDS as KINDS_SUITE
 from tests.test_feasibility import GOOD
 
 PAIR = "compare: {treatment: moe, baseline: dense}"
@@ -90,9 +91,18 @@ def test_no_kind_is_forgotten() -> None:
         assert kind.model_fields["kind"].annotation == Literal[word]
 
 
+def test_the_example_of_each_kind_is_a_claim_of_a_suite(tmp_path: Path) -> None:
+    head = KINDS_SUITE.partition("claims:")[0]
+    (tmp_path / "suite.yaml").write_text(
+        head + "claims:\n" + "".join(f"  {k}: {v.example}\n" for k, v in KINDS.items())
+    )
+    claims = load_suite(tmp_path / "suite.yaml").spec.claims
+    assert {name: claim.test.kind for name, claim in claims.items()} == {name: name for name in KINDS}
+
+
 def test_plan_prints_every_claim_and_the_note_on_its_margin(tmp_path: Path) -> None:
     planned = api.prepare_plan(suite(tmp_path, WORDS["superior"][0]), results=tmp_path / "results")
-    printed = " ".join(show.plan_text(planned).split())
+    printed = " ".join(plan_text(planned).split())
     assert f"asked: {WORDS['superior'][1]}" in printed
     assert "note: claims.asked: a margin of 0.5 bits/byte is larger than a plausible effect" in printed
-    assert show.plan_json(planned)["claims"]["asked"] == WORDS["superior"][1]
+    assert plan_json(planned)["claims"]["asked"] == WORDS["superior"][1]
