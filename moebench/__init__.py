@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from moebench.api import load, plan, run
+    from moebench.api import load, plan, report, run
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load", "plan", "run"]
+__all__ = ["__version__", "load", "plan", "report", "run"]
 
 
 def __getattr__(name: str) -> Any:

@@ -11,6 +11,7 @@ Each wing is imported inside the function that needs it.
 from __future__ import annotations
 
 import errno
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from moebench.planning.graph import Graph
     from moebench.planning.rehearsal import Estimate
     from moebench.planning.types import Asked, Plan, TunePlan
+    from moebench.reporting import Report
     from moebench.store import Results
     from moebench.suite.load import LoadedSuite
 
@@ -379,6 +381,22 @@ def write_report(
         raise FileNotFoundError(errno.ENOENT, "the plan that was run is gone from it", str(results)) from None
     one = next(made for made in built if made.suite == title)
     return one.path, list(one.verdicts)
+
+
+def report(results: Path | str = RESULTS, *, suite: str | None = None, out: Path | str = "reports") -> list[Report]:
+    """Writes the report of one suite of a results folder; without a suite of all, and `out`/index.html over them.
+
+    A suite whose report could not be made is said in a warning and stands in the overview. Raises KeyError when no
+    stored plan fits.
+    """
+    from moebench.reporting import build, build_all
+
+    if suite is not None:
+        return build(results, suite=suite, out=out)
+    made = build_all(results, out=out)
+    for title, why in made.failures.items():
+        warnings.warn(f"no report of {title}: {why}", UserWarning, stacklevel=2)
+    return list(made.reports)
 
 
 def load(results: Path | str = RESULTS, *, every: bool = False) -> pd.DataFrame:

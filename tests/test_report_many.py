@@ -22,8 +22,9 @@ from moebench.reporting.analysis import Findings
 from moebench.reporting.canvas import Drawn
 from moebench.reporting.figures import FIGURES
 from moebench.reporting.page import sections
-from moebench.reporting.study import newest, study
+from moebench.reporting.study import study
 from moebench.reporting.theme import Style, settings, styles
+from moebench.store import newest
 from tests.support import golden_results, golden_systems
 
 

@@ -1,26 +1,26 @@
 """From a results folder to `reports/<suite>/`: a page, its figures and tables, and the verdicts for machines.
 
-`build` is the way in. Nothing here loads torch, reads a clock or draws a random number: the same results give the same
-bytes. A figure or table declares its section beside its function, and is one line in `figures.FIGURES` or
-`tables.TABLES`.
+`build` is the way in, `build_all` the one with a page over all suites. Nothing here loads torch, reads a clock or draws
+a random number: the same results give the same bytes. A figure or table declares its section beside its function, and
+is one line in `figures.FIGURES` or `tables.TABLES`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moebench.text import visible
+from moebench.text import plain, visible
 
 if TYPE_CHECKING:
     from moebench.claims.verdict import ControlResult, Verdict
     from moebench.planning.types import StoredPlan
     from moebench.reporting.analysis import Findings
     from moebench.reporting.canvas import Drawn
-    from moebench.store import Results
+    from moebench.store import Source
 
 FORMATS = ("html", "md", "csv", "json", "svg", "png")
 """What can be asked for. html and md bring the svg figures with them."""
@@ -49,6 +49,22 @@ class Report:
         return self.path / "index.html"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Overview:
+    """The page of all suites, and the reports it leads to."""
+
+    path: Path
+    """Its folder, such as reports."""
+    reports: tuple[Report, ...]
+    failures: Mapping[str, str]
+    """Suite -> why it has no report."""
+
+    @property
+    def page(self) -> Path:
+        """The page to open."""
+        return self.path / "index.html"
+
+
 def build(
     results_root: Path | str,
     *,
@@ -64,13 +80,10 @@ def build(
     by default. Raises ValueError for an unknown format, KeyError when no stored plan fits, UnsafeName when a report
     would be written outside `out`.
     """
-    from moebench.reporting.study import newest
-    from moebench.store import Results
+    from moebench.store import newest, open_results
 
-    wanted = frozenset(formats)
-    if wanted - set(FORMATS):
-        raise ValueError(f"unknown format {', '.join(sorted(wanted - set(FORMATS)))}; known: {', '.join(FORMATS)}")
-    results = Results(Path(results_root))
+    wanted = _wanted(formats)
+    results = open_results(Path(results_root))
     stored = newest(plan for plan in results.plans() if plan_id in (None, plan.plan.id))
     chosen = [plan for plan in stored if suite is None or suite in {plan.plan.suite, plan.plan.title}]
     if not chosen:
@@ -82,7 +95,47 @@ def build(
     folder = Path("reports") if out is None else Path(out)
     name = _typed_name(Path(results_root))
     places = [_inside(folder, plan.plan.title) for plan in chosen]
-    return [_one(results, plan, place, wanted, name) for plan, place in zip(chosen, places, strict=True)]
+    chosen_places = zip(chosen, places, strict=True)
+    return [_report(_findings(results, plan, name), place, wanted) for plan, place in chosen_places]
+
+
+def build_all(results_root: Path | str, *, out: Path | str | None = None, formats: Iterable[str] = DEFAULT) -> Overview:
+    """A report for each suite of a results folder, and `out`/index.html and index.md over them.
+
+    A suite whose report cannot be made stands there with the reason, and the others are made. Raises ValueError for an
+    unknown format, KeyError when no plan is stored at all.
+    """
+    from moebench.reporting import overview, render
+    from moebench.store import newest, open_results
+
+    wanted = _wanted(formats)
+    root, folder = Path(results_root), Path("reports") if out is None else Path(out)
+    results, name = open_results(root), _typed_name(root)
+    unreadable = [f"{problem.path.name}: {problem.reason}" for problem in results.unreadable_plans()]
+    reports, entries, failures = [], [], {}
+    for stored in newest(results.plans()):
+        title = stored.plan.title
+        try:
+            findings = _findings(results, stored, name)
+            reports.append(_report(findings, _inside(folder, title), wanted))
+            entries.append(overview.entry(findings, link=overview.link_to(title, wanted)))
+        except Exception as error:  # whatever it is, it is no reason to lose the others
+            why = f"{type(error).__name__}: {error}".replace(str(results.root), name).replace(str(root), name)
+            failures[title] = plain(why, most=500)
+            entries.append(overview.failed(title, stored.plan.spec.question, failures[title]))
+    if not entries and not unreadable:
+        raise KeyError(f"{results_root} holds no plan of any suite" if root.is_dir() else f"{root}: no such folder")
+    for file, content in (("index.html", render.overview_html), ("index.md", render.overview_markdown)):
+        (folder / file).unlink(missing_ok=True)
+        _put(folder / file, content(entries, unreadable, name))
+    return Overview(path=folder, reports=tuple(reports), failures=failures)
+
+
+def _wanted(formats: Iterable[str]) -> frozenset[str]:
+    wanted = frozenset(formats)
+    if wanted - set(FORMATS):
+        raise ValueError(f"unknown format {', '.join(sorted(wanted - set(FORMATS)))}; known: {', '.join(FORMATS)}")
+    return wanted
 
 
 def _inside(out: Path, title: str) -> Path:
@@ -101,7 +154,8 @@ def _typed_name(root: Path) -> str:
     return root.name if root.is_absolute() else root.as_posix()
 
 
-def _one(results: Results, stored: StoredPlan, path: Path, wanted: frozenset[str], name: str) -> Report:
+def _findings(results: Source, stored: StoredPlan, name: str) -> Findings:
+    """What a plan's results say; its evidence is read here, once."""
     from moebench.claims.controls import check_controls
     from moebench.claims.judge import judge
     from moebench.claims.sealing import withdrawn
@@ -110,21 +164,25 @@ def _one(results: Results, stored: StoredPlan, path: Path, wanted: frozenset[str
     from moebench.reporting.study import study
 
     evidence = gather(results, stored)
-    findings = Findings(
+    return Findings(
         study=study(evidence),
         verdicts=tuple(judge(evidence)),
         controls=tuple(check_controls(evidence)),
         results_name=name,
         withdrawn=withdrawn(evidence),
     )
+
+
+def _report(findings: Findings, path: Path, wanted: frozenset[str]) -> Report:
     write(findings, path, wanted)
+    plan = findings.plan
     return Report(
         path=path,
-        suite=stored.plan.title,
-        plan=stored.plan.id,
+        suite=plan.title,
+        plan=plan.id,
         verdicts=findings.verdicts,
         controls=findings.controls,
-        smoke=stored.plan.asked.smoke,
+        smoke=plan.asked.smoke,
     )
 
 

@@ -20,8 +20,7 @@ from moebench.claims.preconditions import PER_STEP
 from moebench.format import interval
 from moebench.metrics import metric_of
 from moebench.reader.evidence import Evidence, gather
-from moebench.reporting.study import newest
-from moebench.store import CorruptFile, Results
+from moebench.store import CorruptFile, newest, open_results
 from moebench.text import visible
 
 QUALITY = "test.bits_per_byte"
@@ -92,7 +91,7 @@ def comparison_text(rows: list[Row]) -> str:
 
 
 def _suites(root: Path) -> dict[str, Evidence]:
-    results = Results(root)
+    results = open_results(root)
     return {stored.plan.title: gather(results, stored) for stored in newest(results.plans())}
 
 

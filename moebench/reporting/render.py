@@ -7,21 +7,35 @@ of failures) is escaped: by jinja2 in html, by `_plain` in markdown, by matplotl
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from moebench.reporting import page, states
+from moebench import __version__
+from moebench.reporting import overview, page, states
 from moebench.reporting.analysis import Findings
 from moebench.reporting.canvas import Drawn
 from moebench.reporting.figures import FIGURES
+from moebench.reporting.overview import Entry
 from moebench.reporting.part import placed
 from moebench.reporting.svg import inline_svg
 from moebench.reporting.tables import Table
-from moebench.reporting.theme import DARK, GREY, GRID, INK, MUTED, PAPER, SHADE, STATE_COLOURS, STATE_DARK, on_dark
+from moebench.reporting.theme import (
+    DARK,
+    GREY,
+    GRID,
+    INK,
+    MUTED,
+    PAPER,
+    SHADE,
+    STATE_COLOURS,
+    STATE_DARK,
+    Style,
+    on_dark,
+)
 
 Drawings = Mapping[str, Drawn | str]
 _SHOWN_ROWS = 200
@@ -30,7 +44,7 @@ _SHOWN_ROWS = 200
 
 def html(findings: Findings, tables: Mapping[str, Table], drawn: Drawings, svgs: Mapping[str, bytes]) -> str:
     """The page. `svgs` are the figure files, which the page takes in."""
-    colours = _colours(findings)
+    colours = _colours(findings.styles)
     inline = {
         name: Markup(inline_svg(name, one, svgs[name], colours))  # noqa: S704  ours; matplotlib escaped its texts
         for name, one in drawn.items()
@@ -38,16 +52,33 @@ def html(findings: Findings, tables: Mapping[str, Table], drawn: Drawings, svgs:
     }
     context = _context(findings, tables, drawn)
     template = _templates().get_template("index.html.j2")
-    return template.render(**context, inline=inline, colours=_css(colours), state_id=_state_id)
+    return template.render(**context, inline=inline, colours=_css(colours))
 
 
 def markdown(findings: Findings, tables: Mapping[str, Table], drawn: Drawings) -> str:
     """The same content for repositories and pull requests; figures by relative path."""
-    text = (
-        _templates()
-        .get_template("index.md.j2")
-        .render(**_context(findings, tables, drawn), plain=_plain, suite_block=_indented(page.suite_text(findings)))
-    )
+    context = _context(findings, tables, drawn)
+    template = _templates().get_template("index.md.j2")
+    return _tidy(template.render(**context, suite_block=_indented(page.suite_text(findings))))
+
+
+def overview_html(entries: Sequence[Entry], unreadable: Sequence[str], results_name: str) -> str:
+    """The page of all suites."""
+    template = _templates().get_template("overview.html.j2")
+    return template.render(**_overview(entries, unreadable, results_name), colours=_css(_colours({})))
+
+
+def overview_markdown(entries: Sequence[Entry], unreadable: Sequence[str], results_name: str) -> str:
+    """The same content for repositories."""
+    return _tidy(_templates().get_template("overview.md.j2").render(**_overview(entries, unreadable, results_name)))
+
+
+def _overview(entries: Sequence[Entry], unreadable: Sequence[str], results_name: str) -> dict[str, Any]:
+    lines = overview.summary(entries, unreadable)
+    return {"entries": entries, "summary": lines, "results_name": results_name, "version": __version__}
+
+
+def _tidy(text: str) -> str:
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
@@ -61,8 +92,6 @@ def _context(findings: Findings, tables: Mapping[str, Table], drawn: Drawings) -
         "meanings": page.meanings(findings),
         "tallies": page.tallies(findings.verdicts),
         "verdicts": findings.verdicts,
-        "evidence_line": page.evidence_line,
-        "why": page.why,
         "sections": page.sections(findings),
         "above": placed(FIGURES, "verdicts", findings),
         "provenance": page.provenance(findings),
@@ -70,26 +99,27 @@ def _context(findings: Findings, tables: Mapping[str, Table], drawn: Drawings) -
         "tables": {name: {"table": table, "rows": list(table.rows())} for name, table in tables.items()},
         "drawn": drawn,
         "shown_rows": _SHOWN_ROWS,
-        "states": states,
     }
 
 
 @lru_cache(maxsize=1)
 def _templates() -> Environment:
-    return Environment(
+    made = Environment(
         loader=PackageLoader("moebench.reporting"),
         autoescape=select_autoescape(["html.j2"]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.globals.update(states=states, state_id=_state_id, evidence_line=page.evidence_line, why=page.why, plain=_plain)
+    return made
 
 
-def _colours(findings: Findings) -> dict[str, str]:
+def _colours(looks: Mapping[str, Style]) -> dict[str, str]:
     """Hex colour -> CSS variable, for all colours that figures use on purpose."""
     fixed = {INK: "ink", MUTED: "muted", GRID: "grid", PAPER: "paper", SHADE: "shade", GREY: "grey"}
     states = {colour: f"s-{_state_id(state)}" for state, colour in STATE_COLOURS.items()}
-    models = {style.colour: f"m-{place}" for place, style in enumerate(findings.styles.values())}
+    models = {style.colour: f"m-{place}" for place, style in enumerate(looks.values())}
     return {**models, **states, **fixed}
 
 

@@ -139,13 +139,21 @@ def _untested(findings: Findings) -> Iterator[str]:
     for verdict in findings.verdicts:
         if verdict.state in {"not_tested", "invalid", "interim"}:
             yield f"{STATES[verdict.state].capitalize()}: {verdict.id}: {verdict.reason}."
-    counts = findings.study.runs["status"].value_counts()
-    left = {status: int(counts.get(status, 0)) for status in ("missing", "partial", "failed", "corrupt", "diverged")}
-    if any(left.values()):
-        counted = ", ".join(f"{n} {status}" for status, n in left.items() if n)
-        yield f"Of {plural(len(findings.study.runs), 'planned run')}: {counted}."
+    left = left_over(findings)
+    if left:
+        yield left
     elif not any(v.state in {"not_tested", "invalid", "interim"} for v in findings.verdicts):
         yield "Every claim was tested, and every planned run is complete."
+
+
+def left_over(findings: Findings) -> str | None:
+    """How many planned runs are not complete, by what became of them."""
+    counts = findings.study.runs["status"].value_counts()
+    left = {status: int(counts.get(status, 0)) for status in ("missing", "partial", "failed", "corrupt", "diverged")}
+    if not any(left.values()):
+        return None
+    each = ", ".join(f"{n} {status}" for status, n in left.items() if n)
+    return f"Of {plural(len(findings.study.runs), 'planned run')}: {each}."
 
 
 def _limits(_findings: Findings) -> Iterator[str]:

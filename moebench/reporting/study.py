@@ -8,7 +8,7 @@ beyond medians and means of raw timings.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -27,7 +27,7 @@ from moebench.metrics.ref import MetricRef
 from moebench.planning.types import Plan, StoredPlan
 from moebench.reader.evidence import NOT_RUN, Evidence, Outcome, gather
 from moebench.reader.runs import AGAIN
-from moebench.store import CorruptFile, Results
+from moebench.store import CorruptFile, newest, open_results
 
 LABELS = ("domain", "layer", "expert", "part", "tokens", "batch")
 _TIMELY = ("curve.", "test.", "train.", "routing.")
@@ -114,7 +114,7 @@ def load(results_root: Path | str, *, every: bool = False) -> pd.DataFrame:
     Of several plans of one suite the newest is returned, or all of them with `every`: then a run that two plans share
     is there twice. What is left out is said in a warning. Raises FileNotFoundError for a folder that holds no results.
     """
-    results = Results(Path(results_root))
+    results = open_results(Path(results_root))
     plans = results.plans()
     chosen = plans if every else newest(plans)
     left_out = [f"{one.plan.title} (plan {one.plan.id}, not the newest)" for one in plans if one not in chosen]
@@ -134,16 +134,6 @@ def load(results_root: Path | str, *, every: bool = False) -> pd.DataFrame:
     for key in dict.fromkeys(key for row in rows for key in row[-1]):
         frame[key] = [row[-1].get(key) for row in rows]
     return frame.astype({"seed": "Int64", "step": "Int64", "value": "float64"})
-
-
-def newest(plans: Iterable[StoredPlan]) -> list[StoredPlan]:
-    """The newest stored plan of each suite, scale and set of values, by title."""
-    latest: dict[str, StoredPlan] = {}
-    for stored in plans:
-        held = latest.get(stored.plan.title)
-        if held is None or stored.stored_at > held.stored_at:
-            latest[stored.plan.title] = stored
-    return [latest[name] for name in sorted(latest)]
 
 
 def study(evidence: Evidence) -> Study:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from moebench.cli.commands.options import json_option, out_option, results_option, strict_option
-from moebench.cli.errors import EXIT_CLAIM_FAILED, EXIT_INPUT, input_errors, warn_unreadable
+from moebench.cli.errors import EXIT_CLAIM_FAILED, EXIT_INPUT, EXIT_RUNS_FAILED, input_errors, warn_unreadable
 
 if TYPE_CHECKING:
     from moebench.claims.verdict import Verdict
@@ -24,8 +24,11 @@ FORMATS = ("html", "md", "csv", "json", "svg", "png")
 @results_option
 @out_option
 @click.option("--format", "formats", metavar="LIST", help=f"Comma-separated, of {', '.join(FORMATS)}.")
+@click.option("--all", "overview", is_flag=True, help="Every suite, and OUT/index.html over them.")
 @strict_option
-def report(suites: tuple[str, ...], *, results: Path, out: Path, formats: str | None, strict: bool) -> None:
+def report(
+    suites: tuple[str, ...], *, results: Path, out: Path, formats: str | None, overview: bool, strict: bool
+) -> None:
     """Build reports from results, whole or partial; all suites when none is named. Loads no torch.
 
     \b
@@ -33,22 +36,26 @@ def report(suites: tuple[str, ...], *, results: Path, out: Path, formats: str | 
       moebench report
       moebench report quickstart --results results --out reports
       moebench report quickstart --format html,png
+      moebench report --all
     """
     from moebench.claims.judge import strict_ok
     from moebench.cli.console.outcome import verdict_text
-    from moebench.reporting import build
+    from moebench.reporting import build, build_all
     from moebench.text import plain
 
     chosen = None if formats is None else frozenset(word.strip() for word in formats.split(","))
     if chosen is not None and (unknown := chosen - set(FORMATS)):
         raise click.UsageError(f"--format: unknown {', '.join(sorted(unknown))}; known: {', '.join(FORMATS)}")
+    if overview and suites:
+        raise click.UsageError("--all reports every suite: name none beside it")
     options: dict[str, Any] = {} if chosen is None else {"formats": chosen}
     verdicts: list[Verdict] = []
     with input_errors():
         warn_unreadable(results, strict=strict, suites=suites)
         for suite in suites or (None,):
             try:
-                built = build(results, suite=suite, out=out, **options)
+                whole = build_all(results, out=out, **options) if overview else None
+                built = whole.reports if whole else build(results, suite=suite, out=out, **options)
             except KeyError as error:
                 click.echo(f"error: {plain(error.args[0])}", err=True)
                 sys.exit(EXIT_INPUT)
@@ -56,6 +63,12 @@ def report(suites: tuple[str, ...], *, results: Path, out: Path, formats: str | 
                 click.echo(f"note: {one.suite}: the newest plan, {one.plan}", err=True)
                 click.echo(verdict_text(one.verdicts, path=one.path))
                 verdicts += () if one.smoke else one.verdicts
+            if whole is not None:
+                click.echo(f"\nall suites: {whole.page}")
+                for title, why in whole.failures.items():
+                    click.echo(f"error: no report of {plain(title)}: {why}", err=True)
+                if whole.failures:
+                    sys.exit(EXIT_RUNS_FAILED)
     sys.exit(EXIT_CLAIM_FAILED if strict and not strict_ok(verdicts) else 0)
 
 
@@ -100,8 +113,7 @@ def reference(suites: tuple[str, ...], *, results: Path, to: Path) -> None:
     Example:
       moebench reference quickstart --to results/reference/my-machine
     """
-    from moebench.reporting.study import newest
-    from moebench.store import Results, export_reference
+    from moebench.store import Results, export_reference, newest
 
     with input_errors():
         plans = [stored for stored in newest(Results(results).plans()) if set(suites) & _names(stored.plan)]
