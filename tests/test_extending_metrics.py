@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from moebench.launch.child import child_environment
 
+from moebench.launch.process import child_environment
 from tests.support.tiny_suites import claim, write
 
 SURPRISE = '''
@@ -65,7 +66,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("extended")
     install(folder / "site", "surprise", SURPRISE)
     install(folder / "site", "broken", "1 / 0\n")
-    write(folder, seeds=6, claims={"plain": claim()})
+    write(folder, seeds=2, claims={"plain": claim()})
     return folder
 
 
@@ -76,3 +77,22 @@ def test_it_is_a_word_of_the_language(folder: Path) -> None:
     assert '"surprise"' in moebench(folder, "schema")
     suite = write(folder, claims={"fewer": claim(metric="test.surprise")})
     assert "put surprise into measure.quality" in " ".join(moebench(folder, "validate", suite.name, rc=2).split())
+
+
+def test_it_is_measured_claimed_and_reported(folder: Path) -> None:
+    """By worker processes too, which load the package by themselves; another version of it is another job."""
+    fewer = claim(metric="test.surprise", test={"kind": "non_inferior", "margin": "50%"})
+    suite = write(folder, seeds=2, measure={"memory": False, "quality": ["surprise"]}, claims={"fewer": fewer})
+    asked = ("run", suite.name, "--results", "results", "--out", "reports", "--workers", "1")
+    moebench(folder, *asked)
+    (told,) = json.loads((folder / "reports" / "tiny" / "claims.json").read_text())["claims"]
+    assert (told["metric"], told["n"]) == ("test.surprise", 2)
+    jobs = [json.loads(path.read_text())["job"] for path in (folder / "results" / "jobs").glob("*/job.json")]
+    specs = [job["spec"] for job in jobs if job["spec"].get("measurement") == "surprise"]
+    assert len(specs) == 4
+    assert all(spec["options"]["code"].startswith("surprise 1.0, sha256") for spec in specs)
+    (folder / "site" / "surprise.py").write_text(SURPRISE.replace("> 3)", "> 4)").replace("three bits", "four bits"))
+    moebench(folder, *asked)
+    kinds = [json.loads(p.read_text())["job"]["kind"] for p in (folder / "results" / "jobs").glob("*/job.json")]
+    assert kinds.count("train") == 4
+    assert len(kinds) == len(jobs) + 4

@@ -52,8 +52,8 @@ def id_of(trained_id: str, measurement: str) -> str:
 
 def spec_of(measurement: str) -> dict[str, Any]:
     """The spec of that job."""
-    version = MEASUREMENTS[measurement].version
-    return EvaluateSpec(measurement=measurement, version=version).model_dump(mode="json")
+    one = MEASUREMENTS[measurement]
+    return EvaluateSpec(measurement=measurement, version=one.version, options=dict(one.options)).model_dump(mode="json")
 
 
 def execute(

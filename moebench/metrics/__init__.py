@@ -9,6 +9,8 @@ its functions: whoever reads declarations loads none. Installed packages add fil
 
 from __future__ import annotations
 
+from dataclasses import replace
+from importlib.metadata import EntryPoint
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -67,15 +69,26 @@ FILES: dict[str, ModuleType] = {
     "events": events,
 }
 
-BROKEN: dict[str, str] = {}
-"""Files of installed packages that do not load, and why."""
-for _name, _point in plugins.offered(plugins.METRICS).items():
-    try:
-        FILES.setdefault(_name, plugins.load(_point))
-    except plugins.PluginError as _error:
-        BROKEN[_name] = str(_error)
-
 METRICS: dict[str, Metric] = {metric.name: metric for file in FILES.values() for metric in file.METRICS}
 MEASUREMENTS: dict[str, Measurement] = {
     file.MEASUREMENT.name: file.MEASUREMENT for file in FILES.values() if hasattr(file, "MEASUREMENT")
 }
+BROKEN: dict[str, str] = {}
+"""Files of installed packages that do not load, or name what is there, and why."""
+
+
+def _plug_in(name: str, point: EntryPoint) -> None:
+    file = plugins.load(point)
+    if taken := sorted({metric.name for metric in file.METRICS} & set(METRICS)):
+        raise plugins.PluginError(f"{name} declares {', '.join(taken)}, which is there")
+    METRICS.update({metric.name: metric for metric in file.METRICS})
+    if (own := getattr(file, "MEASUREMENT", None)) is not None:
+        code = str(plugins.code_of(point, own.measure))
+        MEASUREMENTS.setdefault(own.name, replace(own, options={**own.options, "code": code}))
+
+
+for _name, _point in plugins.offered(plugins.METRICS).items():
+    try:
+        _plug_in(_name, _point)
+    except (plugins.PluginError, AttributeError) as _error:
+        BROKEN[_name] = str(_error)

@@ -6,8 +6,8 @@ what to read through a `Context`; it writes no file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
@@ -94,5 +94,7 @@ class Measurement:
     measure: Callable[[Context], Measured]
     version: int = 1
     """Raised when it would give other numbers."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """What else decides its numbers: `code`, of an installed package's."""
     optional: bool = False
     """Whether a suite asks for it by its name, under `measure.quality`; the others are always made."""

@@ -133,6 +133,8 @@ def read_run(
     values, absent, curves = _records([folder, *measured], plan, planned.model)
     items: tuple[Item, ...] = ()
     for one in measured:
+        if one.spec().get("measurement") != "quality":
+            continue
         try:
             if rows := _items(one, plan, recipe.split):
                 _add_up(one, rows, values, recipe.split)
