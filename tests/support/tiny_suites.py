@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from moebench.metrics.declared import Record
 from ruamel.yaml import YAML
 
 from moebench import api
@@ -21,6 +20,7 @@ from moebench.jobs import calibrate as calibration
 from moebench.jobs import evaluate, train
 from moebench.jobs.job import Job
 from moebench.jobs.recipe import Run
+from moebench.metrics.metric import Record
 from moebench.store import JobFolder, Results
 
 SYNTHETIC = {"source": "synthetic", "sources": 2, "symbols": 6, "order": 1, "documents": 60, "document_bytes": 200}
