@@ -9,7 +9,7 @@ that the correction is fixed before anything is run; counts are exact and outsid
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -120,7 +120,7 @@ def _draft(evidence: Evidence, name: str, claim: Claim) -> _Draft:
         draft = replace(draft, hypothesis=hypothesis)
         if (why := unfit(evidence.plan, claim, hypothesis.contrast)) is not None:
             raise Withheld("invalid", why)
-        sample = draw(evidence, hypothesis.contrast, claim.target, claim.compare.baseline if claim.compare else None)
+        sample = draw(evidence, hypothesis.contrast, claim)
         draft = replace(draft, sample=sample, looks=sealing.looks(evidence, claim, sample))
         why = broken(Question(evidence=evidence, claim=claim, contrast=hypothesis.contrast, sample=sample))
         if why is not None:
@@ -129,7 +129,7 @@ def _draft(evidence: Evidence, name: str, claim: Claim) -> _Draft:
         finding = weigh(sample, hypothesis)
         if (why := bounds.shown_by_bounds(evidence.plan, hypothesis, finding)) is not None:
             raise Withheld("invalid", why)
-        guards = tuple(_drawn(evidence, claim, hypothesis))
+        guards = tuple((guard, draw(evidence, guard.contrast, claim)) for guard in hypothesis.guards)
         unmet = tuple(pair for pair in guards if not stands(*pair))
         return replace(draft, finding=finding, unmet=unmet, p_guards=_p_guards(guards), unfinished=absent)
     except Withheld as withheld:
@@ -230,12 +230,6 @@ def _decided(
     return decided
 
 
-def _drawn(evidence: Evidence, claim: Claim, hypothesis: Hypothesis) -> Iterator[tuple[Guard, Sample]]:
-    """The guards of a claim, each with what was drawn for it."""
-    for guard in hypothesis.guards:
-        yield guard, draw(evidence, guard.contrast, claim.target, claim.compare.baseline if claim.compare else None)
-
-
 def _p_guards(guards: Iterable[tuple[Guard, Sample]]) -> tuple[float, float]:
     shown = [(guard.blocks, shown_p(guard, sample)) for guard, sample in guards]
     of_support, of_refutation = ([p for blocks, p in shown if state in blocks] for state in ("supported", "refuted"))
@@ -283,7 +277,7 @@ def _recovered_share(evidence: Evidence, hypothesis: Hypothesis) -> dict[str, An
     if hypothesis.gain is None or hypothesis.share_of is None:
         return None
     try:
-        gain, whole = (draw(evidence, part, None, None).effects for part in (hypothesis.gain, hypothesis.share_of))
+        gain, whole = (draw(evidence, part).effects for part in (hypothesis.gain, hypothesis.share_of))
     except Withheld:
         return None
     if len(gain) < 2 or len(gain) != len(whole) or not np.all(np.isfinite([gain, whole])):

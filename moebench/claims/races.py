@@ -32,7 +32,7 @@ def against_itself(evidence: Evidence, metric: str) -> stats.Estimate | None:
         again = Term(model=f"{baseline}~again", metric=name, weight=1.0)
         first = Term(model=baseline, metric=name, weight=-1.0)
         try:
-            sample = draw(evidence, Contrast(terms=(again, first), log=True), None, None)
+            sample = draw(evidence, Contrast(terms=(again, first), log=True))
         except Withheld:
             continue
         if sample.n >= 2:

@@ -27,7 +27,7 @@ from moebench.metrics.metric import Kind
 from moebench.metrics.ref import MetricRef
 from moebench.planning.types import Plan
 from moebench.reader.evidence import Evidence, Outcome, is_impossible
-from moebench.suite.claim import Target
+from moebench.suite.claim import Claim
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,12 +65,16 @@ class Sample:
         return len(self.effects)
 
 
-def draw(evidence: Evidence, contrast: Contrast, target: Target | None, baseline: str | None) -> Sample:
-    """The effects of a contrast. Raises Withheld when there is nothing to draw from or it cannot be, and says why."""
-    named = target.reach if target is not None and isinstance(target.reach, str) else None
-    if (why := next(_impossible(evidence, contrast, named), None)) is not None:
+def draw(evidence: Evidence, contrast: Contrast, claim: Claim | None = None) -> Sample:
+    """The effects of a contrast. Raises Withheld when there is nothing to draw from or it cannot be, and says why.
+
+    Of a claim only its target is read, and which model is the baseline.
+    """
+    target = claim.target if claim is not None else None
+    setter = target.reach if target is not None and isinstance(target.reach, str) else None
+    if (why := next(_impossible(evidence, contrast, setter), None)) is not None:
         raise Withheld("invalid", why)
-    return SAMPLERS[contrast.kind](evidence, contrast, target, baseline)
+    return SAMPLERS[contrast.kind](evidence, contrast, claim)
 
 
 def _impossible(evidence: Evidence, contrast: Contrast, setter: str | None) -> Iterator[str]:
@@ -90,7 +94,7 @@ def _impossible(evidence: Evidence, contrast: Contrast, setter: str | None) -> I
 # ---------------------------------------------------------------------------------------------- by kind of metric
 
 
-def _counted(evidence: Evidence, contrast: Contrast, _target: Target | None, _baseline: str | None) -> Sample:
+def _counted(evidence: Evidence, contrast: Contrast, _claim: Claim | None) -> Sample:
     counts = {one: counted_value(evidence.plan, *one) for one in contrast.measured}
     total = sum(
         t.weight * _scaled(counts[t.model, t.metric], contrast.log, f"{t.metric} of {t.model}") for t in contrast.terms
@@ -126,7 +130,7 @@ def counted_value(plan: Plan, model: str, metric: str) -> float:
     return values[metric]
 
 
-def _seeded(evidence: Evidence, contrast: Contrast, _target: Target | None, _baseline: str | None) -> Sample:
+def _seeded(evidence: Evidence, contrast: Contrast, _claim: Claim | None) -> Sample:
     sample = _over_seeds(evidence, contrast, lambda run, metric: (_final(run, metric),) * 2)
     return replace(sample, exact=_alike(contrast, sample))
 
@@ -149,10 +153,11 @@ def _alike(contrast: Contrast, sample: Sample) -> Fraction | None:
     return _exactly(weighed, log=contrast.log) if all(math.isfinite(value) for _, value in weighed) else None
 
 
-def _event(evidence: Evidence, contrast: Contrast, target: Target | None, baseline: str | None) -> Sample:
-    if target is None:
+def _event(evidence: Evidence, contrast: Contrast, claim: Claim | None) -> Sample:
+    if claim is None or claim.target is None:
         raise Withheld("invalid", "no target says which quality is to be reached")
-    goal = reaching.Goal.of(evidence, target, {*contrast.models, *([baseline] if baseline else [])})
+    compared = {*contrast.models, *([claim.compare.baseline] if claim.compare else [])}
+    goal = reaching.Goal.of(evidence, claim.target, compared)
     plan = evidence.plan
     sample = _over_seeds(evidence, contrast, lambda run, metric: reaching.cost_to_quality(run, metric, goal, plan))
     notes = (reaching.UNDECAYED, goal.says)
@@ -161,13 +166,13 @@ def _event(evidence: Evidence, contrast: Contrast, target: Target | None, baseli
     if not contrast.log:
         raise Withheld("invalid", "seconds to a quality are compared as ratios: give the margin in %")
     steps = Contrast.of("speed.train_step_s", {term.model: term.weight for term in contrast.terms}, log=True)
-    session = _timed(evidence, steps, None, None)
+    session = _timed(evidence, steps, None)
     if session.n < 2:
         raise Withheld("not_tested", f"{session.n} of {session.planned} processes timed the training step")
     return replace(sample, notes=notes, second=session.effects, missing=sample.missing + session.missing)
 
 
-def _timed(evidence: Evidence, contrast: Contrast, _target: Target | None, _baseline: str | None) -> Sample:
+def _timed(evidence: Evidence, contrast: Contrast, _claim: Claim | None) -> Sample:
     speed, suite = evidence.plan.speed, evidence.plan.suite
     if speed is None:
         raise Withheld("not_tested", "no speed session: add `speed:` under `measure:` in the suite and run it again")
@@ -207,7 +212,7 @@ def _unsteady(evidence: Evidence, contrast: Contrast) -> tuple[str, ...]:
     return (f"timings had not settled in {count} of {len(evidence.processes)} processes",) if count else ()
 
 
-SAMPLERS: dict[Kind, Callable[[Evidence, Contrast, Target | None, str | None], Sample]] = {
+SAMPLERS: dict[Kind, Callable[[Evidence, Contrast, Claim | None], Sample]] = {
     "counted": _counted,
     "seeded": _seeded,
     "event": _event,

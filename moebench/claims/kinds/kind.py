@@ -7,6 +7,7 @@ as class variables and methods. `KINDS` (in the package) is all the house knows 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -48,7 +49,7 @@ class AskedEffect:
     """Whether it is allowed and not asked for: the larger, the easier."""
 
 
-class ClaimKind(Frozen):
+class ClaimKind(Frozen, ABC):
     """A kind of claim: the `test:` block of a suite, and what it means."""
 
     example: ClassVar[str]
@@ -71,17 +72,17 @@ class ClaimKind(Frozen):
         """What of a claim does not fit this kind, names and keys being right; `minus` is None where there is none."""
         yield from ()
 
+    @abstractmethod
     def says(self, claim: Claim) -> str:
         """A sentence for a claim that has none of its own."""
-        raise NotImplementedError
 
+    @abstractmethod
     def supported_if(self, claim: Claim) -> tuple[str, str]:
         """What supports and what refutes a claim, in words."""
-        raise NotImplementedError
 
+    @abstractmethod
     def hypothesis(self, claim: Claim, sweeps: Sweeps) -> Hypothesis:
         """What is asked of the numbers. Raises Withheld for a claim that cannot be judged."""
-        raise NotImplementedError
 
     def asked_effect(self) -> AskedEffect | None:
         """How large an effect it turns on; None where that is no difference between two models."""
