@@ -71,13 +71,13 @@ def leak_share(test: NDArray[np.uint8], train: NDArray[np.uint8]) -> float:
     asked = np.sort(np.concatenate([window_hashes(piece)[0] for _, piece in _chunks(test)]))
     if not len(asked):
         return 0.0
-    found = np.zeros(len(asked), dtype=bool)
+    occurs = np.zeros(len(asked), dtype=bool)
     for _, piece in _chunks(train):
         known = np.sort(window_hashes(piece)[0])
         if len(known):
             at = np.searchsorted(known, asked)
-            found |= known[np.minimum(at, len(known) - 1)] == asked
-    return float(found.mean())
+            occurs |= known[np.minimum(at, len(known) - 1)] == asked
+    return float(occurs.mean())
 
 
 def repeated_share(bodies: Sequence[bytes]) -> float:
@@ -100,9 +100,9 @@ def _samples(bodies: Sequence[bytes]) -> tuple[Hashes, NDArray[np.int64]]:
     ends = np.cumsum([1 + len(body) for body in bodies])
     hashes, documents = [], []
     for offset, piece in _chunks(stream):
-        found, starts = window_hashes(piece)
-        kept = found % np.uint64(SAMPLED_ONE_IN) == 0
-        hashes.append(found[kept])
+        of_piece, starts = window_hashes(piece)
+        kept = of_piece % np.uint64(SAMPLED_ONE_IN) == 0
+        hashes.append(of_piece[kept])
         documents.append(np.searchsorted(ends, starts[kept] + offset, side="right"))
     all_hashes, all_documents = np.concatenate(hashes), np.concatenate(documents).astype(np.int64)
     order = np.lexsort((all_documents, all_hashes))
@@ -127,11 +127,11 @@ def near_duplicates(bodies: Sequence[bytes], *, share: float = NEAR_DUPLICATE_SH
     pairs, shared = np.unique(np.concatenate(keys), return_counts=True)
     left, right = np.divmod(pairs, len(bodies))
     close = shared >= share * np.minimum(sizes[left], sizes[right])
-    found = list(zip(left[close].tolist(), right[close].tolist(), strict=True))
+    alike = list(zip(left[close].tolist(), right[close].tolist(), strict=True))
     last_seen: dict[bytes, int] = {}
     for index, body in enumerate(bodies):
         if sizes[index] == 0:
             if body in last_seen:
-                found.append((last_seen[body], index))
+                alike.append((last_seen[body], index))
             last_seen[body] = index
-    return found
+    return alike

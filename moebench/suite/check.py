@@ -62,56 +62,56 @@ class Findings:
 
 def check(spec: SuiteSpec, tree: Node, *, raw: Node, broken: set[str]) -> list[Problem]:
     """Everything that makes no sense in a suite whose types are right; `broken` names what was left out of it."""
-    found = Findings(spec=spec, tree=tree, raw=raw, broken=broken)
+    findings = Findings(spec=spec, tree=tree, raw=raw, broken=broken)
     for index, seed in enumerate(spec.seeds):
         if seed in spec.seeds[:index]:
-            found.add(("seeds", index), f"seed {seed} is given twice")
+            findings.add(("seeds", index), f"seed {seed} is given twice")
     for name, model in spec.models.items():
         if model.train is not None:
-            _check_training(found, ("models", name, "train"), model.train)
-        _check_ffn(found, ("models", name), model)
+            _check_training(findings, ("models", name, "train"), model.train)
+        _check_ffn(findings, ("models", name), model)
         if model.match is not None:
-            _check_match(found, name, model.match)
-    _check_measure(found)
-    _check_tune(found)
+            _check_match(findings, name, model.match)
+    _check_measure(findings)
+    _check_tune(findings)
     for index, name in enumerate((spec.tune.models if spec.tune is not None else None) or ()):
-        found.trained(("tune", "models", index), name)
+        findings.trained(("tune", "models", index), name)
     if spec.controls.same_model is not None:
-        found.trained(("controls", "same_model"), spec.controls.same_model)
+        findings.trained(("controls", "same_model"), spec.controls.same_model)
     for swept, models in spec.sweeps.items():
         for name in models:
-            found.model(("sweeps", swept, name), name)
-    check_claims(found)
-    return found.problems
+            findings.model(("sweeps", swept, name), name)
+    check_claims(findings)
+    return findings.problems
 
 
-def _check_training(found: Findings, path: Path, train: TrainSpec) -> None:
-    context, batch, micro = found.spec.data.context, train.batch_tokens, train.micro_batch_tokens
-    if not found.is_broken("data"):
+def _check_training(findings: Findings, path: Path, train: TrainSpec) -> None:
+    context, batch, micro = findings.spec.data.context, train.batch_tokens, train.micro_batch_tokens
+    if not findings.is_broken("data"):
         for name, tokens in (("batch_tokens", batch), ("micro_batch_tokens", micro)):
             if tokens is not None and tokens % context:
                 near = max(1, round(tokens / context)) * context
                 message = f"{name} {tokens} is not a multiple of the context, {context} tokens"
-                found.add((*path, name), message, f"the nearest multiple is {near}")
+                findings.add((*path, name), message, f"the nearest multiple is {near}")
     if micro is not None and batch % micro:
-        found.add((*path, "micro_batch_tokens"), f"micro_batch_tokens {micro} does not divide batch_tokens {batch}")
+        findings.add((*path, "micro_batch_tokens"), f"micro_batch_tokens {micro} does not divide batch_tokens {batch}")
     budget = train.budget
     if budget.tokens is not None and budget.tokens < batch:
         message = f"a budget of {budget.tokens:,.0f} tokens is less than one step of {batch:,}"
-        found.add((*path, "budget", "tokens"), message)
+        findings.add((*path, "budget", "tokens"), message)
     warmup = train.schedule.warmup
     if not warmup.relative and warmup.value != int(warmup.value):
         share = f"{warmup.value * 100:g}%" if warmup.value < 1 else "5%"
         hint = f"write whole steps, or a share such as {share}"
-        found.add((*path, "schedule", "warmup"), f"warmup {warmup.value:g} is no whole number of steps", hint)
+        findings.add((*path, "schedule", "warmup"), f"warmup {warmup.value:g} is no whole number of steps", hint)
     evaluate = train.evaluate
     if evaluate.final_tokens < evaluate.tokens:
         message = f"final_tokens {evaluate.final_tokens} is less than tokens, {evaluate.tokens}"
         hint = "the last evaluation reads at least what the others read"
-        found.add((*path, "evaluate", "final_tokens"), message, hint)
+        findings.add((*path, "evaluate", "final_tokens"), message, hint)
 
 
-def _check_ffn(found: Findings, path: Path, model: ModelSpec) -> None:
+def _check_ffn(findings: Findings, path: Path, model: ModelSpec) -> None:
     ffn, match = model.ffn, model.match
     own = "expert_hidden" if isinstance(ffn, MoEFFN) else "hidden"
     by = match and (match.by or f"ffn.{own}").removeprefix("ffn.")
@@ -119,51 +119,51 @@ def _check_ffn(found: Findings, path: Path, model: ModelSpec) -> None:
     for size in sizes:
         if getattr(ffn, size) is None and size != by and (by is None or by in sizes):
             message = f"the size {size} of this {ffn.kind} ffn is open{_why(model, size)}"
-            found.add((*path, "ffn"), message, f"give it {size!r}, or a `match` that solves it", key=True)
+            findings.add((*path, "ffn"), message, f"give it {size!r}, or a `match` that solves it", key=True)
     if match is not None and by not in sizes:
         message = f"{match.by!r} is no size of this model, whose ffn is {ffn.kind}"
         hint = "no layer of it is dense: give `every` or `first_dense` too" if by == "dense_hidden" else None
         use = f"use {listed([f'ffn.{size}' for size in sizes], last='or')}"
-        found.add((*path, "match", "by"), message, hint if hint and isinstance(ffn, MoEFFN) else use)
+        findings.add((*path, "match", "by"), message, hint if hint and isinstance(ffn, MoEFFN) else use)
     if isinstance(ffn, MoEFFN):
         if ffn.shared_gate and "shared_hidden" not in sizes:
             hint = "give shared_hidden, or a `match` that solves it"
-            found.add((*path, "ffn", "shared_gate"), "shared_gate has no shared expert to gate", hint)
-        _check_router(found, (*path, "ffn"), ffn)
+            findings.add((*path, "ffn", "shared_gate"), "shared_gate has no shared expert to gate", hint)
+        _check_router(findings, (*path, "ffn"), ffn)
 
 
-def _check_router(found: Findings, path: Path, ffn: MoEFFN) -> None:
-    word, context = ffn.router, found.spec.data.context
+def _check_router(findings: Findings, path: Path, ffn: MoEFFN) -> None:
+    word, context = ffn.router, findings.spec.data.context
     if word not in ROUTERS and word not in (routers := known_routers()):
         hint = nearest(word, routers) or f"the routers are {listed(routers, last='and')}"
-        found.add((*path, "router"), f"unknown router {quoted(word)}", hint)
+        findings.add((*path, "router"), f"unknown router {quoted(word)}", hint)
         return
     try:
         router = router_class(word)
     except PluginError as error:
-        found.add((*path, "router"), str(error))
+        findings.add((*path, "router"), str(error))
         return
     if word not in ROUTERS and (wrong := problem(ffn, router)) is not None:
-        found.add((*path, wrong[0]), wrong[1])
-    if (wrong := router.unfit_context(ffn, context)) is not None and not found.is_broken("data"):
-        found.add((*path, "experts"), *wrong)
+        findings.add((*path, wrong[0]), wrong[1])
+    if (wrong := router.unfit_context(ffn, context)) is not None and not findings.is_broken("data"):
+        findings.add((*path, "experts"), *wrong)
     if (wrong := idle_gradient(ffn, router)) is not None:
-        found.add((*path, "top_k"), *wrong)
+        findings.add((*path, "top_k"), *wrong)
     if (why := unread_renormalise(ffn, router)) is not None:
-        own = found.raw.get(*path, "renormalise") is not None or found.raw.get(*path, "router") is None
+        own = findings.raw.get(*path, "renormalise") is not None or findings.raw.get(*path, "router") is None
         leave = "leave it out, or use a router that reads it: softmax_topk, sigmoid_bias, top_p or frozen_random"
         hint = leave if own else "what comes from the base is left out with renormalise: null"
         field = "renormalise" if own else "router"
-        found.add((*path, field), f"the router {word} does not use renormalise: {why}", hint, key=own)
+        findings.add((*path, field), f"the router {word} does not use renormalise: {why}", hint, key=own)
     if unread := unread_losses(ffn, router):
         losses = list(map(str, router.auxiliary))
         has = f"its losses are {listed(losses, last='and')}" if losses else "it has no loss"
         message = f"the router {word} does not use {' or '.join(unread)}: {has}"
-        if found.raw.get(*path, unread[0]) is None and found.raw.get(*path, "router") is not None:
+        if findings.raw.get(*path, unread[0]) is None and findings.raw.get(*path, "router") is not None:
             zeros = ", ".join(f"{loss}: 0" for loss in unread)
-            found.add((*path, "router"), message, f"what comes from the base is left out with {zeros}")
+            findings.add((*path, "router"), message, f"what comes from the base is left out with {zeros}")
         else:
-            found.add((*path, unread[0]), message, "leave it out", key=True)
+            findings.add((*path, unread[0]), message, "leave it out", key=True)
 
 
 def _why(model: ModelSpec, size: str) -> str:
@@ -189,50 +189,52 @@ def _solves(model: ModelSpec, size: str) -> bool:
     return model.match is not None and model.match.by == f"ffn.{size}"
 
 
-def _check_match(found: Findings, name: str, match: Match) -> None:
+def _check_match(findings: Findings, name: str, match: Match) -> None:
     path: Path = ("models", name, "match")
     tolerance = match.tolerance
     if tolerance.value < 0 or (tolerance.relative and tolerance.value >= 1):
-        found.add((*path, "tolerance"), f"tolerance {tolerance} is out of range: it is from 0% to below 100%")
+        findings.add((*path, "tolerance"), f"tolerance {tolerance} is out of range: it is from 0% to below 100%")
     elif not tolerance.relative and 0 < tolerance.value < 1:
-        found.add((*path, "tolerance"), f"tolerance {tolerance} has no unit", f"write {tolerance.value * 100:g}%")
+        findings.add((*path, "tolerance"), f"tolerance {tolerance} has no unit", f"write {tolerance.value * 100:g}%")
     if match.to == name:
-        found.add((*path, "to"), f"{name} is matched to itself")
+        findings.add((*path, "to"), f"{name} is matched to itself")
         return
-    other = found.model((*path, "to"), match.to)
+    other = findings.model((*path, "to"), match.to)
     chain = [name]
     while other is not None and other.match is not None:
         chain.append(match.to)
         match = other.match
-        if match.to == name and min(chain, key=list(found.spec.models).index) == name:  # one cycle is one mistake
-            found.add((*path, "to"), f"matches are cyclic: {' -> '.join((*chain, name))}", "leave one of them out")
+        if match.to == name and min(chain, key=list(findings.spec.models).index) == name:  # one cycle is one mistake
+            findings.add((*path, "to"), f"matches are cyclic: {' -> '.join((*chain, name))}", "leave one of them out")
         if match.to in chain:
             return
-        other = found.spec.models.get(match.to)
+        other = findings.spec.models.get(match.to)
 
 
-def _check_measure(found: Findings) -> None:
-    speed, context = found.spec.measure.speed, found.spec.data.context
+def _check_measure(findings: Findings) -> None:
+    speed, context = findings.spec.measure.speed, findings.spec.data.context
     if speed is None:
         return
     path: Path = ("measure", "speed")
     for index, tokens in enumerate(speed.prefill):
-        if tokens > context and not found.is_broken("data"):
-            found.add((*path, "prefill", index), f"a prompt of {tokens} tokens is longer than the context, {context}")
+        if tokens > context and not findings.is_broken("data"):
+            findings.add(
+                (*path, "prefill", index), f"a prompt of {tokens} tokens is longer than the context, {context}"
+            )
         if tokens in speed.prefill[:index]:
-            found.add((*path, "prefill", index), f"{tokens} is given twice")
+            findings.add((*path, "prefill", index), f"{tokens} is given twice")
     for index, batch in enumerate(speed.decode.batch if speed.decode is not None else ()):
         if speed.decode is not None and batch in speed.decode.batch[:index]:
-            found.add((*path, "decode", "batch", index), f"{batch} is given twice")
-    for name, model in found.spec.models.items():
+            findings.add((*path, "decode", "batch", index), f"{batch} is given twice")
+    for name, model in findings.spec.models.items():
         if speed.train_step and model.train is None:
             message = f"{name} has `weights: random`: its training step is not timed"
-            found.add((*path, "train_step"), message, "write train_step: false")
+            findings.add((*path, "train_step"), message, "write train_step: false")
         if speed.decode is not None and isinstance(model.ffn, MoEFFN) and not _is_causal(model.ffn.router):
             message = f"{name} cannot decode: its router {model.ffn.router} looks at later tokens"
-            found.add((*path, "decode"), message, "leave decode out, or choose another router", key=True)
+            findings.add((*path, "decode"), message, "leave decode out, or choose another router", key=True)
     if not speed.train_step and not speed.prefill and speed.decode is None:
-        found.add(path, "nothing is timed", "give train_step, prefill or decode, or leave `speed` out", key=True)
+        findings.add(path, "nothing is timed", "give train_step, prefill or decode, or leave `speed` out", key=True)
 
 
 def _is_causal(word: str) -> bool:
@@ -243,11 +245,11 @@ def _is_causal(word: str) -> bool:
         return True
 
 
-def _check_tune(found: Findings) -> None:
-    rates = found.spec.tune.lr if found.spec.tune is not None else []
-    if rates and found.spec.models and all(model.train is None for model in found.spec.models.values()):
-        found.add(("tune",), "no model of this suite is trained: there is no learning rate to tune", key=True)
+def _check_tune(findings: Findings) -> None:
+    rates = findings.spec.tune.lr if findings.spec.tune is not None else []
+    if rates and findings.spec.models and all(model.train is None for model in findings.spec.models.values()):
+        findings.add(("tune",), "no model of this suite is trained: there is no learning rate to tune", key=True)
     for index, (before, rate) in enumerate(pairwise(rates), start=1):
         if rate <= before:
             message = f"{rate:g} is given twice" if rate == before else f"{rate:g} comes after {before:g}"
-            found.add(("tune", "lr", index), message, "list the rates from low to high, each once")
+            findings.add(("tune", "lr", index), message, "list the rates from low to high, each once")

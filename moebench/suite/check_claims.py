@@ -23,36 +23,36 @@ SIDES = ("compare", "compare.ceiling", "over", "along", "model", "minus")
 """The keys of a claim of which each kind takes some."""
 
 
-def check_claims(found: Findings) -> None:
+def check_claims(findings: Findings) -> None:
     """Adds what is wrong with the suite's claims."""
-    for name, claim in found.spec.claims.items():
+    for name, claim in findings.spec.claims.items():
         path: Path = ("claims", name)
-        _check_sides(found, path, claim)
-        models = _models(found, path, claim)
-        metric = _metric(found, (*path, "metric"), claim.metric, models)
-        minus = _metric(found, (*path, "minus"), claim.minus, models) if claim.minus is not None else None
+        _check_sides(findings, path, claim)
+        models = _models(findings, path, claim)
+        metric = _metric(findings, (*path, "metric"), claim.metric, models)
+        minus = _metric(findings, (*path, "minus"), claim.minus, models) if claim.minus is not None else None
         if metric is not None:
-            _check_target(found, path, claim, metric)
+            _check_target(findings, path, claim, metric)
             if minus is not None and claim.metric == claim.minus:
-                found.add((*path, "minus"), f"minus is the metric itself, {claim.metric}")
+                findings.add((*path, "minus"), f"minus is the metric itself, {claim.metric}")
                 minus = None
-            _check_kind(found, path, claim, metric)
-            for fault in claim.test.check(claim, metric, minus, found.spec.sweeps):
-                found.add((*path, *fault.at), fault.message, fault.hint)
+            _check_kind(findings, path, claim, metric)
+            for fault in claim.test.check(claim, metric, minus, findings.spec.sweeps):
+                findings.add((*path, *fault.at), fault.message, fault.hint)
 
 
-def _check_kind(found: Findings, path: Path, claim: Claim, metric: Metric) -> None:
+def _check_kind(findings: Findings, path: Path, claim: Claim, metric: Metric) -> None:
     """A test of this kind can be made of this kind of metric."""
     kind, at = KINDS[claim.test.kind], (*path, "test", "kind")
     if metric.better == "neither" and kind.directed:
         hint = f"use {listed([word for word in KINDS if not KINDS[word].directed])}"
-        found.add(at, f"{metric.name} has no better direction", hint)
+        findings.add(at, f"{metric.name} has no better direction", hint)
     if metric.kind == "event" and not kind.of_two:
         hint = f"use {listed([word for word in KINDS if KINDS[word].of_two])}"
-        found.add(at, f"{metric.name} is judged as a ratio", hint)
+        findings.add(at, f"{metric.name} is judged as a ratio", hint)
 
 
-def _check_sides(found: Findings, path: Path, claim: Claim) -> None:
+def _check_sides(findings: Findings, path: Path, claim: Claim) -> None:
     """A test has what it needs of `compare`, `over`, `model` and the like, and nothing else."""
     kind, needs = claim.test.kind, claim.test.takes
     what = f"{'an' if kind[0] in 'aeiou' else 'a'} {kind} test"
@@ -62,7 +62,7 @@ def _check_sides(found: Findings, path: Path, claim: Claim) -> None:
         value = getattr(claim, first)
         given = value is not None and (not second or getattr(value, second) is not None)
         if given and side not in needs:
-            found.add(
+            findings.add(
                 (*path, *side.split(".")),
                 f"{what} takes no {side!r}",
                 f"it takes {listed(needs, last='and')}",
@@ -72,94 +72,94 @@ def _check_sides(found: Findings, path: Path, claim: Claim) -> None:
             missing.append(side)
     if missing:
         at = (*path, *missing[0].split("."))
-        found.add(at, f"{what} needs {listed([repr(side) for side in missing], last='and')}", key=True)
+        findings.add(at, f"{what} needs {listed([repr(side) for side in missing], last='and')}", key=True)
 
 
-def _models(found: Findings, path: Path, claim: Claim) -> list[ModelSpec]:
+def _models(findings: Findings, path: Path, claim: Claim) -> list[ModelSpec]:
     """The models of the suite that a claim is about; what is wrong with their names is reported."""
     named: list[ModelSpec | None] = []
     if claim.compare is not None:
         sides = {side: getattr(claim.compare, side) for side in ("treatment", "baseline", "ceiling")}
         given = {side: name for side, name in sides.items() if name is not None}
         for index, (side, name) in enumerate(given.items()):
-            named.append(found.model((*path, "compare", side), name))
+            named.append(findings.model((*path, "compare", side), name))
             if name in list(given.values())[:index]:
                 hint = "to compare a model with itself, use `controls: {same_model: ...}`"
-                found.add((*path, "compare", side), f"{name} is compared with itself", hint)
-    if claim.model is not None and claim.model not in found.spec.models:
-        _check_system(found, (*path, "model"), claim.model)
+                findings.add((*path, "compare", side), f"{name} is compared with itself", hint)
+    if claim.model is not None and claim.model not in findings.spec.models:
+        _check_system(findings, (*path, "model"), claim.model)
     elif claim.model is not None:
-        named.append(found.spec.models[claim.model])
+        named.append(findings.spec.models[claim.model])
     if claim.over is not None:
-        _check_over(found, path, claim)
-        named.extend(found.spec.models.get(name) for name in found.spec.sweeps.get(claim.over, {}))
+        _check_over(findings, path, claim)
+        named.extend(findings.spec.models.get(name) for name in findings.spec.sweeps.get(claim.over, {}))
     return [model for model in named if model is not None]
 
 
-def _check_system(found: Findings, path: Path, name: str) -> None:
+def _check_system(findings: Findings, path: Path, name: str) -> None:
     systems = known_systems()
-    if name not in systems and name not in found.broken:
-        known = [*found.spec.models, *systems]
+    if name not in systems and name not in findings.broken:
+        known = [*findings.spec.models, *systems]
         hint = nearest(name, known) or f"known are {listed(known, last='and')}"
-        found.add(path, f"neither a model of this suite nor a published system is called {quoted(name)}", hint)
+        findings.add(path, f"neither a model of this suite nor a published system is called {quoted(name)}", hint)
 
 
-def _check_over(found: Findings, path: Path, claim: Claim) -> None:
-    sweeps = found.spec.sweeps
+def _check_over(findings: Findings, path: Path, claim: Claim) -> None:
+    sweeps = findings.spec.sweeps
     if claim.over not in sweeps:
-        if claim.over in found.broken:
+        if claim.over in findings.broken:
             return
-        if claim.over in found.spec.models:
+        if claim.over in findings.spec.models:
             message = f"{claim.over} is one model: a trend needs a model with a `sweep`"
         else:
             message = f"no sweep of this suite is called {quoted(claim.over)}"
         hint = nearest(claim.over, sweeps) or f"the sweeps are {listed(list(sweeps), last='and')}"
-        found.add((*path, "over"), message, hint)
+        findings.add((*path, "over"), message, hint)
         return
     points = list(sweeps[str(claim.over)].values())
     if claim.along is None:
         return
     if claim.along not in points[0]:
         hint = nearest(claim.along, points[0]) or f"it is swept over {listed(list(points[0]), last='and')}"
-        found.add((*path, "along"), f"{claim.over} is not swept over {quoted(claim.along)}", hint)
+        findings.add((*path, "along"), f"{claim.over} is not swept over {quoted(claim.along)}", hint)
 
 
 # ------------------------------------------------------------------------------------------------ metrics
 
 
-def _metric(found: Findings, path: Path, name: str, models: list[ModelSpec]) -> Metric | None:
+def _metric(findings: Findings, path: Path, name: str, models: list[ModelSpec]) -> Metric | None:
     """The metric, or None with a problem when there is none of that name or the suite does not measure it."""
     try:
         ref = MetricRef.parse(name)
     except ValueError as error:
-        meant = _meant(found, name)
+        meant = _meant(findings, name)
         message = str(error) if meant is None else f"unknown metric {quoted(name)}"
-        found.add(path, message, meant or nearest(name.split("[")[0], _claimable()))
+        findings.add(path, message, meant or nearest(name.split("[")[0], _claimable()))
         return None
     base, labels = ref.base, dict(ref.labels)
     if base not in METRICS:
-        hint = _meant(found, name) or nearest(base, _claimable()) or "see `moebench list metrics`"
-        found.add(path, f"unknown metric {quoted(base)}", hint)
+        hint = _meant(findings, name) or nearest(base, _claimable()) or "see `moebench list metrics`"
+        findings.add(path, f"unknown metric {quoted(base)}", hint)
         return None
     metric = METRICS[base]
     unknown = [label for label in labels if label not in metric.labels]
     if unknown:
         hint = nearest(unknown[0], metric.labels) or f"its labels are {listed(metric.labels, last='and')}"
-        found.add(path, f"{base} has no label {quoted(unknown[0])}", hint)
+        findings.add(path, f"{base} has no label {quoted(unknown[0])}", hint)
         return None
     missing = [label for label in metric.labels if label not in labels]
     if missing and not metric.whole:
-        values = _measured(found, missing[0]) or ["0"]
+        values = _measured(findings, missing[0]) or ["0"]
         example = labelled(base, **{label: labels.get(label, values[0]) for label in metric.labels})
-        found.add(path, f"{base} needs the label {missing[0]!r}", f"write it as {example}")
+        findings.add(path, f"{base} needs the label {missing[0]!r}", f"write it as {example}")
         return None
     exact = labelled(base, **{label: labels[label] for label in metric.labels if label in labels})
     if exact != name:
-        found.add(path, f"{quoted(name)} is not how this metric is written", f"write {exact}")
+        findings.add(path, f"{quoted(name)} is not how this metric is written", f"write {exact}")
         return None
-    problem = _unmeasured(found, ref) or _not_there(metric, labels, models)
+    problem = _unmeasured(findings, ref) or _not_there(metric, labels, models)
     if problem is not None:
-        found.add(path, *problem)
+        findings.add(path, *problem)
         return None
     return metric
 
@@ -168,40 +168,40 @@ def _claimable() -> list[str]:
     return [name for name, metric in METRICS.items() if metric.retired is None and metric.unclaimable is None]
 
 
-def _meant(found: Findings, word: str) -> str | None:
+def _meant(findings: Findings, word: str) -> str | None:
     """A hint for a common word that stands for one of our metrics."""
     likely = metric_meant(word)
     if likely is None or word.partition("[")[0] in METRICS:
         return None
     base, instead = likely
     needed = () if METRICS[base].whole else METRICS[base].labels
-    example = labelled(base, **{label: (_measured(found, label) or ["8"])[0] for label in needed})
+    example = labelled(base, **{label: (_measured(findings, label) or ["8"])[0] for label in needed})
     return f"did you mean {example!r}?{f' ({instead})' if instead else ''}"
 
 
-def _measured(found: Findings, label: str) -> list[str]:
+def _measured(findings: Findings, label: str) -> list[str]:
     """The values of a label that the suite's speed session measures."""
-    speed = found.spec.measure.speed
+    speed = findings.spec.measure.speed
     if speed is None:
         return []
     return list(map(str, {"tokens": speed.prefill, "batch": speed.decode.batch if speed.decode else []}.get(label, [])))
 
 
-def _unmeasured(found: Findings, ref: MetricRef) -> tuple[str, str | None] | None:
+def _unmeasured(findings: Findings, ref: MetricRef) -> tuple[str, str | None] | None:
     """Why the suite will have no such number, and what would change that."""
-    metric, measure = METRICS[ref.base], found.spec.measure
+    metric, measure = METRICS[ref.base], findings.spec.measure
     if metric.unclaimable is not None:
         why, instead = metric.unclaimable
         return f"{ref.base} {why}", instead
-    if found.is_broken("measure"):
+    if findings.is_broken("measure"):
         return None
     for what in metric.asked_by:
         if (hint := _lacking(measure, what)) is not None:
             return f"this suite does not measure {ref.base}", hint
     for label, where in (("tokens", "measure.speed.prefill"), ("batch", "measure.speed.decode.batch")):
         value = ref.get(label)
-        if metric.kind == "timed" and value is not None and value not in _measured(found, label):
-            have = listed(_measured(found, label), last="and")
+        if metric.kind == "timed" and value is not None and value not in _measured(findings, label):
+            have = listed(_measured(findings, label), last="and")
             return f"this suite does not measure {ref.base} at {label}={value}", f"{where} has {have}"
     return None
 
@@ -251,11 +251,11 @@ def _numbers(label: str, model: ModelSpec, *, routed: bool) -> list[int]:
     return [i for i in layers if not routed or (isinstance(model.ffn, MoEFFN) and model.ffn.is_mixture(i))]
 
 
-def _check_target(found: Findings, path: Path, claim: Claim, metric: Metric) -> None:
+def _check_target(findings: Findings, path: Path, claim: Claim, metric: Metric) -> None:
     if metric.kind == "event" and claim.target is None:
         message = f"{metric.name} needs a target"
-        found.add(path, message, "write target: {reach: MODEL}, or a number of bits per byte", key=True)
+        findings.add(path, message, "write target: {reach: MODEL}, or a number of bits per byte", key=True)
     elif metric.kind != "event" and claim.target is not None:
-        found.add((*path, "target"), f"{metric.name} takes no target", "targets are for ..._to_quality", key=True)
+        findings.add((*path, "target"), f"{metric.name} takes no target", "targets are for ..._to_quality", key=True)
     if claim.target is not None and isinstance(claim.target.reach, str):
-        found.trained((*path, "target", "reach"), claim.target.reach)
+        findings.trained((*path, "target", "reach"), claim.target.reach)

@@ -1,4 +1,4 @@
-"""What is wrong with a suite file, said so that the reader can mend it: where, in which words, and what was meant.
+"""What is wrong with a suite file, written so that the reader can mend it: where, in which words, and what was meant.
 
 A `Problem` is one mistake at one place; a `SuiteError` carries all that were found. The message names the offending
 words, the source line is shown with a caret, and the nearest valid word is offered. This module knows neither YAML
@@ -74,6 +74,11 @@ class SuiteError(ValueError):
         unique = {(problem.position, problem.message): problem for problem in problems}
         self.problems: tuple[Problem, ...] = tuple(sorted(unique.values(), key=lambda p: (p.file, p.line, p.column)))
         super().__init__("\n".join(map(str, self.problems)))
+
+    @classmethod
+    def at(cls, position: Position, message: str, hint: str | None = None) -> SuiteError:
+        """One mistake."""
+        return cls([Problem(position=position, message=message, hint=hint)])
 
 
 def _excerpt(position: Position) -> list[str]:

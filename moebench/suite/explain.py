@@ -35,14 +35,14 @@ def explain(error: ValidationError, tree: Node, *, raw: Node) -> list[tuple[Path
 
     `raw` is the suite before `base` was worked into its models: it tells a model's own keys from inherited ones.
     """
-    found: dict[Path, tuple[Path, Problem]] = {}
+    problems: dict[Path, tuple[Path, Problem]] = {}
     for detail in error.errors(include_url=False):
         path = _path_in(tree, detail["loc"])
         problem = _problem(dict(detail), path, tree, raw)
         key = (*path, detail["loc"][-1]) if detail["type"] in {"missing", "extra_forbidden"} else path
         if detail["type"] != "missing" or _misspelt(detail["loc"], path, tree) is None:
-            found.setdefault(key, (path, problem))
-    return list(found.values())
+            problems.setdefault(key, (path, problem))
+    return list(problems.values())
 
 
 def place(tree: Node, path: Path, *, key: bool = False) -> Position:

@@ -93,7 +93,7 @@ def find_suite(path_or_name: str | Path) -> Path:
     word = str(path_or_name)
     at = Position(source=Source(name=word[:200]))
     if not word.strip() or "\0" in word:
-        raise SuiteError([Problem(position=at, message="no suite is named")])
+        raise SuiteError.at(at, "no suite is named")
     path = Path(os.path.expanduser(word))  # noqa: PTH111 - leaves `~nobody` alone, where Path would raise
     try:
         is_file, is_folder = path.is_file(), path.is_dir()
@@ -108,7 +108,7 @@ def find_suite(path_or_name: str | Path) -> Path:
     hint = _other_ending(path) or nearest(Path(word).stem, names)
     hint = hint or f"bundled suites, named without a path, are {listed(names, last='and')}"
     message = "this is a folder, not a suite file" if is_folder else "there is no such suite file"
-    raise SuiteError([Problem(position=at, message=message, hint=hint)])
+    raise SuiteError.at(at, message, hint)
 
 
 def _other_ending(path: Path) -> str | None:
@@ -122,8 +122,8 @@ def _other_ending(path: Path) -> str | None:
 
 def bundled_suites() -> list[tuple[str, str]]:
     """Name and question of every bundled suite."""
-    found = ((name, bundled_path(name)) for name in bundled_names())
-    return [(name, load_suite(path).spec.question) for name, path in found if path is not None]
+    suites = ((name, bundled_path(name)) for name in bundled_names())
+    return [(name, load_suite(path).spec.question) for name, path in suites if path is not None]
 
 
 # ------------------------------------------------------------------------------------------------ files
@@ -138,12 +138,12 @@ def _read(path: Path, name: str) -> tuple[str, Node]:
     except OSError as error:
         at = Position(source=Source(name=name))
         message = f"the file cannot be read: {error.strerror or 'an error of the file system'}"
-        raise SuiteError([Problem(position=at, message=message)]) from None
+        raise SuiteError.at(at, message) from None
     text, source = decode(raw, name=name, folder=folder)
     tree = parse(text, source)
     if not isinstance(tree.value, dict):
         message = f"a suite is a mapping of keys to values, not {kind_of(tree.value)}"
-        raise SuiteError([Problem(position=tree.at, message="the file is empty" if tree.value is None else message)])
+        raise SuiteError.at(tree.at, "the file is empty" if tree.value is None else message)
     return text, tree
 
 
@@ -154,11 +154,11 @@ def _extended(tree: Node, chain: tuple[Path, ...]) -> Node:
         return tree
     if not isinstance(node.value, str) or not node.value:
         message = f"extends must name one suite file, not {kind_of(node.value)}"
-        raise SuiteError([Problem(position=node.at, message=message)])
+        raise SuiteError.at(node.at, message)
     path = _named_by(node, node.value)
     if path.resolve() in chain:
         circle = " -> ".join(step.name for step in (*chain[chain.index(path.resolve()) :], path))
-        raise SuiteError([Problem(position=node.at, message=f"extends is cyclic: {circle}")])
+        raise SuiteError.at(node.at, f"extends is cyclic: {circle}")
     _, below = _read(path, _shown(path))
     return lay_over(_extended(below, (*chain, path.resolve())), without(tree, "extends"))
 
@@ -172,14 +172,14 @@ def _named_by(node: Node, word: str) -> Path:
             return bundled
         hint = nearest(word, bundled_names()) or "a file is named with its ending, such as other.yaml"
         message = f"extends names no bundled suite: {quoted(word)}"
-        raise SuiteError([Problem(position=node.at, message=message, hint=hint)])
+        raise SuiteError.at(node.at, message, hint)
     if not path.is_file():
         beside = [str(other.name) for other in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
         message = f"extends names no file: {quoted(word)}"
         likely = nearest(path.name, beside)
         if path.stem in bundled_names():
             likely = f"a bundled suite is named without its ending: {path.stem}"
-        raise SuiteError([Problem(position=node.at, message=message, hint=likely)])
+        raise SuiteError.at(node.at, message, likely)
     return path
 
 
@@ -274,11 +274,11 @@ def _typed(
     try:
         spec = SuiteSpec.model_validate_json(json.dumps(plain), strict=True)
     except ValidationError as error:
-        found = explain(error, tree, raw=raw)
+        mistakes = explain(error, tree, raw=raw)
         if models.broken and not plain.get("models"):  # that none is left is not another mistake
-            found = [(path, problem) for path, problem in found if path != ("models",)]
-        problems.extend(_not_inherited(found, raw, models))
-        for path, _ in found:
+            mistakes = [(path, problem) for path, problem in mistakes if path != ("models",)]
+        problems.extend(_not_inherited(mistakes, raw, models))
+        for path, _ in mistakes:
             _drop(plain, path, broken)
         try:
             spec = _without_stand_ins(plain)
@@ -315,11 +315,11 @@ def _drop(plain: dict[str, Any], path: Sequence[str | int], broken: set[str]) ->
         plain[section] = stand_in[section]
 
 
-def _not_inherited(found: Sequence[tuple[TreePath, Problem]], raw: Node, models: Models) -> list[Problem]:
+def _not_inherited(mistakes: Sequence[tuple[TreePath, Problem]], raw: Node, models: Models) -> list[Problem]:
     """The problems without those that a model merely inherits, in a part where its base has problems too."""
-    parts = {path[:3] for path, _ in found}
+    parts = {path[:3] for path, _ in mistakes}
     kept = []
-    for path, problem in found:
+    for path, problem in mistakes:
         name = str(path[1]) if len(path) > 1 and path[0] == "models" else ""
         own = raw.get(*path) is not None and len(path) > 2
         if own or ("models", models.bases.get(name), *path[2:3]) not in parts:

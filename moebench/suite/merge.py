@@ -122,7 +122,7 @@ def apply_set(tree: Node, text: str, *, folder: str) -> Node:
     source = Source(name="--set", lines=(text,), folder=folder)
     path, equals, value = text.partition("=")
     if not equals or not path.strip(".") or not value.strip() or "\n" in text or "\t" in text:
-        raise _error(Position(source=source), f"{quoted(text)} is not of the form path.to.key=value")
+        raise SuiteError.at(Position(source=source), f"{quoted(text)} is not of the form path.to.key=value")
     parts = _known_parts(tree, path.split("."))
     starts = [1 + len(".".join(parts[:index])) + (index > 0) for index in range(len(parts))]
     places = [Position(source=source, column=column) for column in starts]
@@ -148,20 +148,24 @@ def _known_parts(tree: Node, words: list[str]) -> list[str]:
 
 def _check_set(tree: Node, parts: Sequence[str], places: Sequence[Position]) -> None:
     if "" in parts:
-        raise _error(places[parts.index("")], f"{quoted('.'.join(parts))} has an empty part")
+        raise SuiteError.at(places[parts.index("")], f"{quoted('.'.join(parts))} has an empty part")
     if parts[0] in _FIXED_BY_FILE and parts[0] != "suite":
-        raise _error(places[0], f"{parts[0]!r} cannot be set on the command line")
+        raise SuiteError.at(places[0], f"{parts[0]!r} cannot be set on the command line")
     if len(parts) > 1 and parts[0] in {"models", "claims"}:
         known = tree.get(parts[0])
         names = known.mapping() if known is not None else {}
         if parts[1] not in names:
             text = f"this suite has no {parts[0][:-1]} {quoted(parts[1])}"
-            raise _error(places[1], text, nearest(parts[1], names) or f"it has {listed(list(names), last='and')}")
+            raise SuiteError.at(
+                places[1], text, nearest(parts[1], names) or f"it has {listed(list(names), last='and')}"
+            )
     for index in range(1, len(parts)):
         node = tree.get(*parts[:index])
         if node is not None and node.value is not None and not isinstance(node.value, dict):
             name = ".".join(parts[:index])
-            raise _error(places[index], f"{name} is {kind_of(node.value)}: it has no keys to set", f"set {name} whole")
+            raise SuiteError.at(
+                places[index], f"{name} is {kind_of(node.value)}: it has no keys to set", f"set {name} whole"
+            )
 
 
 # ------------------------------------------------------------------------------------------------ models
@@ -278,9 +282,9 @@ def _with_train(model: Node, raw: Node, suite: Entry | None, problems: list[Prob
 
 def _expand(name: str, entry: Entry, model: Node, sweep: Node, models: Models, problems: list[Problem]) -> None:
     """Adds one model for every point of the grid, named like `moe_sweep.experts-2`."""
-    found = _sweep_problems(sweep)
-    if found:
-        problems.extend(found)
+    wrong = _sweep_problems(sweep)
+    if wrong:
+        problems.extend(wrong)
         models.broken.add(name)
         return
     axes = sweep.mapping()
@@ -318,10 +322,10 @@ def _sweep_problems(sweep: Node) -> list[Problem]:
     if not isinstance(sweep.value, dict) or not sweep.value:
         text = "sweep must map keys to lists of values, such as {ffn.experts: [2, 4, 8]}"
         return [Problem(position=sweep.at, message=text)]
-    found = []
+    wrong = []
     for path, axis in sweep.value.items():
         if not all(path.split(".")) or path.split(".")[0] in {"base", "sweep"}:
-            found.append(Problem(position=axis.key_at, message=f"{quoted(path)} cannot be swept"))
+            wrong.append(Problem(position=axis.key_at, message=f"{quoted(path)} cannot be swept"))
         if not isinstance(axis.node.value, list) or not axis.node.value:
             inner = next(iter(axis.node.mapping()), None)
             single = isinstance(axis.node.value, int | float | str)
@@ -333,23 +337,19 @@ def _sweep_problems(sweep: Node) -> list[Problem]:
                 else None
             )
             message = f"sweep needs a list of values for {quoted(path)}"
-            found.append(Problem(position=axis.node.at, message=message, hint=hint))
+            wrong.append(Problem(position=axis.node.at, message=message, hint=hint))
             continue
         seen: set[str] = set()
         for value in axis.node.value:
             word = _word(value)
             if not isinstance(value.value, int | float | str) or not _SAFE.fullmatch(word):
                 text = f"a swept value must be a number or a plain word, not {kind_of(value.value)}"
-                found.append(Problem(position=value.at, message=text))
+                wrong.append(Problem(position=value.at, message=text))
             elif word in seen:
-                found.append(Problem(position=value.at, message=f"{word} is swept twice"))
+                wrong.append(Problem(position=value.at, message=f"{word} is swept twice"))
             seen.add(word)
     sizes = [len(axis.node.value) for axis in sweep.value.values() if isinstance(axis.node.value, list)]
     if math.prod(sizes) > MAX_SWEPT:
         text = f"this sweep makes {math.prod(sizes)} models; at most {MAX_SWEPT} are allowed"
-        found.append(Problem(position=sweep.at, message=text))
-    return found
-
-
-def _error(at: Position, message: str, hint: str | None = None) -> SuiteError:
-    return SuiteError([Problem(position=at, message=message, hint=hint)])
+        wrong.append(Problem(position=sweep.at, message=text))
+    return wrong

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from moebench.suite.diagnose import diagnose
-from moebench.suite.errors import Position, Problem, Source, SuiteError
+from moebench.suite.errors import Position, Source, SuiteError
 from moebench.text import quoted
 
 MAX_BYTES = 1_000_000
@@ -94,13 +94,15 @@ def decode(raw: bytes, *, name: str, folder: str) -> tuple[str, Source]:
     """File bytes to text with plain line ends. Raises SuiteError when it is too long, or no text, saying where."""
     bare = Source(name=name, folder=folder)
     if len(raw) > MAX_BYTES:
-        raise _error(Position(source=bare), f"the file has more than {MAX_BYTES:,} bytes: a suite file is far smaller")
+        raise SuiteError.at(
+            Position(source=bare), f"the file has more than {MAX_BYTES:,} bytes: a suite file is far smaller"
+        )
     try:
         text = raw.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         before = raw[: error.start]
         line, column = before.count(b"\n") + 1, error.start - (before.rfind(b"\n") + 1) + 1
-        raise _error(
+        raise SuiteError.at(
             Position(source=bare, line=line, column=column), "this is not UTF-8 text", _other_text(raw)
         ) from None
     source = Source(name=name, folder=folder, lines=tuple(text.split("\n")))
@@ -109,8 +111,8 @@ def decode(raw: bytes, *, name: str, folder: str) -> tuple[str, Source]:
         before_text = text[: bad.start()]
         at = Position(source=source, line=before_text.count("\n") + 1, column=bad.start() - before_text.rfind("\n"))
         if bad[0] == "\t":
-            raise _error(at, "a tab: YAML does not indent with tabs, use spaces")
-        raise _error(at, f"the character U+{ord(bad[0]):04X} is not text: is this a YAML file?")
+            raise SuiteError.at(at, "a tab: YAML does not indent with tabs, use spaces")
+        raise SuiteError.at(at, f"the character U+{ord(bad[0]):04X} is not text: is this a YAML file?")
     return text, source
 
 
@@ -128,13 +130,13 @@ def parse(text: str, source: Source) -> Node:
     events = _Events(text, source)
     event, at = events.take()
     if event != "DocumentStart":
-        raise _error(at, "the file is empty")
+        raise SuiteError.at(at, "the file is empty")
     event, at = events.take()
     node = _node(events, event, at, depth=0)
     events.take()
     event, at = events.take()
     if event != "StreamEnd":
-        raise _error(at, "a second YAML document starts here: a suite is one document")
+        raise SuiteError.at(at, "a second YAML document starts here: a suite is one document")
     return node
 
 
@@ -161,12 +163,12 @@ class _Events:
         at = Position(source=self.source, line=self._line, column=self._column)
         self.count += 1
         if self.count > MAX_VALUES:
-            raise _error(at, f"more than {MAX_VALUES:,} values: a suite file is far smaller")
+            raise SuiteError.at(at, f"more than {MAX_VALUES:,} values: a suite file is far smaller")
         word = type(self.raw).__name__.removesuffix("Event")
         if word == "Alias" or (word in {"Scalar", "MappingStart", "SequenceStart"} and self.raw.anchor):
-            raise _error(at, "anchors and aliases are not allowed", _INSTEAD)
+            raise SuiteError.at(at, "anchors and aliases are not allowed", _INSTEAD)
         if word in {"Scalar", "MappingStart", "SequenceStart"} and self.raw.tag:
-            raise _error(
+            raise SuiteError.at(
                 at,
                 "tags such as !!str or !!python/object are not allowed",
                 "write the value without a tag; quote a text that begins with '!'",
@@ -185,12 +187,12 @@ class _Events:
             opened=(start.line + 1, start.column + 1) if start is not None else None,
         )
         at = Position(source=self.source, line=diagnosis.line, column=diagnosis.column)
-        return _error(at, diagnosis.message, diagnosis.hint)
+        return SuiteError.at(at, diagnosis.message, diagnosis.hint)
 
 
 def _node(events: _Events, event: str, at: Position, *, depth: int) -> Node:
     if depth > MAX_DEPTH:
-        raise _error(at, f"nested more than {MAX_DEPTH} deep")
+        raise SuiteError.at(at, f"nested more than {MAX_DEPTH} deep")
     if event == "MappingStart":
         return Node(value=_mapping(events, depth=depth), at=at)
     if event == "SequenceStart":
@@ -208,17 +210,17 @@ def _mapping(events: _Events, *, depth: int) -> dict[str, Entry]:
         word, at = step
         if word != "Scalar":
             braces = "templates such as {{ x }} are not filled in: write the value, or set it with --set"
-            raise _error(at, "a key must be a word", braces if word == "MappingStart" else None)
+            raise SuiteError.at(at, "a key must be a word", braces if word == "MappingStart" else None)
         key = _text(events.raw.value, at)
         end = events.raw.end_mark
         empty_at = Position(source=events.source, line=end.line + 1, column=end.column + 2)
         if not key:
-            raise _error(at, "a key is missing before the ':'")
+            raise SuiteError.at(at, "a key is missing before the ':'")
         if key == "<<":
-            raise _error(at, "merge keys (<<) are not allowed", _INSTEAD)
+            raise SuiteError.at(at, "merge keys (<<) are not allowed", _INSTEAD)
         if key in entries:
             first = f"it is first given at line {entries[key].key_at.line}, column {entries[key].key_at.column}"
-            raise _error(at, f"duplicate key {quoted(key)}", first)
+            raise SuiteError.at(at, f"duplicate key {quoted(key)}", first)
         word, at_value = events.take()
         if word == "Scalar" and events.raw.value == "" and events.raw.style is None:
             at_value = empty_at  # the scanner places an absent value at whatever comes next
@@ -232,13 +234,13 @@ def _scalar(text: str, at: Position, *, plain: bool) -> Scalar:
     if text in _WORDS:
         return _WORDS[text]
     if _NOT_FINITE.fullmatch(text):
-        raise _error(at, f"{text} is not a finite number", "to leave a value out, leave out its key")
+        raise SuiteError.at(at, f"{text} is not a finite number", "to leave a value out, leave out its key")
     if _INT.fullmatch(text) and len(text) <= 30:
         return int(text, 0) if text[:2] in {"0o", "0x"} else int(text)
     if _INT.fullmatch(text) or _FLOAT.fullmatch(text):
         number = float(text) if len(text) <= 100 and text[:2] not in {"0o", "0x"} else math.inf
         if not math.isfinite(number):
-            raise _error(at, f"{quoted(text)} is too large a number")
+            raise SuiteError.at(at, f"{quoted(text)} is too large a number")
         return number
     return _text(text, at)
 
@@ -247,9 +249,5 @@ def _text(text: str, at: Position) -> str:
     """The text itself; escapes such as `\\0` may smuggle in what the file may not hold."""
     bad = _FORBIDDEN.search(text)
     if bad:
-        raise _error(at, f"the character U+{ord(bad[0]):04X} is not allowed in a text")
+        raise SuiteError.at(at, f"the character U+{ord(bad[0]):04X} is not allowed in a text")
     return text
-
-
-def _error(at: Position, message: str, hint: str | None = None) -> SuiteError:
-    return SuiteError([Problem(position=at, message=message, hint=hint)])

@@ -126,21 +126,21 @@ def _inspect(model: str, context: int | None, *, ignore_keys: bool, as_json: boo
     from moebench.systems.inspection import inspect_model, inspection_text
     from moebench.text import visible
 
-    found = inspect_model(model, context=context, ignore_keys=ignore_keys)
-    return json.dumps(found, indent=1) if as_json else visible(inspection_text(found))
+    counted = inspect_model(model, context=context, ignore_keys=ignore_keys)
+    return json.dumps(counted, indent=1) if as_json else visible(inspection_text(counted))
 
 
 def _inspect_all(context: int | None, plot: Path | None, *, as_json: bool) -> str:
     from moebench.cli.console.systems import systems_text
     from moebench.systems.inspection import inspect_all
 
-    found = inspect_all(context=context)
+    counted = inspect_all(context=context)
     if plot is not None:
         from moebench.reporting.systems import systems_file
 
         try:
-            plot.write_bytes(systems_file(found, suffix=plot.suffix))
+            plot.write_bytes(systems_file(counted, suffix=plot.suffix))
         except OSError as error:
             raise click.UsageError(f"--plot {plot}: {error.strerror}") from None
         click.echo(f"drawn to {plot}", err=True)
-    return json.dumps(found, indent=1) if as_json else systems_text(found)
+    return json.dumps(counted, indent=1) if as_json else systems_text(counted)

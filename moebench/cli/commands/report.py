@@ -90,9 +90,9 @@ def compare(results_a: Path, results_b: Path, *, fail_above: float | None, as_js
     from moebench.reporting.compare import compare_folders, comparison_text
 
     with input_errors():
-        found = compare_folders(results_a, results_b, fail_above=fail_above)
-    click.echo(json.dumps([vars(row) for row in found], indent=1) if as_json else comparison_text(found))
-    sys.exit(EXIT_CLAIM_FAILED if any(row.failed for row in found) else 0)
+        rows = compare_folders(results_a, results_b, fail_above=fail_above)
+    click.echo(json.dumps([vars(row) for row in rows], indent=1) if as_json else comparison_text(rows))
+    sys.exit(EXIT_CLAIM_FAILED if any(row.failed for row in rows) else 0)
 
 
 @click.command()

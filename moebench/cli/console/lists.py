@@ -23,11 +23,11 @@ def _suites() -> list[tuple[str, str]]:
 def _models() -> list[tuple[str, str]]:
     from moebench.systems import shape, systems, undisclosed
 
-    found = [
+    rows = [
         (s.name, f"{s.year}, {shape(s.blueprint) if s.blueprint else f'not counted: moebench inspect {s.name}'}")
         for s in systems()
     ]
-    return found + [(one.name, one.says) for one in undisclosed()]
+    return rows + [(one.name, one.says) for one in undisclosed()]
 
 
 def _systems() -> list[tuple[str, str, str, str, str]]:
@@ -38,7 +38,7 @@ def _systems() -> list[tuple[str, str, str, str, str]]:
     for s in systems():
         if s.design is not None:
             of.setdefault(s.design, []).append(s.name + (f" ({s.differs})" if s.differs else ""))
-    found = [
+    rows = [
         (name, design.words, design.apart or "-", design.equal_to or "-", ", ".join(of.get(name, ["-"])))
         for name, design in DESIGNS.items()
     ]
@@ -47,7 +47,7 @@ def _systems() -> list[tuple[str, str, str, str, str]]:
         for s in systems()
         if s.design is None and s.kind == "moe"
     ]
-    return found + own
+    return rows + own
 
 
 def _routers() -> list[tuple[str, str, str, str, str]]:

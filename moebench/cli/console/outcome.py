@@ -66,8 +66,8 @@ def sweep_text(sweep: dict[str, Any], *, plan: Plan) -> str:
     for name, model in sweep.items():
         cells = []
         for rate in rates:
-            found = [point["bits_per_byte"] for point in model["curve"] if point["lr"] == rate]
-            cells.append("-" if None in found else f"{sum(found) / len(found):.4f}")
+            values = [point["bits_per_byte"] for point in model["curve"] if point["lr"] == rate]
+            cells.append("-" if None in values else f"{sum(values) / len(values):.4f}")
         best = "none: no rate completed" if model["best_lr"] is None else f"{model['best_lr']:g}"
         edge = "" if model["interior"] or model["best_lr"] is None else " (at the edge)"
         rows.append([name, best + edge, f"{model['configured_lr']:g}", *cells])

@@ -8,18 +8,18 @@ from moebench.cli.console import printed, table
 from moebench.format import compact
 
 
-def systems_text(found: dict[str, Any]) -> str:
+def systems_text(counts: dict[str, Any]) -> str:
     """`moebench inspect --all`: every published system in a row, the undisclosed by name."""
     title = (
-        f"published systems at context {found['context']:,}  (active*: without the input table; FLOPs: forward, per "
+        f"published systems at context {counts['context']:,}  (active*: without the input table; FLOPs: forward, per "
         "token; weights and cache per token in bfloat16; touched: experts of a layer at batch 1, 8, 64; "
         "saving: of the weights outside the tables, against equal total)"
     )
     columns = ["system", "year", "total", "active", "active*", "FLOPs", "weights", "cache", "touched", "saving",
                "published total", "published active"]  # fmt: skip
-    counted = [one for one in found["systems"] if one["params"] is not None]
-    others = [one for one in found["systems"] if one["params"] is None]
-    names = ", ".join(one["name"] for one in found["undisclosed"])
+    counted = [one for one in counts["systems"] if one["params"] is not None]
+    others = [one for one in counts["systems"] if one["params"] is None]
+    names = ", ".join(one["name"] for one in counts["undisclosed"])
     lines = [f"  {one['model']}: {one['discrepancy']}" for one in counted if "discrepancy" in one]
     return printed(
         table(title, columns, map(_system_row, counted)),
@@ -31,7 +31,7 @@ def systems_text(found: dict[str, Any]) -> str:
         *(f"  {one['model']} ({one['year']}): {one['why_not']}" for one in others),
         f"  undisclosed, so without numbers: {names}",
         "",
-        f"convention: {found['convention']}",
+        f"convention: {counts['convention']}",
     )
 
 

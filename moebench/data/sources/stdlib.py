@@ -109,13 +109,13 @@ def module_files(root: Path) -> list[Path]:
 
 def docstring_nodes(tree: ast.Module) -> list[ast.Constant]:
     """The string nodes that are docstrings, in the order of the source."""
-    found = []
+    docstrings = []
     for node in ast.walk(tree):
         if isinstance(node, _Documented) and node.body and isinstance(node.body[0], ast.Expr):
             value = node.body[0].value
             if isinstance(value, ast.Constant) and isinstance(value.value, str):
-                found.append(value)
-    return sorted(found, key=lambda node: (node.lineno, node.col_offset))
+                docstrings.append(value)
+    return sorted(docstrings, key=lambda node: (node.lineno, node.col_offset))
 
 
 def divide(source: bytes) -> tuple[bytes, bytes]:
@@ -144,7 +144,7 @@ def divide(source: bytes) -> tuple[bytes, bytes]:
 def topics() -> dict[str, str]:
     """The language reference that `help()` shows, by topic; empty where a vendor left it out."""
     try:
-        from pydoc_data.topics import topics as found
+        from pydoc_data.topics import topics as reference
     except ImportError:
         return {}
-    return dict(found)
+    return dict(reference)

@@ -87,7 +87,7 @@ def files(spec: TextData, base: Path) -> dict[Path, bool]:
 
     Folders are searched through, except hidden ones. Raises DataError for a pattern that matches no file.
     """
-    found: dict[Path, bool] = {}
+    named: dict[Path, bool] = {}
     for pattern in spec.files:
         pattern = os.path.expanduser(pattern)  # noqa: PTH111 - leaves `~nobody` alone, where Path would raise
         path = base / pattern
@@ -105,8 +105,8 @@ def files(spec: TextData, base: Path) -> dict[Path, bool]:
             )
         for match in matches:
             match = Path(os.path.abspath(match))  # noqa: PTH100 - resolve() would follow the user's links
-            found[match] = found.get(match, False) or matches == [path]
-    return dict(sorted(found.items()))
+            named[match] = named.get(match, False) or matches == [path]
+    return dict(sorted(named.items()))
 
 
 def _under(folder: Path) -> Iterator[Path]:
