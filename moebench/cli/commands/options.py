@@ -46,6 +46,15 @@ def suite_options(command: Command) -> Command:
     return command
 
 
+def _known_launcher(_context: click.Context, _parameter: click.Parameter, word: str) -> str:
+    """A word of `LAUNCHERS`, looked up when a command is called: `--help` answers at once."""
+    from moebench.launch import LAUNCHERS
+
+    if word not in LAUNCHERS:
+        raise click.BadParameter(f"{word!r} is not one of {', '.join(map(repr, LAUNCHERS))}.")
+    return word
+
+
 def launch_options(command: Command) -> Command:
     """Where and how jobs run: the options of `launch`."""
     for option in (
@@ -59,10 +68,11 @@ def launch_options(command: Command) -> Command:
         ),
         click.option(
             "--launcher",
-            type=click.Choice(["process", "inline"]),
+            metavar="NAME",
+            callback=_known_launcher,
             default="process",
             show_default=True,
-            help="Where runs go.",
+            help="Where jobs go: process, inline, or another launcher.",
         ),
         device_option,
         click.option(
