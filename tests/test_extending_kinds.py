@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from moebench.launch.child import child_environment
 
+from moebench.launch.process import child_environment
 from tests.support.tiny_suites import claim, write
 
 AT_LEAST = '''

@@ -20,11 +20,11 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from moebench.launch.child import child_environment
 
 import moebench
 from moebench import api
 from moebench.cli.commands import main
+from moebench.launch.process import child_environment
 from moebench.store import Results
 from moebench.suite import words
 from moebench.suite.load import load_suite
