@@ -31,7 +31,7 @@ LADDER: dict[str, tuple[str, ...]] = {
         "models.architecture", "jobs.recipe", "planning.types", "store",
     ),
     "run": (
-        "systems", "planning.feasibility", "planning.matching", "data",
+        "systems", "planning.feasibility", "planning.session", "planning.matching", "data",
         "models.decoder", "models.export", "models.generation", "jobs.job", "jobs.kind", "jobs.training",
         "jobs.measuring", "jobs.loop", "jobs", "launch", "jobs.speed", "jobs.calibrate", "planning",
         "systems.inspection", "models",

@@ -14,7 +14,7 @@ from moebench.counting.flops import decode_flops_per_token, train_flops_per_toke
 from moebench.counting.weights import parameters
 from moebench.jobs.train import backend_of, run_of
 from moebench.models.architecture import Architecture
-from moebench.planning.graph import TUNE_SEED, baseline_of, make_plan
+from moebench.planning.graph import TUNE_SEED, make_plan
 from moebench.planning.matching import (
     QUANTITIES,
     Machine,
@@ -25,6 +25,7 @@ from moebench.planning.matching import (
     steps_of,
     with_size,
 )
+from moebench.planning.session import baseline_of
 from moebench.planning.types import DataFacts, Plan
 from moebench.suite.model import Match, MatchOn
 from moebench.suite.training import TrainSpec

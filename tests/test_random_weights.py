@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from moebench import api
+from moebench.jobs.calibrate import no_facts
+from moebench.jobs.measuring import enter
+from moebench.jobs.speed import SpeedTask, race_here
+from moebench.models.decoder import build
+from moebench.planning.graph import make_plan
+from moebench.planning.matching import Machine, PlanError
+from moebench.planning.types import SpeedPlan
+from moebench.store import Results, read_json, write_json
 from moebench.suite.load import load_suite
 from moebench.suite.write import resolved_yaml
 from tests.support.suite_texts import load, messages
@@ -116,3 +127,111 @@ def test_smoke_and_scales_leave_it_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "suite.yaml").write_text(SUITE)
     spec = load_suite(tmp_path / "suite.yaml").spec
     assert smoke(spec).models == spec.models
+
+
+# ------------------------------------------------------------------------------------------------ the speed session
+
+
+def session_of(tmp_path: Path, text: str = SUITE, **changes: int) -> SpeedPlan:
+    """The session of a plan, on a machine of so many `memory_bytes`."""
+    spec = load(tmp_path, text)
+    machine = Machine(fingerprint="here", memory_bytes=changes.get("memory_bytes"))
+    plan = make_plan(spec, facts=no_facts(), vocab=256, machine=machine)
+    assert plan.speed is not None
+    return plan.speed
+
+
+def test_the_session_says_how_each_model_is_built_and_what_it_takes(tmp_path: Path) -> None:
+    speed = session_of(tmp_path, memory_bytes=10**9)
+    assert {name: (run.recipe.steps, run.recipe.dtype) for name, run in speed.untrained.items()} == {
+        "moe": (0, "float32"),
+        "dense": (0, "float32"),
+        "half": (0, "bfloat16"),
+    }
+    assert not speed.apart
+    dense, half = 4 * 17_000, 2 * 17_000  # about, in bytes of weights
+    assert speed.memory_bytes is not None
+    assert speed.memory_bytes > 2 * dense + half
+
+
+def test_models_that_do_not_fit_together_are_timed_one_after_the_other(tmp_path: Path) -> None:
+    together = session_of(tmp_path, memory_bytes=10**9)
+    assert together.memory_bytes is not None
+    apart = session_of(tmp_path, memory_bytes=together.memory_bytes)
+    assert apart.apart
+    assert apart.id != together.id
+    assert apart.memory_bytes is not None
+    assert apart.memory_bytes < together.memory_bytes
+
+
+def test_a_model_that_does_not_fit_alone_is_refused_before_it_is_built(tmp_path: Path) -> None:
+    with pytest.raises(PlanError) as caught:
+        session_of(tmp_path, memory_bytes=100_000)
+    said = str(caught.value)
+    assert "models.moe: moe takes " in said
+    assert "to build and time, and this machine has 100 kB, of which a session fills 80%" in said
+    assert "give it smaller widths or fewer layers, a smaller batch, or dtype: bfloat16" in said
+
+
+def raced(tmp_path: Path, *, apart: bool) -> dict[str, Any]:
+    """What one process measured, here."""
+    (tmp_path / "suite.yaml").write_text(SUITE)
+    made = api.prepare_plan(tmp_path / "suite.yaml", results=tmp_path / "results")
+    assert made.plan.speed is not None
+    plan = made.plan.speed.model_copy(update={"apart": apart})
+    folder = Results(made.results).speed(plan.id)
+    folder.path.mkdir(parents=True)
+    write_json(folder.path / "speed.json", {"plan": plan.model_dump(mode="json")})
+    task = SpeedTask(
+        results=made.results, speed=plan.id, process=1, runs={}, data=made.plan.spec.data, base=tmp_path, threads=1
+    )
+    race_here(task)
+    measured: dict[str, Any] = read_json(folder.path / "process-1.json")
+    return measured
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_every_model_is_timed_without_having_been_trained(tmp_path: Path, apart: bool) -> None:
+    measured = raced(tmp_path, apart=apart)
+    assert set(measured["samples"]) == {"moe", "dense", "half", "dense~again"}
+    assert all(
+        set(times) == {"speed.prefill_s[tokens=8]", "speed.decode_step_s[batch=1]"}
+        for times in measured["samples"].values()
+    )
+    assert measured["missing"] == {}
+    assert 2 <= measured["routed"]["moe"]["speed.decode_step_s[batch=1]"] <= 4
+    turns = [name for name, _ in itertools.groupby(measured["order"])]
+    assert (len(turns) == 4) == apart
+
+
+def test_its_weights_are_the_seeds_initial_values_in_its_dtype(tmp_path: Path) -> None:
+    plan = session_of(tmp_path)
+    for name, dtype in (("dense", torch.float32), ("half", torch.bfloat16)):
+        weights = enter(name, plan, {}, seed=3).subject.weights
+        usual = build(plan.untrained[name].architecture, seed=3)
+        assert all(value.dtype == dtype for value in weights.parameters())
+        for mine, its in zip(weights.parameters(), usual.parameters(), strict=True):
+            assert torch.equal(mine, its.to(dtype))
+
+
+def test_a_shared_cache_holds_the_one_sequence_for_each(tmp_path: Path) -> None:
+    subject = enter("moe", session_of(tmp_path), {}, seed=0).subject
+    tokens = torch.arange(8).view(1, 8)
+    one, many = subject.new_cache(1), subject.new_cache(3)
+    subject.extend(tokens, one)
+    many.share(one)
+    following = torch.tensor([[9], [9], [9]])
+    alone = subject.extend(following[:1], one)
+    assert torch.allclose(subject.extend(following, many), alone.expand(3, -1), atol=1e-5)
+
+
+def test_a_suite_of_random_models_goes_from_plan_to_report(tmp_path: Path) -> None:
+    (tmp_path / "suite.yaml").write_text(SUITE)
+    made = api.prepare_plan(tmp_path / "suite.yaml", results=tmp_path / "results")
+    outcome = api.run_planned(made, reports=tmp_path / "reports")
+    assert [verdict.id for verdict in outcome.verdicts] == ["fast"]
+    page = (tmp_path / "reports" / "latency" / "index.md").read_text()
+    assert "2 seeds × 3 models · none trained" in page
+    assert "at their initial values on synthetic text" in page
+    assert "## Quality" not in page
+    assert "(figures/latency.svg)" in page

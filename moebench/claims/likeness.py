@@ -30,6 +30,8 @@ class Fact:
     of: Callable[[Evidence, str], Value]
     counted: bool = False
     """Whether it is of the model itself and not of its training: what a claim about counts needs."""
+    untrained: bool = False
+    """Whether it is also of a model that is not trained, beside what is counted."""
 
 
 def _planned(of: Callable[[PlannedModel], Value]) -> Callable[[Evidence, str], Value]:
@@ -90,7 +92,7 @@ FACTS: tuple[Fact, ...] = (
     Fact(says="learning rate", of=_planned(lambda m: m.recipe.lr)),
     Fact(says="schedule", of=_planned(_schedule)),
     Fact(says="optimizer", of=_planned(_optimizer)),
-    Fact(says="dtype", of=_planned(lambda m: m.recipe.dtype)),
+    Fact(says="dtype", of=_planned(lambda m: m.recipe.dtype), untrained=True),
     Fact(says="kernels", of=_kernels),
     Fact(says="test bytes scored", of=_scored_bytes),
 )
@@ -99,11 +101,15 @@ FACTS: tuple[Fact, ...] = (
 def beside(
     evidence: Evidence, models: Iterable[str], treatment: str | None, baseline: str | None
 ) -> tuple[Beside, ...]:
-    """The facts of the models that the suite trains, those of training left out when none is."""
+    """The facts of the models of the suite; what belongs to training is left out where none is trained."""
     named = [name for name in models if name in evidence.plan.models]
     rows = []
+    trained = {name for name in named if evidence.plan.models[name].recipe.trains}
     for fact in FACTS if named else ():
-        values = {name: fact.of(evidence, name) for name in named}
+        of_all = fact.counted or fact.untrained
+        if not of_all and not trained:
+            continue
+        values = {name: fact.of(evidence, name) if of_all or name in trained else None for name in named}
         ratio = _ratio(values.get(treatment or ""), values.get(baseline or ""))
         rows.append(Beside(what=fact.says, values=values, ratio=ratio))
     return tuple(rows)

@@ -9,9 +9,13 @@ from moebench.claims import coverage, likeness
 from moebench.claims.verdict import Beside, Scored
 from moebench.format import size_word
 from moebench.metrics import metric_of
-from moebench.planning.types import Plan
+from moebench.planning.types import Plan, PlannedModel
 from moebench.reader.evidence import Evidence
 from moebench.suite.claim import Claim
+
+SMALL_LAYER = 10**6
+"""Parameters that a token uses of one layer, below which its time is that of dispatching operations."""
+DISPATCH = "times at this size are those of dispatching operations (suite latency has larger layers)"
 
 
 def scope(
@@ -34,8 +38,15 @@ def _place(evidence: Evidence, models: tuple[str, ...], kind: str) -> str:
     sizes = _sizes(plan, known)
     if kind == "counted":
         return f"{sizes}, counted from the architecture: the same on any hardware"
-    tokens = [plan.models[name].recipe.steps * plan.models[name].recipe.batch_tokens for name in known]
-    return f"{sizes}, {plan.spec.data.scope}, {_range(tokens)} tokens, {_machines(evidence, kind)}"
+    recipes = [plan.models[name].recipe for name in known if name in plan.trained]
+    spent = f"{_range([r.steps * r.batch_tokens for r in recipes])} tokens" if recipes else "initial values"
+    dispatch = f", {DISPATCH}" if kind == "timed" and any(_is_small(plan.models[name]) for name in known) else ""
+    return f"{sizes}, {plan.spec.data.scope}, {spent}, {_machines(evidence, kind)}{dispatch}"
+
+
+def _is_small(model: PlannedModel) -> bool:
+    """Whether a layer has so little to compute that dispatching its operations takes most of the time."""
+    return model.costs.params.active_no_embedding < SMALL_LAYER * model.architecture.layers
 
 
 def _sizes(plan: Plan, names: list[str]) -> str:

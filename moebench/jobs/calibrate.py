@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -35,7 +36,7 @@ def machine(*, device: str = "cpu", threads: int = 1) -> Machine:
     """The machine as part of a speed session's identity: timings of another processor or torch are another session."""
     here = environment(threads)
     fingerprint = digest_of([here.cpu, here.cores, here.gpu, here.packages.get("torch"), threads])
-    return Machine(device=device, fingerprint=fingerprint)
+    return Machine(device=device, fingerprint=fingerprint, memory_bytes=here.memory_bytes)
 
 
 def with_step_seconds(base: Machine, spec: SuiteSpec, *, vocab: int, root: Path, threads: int) -> Machine:
@@ -56,7 +57,7 @@ def with_step_seconds(base: Machine, spec: SuiteSpec, *, vocab: int, root: Path,
             path.parent.mkdir(parents=True, exist_ok=True)
             write_json(path, {"step_s": _measure(run, threads=threads), "model": name, "fingerprint": base.fingerprint})
         seconds[name] = float(read_json(path)["step_s"])
-    return Machine(device=base.device, fingerprint=base.fingerprint, step_seconds=seconds)
+    return replace(base, step_seconds=seconds)
 
 
 def no_facts() -> DataFacts:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -13,8 +13,10 @@ from moebench.data.batches import Windows, evaluation_windows, train_batch
 from moebench.data.corpus import Corpus, Document
 from moebench.jobs.recipe import Recipe, Run
 from moebench.jobs.training import State, TrainingStep, start
-from moebench.metrics.speed import Racer, Text
+from moebench.metrics.speed import AGAIN, Racer, Text
+from moebench.models.decoder import build
 from moebench.models.decoder.subject import DecoderSubject
+from moebench.planning.types import SpeedPlan
 from moebench.store import WEIGHTS, JobFolder
 
 
@@ -56,6 +58,22 @@ def load_state(run: Run, folder: JobFolder) -> State:
     state.model.load_state_dict(safetensors.torch.load_file(folder.path / WEIGHTS))
     state.step = run.recipe.steps
     return state
+
+
+def enter(name: str, plan: SpeedPlan, trained: Mapping[str, JobFolder], *, seed: int) -> Racer:
+    """A racer of a session by its name: trained weights of a completed run, or initial values in their dtype."""
+    model = name.removesuffix(AGAIN)
+    if model in trained:
+        return load_racer(name, trained[model])
+    run = plan.untrained[model].model_copy(update={"seed": seed})
+    weights = build(
+        run.architecture,
+        seed=run.seed,
+        dtype=run.recipe.dtype,
+        device=run.device,
+        backend=None if run.backend == "none" else run.backend,
+    )
+    return Racer(name=name, subject=DecoderSubject(weights.to(weights.dtype)), trainable=None)
 
 
 def racer(name: str, run: Run, state: State) -> Racer:

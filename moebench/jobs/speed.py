@@ -37,7 +37,7 @@ class SpeedTask(Frozen):
     """Id of the session."""
     process: int
     runs: dict[str, str]
-    """Model -> id of the trained run it loads."""
+    """Model -> id of the trained run it loads; those at initial values are the session's."""
     data: DataSpec
     base: Path
     threads: int
@@ -155,7 +155,7 @@ def race_here(task: SpeedTask) -> None:
 
     from moebench.data.prepare import prepare
     from moebench.environment import environment
-    from moebench.jobs.measuring import load_racer, text_of
+    from moebench.jobs.measuring import enter, text_of
     from moebench.metrics import speed
 
     torch.set_num_threads(task.threads)
@@ -163,29 +163,40 @@ def race_here(task: SpeedTask) -> None:
     folder = results.speed(task.speed)
     plan = _speed_plan(folder.path / "speed.json")
     corpus = prepare(task.data, base=task.base, cache=task.results / "data")
-    racers, missing = [], {}
-    for name in (*plan.models, plan.baseline + speed.AGAIN):
-        run_folder = results.job(task.runs[name.removesuffix(speed.AGAIN)])
-        if run_folder.status() != "completed":
-            missing[name] = run_folder.id
-            continue
-        racers.append(load_racer(name, run_folder))
-    if not racers:
-        raise FileNotFoundError(
-            f"no model has been trained: {', '.join(missing)} with seed {plan.processes[task.process]}"
-        )
+    trained = {name: results.job(run) for name, run in task.runs.items()}
+    missing = {name: folder.id for name, folder in trained.items() if folder.status() != "completed"}
+    if plan.baseline in missing:
+        missing[plan.baseline + speed.AGAIN] = missing[plan.baseline]
+    seed = plan.processes[task.process]
+    names = [name for name in (*plan.models, plan.baseline + speed.AGAIN) if name not in missing]
+    if not names:
+        raise FileNotFoundError(f"no model has been trained: {', '.join(missing)} with seed {seed}")
     load = [os.getloadavg()[0]]
     share = plan.seconds / len(plan.processes)
-    found = speed.race(racers, plan, text_of(corpus), process=task.process, seconds=share)
+    heats = rotated(names, task.process) if plan.apart else [names]
+    races = []
+    for heat in heats:
+        racers = [enter(name, plan, trained, seed=seed) for name in heat]
+        seconds = share * len(heat) / len(names)
+        races.append(speed.race(racers, plan, text_of(corpus), process=task.process, seconds=seconds))
+        device = racers[0].subject.device.type
+        del racers
+    found = speed.together(races)
     result = {
         "process": task.process,
-        "seed": plan.processes[task.process],
+        "seed": seed,
         "runs": task.runs,
-        "environment": environment(task.threads, racers[0].subject.device.type).model_dump(mode="json"),
+        "environment": environment(task.threads, device).model_dump(mode="json"),
         "load": [*load, os.getloadavg()[0]],
         "missing": missing,
     }
     write_json(folder.path / f"process-{task.process}.json", {**result, **vars(found)})
+
+
+def rotated(names: list[str], shift: int) -> list[list[str]]:
+    """Each name alone, another one first in each process."""
+    first = shift % len(names)
+    return [[name] for name in names[first:] + names[:first]]
 
 
 def _speed_plan(path: Path) -> SpeedPlan:

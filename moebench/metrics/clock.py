@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import torch
 
 MIN_BLOCKS, MAX_SAMPLES = 8, 2000
+LONG_WARM_UP_S = 2.0
+"""Calls that take so long together are enough to begin with."""
 NANOSECOND = 9
 """Decimals of a second that the clock resolves; more would only fill the disk."""
 Timed = Callable[[], object]
@@ -58,8 +60,11 @@ def _synchronise(device: str) -> None:
 
 
 def warm_up(call: Timed, device: str) -> float:
-    """Calls until the newer half of the samples is no faster than the older by 5%, at most 40; gives the median."""
-    seen: list[float] = [time_call(call, device) for _ in range(4)]
+    """Calls until the newer half of the samples is no faster than the older by 5%, at most 40 and at least 4, or 2 that
+    take long; gives the median of the newer half."""
+    seen: list[float] = [time_call(call, device), time_call(call, device)]
+    while len(seen) < 4 and sum(seen) < LONG_WARM_UP_S:
+        seen.append(time_call(call, device))
     while len(seen) < 40 and median(seen[len(seen) // 2 :]) < 0.95 * median(seen[: len(seen) // 2]):
         seen.extend(time_call(call, device) for _ in range(2))
     return median(seen[len(seen) // 2 :])

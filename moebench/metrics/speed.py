@@ -4,12 +4,13 @@ The datum is a ratio within one process: all models are loaded, the baseline twi
 `clock`. Raw samples are kept; medians and intervals over processes belong to the report.
 
 What is timed: a training step (forward, backward, optimizer) on one micro-batch; prefill of a prompt into an empty
-cache (time to first token); one decoding step of a batch from the middle of the context.
+cache (time to first token); one decoding step of a batch from the middle of the context. Sequences of a model at its
+initial values, which may be large, share the text in the cache, read once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 AGAIN = "~again"
 """Suffix of the baseline's second copy."""
 ROWS_AT_ONCE = 16
+FEW_TOKENS = 16
+"""Of each sequence, those whose experts are read off at initial values."""
 
 
 def _timed(name: str, unit: str, **facts: Any) -> Metric:
@@ -108,7 +111,8 @@ class Racer:
 
     name: str
     subject: Subject
-    trainable: Trainable
+    trainable: Trainable | None
+    """None for a model at its initial values, which has no training step."""
     routed: dict[str, list[float]] = field(default_factory=dict)
     """Timed metric -> what a mixture routed: assignments of each training step over all layers; experts of one layer
     that a decoding step reads, mean of layers and positions."""
@@ -130,6 +134,18 @@ class Race:
     peak_bandwidth: float
 
 
+def together(races: Sequence[Race]) -> Race:
+    """What was measured of models that were not there at the same time."""
+    first, rest = races[0], races[1:]
+    for race in rest:
+        first.order.extend(race.order)
+        for mine, its in ((first.samples, race.samples), (first.steady, race.steady)):
+            mine.update(its)  # type: ignore[arg-type]
+        first.derived.update(race.derived)
+        first.routed.update(race.routed)
+    return first
+
+
 Text = Callable[[int], NDArray[Any]]
 """Gives so many windows of training text, [rows, context + 1], the same for every model."""
 
@@ -140,11 +156,11 @@ def race(racers: list[Racer], plan: SpeedPlan, text: Text, *, process: int, seco
     dtypes = dict.fromkeys(racer.subject.dtype for racer in racers)
     peaks = {dtype: clock.measure_peak_flops(device, dtype) for dtype in dtypes}
     peak_bandwidth = clock.measure_peak_bandwidth(device)
-    contests = list(_contests(racers, plan, text))
+    contests = len(plan.prefill) + len(plan.decode_batches) + plan.train_step
     samples: dict[str, dict[str, list[float]]] = {racer.name: {} for racer in racers}
     order: list[str] = []
-    for metric, timed in contests:
-        times, blocks = clock.rotate(timed, device=device, seconds=seconds / len(contests), shift=process)
+    for metric, timed in _contests(racers, plan, text):
+        times, blocks = clock.rotate(timed, device=device, seconds=seconds / contests, shift=process)
         order = order or blocks
         for name, values in times.items():
             samples[name][metric] = values
@@ -174,6 +190,7 @@ def _contests(racers: list[Racer], plan: SpeedPlan, text: Text) -> Iterator[tupl
 
 def _train_step(racer: Racer, text: Text) -> Timed:
     trainable = racer.trainable
+    assert trainable is not None
     for group in trainable.optimizer.param_groups:
         group.update(lr=0.0, weight_decay=0.0)  # the weights stay as they are, so every block times the same routing
     batch_BX, draws = _on(racer, text(trainable.sequences)), trainable.draws()
@@ -198,9 +215,15 @@ def _decode_step(racer: Racer, text: Text, *, batch: int) -> Timed:
     subject, half = racer.subject, racer.subject.context // 2
     text_BX = _on(racer, text(batch))
     if subject.mixtures:
-        racer.routed[labelled(DECODE_STEP.name, batch=batch)] = [experts_read(subject, text_BX[:, :-1], start=half)]
+        read_BT, start = (text_BX[:, :-1], half) if racer.trainable else (text_BX[:, half : half + FEW_TOKENS], 0)
+        racer.routed[labelled(DECODE_STEP.name, batch=batch)] = [experts_read(subject, read_BT, start=start)]
     cache = subject.new_cache(batch)
-    subject.extend(text_BX[:, :half], cache)
+    if racer.trainable:
+        subject.extend(text_BX[:, :half], cache)
+    else:
+        first = subject.new_cache(1)
+        subject.extend(text_BX[:1, :half], first)
+        cache.share(first)
 
     def decode() -> None:
         # Each call decodes the next real token; at the context's end it goes back to the middle.
@@ -239,6 +262,7 @@ def derived(
     for metric, times in samples.items():
         routed, batch = racer.routed.get(metric), MetricRef.parse(metric).get("batch")
         if metric == TRAIN_STEP.name:
+            assert racer.trainable is not None
             computed = None if routed is None else round(fmean(routed))
             sequences = racer.trainable.sequences
             flops = train_step_flops(counts, sequences=sequences, length=subject.context, assignments=computed)

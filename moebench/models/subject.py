@@ -79,6 +79,9 @@ class Cache(Protocol):
     def cut(self, length: int) -> None:
         """Forgets all but the first `length` tokens."""
 
+    def share(self, one: Any) -> None:
+        """Holds for each of its sequences what `one`, a cache of the same model, holds for a single one."""
+
 
 class Subject(Protocol):
     """A model that can be measured."""

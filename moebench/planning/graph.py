@@ -15,7 +15,8 @@ from moebench.jobs.kind import Draft
 from moebench.jobs.recipe import Recipe, Run
 from moebench.planning import feasibility
 from moebench.planning.matching import Machine, PlanError, models_of
-from moebench.planning.types import Asked, DataFacts, Plan, PlannedJob, PlannedModel, SpeedPlan, TunePlan
+from moebench.planning.session import speed_plan
+from moebench.planning.types import Asked, DataFacts, Plan, PlannedJob, PlannedModel, TunePlan
 from moebench.suite.model import DenseFFN
 from moebench.suite.types import SuiteSpec
 from moebench.systems import system
@@ -80,7 +81,19 @@ def make_graph(
         draft.jobs += list(kind.jobs(draft))
     tune, sweep = _sweep(draft)
     jobs = tuple(map(_brief, draft.jobs))
-    changes = {"jobs": jobs, "speed": _speed_plan(spec, draft.jobs, machine=machine), "tune": tune}
+    speed = speed_plan(
+        spec,
+        models,
+        trained=[job.id for job in draft.jobs if job.kind == "train"],
+        untrained={
+            name: train.run_of(model, seed=spec.seeds[0], facts=facts, machine=machine)
+            for name, model in models.items()
+            if not model.recipe.trains
+        },
+        machine=machine.fingerprint,
+        memory_bytes=machine.memory_bytes,
+    )
+    changes = {"jobs": jobs, "speed": speed, "tune": tune}
     return Graph(plan=plan.model_copy(update=changes), jobs=tuple(draft.jobs), sweep=sweep)
 
 
@@ -89,23 +102,6 @@ def _brief(job: Job) -> PlannedJob:
     return PlannedJob(
         kind=job.kind, model=job.model, seed=job.seed, id=job.id, inputs=job.inputs, measurement=measurement
     )
-
-
-def _speed_plan(spec: SuiteSpec, jobs: Sequence[Job], *, machine: Machine) -> SpeedPlan | None:
-    speed = spec.measure.speed
-    if speed is None:
-        return None
-    models, baseline = tuple(spec.models), baseline_of(spec)
-    wanted: dict[str, Any] = {
-        "train_step": speed.train_step,
-        "prefill": tuple(speed.prefill),
-        "decode_batches": tuple(speed.decode.batch) if speed.decode else (),
-        "seconds": speed.seconds,
-        "processes": tuple(spec.seeds[i % len(spec.seeds)] for i in range(speed.processes)),
-    }
-    trained = [job.id for job in jobs if job.kind == "train"]
-    identity = [trained, wanted, models, baseline, machine.fingerprint]
-    return SpeedPlan(id=digest_of(identity, length=20), models=models, baseline=baseline, **wanted)
 
 
 def _sweep(draft: Draft) -> tuple[TunePlan | None, tuple[Job, ...]]:
@@ -137,18 +133,6 @@ def tune_identity(run: Run) -> str:
     for key in ("lr", "split", "evaluate_at"):
         value["recipe"].pop(key)
     return digest_of(value)
-
-
-def baseline_of(spec: SuiteSpec) -> str:
-    """The model that others are compared with most often in claims; the first dense model, or the first, if none is."""
-    counts = dict.fromkeys(spec.models, 0)
-    for claim in spec.claims.values():
-        if claim.compare is not None and claim.compare.baseline in counts:
-            counts[claim.compare.baseline] += 1
-    if any(counts.values()):
-        return max(counts, key=lambda name: counts[name])
-    dense = [name for name, model in spec.models.items() if isinstance(model.ffn, DenseFFN)]
-    return (dense or list(spec.models))[0]
 
 
 def _systems(spec: SuiteSpec) -> dict[str, ParameterCount]:

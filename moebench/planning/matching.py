@@ -39,6 +39,8 @@ class Machine:
     device: str = "cpu"
     fingerprint: str = "unknown"
     """Changes when timings of this machine would no longer be comparable."""
+    memory_bytes: int | None = None
+    """That a process may use; None where it is not known."""
     step_seconds: Mapping[str, float] | None = None
     """Model -> measured seconds per step, for budgets in seconds."""
 

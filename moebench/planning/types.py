@@ -17,7 +17,7 @@ from moebench.counting.weights import ParameterCount
 from moebench.environment import Environment
 from moebench.frozen import Frozen
 from moebench.identity import digest_of
-from moebench.jobs.recipe import Recipe, training_of
+from moebench.jobs.recipe import Recipe, Run, training_of
 from moebench.models.architecture import Architecture
 from moebench.models.routers.facts import RouterFacts
 from moebench.plugins import PluginCode
@@ -89,7 +89,7 @@ class DataFacts(Frozen):
 
 
 class SpeedPlan(Frozen):
-    """One speed session: which trained runs race each other, process by process."""
+    """One speed session: which models race each other, process by process."""
 
     id: str
     models: tuple[str, ...]
@@ -101,6 +101,12 @@ class SpeedPlan(Frozen):
     prefill: tuple[int, ...]
     decode_batches: tuple[int, ...]
     seconds: float
+    untrained: dict[Name, Run] = Field(default={}, exclude_if=lambda value: not value)
+    """Models at their initial values, by a run of no steps; a process gives it its own seed."""
+    apart: bool = Field(default=False, exclude_if=lambda value: not value)
+    """Whether a process builds, times and lets go one model after the other, as its memory does not hold all."""
+    memory_bytes: int | None = Field(default=None, exclude_if=lambda value: value is None)
+    """What a process needs at most; None where all models are trained, as they are small beside their training."""
 
 
 class TunePlan(Frozen):
@@ -220,6 +226,11 @@ class Plan(Frozen):
         return f"<Plan {self.id} of {self.title}: {', '.join(counts)}>"
 
     __str__ = __repr__
+
+    @property
+    def trained(self) -> dict[str, PlannedModel]:
+        """Its models but those at their initial values."""
+        return {name: model for name, model in self.models.items() if model.recipe.trains}
 
     @property
     def routers(self) -> dict[str, RouterFacts]:

@@ -104,6 +104,11 @@ class Findings:
         """Whether there are more models than one panel can hold."""
         return len(self.plan.models) > FEW
 
+    @property
+    def trains(self) -> bool:
+        """Whether a model of it is trained."""
+        return bool(self.plan.trained)
+
     @cached_property
     def pair(self) -> tuple[str, str | None]:
         """What the suite compares: the first primary claim's pair, else the first claim's, else MoE and dense.

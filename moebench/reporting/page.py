@@ -18,7 +18,7 @@ from moebench.jobs.recipe import TRAINING_VERSION
 from moebench.reporting.analysis import Findings
 from moebench.reporting.figures import FIGURES
 from moebench.reporting.part import placed
-from moebench.reporting.sections import SECTIONS, source_text
+from moebench.reporting.sections import OF_TRAINING, SECTIONS, source_text
 from moebench.reporting.states import STATES, counted, decisive_p
 from moebench.reporting.tables import TABLES
 from moebench.suite.write import resolved_yaml
@@ -46,6 +46,7 @@ def sections(findings: Findings) -> list[Section]:
             tables=placed(TABLES, anchor, findings),
         )
         for anchor, (heading, words) in SECTIONS.items()
+        if findings.trains or anchor not in OF_TRAINING
     ]
 
 
@@ -83,14 +84,14 @@ def at_a_glance(findings: Findings) -> list[str]:
     """Seeds, models, machine, tokens and date, for the line under the title."""
     plan = findings.plan
     machines = sorted({environment.machine for environment, _ in findings.study.environments})
-    tokens = sorted({model.recipe.steps * model.recipe.batch_tokens for model in plan.models.values()})
+    tokens = sorted({model.recipe.steps * model.recipe.batch_tokens for model in plan.trained.values()}) or [0]
     span = count(tokens[0]) if len(tokens) == 1 else f"{count(tokens[0])} to {count(tokens[-1])}"
     done = int(findings.study.runs["status"].isin(["completed", "diverged"]).sum())
     facts = [
         f"{plural(len(plan.spec.seeds), 'seed')} {TIMES} {plural(len(plan.models), 'model')}",
-        f"{done} of {plural(len(plan.runs), 'run')} done",
+        f"{done} of {plural(len(plan.runs), 'run')} done" if findings.trains else "none trained",
         listed(machines) if machines else findings.study.stored.environment.machine,
-        f"{span} tokens each",
+        *([f"{span} tokens each"] if findings.trains else []),
         *([coverage.words(findings.study.scored)] if findings.study.scored is not None else []),
     ]
     facts += [f"with {value}" for value in plan.asked.sets]
@@ -108,12 +109,13 @@ def scope(findings: Findings) -> str:
     plan = findings.plan
     sizes = sorted(model.costs.params.total for model in plan.models.values())
     size = size_word(max(model.costs.params.active for model in plan.models.values()))
-    steps = sorted({model.recipe.steps for model in plan.models.values()})
+    steps = listed(map(str, sorted({model.recipe.steps for model in plan.trained.values()})))
+    weights = f"trained for {steps} steps" if plan.trained else "at their initial values"
     contexts = sorted({model.architecture.context for model in plan.models.values()})
     span = " to ".join(dict.fromkeys(count(size) for size in (sizes[0], sizes[-1])))
     return (
-        f"These are {size} models: {span} parameters, trained for {listed(map(str, steps))} steps on "
-        f"{source_text(findings)} with a context of {listed(map(str, contexts))} bytes. "
+        f"These are {size} models: {span} parameters, {weights} "
+        f"on {source_text(findings)} with a context of {listed(map(str, contexts))} bytes. "
         "Nothing here says what happens at another size, on other data or on other hardware."
     )
 

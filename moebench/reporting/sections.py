@@ -37,7 +37,7 @@ def _equal(findings: Findings) -> Iterator[str]:
             f"{every} read identical data, seed by seed: runs with one seed have equal digests of the tokens they "
             "consumed, as far as the shorter run goes."
         )
-    else:
+    elif findings.trains:
         yield "Whether runs with one seed read identical data is not known: no two of them are done."
     state = "below" if data.leak_share <= data.leak_threshold else "ABOVE"
     yield (
@@ -181,3 +181,6 @@ SECTIONS: dict[str, tuple[str, Callable[[Findings], Iterator[str]]]] = {
     "limits": ("Known limits of the method", _limits),
 }
 """Anchor -> heading, and what makes its sentences."""
+
+OF_TRAINING = frozenset({"answer", "quality", "place", "routing"})
+"""Those that a suite has only where a model of it is trained."""

@@ -77,12 +77,14 @@ def plan_text(planned: Planned) -> str:
                 duration(model["estimated_s"]),
             ]
             for name, model in facts["models"].items()
+            if name in planned.plan.trained
         ),
     )
     lines = [f"{facts['suite']}: {facts['question']}", "", models, ""]
     if facts["matches"]:
         lines += [matches, ""]
-    lines += [budget, ""]
+    if planned.plan.trained:
+        lines += [budget, ""]
     if facts["claims"]:
         lines.append("claims, as they will be judged (an interval that crosses a threshold is inconclusive)")
         lines += [f"  {name}: {words}" for name, words in facts["claims"].items()] + [""]
@@ -92,17 +94,24 @@ def plan_text(planned: Planned) -> str:
 
 def _plan_lines(facts: dict[str, Any]) -> list[str]:
     data, expected = facts["data"], facts["estimate"]
-    todo = sum(run["status"] not in ("completed", "diverged") for run in facts["runs"])
     splits = ", ".join(f"{name} {count:,} tokens" for name, count in data["tokens"].items())
     lines = [
         f"data: {data['source']}, {splits}; digest {data['digest'][:12]}; "
         f"{data['leak_share']:.1%} of the test split's 50-byte windows occur in training "
         f"(threshold {data['leak_threshold']:.0%})",
-        f"{todo} of {len(facts['runs'])} runs to do, about {duration(expected['runs_s'])} "
-        f"with {expected['workers']} at a time",
     ]
+    if facts["runs"]:
+        todo = sum(run["status"] not in ("completed", "diverged") for run in facts["runs"])
+        lines.append(
+            f"{todo} of {len(facts['runs'])} runs to do, about {duration(expected['runs_s'])} "
+            f"with {expected['workers']} at a time"
+        )
     if speed := facts["speed"]:
         lines.append(f"speed session: {len(speed['processes'])} processes, about {duration(expected['speed_s'])}")
+        if speed.get("untrained"):
+            lines[-1] += f", each up to {quantity(speed['memory_bytes'], 'bytes')}, with " + (
+                "one model after the other, as they do not fit together" if speed.get("apart") else "all models in it"
+            )
     lines.append(
         f"in all about {duration(expected['total_s'])}, start-up, evaluation and report included ({_basis(facts)})"
     )

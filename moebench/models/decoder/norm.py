@@ -26,4 +26,4 @@ class RMSNorm(nn.Module):
         """Over the last axis."""
         if self.fused and torch.is_grad_enabled():
             return rms_norm(x_BTD, self.weight, self.eps)
-        return F.rms_norm(x_BTD.float(), (x_BTD.shape[-1],), self.weight, self.eps).to(x_BTD.dtype)
+        return F.rms_norm(x_BTD.float(), (x_BTD.shape[-1],), self.weight.float(), self.eps).to(x_BTD.dtype)

@@ -54,6 +54,12 @@ class KVCache:
         """Forgets all but the first `length` tokens."""
         self.length = length
 
+    def share(self, one: KVCache) -> None:
+        """Holds for each of its sequences what `one` holds for a single one."""
+        for mine, its in zip(self.tensors, one.tensors, strict=True):
+            mine.copy_(its.expand_as(mine))
+        self.length = one.length
+
 
 class Layer(nn.Module):
     """x + attention(norm x), then x + ffn(norm x)."""
