@@ -6,13 +6,8 @@ another draws.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from moebench.models.lazy import torch
+from moebench.models.lazy import Tensor, torch
 from moebench.seeds import derive
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 def generator(seed: int, purpose: str) -> torch.Generator:

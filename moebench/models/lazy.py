@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch as torch
+    from torch import Tensor as Tensor
     from torch import nn as nn
     from torch.nn import Module as Module
     from torch.nn import functional as F  # noqa: N812
@@ -30,6 +31,7 @@ else:
             return value
 
     torch, nn, F = _Lazy("torch"), _Lazy("torch.nn"), _Lazy("torch.nn.functional")
+    Tensor = Any  # only annotations name it
 
     class Module:
         """Base of classes whose objects are `torch.nn.Module`s, though the class is made without torch.
@@ -48,4 +50,4 @@ else:
         return type(cls.__name__, (cls, nn.Module), named)
 
 
-__all__ = ["F", "Module", "nn", "torch"]
+__all__ = ["F", "Module", "Tensor", "nn", "torch"]

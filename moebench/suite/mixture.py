@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from moebench.models.routers import LOSSES, OPTIONS, REFUSED, ROUTERS, Router, options_of
-
-if TYPE_CHECKING:
-    from moebench.suite.model import MoEFFN
+from moebench.models.routers.options import MoEFFN
 
 _EXAMPLES = {"capacity_factor": "1.25", "top_p": "0.4", "groups": "4", "groups_chosen": "2"}
 """Values to start from, for options that some router cannot do without."""
@@ -58,18 +55,19 @@ def idle_losses(ffn: MoEFFN, losses: Sequence[str] | None = None) -> list[str]:
 
 def unread_renormalise(ffn: MoEFFN, router: type[Router]) -> str | None:
     """Why `renormalise: false` changes nothing; None when the router reads it, or may: an installed package's."""
-    if ffn.renormalise or router.renormalises or ffn.router not in ROUTERS:
+    if ffn.renormalise or router.sums_to_1 == "if asked" or ffn.router not in ROUTERS:
         return None
-    return "its weights always add up to 1" if router.adds_up_to_1(ffn) else "its weights are set by its rule"
+    return "its weights always add up to 1" if router.sums_to_1 == "always" else "its weights are set by its rule"
 
 
 def idle_gradient(ffn: MoEFFN, router: type[Router]) -> tuple[str, str] | None:
     """(what is wrong, what would do) of a trained router whose one expert weighs 1 whatever it says."""
-    if ffn.top_k != 1 or ffn.experts == 1 or not router.learned or not router.adds_up_to_1(ffn):
+    sums_to_1 = router.sums_to_1 == "always" or (router.sums_to_1 == "if asked" and ffn.renormalise)
+    if ffn.top_k != 1 or ffn.experts == 1 or not router.learned or not sums_to_1:
         return None
     wrong = (
         f"with top_k: 1 the weight of {ffn.router}'s one expert is always 1, so the router learns nothing from the loss"
     )
-    if router.renormalises:
+    if router.sums_to_1 == "if asked":
         return wrong, "write `renormalise: false`, or use the router switch"
     return wrong, "use softmax_topk with `renormalise: false`, or the router switch"

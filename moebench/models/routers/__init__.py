@@ -6,7 +6,7 @@ line in `ROUTERS` below. Installed packages add theirs through the entry point g
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from moebench import plugins
 from moebench.models.routers import installed
@@ -17,7 +17,7 @@ from moebench.models.routers.gshard import GShard
 from moebench.models.routers.hierarchical import Hierarchical
 from moebench.models.routers.losses import Loss as Loss
 from moebench.models.routers.noisy_topk import NoisyTopK
-from moebench.models.routers.options import Options, Shared
+from moebench.models.routers.options import MoEFFN, Options, Shared
 from moebench.models.routers.round_robin import RoundRobin
 from moebench.models.routers.routing import Router as Router
 from moebench.models.routers.routing import Routing as Routing
@@ -31,9 +31,6 @@ from moebench.models.routers.top_p import TopP
 from moebench.models.routers.topk_softmax import TopKSoftmax
 from moebench.plugins import PluginError
 from moebench.text import plain
-
-if TYPE_CHECKING:
-    from moebench.suite.model import MoEFFN
 
 REFUSED = {
     "soft_moe": "Soft MoE (Puigcerver et al. 2023, arXiv:2308.00951) mixes all tokens of a sequence into every slot, "
@@ -77,8 +74,9 @@ def facts_of(ffn: MoEFFN, *, width: int) -> RouterFacts | None:
     router = ROUTERS.get(ffn.router)
     if router is None:
         return None
-    used, noise = width * router.rows(ffn), width * router.noise_rows(ffn)
-    parameters = used + noise + (ffn.experts if ffn.bias and router.can_bias else 0)
+    used = width * router.rows(ffn)
+    in_training = 2 * used if router.noisy else used
+    parameters = in_training + (ffn.experts if ffn.bias and router.can_bias else 0)
     return RouterFacts(
         causal=router.causal,
         learned=router.learned,
@@ -89,7 +87,7 @@ def facts_of(ffn: MoEFFN, *, width: int) -> RouterFacts | None:
         parameters=parameters,
         untrained_parameters=0 if router.learned else parameters,
         multiply_adds=used,
-        training_multiply_adds=used + noise,
+        training_multiply_adds=in_training,
     )
 
 

@@ -11,12 +11,8 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from typing import TYPE_CHECKING
 
-from moebench.models.lazy import torch
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from moebench.models.lazy import Tensor, torch
 
 
 def room(capacity_factor: float, *, tokens: int, top_k: int, experts: int) -> int:

@@ -10,18 +10,13 @@ Legend: B sequences, L their length, T = B x L tokens, E experts, C tokens that 
 from __future__ import annotations
 
 from math import gcd
-from typing import TYPE_CHECKING
 
-from moebench.models.lazy import torch
+from moebench.models.lazy import Tensor, torch
 from moebench.models.routers.capacity import room
 from moebench.models.routers.losses import z_loss
+from moebench.models.routers.options import MoEFFN
 from moebench.models.routers.projection import Projection
 from moebench.models.routers.routing import Routing, Text
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from moebench.suite.model import MoEFFN
 
 
 class ExpertChoice(Projection):

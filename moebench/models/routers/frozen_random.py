@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from moebench.models.initial import normal_
-from moebench.models.lazy import torch
+from moebench.models.lazy import Tensor, torch
 from moebench.models.routers.losses import Loss
+from moebench.models.routers.options import MoEFFN
 from moebench.models.routers.softmax_topk import SoftmaxTopK
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from moebench.suite.model import MoEFFN
 
 
 class FrozenRandom(SoftmaxTopK):
@@ -28,10 +24,6 @@ class FrozenRandom(SoftmaxTopK):
     options = ("capacity_factor", "jitter")
     auxiliary = ()
     can_bias = False
-
-    @classmethod
-    def adds_up_to_1(cls, _ffn: MoEFFN) -> bool:
-        return False
 
     def __init__(self, ffn: MoEFFN, *, width: int, vocab: int, layer: int) -> None:
         super().__init__(ffn, width=width, vocab=vocab, layer=layer)

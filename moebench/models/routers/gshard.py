@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from moebench.models.lazy import torch
+from moebench.models.lazy import Tensor, torch
+from moebench.models.routers.options import MoEFFN
 from moebench.models.routers.projection import Softmax
 from moebench.models.routers.routing import Routing, Text, only
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from moebench.suite.model import MoEFFN
 
 
 class GShard(Softmax):
@@ -45,7 +39,3 @@ class GShard(Softmax):
         u_T = torch.rand(x_TD.shape[0], device=x_TD.device, generator=text.rng())
         goes_T2 = torch.stack((torch.ones_like(u_T, dtype=torch.bool), 2 * weights_T2[:, 1] > u_T), dim=1)
         return only(routing, goes_T2.reshape(-1))
-
-    @classmethod
-    def output_scale(cls, ffn: MoEFFN) -> float:
-        return float(ffn.top_k**-0.5)

@@ -5,18 +5,11 @@ Legend: T tokens, E experts, K top-k, G groups, M experts of a group, J chosen g
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from moebench.models.lazy import torch
+from moebench.models.lazy import Tensor, torch
 from moebench.models.routers.losses import z_loss
 from moebench.models.routers.noisy_topk import Gate, expected_load, importance, importance_loss, load_loss
-from moebench.models.routers.options import Groups, ungroupable
+from moebench.models.routers.options import Groups, MoEFFN, ungroupable
 from moebench.models.routers.routing import Router, Routing, Text
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from moebench.suite.model import MoEFFN
 
 
 class Hierarchical(Router):
@@ -32,18 +25,12 @@ class Hierarchical(Router):
     Options = Groups
     needs = ("groups", "groups_chosen")
     auxiliary = (z_loss, importance_loss, load_loss)
+    sums_to_1 = "always"
+    noisy = True
 
     @classmethod
     def rows(cls, ffn: MoEFFN) -> int:
         return ffn.experts + (ffn.groups or 0)
-
-    @classmethod
-    def noise_rows(cls, ffn: MoEFFN) -> int:
-        return cls.rows(ffn)
-
-    @classmethod
-    def adds_up_to_1(cls, _ffn: MoEFFN) -> bool:
-        return True
 
     @classmethod
     def unfit(cls, ffn: MoEFFN) -> tuple[str, str] | None:

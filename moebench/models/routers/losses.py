@@ -11,15 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field
 
 from moebench.frozen import later
-from moebench.models.lazy import torch
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from moebench.models.lazy import Tensor, torch
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,17 +9,11 @@ Legend: T tokens, D width, E experts, K top-k, R choices of one level.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from moebench.models.initial import normal_
-from moebench.models.lazy import F, Module, nn, torch
+from moebench.models.lazy import F, Module, Tensor, nn, torch
 from moebench.models.routers.losses import balance_loss, loss, z_loss
+from moebench.models.routers.options import MoEFFN
 from moebench.models.routers.routing import Router, Routing, Text
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from moebench.suite.model import MoEFFN
 
 
 @loss("Coefficient of the squared coefficient of variation of the experts' summed weights (Shazeer 2017: 0.1).")
@@ -93,14 +87,8 @@ class NoisyTopK(Router):
     learned = True
     options = ("capacity_factor", "jitter", "balance_over")
     auxiliary = (balance_loss, z_loss, importance_loss, load_loss)
-
-    @classmethod
-    def noise_rows(cls, ffn: MoEFFN) -> int:
-        return ffn.experts
-
-    @classmethod
-    def adds_up_to_1(cls, _ffn: MoEFFN) -> bool:
-        return True
+    sums_to_1 = "always"
+    noisy = True
 
     def __init__(self, ffn: MoEFFN, *, width: int, vocab: int, layer: int) -> None:
         super().__init__(ffn, width=width, vocab=vocab, layer=layer)

@@ -6,12 +6,14 @@ stand in its file, in a type like these.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from moebench.frozen import Frozen, later
 
 if TYPE_CHECKING:
-    from moebench.suite.model import MoEFFN
+    from moebench.suite.model import MoEFFN as MoEFFN
+else:
+    MoEFFN = Any  # a mixture, which is made of these options; only annotations name it
 
 
 class Options(Frozen):

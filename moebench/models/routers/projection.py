@@ -6,17 +6,13 @@ Legend: T tokens, D width, E experts, K top-k, N routed pairs.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from moebench.models.initial import normal_
-from moebench.models.lazy import F, nn, torch
+from moebench.models.lazy import F, Tensor, nn, torch
 from moebench.models.routers.losses import Loss, balance_loss, z_loss
+from moebench.models.routers.options import MoEFFN
 from moebench.models.routers.routing import Router, Routing, Text
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from moebench.suite.model import MoEFFN
 
 
 class Projection(Router):

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from moebench.models.lazy import torch
+from moebench.models.lazy import Tensor, torch
+from moebench.models.routers.options import MoEFFN
 from moebench.models.routers.routing import Router, Routing, Text
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from moebench.suite.model import MoEFFN
 
 
 class Fixed(Router):

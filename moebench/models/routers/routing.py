@@ -11,17 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from moebench.models.lazy import Module, torch
+from moebench.models.lazy import Module, Tensor, torch
 from moebench.models.routers.capacity import refuse_when_full, room
 from moebench.models.routers.losses import Loss, balance, balance_loss, sequence_balance
-from moebench.models.routers.options import Options
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from moebench.suite.model import MoEFFN
+from moebench.models.routers.options import MoEFFN, Options
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,8 +96,11 @@ class Router(Module):
     """Those of them that it cannot do without."""
     auxiliary: ClassVar[tuple[Loss | str, ...]] = ()
     """Auxiliary losses it gives, or their names."""
-    renormalises: ClassVar[bool] = False
-    """Whether it reads `renormalise`."""
+    sums_to_1: ClassVar[Literal["always", "if asked", "never"]] = "never"
+    """Whether a token's weights are made to add up to 1, so that one expert's is 1 whatever the router says; `if asked`:
+    it reads `renormalise`."""
+    noisy: ClassVar[bool] = False
+    """Whether it has as many rows again, for noise, that are used in training alone."""
     can_bias: ClassVar[bool] = False
     """Whether its logits take a bias an expert when the mixture has biases."""
     selection_bias: ClassVar[bool] = False
@@ -116,16 +114,6 @@ class Router(Module):
     def rows(cls, ffn: MoEFFN) -> int:
         """Rows of its projection of the width: its weights, and its multiply-adds a token over the width."""
         return ffn.experts
-
-    @classmethod
-    def noise_rows(cls, _ffn: MoEFFN) -> int:
-        """Further rows that are used in training alone."""
-        return 0
-
-    @classmethod
-    def adds_up_to_1(cls, _ffn: MoEFFN) -> bool:
-        """Whether a token's weights always add up to 1: that of one expert is then 1 whatever the router says."""
-        return False
 
     @classmethod
     def unfit(cls, _ffn: MoEFFN) -> tuple[str, str] | None:

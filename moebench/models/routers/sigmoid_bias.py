@@ -14,19 +14,12 @@ Legend: T tokens, D width, E experts, K top-k, G groups, M experts of a group.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from moebench.frozen import later
-from moebench.models.lazy import torch
+from moebench.models.lazy import Tensor, torch
 from moebench.models.routers.losses import balance_loss, z_loss
-from moebench.models.routers.options import Groups, ungroupable
+from moebench.models.routers.options import Groups, MoEFFN, ungroupable
 from moebench.models.routers.projection import Projection
 from moebench.models.routers.routing import Routing, Text
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from moebench.suite.model import MoEFFN
 
 
 class SigmoidBiasOptions(Groups):
@@ -50,15 +43,11 @@ class SigmoidBias(Projection):
     options = ("capacity_factor", "jitter", "balance_over", "groups", "groups_chosen", "scale", "bias_rate")
     Options = SigmoidBiasOptions
     auxiliary = (balance_loss, z_loss)
-    renormalises = True
+    sums_to_1 = "if asked"
     selection_bias = True
 
     bias_E: Tensor
     load_E: Tensor
-
-    @classmethod
-    def adds_up_to_1(cls, ffn: MoEFFN) -> bool:
-        return ffn.renormalise
 
     @classmethod
     def unfit(cls, ffn: MoEFFN) -> tuple[str, str] | None:

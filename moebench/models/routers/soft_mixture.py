@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-from moebench.models.lazy import torch
+from moebench.models.lazy import Tensor, torch
 from moebench.models.routers.losses import Loss, z_loss
+from moebench.models.routers.options import MoEFFN
 from moebench.models.routers.projection import Softmax
 from moebench.models.routers.routing import Text
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from moebench.suite.model import MoEFFN
 
 
 class SoftMixture(Softmax):

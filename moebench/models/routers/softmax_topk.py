@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from moebench.models.lazy import Tensor
+from moebench.models.routers.options import MoEFFN
 from moebench.models.routers.projection import Softmax
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from moebench.suite.model import MoEFFN
 
 
 class SoftmaxTopK(Softmax):
@@ -22,11 +17,7 @@ class SoftmaxTopK(Softmax):
 
     source = "Mixtral, arXiv:2401.04088 (renormalised); OLMoE, arXiv:2409.02060 (not)"
     causal = True
-    renormalises = True
-
-    @classmethod
-    def adds_up_to_1(cls, ffn: MoEFFN) -> bool:
-        return ffn.renormalise
+    sums_to_1 = "if asked"
 
     def select(self, _logits_TE: Tensor, probabilities_TE: Tensor) -> tuple[Tensor, Tensor]:
         weights_TK, experts_TK = probabilities_TE.topk(self.top_k, dim=1)

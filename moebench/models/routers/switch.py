@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from moebench.models.lazy import Tensor
+from moebench.models.routers.options import MoEFFN
 from moebench.models.routers.projection import Softmax
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from moebench.suite.model import MoEFFN
 
 
 class Switch(Softmax):

@@ -5,17 +5,11 @@ Legend: V vocabulary, E experts, K top-k.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from moebench.models.initial import generator
-from moebench.models.lazy import torch
+from moebench.models.lazy import Tensor, torch
+from moebench.models.routers.options import MoEFFN
 from moebench.models.routers.round_robin import Fixed
 from moebench.models.routers.routing import Routing, Text
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from moebench.suite.model import MoEFFN
 
 
 class TokenHash(Fixed):

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from typing import TYPE_CHECKING
 
 from moebench.frozen import later
-from moebench.models.lazy import torch
+from moebench.models.lazy import Tensor, torch
 from moebench.models.routers.losses import balance_loss, loss, z_loss
-from moebench.models.routers.options import Options
+from moebench.models.routers.options import MoEFFN, Options
 from moebench.models.routers.projection import Softmax
 from moebench.models.routers.routing import Routing, Text
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from moebench.suite.model import MoEFFN
 
 
 class TopPOptions(Options):
@@ -46,12 +40,8 @@ class TopP(Softmax):
     Options = TopPOptions
     needs = ("top_p",)
     auxiliary = (balance_loss, z_loss, entropy_loss)
-    renormalises = True
+    sums_to_1 = "if asked"
     fewer = "always"
-
-    @classmethod
-    def adds_up_to_1(cls, ffn: MoEFFN) -> bool:
-        return ffn.renormalise
 
     def __init__(self, ffn: MoEFFN, *, width: int, vocab: int, layer: int) -> None:
         super().__init__(ffn, width=width, vocab=vocab, layer=layer)

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from moebench.models.lazy import Tensor
 from moebench.models.routers.projection import Softmax
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from moebench.suite.model import MoEFFN
 
 
 class TopKSoftmax(Softmax):
@@ -20,15 +14,8 @@ class TopKSoftmax(Softmax):
 
     source = "gpt-oss 2025; Mixtral's equation (arXiv:2401.04088)"
     causal = True
-
-    @classmethod
-    def adds_up_to_1(cls, _ffn: MoEFFN) -> bool:
-        return True
+    sums_to_1 = "always"
 
     def select(self, logits_TE: Tensor, _probabilities_TE: Tensor) -> tuple[Tensor, Tensor]:
         chosen_TK, experts_TK = logits_TE.topk(self.top_k, dim=1)
         return chosen_TK.softmax(1), experts_TK
-
-    @classmethod
-    def output_scale(cls, ffn: MoEFFN) -> float:
-        return float(ffn.top_k**-0.5)

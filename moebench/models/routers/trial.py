@@ -10,18 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
-from moebench.models.lazy import torch
+from moebench.models.lazy import Tensor, torch
 from moebench.models.routers import Router, Routing, Text, installed, router_class
 from moebench.models.routers.facts import RouterFacts
+from moebench.models.routers.options import MoEFFN
 from moebench.plugins import PluginError, cause, place
 from moebench.text import listed, plain
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from moebench.suite.model import MoEFFN
 
 _T = TypeVar("_T")
 _TOKENS = 256
