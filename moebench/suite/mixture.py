@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from moebench.models.routers import LOSSES, OPTIONS, REFUSED, ROUTERS, Router, options_of
+from moebench.models.routers import FIELDS, LOSSES, OPTIONS, REFUSED, ROUTERS, Router, options_of
 from moebench.models.routers.options import MoEFFN
-
-_EXAMPLES = {"capacity_factor": "1.25", "top_p": "0.4", "groups": "4", "groups_chosen": "2"}
-"""Values to start from, for options that some router cannot do without."""
 
 
 def problem(ffn: MoEFFN, router: type[Router] | None) -> tuple[str, str] | None:
@@ -24,8 +21,8 @@ def problem(ffn: MoEFFN, router: type[Router] | None) -> tuple[str, str] | None:
         return unread[0], f"the router {ffn.router} does not use {' or '.join(unread)}: {reads}"
     missing = [option for option in router.needs if getattr(ffn, option) is None]
     if missing:
-        such = ", ".join(f"{option}: {_EXAMPLES[option]}" for option in missing)
-        return "router", f"the router {ffn.router} needs {' and '.join(missing)}, such as {such}"
+        such = ", ".join(f"{option}: {one}" for option in missing for one in FIELDS[option][1].examples or ())
+        return "router", f"the router {ffn.router} needs {' and '.join(missing)}{such and f', such as {such}'}"
     return router.unfit(ffn)
 
 

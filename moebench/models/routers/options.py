@@ -23,7 +23,7 @@ class Options(Frozen):
 class Shared(Options):
     """Options of most routers."""
 
-    capacity_factor: float | None = later(gt=0, le=1024)
+    capacity_factor: float | None = later(gt=0, le=1024, examples=[1.25])
     """Room of an expert in training: this times top_k x tokens / experts, over a micro-batch. Absent: dropless."""
     jitter: float | None = later(gt=0, lt=1)
     """In training the router's input is multiplied by numbers from 1 - jitter to 1 + jitter (Switch: 0.01)."""
@@ -34,9 +34,9 @@ class Shared(Options):
 class Groups(Options):
     """Options of routers that choose groups of experts first."""
 
-    groups: int | None = later(ge=1, le=1024)
+    groups: int | None = later(ge=1, le=1024, examples=[4])
     """Groups that the experts are divided into (routers hierarchical and sigmoid_bias)."""
-    groups_chosen: int | None = later(ge=1, le=1024)
+    groups_chosen: int | None = later(ge=1, le=1024, examples=[2])
     """Groups that a token's experts come from."""
 
 

@@ -97,8 +97,8 @@ class Router(Module):
     auxiliary: ClassVar[tuple[Loss | str, ...]] = ()
     """Auxiliary losses it gives, or their names."""
     sums_to_1: ClassVar[Literal["always", "if asked", "never"]] = "never"
-    """Whether a token's weights are made to add up to 1, so that one expert's is 1 whatever the router says; `if asked`:
-    it reads `renormalise`."""
+    """Whether a token's weights are made to add up to 1, so that a single expert's is 1 whatever the router says;
+    `if asked`: it reads `renormalise`."""
     noisy: ClassVar[bool] = False
     """Whether it has as many rows again, for noise, that are used in training alone."""
     can_bias: ClassVar[bool] = False

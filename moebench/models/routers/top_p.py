@@ -16,7 +16,7 @@ from moebench.models.routers.routing import Routing, Text
 class TopPOptions(Options):
     """What it alone reads."""
 
-    top_p: float | None = later(gt=0, le=1)
+    top_p: float | None = later(gt=0, le=1, examples=[0.4])
     """Probability that the chosen experts must reach together (router top_p)."""
 
 
