@@ -45,7 +45,6 @@ class Step:
     """Steps done, this one included."""
     loss: float
     """Training cross-entropy in bits per token, auxiliary losses left out."""
-    lr: float
     grad_norm: float
     """Before clipping."""
     digest: str
@@ -177,9 +176,8 @@ def train(state: State, run: Run, corpus: Corpus) -> Iterator[Step]:
     state.model.train()
     while state.step < recipe.steps:
         batch = train_batch(corpus, seed=run.seed, step=state.step, batch_tokens=recipe.batch_tokens)
-        lr = learning_rate(recipe, state.step)
         for group in state.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = learning_rate(recipe, state.step)
         loss, passes = _accumulate(state, run, torch.from_numpy(batch).to(run.device))
         limit = math.inf if recipe.clip is None else recipe.clip
         grad_norm = float(torch.nn.utils.clip_grad_norm_(state.model.parameters(), limit))
@@ -190,7 +188,7 @@ def train(state: State, run: Run, corpus: Corpus) -> Iterator[Step]:
         state.step += 1
         state.digest = roll(state.digest, batch)
         _count(state, run, sequences=batch.shape[0], passes=passes)
-        yield Step(step=state.step, loss=loss, lr=lr, grad_norm=grad_norm, digest=state.digest.hex()[:16])
+        yield Step(step=state.step, loss=loss, grad_norm=grad_norm, digest=state.digest.hex()[:16])
 
 
 def _accumulate(state: State, run: Run, batch_BX: Tensor) -> tuple[float, list[Pass]]:

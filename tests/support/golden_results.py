@@ -347,7 +347,7 @@ def _steps(curve: Any, seed: int, last: int) -> Iterable[dict[str, Any]]:
     for step in range(10, last + 1, 10):
         digest = hashlib.sha256(f"{seed}:{step}".encode()).hexdigest()[:16]
         loss = round(curve(step) + float(rng.normal(0, 0.03)), 4)
-        rows.append({"step": step, "loss": loss, "lr": 6e-3, "grad_norm": 0.5, "digest": digest})
+        rows.append({"step": step, "loss": loss, "grad_norm": 0.5, "digest": digest})
     return rows
 
 

@@ -83,7 +83,7 @@ def write_run(root: Path, plan: Plan, planned: PlannedJob) -> None:
     }  # fmt: skip
     store.write_json(folder.path / "job.json", about)
     digest = digest_of(["tokens", planned.seed])
-    steps = [{"step": s, "loss": 1.6, "lr": 1e-3, "grad_norm": 0.5, "digest": digest} for s in model.recipe.evaluate_at]
+    steps = [{"step": s, "loss": 1.6, "grad_norm": 0.5, "digest": digest} for s in model.recipe.evaluate_at]
     store.append_lines(folder.path / "steps.jsonl", steps)
     records = list(_records(plan, planned, model, rng))
     store.append_lines(folder.path / "records.jsonl", of_training(records))
