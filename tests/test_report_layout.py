@@ -64,7 +64,7 @@ def drawn(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     root = tmp_path_factory.mktemp("layout")
     FOLDERS[request.param](root)
     results = store.Results(root)
-    (stored,) = newest(results.plans())
+    (stored,) = store.newest(results.plans())
     evidence = gather(results, stored)
     found = Findings(study=study(evidence), verdicts=tuple(judge(evidence)), controls=tuple(check_controls(evidence)))
     with settings():

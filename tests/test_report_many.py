@@ -37,7 +37,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def findings_of(root: Path) -> Findings:
     results = store.Results(root)
-    (stored,) = newest(results.plans())
+    (stored,) = store.newest(results.plans())
     evidence = gather(results, stored)
     held, verdicts = study(evidence), tuple(judge(evidence))
     return Findings(study=held, verdicts=verdicts, controls=tuple(check_controls(evidence)))

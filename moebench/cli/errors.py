@@ -76,11 +76,11 @@ def warn_unreadable(results: Path, *, strict: bool = False, suites: Iterable[str
     With `strict` one of these suites, or of any when none is named, ends the command: it may be the newest, and without
     it what was claimed, looked at or left out before cannot be told. A name that says no suite may be of any.
     """
-    from moebench.store import Results
+    from moebench.store import open_results
 
     wanted = {re.split("[@+]", title)[0] for title in suites}
     refused = False
-    for problem in Results(results).unreadable_plans():
+    for problem in open_results(results).unreadable_plans():
         suite, named, _ = problem.path.name.partition("@")
         concerns = strict and (not wanted or not named or suite in wanted)
         refused |= concerns

@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from moebench.planning.types import Plan, PlannedJob, SpeedPlan, StoredPlan
@@ -28,7 +27,7 @@ from moebench.reader.runs import (
     read_tune,
     words_of,
 )
-from moebench.store import MAX_FACTS_BYTES, CorruptFile, Folder, Source, Status, read_json
+from moebench.store import DONE, CorruptFile, Folder, Source, Status
 from moebench.text import plain
 
 NOT_RUN = "not run yet"
@@ -239,13 +238,10 @@ def _speed(results: Source, plan: Plan, problems: list[str]) -> _Session:
     try:
         folder = results.speed(speed.id)
         status = folder.status()
-        wrong = folder.verify() if (folder.path / "DONE").exists() else []
+        wrong = folder.verify() if folder.has(DONE) else []
         if wrong:
             raise CorruptFile(folder.path, f"the session is corrupt: {'; '.join(wrong[:2])}")
-        if (
-            status != "missing"
-            and SpeedPlan.model_validate(read_json(folder.path / "speed.json", most=MAX_FACTS_BYTES)["plan"]) != speed
-        ):
+        if status != "missing" and SpeedPlan.model_validate(folder.read("speed.json")["plan"]) != speed:
             raise CorruptFile(folder.path / "speed.json", "is of another session than planned")
         finished = float((folder.manifest() or {})["finished"]) if status == "completed" else None
         reason = None if status == "completed" else _why_not_done(folder, status)
@@ -255,22 +251,17 @@ def _speed(results: Source, plan: Plan, problems: list[str]) -> _Session:
     processes: list[SpeedProcess] = []
     unread: dict[int, str] = {}
     for index, seed in enumerate(speed.processes):
-        path = folder.path / f"process-{index}.json"
+        name = f"process-{index}.json"
         runs = {run.model: run.id for run in plan.runs if run.seed == seed}
         try:
-            if path.exists():
-                processes.append(read_process(path, index, speed, runs, plan.models))
+            if folder.has(name):
+                processes.append(read_process(folder, name, index, speed, runs, plan.models))
         except UNREADABLE as error:
             unread[index] = f"does not read: {words_of(error)}"
-            problems.append(f"speed session {speed.id}: {path.name} {unread[index]}")
+            problems.append(f"speed session {speed.id}: {name} {unread[index]}")
     if unread:
         reason = f"process {min(unread)} {unread[min(unread)]}"
     return _Session(processes=tuple(processes), unread=unread, reason=reason, finished=finished)
-
-
-def _is_planned(path: Path, speed: SpeedPlan) -> None:
-    if SpeedPlan.model_validate(read_json(path, most=MAX_FACTS_BYTES)["plan"]) != speed:
-        raise CorruptFile(path, "is of another session than planned")
 
 
 def read_sweep(results: Source, plan: Plan) -> dict[str, Any] | None:
@@ -281,11 +272,11 @@ def read_sweep(results: Source, plan: Plan) -> dict[str, Any] | None:
     if plan.tune is None:
         return None
     folder = results.tune(plan.tune.id)
-    if not (folder.path / "DONE").exists():
+    if not folder.has(DONE):
         return None
     if wrong := folder.verify():
         raise CorruptFile(folder.path, f"the sweep is corrupt: {'; '.join(wrong[:2])}")
-    return read_tune(folder.path / "tune.json", plan.tune)
+    return read_tune(folder, plan.tune)
 
 
 def _sweep(results: Source, plan: Plan, problems: list[str]) -> dict[str, Any] | None:

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from moebench.jobs.recipe import training_of
 from moebench.planning.types import Plan, StoredPlan
 from moebench.reader.runs import UNREADABLE
-from moebench.store import DONE, Folder, Source, read_json
-from moebench.store.live import ASIDE
+from moebench.store import DONE, Folder, Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,14 +177,13 @@ def _sessions(
             begun[speed_id] = min(row.at for row in rows)
             last, replaced = _repetitions(rows)
             others += map(_session, replaced if speed_id == own else [*replaced, last])
-    found = [path for path in (results.root / "speed").glob("[!.]*") if path.is_dir() and not path.is_symlink()]
-    for speed_id, path in sorted((path.name.partition(ASIDE)[0], path) for path in found):
-        rows = _lying(path, planned.get(speed_id), finished)
+    for speed_id, folder in results.sessions():
+        rows = _lying(folder, planned.get(speed_id), finished)
         known = {row.process for row in noted.get(speed_id, ())}
         if not {row.process for row in rows} <= known:
             at = min(row.at for row in rows)
             begun[speed_id] = min(at, begun.get(speed_id, at))
-            if path.name != own:
+            if folder.path.name != own:
                 others.append(_session(rows))
     return begun, tuple(others)
 
@@ -224,21 +221,21 @@ def _noted(rows: list[dict[str, Any]]) -> list[_Timed]:
     return found
 
 
-def _lying(folder: Path, plan: Plan | None, finished: Mapping[str, float]) -> list[_Timed]:
+def _lying(folder: Folder, plan: Plan | None, finished: Mapping[str, float]) -> list[_Timed]:
     """What lies in a session's folder: its end, or the end of the first of its runs, is the earliest it can be of."""
     try:
-        at = _time(read_json(folder / "DONE")["finished"])
+        at = _time(folder.read(DONE)["finished"])
     except UNREADABLE:
         runs = [finished[run.id] for run in plan.runs if run.id in finished] if plan is not None else []
         at = min(runs, default=0.0)
     trainings = {} if plan is None else {name: plan.training(name) for name in plan.models}
     found: list[_Timed] = []
-    for path in sorted(folder.glob("process-*.json")):
-        index = path.stem.removeprefix("process-")
+    for name in sorted(name for name in folder.names() if name.startswith("process-") and name.endswith(".json")):
+        index = name[len("process-") : -len(".json")]
         timed: dict[str, frozenset[str]] = {}
         machine = None
         try:
-            raw = read_json(path)
+            raw = folder.read(name)
             machine, samples = raw["environment"]["machine"], raw["samples"]
             timed = {trainings[name]: frozenset(samples[name]) for name in trainings.keys() & samples.keys()}
         except UNREADABLE:

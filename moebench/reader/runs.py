@@ -26,7 +26,7 @@ from moebench.metrics import METRICS, impossible, metric_of
 from moebench.metrics.metric import IMPOSSIBLE, Record
 from moebench.metrics.ref import MetricRef, labelled
 from moebench.planning.types import Plan, PlannedJob, PlannedModel, SpeedPlan, TunePlan
-from moebench.store import MAX_FACTS_BYTES, CorruptFile, Folder, Status, read_json
+from moebench.store import CorruptFile, Folder, Status
 from moebench.text import plain
 
 MOST_SAID = 500
@@ -363,14 +363,14 @@ class _ProcessFile(BaseModel):
 
 
 def read_process(
-    path: Path, index: int, speed: SpeedPlan, runs: Mapping[str, str], models: Mapping[str, PlannedModel]
+    folder: Folder, name: str, index: int, speed: SpeedPlan, runs: Mapping[str, str], models: Mapping[str, PlannedModel]
 ) -> SpeedProcess:
     """One process's file. Samples become their medians: the datum of a process is its median.
 
     `runs` is model -> the planned run with the process's seed, `models` are the plan's. Raises one of `UNREADABLE` when
     the file is not what a process writes, or not that of the planned process.
     """
-    raw = read_json(path, most=MAX_FACTS_BYTES)
+    path, raw = folder.path / name, folder.read(name)
     try:
         file = _ProcessFile.model_validate(raw)
     except ValidationError as error:
@@ -478,9 +478,10 @@ class _SweptModel(BaseModel):
     configured_lr: float | None
 
 
-def read_tune(path: Path, tune: TunePlan) -> dict[str, Any]:
+def read_tune(folder: Folder, tune: TunePlan) -> dict[str, Any]:
     """A sweep's summary, as written. Raises one of `UNREADABLE` when it is not that of the planned sweep."""
-    raw: dict[str, Any] = read_json(path, most=MAX_FACTS_BYTES)
+    path = folder.path / "tune.json"
+    raw: dict[str, Any] = folder.read(path.name)
     if TunePlan.model_validate(raw["plan"]) != tune:
         raise CorruptFile(path, "is of another sweep than planned")
     for name, model in raw["models"].items():

@@ -19,7 +19,7 @@ from moebench.store.files import (
 )
 from moebench.store.folder import DONE, WEIGHTS, Folder, Outcome, StaleRecord, Status, UnsafeName
 from moebench.store.live import Busy, Failure, JobFolder
-from moebench.store.reference import export_reference
+from moebench.store.reference import write_bundle
 from moebench.store.results import Results, open_results
 from moebench.store.source import Source, newest
 
@@ -41,13 +41,13 @@ __all__ = [
     "UnsafeName",
     "append_lines",
     "each_row",
-    "export_reference",
     "keep_lines",
     "newest",
     "open_results",
     "read_json",
     "read_lines",
     "sha256_of",
+    "write_bundle",
     "write_bytes",
     "write_json",
 ]

@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from moebench.identity import digest_of
-from moebench.planning.types import StoredPlan
+from moebench.planning.types import Plan, StoredPlan
 from moebench.store import columns, files
 from moebench.store.files import CorruptFile
 from moebench.store.folder import DONE, JOB, Folder, Status, UnsafeName, is_safe_id
@@ -27,12 +29,14 @@ from moebench.store.plans import plan_of
 from moebench.store.source import Source, by_age
 from moebench.text import quoted
 
-MANIFEST, FACTS, SAMPLES, PROCESS = "MANIFEST", "facts.json", "samples.txt", "process.json"
+MANIFEST, FACTS, SAMPLES = "MANIFEST", "facts.json", "samples.txt"
 VERSION = 1
 FILES = (FACTS, *(name for name, *_ in columns.TABLES.values()), SAMPLES)
 """Every file of a bundle but MANIFEST."""
 NOTHING: dict[str, Any] = {"files": {}, "rows": [], "done": None, "failed": None}
 """What is held of a job that is not there."""
+PROCESS = re.compile(r"process(?:-([0-9]{1,6}))?\.json")
+"""Files that hold timed samples beside other facts."""
 UNFIT = (ValueError, LookupError, TypeError, AttributeError)
 """What comes of reading a text that no bundle holds."""
 
@@ -47,15 +51,16 @@ class Bundle:
             facts = unfold(files.parse_json(path / FACTS, self._data[FACTS]))
             self.plans = [plan_of(path / FACTS, plan) for plan in facts["plans"]]
             self.akin = [plan_of(path / FACTS, plan) for plan in facts["akin"]]
-            self.done: dict[str, list[dict[str, Any]]] = facts["done"]
+            self.done: list[dict[str, Any]] = facts["done"]
             self.timed: dict[str, list[dict[str, Any]]] = facts["timed"]
-            self.jobs = {
-                job.id: job
-                for group, held in facts["jobs"].items()
-                for number, entry in enumerate(held["jobs"])
-                for job in [Member(self, digest_of(entry["files"][JOB]["job"], length=20), group, number, entry)]
-            }
+            numbers: Counter[str] = Counter()
+            self.jobs: dict[str, Member] = {}
+            for entry in (entry for entries in facts["jobs"].values() for entry in entries):
+                job = Member(self, _id(entry), entry["group"], numbers[entry["group"]], entry)
+                numbers[entry["group"]] += 1
+                self.jobs[job.id] = job
             self.sweeps = {name: Member(self, name, "", 0, entry) for name, entry in facts["sweeps"].items()}
+            self.sessions = {name: Member(self, name, name, 0, entry) for name, entry in facts["sessions"].items()}
 
     def num_bytes(self) -> int:
         """Bytes of its files."""
@@ -98,8 +103,11 @@ class Member(Folder):
         known = isinstance(self._failed, dict) and {"status", "reason"} <= self._failed.keys()
         return self._failed if known else None
 
+    def names(self) -> set[str]:
+        return {*self._files, *self._rows}
+
     def has(self, name: str) -> bool:
-        return name in self._files or name in self._rows
+        return name in self._files or name in self._rows or (name == DONE and self._done is not None)
 
     def read(self, name: str) -> Any:
         if name == DONE and self._done is not None:
@@ -107,10 +115,11 @@ class Member(Folder):
         if name not in self._files:
             raise FileNotFoundError(self.path / name)
         value = self._files[name]
-        if name != PROCESS:
+        process = PROCESS.fullmatch(name)
+        if process is None:
             return value
         with _reading(self._bundle.path / SAMPLES, self.id):
-            samples = columns.samples_read(self._bundle.sections(SAMPLES), self._group, self._number)
+            samples = columns.samples_read(self._bundle.sections(SAMPLES), self._group, int(process[1] or self._number))
         return {**value, "samples": samples}
 
     def each_row(self, name: str, *, most: int = files.MOST_ROWS) -> Iterator[dict[str, Any]]:
@@ -122,9 +131,6 @@ class Member(Folder):
                 if number > most:
                     raise ValueError(f"more rows than {most:,}")
                 yield row
-
-    def num_bytes(self) -> int:
-        return 0
 
 
 class Bundles(Source):
@@ -147,6 +153,8 @@ class Bundles(Source):
     def _missing(self, name: str) -> Member:
         if not is_safe_id(name):
             raise UnsafeName(f"{quoted(name)} is not the name of a job")
+        if not self._bundles:
+            raise FileNotFoundError(f"{self.root} holds no bundle that reads")
         return Member(self._bundles[0], name, "", 0, NOTHING)
 
     def jobs(self) -> list[Folder]:
@@ -156,7 +164,11 @@ class Bundles(Source):
         yield from sorted({name: job for bundle in self._bundles for name, job in bundle.jobs.items()}.items())
 
     def speed(self, name: str) -> Folder:
-        return self._missing(name)
+        held = (bundle.sessions[name] for bundle in self._bundles if name in bundle.sessions)
+        return next(held, None) or self._missing(name)
+
+    def sessions(self) -> Iterator[tuple[str, Folder]]:
+        yield from sorted({name: one for bundle in self._bundles for name, one in bundle.sessions.items()}.items())
 
     def tune(self, name: str) -> Folder:
         held = (bundle.sweeps[name] for bundle in self._bundles if name in bundle.sweeps)
@@ -169,13 +181,24 @@ class Bundles(Source):
         every = [plan for bundle in self._bundles for plan in (*bundle.plans, *bundle.akin)]
         return by_age({(plan.plan.suite, plan.plan.id): plan for plan in reversed(every)}.values())
 
+    def num_bytes(self, plan: Plan) -> int:
+        return sum(one.num_bytes() for one in self._bundles if any(stored.plan == plan for stored in one.plans))
+
     def done_notes(self) -> Iterator[dict[str, Any]]:
         for bundle in self._bundles:
-            for rows in bundle.done.values():
-                yield from rows
+            yield from bundle.done
 
     def timed_notes(self) -> dict[str, list[dict[str, Any]]]:
         return {name: rows for bundle in self._bundles for name, rows in bundle.timed.items()}
+
+
+def _id(entry: dict[str, Any]) -> str:
+    """The hash of what a job says it did; one that failed before it said so has the id that it is said to have."""
+    if JOB in entry["files"]:
+        return digest_of(entry["files"][JOB]["job"], length=20)
+    if entry["done"] is not None or not is_safe_id(entry["id"]):
+        raise ValueError(f"a job has no {JOB}")
+    return str(entry["id"])
 
 
 def is_bundle(path: Path) -> bool:

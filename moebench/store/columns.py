@@ -3,7 +3,8 @@
 A file is sections, each `@ <group>` and lines of cells with tabs between them. A group is the jobs of one kind and
 model in order of seeds, so that what changes is few cells of few lines. Every number reads back exactly (`packing`).
 
-    records.txt  metric, step, and a value of each job, or `=` and the one that all have; a vector of `expert=*`
+    records.txt  metric (or that of the line before), step, and a value of each job, or `=` and that of all; a vector
+                 where the metric has `expert=*`
     items.txt    a line a job: which list of documents (`% <n>`), and their bits
     steps.txt    a line a job: which list of digests (a line of `%`)
     timed.txt    a line a job: `segment:first step-last step:seconds` of training
@@ -77,8 +78,16 @@ def records_written(groups: Groups) -> Sections:
                 if cells[number]:
                     raise ValueError(f"{key[0]} is recorded twice")
                 cells[number] = cell
-        sections[group] = [[*key, *_alike(cells)] for key, cells in lines.items()]
+        sections[group] = _by_metric(lines)
     return sections
+
+
+def _by_metric(lines: Mapping[tuple[str, str], list[str]]) -> list[list[str]]:
+    """Lines of one metric one after the other; all but the first leave out its name."""
+    steps: dict[str, list[list[str]]] = {}
+    for (metric, step), cells in lines.items():
+        steps.setdefault(metric, []).append([step, *_alike(cells)])
+    return [[metric if n == 0 else "", *line] for metric, many in steps.items() for n, line in enumerate(many)]
 
 
 def _alike(cells: list[str]) -> list[str]:
@@ -111,7 +120,9 @@ def _key(row: Row) -> tuple[str, str]:
 
 def records_read(sections: Sections, group: str, number: int) -> Iterator[dict[str, Any]]:
     """The records of one job."""
-    for name, step_text, *cells in sections[group]:
+    name = ""
+    for name_text, step_text, *cells in sections[group]:
+        name = name_text or name
         cell = cells[0][1:] if cells[0].startswith("=") else cells[number]
         if not cell:
             continue
@@ -131,6 +142,10 @@ def records_read(sections: Sections, group: str, number: int) -> Iterator[dict[s
 # ---------------------------------------------------------------------------------------------- documents
 
 
+SIZES = ("bytes", "tokens")
+"""What a document has whatever model reads it: written with its name."""
+
+
 def items_written(groups: Groups) -> Sections:
     """Evaluated documents as sections. Raises ValueError for rows that are none."""
     lists: dict[tuple[tuple[str, ...], ...], int] = {}
@@ -138,21 +153,31 @@ def items_written(groups: Groups) -> Sections:
     for group, jobs in groups.items():
         lines = sections[group] = []
         for rows in jobs:
-            if any(row.keys() != {"document", "domain", "bytes", "bits"} for row in rows):
-                raise ValueError("an item has other keys than document, domain, bytes and bits")
             names = tuple(
-                (_escaped(row["document"]), _escaped(row["domain"]), number_text(row["bytes"])) for row in rows
+                (
+                    _escaped(row["document"]),
+                    _escaped(row["domain"]),
+                    *(f"{key}={row[key]}" for key in SIZES if key in row),
+                )
+                for row in rows
             )
-            lines.append([str(lists.setdefault(names, len(lists))), pack([row["bits"] for row in rows])])
+            keys = sorted({key for row in rows for key in row} - {"document", "domain", *SIZES})
+            words = (f"{key}={pack([row[key] for row in rows])}" for key in keys)
+            lines.append([str(lists.setdefault(names, len(lists))), *words])
     return {f"{LISTS} {n}": [list(line) for line in names] for names, n in lists.items()} | sections
 
 
 def items_read(sections: Sections, group: str, number: int) -> Iterator[dict[str, Any]]:
     """The documents of one job."""
-    which, word = sections[group][number]
-    for (document, domain, size), bits in zip(sections[f"{LISTS} {which}"], unpack(word), strict=True):
+    which, *cells = sections[group][number]
+    columns = {key: unpack(word) for key, _, word in (cell.partition("=") for cell in cells)}
+    documents = sections[f"{LISTS} {which}"]
+    if any(len(values) != len(documents) for values in columns.values()):
+        raise ValueError("has not one value for each document")
+    for n, (document, domain, *sizes) in enumerate(documents):
         about = {"document": _unescaped(document), "domain": _unescaped(domain)}
-        yield {**about, "bytes": number_of(size), "bits": bits}
+        known = {key: number_of(size) for key, _, size in (cell.partition("=") for cell in sizes)}
+        yield {**about, **known, **{key: values[n] for key, values in columns.items()}}
 
 
 # ---------------------------------------------------------------------------------------------- steps and times
@@ -202,12 +227,14 @@ def timed_read(sections: Sections, group: str, number: int) -> Iterator[dict[str
         yield {"segment": segment, "step_from": first, "step_to": last, "what": "train", "seconds": seconds}
 
 
-def samples_written(groups: Mapping[str, Sequence[Mapping[str, Mapping[str, Sequence[float]]]]]) -> Sections:
-    """Timed samples, of each job by model and metric, as sections."""
+def samples_written(
+    groups: Mapping[str, Mapping[int, Mapping[str, Mapping[str, Sequence[float]]]]], *, ordered: bool = True
+) -> Sections:
+    """Timed samples, of each job by model and metric, as sections; shorter when they need not keep their order."""
     return {
         group: [
-            [str(number), _escaped(model), _escaped(metric), pack(seconds)]
-            for number, models in enumerate(jobs)
+            [str(number), _escaped(model), _escaped(metric), pack(seconds if ordered else sorted(seconds))]
+            for number, models in jobs.items()
             for model, metrics in models.items()
             for metric, seconds in metrics.items()
         ]

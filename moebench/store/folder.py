@@ -67,6 +67,10 @@ class Folder(ABC):
         """The last failure recorded; None when there is none, or none that reads: it only informs."""
 
     @abstractmethod
+    def names(self) -> set[str]:
+        """The names of its files."""
+
+    @abstractmethod
     def has(self, name: str) -> bool:
         """Whether it has a file of this name."""
 
@@ -78,9 +82,9 @@ class Folder(ABC):
     def each_row(self, name: str, *, most: int = files.MOST_ROWS) -> Iterator[dict[str, Any]]:
         """The rows of one of its JSON Lines files, none when there is no file. Raises CorruptFile."""
 
-    @abstractmethod
-    def num_bytes(self) -> int:
-        """Bytes of its files on disk; 0 in a bundle, whose files hold many jobs."""
+    def is_locked(self) -> bool:
+        """Whether somebody is writing it at this moment."""
+        return False
 
     def job_json(self) -> dict[str, Any]:
         """What was done, where and on what data. Raises FileNotFoundError or CorruptFile."""

@@ -7,6 +7,7 @@ is known to those who write them; only records are checked here, because their d
 
 from __future__ import annotations
 
+import fcntl
 import re
 import time
 from collections.abc import Iterable, Iterator
@@ -140,6 +141,16 @@ class JobFolder(Folder):
         finally:
             held.release()
 
+    def is_locked(self) -> bool:
+        try:
+            with (self.locks / self.id).open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # let go of at once, and no other reader is in its way
+        except BlockingIOError:
+            return True
+        except OSError:
+            pass  # never locked, or on a disk that knows no locks
+        return False
+
     def sweep(self) -> None:
         """Removes killed writers' temporary files and, in a finished folder, what `finish` did not come to remove."""
         files.sweep(self.path)
@@ -191,6 +202,9 @@ class JobFolder(Folder):
 
     # ------------------------------------------------------------------------------------------ reading
 
+    def names(self) -> set[str]:
+        return {path.name for path in self.path.glob("*")}
+
     def has(self, name: str) -> bool:
         return (self.path / name).exists()
 
@@ -204,6 +218,7 @@ class JobFolder(Folder):
             return
 
     def num_bytes(self) -> int:
+        """Bytes of its files."""
         return sum(path.lstat().st_size for path in self.path.glob("*"))
 
 

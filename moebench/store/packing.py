@@ -12,7 +12,7 @@ import math
 import struct
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import accumulate, groupby, pairwise
 from typing import Any
 
 from moebench.identity import canonical
@@ -26,8 +26,8 @@ MOST_BITS = 60
 """Doubles on a finer grid than 2^-60 are written out."""
 MOST_UNFOLDED = 5_000_000
 """Values that a folded JSON may unfold to."""
-SHORT = 20
-"""Characters below which what repeats is written again."""
+SHORT_TEXT, SHORT = 20, 120
+"""Characters below which a word, or an object or list, is written again where it repeats."""
 
 
 # ---------------------------------------------------------------------------------------------- one number
@@ -158,14 +158,16 @@ def _digit(char: str) -> int:
 
 # ---------------------------------------------------------------------------------------------- JSON that repeats
 
-_PART, _ROWS, _ALL, _EACH = "$", "$rows", "$all", "$each"
+_PART, _LISTS, _ROWS, _EACH, _ONE, _TIMES, _RUNS = "$", "$lists", "$rows", "$each", "$one", "$times", "$runs"
 
 
 def fold(value: Any) -> dict[str, Any]:
     """JSON whose repetitions stand once; see `unfold` for how it is written. Raises ValueError where it would not read.
 
-    `{"$": n}` is the n-th of `shared`. `{"$rows": n, "of": column}` is a list of n objects with the same keys; a column
-    is `{"$all": value}`, `{"$each": {key: column}}`, or the list of its values.
+    `{"$": n}` is the n-th of `shared`. `{"$rows": n, "of": column}` is a list of n objects with the same keys, and
+    `{"$lists": [list, ...]}` one list after another. A column is `{"$each": {key: column}}` of objects, `{"$one":
+    column}` of lists of one value, `{"$times": n, "of": column}` n times over, `{"$runs": [[value, n], ...]}`, or the
+    list of its values.
     """
     seen: Counter[str] = Counter()
     _count(value, seen)
@@ -180,7 +182,7 @@ def fold(value: Any) -> dict[str, Any]:
             part = {key: once(inner) for key, inner in part.items()}
         elif isinstance(part, list):
             part = [once(inner) for inner in part]
-        if len(text) < SHORT or seen[text] < 2:
+        if len(text) < (SHORT_TEXT if isinstance(part, str) else SHORT) or seen[text] < 2:
             return part
         places[text] = len(shared)
         shared.append(_tabled(part))
@@ -229,19 +231,28 @@ class _Unfolding:
             return value
         if part.keys() == {_ROWS, "of"}:
             return [self.whole(row) for row in self.column(part["of"], part[_ROWS])]
+        if part.keys() == {_LISTS}:
+            return [row for inner in part[_LISTS] for row in self.whole(inner)]
         return {key: self.whole(inner) for key, inner in part.items()}
 
     def column(self, of: Any, rows: int) -> list[Any]:
         """The values of a column, whose parts are still folded."""
         self.spend(rows)
-        if isinstance(of, dict) and of.keys() == {_ALL}:
-            return [of[_ALL]] * rows
-        if isinstance(of, dict) and of.keys() == {_EACH}:
+        keys = of.keys() if isinstance(of, dict) else None
+        if keys == {_EACH}:
             columns = {key: self.column(inner, rows) for key, inner in of[_EACH].items()}
             return [{key: values[row] for key, values in columns.items()} for row in range(rows)]
-        if not isinstance(of, list) or len(of) != rows:
+        if keys == {_ONE}:
+            return [[value] for value in self.column(of[_ONE], rows)]
+        if keys == {_TIMES, "of"}:
+            values = self.column(of["of"], rows // of[_TIMES]) * of[_TIMES]
+        elif keys == {_RUNS}:
+            values = [value for value, times in of[_RUNS] for _ in range(min(times, rows + 1))]
+        else:
+            values = of
+        if not isinstance(values, list) or len(values) != rows:
             raise ValueError(f"a column of {rows} rows has another number of values")
-        return of
+        return values
 
 
 def _tabled(value: Any) -> Any:
@@ -250,18 +261,29 @@ def _tabled(value: Any) -> Any:
         return {key: _tabled(inner) for key, inner in value.items()}
     if not isinstance(value, list):
         return value
-    if len(value) > 1 and all(isinstance(row, dict) and row.keys() == value[0].keys() for row in value):
-        return {_ROWS: len(value), "of": _column(value)}
-    return [_tabled(inner) for inner in value]
+    runs = [list(run) for _, run in groupby(value, lambda row: sorted(row) if isinstance(row, dict) else None)]
+    if not any(len(run) > 1 and isinstance(run[0], dict) for run in runs):
+        return [_tabled(inner) for inner in value]
+    lists = [
+        {_ROWS: len(run), "of": _column(run)} if isinstance(run[0], dict) else [_tabled(inner) for inner in run]
+        for run in runs
+    ]
+    return lists[0] if len(lists) == 1 else {_LISTS: lists}
 
 
 def _column(values: list[Any]) -> Any:
-    first = canonical(values[0])
-    if all(canonical(other) == first for other in values):
-        return {_ALL: _tabled(values[0])}
-    if all(isinstance(row, dict) and row.keys() == values[0].keys() for row in values):
+    texts = list(map(canonical, values))
+    period = next(n for n in range(1, len(texts) + 1) if len(texts) % n == 0 and texts[n:] == texts[:-n])
+    if 1 < period < len(texts):
+        return {_TIMES: len(texts) // period, "of": _column(values[:period])}
+    if period > 1 and all(isinstance(row, dict) and row.keys() == values[0].keys() for row in values):
         return {_EACH: {key: _column([row[key] for row in values]) for key in values[0]}}
-    return [_tabled(value) for value in values]
+    if period > 1 and all(isinstance(row, list) and len(row) == 1 for row in values):
+        return {_ONE: _column([row[0] for row in values])}
+    runs = [len(list(same)) for _, same in groupby(texts)]
+    if len(runs) > len(values) / 2:
+        return [_tabled(value) for value in values]
+    return {_RUNS: [[_tabled(values[end - n]), n] for n, end in zip(runs, accumulate(runs), strict=True)]}
 
 
 def _count(value: Any, seen: Counter[str]) -> None:

@@ -1,145 +1,271 @@
-"""A small copy of results to commit: no weights, of the training steps only those that were evaluated, and of each
-expert's load only the last (the summaries of the load stay at every evaluation).
+"""Writes a bundle: a suite's results in a few text files to commit.
 
-The hashes of what was left out stay in the manifests, so the copy can still be held against the original.
-The copy is a results folder of its own, from which a report is built like from any other; `run` never takes a run
-from it. Copying again changes nothing that is already there.
+Left out, with the hashes of the originals in MANIFEST: weights; of the training steps all but the digests of those that
+were evaluated; the load of single experts before the last evaluation; times of other work than training; the runs of
+learning-rate sweeps, of which the summary is kept; which model a speed session timed when, and where the bundle would
+be too large the order of its samples. A report from the bundle says what one from the originals does.
+`run` never takes a job from it. Writing again what is there already changes no file.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from moebench.planning.types import Plan, StoredPlan
-from moebench.store import files
+from moebench.identity import canonical, digest_of
+from moebench.planning.types import Plan, PlannedJob, StoredPlan
+from moebench.store import columns, files
+from moebench.store.bundle import FACTS, FILES, MANIFEST, PROCESS, SAMPLES, VERSION
 from moebench.store.files import CorruptFile
-from moebench.store.folder import WEIGHTS
-from moebench.store.live import JobFolder
-from moebench.store.results import Results
+from moebench.store.folder import DONE, JOB, Folder
+from moebench.store.packing import fold
+from moebench.store.source import Source
 
-STEPS, RECORDS = "steps.jsonl", "records.jsonl"
 LOADS = "routing.tokens["
+MOST_BYTES = 400 * 2**10
+"""What a bundle should be within."""
+ROOM = 1000
+"""Bytes of it for MANIFEST, beside what was left out."""
+LINE = 100
+"""Characters beyond which JSON goes on the next line."""
+
+Rows = list[dict[str, Any]]
 
 
-def export_reference(results_root: Path, stored_plans: Iterable[StoredPlan], target_root: Path) -> list[Path]:
-    """Copies plans and the finished runs, speed sessions and sweeps they use; returns the files written.
+def write_bundle(source: Source, stored: StoredPlan, path: Path) -> list[Path]:
+    """Writes the bundle of a plan into the folder `path`; returns the files written, none where all are there already.
 
-    Other plans of the same models or claims are copied with them: a copy gives the verdicts that its original gives,
-    and what was looked at, left out or withdrawn before is part of them.
-
-    A run that failed is copied as its failure, so that the report can count it. Raises CorruptFile when a finished
-    folder is not whole; folders copied before it stay.
+    Plans of the same models or claims are kept beside it, with when their runs were done: what was looked at, left out
+    or withdrawn before is part of a verdict. A job that failed is kept as its failure, so that the report can count it.
+    Raises CorruptFile when a finished folder is not whole.
     """
-    source, target = Results(results_root), Results(target_root)
-    written: list[Path] = []
-    for stored in _with_akin(source, stored_plans):
-        for here, there in _folders(source, target, stored.plan):
-            written += _copy_folder(here, there)
-        written += _copy_file(source.plan_path(stored.plan), target.plan_path(stored.plan))
-        written += _add_rows(source.done_path(stored.plan), target.done_path(stored.plan))
-        if stored.plan.speed is not None:
-            written += _add_rows(source.timed_path(stored.plan.speed.id), target.timed_path(stored.plan.speed.id))
-    return written
-
-
-def _with_akin(source: Results, stored_plans: Iterable[StoredPlan]) -> list[StoredPlan]:
-    asked = list(stored_plans)
-    also = [other for other in source.plans() if any(one.plan.akin(other.plan) for one in asked)]
-    return [*asked, *(other for other in also if other not in asked)]
-
-
-def _folders(source: Results, target: Results, plan: Plan) -> Iterator[tuple[JobFolder, JobFolder]]:
-    ids = [job.id for job in plan.jobs]
-    if plan.tune is not None:
-        swept = {run_id for *_, run_id in plan.tune.runs}
-        ids += [*swept, *(folder.id for folder in source.jobs() if swept.intersection(folder.inputs))]
-        yield source.tune(plan.tune.id), target.tune(plan.tune.id)
-    if plan.speed is not None:
-        yield source.speed(plan.speed.id), target.speed(plan.speed.id)
-    for run_id in dict.fromkeys(ids):
-        yield source.job(run_id), target.job(run_id)
-
-
-def _copy_folder(here: JobFolder, there: JobFolder) -> list[Path]:
-    manifest = here.manifest()
-    if manifest is None:
-        names = [name for name in ("job.json", "FAILED.json", "tune.json") if (here.path / name).exists()]
-        return [path for name in names for path in _copy_file(here.path / name, there.path / name)]
-    wrong = here.verify()
-    if wrong:
-        raise CorruptFile(here.path, "; ".join(wrong))
-    listed = dict(manifest["files"])
+    akin = [other for other in source.known_plans() if other != stored and stored.plan.akin(other.plan)]
+    groups = _groups(source, stored.plan)
+    digested = _digested_steps(groups, stored.plan)
     left_out: dict[str, dict[str, Any]] = {}
-    written: list[Path] = []
-    for name in manifest["files"]:
-        if name == WEIGHTS:
-            continue
-        data = files.read_bytes(here.path / name)
-        thinned = _thinned(here, name, data)
-        if thinned != data:
-            data = thinned
-            left_out[name] = listed[name]
-            listed[name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-        written += _put(data, there.path / name)
-    weights = "omitted" if WEIGHTS in listed else manifest["weights"]
-    small = {**manifest, "files": listed, "weights": weights, **({"thinned_from": left_out} if left_out else {})}
-    if there.manifest() != small:
-        there.path.mkdir(parents=True, exist_ok=True)
-        (there.path / "FAILED.json").unlink(missing_ok=True)
-        files.write_json(there.path / "DONE", small)
-        written.append(there.path / "DONE")
-    return written
+    rows: dict[str, dict[str, list[Rows]]] = {name: {} for name in columns.TABLES}
+    samples: dict[str, dict[int, Any]] = {}
+    jobs: dict[str, list[dict[str, Any]]] = {}
+    for group, folders in groups.items():
+        entries = [_entry(folder) for folder in folders]
+        jobs.setdefault(group.partition(" ")[0], []).extend({"group": group, **entry} for entry in entries)
+        thinned = {}
+        for name in columns.TABLES:
+            if any(name in entry["rows"] for entry in entries):
+                kept, whole = zip(*(_kept(folder, name, digested) for folder in folders), strict=True)
+                rows[name][group] = list(kept)
+                thinned[name] = all(whole)
+        for number, entry in enumerate(entries):
+            samples.setdefault(group, {}).update(_samples(entry, number))
+        left_out |= _left_out(group, folders, thinned)
+    sessions = {}
+    for folder in _sessions(source, stored.plan):
+        sessions[folder.id] = entry = _entry(folder)
+        samples[folder.id] = _samples(entry, 0)
+        left_out |= _left_out("the speed session", [folder], {})
+    facts = {
+        "plans": [stored.model_dump(mode="json")],
+        "akin": [other.model_dump(mode="json") for other in akin],
+        "jobs": jobs,
+        "sessions": sessions,
+        **_sweeps(source, stored.plan, left_out),
+        **_notes(source, [stored, *akin]),
+    }
+    texts = {FACTS: _lines(fold(facts)) + "\n"}
+    for name, (file, write, read) in columns.TABLES.items():
+        texts[file] = _table(path / file, rows[name], write, read)
+    samples = {group: of for group, of in samples.items() if of}
+    texts[SAMPLES] = columns.text_of(columns.samples_written(samples))
+    if sum(map(len, (*texts.values(), _lines(left_out)))) > MOST_BYTES - ROOM and samples:
+        texts[SAMPLES] = columns.text_of(columns.samples_written(samples, ordered=False))
+        left_out["order of the samples"] = {}
+    return _put(path, stored.plan.title, {name: text.encode() for name, text in texts.items() if text}, left_out)
 
 
-def _thinned(folder: JobFolder, name: str, data: bytes) -> bytes:
+# ---------------------------------------------------------------------------------------------- what is kept
+
+
+def _groups(source: Source, plan: Plan) -> dict[str, list[Folder]]:
+    """The jobs of a plan that ran to an end or failed, by kind and model, in the plan's order."""
+    groups: dict[str, list[Folder]] = {}
+    for job in plan.jobs:
+        folder = source.job(job.id)
+        status = folder.status()
+        if status in ("completed", "diverged", "corrupt") and (wrong := folder.verify()):
+            raise CorruptFile(folder.path, "; ".join(wrong))
+        if status in ("completed", "diverged", "failed"):
+            groups.setdefault(_group(job), []).append(folder)
+    return groups
+
+
+def _group(job: PlannedJob) -> str:
+    return " ".join(filter(None, [job.kind, job.measurement, job.model]))
+
+
+def _listed(folders: Iterable[Folder]) -> list[tuple[str, dict[str, Any]]]:
+    """Name, hash and size of each file that was written, of a thinned one those of its original."""
+    manifests = [folder.manifest() or {"files": {}} for folder in folders]
+    return [entry for one in manifests for entry in {**one["files"], **one.get("thinned_from", {})}.items()]
+
+
+def _left_out(group: str, folders: Sequence[Folder], whole: Mapping[str, bool]) -> dict[str, Any]:
+    """The files of a group that are not kept whole, with their originals."""
+    gone = {
+        name: None
+        for name, _ in _listed(folders)
+        if not whole.get(name, name.endswith(".json") and not PROCESS.fullmatch(name))
+    }
+    return {f"{name} of {group}": _originals(folders, name) for name in gone}
+
+
+def _originals(folders: Sequence[Folder], name: str) -> dict[str, Any]:
+    """Size of all files of one name, and the hash of their hashes in order."""
+    entries = [entry for listed, entry in _listed(folders) if listed == name]
+    hashes = "".join(entry["sha256"] for entry in entries)
+    return {"sha256": hashlib.sha256(hashes.encode()).hexdigest(), "bytes": sum(entry["bytes"] for entry in entries)}
+
+
+def _entry(folder: Folder) -> dict[str, Any]:
+    """What is kept of a job without its rows."""
+    manifest = folder.manifest()
+    done = None
+    if manifest is not None:
+        done = {key: manifest[key] for key in ("status", "reason", "finished")} | {"files": {}, "weights": "omitted"}
+    names = (JOB, *(() if manifest is None else sorted(manifest["files"].keys() - {JOB})))
+    return {
+        "id": None if folder.has(JOB) else folder.id,
+        "files": {name: folder.read(name) for name in names if name.endswith(".json") and folder.has(name)},
+        "rows": [name for name in names if name in columns.TABLES],
+        "done": done,
+        "failed": None if manifest is not None else folder.failure(),
+    }
+
+
+def _digested_steps(groups: Mapping[str, Sequence[Folder]], plan: Plan) -> set[int]:
+    """Steps whose digests are compared: where any model is evaluated, and where a run diverged."""
+    steps = {step for model in plan.models.values() for step in (*model.recipe.evaluate_at, model.recipe.steps)}
+    diverged = (folder for folders in groups.values() for folder in folders if folder.status() == "diverged")
+    return steps | {max((row["step"] for row in folder.each_row("steps.jsonl")), default=0) for folder in diverged}
+
+
+def _kept(folder: Folder, name: str, digested: set[int]) -> tuple[Rows, bool]:
+    """The rows of one file that are kept, and whether these are all, with all that they say."""
     try:
-        return THINNED[name](folder, data) if name in THINNED else data
-    except (KeyError, TypeError) as error:
-        raise CorruptFile(folder.path / name, "not what a run writes") from error
+        rows = list(folder.each_row(name))
+        if name == "steps.jsonl":
+            ends = {row["step"] for row in (*rows[:1], *rows[-1:])}
+            kept = [row for row in rows if row["step"] in digested | ends]
+            return [{key: row[key] for key in ("step", "digest") if key in row} for row in kept], False
+        if name == "timed.jsonl":
+            return [row for row in rows if row["what"] == "train"], False
+        if name == "records.jsonl":
+            last = max((row.get("step") or 0 for row in rows), default=0)
+            kept = [row for row in rows if row.get("step") == last or not row["metric"].startswith(LOADS)]
+            return kept, len(kept) == len(rows)
+        return rows, True
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CorruptFile(folder.path / name, "not what a job writes") from error
 
 
-def _evaluated_steps(folder: JobFolder, data: bytes) -> bytes:
-    """The rows of `steps.jsonl` after which quality was measured, and the last row, each with its own bytes."""
-    points = set(folder.spec()["recipe"]["evaluate_at"])
-    last = max((row["step"] for row in folder.each_row(STEPS)), default=0)
-    return _chosen(data, (row["step"] in points or row["step"] == last for row in folder.each_row(STEPS)))
+def _samples(entry: dict[str, Any], number: int) -> dict[int, Any]:
+    """The timed samples of each process, taken out of the files of one job."""
+    taken = {}
+    for name, value in entry["files"].items():
+        if (process := PROCESS.fullmatch(name)) is not None:
+            value.pop("order", None)
+            taken[int(process[1] or number)] = value.pop("samples", {})
+    return taken
 
 
-def _final_loads(folder: JobFolder, data: bytes) -> bytes:
-    """The rows of `records.jsonl` without the load of single experts before the last evaluation."""
-    last = max((record.step or 0 for record in folder.each_record()), default=0)
-    return _chosen(data, (r.step == last or not r.metric.startswith(LOADS) for r in folder.each_record()))
-
-
-def _chosen(data: bytes, keep: Iterable[bool]) -> bytes:
-    lines = data.split(b"\n")[:-1]  # what follows the last newline is torn, or nothing
-    return b"".join(line + b"\n" for line, kept in zip(lines, keep, strict=True) if kept)
-
-
-THINNED = {STEPS: _evaluated_steps, RECORDS: _final_loads}
-"""Files of which only some rows are copied."""
-
-
-def _copy_file(here: Path, there: Path) -> list[Path]:
-    return _put(files.read_bytes(here), there)
-
-
-def _add_rows(here: Path, there: Path) -> list[Path]:
-    """Adds the rows of a file of JSON Lines that the other does not have yet."""
-    known = files.read_lines(there)
-    rows = [row for row in files.read_lines(here) if row not in known]
-    if not rows:
+def _sessions(source: Source, plan: Plan) -> list[Folder]:
+    """The plan's speed session, if it was begun."""
+    if plan.speed is None or (folder := source.speed(plan.speed.id)).status() == "missing":
         return []
-    files.append_lines(there, rows)
-    return [there]
+    if folder.has(DONE) and (wrong := folder.verify()):
+        raise CorruptFile(folder.path, "; ".join(wrong))
+    return [folder]
 
 
-def _put(data: bytes, there: Path) -> list[Path]:
-    if there.exists() and files.read_bytes(there) == data:
+def _sweeps(source: Source, plan: Plan, left_out: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The summary of the plan's learning-rate sweep, as it is in its folder."""
+    if plan.tune is None or (folder := source.tune(plan.tune.id)).status() != "completed":
+        return {"sweeps": {}}
+    if wrong := folder.verify():
+        raise CorruptFile(folder.path, "; ".join(wrong))
+    runs = [manifest for *_, run in plan.tune.runs if (manifest := source.job(run).manifest()) is not None]
+    if runs:
+        written = [entry for manifest in runs for entry in manifest["files"].values()]
+        left_out["runs of the sweep"] = {
+            "sha256": digest_of([entry["sha256"] for entry in written], length=64),
+            "bytes": sum(entry["bytes"] for entry in written),
+        }
+    return {"sweeps": {plan.tune.id: _entry(folder)}}
+
+
+def _notes(source: Source, stored: Sequence[StoredPlan]) -> dict[str, Any]:
+    """When jobs of these plans were first done and timed, those too that are not kept."""
+    plans = [one.plan for one in stored]
+    own = {run.id for run in plans[0].runs}
+    noted = [row for row in source.done_notes() if any(row.get("run") == run.id for one in plans for run in one.runs)]
+    known = {row.get("run") for row in noted} | own
+    for plan in plans[1:]:
+        for run in plan.runs:
+            if run.id not in known and (manifest := source.job(run.id).manifest()) is not None:
+                about = {"run": run.id, "seed": run.seed, "training": plan.training(run.model)}
+                noted.append({**about, "at": manifest["finished"]})
+                known.add(run.id)
+    sessions = {plan.speed.id for plan in plans if plan.speed is not None}
+    timed = {name: rows for name, rows in source.timed_notes().items() if name in sessions}
+    return {"done": noted, "timed": timed}
+
+
+# ---------------------------------------------------------------------------------------------- files
+
+
+def _table(path: Path, groups: columns.Groups, write: Any, read: columns.Reader) -> str:
+    """The text of one file of rows. Raises CorruptFile where it would not read back as it was."""
+    if not groups:
+        return ""
+    try:
+        text = columns.text_of(write(groups))
+        sections = columns.sections_of(text)
+        for group, jobs in groups.items():
+            for number, rows in enumerate(jobs):
+                again = list(read(sections, group, number))
+                if sorted(map(canonical, again)) != sorted(map(canonical, rows)):
+                    raise ValueError(f"the rows of job {number + 1} of {group} cannot be written in columns")
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptFile(path, f"not what a job writes: {error}") from error
+    return text
+
+
+def _lines(value: Any) -> str:
+    """JSON of many short lines: what is longer than a line is written an element a line."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    if len(text) <= LINE or not isinstance(value, dict | list):
+        return text
+    if isinstance(value, dict):
+        return "{" + ",\n".join(f"{json.dumps(key)}:{_lines(inner)}" for key, inner in value.items()) + "}"
+    return "[" + ",\n".join(map(_lines, value)) + "]"
+
+
+def _put(path: Path, title: str, texts: Mapping[str, bytes], left_out: dict[str, dict[str, Any]]) -> list[Path]:
+    """Writes what is new, MANIFEST last; while another is written there is none."""
+    listed = {name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)} for name, data in texts.items()}
+    manifest = {"bundle": VERSION, "suite": title, "files": listed, "left_out": left_out}
+    new = {name: data for name, data in texts.items() if _now(path / name) != data}
+    if not new and _now(path / MANIFEST) == (_lines(manifest) + "\n").encode():
         return []
-    there.parent.mkdir(parents=True, exist_ok=True)
-    files.write_bytes(there, data)
-    return [there]
+    path.mkdir(parents=True, exist_ok=True)
+    for name in (MANIFEST, *(name for name in FILES if name not in texts)):
+        (path / name).unlink(missing_ok=True)
+    for name, data in (*new.items(), (MANIFEST, (_lines(manifest) + "\n").encode())):
+        files.write_bytes(path / name, data)
+    return [*(path / name for name in new), path / MANIFEST]
+
+
+def _now(path: Path) -> bytes | None:
+    return files.read_bytes(path) if path.exists() else None

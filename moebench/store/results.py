@@ -70,9 +70,16 @@ class Results(Source):
         return [self.job(name) for name in names if is_safe_id(name)]
 
     def seen(self) -> Iterator[tuple[str, Folder]]:
-        for path in sorted(path for path in self._inside("jobs").glob("[!.]*") if path.is_dir()):
-            name = path.name.partition(ASIDE)[0]
-            if is_safe_id(name) and not path.is_symlink():
+        return self._folders("jobs")
+
+    def sessions(self) -> Iterator[tuple[str, Folder]]:
+        return self._folders("speed")
+
+    def _folders(self, kind: str) -> Iterator[tuple[str, Folder]]:
+        """Of one id that which was put aside comes after that which was not."""
+        paths = [path for path in self._inside(kind).glob("[!.]*") if path.is_dir() and not path.is_symlink()]
+        for name, path in sorted((path.name.partition(ASIDE)[0], path) for path in paths):
+            if is_safe_id(name):
                 yield name, JobFolder(path, aside=True)
 
     def all_plans(self) -> list[StoredPlan | CorruptFile]:
@@ -83,6 +90,9 @@ class Results(Source):
             except CorruptFile as problem:
                 plans.append(problem)
         return plans
+
+    def num_bytes(self, plan: Plan) -> int:
+        return sum(self.job(job.id).num_bytes() for job in plan.jobs)
 
     def done_notes(self) -> Iterator[dict[str, Any]]:
         for path in sorted(self._inside("plans").glob("done-*.jsonl")):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from moebench.planning.types import StoredPlan
+from moebench.planning.types import Plan, StoredPlan
 from moebench.store.files import CorruptFile
 from moebench.store.folder import Folder
 
@@ -34,12 +34,20 @@ class Source(ABC):
         """The folder of a speed session. Raises UnsafeName."""
 
     @abstractmethod
+    def sessions(self) -> Iterator[tuple[str, Folder]]:
+        """Id and folder of every speed session that there is or was, as `seen`."""
+
+    @abstractmethod
     def tune(self, name: str) -> Folder:
         """The folder of a learning-rate sweep. Raises UnsafeName."""
 
     @abstractmethod
     def all_plans(self) -> list[StoredPlan | CorruptFile]:
         """Every plan stored, or what is wrong with it; of a bundle, those that are reported from it."""
+
+    @abstractmethod
+    def num_bytes(self, plan: Plan) -> int:
+        """Bytes on disk of what a plan's jobs have left."""
 
     @abstractmethod
     def done_notes(self) -> Iterator[dict[str, Any]]:

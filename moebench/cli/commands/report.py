@@ -1,4 +1,4 @@
-"""`report`, `compare`, `reference`: what is done with results. No torch."""
+"""`report`, `compare`, `reference`, `status`: what is done with results. No torch."""
 
 from __future__ import annotations
 
@@ -102,28 +102,61 @@ def compare(results_a: Path, results_b: Path, *, fail_above: float | None, as_js
     "--to",
     type=click.Path(path_type=Path, file_okay=False),
     required=True,
-    help="Results root to write, such as results/reference/my-machine.",
+    help="Folder of the bundles, such as results/reference/my-machine.",
 )
 def reference(suites: tuple[str, ...], *, results: Path, to: Path) -> None:
-    """Copy the results of suites without weights: small enough to commit, whole enough to report from.
+    """Write the results of suites as bundles: small enough to commit, whole enough to report from, without weights.
 
-    A SUITE brings all its scales; what was run with --set or --tuned is named as its report is, such as mine+tuned.
+    Each suite becomes a folder of a few text files. `report`, `compare` and `status` read it, or the folder that holds
+    several; `run` never takes a job from it. A SUITE brings all its scales; what was run with --set or --tuned is named
+    as its report is, such as mine+tuned.
 
     \b
     Example:
       moebench reference quickstart --to results/reference/my-machine
     """
-    from moebench.store import Results, export_reference, newest
+    from moebench.store import newest, open_results
+    from moebench.store.reference import MOST_BYTES, write_bundle
 
     with input_errors():
-        plans = [stored for stored in newest(Results(results).plans()) if set(suites) & _names(stored.plan)]
+        source = open_results(results)
+        plans = [stored for stored in newest(source.plans()) if set(suites) & _names(stored.plan)]
         if not plans:
             raise click.UsageError(f"no results of {', '.join(suites)} in {results}")
-        written = export_reference(results, plans, to)
-    click.echo(f"{len(written)} files written to {to}")
+        for stored in plans:
+            folder = to / stored.plan.title
+            written = write_bundle(source, stored, folder)
+            size = sum(path.stat().st_size for path in folder.iterdir())
+            click.echo(f"{folder}: {size / 1024:,.0f} KiB, {len(written)} files written")
+            if size > MOST_BYTES:
+                click.echo(f"note: more than the {MOST_BYTES // 1024} KiB that a bundle should be within", err=True)
 
 
 def _names(plan: Plan) -> set[str]:
     """What the results of a plan can be called: its title, or the suite's name when it is the suite as it stands."""
     as_it_stands = not plan.asked.variant and not plan.asked.smoke
     return {plan.title, plan.suite} if as_it_stands else {plan.title}
+
+
+@click.command()
+@click.argument("results", type=click.Path(path_type=Path, file_okay=False), default=Path("results"))
+@json_option
+def status(results: Path, *, as_json: bool) -> None:
+    """Show what RESULTS holds of each suite: jobs done, running, failed and blocked, and what `run` would do next.
+
+    RESULTS is a results folder, a bundle or a folder of bundles.  [default: results]
+
+    \b
+    Examples:
+      moebench status
+      moebench status results/reference/2-core-x86_64-cpu
+      moebench status --json | jq '.[].next'
+    """
+    from moebench.cli.console.status import status_json, status_text
+    from moebench.reader.status import statuses
+    from moebench.store import open_results
+
+    with input_errors():
+        warn_unreadable(results, strict=False, suites=())
+        told = statuses(open_results(results))
+    click.echo(json.dumps(status_json(told), indent=1) if as_json else status_text(told, results))
