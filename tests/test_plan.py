@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,8 @@ from moebench.jobs import train
 from moebench.jobs.recipe import Run
 from moebench.planning import graph, matching
 from moebench.planning.graph import tune_identity
-from moebench.planning.types import Plan, StoredPlan
+from moebench.planning.types import Plan
+from moebench.store import open_results
 from moebench.suite.load import load_suite
 from moebench.suite.model import MoEFFN
 from tests.support.builders import claim, plan_of
@@ -72,36 +72,40 @@ def test_ids_do_not_move_by_themselves() -> None:
     assert run(architecture(dense()), data_digest="d").id == "4ce94d6857964935871e"
 
 
-def test_reference_results_are_still_the_runs_of_their_plans() -> None:
+BUNDLES = sorted(path.parent for path in REFERENCE.glob("*/*/MANIFEST"))
+
+
+@pytest.mark.parametrize("path", BUNDLES, ids=lambda path: path.name)
+def test_reference_results_are_still_the_runs_of_their_plans(path: Path) -> None:
     """What was added to the types since is left out where it is not used, so that every committed id stays."""
-    roots = [root for root in REFERENCE.iterdir() if (root / "jobs").is_dir()]
-    folders = [folder for root in roots for folder in (root / "jobs").iterdir()]
-    assert len(folders) > 50
-    names = {folder.name for folder in folders}
-    for folder in folders:
-        stored = json.loads((folder / "job.json").read_text())["job"]
-        assert job_id(**stored) == folder.name
-        if stored["kind"] != "train":
-            continue
-        stored = stored["spec"]
-        again = Run.model_validate(stored)
-        assert again.id == folder.name
-        assert again.model_dump(mode="json") == stored
-    plans = [path for root in roots for path in root.glob("plans/*.json")]
-    kinds = {StoredPlan.model_validate_json(path.read_text()).plan.suite for path in plans}
-    assert {"quickstart", "efficiency_per_token"} <= kinds
-    for path in plans:
-        plan = StoredPlan.model_validate_json(path.read_text()).plan
-        assert path.stem.endswith(plan.id)
-        for planned in plan.jobs:
-            assert planned.id in names
+    source = open_results(path)
+    (stored,) = source.plans()
+    assert source.unreadable_plans() == []
+    assert len(source.jobs()) == len(stored.plan.jobs) > 50
+    for planned in stored.plan.jobs:
+        folder = source.job(planned.id)
+        assert folder.status() == "completed"
+        assert job_id(**folder.job_json()["job"]) == folder.id
+        if folder.kind == "train":
+            again = Run.model_validate(folder.spec())
+            assert again.id == folder.id
+            assert again.model_dump(mode="json") == folder.spec()
 
 
-@pytest.mark.parametrize("path", sorted(REFERENCE.glob("*/plans/*.json")), ids=lambda path: path.stem)
+def test_reference_results_are_those_of_three_suites() -> None:
+    assert {"quickstart", "efficiency_per_token", "systems"} <= {path.name for path in BUNDLES}
+    for path in BUNDLES:
+        files = list(path.iterdir())
+        assert len(files) <= 10
+        assert sum(file.stat().st_size for file in files) <= 400 * 1024
+
+
+@pytest.mark.parametrize("path", BUNDLES, ids=lambda path: path.name)
 def test_a_bundled_suite_still_plans_the_committed_runs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the data that the reference was made with, a suite of today has the run ids of then."""
-    plan = StoredPlan.model_validate_json(path.read_text()).plan
-    one = json.loads((path.parents[1] / "jobs" / plan.runs[0].id / "job.json").read_text())["job"]["spec"]
+    source = open_results(path)
+    plan = source.plans()[0].plan
+    one = source.job(plan.runs[0].id).spec()
     monkeypatch.setattr(train, "version", lambda _: one["torch"])
     spec = load_suite(plan.suite, scale=plan.scale).spec
     again = graph.make_plan(spec, facts=plan.data, vocab=256, machine=matching.Machine(device=one["device"]))

@@ -305,8 +305,9 @@ def test_a_reference_copy_is_judged_as_its_original(root: Path, monkeypatch: pyt
     stored = keep(root, fewer, AFTER, monkeypatch)
     original = judge(gather(store.Results(root), stored))
     assert next(one for one in original if one.id == "better-per-token").label == "post hoc", "a seed was dropped"
-    store.export_reference(root, [stored], root.parent / "reference")
-    assert judge(gather(store.Results(root.parent / "reference"), stored)) == original
+    store.write_bundle(store.Results(root), stored, root.parent / "reference" / "golden")
+    for path in (root.parent / "reference", root.parent / "reference" / "golden"):
+        assert judge(gather(store.open_results(path), stored)) == original
 
 
 def test_plans_of_before_there_were_seals_are_dated_by_their_text(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

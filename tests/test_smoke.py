@@ -13,7 +13,7 @@ import moebench
 from moebench import api
 from moebench.cli.commands import main
 from moebench.planning.types import Asked
-from moebench.store import Results, read_json
+from moebench.store import open_results, read_json
 from moebench.suite.load import load_suite
 from moebench.suite.smoke import NOTE, smoke
 from moebench.suite.types import SuiteSpec
@@ -127,7 +127,7 @@ def test_it_stands_apart_from_the_real_results(done: Path) -> None:
 
 def test_a_reference_holds_no_smoke_runs(done: Path, tmp_path: Path) -> None:
     assert call("reference", "tiny", "--results", done.parent / "results", "--to", tmp_path / "ref").exit_code == 0
-    assert [stored.plan.title for stored in Results(tmp_path / "ref").plans()] == ["tiny"]
+    assert [stored.plan.title for stored in open_results(tmp_path / "ref").plans()] == ["tiny"]
 
 
 def test_a_primary_family_too_large_for_two_seeds_is_no_matter(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_provenance_says_what_to_type_again(tmp_path: Path, monkeypatch: pytest.
     page = (folder / "index.md").read_text()
     assert "moebench run 'my suite.yaml' --set 'question=Is it so?'" in page
     assert "with question=Is it so?" in page
-    (stored,) = Results(tmp_path / "results").plans()
+    (stored,) = open_results(tmp_path / "results").plans()
     assert stored.plan.asked == Asked(path="my suite.yaml", sets=("question=Is it so?",))
 
 

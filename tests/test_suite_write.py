@@ -13,6 +13,8 @@ from ruamel.yaml import YAML
 
 from moebench.jobs.recipe import Run
 from moebench.planning.types import Plan
+from moebench.store import open_results
+from moebench.store.packing import unfold
 from moebench.suite.model import DenseFFN, Match, ModelSpec, MoEFFN
 from moebench.suite.schema import schema
 from moebench.suite.types import Tune
@@ -81,20 +83,19 @@ def test_dumps_of_what_version_1_could_say_hold_no_new_key(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "path", sorted((HERE.parent / "results/reference").glob("*/plans/*.json")), ids=lambda p: p.stem
+    "path", sorted((HERE.parent / "results/reference").glob("*/*/facts.json")), ids=lambda path: path.parent.name
 )
 def test_plans_of_version_1_keep_their_spec_their_id_and_the_ids_of_their_runs(path: Path) -> None:
-    stored = json.loads(path.read_text())["plan"]
-    plan = Plan.model_validate(stored)
+    (stored,) = unfold(json.loads(path.read_text()))["plans"]
+    plan = Plan.model_validate(stored["plan"])
     dumped = plan.model_dump(mode="json")
-    for name, model in dumped["models"].items():
-        facts = model["architecture"].pop("router", None)
-        assert (facts is None) == (stored["models"][name]["architecture"]["ffn"]["kind"] == "dense"), "facts travel now"
     for key in ("spec", "models", "claim_hashes"):
-        assert dumped[key] == stored[key], key
-    assert path.stem.endswith(plan.id)
-    runs = [path.parents[1] / "jobs" / planned.id / "job.json" for planned in plan.runs]
-    committed = [file for file in runs if file.is_file()]
-    assert committed
-    for file in committed:
-        assert Run.model_validate(json.loads(file.read_text())["run"]).id == file.parent.name
+        assert dumped[key] == stored["plan"][key], key
+    for name, model in dumped["models"].items():
+        facts = model["architecture"].get("router")
+        assert (facts is None) == (stored["plan"]["models"][name]["architecture"]["ffn"]["kind"] == "dense")
+    source = open_results(path.parent)
+    assert source.plans()[0].plan.id == plan.id
+    assert plan.runs
+    for planned in plan.runs:
+        assert Run.model_validate(source.job(planned.id).spec()).id == planned.id

@@ -12,7 +12,7 @@ from moebench.jobs.recipe import Run
 from moebench.models.decoder import Transformer, build
 from moebench.models.subject import Subject
 from moebench.seeds import derive
-from moebench.store import CorruptFile, JobFolder, Results
+from moebench.store import CorruptFile, Folder, open_results
 
 
 def load_trained(results: Path, run_id: str) -> Transformer:
@@ -39,8 +39,8 @@ def load_trained(results: Path, run_id: str) -> Transformer:
     return model.eval()
 
 
-def _find(results: Path, run_id: str) -> JobFolder:
-    alike = [folder for folder in Results(results).jobs() if folder.id.startswith(run_id)]
+def _find(results: Path, run_id: str) -> Folder:
+    alike = [folder for folder in open_results(results).jobs() if folder.id.startswith(run_id)]
     found = [folder for folder in alike if folder.kind in ("train", None)]
     if len(found) != 1:
         known = ", ".join(folder.id for folder in found[:5])
