@@ -23,7 +23,6 @@ from moebench.reporting.canvas import Drawn, key_rows, lines_of, text_width
 from moebench.reporting.figures import FIGURES
 from moebench.reporting.study import study
 from moebench.reporting.theme import settings
-from moebench.store import newest
 from tests.support import golden_results, golden_sweep, golden_systems
 
 

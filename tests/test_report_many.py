@@ -24,7 +24,6 @@ from moebench.reporting.figures import FIGURES
 from moebench.reporting.page import sections
 from moebench.reporting.study import study
 from moebench.reporting.theme import Style, settings, styles
-from moebench.store import newest
 from tests.support import golden_results, golden_systems
 
 
