@@ -57,13 +57,13 @@ def names(group: str) -> set[str]:
 
 def offered(group: str) -> dict[str, EntryPoint]:
     """The entry points of a group by name. Raises PluginError when two packages offer one name."""
-    found: dict[str, EntryPoint] = {}
+    points: dict[str, EntryPoint] = {}
     for point in entry_points(group=group):
-        if point.name in found and found[point.name].value != point.value:
-            both = f"{plain(found[point.name].value)} and {plain(point.value)}"
+        if point.name in points and points[point.name].value != point.value:
+            both = f"{plain(points[point.name].value)} and {plain(point.value)}"
             raise PluginError(f"two installed packages offer {plain(point.name)!r} for {group}, {both}: remove one")
-        found[point.name] = point
-    return found
+        points[point.name] = point
+    return points
 
 
 def load(point: EntryPoint) -> Any:

@@ -58,7 +58,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert not (folder / path).exists()
         (folder / path).write_text(text)
         add_line(folder / registry, name, line, module=Path(path).stem, package=".".join(Path(path).parent.parts))
-    ffn = {"kind": "moe", "experts": 4, "top_k": 2, "expert_hidden": 16, "router": "modulo", "balance_loss": 0}
+    ffn = {"kind": "moe", "experts": 4, "top_k": 2, "expert_hidden": 16, "router": "modulo", "stride": 3}
     models = suite()["models"]
     asked = suite(
         suite="added",
@@ -105,7 +105,7 @@ def test_what_was_added_is_listed(folder: Path, what: str, word: str) -> None:
 
 def test_the_language_has_the_new_words(folder: Path) -> None:
     made = call(folder, "schema")
-    for word in ("modulo", "at_least", "surprise", "squares"):
+    for word in ("modulo", "stride", "at_least", "surprise", "squares"):
         assert f'"{word}"' in made
 
 
