@@ -35,13 +35,17 @@ def verdict(found: Evidence, name: str) -> Verdict:
 
 
 def change_records(root: Path, metric: str, value: float, *, model: str = "moe_8x2", seed: int = 3) -> None:
-    run = next(run for run in evidence(root).plan.runs if (run.model, run.seed) == (model, seed))
-    folder = store.Results(root).job(run.id)
-    rows = [json.loads(line) for line in (folder.path / "records.jsonl").read_text().splitlines()]
-    changed = [{**row, "value": value} if row["metric"] == metric else row for row in rows]
-    assert changed != rows
-    (folder.path / "records.jsonl").write_text("".join(json.dumps(row) + "\n" for row in changed))
-    finish(folder)
+    plan = evidence(root).plan
+    run = next(run for run in plan.runs if (run.model, run.seed) == (model, seed))
+    for job in (run, *plan.evaluations[run.id]):
+        folder = store.Results(root).job(job.id)
+        rows = [json.loads(line) for line in (folder.path / "records.jsonl").read_text().splitlines()]
+        changed = [{**row, "value": value} if row["metric"] == metric else row for row in rows]
+        if changed != rows:
+            (folder.path / "records.jsonl").write_text("".join(json.dumps(row) + "\n" for row in changed))
+            finish(folder)
+            return
+    raise AssertionError(f"{model} has no {metric}")
 
 
 def change_processes(root: Path, change: Callable[[dict[str, Any]], None]) -> None:
