@@ -128,3 +128,13 @@ def test_all_and_a_name_or_a_folder_without_plans_are_errors(tmp_path: Path) -> 
     empty = CliRunner().invoke(main, ["report", "--all", "--results", str(tmp_path)])
     assert empty.exit_code == 2
     assert "holds no plan" in empty.output
+
+
+def test_what_a_report_knows_of_routers_comes_from_the_plan() -> None:
+    """No registry is asked: results of a plug-in router are reported where the plug-in is not installed."""
+    package = Path(moebench.__file__).parent
+    files = [file for wing in ("reporting", "claims", "reader") for file in (package / wing).rglob("*.py")]
+    registry = re.compile(r"import.*ROUTERS|moebench\.models\.routers|moebench\.plugins")
+    asking = [file.name for file in files if registry.search(file.read_text())]
+    assert len(files) > 40
+    assert asking == []

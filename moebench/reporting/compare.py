@@ -80,8 +80,8 @@ def comparison_text(rows: list[Row]) -> str:
     """The comparison for a reader: a table in plain columns, and how many figures changed."""
     cells = [["suite", "model", "metric", "A", "B", "change [95%]", "n", ""]]
     for row in rows:
-        told = " ".join(filter(None, ["FAILED" if row.failed else "", row.note]))
-        cells.append([row.suite, row.model, row.metric, _number(row.a), _number(row.b), _change(row), _n(row), told])
+        note = " ".join(filter(None, ["FAILED" if row.failed else "", row.note]))
+        cells.append([row.suite, row.model, row.metric, _number(row.a), _number(row.b), _change(row), _n(row), note])
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
     changed = sum(row.change not in (None, 0.0) for row in rows)
@@ -134,7 +134,7 @@ def _quality(title: str, model: str, a: Evidence, b: Evidence) -> Row:
         return replace(row, note="tested on different text", lost=True)
     if len({coverage.documents_of(run, "test") for run in runs}) > 1:
         return replace(row, note="scored on other parts of the test text", lost=True)
-    one, other = (np.array([found[seed].values[QUALITY] for seed in both]) for found in (in_a, in_b))
+    one, other = (np.array([runs[seed].values[QUALITY] for seed in both]) for runs in (in_a, in_b))
     row = replace(row, a=float(np.mean(one)), b=float(np.mean(other)), n=len(both))
     if min(*one, *other) <= 0:
         return replace(row, note="a loss of 0 has no ratio", lost=True)
@@ -147,7 +147,7 @@ def _timed(title: str, model: str, a: Evidence, b: Evidence) -> Iterator[Row]:
     machines = {process.setup or process.machine for one in (a, b) for process in one.processes}
     micro_batches = {one.plan.models[model].recipe.micro_batch_tokens for one in (a, b)}
     for metric in dict.fromkeys(name for values in in_a for name in values if name.startswith("speed.")):
-        one, other = (np.array([values[metric] for values in found if metric in values]) for found in (in_a, in_b))
+        one, other = (np.array([values[metric] for values in side if metric in values]) for side in (in_a, in_b))
         row = replace(_row(title, model, metric), a=_centre(one))
         if len(other) == 0:
             yield replace(row, note="not timed in B", lost=True)

@@ -82,17 +82,17 @@ def _cost(findings: Findings) -> Iterator[str]:
     if wide:
         which = listed(cost_label(metric) for metric in wide)
         yield f"A/A is too wide to tell whether the machine was quiet for {which}: see How sure."
-    for metric, text in (("speed.train_utilisation", "of the measured matmul peak in a training step"),):
-        shares = _derived(findings, metric)
-        if shares:
-            yield f"Utilisation {text}: " + ", ".join(f"{m} {100 * share:.0f}%" for m, share in shares.items()) + "."
+    shares = _utilisation(findings)
+    if shares:
+        each = ", ".join(f"{model} {100 * share:.0f}%" for model, share in shares.items())
+        yield f"Utilisation of the measured matmul peak in a training step: {each}."
 
 
-def _derived(findings: Findings, metric: str) -> dict[str, float]:
-    """Mean of a derived metric over processes, by model."""
-    shares: dict[str, list[float]] = {}
-    for process in findings.study.processes:
-        for model, derived in process.get("derived", {}).items():
+def _utilisation(findings: Findings) -> dict[str, float]:
+    """Share of the measured peak that a training step reaches, by model: the mean over processes."""
+    metric, shares = "speed.train_utilisation", dict[str, list[float]]()
+    for process in findings.study.evidence.processes:
+        for model, derived in process.about.get("derived", {}).items():
             if metric in derived and not model.endswith(AGAIN):
                 shares.setdefault(model, []).append(derived[metric])
     return {model: sum(values) / len(values) for model, values in shares.items()}

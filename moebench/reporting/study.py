@@ -33,8 +33,6 @@ LABELS = ("domain", "layer", "expert", "part", "tokens", "batch")
 _TIMELY = ("curve.", "test.", "train.", "routing.")
 """Metrics that belong to a step; when measured once, to the last."""
 LONG = ("suite", "model", "seed", "metric", "value", "unit", "step", "run", "plan")
-
-
 Samples = dict[tuple[str, str], np.ndarray]
 
 
@@ -42,9 +40,8 @@ Samples = dict[tuple[str, str], np.ndarray]
 class Study:
     """What one suite's report shows."""
 
-    stored: StoredPlan
     evidence: Evidence
-    """What the verdicts were judged by, for what titles state beside them."""
+    """What the verdicts were judged by: all that is read of the results."""
     runs: pd.DataFrame
     """One row a planned run: model, seed, id, status, reason."""
     values: pd.DataFrame
@@ -57,9 +54,6 @@ class Study:
     """(model, metric) -> every timed sample of all processes, in seconds."""
     speed_reason: str | None
     """Why there is no speed session, or None."""
-    processes: tuple[dict[str, Any], ...]
-    """The speed session's process files, without their samples."""
-    tune: Mapping[str, Any] | None
     alike: int
     """Pairs of finished runs with one seed whose tokens were the same, as far as the shorter goes."""
     unlike: tuple[str, ...]
@@ -73,7 +67,16 @@ class Study:
 
     @property
     def plan(self) -> Plan:
-        return self.stored.plan
+        return self.evidence.plan
+
+    @property
+    def stored(self) -> StoredPlan:
+        return self.evidence.stored
+
+    @property
+    def tune(self) -> Mapping[str, Any] | None:
+        """The learning-rate sweep's summary, or None."""
+        return self.evidence.sweep
 
     @property
     def models(self) -> list[str]:
@@ -153,7 +156,6 @@ def study(evidence: Evidence) -> Study:
     runs = [(o.model, o.seed, o.run_id, o.status, o.reason) for o in evidence.outcomes]
     pairs = [unlike(*pair) for pair in pairs_of_runs(o for o in evidence.outcomes if o.done)]
     return Study(
-        stored=evidence.stored,
         evidence=evidence,
         runs=pd.DataFrame(runs, columns=["model", "seed", "id", "status", "reason"]),
         values=_typed(values),
@@ -161,8 +163,6 @@ def study(evidence: Evidence) -> Study:
         speed=speed,
         samples=samples,
         speed_reason=speed_reason,
-        processes=tuple(dict(process.about) for process in evidence.processes),
-        tune=evidence.sweep,
         alike=pairs.count(None),
         unlike=tuple(why for why in pairs if why is not None),
         scored=coverage.scored(evidence, "test.bits_per_byte", plan.models),
@@ -199,7 +199,7 @@ def _typed(values: list[tuple[Any, ...]]) -> pd.DataFrame:
     return frame.astype({**text, "seed": "Int64", "value": "float64", "step": "Int64"})
 
 
-# ---------------------------------------------------------------------------------------------- speed and tune
+# ---------------------------------------------------------------------------------------------- speed
 
 
 def _speed(evidence: Evidence) -> tuple[pd.DataFrame, Samples, str | None]:
@@ -227,9 +227,9 @@ def _speed(evidence: Evidence) -> tuple[pd.DataFrame, Samples, str | None]:
 # ---------------------------------------------------------------------------------------------- long form
 
 
-def _long_rows(held: Study) -> Iterator[tuple[Any, ...]]:
+def _long_rows(one: Study) -> Iterator[tuple[Any, ...]]:
     """Rows of `load`: the columns of `LONG`, then the model's swept values by key."""
-    plan = held.plan
+    plan = one.plan
     ids = {(run.model, run.seed): run.id for run in plan.runs}
     swept = {name: values for made in plan.spec.sweeps.values() for name, values in made.items()}
 
@@ -240,11 +240,11 @@ def _long_rows(held: Study) -> Iterator[tuple[Any, ...]]:
     for model, planned in plan.models.items():
         for metric, value in planned.costs.metrics.items():
             yield row(model, None, metric, value, None)
-    there = held.values[held.values["value"].notna()]
+    there = one.values[one.values["value"].notna()]
     columns: list[str] = ["model", "seed", "metric", "base", "value", "step"]
     for name, seed, metric, base, value, step in zip(*(there[column] for column in columns), strict=True):
         if not base.startswith("cost."):
             yield row(name, seed, metric, value, step)
-    for name, seed, metric, value in zip(*(held.speed[c] for c in ("model", "seed", "metric", "median")), strict=True):
+    for name, seed, metric, value in zip(*(one.speed[c] for c in ("model", "seed", "metric", "median")), strict=True):
         if not name.endswith(AGAIN):
             yield row(name, seed, metric, value, None)

@@ -57,6 +57,6 @@ def inline_svg(name: str, drawn: Drawn, svg: bytes, colours: Mapping[str, str]) 
         f'preserveAspectRatio="xMinYMin meet" style="min-width: {wide:.4g}rem">'
     )
     text = re.sub(r"<svg\b[^>]*>", opening, text, count=1, flags=re.DOTALL)
-    text = _ID.sub(lambda found: f"{found[1]}{name}-", text)
+    text = _ID.sub(lambda match: f"{match[1]}{name}-", text)
     text = text.replace("xlink:href", "href")
-    return _COLOUR.sub(lambda found: f"var(--{colours[found[0]]})" if found[0] in colours else found[0], text)
+    return _COLOUR.sub(lambda match: f"var(--{colours[match[0]]})" if match[0] in colours else match[0], text)

@@ -1,6 +1,6 @@
 """The figure of `moebench inspect --all`: active against total parameters of every published system.
 
-It takes what `inspection.inspect_all` found, as plain data. Dense models lie on the diagonal, and how far below it a
+It takes what `inspection.inspect_all` gives, as plain data. Dense models lie on the diagonal, and how far below it a
 mixture lies is what it saves.
 """
 
@@ -43,16 +43,16 @@ class _Box:
         return max(0.0, across) * max(0.0, up)
 
 
-def systems_file(found: dict[str, Any], *, suffix: str) -> bytes:
+def systems_file(inspected: dict[str, Any], *, suffix: str) -> bytes:
     """The figure as the bytes of a .svg or .png file."""
     with settings():
-        drawn = systems_figure(found)
+        drawn = systems_figure(inspected)
         return svg_file(drawn) if suffix == ".svg" else png_file(drawn)
 
 
-def systems_figure(found: dict[str, Any]) -> Drawn:
+def systems_figure(inspected: dict[str, Any]) -> Drawn:
     """Total across, active upwards, both logarithmic; colour is the year, squares are dense and circles mixtures."""
-    shown = [one for one in found["systems"] if one["params"] is not None]
+    shown = [one for one in inspected["systems"] if one["params"] is not None]
     moe = [one for one in shown if one["kind"] == "moe"]
     shares = sorted(one["params"]["active"] / one["params"]["total"] for one in moe)
     title = (
@@ -139,19 +139,15 @@ def _label(axes: Axes, shown: Sequence[dict[str, Any]], colours: dict[int, str])
 def _candidates(x: float, y: float, size: tuple[float, float], *, left: bool) -> list[tuple[_Box, float]]:
     """Places for a name beside its point, nearest first: right of it, or left of it for dense models."""
     width, height = size
-    found = []
+    places = []
     for away in (5.0, 11.0, 18.0, 26.0, 36.0, 48.0, 62.0):
         for lift in (0.0, 0.55, -0.55, 1.0, -1.0, 1.6, -1.6):
             for side in (-1, 1) if left else (1, -1):
                 corner = x + away if side > 0 else x - away - width
                 wrong = 6.0 if (side > 0) == left else 0.0
-                found.append(
-                    (
-                        _Box(x=corner, y=y + lift * away - height / 2, width=width, height=height),
-                        away + wrong + 3 * abs(lift),
-                    )
-                )
-    return found
+                box = _Box(x=corner, y=y + lift * away - height / 2, width=width, height=height)
+                places.append((box, away + wrong + 3 * abs(lift)))
+    return places
 
 
 def _cost(candidate: tuple[_Box, float], taken: Sequence[_Box], frame: _Box) -> float:

@@ -9,32 +9,14 @@ import pandas as pd
 from moebench.claims.verdict import Verdict
 from moebench.reporting.analysis import Findings
 from moebench.reporting.part import part
-from moebench.reporting.states import SHAPES, STATES
-from moebench.reporting.tables.table import Column, Table, amount, text
+from moebench.reporting.tables.table import Table, amount, text
 
 
 @part(None)
 def claims(findings: Findings) -> Table | None:
     """The verdicts, every field."""
-    if not findings.verdicts:
-        return None
-    frame = pd.DataFrame([_claim_row(v) for v in findings.verdicts])
-    return Table(
-        title="Verdicts",
-        note="The interval is 95%, not adjusted for other claims; p is one-sided in the asserted direction.",
-        frame=frame,
-        columns=(
-            Column(
-                key="state",
-                title="state",
-                show=lambda row: f"{SHAPES[row.state]} {STATES[row.state]}",
-                number=False,
-            ),
-            text("label", "counts as"),
-            text("id", "claim"),
-            text("says", "says"),
-        ),
-    )
+    rows = [_claim_row(verdict) for verdict in findings.verdicts]
+    return Table(frame=pd.DataFrame(rows)) if rows else None
 
 
 def _claim_row(v: Verdict) -> dict[str, Any]:
@@ -58,18 +40,7 @@ def _claim_row(v: Verdict) -> dict[str, Any]:
 @part(None)
 def runs(findings: Findings) -> Table | None:
     """Every planned run and what became of it."""
-    frame = findings.study.runs
-    return Table(
-        title="Runs",
-        note="",
-        frame=frame,
-        columns=(
-            text("model", "model"),
-            amount("seed", "seed", lambda x: f"{x:g}"),
-            text("id", "run"),
-            text("status", "status"),
-        ),
-    )
+    return Table(frame=findings.study.runs)
 
 
 @part("untested")
@@ -78,25 +49,12 @@ def unfinished(findings: Findings) -> Table | None:
     frame = findings.study.runs[findings.study.runs["status"] != "completed"]
     if frame.empty:
         return None
-    return Table(
-        title="Runs that are not complete",
-        note="",
-        frame=frame,
-        columns=(
-            text("model", "model"),
-            amount("seed", "seed", lambda x: f"{x:g}"),
-            text("status", "status"),
-            text("reason", "reason"),
-            text("id", "run"),
-        ),
-    )
+    seed = amount("seed", "seed", lambda x: f"{x:g}")
+    others = [text(key, title) for key, title in (("status", "status"), ("reason", "reason"), ("id", "run"))]
+    return Table(title="Runs that are not complete", frame=frame, columns=(text("model", "model"), seed, *others))
 
 
 @part(None)
 def curves(findings: Findings) -> Table | None:
     """Loss at every evaluation point, the numbers behind the curves."""
-    if findings.curves.empty:
-        return None
-    return Table(
-        title="Loss at the evaluation points", note="", frame=findings.curves, columns=(text("model", "model"),)
-    )
+    return None if findings.curves.empty else Table(frame=findings.curves)

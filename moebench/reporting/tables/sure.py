@@ -28,18 +28,7 @@ def tuning(findings: Findings) -> Table | None:
         for model, held in findings.study.tune["models"].items()
         for point in held["curve"]
     ]  # fmt: skip
-    return Table(
-        title="Learning-rate sweep",
-        note="Bits per byte on the tune split.",
-        frame=pd.DataFrame(rows).astype({"bits_per_byte": "float64"}),
-        columns=(
-            text("model", "model"),
-            amount("lr", "peak rate", lambda x: f"{x:g}"),
-            amount("seed", "seed", lambda x: f"{x:g}"),
-            amount("bits_per_byte", "bits per byte", lambda x: f"{x:.4f}"),
-            text("reason", "why it is missing"),
-        ),
-    )
+    return Table(frame=pd.DataFrame(rows).astype({"bits_per_byte": "float64"}))
 
 
 @part("sure", order=1)
@@ -65,21 +54,9 @@ def controls(findings: Findings) -> Table | None:
 @part("sure", order=2)
 def smallest(findings: Findings) -> Table | None:
     """The smallest effect each claim could have seen."""
-    rows = [
-        {
-            "claim": v.id,
-            "state": v.state,
-            "detectable": v.detectable,
-            "unit": v.unit,
-            "n": v.n,
-            "units": v.units,
-            "units_needed": v.units_needed,
-            "units_low": v.units_low,
-            "units_high": v.units_high,
-        }
-        for v in findings.verdicts
-        if v.detectable is not None
-    ]
+    fields = ("state", "detectable", "unit", "n", "units", "units_needed", "units_low", "units_high")
+    seen = [v for v in findings.verdicts if v.detectable is not None]
+    rows = [{"claim": v.id, **{field: getattr(v, field) for field in fields}} for v in seen]
     if not rows:
         return None
     return Table(
@@ -90,15 +67,15 @@ def smallest(findings: Findings) -> Table | None:
         columns=(
             text("claim", "claim"),
             Column(key="state", title="state", show=lambda row: STATES[row.state], number=False),
-            Column(
-                key="detectable",
-                title="smallest effect",
-                show=lambda row: interval(row.detectable, None, None, row.unit).lstrip("+"),
-            ),
+            Column(key="detectable", title="smallest effect", show=_smallest),
             Column(key="n", title="n", show=lambda row: plural(int(row.n), *UNITS[row.units])),
             Column(key="units_low", title="needed to decide", show=_needed),
         ),
     )
+
+
+def _smallest(row: Row) -> str:
+    return interval(row.detectable, None, None, row.unit).lstrip("+")
 
 
 def _needed(row: Row) -> str:

@@ -31,13 +31,13 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Raw numbers, and how to show them."""
+    """Raw numbers, and how to show them where they are more than a file."""
 
-    title: str
-    note: str
     frame: pd.DataFrame
     """What csv holds."""
-    columns: tuple[Column, ...]
+    title: str = ""
+    note: str = ""
+    columns: tuple[Column, ...] = ()
     shown: pd.DataFrame | None = None
     """What the page shows, where it is not the frame."""
 
