@@ -60,7 +60,9 @@ BITS_PER_BYTE = {
 }
 
 
-def _scored(group: str, what: str, says: str) -> Metric:
+def _scored(group: str, what: str) -> Metric:
+    split = f" of the {group} split" if what == "bytes" else ""
+    ended = f"{what}{split} that {group}.bits_per_byte was scored on"
     return Metric(
         name=f"{group}.scored_{what}",
         unit=what,
@@ -68,22 +70,12 @@ def _scored(group: str, what: str, says: str) -> Metric:
         labels=() if group == "curve" else ("domain",),
         fixed=lambda _: "it is what the suite asks to be scored",
         unclaimable=_FOR_RATES if group == "tune" else None,
-        says=says,
+        says=f"{what} scored at each evaluation point" if group == "curve" else ended,
         cannot="quality; it is what the suite asked for, as far as there was text",
     )
 
 
-SCORED = {
-    (group, what): _scored(
-        group,
-        what,
-        f"{what} scored at each evaluation point"
-        if group == "curve"
-        else f"{f'bytes of the {group} split' if what == 'bytes' else what} that {group}.bits_per_byte was scored on",
-    )
-    for group in BITS_PER_BYTE
-    for what in ("bytes", "documents")
-}
+SCORED = {(group, what): _scored(group, what) for group in BITS_PER_BYTE for what in ("bytes", "documents")}
 
 METRICS = (*BITS_PER_BYTE.values(), *SCORED.values())
 
