@@ -25,6 +25,7 @@ def input_errors() -> Iterator[None]:
 
     from moebench.data import DataError
     from moebench.jobs.calibrate import CalibrationFailed
+    from moebench.launch import LauncherMissing
     from moebench.planning.matching import PlanError
     from moebench.store import CorruptFile, UnsafeName
     from moebench.suite.errors import SuiteError
@@ -32,7 +33,7 @@ def input_errors() -> Iterator[None]:
 
     try:
         yield
-    except (SuiteError, DataError, PlanError, CorruptFile, UnsafeName) as error:
+    except (SuiteError, DataError, PlanError, CorruptFile, UnsafeName, LauncherMissing) as error:
         click.echo(str(error) if isinstance(error, SuiteError) else f"error: {plain(error)}", err=True)
         sys.exit(EXIT_INPUT)
     except CalibrationFailed as error:

@@ -1,7 +1,7 @@
 """Where jobs go: into this process, or into worker processes that may crash, hang or be killed one at a time.
 
-`scheduler` decides what runs when and what becomes of what fails; a place (`inline`, `process`) starts workers, hears
-them and stops them; `attempt` carries out one job and names what went wrong; `worker` is the other end of the pipe.
+`scheduler` decides what runs when and what becomes of what fails; a place (`inline`, `process`, `ray`) starts, hears
+and stops workers; `attempt` carries out one job and names what went wrong; `worker` is the other end of the pipe.
 Nothing here imports torch: a worker does, when its first job begins. Only this package starts processes.
 """
 
@@ -14,10 +14,12 @@ from moebench.jobs.job import Job
 from moebench.launch.events import Event, OnEvent, Stopped
 from moebench.launch.inline import InlinePlace
 from moebench.launch.options import LaunchOptions
+from moebench.launch.place import LauncherMissing
 from moebench.launch.process import ProcessPlace
+from moebench.launch.ray import RayPlace
 from moebench.launch.scheduler import MakePlace, Scheduler
 
-__all__ = ["LAUNCHERS", "Event", "Job", "LaunchOptions", "OnEvent", "Stopped", "launch"]
+__all__ = ["LAUNCHERS", "Event", "Job", "LaunchOptions", "LauncherMissing", "OnEvent", "Stopped", "launch"]
 
 
 def launch(jobs: Sequence[Job], options: LaunchOptions) -> dict[str, str]:
@@ -33,4 +35,4 @@ def launch(jobs: Sequence[Job], options: LaunchOptions) -> dict[str, str]:
     return Scheduler(jobs, replace(options, results=options.root.resolve()), place).run()
 
 
-LAUNCHERS: dict[str, MakePlace] = {"process": ProcessPlace, "inline": InlinePlace}
+LAUNCHERS: dict[str, MakePlace] = {"process": ProcessPlace, "inline": InlinePlace, "ray": RayPlace}

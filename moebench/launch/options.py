@@ -18,6 +18,8 @@ class LaunchOptions:
 
     launcher: str = "process"
     """A word of `LAUNCHERS`."""
+    address: str | None = None
+    """Of the cluster, where a launcher has one: `host:port`."""
     workers: int | None = None
     """Jobs at a time; None for one a core, or one on a GPU."""
     threads: int = 1

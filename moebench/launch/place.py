@@ -16,6 +16,10 @@ from moebench.launch.options import LaunchOptions
 from moebench.store import Failure
 
 
+class LauncherMissing(RuntimeError):  # noqa: N818  the name is read in `except LauncherMissing`
+    """A place that cannot be reached, or whose package is not installed; the message says what to do."""
+
+
 class Worker(ABC):
     """One worker: it carries out one job at a time, and many in turn."""
 
@@ -74,6 +78,8 @@ class Place(ABC):
 
     alarm: int = -1
     """A socket that a signal writes a byte to, so that `wait` returns; none where `wait` runs the jobs itself."""
+    is_local = True
+    """Whether jobs run on this machine, so that what they need must be here."""
     runs_here = False
     """Whether jobs run in this very process: the second signal then interrupts them."""
 

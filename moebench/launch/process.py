@@ -190,8 +190,13 @@ class ProcessWorker(Worker):
 
 def child_environment(threads: int) -> dict[str, str]:
     """Environment of a worker: threads pinned before torch loads, and this moebench importable as it is here."""
-    variables = {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(threads)), "PYTHONUNBUFFERED": "1"}
+    return {**os.environ, **worker_variables(threads)}
+
+
+def worker_variables(threads: int) -> dict[str, str]:
+    """What of it is the worker's own."""
+    variables = {**dict.fromkeys(_THREAD_VARIABLES, str(threads)), "PYTHONUNBUFFERED": "1"}
     home = Path(moebench.__file__).resolve().parents[1]
     if home.name not in {"site-packages", "dist-packages"}:
-        variables["PYTHONPATH"] = os.pathsep.join(filter(None, [str(home), variables.get("PYTHONPATH")]))
+        variables["PYTHONPATH"] = os.pathsep.join(filter(None, [str(home), os.environ.get("PYTHONPATH")]))
     return variables

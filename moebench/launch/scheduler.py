@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 from moebench.jobs import KINDS
@@ -29,7 +29,7 @@ _BUSY_S = 1.0
 _LOOK_S = 5.0
 """Longest wait before looking whether a worker is gone without a word."""
 
-MakePlace = Callable[..., Place]
+MakePlace = type[Place]
 """Called with options and `is_stopping`."""
 
 

@@ -49,9 +49,12 @@ def suite_options(command: Command) -> Command:
 def _known_launcher(_context: click.Context, _parameter: click.Parameter, word: str) -> str:
     """A word of `LAUNCHERS`, looked up when a command is called: `--help` answers at once."""
     from moebench.launch import LAUNCHERS
+    from moebench.text import nearest
 
     if word not in LAUNCHERS:
-        raise click.BadParameter(f"{word!r} is not one of {', '.join(map(repr, LAUNCHERS))}.")
+        hint = nearest(word, LAUNCHERS)
+        known = ", ".join(map(repr, LAUNCHERS))
+        raise click.BadParameter(f"{word!r} is not one of {known}" + (f": {hint}" if hint else ""))
     return word
 
 
@@ -67,12 +70,18 @@ def launch_options(command: Command) -> Command:
             help="Seconds without progress before a run is killed.",
         ),
         click.option(
+            "--ray-address",
+            "address",
+            metavar="HOST:PORT",
+            help="Ray cluster to use.  [default: RAY_ADDRESS, the one running here, or one of this machine alone]",
+        ),
+        click.option(
             "--launcher",
-            metavar="NAME",
-            callback=_known_launcher,
             default="process",
             show_default=True,
-            help="Where jobs go: process, inline, or another launcher.",
+            metavar="NAME",
+            callback=_known_launcher,
+            help="Where jobs go: process, inline, or ray (a cluster that shares the results folder).",
         ),
         device_option,
         click.option(
@@ -84,9 +93,11 @@ def launch_options(command: Command) -> Command:
     return command
 
 
-def checked_device(word: str) -> Any:
-    """The device, if it is here. Raises UsageError where torch sees no CUDA device."""
-    if word == "cuda":
+def checked_device(word: str, *, launcher: str = "process") -> Any:
+    """The device, if jobs find it. Raises UsageError where they run here and torch sees no CUDA device."""
+    from moebench.launch import LAUNCHERS
+
+    if word == "cuda" and LAUNCHERS[launcher].is_local:
         import torch
 
         if not torch.cuda.is_available():

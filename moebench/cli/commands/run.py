@@ -50,6 +50,7 @@ def run(*, out: Path, tune: bool, strict: bool, quiet: bool, device: str, **aske
       moebench run my_suite.yaml --smoke           does it work? a minute
       moebench run quickstart --tune               learning rates, on the tune split
       moebench run quickstart --tuned              trained at the best of them
+      moebench run systems --launcher ray --ray-address 10.0.0.1:6379
     """
     if tune and (asked["smoke"] or asked["tuned"]):
         raise click.UsageError(
@@ -59,7 +60,8 @@ def run(*, out: Path, tune: bool, strict: bool, quiet: bool, device: str, **aske
         raise click.UsageError("--strict asks for verdicts, and a smoke run has none")
     from moebench.cli.console.outcome import failures_text, outcome_text
 
-    outcome = _carry_out(reports=out, tune=tune, strict=strict, quiet=quiet, device=checked_device(device), **asked)
+    device = checked_device(device, launcher=asked["launcher"])
+    outcome = _carry_out(reports=out, tune=tune, strict=strict, quiet=quiet, device=device, **asked)
     if outcome.failures:
         click.echo(failures_text(outcome), err=True)
     click.echo(outcome_text(outcome))

@@ -1,0 +1,118 @@
+"""Ray: two nodes on this machine, bound to loopback. The results are those of `process`, bit for bit."""
+
+from __future__ import annotations
+
+import builtins
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from moebench.cli import main
+from moebench.launch import LauncherMissing, LaunchOptions, launch
+from moebench.store import Results
+from tests.support import tiny_suites
+
+LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+"""With the first, Ray takes 127.0.0.1 for the address of this machine."""
+LONG = {
+    "budget": {"steps": 400},
+    "checkpoint_seconds": 0.1,
+    "evaluate": {"points": 2, "tokens": 256, "final_tokens": 512},
+}
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    """A cluster of two nodes with one CPU each; the first is its head."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in LOOPBACK.items():
+            patch.setenv(name, value)
+        cluster_utils = pytest.importorskip("ray.cluster_utils")
+        node = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "object_store_memory": 80 * 2**20}
+        made = cluster_utils.Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
+        made.second = made.add_node(**node)
+        yield made
+        made.shutdown()
+
+
+def bits(root: Path) -> dict[str, dict[str, bytes]]:
+    """All of finished jobs that no clock has a part in."""
+    names = ("steps.jsonl", "records.jsonl", "items.jsonl", "model.safetensors")
+    return {
+        folder.id: {name: (folder.path / name).read_bytes() for name in names if (folder.path / name).exists()}
+        for folder in Results(root).jobs()
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_node_that_dies_in_mid_job_costs_nothing_but_time(cluster: Any, tmp_path: Path) -> None:
+    for name in ("ray", "process"):
+        (tmp_path / name).mkdir()
+    there, here = (tiny_suites.planned(tmp_path / name, train=LONG) for name in ("ray", "process"))
+    events: list[dict[str, Any]] = []
+    steps: dict[str, int] = {}
+
+    def on_event(event: dict[str, Any]) -> None:
+        events.append(event)
+        if event["event"] == "progress":
+            steps[event["run"]] = event["step"]
+        elif event["event"] == "finished":
+            steps.pop(event["run"], None)
+        if cluster.second is not None and len([step for step in steps.values() if step > 60]) == 2:
+            cluster.remove_node(cluster.second, allow_graceful=False)
+            cluster.second = None
+
+    options = LaunchOptions(launcher="ray", address=cluster.address, results=there.results, on_event=on_event)
+    statuses = launch(there.graph.jobs, options)
+    assert cluster.second is None
+    assert set(statuses.values()) == {"completed"}
+    (lost,) = (event for event in events if event["event"] == "failed")
+    assert (lost["status"], lost["retry"]) == ("killed", True)
+    after = events[events.index(lost) :]
+    assert next(e for e in after if e["event"] == "progress" and e["run"] == lost["run"])["step"] > 0
+    assert set(launch(here.graph.jobs, LaunchOptions(results=here.results)).values()) == {"completed"}
+    assert bits(there.results) == bits(here.results)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_an_exclusive_job_has_a_whole_node_and_the_command_reports(cluster: Any, tmp_path: Path) -> None:
+    speed = {"train_step": True, "processes": 2, "seconds": 1}
+    path = tiny_suites.write(tmp_path, measure={"speed": speed}, seeds=2)
+    command = ["run", str(path), "--results", str(tmp_path / "results"), "--out", str(tmp_path / "reports"), "--quiet"]
+    done = CliRunner().invoke(main, [*command, "--launcher", "ray", "--ray-address", cluster.address])
+    assert done.exit_code == 0, done.output
+    again = CliRunner().invoke(main, command)
+    assert again.exit_code == 0
+    assert (
+        "nothing to do" in again.output
+        or "0 runs" in again.output
+        or done.output.splitlines()[-1] == again.output.splitlines()[-1]
+    )
+
+
+def test_without_ray_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = builtins.__import__
+
+    def refuse(name: str, *rest: Any, **more: Any) -> Any:
+        if name == "ray":
+            raise ImportError(name)
+        return there(name, *rest, **more)
+
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    made = tiny_suites.planned(tmp_path)
+    with pytest.raises(LauncherMissing, match=r"pip install 'moebench\[ray\]'"):
+        launch(made.graph.jobs, LaunchOptions(launcher="ray", results=made.results))
+
+
+def test_a_launcher_that_there_is_not_is_refused_with_the_nearest(tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["run", str(tiny_suites.write(tmp_path)), "--launcher", "rey"])
+    assert done.exit_code == 2
+    assert "'rey' is not one of 'process', 'inline', 'ray'" in done.output
+    assert "did you mean 'ray'?" in done.output
