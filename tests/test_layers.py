@@ -265,3 +265,21 @@ def test_the_walk_sees_imports_wherever_they_stand(tmp_path: Path, monkeypatch: 
         ("pandas", False, False),
         ("moebench.api", False, True),
     }
+
+
+ASK_ROUTERS = ("models/routers", "models/architecture.py", "models/decoder/moe.py", "suite", "cli/console/lists.py")
+"""Who looks a router up: models build it, suites are checked against it, and one list shows all."""
+
+
+def test_nobody_else_asks_the_registry_of_routers() -> None:
+    """What counts, verdicts, jobs and reports need of a router travels in the plan."""
+    names = {"ROUTERS", "LOSSES", "OPTIONS", "FIELDS", "REFUSED", "router_class", "known_routers", "facts_of"}
+    asking = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("moebench.models.routers")
+        and names & {alias.name for alias in node.names}
+    }  # fmt: skip
+    assert [path for path in sorted(asking) if not path.startswith(ASK_ROUTERS)] == []
+    assert len(asking) >= 5
