@@ -11,6 +11,7 @@ from moebench.systems.configs.parts import (
     decoder,
     everywhere,
     gated,
+    rotary,
     sizes,
     sliding_after,
     windowed,
@@ -86,77 +87,60 @@ RMS_ALONE = "transformers' class has RMSNorm alone"
 
 
 def llama(f: Fields) -> Blueprint:
-    """Llama (Touvron et al. 2023), Granite, and Hunyuan and Seed-OSS but for what they add."""
-    ffn = gated(f, bias=f.flag("mlp_bias"))
-    return decoder(f, mixers=attention(f, qkv_bias=f.flag("attention_bias")), ffn=lambda _: ffn)
+    """Llama (Touvron et al. 2023) and Granite."""
+    return decoder(f, attention(f), gated(f, bias=f.flag("mlp_bias")))
 
 
 def mistral(f: Fields) -> Blueprint:
     """Mistral 7B (Jiang et al. 2023, arXiv:2310.06825)."""
-    ffn = gated(f)
-    return decoder(f, mixers=everywhere(f, attention(f)), ffn=lambda _: ffn)
+    return decoder(f, everywhere(f, attention(f)), gated(f))
 
 
 def olmo(f: Fields) -> Blueprint:
     """OLMo (Groeneveld et al. 2024, arXiv:2402.00838): norms without weights."""
-    ffn = gated(f)
-    return decoder(f, mixers=attention(f, qkv_bias=f.flag("attention_bias")), ffn=lambda _: ffn, norm="none")
+    return decoder(f, attention(f), gated(f), norm="none")
 
 
 def olmo2(f: Fields) -> Blueprint:
     """OLMo 2 (arXiv:2501.00656): queries and keys normed over all heads, norms after and not before."""
-    ffn = gated(f)
-    return decoder(f, mixers=attention(f, qkv_bias=f.flag("attention_bias"), qk_norm="full"), ffn=lambda _: ffn)
+    return decoder(f, attention(f, qk_norm="full"), gated(f))
 
 
 def olmo3(f: Fields) -> Blueprint:
     """OLMo 3: OLMo 2 with a window in three layers of four."""
-    ffn, mixer = gated(f), attention(f, qkv_bias=f.flag("attention_bias"), qk_norm="full")
     kinds = [FULL if (i + 1) % 4 == 0 else SLIDING for i in range(f.layers())]
-    return decoder(f, mixers=windowed(f, mixer, kinds), ffn=lambda _: ffn)
+    return decoder(f, windowed(f, attention(f, qk_norm="full"), kinds), gated(f))
 
 
 def qwen2(f: Fields) -> Blueprint:
     """Qwen2 (arXiv:2407.10671): biases of queries, keys and values, always."""
-    ffn, mixer = gated(f), attention(f, qkv_bias=True, output_bias=False)
-    return decoder(f, mixers=windowed(f, mixer, sliding_after(f)), ffn=lambda _: ffn)
+    return decoder(f, windowed(f, attention(f, qkv_bias=True, output_bias=False), sliding_after(f)), gated(f))
 
 
 def qwen3(f: Fields) -> Blueprint:
     """Qwen3 (arXiv:2505.09388): queries and keys normed head by head."""
-    ffn, mixer = gated(f), attention(f, qkv_bias=f.flag("attention_bias"), qk_norm="per_head")
-    return decoder(f, mixers=windowed(f, mixer, sliding_after(f)), ffn=lambda _: ffn)
+    return decoder(f, windowed(f, attention(f, qk_norm="per_head"), sliding_after(f)), gated(f))
 
 
 def glm4(f: Fields) -> Blueprint:
     """GLM-4: norms before and after."""
-    ffn, mixer = gated(f), attention(f, qkv_bias=f.flag("attention_bias"), output_bias=False)
-    return decoder(f, mixers=mixer, ffn=lambda _: ffn, norms=4)
+    return decoder(f, attention(f, output_bias=False), gated(f), norms=4)
 
 
 def smollm3(f: Fields) -> Blueprint:
     """SmolLM3: Llama with a window, if any, where there are no rotary positions."""
-    ffn, mixer = gated(f, bias=f.flag("mlp_bias")), attention(f, qkv_bias=f.flag("attention_bias"))
-    layers, every = f.layers(), f.size("no_rope_layer_interval")
-    rotary = f.sequence("no_rope_layers", int) or [int((i + 1) % every != 0) for i in range(layers)]
-    if len(rotary) != layers:
-        raise f.refuse("no_rope_layers", f"{len(rotary):,} entries for {layers:,} layers")
     slides = f.flag("use_sliding_window") and f.optional("sliding_window") is not None
-    return decoder(
-        f, mixers=windowed(f, mixer, [SLIDING if slides and not has else FULL for has in rotary]), ffn=lambda _: ffn
-    )
+    kinds = [SLIDING if slides and not has else FULL for has in rotary(f)]
+    return decoder(f, windowed(f, attention(f), kinds), gated(f, bias=f.flag("mlp_bias")))
 
 
 def seed_oss(f: Fields) -> Blueprint:
     """Seed-OSS: Llama whose output projection has a bias of its own."""
-    mixer = attention(f, qkv_bias=f.flag("attention_bias"), output_bias=f.flag("attention_out_bias"))
-    ffn = gated(f, bias=f.flag("mlp_bias"))
-    return decoder(f, mixers=mixer, ffn=lambda _: ffn)
+    return decoder(f, attention(f, output_bias=f.flag("attention_out_bias")), gated(f, bias=f.flag("mlp_bias")))
 
 
 def ernie(f: Fields) -> Blueprint:
     """ERNIE 4.5, dense: one switch for all biases."""
     f.fixed("use_rmsnorm", True, RMS_ALONE)
     bias = f.flag("use_bias")
-    ffn = gated(f, bias=bias)
-    return decoder(f, mixers=attention(f, qkv_bias=bias), ffn=lambda _: ffn)
+    return decoder(f, attention(f, qkv_bias=bias), gated(f, bias=bias))

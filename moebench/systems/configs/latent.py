@@ -61,7 +61,7 @@ def deepseek(f: Fields) -> Blueprint:
     every = f.size("moe_layer_freq")
     routed = f.get("n_routed_experts") is not None
     sparse = [routed and later and i % every == 0 for i, later in enumerate(leading_dense(f))]
-    return _decoder(f, attention(f, qkv_bias=f.flag("attention_bias")), sparse)
+    return _decoder(f, attention(f), sparse)
 
 
 def deepseek_v2(f: Fields) -> Blueprint:
@@ -92,6 +92,4 @@ def _latent(f: Fields) -> LatentAttention:
 
 def _decoder(f: Fields, mixer: Any, sparse: list[bool], *, bias: bool = False, **more: Any) -> Blueprint:
     shared = shared_experts(f, bias=bias) if any(sparse) else None
-    return mixed(
-        f, mixer, sparse, number="n_routed_experts", hidden="moe_intermediate_size", bias=bias, shared=shared, **more
-    )
+    return mixed(f, mixer, sparse, bias=bias, shared=shared, **more)

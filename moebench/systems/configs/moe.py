@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
-from moebench.counting.blueprint import Blueprint, Dense, Experts
+from moebench.counting.blueprint import Blueprint, Dense, Experts, Mixer
 from moebench.systems.configs.dense import RMS_ALONE
 from moebench.systems.configs.fields import Fields
 from moebench.systems.configs.parts import (
@@ -16,6 +16,7 @@ from moebench.systems.configs.parts import (
     everywhere,
     experts,
     gated,
+    rotary,
     sizes,
     windowed,
 )
@@ -198,29 +199,20 @@ ERNIE_MOE = sizes(
 
 def mixtral(f: Fields) -> Blueprint:
     """Mixtral (Jiang et al. 2024, arXiv:2401.04088)."""
-    ffn = experts(f, number="num_local_experts", top_k="num_experts_per_tok", hidden="intermediate_size")
-    return decoder(f, mixers=everywhere(f, attention(f)), ffn=lambda _: ffn)
+    return decoder(f, everywhere(f, attention(f)), experts(f))
 
 
 def minimax_m2(f: Fields) -> Blueprint:
     """MiniMax-M2: queries and keys normed over all heads, selection by a bias."""
-    ffn = experts(
-        f,
-        number="num_local_experts",
-        top_k="num_experts_per_tok",
-        hidden="intermediate_size",
-        selection_bias=True,
-    )
-    return decoder(f, mixers=attention(f, qk_norm="full"), ffn=lambda _: ffn)
+    return decoder(f, attention(f, qk_norm="full"), experts(f, selection_bias=True))
 
 
 def olmoe(f: Fields) -> Blueprint:
     """OLMoE (Muennighoff et al. 2024, arXiv:2409.02060) and FlexOlmo: queries and keys normed over all heads."""
-    mixer = attention(f, qkv_bias=f.flag("attention_bias"), qk_norm="full")
+    mixer = attention(f, qk_norm="full")
     if mixer.heads * mixer.head_dim != f.size("hidden_size") and f.family == "olmoe":
         raise f.refuse("head_dim", "its norm of queries is as wide as the model, so heads * head_dim must be")
-    ffn = experts(f, number="num_experts", top_k="num_experts_per_tok", hidden="intermediate_size")
-    return decoder(f, mixers=mixer, ffn=lambda _: ffn)
+    return decoder(f, mixer, experts(f, number="num_experts"))
 
 
 def qwen2_moe(f: Fields) -> Blueprint:
@@ -235,57 +227,43 @@ def qwen2_moe(f: Fields) -> Blueprint:
 
 def qwen3_moe(f: Fields) -> Blueprint:
     """Qwen3-MoE (arXiv:2505.09388)."""
-    mixer = attention(f, qkv_bias=f.flag("attention_bias"), qk_norm="per_head")
-    if f.flag("use_sliding_window"):
-        mixer = everywhere(f, mixer)
-    return _qwen(f, [mixer] * f.layers(), number="num_local_experts")
+    mixer = attention(f, qk_norm="per_head")
+    return _qwen(f, everywhere(f, mixer) if f.flag("use_sliding_window") else mixer, number="num_local_experts")
 
 
-def _qwen(f: Fields, mixers: list[Any], *, number: str, **more: Any) -> Blueprint:
+def _qwen(f: Fields, mixers: Mixer | list[Mixer], *, number: str, **more: Any) -> Blueprint:
     """Experts in every `decoder_sparse_step`-th layer but `mlp_only_layers`, and none with 0 experts."""
     step, only = f.size("decoder_sparse_step"), set(f.sequence("mlp_only_layers", int) or ())
     sparse = [f.number(number) > 0 and i not in only and (i + 1) % step == 0 for i in range(f.layers())]
-    return mixed(f, mixers, sparse, number=number, hidden="moe_intermediate_size", **more)
+    return mixed(f, mixers, sparse, number=number, **more)
 
 
 def mixed(
     f: Fields,
-    mixers: Any,
+    mixers: Mixer | list[Mixer],
     sparse: list[bool],
     *,
-    number: str,
-    hidden: str,
+    number: str = "n_routed_experts",
     top_k: str = "num_experts_per_tok",
     bias: bool = False,
     head_bias: bool = False,
     **more: Any,
 ) -> Blueprint:
-    """Experts in the layers that are `sparse`, the dense network of `intermediate_size` in the others."""
-    routed = experts(f, number=number, top_k=top_k, hidden=hidden, **more) if any(sparse) else None
-    dense = None if all(sparse) else gated(f, bias=bias)
-
-    def ffn(layer: int) -> Dense | Experts:
-        found = routed if sparse[layer] else dense
-        assert found is not None
-        return found
-
-    return decoder(f, mixers=mixers, ffn=ffn, head_bias=head_bias)
+    """Experts of `moe_intermediate_size` in the layers that are `sparse`, the dense network of `intermediate_size` in
+    the others."""
+    networks: dict[bool, Dense | Experts] = {}
+    if any(sparse):
+        networks[True] = experts(f, number=number, top_k=top_k, hidden="moe_intermediate_size", **more)
+    if not all(sparse):
+        networks[False] = gated(f, bias=bias)
+    return decoder(f, mixers, [networks[has] for has in sparse], head_bias=head_bias)
 
 
 def gpt_oss(f: Fields) -> Blueprint:
     """gpt-oss (OpenAI 2025): biases everywhere, attention sinks, a window in every other layer."""
     f.fixed("experts_per_token", f.get("num_experts_per_tok"), "num_experts_per_tok says otherwise")
-    mixer = attention(f, qkv_bias=f.flag("attention_bias"), sinks=True)
-    ffn = experts(
-        f,
-        number="num_local_experts",
-        top_k="num_experts_per_tok",
-        hidden="intermediate_size",
-        bias=True,
-        router_bias=True,
-    )
     kinds = [SLIDING if (i + 1) % 2 else FULL for i in range(f.layers())]
-    return decoder(f, mixers=windowed(f, mixer, kinds), ffn=lambda _: ffn)
+    return decoder(f, windowed(f, attention(f, sinks=True), kinds), experts(f, bias=True, router_bias=True))
 
 
 def llama4(f: Fields) -> Blueprint:
@@ -294,19 +272,10 @@ def llama4(f: Fields) -> Blueprint:
     layers, step = f.layers(), f.size("interleave_moe_layer_step")
     given = f.sequence("moe_layers", int)
     with_experts = set(range(step - 1, layers, step) if given is None else given)
-    mixer = attention(f, qkv_bias=f.flag("attention_bias"))
-    every = f.size("no_rope_layer_interval")
-    rotary = f.sequence("no_rope_layers", int) or [int((i + 1) % every != 0) for i in range(layers)]
-    kinds = [CHUNKED if has else FULL for has in rotary]
-    routed = experts(
-        f,
-        number="num_local_experts",
-        top_k="num_experts_per_tok",
-        hidden="intermediate_size",
-        shared=gated(f),
-    )
-    dense = gated(f, "intermediate_size_mlp")
-    return decoder(f, mixers=windowed(f, mixer, kinds), ffn=lambda i: routed if i in with_experts else dense)
+    kinds = [CHUNKED if has else FULL for has in rotary(f)]
+    routed, dense = experts(f, shared=gated(f)), gated(f, "intermediate_size_mlp")
+    networks = [routed if i in with_experts else dense for i in range(layers)]
+    return decoder(f, windowed(f, attention(f), kinds), networks)
 
 
 def dbrx(f: Fields) -> Blueprint:
@@ -330,27 +299,19 @@ def dbrx(f: Fields) -> Blueprint:
         ),
     )
     ffn = experts(heads, number="moe_num_experts", top_k="moe_top_k", hidden="ffn_hidden_size")
-    return decoder(plain, mixers=attention(plain), ffn=lambda _: ffn, norm="layer_no_bias")
+    return decoder(plain, attention(plain), ffn, norm="layer_no_bias")
 
 
 def phimoe(f: Fields) -> Blueprint:
     """Phi-3.5-MoE (arXiv:2404.14219): norms with biases."""
-    mixer = everywhere(f, attention(f, qkv_bias=f.flag("attention_bias")))
-    ffn = experts(f, number="num_local_experts", top_k="num_experts_per_tok", hidden="intermediate_size")
-    return decoder(f, mixers=mixer, ffn=lambda _: ffn, norm="layer", head_bias=f.flag("lm_head_bias"))
+    mixer = everywhere(f, attention(f))
+    return decoder(f, mixer, experts(f), norm="layer", head_bias=f.flag("lm_head_bias"))
 
 
 def granite_moe(f: Fields) -> Blueprint:
     """Granite 3.0 MoE (IBM 2024), and its variant with a shared network."""
     shared = f.number("shared_intermediate_size") if "shared_intermediate_size" in f.defaults else 0
-    ffn = experts(
-        f,
-        number="num_local_experts",
-        top_k="num_experts_per_tok",
-        hidden="intermediate_size",
-        shared=Dense(hidden=shared) if shared else None,
-    )
-    return decoder(f, mixers=attention(f, qkv_bias=f.flag("attention_bias")), ffn=lambda _: ffn)
+    return decoder(f, attention(f), experts(f, shared=Dense(hidden=shared) if shared else None))
 
 
 def leading_dense(f: Fields) -> list[bool]:
@@ -368,33 +329,16 @@ def shared_experts(f: Fields, *, bias: bool = False) -> Dense | None:
 
 def glm4_moe(f: Fields) -> Blueprint:
     """GLM-4.5 (arXiv:2508.06471)."""
-    qk_norm: Literal["per_head", "none"] = "per_head" if f.flag("use_qk_norm") else "none"
-    mixer = attention(f, qkv_bias=f.flag("attention_bias"), output_bias=False, qk_norm=qk_norm)
-    return mixed(
-        f,
-        mixer,
-        leading_dense(f),
-        number="n_routed_experts",
-        hidden="moe_intermediate_size",
-        shared=shared_experts(f),
-        selection_bias=True,
-    )
+    mixer = attention(f, output_bias=False, qk_norm="per_head" if f.flag("use_qk_norm") else "none")
+    return mixed(f, mixer, leading_dense(f), shared=shared_experts(f), selection_bias=True)
 
 
 def dots1(f: Fields) -> Blueprint:
     """dots.llm1 (arXiv:2506.05767)."""
-    mixer = attention(f, qkv_bias=f.flag("attention_bias"), qk_norm="per_head")
     first = f.layers() if f.optional("sliding_window") is None else f.number("max_window_layers")
     kinds = [SLIDING if i >= first else FULL for i in range(f.layers())]
-    return mixed(
-        f,
-        windowed(f, mixer, kinds),
-        leading_dense(f),
-        number="n_routed_experts",
-        hidden="moe_intermediate_size",
-        shared=shared_experts(f),
-        selection_bias=True,
-    )
+    mixers = windowed(f, attention(f, qk_norm="per_head"), kinds)
+    return mixed(f, mixers, leading_dense(f), shared=shared_experts(f), selection_bias=True)
 
 
 def ernie_moe(f: Fields) -> Blueprint:
@@ -411,7 +355,6 @@ def ernie_moe(f: Fields) -> Blueprint:
         sparse,
         number="moe_num_experts",
         top_k="moe_k",
-        hidden="moe_intermediate_size",
         bias=bias,
         head_bias=bias,
         router_bias=True,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from moebench.counting.blueprint import Attention, Blueprint, Dense, Experts, Layer, Mixer, NormKind, Stack
@@ -30,12 +30,15 @@ def sizes(**more: Any) -> dict[str, Any]:
 def attention(
     f: Fields,
     *,
-    qkv_bias: bool = False,
+    qkv_bias: bool | None = None,
     output_bias: bool | None = None,
     qk_norm: Literal["none", "per_head", "full"] = "none",
     sinks: bool = False,
 ) -> Attention:
-    """Grouped-query attention; the output's bias is as the others' when not said. No window yet."""
+    """Grouped-query attention without a window. Biases of queries, keys and values are as `attention_bias` says where
+    the family has it and nothing else is said; the output's is as theirs."""
+    if qkv_bias is None:
+        qkv_bias = "attention_bias" in f.defaults and f.flag("attention_bias")
     heads = f.size("num_attention_heads")
     kv_heads = f.optional("num_key_value_heads") or heads
     if heads % kv_heads:
@@ -66,8 +69,16 @@ def gated(f: Fields, key: str = "intermediate_size", *, times: int = 1, bias: bo
     return Dense(hidden=f.times(times, key), bias=bias)
 
 
-def experts(f: Fields, *, number: str, top_k: str, hidden: str, **more: Any) -> Experts:
-    """Gated experts; top-k beyond their number is refused."""
+def experts(
+    f: Fields,
+    *,
+    number: str = "num_local_experts",
+    top_k: str = "num_experts_per_tok",
+    hidden: str = "intermediate_size",
+    **more: Any,
+) -> Experts:
+    """Gated experts, by the keys of their number, of those of a token, and of their width; top-k beyond their number is
+    refused."""
     there, chosen = f.size(number), f.size(top_k)
     if chosen > there:
         raise f.refuse(top_k, f"{chosen:,} is more than the {there:,} experts of {number}")
@@ -76,16 +87,17 @@ def experts(f: Fields, *, number: str, top_k: str, hidden: str, **more: Any) -> 
 
 def decoder(
     f: Fields,
-    *,
     mixers: Mixer | Sequence[Mixer],
-    ffn: Callable[[int], Dense | Experts],
+    ffn: Dense | Experts | Sequence[Dense | Experts],
+    *,
     norms: int = 2,
     norm: NormKind = "rms",
     head_bias: bool = False,
 ) -> Blueprint:
-    """A decoder of `num_hidden_layers` layers; `ffn` tells the network of each."""
+    """A decoder of `num_hidden_layers` layers, alike or each with its own attention or network."""
     layers = f.layers()
-    each = mixers if isinstance(mixers, Sequence) else [mixers] * layers
+    mixed = mixers if isinstance(mixers, Sequence) else [mixers] * layers
+    fed = ffn if isinstance(ffn, Sequence) else [ffn] * layers
     return Blueprint(
         width=f.size("hidden_size"),
         vocab=f.size("vocab_size"),
@@ -93,7 +105,7 @@ def decoder(
         head_bias=head_bias,
         norm=norm,
         context=f.optional("max_position_embeddings"),
-        stacks=(Stack(layers=gathered([Layer(mixer=each[i], ffn=ffn(i), norms=norms) for i in range(layers)])),),
+        stacks=(Stack(layers=gathered([Layer(mixer=mixed[i], ffn=fed[i], norms=norms) for i in range(layers)])),),
     )
 
 
@@ -114,6 +126,15 @@ def windowed(f: Fields, mixer: Attention, kinds: Sequence[str]) -> list[Mixer]:
     if unknown := sorted(set(found) - set(options)):
         raise f.refuse("layer_types", f"unknown {named(unknown[0])}; known: {', '.join(options)}")
     return [options[word] for word in found]
+
+
+def rotary(f: Fields) -> list[int]:
+    """Which layers have rotary positions: as listed, else all but every `no_rope_layer_interval`-th."""
+    layers, every = f.layers(), f.size("no_rope_layer_interval")
+    given = f.sequence("no_rope_layers", int) or [int((i + 1) % every != 0) for i in range(layers)]
+    if len(given) != layers:
+        raise f.refuse("no_rope_layers", f"{len(given):,} entries for {layers:,} layers")
+    return given
 
 
 def sliding_after(f: Fields) -> list[str]:
