@@ -24,7 +24,7 @@ from moebench.metrics import clock
 from moebench.metrics.clock import Timed
 from moebench.metrics.metric import Metric, Range
 from moebench.metrics.ref import MetricRef, labelled
-from moebench.models.subject import Subject, Trainable
+from moebench.models.subject import Cache, Subject, Trainable
 
 if TYPE_CHECKING:
     import torch
@@ -116,6 +116,8 @@ class Racer:
     routed: dict[str, list[float]] = field(default_factory=dict)
     """Timed metric -> what a mixture routed: assignments of each training step over all layers; experts of one layer
     that a decoding step reads, mean of layers and positions."""
+    prefix: list[Cache] = field(default_factory=list)
+    """What its sequences share, once it has been read, of a model at its initial values."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,9 +223,10 @@ def _decode_step(racer: Racer, text: Text, *, batch: int) -> Timed:
     if racer.trainable:
         subject.extend(text_BX[:, :half], cache)
     else:
-        first = subject.new_cache(1)
-        subject.extend(text_BX[:1, :half], first)
-        cache.share(first)
+        if not racer.prefix:
+            racer.prefix.append(subject.new_cache(1))
+            subject.extend(text_BX[:1, :half], racer.prefix[0])
+        cache.share(racer.prefix[0])
 
     def decode() -> None:
         # Each call decodes the next real token; at the context's end it goes back to the middle.
