@@ -39,6 +39,8 @@ def change_records(root: Path, metric: str, value: float, *, model: str = "moe_8
     run = next(run for run in plan.runs if (run.model, run.seed) == (model, seed))
     for job in (run, *plan.evaluations[run.id]):
         folder = store.Results(root).job(job.id)
+        if not (folder.path / "records.jsonl").exists():
+            continue
         rows = [json.loads(line) for line in (folder.path / "records.jsonl").read_text().splitlines()]
         changed = [{**row, "value": value} if row["metric"] == metric else row for row in rows]
         if changed != rows:
