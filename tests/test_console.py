@@ -138,7 +138,9 @@ def test_routers_are_listed_without_torch() -> None:
 
 def failed(model: str, reason: str, *lines: str, log: str | None = None) -> api.Failed:
     place = None if log is None else Path("results/logs") / log
-    return api.Failed(run="r", model=model, seed=1, status="crash", reason=reason, last_lines=lines, log=place)
+    return api.Failed(
+        run="r", job="train", model=model, seed=1, status="crash", reason=reason, last_lines=lines, log=place
+    )
 
 
 def test_what_failed_is_told_once_for_each_reason_with_its_last_lines_and_its_log() -> None:

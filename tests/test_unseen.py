@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from moebench import store
 from moebench.cli.commands import main
-from moebench.cli.progress import said
+from moebench.cli.progress import shown
 from moebench.reporting import build
 from moebench.text import plain, visible
 from tests.support import golden_results
@@ -72,7 +72,7 @@ def test_no_command_prints_what_is_not_seen(root: Path, tmp_path: Path, command:
 
 def test_progress_is_seen() -> None:
     event = {"event": "failed", "model": HOSTILE, "seed": 0, "status": "crash", "reason": HOSTILE}
-    assert UNSEEN.search(said(event) or "") is None
+    assert UNSEEN.search(shown(event) or "") is None
 
 
 @given(st.text())

@@ -1,4 +1,4 @@
-"""The `moebench` command: what is typed, what is printed, and how errors are told."""
+"""The `moebench` command: what is typed, what is printed, and how errors are reported."""
 
 from moebench.cli.commands import main
 

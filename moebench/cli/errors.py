@@ -75,7 +75,7 @@ def warn_unreadable(results: Path, *, strict: bool = False, suites: Iterable[str
     """Tells of every stored plan that was passed over.
 
     With `strict` one of these suites, or of any when none is named, ends the command: it may be the newest, and without
-    it what was claimed, looked at or left out before cannot be told. A name that says no suite may be of any.
+    it what was claimed, looked at or left out before cannot be known. A name without a suite may be of any.
     """
     from moebench.store import open_results
 

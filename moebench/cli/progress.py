@@ -97,7 +97,7 @@ class _Bars:
     def __call__(self, event: Event) -> None:
         self.suite.on_event(event)
         kind = event["event"]
-        text = said(event)
+        text = shown(event)
         if kind == "planned" and event["missing"]:
             self.whole = self.bars.add_task("[bold]suite", total=1.0, facts="")
         elif kind == "progress":
@@ -122,16 +122,16 @@ class _Lines:
 
     def __init__(self, console: Console) -> None:
         self.console, self.suite = console, _Suite()
-        self.told: dict[str, float] = {}
+        self.printed_at: dict[str, float] = {}
 
     def __call__(self, event: Event) -> None:
         self.suite.on_event(event)
-        text = said(event)
+        text = shown(event)
         if event["event"] == "progress":
             now = time.monotonic()
-            if now - self.told.get(event["run"], -PLAIN_SECONDS) < PLAIN_SECONDS:
+            if now - self.printed_at.get(event["run"], -PLAIN_SECONDS) < PLAIN_SECONDS:
                 return
-            self.told[event["run"]] = now
+            self.printed_at[event["run"]] = now
             text = f"{event['model']} seed {event['seed']}: {facts_of(event)}"
         if text is not None and event["event"] in ("finished", "failed"):
             text = f"{text}  [{self.suite.line().strip()}]"
@@ -155,7 +155,7 @@ def facts_of(event: Event) -> str:
     return ", ".join(parts)
 
 
-def said(event: Event) -> str | None:
+def shown(event: Event) -> str | None:
     """What an event says, as it can be shown: words of a run or a suite may be anybody's."""
     text = sentence(event)
     return None if text is None else visible(text)

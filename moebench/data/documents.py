@@ -34,7 +34,7 @@ class Text:
 
 @dataclass(frozen=True, kw_only=True)
 class Gathered:
-    """All texts of a source, in a fixed order, and what is to be said about them."""
+    """All texts of a source, in a fixed order, and notes about them."""
 
     texts: Sequence[Text]
     notes: tuple[str, ...] = ()

@@ -45,7 +45,7 @@ class Findings:
         if name in self.spec.sweeps:
             hint = f"name one of them: {listed(list(self.spec.sweeps[str(name)]))}"
             self.add(path, f"{name} is a sweep of several models", hint)
-        elif known and name not in known:  # that there are none at all is told already
+        elif known and name not in known:  # that there are none at all is reported already
             hint = nearest(name, known) or f"the models are {listed(known, last='and')}"
             self.add(path, f"no model of this suite is called {quoted(name)}", hint)
         return None

@@ -284,11 +284,11 @@ def _typed(
             spec = _without_stand_ins(plain)
         except ValidationError:  # too little is left to look at
             return None
-    said = {
+    named = {
         name: claim.model_copy(update={"says": claim.test.says(claim)}) if claim.says == _UNSAID else claim
         for name, claim in spec.claims.items()
     }
-    return spec.model_copy(update={"claims": said})
+    return spec.model_copy(update={"claims": named})
 
 
 def _without_stand_ins(plain: dict[str, Any]) -> SuiteSpec:

@@ -82,8 +82,8 @@ def sweep_text(sweep: dict[str, Any], *, plan: Plan) -> str:
 
 def _beside(verdict: Verdict) -> str:
     """What must stand beside a claim: how it counts unless it is primary, and its caveats."""
-    told = [*([] if verdict.label == "primary" else [verdict.standing]), *verdict.caveats]
-    return f" ({'; '.join(told)})" if told else ""
+    notes = [*([] if verdict.label == "primary" else [verdict.standing]), *verdict.caveats]
+    return f" ({'; '.join(notes)})" if notes else ""
 
 
 def verdict_text(verdicts: Sequence[Verdict], *, path: Path) -> str:
