@@ -74,7 +74,6 @@ def test_it_is_a_word_of_the_language(folder: Path) -> None:
     listed = moebench(folder, "list", "metrics")
     assert "test.surprise" in listed
     assert "ZeroDivisionError" in listed  # another package that does not load is named and stops nothing
-    assert '"surprise"' in moebench(folder, "schema")
     suite = write(folder, claims={"fewer": claim(metric="test.surprise")})
     assert "put surprise into measure.quality" in " ".join(moebench(folder, "validate", suite.name, rc=2).split())
 
