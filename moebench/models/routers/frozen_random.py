@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from moebench.models.initial import normal_
-from moebench.models.lazy import Tensor, torch
-from moebench.models.routers.losses import Loss
+from moebench.models.lazy import torch
 from moebench.models.routers.options import MoEFFN
 from moebench.models.routers.softmax_topk import SoftmaxTopK
 
@@ -29,9 +25,6 @@ class FrozenRandom(SoftmaxTopK):
         super().__init__(ffn, width=width, vocab=vocab, layer=layer)
         del self.weight
         self.register_buffer("weight", torch.empty(ffn.experts, width))  # stored and counted, but never a parameter
-
-    def losses(self, *_: Any) -> dict[Loss, Callable[[], Tensor]]:
-        return {}
 
     def initialise(self, seed: int, prefix: str) -> None:
         """Decided from the start: logits of normalised tokens have a deviation of about 1."""

@@ -56,8 +56,9 @@ class Softmax(Projection):
     def losses(
         self, logits_TE: Tensor, probabilities_TE: Tensor, experts_TK: Tensor, text: Text
     ) -> dict[Loss, Callable[[], Tensor]]:
-        """The balance loss over the tokens that the suite says, and the z-loss."""
-        return {
+        """The balance loss over the tokens that the suite says, and the z-loss; those of them that it has."""
+        losses = {
             balance_loss: lambda: self.balanced(probabilities_TE, experts_TK, text),
             z_loss: lambda: z_loss(logits_TE),
         }
+        return {loss: value for loss, value in losses.items() if loss in self.auxiliary}

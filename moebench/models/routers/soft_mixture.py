@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from moebench.models.lazy import Tensor, torch
-from moebench.models.routers.losses import Loss, z_loss
+from moebench.models.routers.losses import z_loss
 from moebench.models.routers.options import MoEFFN
 from moebench.models.routers.projection import Softmax
-from moebench.models.routers.routing import Text
 
 
 class SoftMixture(Softmax):
@@ -22,7 +19,7 @@ class SoftMixture(Softmax):
     source = "Jacobs et al. 1991, doi:10.1162/neco.1991.3.1.79"
     causal = True
     options = ("jitter",)
-    auxiliary = (z_loss,)
+    auxiliary = (z_loss,)  # all experts get every token, so a balance loss would be 1 whatever the gate does
     even = True
 
     @classmethod
@@ -34,9 +31,3 @@ class SoftMixture(Softmax):
     def select(self, _logits_TE: Tensor, probabilities_TE: Tensor) -> tuple[Tensor, Tensor]:
         all_E = torch.arange(self.experts, device=probabilities_TE.device)
         return probabilities_TE, all_E.expand_as(probabilities_TE)
-
-    def losses(
-        self, logits_TE: Tensor, _probabilities_TE: Tensor, _experts_TK: Tensor, _text: Text
-    ) -> dict[Loss, Callable[[], Tensor]]:
-        """No balance loss: all experts get every token, so it would be 1 whatever the gate does."""
-        return {z_loss: lambda: z_loss(logits_TE)}

@@ -6,11 +6,11 @@ import math
 from fractions import Fraction
 
 from moebench.frozen import later
-from moebench.models.lazy import Tensor, torch
+from moebench.models.lazy import Tensor
 from moebench.models.routers.losses import balance_loss, loss, z_loss
 from moebench.models.routers.options import MoEFFN, Options
 from moebench.models.routers.projection import Softmax
-from moebench.models.routers.routing import Routing, Text
+from moebench.models.routers.routing import Routing, Text, only
 
 
 class TopPOptions(Options):
@@ -57,21 +57,13 @@ class TopP(Softmax):
         if self.renormalise:
             weights_TK = weights_TK / weights_TK.sum(1, keepdim=True)
         goes_N = goes_TK.reshape(-1)
-        token_N = torch.arange(x_TD.shape[0], device=x_TD.device).repeat_interleave(self.top_k)[goes_N]
         expert_N = experts_TK.reshape(-1)[goes_N]
         losses = {
             balance_loss: lambda: balance_loss(probabilities_TE, expert_N),
             z_loss: lambda: z_loss(logits_TE),
             entropy_loss: lambda: entropy_loss(probabilities_TE),
         }
-        return Routing(
-            token_N=token_N,
-            expert_N=expert_N,
-            weight_N=weights_TK.reshape(-1)[goes_N],
-            per_token=None,
-            dropped=0,
-            losses=self.taken(losses),
-        )
+        return only(self.full_routing(experts_TK, weights_TK, losses), goes_N)
 
     @classmethod
     def output_scale(cls, ffn: MoEFFN) -> float:
