@@ -294,9 +294,10 @@ def test_bundled_suites_stay_on_the_road_of_their_committed_results() -> None:
     for name in bundled_names():
         spec = load_suite(name).spec
         for model, a in match_all(spec, vocab=256)[0].items():
-            if not isinstance(a.ffn, MoEFFN):
+            train = spec.models[model].train
+            if not isinstance(a.ffn, MoEFFN) or train is None:
                 continue
-            tokens = max(spec.models[model].train.batch_tokens, 16 * a.context)
+            tokens = max(train.batch_tokens, 16 * a.context)
             assert tokens * a.ffn.top_k * a.width * 4 < sorting.PLAIN_ROWS_BYTES
             matrices = input_matrices(a.ffn.activation) + 1
             assert a.ffn.experts * matrices * a.ffn_hidden * a.width * 4 <= sorting.PLAIN_WEIGHTS_BYTES

@@ -229,7 +229,9 @@ def test_a_suite_of_random_models_goes_from_plan_to_report(tmp_path: Path) -> No
     (tmp_path / "suite.yaml").write_text(SUITE)
     made = api.prepare_plan(tmp_path / "suite.yaml", results=tmp_path / "results")
     outcome = api.run_planned(made, reports=tmp_path / "reports")
-    assert [verdict.id for verdict in outcome.verdicts] == ["fast"]
+    (verdict,) = outcome.verdicts
+    assert "initial values, " in verdict.scope
+    assert "times at this size are those of dispatching operations" in verdict.scope
     page = (tmp_path / "reports" / "latency" / "index.md").read_text()
     assert "2 seeds × 3 models · none trained" in page
     assert "at their initial values on synthetic text" in page
