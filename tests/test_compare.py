@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from moebench.cli.commands import main
 from moebench.planning.types import Plan
 from moebench.reporting.compare import QUALITY, Row, compare_folders, comparison_text
-from moebench.store import CorruptFile, Results, read_json, read_lines, write_json
+from moebench.store import CorruptFile, JobFolder, Results, read_json, read_lines, write_json
 from tests.support import golden_results
 
 
@@ -32,11 +32,16 @@ def two(golden: tuple[Path, Plan], tmp_path: Path) -> tuple[Path, Path, Plan]:
     return root, tmp_path / "b", plan
 
 
+def quality_of(root: Path, plan: Plan, run_id: str) -> JobFolder:
+    """The job that measured a run's quality."""
+    return Results(root).job(next(one.id for one in plan.evaluations[run_id] if one.measurement == "quality"))
+
+
 def change_quality(root: Path, plan: Plan, model: str, by: Callable[[int, float], float]) -> None:
     for planned in plan.runs:
         if planned.model != model:
             continue
-        folder = Results(root).job(planned.id)
+        folder = quality_of(root, plan, planned.id)
         records, items = folder.path / "records.jsonl", folder.path / "items.jsonl"
         rows = read_lines(records)
         value = next(row["value"] for row in rows if row["metric"] == QUALITY)
@@ -176,7 +181,7 @@ def test_different_test_text_is_not_compared(two: tuple[Path, Path, Plan]) -> No
 def test_half_of_the_test_text_is_not_compared_with_all_of_it(two: tuple[Path, Path, Plan]) -> None:
     a, b, plan = two
     for planned in plan.runs:
-        folder = Results(b).job(planned.id)
+        folder = quality_of(b, plan, planned.id)
         halves = [
             {**row, "bytes": row["bytes"] // 2, "bits": row["bits"] / 2}
             for row in read_lines(folder.path / "items.jsonl")
