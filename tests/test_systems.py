@@ -11,13 +11,20 @@ from moebench.counting.blueprint import Experts
 from moebench.counting.weights import parameters
 from moebench.suite.designs import DESIGNS
 from moebench.suite.model import DenseFFN, MoEFFN
-from moebench.suite.words import known_systems
+from moebench.suite.words import known_systems, system_files
 from moebench.systems import Figure, config_of, shape, system, systems, undisclosed
 from moebench.systems.configs import FAMILIES
 from tests.support.meta_models import counted
 
 COUNTED = [one.name for one in systems() if one.blueprint is not None]
 OF_A_CONFIG = [name for name in COUNTED if config_of(name) is not None]
+
+
+def test_names_read_without_parsing_are_those_of_the_files() -> None:
+    for path in set(system_files().values()):
+        parsed = list(YAML(typ="safe").load(path.read_text(encoding="utf-8")))
+        assert [name for name, file in system_files().items() if file == path] == parsed
+    assert known_systems() == sorted(system_files())
 
 
 # ------------------------------------------------------------------------------------------------ published figures

@@ -1,12 +1,17 @@
 """The words a suite may use that are not in its types: published systems, bundled suites.
 
-They are found by reading file names.
+They are found by file names and by the first words of lines: nothing is parsed, for a suite to be checked at once.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from functools import cache
 from importlib import resources
 from pathlib import Path
+
+_AT_LINE_START = re.compile(r"^([^\s#:][^\s:]*):", re.MULTILINE)
 
 MAX_SEEDS = 1000
 """Most seeds that a suite may ask for by number."""
@@ -14,7 +19,15 @@ MAX_SEEDS = 1000
 
 def known_systems() -> list[str]:
     """Names of the published systems of `moebench/systems`."""
-    return _stems(Path(str(resources.files("moebench"))) / "systems")
+    return sorted(system_files())
+
+
+@cache
+def system_files() -> Mapping[str, Path]:
+    """Name of each published system, and the file of its maker: in such a file a name is a line's start."""
+    folder = Path(str(resources.files("moebench"))) / "systems"
+    files = (path for path in folder.glob("*.yaml") if not path.name.startswith("."))
+    return {name: path for path in files for name in _AT_LINE_START.findall(path.read_text(encoding="utf-8"))}
 
 
 def suites_folder() -> Path:

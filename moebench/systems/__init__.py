@@ -1,6 +1,6 @@
-"""Published systems as YAML, counted exactly: one file a system, named by its file name.
+"""Published systems as YAML, counted exactly: one file for a maker or a line of papers, a mapping from system's name.
 
-A file gives a model's sizes as its own `config` of a transformers family, or as a `blueprint` where there is no such
+Each gives a model's sizes as its own `config` of a transformers family, or as a `blueprint` where there is no such
 family; a system that cannot be counted says what is known in `describes`. Beside them stand what its publisher counts,
 in the publisher's own digits, the sources, and how a suite would write it. `undisclosed` names the systems whose makers
 publish no sizes; they have no numbers here.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import model_validator
@@ -19,11 +20,12 @@ from ruamel.yaml import YAML
 from moebench.counting.blueprint import Blueprint, Experts, LatentAttention, Lstm, Mixer
 from moebench.counting.weights import ParameterCount, active_without_input_tables, parameters
 from moebench.frozen import Frozen
-from moebench.suite.words import known_systems
+from moebench.suite.words import known_systems, system_files
 from moebench.systems.configs import read_config
 from moebench.text import nearest, quoted
 
 _FIGURE = re.compile(r"(\d+)(?:\.(\d+))?([MBT])")
+_UNDISCLOSED = Path(str(resources.files("moebench"))) / "systems" / "undisclosed" / "systems.yaml"
 _UNITS = {"M": 10**6, "B": 10**9, "T": 10**12}
 
 
@@ -128,9 +130,9 @@ class Undisclosed(Frozen):
     says: str
 
 
-def _load(path: str) -> Any:
-    text = resources.files("moebench").joinpath("systems", path).read_text(encoding="utf-8")
-    return YAML(typ="safe", pure=True).load(text)
+@cache
+def _load(path: Path) -> Any:
+    return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
 
 
 def _letters(name: str) -> str:
@@ -147,7 +149,7 @@ def system(name: str) -> System:
                 raise KeyError(f"{name}: {one.says}; there is nothing to count")
         hint = nearest(name, known_systems()) or "`moebench list models` names them"
         raise KeyError(f"no published system {quoted(name)}: {hint}")
-    values = _load(f"{name}.yaml")
+    values = dict(_load(system_files()[name])[name])
     config = values.pop("config", None)
     if config is not None:
         values["blueprint"], _ = read_config(config)
@@ -162,12 +164,12 @@ def systems() -> tuple[System, ...]:
 @cache
 def undisclosed() -> tuple[Undisclosed, ...]:
     """Systems listed so that no one need guess why they are missing."""
-    return tuple(Undisclosed.model_validate(one) for one in _load("undisclosed/systems.yaml"))
+    return tuple(Undisclosed.model_validate(one) for one in _load(_UNDISCLOSED))
 
 
 def config_of(name: str) -> dict[str, Any] | None:
     """The transformers configuration that a system is counted from; None when it is counted from a blueprint."""
-    config: dict[str, Any] | None = _load(f"{name}.yaml").get("config")
+    config: dict[str, Any] | None = _load(system_files()[name])[name].get("config")
     return config
 
 
