@@ -7,14 +7,17 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from moebench import api
+from moebench.jobs import KINDS
 from moebench.jobs import calibrate as calibration
 from moebench.jobs import speed as session
+from moebench.jobs.job import Job
 from moebench.store import Results, read_json
 from tests.support import tiny_suites
 from tests.support.commands import call, call_run
@@ -98,15 +101,14 @@ def test_a_sweep_that_the_suite_does_not_have_is_refused_before_anything_is_stor
 
 
 def test_a_run_that_crashes_exits_3_and_the_rest_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = importlib.import_module("moebench.jobs.train")
-    honest: Callable[..., Any] = module._measure
+    honest = KINDS["train"]
 
-    def crashing(task: Any, *args: Any) -> None:
-        if (task.model, task.run.seed) == ("moe", 1):
+    def crashing(job: Job, **how: Any) -> str:
+        if (job.model, job.seed) == ("moe", 1):
             raise RuntimeError("a wrong turn [/odd]")
-        honest(task, *args)
+        return honest.execute(job, **how)
 
-    monkeypatch.setattr(module, "_measure", crashing)
+    monkeypatch.setitem(KINDS, "train", replace(honest, execute=crashing))
     path = tiny_suites.write(tmp_path)
     found = call_run(path)
     assert found.exit_code == 3
@@ -118,14 +120,14 @@ def test_a_run_that_crashes_exits_3_and_the_rest_is_kept(tmp_path: Path, monkeyp
     assert "raise RuntimeError(" in said
     assert f"  log: {log}" in said
     assert (tmp_path / "reports" / "tiny" / "index.html").exists()
-    monkeypatch.setattr(module, "_measure", honest)
+    monkeypatch.setitem(KINDS, "train", honest)
     again = call_run(path)
     assert again.exit_code == 0
     assert "4 runs: 4 completed" in again.stdout
 
 
 def test_data_that_changed_under_a_plan_fail_their_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = importlib.import_module("moebench.jobs.train")
+    module = importlib.import_module("moebench.jobs.loop")
     honest: Callable[..., Any] = module.prepare
 
     def other(spec: Any, **kw: Any) -> Any:

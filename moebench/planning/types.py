@@ -199,12 +199,12 @@ class Plan(Frozen):
 
     @property
     def evaluations(self) -> dict[str, tuple[PlannedJob, ...]]:
-        """Id of a job that trains -> the measurements of what it leaves."""
-        measured: dict[str, list[PlannedJob]] = {run.id: [] for run in self.runs}
+        """Id of a job that trains -> the measurements of what it leaves, each once though several models share it."""
+        measured: dict[str, dict[str, PlannedJob]] = {run.id: {} for run in self.runs}
         for job in self.jobs:
             if job.kind == "evaluate":
-                measured[job.inputs[0]].append(job)
-        return {run_id: tuple(jobs) for run_id, jobs in measured.items()}
+                measured[job.inputs[0]][job.id] = job
+        return {run_id: tuple(jobs.values()) for run_id, jobs in measured.items()}
 
     @property
     def title(self) -> str:
