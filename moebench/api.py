@@ -118,8 +118,10 @@ def prepare_plan(
     """
     from moebench.launch import LaunchOptions
     from moebench.planning.types import Asked
+    from moebench.store import Results
 
     how = LaunchOptions(**options)
+    Results(how.root)  # bundles are refused before anything is written
     loaded, _ = validate(suite, scale=scale, sets=sets, device=how.device)
     asked = Asked(path=_typed_path(suite, loaded.path), sets=tuple(sets))
     notes: list[str] = []

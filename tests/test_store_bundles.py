@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from moebench import store
 from moebench.claims.judge import judge
+from moebench.cli.commands import main
 from moebench.identity import canonical
 from moebench.planning.types import Plan, StoredPlan
 from moebench.reader.evidence import gather
@@ -279,3 +281,13 @@ def test_a_spoilt_bundle_beside_others_is_passed_over(bundled: Path, tmp_path: P
     source = open_results(tmp_path)
     assert len(source.plans()) == 1
     assert len(source.unreadable_plans()) == 1
+
+
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_nothing_is_run_into_bundles(bundled: Path, tmp_path: Path, command: str) -> None:
+    before = sorted(bundled.parent.rglob("*"))
+    for path in (bundled, bundled.parent):
+        done = CliRunner().invoke(main, [command, "quickstart", "--results", str(path)])
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert "holds bundles, which are only read" in done.stderr
+    assert sorted(bundled.parent.rglob("*")) == before

@@ -201,9 +201,11 @@ def _id(entry: dict[str, Any]) -> str:
     return str(entry["id"])
 
 
-def is_bundle(path: Path) -> bool:
-    """Whether a folder holds a bundle, whole or not."""
-    return (path / MANIFEST).is_file()
+def bundles_of(root: Path) -> list[Path]:
+    """A folder that is a bundle, whole or not, or the bundles that lie in it; none in a results folder."""
+    if (root / MANIFEST).is_file():
+        return [root]
+    return [] if (root / "plans").exists() else sorted(path.parent for path in root.glob(f"*/{MANIFEST}"))
 
 
 def _whole(path: Path) -> dict[str, bytes]:

@@ -19,7 +19,7 @@ from typing import Any
 from moebench.environment import Environment
 from moebench.planning.types import Plan, StoredPlan
 from moebench.store import files
-from moebench.store.bundle import Bundles, is_bundle
+from moebench.store.bundle import Bundles, bundles_of
 from moebench.store.files import CorruptFile
 from moebench.store.folder import Folder, UnsafeName, is_safe_id
 from moebench.store.live import ASIDE, JobFolder
@@ -29,10 +29,12 @@ from moebench.text import quoted
 
 
 class Results(Source):
-    """A results folder, which need not exist yet."""
+    """A results folder, which need not exist yet. Raises CorruptFile for bundles: nothing is run into them."""
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root).resolve()
+        if bundles_of(self.root):
+            raise CorruptFile(self.root, "holds bundles, which are only read: choose another folder with --results")
 
     def make_room(self) -> None:
         """Makes the folder that runs go to. Raises OSError where that cannot be, or nothing can be written in it."""
@@ -178,10 +180,8 @@ class Results(Source):
 def open_results(root: Path | str) -> Source:
     """Results to read: a results folder, a bundle, or a folder of bundles."""
     path = Path(root).resolve()
-    if is_bundle(path):
-        return Bundles(path, [path])
-    below = [] if (path / "plans").exists() else sorted(one for one in path.glob("*") if is_bundle(one))
-    return Bundles(path, below) if below else Results(path)
+    bundles = bundles_of(path)
+    return Bundles(path, bundles) if bundles else Results(path)
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
