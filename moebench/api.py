@@ -176,18 +176,18 @@ def _smoked(loaded: LoadedSuite, asked: Asked, notes: list[str]) -> tuple[Loaded
 
 def _plan_of(loaded: LoadedSuite, asked: Asked, notes: Sequence[str], options: LaunchOptions) -> Planned:
     from moebench.data.prepare import prepare
-    from moebench.jobs import calibrate as calibration
     from moebench.planning import built
+    from moebench.planning import machine as machines
     from moebench.planning.graph import make_graph
 
     root, threads = options.root, options.threads
     options.on_event({"event": "preparing", "source": loaded.spec.data.source})
     corpus = prepare(loaded.spec.data, base=loaded.base, cache=root / "data")
-    machine = calibration.machine(device=options.device, threads=threads)
+    machine = machines.machine(device=options.device, threads=threads)
     trained = [model.train for model in loaded.spec.models.values() if model.train is not None]
     if any(train.budget.seconds is not None for train in trained):
         options.on_event({"event": "calibrating"})
-        machine = calibration.with_step_seconds(machine, loaded.spec, vocab=corpus.vocab, root=root, threads=threads)
+        machine = machines.with_step_seconds(machine, loaded, vocab=corpus.vocab, options=options)
     with _at_their_place(loaded):
         graph = make_graph(
             loaded.spec,
@@ -212,18 +212,18 @@ def validate(
     but the suite, and nothing is written.
     """
     from moebench.data.corpus import VOCAB
-    from moebench.jobs import calibrate as calibration
-    from moebench.planning.graph import make_plan
+    from moebench.planning.graph import check
+    from moebench.planning.machine import no_facts
     from moebench.planning.matching import Machine
     from moebench.suite.load import load_suite
 
     loaded = load_suite(suite, scale=scale, sets=sets)
-    facts = calibration.no_facts().model_copy(update={"domains": loaded.spec.data.domains()})
+    facts = no_facts().model_copy(update={"domains": loaded.spec.data.domains()})
     # So fast a machine that no warm-up is too long for a budget in seconds: that is for the calibration to tell.
     fastest = Machine(device=device, step_seconds=dict.fromkeys(loaded.spec.models, 1e-6))
     with _at_their_place(loaded):
-        made = make_plan(loaded.spec, facts=facts, vocab=VOCAB, machine=fastest)
-    return loaded, made.warnings
+        _, _, warnings = check(loaded.spec, facts=facts, vocab=VOCAB, machine=fastest)
+    return loaded, tuple(warnings)
 
 
 @contextmanager
@@ -265,38 +265,42 @@ def run_planned(planned: Planned, *, reports: Path = REPORTS, tune: bool = False
     else:  # a sweep makes no claims, so nothing of them is fixed by it
         (reports / made.title).mkdir(parents=True, exist_ok=True)  # refused now rather than after hours of training
         results.save_plan(made, environment(options.threads, options.device))
-    jobs = planned.graph.sweep if tune else planned.graph.jobs
-    failures: list[Failed] = []
-    statuses, started = _launch(planned, jobs, results, failures)
-    common: dict[str, Any] = {"plan": made, "statuses": _of_runs(jobs, statuses), "started": started}
+    done = _launch(planned, planned.graph.sweep if tune else planned.graph.jobs, results)
     if tune:
-        return Outcome(**common, failures=tuple(failures), sweep=summarise(made, results))
-    speed = _speed(planned)
+        return replace(done, sweep=summarise(made, results))
     options.on_event({"event": "reporting"})
     path, verdicts = write_report(planned.results, title=made.title, plan_id=made.id, out=reports)
-    return Outcome(**common, speed=speed, report=path, verdicts=tuple(verdicts), failures=tuple(failures))
+    return replace(done, report=path, verdicts=tuple(verdicts))
 
 
-def _launch(
-    planned: Planned, jobs: Sequence[Job], results: Results, failures: list[Failed]
-) -> tuple[dict[str, str], int]:
-    """Does the jobs that are missing: the status of each, and of how many runs some were. Adds to `failures`."""
+def _launch(planned: Planned, jobs: Sequence[Job], results: Results) -> Outcome:
+    """Does the jobs that are missing."""
     from moebench.launch import launch
     from moebench.launch.attempt import finished
 
-    options = planned.options
+    options, runs = planned.options, [job for job in jobs if job.kind != "speed"]
     # Contents are checked, not sizes alone: a job whose files went bad is put aside and done again.
     statuses = {job.id: finished(job, planned.results) or "missing" for job in jobs}
     diverged = {job_id for job_id, status in statuses.items() if status == "diverged"}
-    statuses |= {job.id: "diverged" for job in jobs if diverged.intersection(job.inputs)}
+    statuses |= {job.id: "diverged" for job in runs if diverged.intersection(job.inputs)}
     missing = [job for job in jobs if statuses[job.id] == "missing"]
-    started = len({run_id(job) for job in missing})
-    runs = len({run_id(job) for job in jobs})
-    options.on_event({"event": "planned", "plan": planned.plan, "runs": runs, "started": started, "missing": missing})
+    started = len({run_id(job) for job in missing if job.kind != "speed"})
+    counts = {"runs": len({run_id(job) for job in runs}), "started": started}
+    options.on_event({"event": "planned", "plan": planned.plan, "missing": missing, **counts})
+    failures: list[Failed] = []
+    speed = ["already"] if planned.plan.sessions and len(jobs) > len(runs) else []
 
     def listen(event: dict[str, Any]) -> None:
+        timed = event.get("job") == "speed"
+        if timed and event["event"] in ("failed", "blocked") and not event.get("retry"):
+            if speed[-1] in ("already", "completed"):  # the first reason stands for all
+                speed.append(_no_session(event, planned.results / "logs"))
+                options.on_event({"event": "warning", "text": f"no speed session: {speed[-1]}"})
+            return
         options.on_event(event)
-        if event["event"] in ("failed", "blocked") and not event.get("retry"):
+        if timed and event["event"] == "finished" and speed[-1] == "already":
+            speed.append("completed")
+        if event["event"] == "failed" and not event.get("retry"):
             failures.append(_failed(event, planned.results / "logs"))
 
     try:
@@ -305,7 +309,13 @@ def _launch(
             statuses |= launch(missing, replace(options, on_event=listen))
     finally:
         results.note_done(planned.plan)
-    return statuses, started
+    return Outcome(
+        plan=planned.plan,
+        statuses=_of_runs(runs, statuses),
+        started=started,
+        speed=speed[-1] if speed else None,
+        failures=tuple(failures),
+    )
 
 
 def run_id(job: Job) -> str:
@@ -320,6 +330,11 @@ def _of_runs(jobs: Sequence[Job], statuses: dict[str, str]) -> dict[str, str]:
         if ends.get(run_id(job), "completed") == "completed":
             ends[run_id(job)] = statuses[job.id]
     return ends
+
+
+def _no_session(event: dict[str, Any], logs: Path) -> str:
+    where = f" (log: {logs / event['log']})" if "log" in event else ""
+    return f"a speed process {event['event']}: {event['reason']}{where}"
 
 
 def estimate(planned: Planned) -> Estimate:
@@ -348,27 +363,6 @@ def _tune_plan(made: Plan) -> TunePlan:
             "the suite has no learning rates to sweep: give it a block such as tune: {lr: [1e-3, 3e-3, 1e-2]}"
         )
     return made.tune
-
-
-def _speed(planned: Planned) -> str | None:
-    """The speed session when the suite asks for one and something was trained; a failure is told, not raised."""
-    from moebench.jobs.speed import SessionFailed, measure_speed
-    from moebench.store import Busy
-
-    if planned.plan.speed is None:
-        return None
-    options = planned.options
-    try:
-        return measure_speed(
-            planned.plan,
-            results_root=options.root,
-            base=planned.loaded.base,
-            threads=options.threads,
-            on_event=options.on_event,
-        )
-    except (SessionFailed, Busy) as problem:
-        options.on_event({"event": "warning", "text": f"no speed session: {problem}"})
-        return str(problem)
 
 
 def write_report(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 
 from moebench.jobs import calibrate as calibration
 from moebench.jobs.recipe import Run
-from moebench.store import read_json
+from moebench.launch import launch
+from moebench.planning import machine as machines
+from moebench.store import Results
 from tests.support import tiny_suites
 
 SECONDS = {"models": {
@@ -25,11 +28,12 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
     """Measuring takes no time and finds 0.25 s for a mixture, 0.1 s for a dense model."""
     asked: list[Run] = []
 
-    def pretend(run: Run, *, threads: int) -> float:
+    def pretend(run: Run) -> float:
         asked.append(run)
         return 0.25 if run.architecture.ffn.kind == "moe" else 0.1
 
-    monkeypatch.setattr(calibration, "_measure", pretend)
+    monkeypatch.setattr(calibration, "time_step", pretend)
+    monkeypatch.setattr(machines, "launch", lambda jobs, how: launch(jobs, replace(how, launcher="inline")))
     return asked
 
 
@@ -44,17 +48,17 @@ def test_a_measurement_is_kept_so_that_the_plan_stays_the_same(
     tmp_path: Path, measured: list[Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = tiny_suites.planned(tmp_path, **SECONDS).plan
-    monkeypatch.setattr(calibration, "_measure", lambda run, threads: 99.0)
+    monkeypatch.setattr(calibration, "time_step", lambda run: 99.0)
     assert tiny_suites.planned(tmp_path, **SECONDS).plan == first
-    kept = [read_json(path) for path in (tmp_path / "results" / "calibration").glob("*.json")]
-    assert {(one["model"], one["step_s"]) for one in kept} == {("moe", 0.25), ("dense", 0.1)}
+    kept = [(one.job_json()["model"], one.read("step.json")["step_s"]) for one in Results(tmp_path / "results").jobs()]
+    assert sorted(kept) == [("dense", 0.1), ("moe", 0.25)]
 
 
 def test_another_machine_is_measured_anew(tmp_path: Path, measured: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
     tiny_suites.planned(tmp_path, **SECONDS)
-    usual = calibration.machine()
+    usual = machines.machine()
     other = type(usual)(device="cpu", fingerprint="another")
-    monkeypatch.setattr(calibration, "machine", lambda **_: other)
+    monkeypatch.setattr(machines, "machine", lambda **_: other)
     tiny_suites.planned(tmp_path, **SECONDS)
     assert len(measured) == 4
 
@@ -62,7 +66,7 @@ def test_another_machine_is_measured_anew(tmp_path: Path, measured: list[Run], m
 def test_budgets_in_other_units_need_no_measurement(tmp_path: Path, measured: list[Run]) -> None:
     tiny_suites.planned(tmp_path)
     assert measured == []
-    assert not (tmp_path / "results" / "calibration").exists()
+    assert not (tmp_path / "results" / "jobs").exists()
 
 
 def test_seconds_too_few_for_a_step_are_one_step(tmp_path: Path, measured: list[Run]) -> None:
@@ -85,23 +89,28 @@ def test_a_step_timed_here_is_a_step_as_it_is_trained(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(clock, "time_call", time_call)
     run = tiny_suites.run_of(tiny_suites.planned(tmp_path))
-    assert calibration._time_here(run) == pytest.approx(0.35)
+    assert calibration.time_step(run) == pytest.approx(0.35)
     assert steps == ["cpu"] * calibration.TIMED_STEPS
 
 
 @pytest.mark.slow
 def test_measuring_happens_in_a_process_of_its_own_and_failure_is_told(tmp_path: Path) -> None:
-    run = tiny_suites.run_of(tiny_suites.planned(tmp_path))
-    assert calibration._measure(run, threads=1) > 0
-    with pytest.raises(RuntimeError, match="calibration ended with 1"):
-        calibration._measure(run.model_copy(update={"backend": "no such"}), threads=1)
+    planned = tiny_suites.planned(tmp_path, **SECONDS)
+    assert all(model.recipe.steps > 0 for model in planned.plan.models.values())
+    (one, _) = Results(tmp_path / "results").jobs()
+    run = Run.model_validate(one.spec()["run"]).model_copy(update={"backend": "no such"})
+    job = planned.graph.jobs[0].model_copy(
+        update={"kind": "calibrate", "spec": {"run": run.model_dump(mode="json"), "machine": "m"}, "inputs": ()}
+    )
+    with pytest.raises(machines.CalibrationFailed, match="calibration of moe failed: crash: KeyError"):
+        machines._timed({"moe": job}, planned.options)
 
 
 def test_the_machines_mark_changes_with_what_changes_timings(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert calibration.machine() == calibration.machine()
-    assert calibration.machine(threads=1).fingerprint != calibration.machine(threads=2).fingerprint
-    honest = calibration.environment
+    assert machines.machine() == machines.machine()
+    assert machines.machine(threads=1).fingerprint != machines.machine(threads=2).fingerprint
+    honest = machines.environment
     other = honest(1).model_copy(update={"cpu": "another"})
-    before = calibration.machine()
-    monkeypatch.setattr(calibration, "environment", lambda threads: other)
-    assert calibration.machine().fingerprint != before.fingerprint
+    before = machines.machine()
+    monkeypatch.setattr(machines, "environment", lambda threads: other)
+    assert machines.machine().fingerprint != before.fingerprint

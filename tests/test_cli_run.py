@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from moebench import api
-from moebench.jobs import KINDS
-from moebench.jobs import calibrate as calibration
-from moebench.jobs import speed as session
+from moebench.jobs import KINDS, calibrate
 from moebench.jobs.job import Job
+from moebench.launch import launch
+from moebench.planning import machine
 from moebench.store import Results, read_json
 from tests.support import tiny_suites
 from tests.support.commands import call, call_run
@@ -113,6 +113,7 @@ def test_a_run_that_crashes_exits_3_and_the_rest_is_kept(tmp_path: Path, monkeyp
     found = call_run(path)
     assert found.exit_code == 3
     assert "moe seed 1: crash: RuntimeError: a wrong turn [/odd]" in found.stderr
+    assert "moe seed 1 (quality): blocked: train job of moe seed 1 failed: crash" in found.stderr
     assert "4 runs: 3 completed, 1 crash" in found.stdout
     log = tmp_path / "results" / "logs" / f"{run_id(path, 'moe', 1)}.log"
     assert log.read_text().endswith("RuntimeError: a wrong turn [/odd]\n")
@@ -164,22 +165,25 @@ def test_a_signal_at_any_moment_is_a_stop(
 
 def test_a_speed_session_that_fails_is_told_and_exits_3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(*args: Any, **kw: Any) -> str:
-        raise session.SessionFailed("speed process 0 ended with 1: no luck")
+        raise RuntimeError("no luck")
 
-    monkeypatch.setattr(session, "measure_speed", failing)
+    monkeypatch.setitem(KINDS, "speed", replace(KINDS["speed"], execute=failing))
     path = tiny_suites.write(tmp_path, seeds=1, measure={"speed": {"processes": 2, "seconds": 1}})
     found = call_run(path)
     assert found.exit_code == 3
-    assert "no speed session: speed process 0 ended with 1: no luck" in found.stderr
+    assert "no speed session: a speed process failed: RuntimeError: no luck" in found.stderr
 
 
 def test_a_model_that_cannot_be_timed_exits_3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calibration, "child_environment", lambda threads: {"PYTHONPATH": "/nowhere", "PATH": ""})
-    monkeypatch.setattr(calibration.sys, "executable", shutil.which("false"))
+    def failing(run: Any) -> float:
+        raise RuntimeError("no luck")
+
+    monkeypatch.setattr(calibrate, "time_step", failing)
+    monkeypatch.setattr(machine, "launch", lambda jobs, how: launch(jobs, replace(how, launcher="inline")))
     path = tiny_suites.write(tmp_path, train={"budget": {"seconds": 1}})
     found = call("plan", path, "--results", tmp_path / "results")
     assert (found.exit_code, found.stdout) == (3, "")
-    assert found.stderr == "error: calibration ended with 1: no message\n"
+    assert found.stderr == "error: calibration of moe failed: crash: RuntimeError: no luck\n"
 
 
 def test_run_reports_the_plan_it_ran_and_report_says_which(tmp_path: Path) -> None:

@@ -56,14 +56,13 @@ def change_quality(root: Path, plan: Plan, model: str, by: Callable[[int, float]
 
 
 def change_times(root: Path, plan: Plan, model: str, factor: float) -> None:
-    assert plan.speed is not None
-    folder = Results(root).speed(plan.speed.id)
-    for path in folder.path.glob("process-*.json"):
+    for folder in golden_results.process_folders(root, plan):
+        path = folder.path / "process.json"
         value = read_json(path)
         samples = value["samples"][model]
         value["samples"][model] = {metric: [factor * s for s in seconds] for metric, seconds in samples.items()}
         write_json(path, value)
-    folder.finish("completed")
+        folder.finish("completed")
 
 
 def rows_of(rows: list[Row], model: str, metric: str) -> Row:
@@ -132,13 +131,12 @@ def test_higher_is_better_where_the_metric_says_so() -> None:
 
 def test_timings_of_another_machine_are_shown_and_not_judged(two: tuple[Path, Path, Plan]) -> None:
     a, b, plan = two
-    assert plan.speed is not None
-    folder = Results(b).speed(plan.speed.id)
-    for path in folder.path.glob("process-*.json"):
+    for folder in golden_results.process_folders(b, plan):
+        path = folder.path / "process.json"
         value = read_json(path)
         value["environment"]["machine"] = "another"
         write_json(path, value)
-    folder.finish("completed")
+        folder.finish("completed")
     row = rows_of(compare_folders(a, b, fail_above=0.0), "dense", "speed.train_step_s")
     assert (row.change, row.note, row.failed) == (None, "timed on different machines", False)
 

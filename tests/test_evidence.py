@@ -68,7 +68,7 @@ def test_a_whole_folder(root: Path) -> None:
 
 
 def test_samples_become_medians(root: Path) -> None:
-    raw = json.loads((store.Results(root).speed(read(root).plan.speed.id).path / "process-2.json").read_text())
+    raw = json.loads((process(root, 2) / "process.json").read_text())
     times = sorted(raw["samples"]["dense"]["speed.train_step_s"])
     middle = (times[(len(times) - 1) // 2] + times[len(times) // 2]) / 2
     assert read(root).processes[2].values["dense"]["speed.train_step_s"] == pytest.approx(middle)
@@ -184,6 +184,17 @@ def test_records_of_another_version_are_refused(root: Path) -> None:
     assert "version 99" in run.reason
 
 
+def test_a_run_whose_last_evaluation_gave_no_number_has_diverged(root: Path) -> None:
+    measured = golden_results.holder(store.JobFolder(run_of(root)), "items.jsonl")
+    for name in ("DONE", "records.jsonl", "items.jsonl"):
+        (measured.path / name).unlink()
+    measured.finish("diverged", "step 240: cross-entropy is not finite")
+    run = outcome_of(root)
+    assert (run.status, run.reason) == ("diverged", "step 240: cross-entropy is not finite")
+    assert "test.bits_per_byte" not in run.values
+    assert run.finished is not None
+
+
 def test_rows_that_lack_what_they_should_have(root: Path) -> None:
     measured = golden_results.holder(store.JobFolder(run_of(root)), "items.jsonl")
     rewrite(measured.path / "items.jsonl", lambda row: {k: v for k, v in row.items() if k != "bits"})
@@ -202,15 +213,12 @@ def test_one_mutated_token_in_one_runs_data(root: Path) -> None:
 # ---------------------------------------------------------------------------------------------- speed and sweep
 
 
-def speed_folder(root: Path) -> Path:
-    speed = read(root).plan.speed
-    assert speed is not None
-    return store.Results(root).speed(speed.id).path
+def process(root: Path, index: int) -> Path:
+    return golden_results.process_folders(root, read(root).plan)[index].path
 
 
 def test_a_session_under_way(root: Path) -> None:
-    (speed_folder(root) / "DONE").unlink()
-    (speed_folder(root) / "process-5.json").unlink()
+    shutil.rmtree(process(root, 5))
     evidence = read(root)
     assert (len(evidence.processes), evidence.speed_reason, evidence.speed_finished) == (5, "not finished", None)
     verdict = next(v for v in judge(evidence) if v.id == "decodes-as-fast")
@@ -222,29 +230,29 @@ def test_a_session_under_way(root: Path) -> None:
     "content", ["{", "[]", "{}", '{"process": 0, "seed": 0, "samples": {"dense": {"speed.train_step_s": ["a"]}}}']
 )
 def test_a_process_file_of_another_shape(root: Path, content: str) -> None:
-    (speed_folder(root) / "process-0.json").write_text(content)
+    (process(root, 0) / "process.json").write_text(content)
     evidence = read(root)
     assert evidence.speed_reason is not None
-    assert any("speed session" in problem for problem in evidence.problems)
+    assert any("speed process 0" in problem for problem in evidence.problems)
     assert judge(evidence)
 
 
 def test_a_harmed_session_gives_no_verdicts(root: Path) -> None:
-    path = speed_folder(root) / "process-2.json"
+    path = process(root, 2) / "process.json"
     path.write_text(path.read_text().replace('"seed": ', '"seed":  ', 1).replace("}", "} ", 1))
     evidence = read(root)
-    assert (evidence.processes, evidence.speed_finished) == ((), None)
-    assert "corrupt" in (evidence.speed_reason or "")
-    assert any("speed session" in problem and "process-2.json" in problem for problem in evidence.problems)
-    assert state_of(root, "decodes-as-fast") == "not_tested"
+    assert ([one.process for one in evidence.processes], evidence.speed_finished) == ([0, 1, 3, 4, 5], None)
+    assert "process 2 does not read" in (evidence.speed_reason or "")
+    assert any("speed process 2" in problem and "process.json" in problem for problem in evidence.problems)
+    assert state_of(root, "decodes-as-fast") not in ("supported", "refuted", "inconclusive")
 
 
 def test_a_file_of_an_unfinished_session_that_does_not_read_is_left_out(root: Path) -> None:
-    (speed_folder(root) / "DONE").unlink()
-    (speed_folder(root) / "process-1.json").write_text("{")
+    (process(root, 1) / "DONE").unlink()
+    (process(root, 1) / "process.json").write_text("{")
     evidence = read(root)
-    assert [process.process for process in evidence.processes] == [0, 2, 3, 4, 5]
-    assert any("process-1.json" in problem for problem in evidence.problems)
+    assert [one.process for one in evidence.processes] == [0, 2, 3, 4, 5]
+    assert (evidence.speed_reason, evidence.speed_finished) == ("not finished", None)
 
 
 def test_a_harmed_sweep_tuned_nothing_and_stops_nothing(root: Path) -> None:

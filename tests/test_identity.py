@@ -34,11 +34,8 @@ def folder_of(root: Path, model: str = "moe_8x2", seed: int = 3) -> store.JobFol
     return results.job(planned.id)
 
 
-def session_of(root: Path) -> store.JobFolder:
-    results = store.Results(root)
-    speed = results.plans()[0].plan.speed
-    assert speed is not None
-    return results.speed(speed.id)
+def process_of(root: Path, index: int) -> store.JobFolder:
+    return golden_results.process_folders(root, store.Results(root).plans()[0].plan)[index]
 
 
 def outcome(found: Evidence, model: str = "moe_8x2", seed: int = 3) -> Outcome:
@@ -293,11 +290,11 @@ def test_digests_are_kept_where_a_run_with_the_same_seed_diverged(root: Path) ->
     ],
 )
 def test_a_process_is_that_of_its_place_in_the_session(root: Path, change: dict[str, Any], why: str) -> None:
-    change_file(session_of(root), "process-2.json", lambda value: {**value, **change})
+    change_file(process_of(root, 2), "process.json", lambda value: {**value, **change})
     found = evidence(root)
     assert [process.process for process in found.processes] == [0, 1, 3, 4, 5]
     assert why in found.unread[2]
-    assert any("process-2.json" in problem for problem in found.problems)
+    assert any("speed process 2" in problem for problem in found.problems)
     verdict = next(verdict for verdict in judge(found) if verdict.id == "decodes-as-fast")
     assert verdict.state == "interim"
     assert "process 2: does not read: " in (verdict.reason or "")
@@ -305,18 +302,19 @@ def test_a_process_is_that_of_its_place_in_the_session(root: Path, change: dict[
 
 
 def test_one_process_copied_as_the_others_is_one_process(root: Path) -> None:
-    folder = session_of(root)
     for index in range(1, 6):
-        shutil.copy(folder.path / "process-0.json", folder.path / f"process-{index}.json")
-    finish(folder)
+        shutil.copy(process_of(root, 0).path / "process.json", process_of(root, index).path / "process.json")
+        finish(process_of(root, index))
     assert [process.process for process in evidence(root).processes] == [0]
 
 
 def test_a_session_of_another_plan_is_not_this_one(root: Path) -> None:
-    change_file(session_of(root), "speed.json", lambda value: {"plan": {**value["plan"], "baseline": "dense_total"}})
+    session = {"job": {"spec": {"session": {"baseline": "dense_total"}}}}
+    for index in range(6):
+        change_file(process_of(root, index), "job.json", lambda value: merged(value, session))
     found = evidence(root)
     assert found.processes == ()
-    assert "is of another session than planned" in (found.speed_reason or "")
+    assert "a copy of another" in (found.speed_reason or "")
 
 
 @pytest.mark.parametrize("value", [True, "1", HUGE, -1.0])
@@ -388,8 +386,7 @@ def merged(value: Any, change: Any) -> Any:
         "jobs/*/items.jsonl",
         "jobs/*/timed.jsonl",
         "jobs/*/DONE",
-        "speed/*/process-0.json",
-        "speed/*/speed.json",
+        "jobs/*/process.json",
         "tune/*/tune.json",
     ],
 )

@@ -51,12 +51,10 @@ def change_records(root: Path, metric: str, value: float, *, model: str = "moe_8
 
 
 def change_processes(root: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    speed = evidence(root).plan.speed
-    assert speed is not None
-    folder = store.Results(root).speed(speed.id)
-    value = store.read_json(folder.path / "process-2.json")
+    folder = golden_results.process_folders(root, evidence(root).plan)[2]
+    value = store.read_json(folder.path / "process.json")
     change(value)
-    store.write_json(folder.path / "process-2.json", value)
+    store.write_json(folder.path / "process.json", value)
     finish(folder)
 
 

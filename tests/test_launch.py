@@ -173,7 +173,7 @@ def test_neither_coordinator_nor_idle_worker_loads_torch() -> None:
         ("eats", "oom", "MemoryError"),
         ("eats_gpu", "oom", "OutOfMemoryError: CUDA out of memory"),
         ("fills", "disk_full", "File too large"),
-        ("lies", "crash", "RuntimeError: the run says completed"),
+        ("lies", "crash", "RuntimeError: the job says completed"),
     ],
 )
 def test_a_bad_run_is_recorded_and_the_good_ones_finish(tmp_path: Path, model: str, status: str, reason: str) -> None:

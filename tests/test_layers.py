@@ -28,12 +28,12 @@ LADDER: dict[str, tuple[str, ...]] = {
         "plugins", "models.lazy", "models.initial", "models.routers", "models.subject", "metrics",
         "data.documents", "data.sources",
         "claims.errors", "claims.hypothesis", "claims.kinds", "suite",
-        "models.architecture", "jobs.recipe", "planning.types", "store",
+        "models.architecture", "jobs.recipe", "jobs.session", "planning.types", "store",
     ),
     "run": (
         "systems", "planning.feasibility", "planning.session", "planning.matching", "data",
         "models.decoder", "models.export", "models.generation", "jobs.job", "jobs.kind", "jobs.training",
-        "jobs.measuring", "jobs.loop", "jobs", "launch", "jobs.speed", "jobs.calibrate", "planning",
+        "jobs.measuring", "jobs.loop", "jobs", "launch", "planning",
         "systems.inspection", "models",
     ),
     "report": ("stats", "reader", "claims", "reporting"),
@@ -54,6 +54,9 @@ FORBIDDEN = {
 MEASURING = {"metrics", "models.subject", "models.lazy", "models.initial", "models.routers"}
 """Declarations that both wings read, with what computes beside them: torch inside functions, or as a type."""
 
+PLANNING = ("jobs", "launch", "planning.graph", "planning.machine")
+"""Modules of the run wing that import torch inside functions alone."""
+
 NO_TORCH = ("counting", "planning.matching", "systems", "data", "planning.sweep")
 """Modules of the run wing that plan and count, and so must answer without torch."""
 
@@ -61,8 +64,6 @@ LAZY = {
     "__init__": "load, plan and run are brought in on first use",
     "environment": "the version is asked for when the package has been imported",
     "jobs": "torch stays out of the process that plans",
-    "jobs.calibrate": "torch stays out of the process that plans",
-    "jobs.speed": "torch stays out of the process that starts sessions",
     "planning": "torch stays out of the process that plans",
     "reporting": "pandas and matplotlib wait until a page is built",
 }
@@ -226,7 +227,7 @@ def test_importing_the_package_only_defines() -> None:
     assert not loaded_after("import moebench\nassert moebench.__version__") & (HEAVY | {"numpy", "pydantic"})
 
 
-@pytest.mark.parametrize("module", [*LADDER["ground"][1:], *NO_TORCH, "jobs.calibrate", "launch", "jobs.speed"])
+@pytest.mark.parametrize("module", [*LADDER["ground"][1:], *NO_TORCH, *PLANNING])
 def test_what_a_coordinator_imports_loads_no_torch_and_no_pandas(module: str) -> None:
     assert not loaded_after(f"import moebench.{module}") & (HEAVY - {"scipy"})
 

@@ -109,7 +109,8 @@ def test_a_bundled_suite_still_plans_the_committed_runs(path: Path, monkeypatch:
     monkeypatch.setattr(train, "version", lambda _: one["torch"])
     spec = load_suite(plan.suite, scale=plan.scale).spec
     again = graph.make_plan(spec, facts=plan.data, vocab=256, machine=matching.Machine(device=one["device"]))
-    assert again.jobs == plan.jobs
+    assert [job for job in again.jobs if job.kind != "speed"] == [job for job in plan.jobs if job.kind != "speed"]
+    assert [job.inputs for job in again.sessions] == [job.inputs for job in plan.sessions], "of another machine"
     assert again.tune == plan.tune
     assert again.claim_hashes == plan.claim_hashes
     assert again.speed is None or again.speed.model_copy(update={"id": ""}) == plan.speed.model_copy(update={"id": ""})

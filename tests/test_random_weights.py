@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,14 @@ import pytest
 import torch
 
 from moebench import api
-from moebench.jobs.calibrate import no_facts
 from moebench.jobs.measuring import enter
-from moebench.jobs.speed import SpeedTask, race_here
+from moebench.launch import launch
 from moebench.models.decoder import build
 from moebench.planning.graph import make_plan
+from moebench.planning.machine import no_facts
 from moebench.planning.matching import Machine, PlanError
 from moebench.planning.types import SpeedPlan
-from moebench.store import Results, read_json, write_json
+from moebench.store import Results
 from moebench.suite.load import load_suite
 from moebench.suite.write import resolved_yaml
 from tests.support.suite_texts import load, messages
@@ -177,16 +178,11 @@ def raced(tmp_path: Path, *, apart: bool) -> dict[str, Any]:
     """What one process measured, here."""
     (tmp_path / "suite.yaml").write_text(SUITE)
     made = api.prepare_plan(tmp_path / "suite.yaml", results=tmp_path / "results")
-    assert made.plan.speed is not None
-    plan = made.plan.speed.model_copy(update={"apart": apart})
-    folder = Results(made.results).speed(plan.id)
-    folder.path.mkdir(parents=True)
-    write_json(folder.path / "speed.json", {"plan": plan.model_dump(mode="json")})
-    task = SpeedTask(
-        results=made.results, speed=plan.id, process=1, runs={}, data=made.plan.spec.data, base=tmp_path, threads=1
-    )
-    race_here(task)
-    measured: dict[str, Any] = read_json(folder.path / "process-1.json")
+    (_, job) = made.graph.jobs
+    assert (job.kind, job.inputs) == ("speed", ())
+    job = job.model_copy(update={"spec": {**job.spec, "session": {**job.spec["session"], "apart": apart}}})
+    assert launch([job], replace(made.options, launcher="inline")) == {job.id: "completed"}
+    measured: dict[str, Any] = Results(made.results).job(job.id).read("process.json")
     return measured
 
 

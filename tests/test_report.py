@@ -505,9 +505,9 @@ def spoil(root: Path) -> None:
     held.job(paths[2].name).fail("oom", "killed by the kernel at step 7", 7, None)
     golden_results.write_run(root, plan, plan.runs[3], status="diverged")
     (paths[4] / "records.jsonl").write_text("torn")
-    assert plan.speed is not None
     assert plan.tune is not None
-    for folder in (held.speed(plan.speed.id).path, held.tune(plan.tune.id).path):
+    timed = [folder.path for folder in golden_results.process_folders(root, plan)]
+    for folder in (*timed, held.tune(plan.tune.id).path):
         for file in folder.iterdir():
             file.unlink()
 

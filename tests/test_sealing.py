@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from moebench import store
 from moebench.claims.judge import judge, strict_ok
 from moebench.claims.verdict import Verdict
 from moebench.cli.commands import main
-from moebench.planning.types import Plan
+from moebench.planning.types import Plan, PlannedJob
 from moebench.reader.evidence import Evidence, gather
 from moebench.reader.history import History, Stray
 from tests.support import golden_results
@@ -31,6 +31,11 @@ DONE = PLANNED_AT + 3600
 
 
 LATER = PLANNED_AT + 9000
+
+
+def rerun(plan: Plan, runs: Sequence[PlannedJob]) -> tuple[PlannedJob, ...]:
+    """The jobs of a plan with other runs."""
+    return (*golden_results.measured(runs), *plan.sessions)
 
 
 def seeded(seeds: Iterable[int], *, at: float = PLANNED_AT, gain: float = 0.1, **other: Any) -> Evidence:
@@ -100,7 +105,7 @@ def scored_on_more(evidence: Evidence, claim_at: float, margin: float = 0.02) ->
     }
     ids = {run.id: run.id[:-4] + "more" for run in plan.runs}
     runs = tuple(run.model_copy(update={"id": ids[run.id]}) for run in plan.runs)
-    changed = plan.model_copy(update={"models": models, "jobs": golden_results.measured(runs)})
+    changed = plan.model_copy(update={"models": models, "jobs": rerun(plan, runs)})
     outcomes = tuple(replace(run, run_id=ids[run.run_id], finished=LATER + 600) for run in evidence.outcomes)
     first = dict.fromkeys(changed.claim_hashes.values(), claim_at)
     stored = evidence.stored.model_copy(update={"plan": changed, "stored_at": LATER, "claims_first_stored": first})
@@ -123,7 +128,7 @@ def test_a_claim_tried_with_other_definitions_of_its_models_says_so() -> None:
             for name, model in other.plan.models.items()
         }
         runs = tuple(run.model_copy(update={"id": f"other{run.id}"[:20]}) for run in other.plan.runs)
-        plan = other.plan.model_copy(update={"models": models, "jobs": golden_results.measured(runs)})
+        plan = other.plan.model_copy(update={"models": models, "jobs": rerun(other.plan, runs)})
         changed = replace(other, stored=other.stored.model_copy(update={"plan": plan}))
         return seen(seeded(range(8)), changed, undone=undone)
 
@@ -143,7 +148,7 @@ def test_seeds_are_not_chosen_by_another_definition_of_the_models() -> None:
             for name, model in other.plan.models.items()
         }
         runs = tuple(run.model_copy(update={"id": f"other{run.id}"[:20]}) for run in other.plan.runs)
-        plan = other.plan.model_copy(update={"models": models, "jobs": golden_results.measured(runs)})
+        plan = other.plan.model_copy(update={"models": models, "jobs": rerun(other.plan, runs)})
         changed = replace(other, stored=other.stored.model_copy(update={"plan": plan}))
         return seen(seeded(seeds, at=LATER), changed, undone=undone).label
 
@@ -239,7 +244,7 @@ def redefined(plan: Plan, model: str, **recipe: Any) -> Plan:
     runs = tuple(
         run.model_copy(update={"id": golden_results.run_of(models[run.model], run.seed).id}) for run in plan.runs
     )
-    return plan.model_copy(update={"models": models, "jobs": golden_results.measured(runs)})
+    return plan.model_copy(update={"models": models, "jobs": rerun(plan, runs)})
 
 
 def test_a_claim_whose_model_was_redefined_is_another_claim(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,10 +58,9 @@ def test_what_is_no_look_at_a_timing() -> None:
     assert raced(timed(), timed=other).looks == 1, "it timed something else"
 
 
-def session_of(root: Path) -> Path:
-    plan = golden(root).plan
-    assert plan.speed is not None
-    return store.Results(root).speed(plan.speed.id).path
+def session_of(root: Path) -> list[Path]:
+    """The folders of its processes."""
+    return [folder.path for folder in golden_results.process_folders(root, golden(root).plan)]
 
 
 FASTER = "steps-faster-than-total"
@@ -108,12 +107,13 @@ def test_another_session_of_the_same_models_is_a_look(root: Path) -> None:
 
 
 def test_sessions_of_before_processes_were_noted_are_found_in_their_folders(root: Path) -> None:
-    here = session_of(root)
-    aside = here.with_name(f"{here.name}.corrupt-1")
-    shutil.copytree(here, aside)
+    asides = [here.with_name(f"{here.name}.corrupt-1") for here in session_of(root)]
+    for here, aside in zip(session_of(root), asides, strict=True):
+        shutil.copytree(here, aside)
     assert verdict_of(golden(root), FASTER).looks == 1, "done with this one, not before: its end is all that it tells"
-    done = json.loads((aside / "DONE").read_text())
-    (aside / "DONE").write_text(json.dumps({**done, "finished": golden_results.STARTED}))
+    for aside in asides:
+        done = json.loads((aside / "DONE").read_text())
+        (aside / "DONE").write_text(json.dumps({**done, "finished": golden_results.STARTED}))
     assert verdict_of(golden(root), FASTER).looks == 2
     note(root, golden_results.STARTED, *range(6))
     assert verdict_of(golden(root), FASTER).looks == 1, "what is noted is not counted again"
@@ -129,8 +129,7 @@ def test_notes_that_do_not_read_are_passed_over(root: Path, row: str) -> None:
 
 def test_a_margin_moved_after_seven_of_eight_processes_is_post_hoc(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here, plan = session_of(root), golden(root).plan
-    (here / "DONE").unlink()
-    (here / "process-5.json").unlink()
+    shutil.rmtree(here[5])
     note(root, golden_results.STARTED + 1000, *range(5))
     moved = golden_results.golden_claims()
     moved[FASTER]["test"] = {"kind": "superior", "margin": "20%"}
@@ -140,21 +139,24 @@ def test_a_margin_moved_after_seven_of_eight_processes_is_post_hoc(root: Path, m
     verdict = verdict_of(gather(store.Results(root), stored), FASTER)
     assert (verdict.label, verdict.state) == ("post hoc", "interim")
     assert verdict_of(gather(store.Results(root), stored), "decodes-as-fast").label == "exploratory", "as it was"
-    shutil.rmtree(here)
+    for folder in here[:5]:
+        shutil.rmtree(folder)
     assert verdict_of(gather(store.Results(root), stored), FASTER).label == "post hoc", "removing it unsees nothing"
 
 
 def test_an_unfinished_session_without_notes_was_seen_from_its_first_run_on(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here = session_of(root)
-    (here / "DONE").unlink()
+    for folder in session_of(root):
+        (folder / "DONE").unlink()
     assert verdict_of(golden(root), "decodes-as-fast").label == "exploratory"
     moved = golden_results.golden_claims()
     moved["decodes-as-fast"]["test"] = {"kind": "non_inferior", "margin": "200%"}
     stored = keep(root, golden_results.golden_plan(claims=moved), AFTER, monkeypatch)
     assert verdict_of(gather(store.Results(root), stored), "decodes-as-fast").label == "post hoc"
-    assert golden(root).history.begun == {here.name: golden_results.STARTED + 900}
+    plan = golden(root).plan
+    assert plan.speed is not None
+    assert golden(root).history.begun == {plan.speed.id: golden_results.STARTED + 900}
 
 
 # ---------------------------------------------------------------------------------------------- plans as files

@@ -24,8 +24,8 @@ def input_errors() -> Iterator[None]:
     from pydantic import ValidationError
 
     from moebench.data import DataError
-    from moebench.jobs.calibrate import CalibrationFailed
     from moebench.launch import LauncherMissing
+    from moebench.planning.machine import CalibrationFailed
     from moebench.planning.matching import PlanError
     from moebench.store import CorruptFile, UnsafeName
     from moebench.suite.errors import SuiteError

@@ -60,10 +60,13 @@ class _Suite:
             self.cost = {job.id: models[job.model].expected_train_flops for job in trained}
             self.runs, self.began = event["runs"], time.monotonic()
             self.finished = event["runs"] - event["started"]
-            self.run_of = {job.id: job.inputs[0] if job.inputs else job.id for job in event["missing"]}
+            of_runs = [job for job in event["missing"] if job.kind != "speed"]
+            self.run_of = {job.id: job.inputs[0] if job.inputs else job.id for job in of_runs}
             self.left_of = Counter(self.run_of.values())
         elif kind == "progress":
             self.share[event["run"]] = event["step"] / event["steps"]
+        elif event.get("job") == "speed":
+            return
         elif kind in ("finished", "failed", "blocked", "skipped") and not event.get("retry"):
             run = self.run_of.get(event["run"], str(event["run"]))
             self.share[event["run"]] = 1.0

@@ -4,12 +4,16 @@ A kind says which jobs of it a plan has and how one is carried out. Another is i
 this package loads no torch.
 """
 
+from moebench.jobs.calibrate import CALIBRATE
 from moebench.jobs.evaluate import EVALUATE
 from moebench.jobs.kind import Kind
+from moebench.jobs.speed import SPEED
 from moebench.jobs.train import TRAIN
 
 KINDS: dict[str, Kind] = {
     "train": TRAIN,
     "evaluate": EVALUATE,
+    "speed": SPEED,
+    "calibrate": CALIBRATE,
 }
 """Word -> kind, each after those whose jobs it starts from."""

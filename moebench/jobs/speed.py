@@ -1,196 +1,118 @@
-"""The speed session: fresh processes, one after the other, each racing all models of a suite with trained weights.
+"""Jobs that time: each is one process of a speed session, racing all models of a suite with trained weights.
 
-The parent starts `python -m moebench.jobs.speed` once per process and seed; the child reads what to do as a line of
-JSON on its standard input and writes `speed/<id>/process-<i>.json`. A session that was interrupted goes on with the
-processes that are missing, and one that lacked a model goes back to those processes once that model has been trained.
-Nothing else of ours runs meanwhile.
+A process is fresh and has the machine to itself. It goes without models that diverged or failed, and is done again when
+one of them has been trained since. What was timed is noted beside the plans too, so that a session that is removed and
+made again was seen before.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
-from moebench.data.sources import DataSpec
-from moebench.frozen import Frozen
-from moebench.launch.process import child_environment
-from moebench.launch.scheduler import STOP_S
-from moebench.planning.types import Plan, SpeedPlan
-from moebench.store import JobFolder, Results, append_lines, read_json, write_json
+from moebench.jobs.job import Job, OnEvent
+from moebench.jobs.kind import Draft, Kind
+from moebench.jobs.recipe import training_of
+from moebench.jobs.session import SpeedPlan, SpeedSpec
+from moebench.jobs.train import run_of
 
-OnEvent = Callable[[dict[str, Any]], None]
-
-
-class SpeedTask(Frozen):
-    """One process of a session."""
-
-    results: Path
-    speed: str
-    """Id of the session."""
-    process: int
-    runs: dict[str, str]
-    """Model -> id of the trained run it loads; those at initial values are the session's."""
-    data: DataSpec
-    base: Path
-    threads: int
+PROCESS = "process.json"
+SILENCE_S, SILENCE_SHARE = 240.0, 20.0
+"""How long a process may be silent: so long, and so many times what the whole session may time."""
 
 
-class SessionFailed(RuntimeError):  # noqa: N818  reads as what happened
-    """A process of the session ended without its measurements; the message holds its last words."""
+def jobs(draft: Draft) -> Iterator[Job]:
+    """One for each process of the session, if the suite asks for one."""
+    session = session_of(draft)
+    if session is None:
+        return
+    trained = {(job.model, job.seed): job.id for job in draft.jobs if job.kind == "train"}
+    for index, seed in enumerate(session.processes):
+        runs = {model: trained[model, seed] for model in session.models if (model, seed) in trained}
+        yield draft.job(
+            "speed",
+            SpeedSpec(session=session, process=index, runs=runs).model_dump(mode="json"),
+            model=session.baseline,
+            seed=seed,
+            inputs=tuple(dict.fromkeys(runs.values())),
+            exclusive=True,
+            fresh=True,
+            silence_s=SILENCE_S + SILENCE_SHARE * session.seconds,
+        )
 
 
-def measure_speed(plan: Plan, *, results_root: Path, base: Path, threads: int, on_event: OnEvent) -> str:
-    """Carries out what is missing of a plan's speed session; returns 'completed' or 'already'.
+def session_of(draft: Draft) -> SpeedPlan | None:
+    """The session of a plan whose training is known; None when the suite asks for none."""
+    from moebench.planning.session import speed_plan
 
-    Raises SessionFailed when a process fails, as it does when not one of its models has been trained, and Busy when
-    another moebench is at it.
-    """
-    assert plan.speed is not None
-    results = Results(results_root)
-    folder = results.speed(plan.speed.id)
-    if not _changed(folder) and folder.status() == "completed" and not _outdated(folder, results):
-        return "already"
-    with folder.lock():
-        if _changed(folder):
-            folder.quarantine()
-            folder.path.mkdir()
-        outdated = _outdated(folder, results)
-        for path in (folder.path / "DONE", *outdated):
-            path.unlink(missing_ok=True)
-        write_json(folder.path / "speed.json", {"plan": plan.speed.model_dump(mode="json")})
-        for index, seed in enumerate(plan.speed.processes):
-            on_event({"event": "speed", "process": index, "processes": len(plan.speed.processes)})
-            path = folder.path / f"process-{index}.json"
-            if path.exists():
-                continue
-            task = SpeedTask(
-                results=results_root,
-                speed=plan.speed.id,
-                process=index,
-                runs={run.model: run.id for run in plan.runs if run.seed == seed},
-                data=plan.spec.data,
-                base=base,
-                threads=threads,
-            )
-            _run_process(task, timeout_s=STOP_S * 4 + 20 * plan.speed.seconds)
-            _note(plan, path, results.timed_path(plan.speed.id))
-        folder.finish("completed")
-    return "completed"
+    plan, machine = draft.plan, draft.machine
+    return speed_plan(
+        plan.spec,
+        plan.models,
+        trained=[job.id for job in draft.jobs if job.kind == "train"],
+        untrained={
+            name: run_of(model, seed=plan.spec.seeds[0], facts=plan.data, machine=machine)
+            for name, model in plan.models.items()
+            if not model.recipe.trains
+        },
+        machine=machine.fingerprint,
+        memory_bytes=machine.memory_bytes,
+    )
 
 
-def _note(plan: Plan, process: Path, kept: Path) -> None:
-    """Writes down, beside the plans, that a process was timed: a session that is made again was seen before."""
-    value = read_json(process)
-    timed = {plan.training(name): sorted(value["samples"][name]) for name in plan.models if name in value["samples"]}
-    row = {"process": value["process"], "at": time.time(), "machine": value["environment"]["machine"], "timed": timed}
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    append_lines(kept, [row])
-
-
-def _changed(folder: JobFolder) -> bool:
-    """Whether a finished session is not what was written: its times are then nobody's."""
-    return (folder.path / "DONE").exists() and bool(folder.verify())
-
-
-def _outdated(folder: JobFolder, results: Results) -> list[Path]:
-    """Files of processes that are to be run again."""
-    return [path for path in sorted(folder.path.glob("process-*.json")) if _lacks(path, results)]
-
-
-def _lacks(path: Path, results: Results) -> bool:
-    """Whether a process's file does not read, or went without a model that has been trained since."""
-    try:
-        value = read_json(path)
-        samples = [seconds for metrics in value["samples"].values() for many in metrics.values() for seconds in many]
-        reads = bool(samples) and all(isinstance(seconds, float) for seconds in samples)
-        lacking: dict[str, str] = dict(value["missing"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return True
-    return not reads or any(results.job(run_id).status() == "completed" for run_id in lacking.values())
-
-
-def _run_process(task: SpeedTask, *, timeout_s: float) -> None:
-    command = [sys.executable, "-P", "-m", "moebench.jobs.speed"]
-    environment = child_environment(task.threads)
-    with (
-        tempfile.TemporaryFile() as log,
-        subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log, env=environment, bufsize=0
-        ) as child,
-    ):
-        assert child.stdin is not None
-        try:
-            # Standard input stays open until the child is done: its end tells the child that this process is gone.
-            child.stdin.write(task.model_dump_json().encode() + b"\n")
-            child.wait(timeout=timeout_s)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            raise SessionFailed(f"speed process {task.process} was not done after {timeout_s:.0f} s") from None
-        except BaseException:
-            child.kill()
-            raise
-        log.seek(0)
-        words = log.read().decode(errors="replace").strip()
-    if child.returncode != 0:
-        last = words.splitlines()[-1] if words else "no last words"
-        kept = Results(task.results).keep_log(f"speed-{task.speed}", words + "\n") if words else None
-        where = f" (log: {task.results / 'logs' / kept.name})" if kept else ""
-        raise SessionFailed(f"speed process {task.process} ended with {child.returncode}: {last}{where}")
-
-
-# ------------------------------------------------------------------------------------------------ the child
-
-
-def race_here(task: SpeedTask) -> None:
-    """Loads every model, races them, and writes the process's file. Imports torch."""
+def execute(
+    job: Job,
+    *,
+    root: Path,
+    on_event: OnEvent,
+    should_stop: Callable[[], bool],  # noqa: ARG001  what was timed before a stop would be of another moment
+) -> str:
+    """Loads every model, races them, and writes what was timed. Raises FileNotFoundError when none was trained."""
     import torch
 
     from moebench.data.prepare import prepare
     from moebench.environment import environment
     from moebench.jobs.measuring import enter, text_of
     from moebench.metrics import speed
+    from moebench.store import Results, write_json
 
-    torch.set_num_threads(task.threads)
-    results = Results(task.results)
-    folder = results.speed(task.speed)
-    plan = _speed_plan(folder.path / "speed.json")
-    corpus = prepare(task.data, base=task.base, cache=task.results / "data")
-    trained = {name: results.job(run) for name, run in task.runs.items()}
-    missing = {name: folder.id for name, folder in trained.items() if folder.status() != "completed"}
-    if plan.baseline in missing:
-        missing[plan.baseline + speed.AGAIN] = missing[plan.baseline]
-    seed = plan.processes[task.process]
-    names = [name for name in (*plan.models, plan.baseline + speed.AGAIN) if name not in missing]
+    torch.set_num_threads(job.threads)
+    spec, results = SpeedSpec.model_validate(job.spec), Results(root)
+    session, folder = spec.session, results.job(job.id)
+    on_event(job.event("speed", process=spec.process, processes=len(session.processes)))
+    corpus = prepare(job.data, base=job.base, cache=root / "data")
+    trained = {name: results.job(run_id) for name, run_id in spec.runs.items()}
+    missing = {name: one.id for name, one in trained.items() if one.status() != "completed"}
+    if session.baseline in missing:
+        missing[session.baseline + speed.AGAIN] = missing[session.baseline]
+    names = [name for name in (*session.models, session.baseline + speed.AGAIN) if name not in missing]
     if not names:
-        raise FileNotFoundError(f"no model has been trained: {', '.join(missing)} with seed {seed}")
-    load = [os.getloadavg()[0]]
-    share = plan.seconds / len(plan.processes)
-    heats = rotated(names, task.process) if plan.apart else [names]
-    races = []
-    for heat in heats:
-        racers = [enter(name, plan, trained, seed=seed) for name in heat]
+        raise FileNotFoundError(f"no model has been trained: {', '.join(missing)} with seed {job.seed}")
+    here = environment(job.threads, job.device).model_dump(mode="json")
+    about = {"job": job.identity, "model": job.model, "seed": job.seed, "suite": job.suite, "environment": here}
+    write_json(folder.path / "job.json", {**about, "data": job.data.model_dump(mode="json"), "started": time.time()})
+    load, share, races = os.getloadavg()[0], session.seconds / len(session.processes), []
+    for heat in rotated(names, spec.process) if session.apart else [names]:
+        racers = [enter(name, session, trained, seed=job.seed) for name in heat]
         seconds = share * len(heat) / len(names)
-        races.append(speed.race(racers, plan, text_of(corpus), process=task.process, seconds=seconds))
-        device = racers[0].subject.device.type
+        races.append(speed.race(racers, session, text_of(corpus), process=spec.process, seconds=seconds))
         del racers
-    found = speed.together(races)
-    result = {
-        "process": task.process,
-        "seed": seed,
-        "runs": task.runs,
-        "environment": environment(task.threads, device).model_dump(mode="json"),
-        "load": [*load, os.getloadavg()[0]],
+    value = {
+        "process": spec.process,
+        "seed": job.seed,
+        "runs": spec.runs,
+        "environment": here,
+        "load": [load, os.getloadavg()[0]],
         "missing": missing,
+        **vars(speed.together(races)),
     }
-    write_json(folder.path / f"process-{task.process}.json", {**result, **vars(found)})
+    write_json(folder.path / PROCESS, value)
+    _note(spec, value, root)
+    folder.finish("completed")
+    return "completed"
 
 
 def rotated(names: list[str], shift: int) -> list[list[str]]:
@@ -199,21 +121,36 @@ def rotated(names: list[str], shift: int) -> list[list[str]]:
     return [[name] for name in names[first:] + names[:first]]
 
 
-def _speed_plan(path: Path) -> SpeedPlan:
-    return SpeedPlan.model_validate(json.loads(path.read_text())["plan"])
+def _note(spec: SpeedSpec, value: dict[str, Any], root: Path) -> None:
+    """Notes, beside the plans, that a process was timed, by how its models are trained."""
+    from moebench.store import Results, append_lines
+
+    results = Results(root)
+    timed: dict[str, list[str]] = {}
+    for model, run_id in spec.runs.items():
+        if model in value["samples"]:
+            run = results.job(run_id).spec()
+            training = training_of(run["architecture"], run["recipe"], run["data_digest"])
+            timed[training] = sorted(value["samples"][model])
+    row = {"process": spec.process, "at": time.time(), "machine": value["environment"]["machine"], "timed": timed}
+    kept = results.timed_path(spec.session.id)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    append_lines(kept, [row])
 
 
-def end_with_parent() -> None:
-    """Ends this process at once when its standard input ends: whoever was to read its file is gone."""
+def is_outdated(job: Job, root: Path) -> bool:
+    """Whether a process's file does not read, or went without a model that has been trained since."""
+    from moebench.store import Results
 
-    def wait() -> None:
-        os.read(0, 1)
-        os._exit(1)
+    results = Results(root)
+    try:
+        value = results.job(job.id).read(PROCESS)
+        samples = [seconds for metrics in value["samples"].values() for many in metrics.values() for seconds in many]
+        reads = bool(samples) and all(isinstance(seconds, float) for seconds in samples)
+        lacking: dict[str, str] = dict(value["missing"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return True
+    return not reads or any(results.job(run_id).status() == "completed" for run_id in lacking.values())
 
-    Thread(target=wait, daemon=True).start()
 
-
-if __name__ == "__main__":
-    line = sys.stdin.readline()
-    end_with_parent()
-    race_here(SpeedTask.model_validate_json(line))
+SPEED = Kind(jobs=jobs, execute=execute, needs_all=False, is_outdated=is_outdated)

@@ -42,6 +42,7 @@ class Scheduler:
         self._pending: dict[str, Job] = {job.id: job for job in jobs}
         self._names = {job.id: name_of(job) for job in jobs}
         self._not_before: dict[str, float] = {}
+        self._earlier: dict[str, str] = {}
         self._reasons: dict[str, str] = {}
         self._workers: list[Worker] = []
         self._attempts: Counter[str] = Counter()
@@ -155,9 +156,9 @@ class Scheduler:
 
     def _status(self, job_id: str) -> str | None:
         """How an input ended; None while it has not."""
-        if job_id not in self.statuses and job_id not in self._names:  # another launch's
-            self.statuses[job_id] = whole(self._results.job(job_id)) or "missing"
-        return self.statuses.get(job_id)
+        if job_id not in self._names and job_id not in self._earlier:  # another launch's
+            self._earlier[job_id] = whole(self._results.job(job_id)) or "missing"
+        return self.statuses.get(job_id, self._earlier.get(job_id))
 
     def _block(self, job: Job, input_id: str, status: str) -> None:
         if status == "diverged":

@@ -9,14 +9,13 @@ from typing import Any
 
 from moebench.counting.weights import ParameterCount
 from moebench.identity import digest_of
-from moebench.jobs import KINDS, evaluate, train
+from moebench.jobs import KINDS, evaluate, speed, train
 from moebench.jobs.job import Job
 from moebench.jobs.kind import Draft
 from moebench.jobs.recipe import Recipe, Run
 from moebench.planning import feasibility
 from moebench.planning.matching import Machine, PlanError, models_of
-from moebench.planning.session import speed_plan
-from moebench.planning.types import Asked, DataFacts, Plan, PlannedJob, PlannedModel, TunePlan
+from moebench.planning.types import Asked, DataFacts, MatchResult, Plan, PlannedJob, PlannedModel, TunePlan
 from moebench.suite.model import DenseFFN
 from moebench.suite.types import SuiteSpec
 from moebench.systems import system
@@ -58,9 +57,7 @@ def make_graph(
     from `base`.
     """
     asked = asked or Asked()
-    models, matches = models_of(spec, vocab=vocab, machine=machine)
-    if misfits := feasibility.check(spec, models, facts, smoke=asked.smoke):
-        raise PlanError(*misfits)
+    models, matches, warnings = check(spec, facts=facts, vocab=vocab, machine=machine, smoke=asked.smoke)
     plan = Plan(
         suite=spec.suite,
         scale=spec.scale,
@@ -73,7 +70,7 @@ def make_graph(
         data=facts,
         systems=_systems(spec),
         claim_hashes={name: digest_of(claim.model_dump(mode="json")) for name, claim in spec.claims.items()},
-        warnings=(*notes, *_warnings(spec, models, facts)),
+        warnings=(*notes, *warnings),
         asked=asked,
     )
     draft = Draft(plan=plan, machine=machine, threads=threads, base=base)
@@ -81,20 +78,19 @@ def make_graph(
         draft.jobs += list(kind.jobs(draft))
     tune, sweep = _sweep(draft)
     jobs = tuple(map(_brief, draft.jobs))
-    speed = speed_plan(
-        spec,
-        models,
-        trained=[job.id for job in draft.jobs if job.kind == "train"],
-        untrained={
-            name: train.run_of(model, seed=spec.seeds[0], facts=facts, machine=machine)
-            for name, model in models.items()
-            if not model.recipe.trains
-        },
-        machine=machine.fingerprint,
-        memory_bytes=machine.memory_bytes,
-    )
-    changes = {"jobs": jobs, "speed": speed, "tune": tune}
+    changes = {"jobs": jobs, "speed": speed.session_of(draft), "tune": tune}
     return Graph(plan=plan.model_copy(update=changes), jobs=tuple(draft.jobs), sweep=sweep)
+
+
+def check(
+    spec: SuiteSpec, *, facts: DataFacts, vocab: int, machine: Machine, smoke: bool = False
+) -> tuple[dict[str, PlannedModel], list[MatchResult], list[str]]:
+    """Every model with its sizes, how they match, and what is unusual. Raises PlanError for what cannot be had."""
+    models, matches = models_of(spec, vocab=vocab, machine=machine)
+    if misfits := feasibility.check(spec, models, facts, smoke=smoke):
+        raise PlanError(*misfits)
+    _systems(spec)
+    return models, matches, _warnings(spec, models, facts)
 
 
 def _brief(job: Job) -> PlannedJob:

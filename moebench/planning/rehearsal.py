@@ -9,10 +9,6 @@ from __future__ import annotations
 
 import heapq
 import json
-import selectors
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -22,11 +18,11 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, Literal
 
 from moebench.identity import digest_of
-from moebench.jobs.calibrate import machine
 from moebench.jobs.job import Job
 from moebench.jobs.recipe import Run
 from moebench.launch.options import LaunchOptions
-from moebench.launch.process import child_environment
+from moebench.launch.spawn import answers, read_order
+from moebench.planning.machine import machine
 from moebench.planning.types import Plan
 from moebench.store import JobFolder, Results, read_json, read_lines, write_json
 
@@ -88,8 +84,9 @@ def estimate(plan: Plan, jobs: Sequence[Job], options: LaunchOptions) -> Estimat
         if name not in run_s:
             run_s[name], basis[name] = _guess(plan, name, run_s), "guessed"
     speed_s = 0.0
-    if plan.speed is not None and results.speed(plan.speed.id).status() != "completed":
-        speed_s = len(plan.speed.processes) * start_s + plan.speed.seconds
+    if plan.speed is not None:
+        todo = [job for job in plan.sessions if results.job(job.id).status() != "completed"]
+        speed_s = len(todo) * (start_s + plan.speed.seconds / len(plan.sessions))
     swept = [run_s[run[0]] for run in plan.tune.runs] if plan.tune else []
     return Estimate(
         run_s={name: run_s[name] for name in plan.models},
@@ -175,48 +172,18 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 def _in_children(tasks: Sequence[Job], *, root: Path, threads: int, workers: int) -> list[dict[str, Any]]:
     """What the processes tell, one dictionary a model; those that are not done in time are killed."""
+    shares = [share for n in range(workers) if (share := tasks[n::workers])]
+    orders = [
+        {"results": str(root.resolve()), "tasks": [task.model_dump(mode="json") for task in share]} for share in shares
+    ]
     told: list[dict[str, Any]] = []
-    began = time.monotonic()
-    with selectors.DefaultSelector() as selector, tempfile.TemporaryFile() as nowhere:
-        children = [_child(share, root, threads, nowhere) for n in range(workers) if (share := tasks[n::workers])]
-        for child in children:
-            selector.register(child.stdout, selectors.EVENT_READ, child)  # type: ignore[arg-type]
-        try:
-            starts: dict[int, float] = {}
-            while selector.get_map() and (left := began + AT_MOST_S - time.monotonic()) > 0:
-                for key, _ in selector.select(left):
-                    child = key.data
-                    line = child.stdout.readline()
-                    if not line:
-                        selector.unregister(child.stdout)
-                    elif child.pid not in starts:
-                        starts[child.pid] = time.monotonic() - began
-                    else:
-                        with suppress(ValueError):  # what libraries print is no time
-                            told.append({**json.loads(line), "start_s": starts[child.pid]})
-        finally:
-            for child in children:
-                child.kill()
-                child.wait()
-                for pipe in (child.stdin, child.stdout):
-                    pipe.close()  # type: ignore[union-attr]
+    starts: dict[int, float] = {}
+    for index, seconds, answer in answers("moebench.planning.rehearsal", orders, threads=threads, most_s=AT_MOST_S):
+        if "ready" in answer:
+            starts[index] = seconds
+        else:
+            told.append({**answer, "start_s": starts[index]})
     return told
-
-
-def _child(tasks: Sequence[Job], root: Path, threads: int, log: Any) -> subprocess.Popen[bytes]:
-    child = subprocess.Popen(
-        [sys.executable, "-P", "-m", "moebench.planning.rehearsal"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=log,
-        env=child_environment(threads),
-        bufsize=0,
-    )
-    assert child.stdin is not None
-    told = json.dumps({"results": str(root.resolve()), "tasks": [task.model_dump(mode="json") for task in tasks]})
-    with suppress(BrokenPipeError):
-        child.stdin.write(told.encode() + b"\n")
-    return child
 
 
 # ------------------------------------------------------------------------------------------------ the child
@@ -277,9 +244,6 @@ def _time_run(run: Run, corpus: Corpus) -> float:
 
 
 if __name__ == "__main__":
-    from moebench.jobs.speed import end_with_parent
-
-    asked = json.loads(sys.stdin.readline())
-    end_with_parent()
+    asked = read_order()
     for found in rehearse_here([Job.model_validate(one) for one in asked["tasks"]], Path(asked["results"])):
         print(json.dumps(found), flush=True)

@@ -17,7 +17,8 @@ from moebench.counting.weights import ParameterCount
 from moebench.environment import Environment
 from moebench.frozen import Frozen
 from moebench.identity import digest_of
-from moebench.jobs.recipe import Recipe, Run, training_of
+from moebench.jobs.recipe import Recipe, training_of
+from moebench.jobs.session import SpeedPlan as SpeedPlan
 from moebench.models.architecture import Architecture
 from moebench.models.routers.facts import RouterFacts
 from moebench.plugins import PluginCode
@@ -86,27 +87,6 @@ class DataFacts(Frozen):
     """What the test split costs a model that knows only how often each byte occurs in the training split; None in plans
     that were stored before it was computed."""
     notes: tuple[str, ...] = ()
-
-
-class SpeedPlan(Frozen):
-    """One speed session: which models race each other, process by process."""
-
-    id: str
-    models: tuple[str, ...]
-    baseline: str
-    """Raced against itself (A/A)."""
-    processes: tuple[int, ...]
-    """The seed whose weights each process loads."""
-    train_step: bool
-    prefill: tuple[int, ...]
-    decode_batches: tuple[int, ...]
-    seconds: float
-    untrained: dict[Name, Run] = Field(default={}, exclude_if=lambda value: not value)
-    """Models at their initial values, by a run of no steps; a process gives it its own seed."""
-    apart: bool = Field(default=False, exclude_if=lambda value: not value)
-    """Whether a process builds, times and lets go one model after the other, as its memory does not hold all."""
-    memory_bytes: int | None = Field(default=None, exclude_if=lambda value: value is None)
-    """What a process needs at most; None where all models are trained, as they are small beside their training."""
 
 
 class TunePlan(Frozen):
@@ -196,6 +176,11 @@ class Plan(Frozen):
     def runs(self) -> tuple[PlannedJob, ...]:
         """The jobs that train its models, one for each model and seed."""
         return tuple(job for job in self.jobs if job.kind == "train")
+
+    @property
+    def sessions(self) -> tuple[PlannedJob, ...]:
+        """The jobs that time, one for each process of its speed session."""
+        return tuple(job for job in self.jobs if job.kind == "speed")
 
     @property
     def evaluations(self) -> dict[str, tuple[PlannedJob, ...]]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from moebench.planning.types import Plan, PlannedJob, SpeedPlan, StoredPlan
+from moebench.planning.types import Plan, PlannedJob, StoredPlan
 from moebench.reader.history import History, Told, read_history
 from moebench.reader.runs import (
     MOST_SAID,
@@ -198,6 +198,10 @@ def _outcome(
             statuses = [one.status() for one in measured]
             if all(one == "completed" for one in statuses):
                 return read_run(folder, planned, plan, at=at, measured=measured)
+            if "diverged" in statuses:  # only the last evaluation told
+                why = (measured[statuses.index("diverged")].manifest() or {}).get("reason")
+                run = read_run(folder, planned, plan, at=at)
+                return replace(run, status="diverged", reason=plain(why, most=MOST_SAID))
             folder, status = next(pair for pair in zip(measured, statuses, strict=True) if pair[1] != "completed")
             status = "partial" if status == "missing" else status
         reason = _why_not_done(folder, status)
@@ -232,36 +236,33 @@ class _Session:
 
 def _speed(results: Source, plan: Plan, problems: list[str]) -> _Session:
     """The processes that read, why others are not there, and when the session was done."""
-    speed = plan.speed
-    if speed is None:
+    if plan.speed is None:
         return _Session(reason="the suite asks for no speed session")
-    try:
-        folder = results.speed(speed.id)
-        status = folder.status()
-        wrong = folder.verify() if folder.has(DONE) else []
-        if wrong:
-            raise CorruptFile(folder.path, f"the session is corrupt: {'; '.join(wrong[:2])}")
-        if status != "missing" and SpeedPlan.model_validate(folder.read("speed.json")["plan"]) != speed:
-            raise CorruptFile(folder.path / "speed.json", "is of another session than planned")
-        finished = float((folder.manifest() or {})["finished"]) if status == "completed" else None
-        reason = None if status == "completed" else _why_not_done(folder, status)
-    except UNREADABLE as error:
-        problems.append(f"speed session {speed.id}: {words_of(error)}")
-        return _Session(reason=words_of(error))
     processes: list[SpeedProcess] = []
     unread: dict[int, str] = {}
-    for index, seed in enumerate(speed.processes):
-        name = f"process-{index}.json"
-        runs = {run.model: run.id for run in plan.runs if run.seed == seed}
+    statuses: dict[str, str] = {}
+    finished: list[float] = []
+    for index, job in enumerate(plan.sessions):
         try:
-            if folder.has(name):
-                processes.append(read_process(folder, name, index, speed, runs, plan.models))
+            folder = results.job(job.id)
+            status = folder.status()
+            if status == "completed":
+                processes.append(read_process(folder, index, plan))
+                finished.append(float((folder.manifest() or {})["finished"]))
+            elif status == "corrupt":
+                raise CorruptFile(folder.path, _why_not_done(folder, status))
+            else:
+                statuses.setdefault(status, _why_not_done(folder, status))
         except UNREADABLE as error:
             unread[index] = f"does not read: {words_of(error)}"
-            problems.append(f"speed session {speed.id}: {name} {unread[index]}")
+            problems.append(f"speed process {index}: {unread[index]}")
+    reason = next((statuses[word] for word in ("failed", "partial") if word in statuses), None)
+    if reason is None and "missing" in statuses:
+        reason = NOT_RUN if not processes else "not finished"
     if unread:
         reason = f"process {min(unread)} {unread[min(unread)]}"
-    return _Session(processes=tuple(processes), unread=unread, reason=reason, finished=finished)
+    whole = max(finished) if finished and len(finished) == len(plan.sessions) else None
+    return _Session(processes=tuple(processes), unread=unread, reason=reason, finished=whole)
 
 
 def read_sweep(results: Source, plan: Plan) -> dict[str, Any] | None:

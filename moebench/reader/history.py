@@ -177,14 +177,18 @@ def _sessions(
             begun[speed_id] = min(row.at for row in rows)
             last, replaced = _repetitions(rows)
             others += map(_session, replaced if speed_id == own else [*replaced, last])
-    for speed_id, folder in results.sessions():
-        rows = _lying(folder, planned.get(speed_id), finished)
-        known = {row.process for row in noted.get(speed_id, ())}
-        if not {row.process for row in rows} <= known:
-            at = min(row.at for row in rows)
-            begun[speed_id] = min(at, begun.get(speed_id, at))
-            if folder.path.name != own:
-                others.append(_session(rows))
+    jobs = {job.id: one for one in planned.values() for job in one.sessions}
+    lying: dict[tuple[str, bool], list[_Timed]] = {}
+    for job_id, folder in results.seen():
+        if job_id in jobs and (row := _lying(folder, jobs[job_id], finished)) is not None:
+            speed_id, is_aside = jobs[job_id].speed.id, folder.id != job_id  # type: ignore[union-attr]
+            if row.process not in {other.process for other in noted.get(speed_id, ())}:
+                lying.setdefault((speed_id, is_aside), []).append(row)
+    for (speed_id, is_aside), rows in lying.items():
+        at = min(row.at for row in rows)
+        begun[speed_id] = min(at, begun.get(speed_id, at))
+        if speed_id != own or is_aside:
+            others.append(_session(rows))
     return begun, tuple(others)
 
 
@@ -221,29 +225,23 @@ def _noted(rows: list[dict[str, Any]]) -> list[_Timed]:
     return found
 
 
-def _lying(folder: Folder, plan: Plan | None, finished: Mapping[str, float]) -> list[_Timed]:
-    """What lies in a session's folder: its end, or the end of the first of its runs, is the earliest it can be of."""
+def _lying(folder: Folder, plan: Plan, finished: Mapping[str, float]) -> _Timed | None:
+    """What lies in the folder of a session's process: its end, or that of the first of its runs, is the earliest."""
     try:
-        at = _time(folder.read(DONE)["finished"])
+        spec, raw = folder.spec(), folder.read("process.json")
+        runs = [finished[run.id] for run in plan.runs if run.id in finished]
+        manifest = folder.manifest()
+        at = min(runs, default=0.0) if manifest is None else _time(manifest["finished"])
+        timed = {
+            plan.training(name): frozenset(map(str, metrics))
+            for name, metrics in raw["samples"].items()
+            if name in plan.models
+        }
+        machine = raw["environment"]["machine"]
+        known = machine if isinstance(machine, str) else None
+        return _Timed(process=int(spec["process"]), at=at, machine=known, timed=timed)
     except UNREADABLE:
-        runs = [finished[run.id] for run in plan.runs if run.id in finished] if plan is not None else []
-        at = min(runs, default=0.0)
-    trainings = {} if plan is None else {name: plan.training(name) for name in plan.models}
-    found: list[_Timed] = []
-    for name in sorted(name for name in folder.names() if name.startswith("process-") and name.endswith(".json")):
-        index = name[len("process-") : -len(".json")]
-        timed: dict[str, frozenset[str]] = {}
-        machine = None
-        try:
-            raw = folder.read(name)
-            machine, samples = raw["environment"]["machine"], raw["samples"]
-            timed = {trainings[name]: frozenset(samples[name]) for name in trainings.keys() & samples.keys()}
-        except UNREADABLE:
-            pass  # it lies there all the same
-        if index.isdecimal() and len(index) < 6:
-            known = machine if isinstance(machine, str) else None
-            found.append(_Timed(process=int(index), at=at, machine=known, timed=timed))
-    return found
+        return None
 
 
 def _time(value: object) -> float:

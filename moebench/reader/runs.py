@@ -22,10 +22,11 @@ from pydantic import BaseModel, ConfigDict, PositiveFloat, ValidationError
 from moebench.environment import Environment
 from moebench.identity import job_id
 from moebench.jobs.recipe import Run
+from moebench.jobs.session import SpeedSpec
 from moebench.metrics import METRICS, impossible, metric_of
 from moebench.metrics.metric import IMPOSSIBLE, Record
 from moebench.metrics.ref import MetricRef, labelled
-from moebench.planning.types import Plan, PlannedJob, PlannedModel, SpeedPlan, TunePlan
+from moebench.planning.types import Plan, PlannedJob, PlannedModel, TunePlan
 from moebench.store import CorruptFile, Folder, Status
 from moebench.text import plain
 
@@ -362,15 +363,20 @@ class _ProcessFile(BaseModel):
     """Model -> timed metric -> pairs or experts that derived figures rest on; files of before took the most."""
 
 
-def read_process(
-    folder: Folder, name: str, index: int, speed: SpeedPlan, runs: Mapping[str, str], models: Mapping[str, PlannedModel]
-) -> SpeedProcess:
-    """One process's file. Samples become their medians: the datum of a process is its median.
+def read_process(folder: Folder, index: int, plan: Plan) -> SpeedProcess:
+    """One process of a plan's session. Samples become their medians: the datum of a process is its median.
 
-    `runs` is model -> the planned run with the process's seed, `models` are the plan's. Raises one of `UNREADABLE` when
-    the file is not what a process writes, or not that of the planned process.
+    Raises one of `UNREADABLE` when its file is not what a process writes, or not that of the planned process.
     """
-    path, raw = folder.path / name, folder.read(name)
+    speed, models, path = plan.speed, plan.models, folder.path / "process.json"
+    assert speed is not None
+    folder.unchanged(("job.json", "process.json"))
+    _is_own(folder, folder.job_json()["job"])
+    spec = SpeedSpec.model_validate(folder.spec())
+    if (spec.session, spec.process) != (speed, index):
+        raise CorruptFile(path, "is of another session than planned")
+    runs = {run.model: run.id for run in plan.runs if run.seed == speed.processes[index]}
+    raw = folder.read("process.json")
     try:
         file = _ProcessFile.model_validate(raw)
     except ValidationError as error:

@@ -104,6 +104,13 @@ def after(*inputs: Job, model: str = "good", kind: str = "evaluate", **more: Any
     )
 
 
+def graph() -> list[Job]:
+    """Two slow jobs, what is made of each, and what is made of both."""
+    first = [task("slow", seed=seed, steps=40) for seed in range(2)]
+    second = [after(job, model="slow") for job in first]
+    return [*first, *second, after(*second, model="slow", kind="evaluate", exclusive=True)]
+
+
 def execute(task: Job, *, root: Path, on_event: OnEvent, should_stop: Callable[[], bool]) -> str:
     folder, steps = Results(root).job(task.id), int(task.spec.get("recipe", {"steps": 20})["steps"])
     with (root / "began.log").open("a") as log:
@@ -195,6 +202,7 @@ MISBEHAVIOURS: dict[str, Callable[[Path], Any]] = {
     "hangs": hang,
     "suspends": lambda _: os.kill(os.getpid(), signal.SIGSTOP),
     "deaf": deaf,
+    "naps": lambda _: time.sleep(2.5),
     "fails_once": once(lambda: throw(OSError(errno.EIO, "a loose cable"))),
     "terminated_once": once(lambda: os.kill(os.getpid(), signal.SIGTERM)),
 }
@@ -210,8 +218,12 @@ def launch_fakes(
 def main(arguments: Sequence[str]) -> int:
     if not arguments:
         return serve(execute)
-    _, root, workers, *models = arguments
-    tasks = [task(model, seed=seed, steps=100 if model == "slow" else 20) for seed, model in enumerate(models)]
+    command, root, workers, *models = arguments
+    tasks = (
+        graph()
+        if command == "graph"
+        else [task(model, seed=seed, steps=100 if model == "slow" else 20) for seed, model in enumerate(models)]
+    )
     try:
         launch_fakes(
             tasks, Path(root), workers=int(workers), on_event=lambda event: print(json.dumps(event), flush=True)

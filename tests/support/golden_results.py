@@ -20,12 +20,13 @@ from moebench import store
 from moebench.counting.costs import Costs
 from moebench.counting.weights import ParameterCount
 from moebench.environment import Environment
-from moebench.identity import digest_of
+from moebench.identity import digest_of, job_id
 from moebench.jobs.evaluate import id_of, spec_of
 from moebench.jobs.recipe import Recipe, Run
+from moebench.jobs.session import SpeedPlan, SpeedSpec
 from moebench.metrics.ref import labelled
 from moebench.models.architecture import Architecture
-from moebench.planning.types import DataFacts, MatchResult, Plan, PlannedJob, PlannedModel, SpeedPlan, TunePlan
+from moebench.planning.types import DataFacts, MatchResult, Plan, PlannedJob, PlannedModel, TunePlan
 from moebench.suite.model import DenseFFN, MoEFFN
 from moebench.suite.types import SuiteSpec
 
@@ -104,7 +105,7 @@ def write(root: Path, *, seeds: int = 8, question: str | None = None, plan: Plan
     for planned in plan.runs:
         write_run(root, plan, planned)
     if plan.speed:
-        write_speed(root, plan.speed)
+        write_speed(root, plan)
     if plan.tune:
         write_tune(root, plan.tune)
     _fix_times(root)
@@ -188,16 +189,17 @@ def golden_plan(*, seeds: int = 8, question: str | None = None, claims: Mapping[
     spec = golden_suite(seeds=seeds, question=question, claims=claims)
     models = {name: _planned(name, truth) for name, truth in TRUTH.items()}
     runs = [(m, s, run_of(models[m], s).id) for s in spec.seeds for m in models]
+    speed = SpeedPlan(
+        id=digest_of(["speed", seeds]), models=tuple(models), baseline="dense",
+        processes=tuple(s % seeds for s in range(6)),
+        train_step=True, prefill=(64,), decode_batches=(1, 8), seconds=60.0,
+    )  # fmt: skip
     lrs, tune_seeds = (1e-3, 3e-3, 6e-3, 12e-3), (1000, 1001)
     tune_runs = tuple((m, lr, s, digest_of([m, lr, s], length=20)) for m in models for lr in lrs for s in tune_seeds)
     return Plan(
-        suite=spec.suite, scale=None, spec=spec, models=models, jobs=jobs_of(runs),
+        suite=spec.suite, scale=None, spec=spec, models=models, jobs=(*jobs_of(runs), *sessions(speed, runs)),
         matches=tuple(_match(name, on) for name, on in (("dense", "active_params"), ("dense_total", "total_params"))),
-        speed=SpeedPlan(
-            id=digest_of(["speed", seeds]), models=tuple(models), baseline="dense",
-            processes=tuple(s % seeds for s in range(6)),
-            train_step=True, prefill=(64,), decode_batches=(1, 8), seconds=60.0,
-        ),
+        speed=speed,
         tune=TunePlan(id=digest_of("tune"), lrs=lrs, seeds=tune_seeds, runs=tune_runs),
         data=DataFacts(
             source="stdlib", digest=DIGEST, documents={"train": 900, "tune": 60, "test": 120},
@@ -263,6 +265,38 @@ def run_of(model: PlannedModel, seed: int) -> Run:
 def jobs_of(runs: Iterable[tuple[str, int, str]]) -> tuple[PlannedJob, ...]:
     """Jobs that train (model, seed, id), and those that measure what they leave."""
     return measured([PlannedJob(kind="train", model=model, seed=seed, id=run_id) for model, seed, run_id in runs])
+
+
+def sessions(speed: SpeedPlan, runs: Iterable[tuple[str, int, str]]) -> tuple[PlannedJob, ...]:
+    """The jobs of a speed session over runs (model, seed, id)."""
+    runs = list(runs)
+    jobs = []
+    for index, seed in enumerate(speed.processes):
+        spec = session_spec(speed, index, {model: run_id for model, s, run_id in runs if s == seed})
+        inputs = tuple(dict.fromkeys(spec["runs"].values()))
+        made = job_id("speed", spec, inputs)
+        jobs.append(PlannedJob(kind="speed", model=speed.baseline, seed=seed, id=made, inputs=inputs))
+    return tuple(jobs)
+
+
+def session_spec(speed: SpeedPlan, process: int, runs: dict[str, str]) -> dict[str, Any]:
+    return SpeedSpec(session=speed, process=process, runs=runs).model_dump(mode="json")
+
+
+def process_folders(root: Path, plan: Plan) -> list[store.JobFolder]:
+    """The folders of the session's processes."""
+    return [store.Results(root).job(job.id) for job in plan.sessions]
+
+
+def write_process(root: Path, plan: Plan, process: int, value: dict[str, Any]) -> None:
+    """What one process of the session leaves."""
+    assert plan.speed is not None
+    job, folder = plan.sessions[process], _made(process_folders(root, plan)[process])
+    runs = {run.model: run.id for run in plan.runs if run.seed == job.seed}
+    about = {"kind": "speed", "spec": session_spec(plan.speed, process, runs), "inputs": list(job.inputs)}
+    store.write_json(folder.path / "job.json", {"job": about, "model": job.model, "seed": job.seed})
+    store.write_json(folder.path / "process.json", {**value, "missing": {}})
+    folder.finish("completed")
 
 
 def measured(trained: Sequence[PlannedJob]) -> tuple[PlannedJob, ...]:
@@ -427,17 +461,17 @@ def _items(losses: dict[str, float], rng: np.random.Generator) -> list[dict[str,
 # ---------------------------------------------------------------------------------------------- speed and tune
 
 
-def write_speed(root: Path, speed: SpeedPlan, *, aa: float = 1.0) -> None:
+def write_speed(root: Path, plan: Plan, *, aa: float = 1.0) -> None:
     """Six processes; `aa` is the true ratio of the baseline to itself."""
-    folder = _made(store.Results(root).speed(speed.id))
-    store.write_json(folder.path / "speed.json", {"plan": speed.model_dump(mode="json")})
+    speed = plan.speed
+    assert speed is not None
     names = [*speed.models, f"{speed.baseline}~again"]
     for process, seed in enumerate(speed.processes):
         rng = _generator("speed", process)
         machine = float(np.exp(rng.normal(0, 0.1)))
         samples = {name: _samples(name, machine, rng, aa) for name in names}
-        store.write_json(
-            folder.path / f"process-{process}.json",
+        write_process(
+            root, plan, process,
             {
                 "process": process, "seed": seed, "order": names, "environment": MACHINE.model_dump(mode="json"),
                 "load": [0.3, 0.4], "peak_flops": 9.1e10, "peak_bandwidth": 1.2e10, "samples": samples,
@@ -449,7 +483,6 @@ def write_speed(root: Path, speed: SpeedPlan, *, aa: float = 1.0) -> None:
                 "resident_growth_bytes": dict.fromkeys(names, 41_000_000),
             },
         )  # fmt: skip
-    folder.finish("completed", None, "omitted")
 
 
 def _samples(name: str, machine: float, rng: np.random.Generator, aa: float) -> dict[str, list[float]]:

@@ -34,6 +34,7 @@ from tests.support.golden_results import (
     _made,
     of_training,
     write_measured,
+    write_process,
 )
 
 FACTS = DataFacts(
@@ -143,15 +144,13 @@ def _routing(name: str, model: PlannedModel, rng: np.random.Generator, step: int
 def _write_speed(root: Path, plan: Plan) -> None:
     if plan.speed is None:
         return
-    folder = _made(store.Results(root).speed(plan.speed.id))
-    store.write_json(folder.path / "speed.json", {"plan": plan.speed.model_dump(mode="json")})
     names = [*plan.speed.models, f"{plan.speed.baseline}~again"]
     for process, seed in enumerate(plan.speed.processes):
         rng = _generator("speed", process)
         machine = float(np.exp(rng.normal(0, 0.1)))
         samples = {name: _samples(name, plan, machine, rng) for name in names}
-        store.write_json(
-            folder.path / f"process-{process}.json",
+        write_process(
+            root, plan, process,
             {
                 "process": process, "seed": seed, "order": names, "environment": MACHINE.model_dump(mode="json"),
                 "load": [0.3, 0.4], "peak_flops": 9.1e10, "peak_bandwidth": 1.2e10, "samples": samples,
@@ -160,7 +159,6 @@ def _write_speed(root: Path, plan: Plan) -> None:
                 "resident_growth_bytes": dict.fromkeys(names, 41_000_000),
             },
         )  # fmt: skip
-    folder.finish("completed", None, "omitted")
 
 
 def _samples(name: str, plan: Plan, machine: float, rng: np.random.Generator) -> dict[str, list[float]]:

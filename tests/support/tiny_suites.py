@@ -16,11 +16,11 @@ from ruamel.yaml import YAML
 from moebench import api
 from moebench.data.corpus import Corpus
 from moebench.data.prepare import prepare
-from moebench.jobs import calibrate as calibration
 from moebench.jobs import evaluate, train
 from moebench.jobs.job import Job
 from moebench.jobs.recipe import Run
 from moebench.metrics.metric import Record
+from moebench.planning.machine import machine
 from moebench.store import JobFolder, Results
 
 SYNTHETIC = {"source": "synthetic", "sources": 2, "symbols": 6, "order": 1, "documents": 60, "document_bytes": 200}
@@ -86,7 +86,7 @@ def run_of(made: api.Planned, model: str = "moe", seed: int = 0, **recipe: Any) 
     """One of its runs, with a changed recipe if any."""
     one = made.plan.models[model]
     changed = one.recipe.model_copy(update=recipe)
-    return train.run_of(one, seed=seed, facts=made.plan.data, machine=calibration.machine(), recipe=changed)
+    return train.run_of(one, seed=seed, facts=made.plan.data, machine=machine(), recipe=changed)
 
 
 def job_of(made: api.Planned, run: Run, **changes: Any) -> Job:
