@@ -143,7 +143,7 @@ def test_one_mutated_token_makes_the_pair_and_its_verdict_invalid(
     one = next(run for run in planned.plan.runs if (run.model, run.seed) == ("moe", 3))
     with monkeypatch.context() as patch:
         patch.setattr(module, "train_batch", mutated)
-        patch.setattr(api, "_run_tasks", only(one.id, api._run_tasks))
+        patch.setattr(api, "_launch", only(one.id, api._launch))
         assert run(path).started == 1
     outcome = run(path)  # all the others
     assert outcome.started == 11
@@ -154,7 +154,13 @@ def test_one_mutated_token_makes_the_pair_and_its_verdict_invalid(
 
 
 def only(run_id: str, honest: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda *args, **kw: [task for task in honest(*args, **kw) if task.id == run_id]
+    """Launches the jobs of one run alone."""
+
+    def launched(planned: Any, jobs: Any, *rest: Any) -> tuple[dict[str, str], int]:
+        statuses, started = honest(planned, [job for job in jobs if api.run_id(job) == run_id], *rest)
+        return {job.id: "missing" for job in jobs} | statuses, started
+
+    return launched
 
 
 def test_dense_against_dense_with_other_seeds_shows_no_difference(tmp_path: Path) -> None:

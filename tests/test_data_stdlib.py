@@ -126,3 +126,7 @@ def test_a_python_without_sources_is_refused_with_advice(tmp_path: Path, monkeyp
     monkeypatch.setattr(stdlib, "topics", dict)
     with pytest.raises(DataError, match="source: text"):
         SPEC.gather(tmp_path)
+
+
+def test_domains_are_known_before_anything_is_read(corpus: Corpus) -> None:
+    assert sorted(SPEC.domains()) == list(corpus.facts.domains)

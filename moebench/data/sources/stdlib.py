@@ -80,6 +80,9 @@ class StdlibData(DataSource):
             notes.append(f"left out as not parsable: {', '.join(unread)}")
         return Gathered(texts=kept, notes=tuple(notes))
 
+    def domains(self) -> tuple[str, ...]:
+        return DOMAINS
+
     def fingerprint(self, base: Path) -> Any:
         """Python's version, the library's path, and every file's size and times of change."""
         root = library()
