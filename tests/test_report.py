@@ -115,6 +115,19 @@ def test_only_what_is_asked_for_is_written(results: Path, tmp_path: Path) -> Non
     assert [p.name for p in made.path.iterdir()] == ["claims.json"]
 
 
+def test_both_pages_without_svg_bring_the_leading_figures_and_the_page_has_the_others(
+    results: Path, tmp_path: Path
+) -> None:
+    made = build_one(results, tmp_path, "html,md")
+    leading = {name for name in DRAWN if FIGURES[name].leading}
+    assert leading == {"answer", "claims", "fronts"}
+    assert {path.name for path in (made.path / "figures").iterdir()} == {f"{name}.svg" for name in leading}
+    markdown, text = (made.path / "index.md").read_text(), made.page.read_text()
+    assert set(re.findall(r"\]\(figures/(\w+)\.svg\)", markdown)) == leading
+    assert set(re.findall(r"\]\(index\.html#fig-(\w+)\)", markdown)) == DRAWN - leading
+    assert all(f'id="fig-{name}"' in text for name in DRAWN)
+
+
 def test_an_unknown_format_is_refused(results: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"unknown format pdf; known: html, md"):
         build(results, out=tmp_path, formats=["pdf"])

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from moebench.store import Source
 
 FORMATS = ("html", "md", "csv", "json", "svg", "png")
-"""What can be asked for. html and md bring the svg figures with them."""
+"""What can be asked for. html and md bring the svg figures with them; both without svg bring the leading ones alone:
+index.md then points to index.html for the others."""
 DEFAULT = ("html", "md", "csv", "json", "svg")
 """What is made unless told: a page that opens, in a few seconds. `png` is for papers and slides."""
 
@@ -206,18 +207,21 @@ def write(findings: Findings, path: Path, wanted: frozenset[str]) -> None:
     with settings():
         if wanted & {"html", "md", "svg", "png"}:
             drawn = {name: make(findings) for name, make in FIGURES.items()}
+        few = wanted >= {"html", "md"} and "svg" not in wanted
+        files = {name for name, figure in FIGURES.items() if figure.leading or not few}
         for name, figure in drawn.items():
             if isinstance(figure, str):
                 continue
             if wanted & {"html", "md", "svg"}:
                 svgs[name] = svg_file(figure)
+            if name in svgs and name in files:
                 _put(path / "figures" / f"{name}.svg", svgs[name])
             if "png" in wanted:
                 _put(path / "figures" / f"{name}.png", png_file(figure))
     if "html" in wanted:
         _put(path / "index.html", render.html(findings, tables, drawn, svgs))
     if "md" in wanted:
-        _put(path / "index.md", render.markdown(findings, tables, drawn))
+        _put(path / "index.md", render.markdown(findings, tables, drawn, files))
 
 
 def _claims_json(findings: Findings) -> str:

@@ -26,16 +26,22 @@ class Part(Generic[T]):
     """Its place in the section, ascending, among figures or among tables."""
     asked: Callable[[Findings], bool]
     """Whether a suite has what it is about; else the page does not mention it."""
+    leading: bool
+    """Of a figure: whether it carries the verdicts, and so is a file even where the page alone may hold the others."""
 
     def __call__(self, findings: Findings) -> T:
         return self.make(findings)
 
 
 def part(
-    section: str | None, *, order: int = 0, asked: Callable[[Findings], bool] = lambda _: True
+    section: str | None,
+    *,
+    order: int = 0,
+    asked: Callable[[Findings], bool] = lambda _: True,
+    leading: bool = False,
 ) -> Callable[[Callable[[Findings], T]], Part[T]]:
     """Declares a function that makes a figure (or says why there is none), or a table (or None for an empty one)."""
-    return lambda make: Part(make=make, section=section, order=order, asked=asked)
+    return lambda make: Part(make=make, section=section, order=order, asked=asked, leading=leading)
 
 
 def placed(parts: Mapping[str, Part[Any]], section: str, findings: Findings) -> tuple[str, ...]:

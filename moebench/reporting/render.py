@@ -7,7 +7,7 @@ of failures) is escaped: by jinja2 in html, by `_plain` in markdown, by matplotl
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -55,11 +55,11 @@ def html(findings: Findings, tables: Mapping[str, Table], drawn: Drawings, svgs:
     return template.render(**context, inline=inline, colours=_css(colours))
 
 
-def markdown(findings: Findings, tables: Mapping[str, Table], drawn: Drawings) -> str:
-    """The same content for repositories and pull requests; figures by relative path."""
+def markdown(findings: Findings, tables: Mapping[str, Table], drawn: Drawings, files: Collection[str]) -> str:
+    """The same content for repositories and pull requests; figures of `files` by relative path, others on the page."""
     context = _context(findings, tables, drawn)
     template = _templates().get_template("index.md.j2")
-    return _tidy(template.render(**context, suite_block=_indented(page.suite_text(findings))))
+    return _tidy(template.render(**context, files=files, suite_block=_indented(page.suite_text(findings))))
 
 
 def overview_html(entries: Sequence[Entry], unreadable: Sequence[str], results_name: str) -> str:

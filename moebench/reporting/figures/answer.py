@@ -20,7 +20,7 @@ from moebench.reporting.states import STATES, effect
 from moebench.reporting.theme import GREY, INK, MUTED
 
 
-@part("answer")
+@part("answer", leading=True)
 def figure(findings: Findings) -> Drawn | str:
     """Loss against training FLOPs, and beside it the paired difference to the baseline at equal tokens.
 

@@ -26,7 +26,7 @@ _EDGE = 1.0
 """Half of the plotted width, in the rows' common scale."""
 
 
-@part("verdicts")
+@part("verdicts", leading=True)
 def figure(findings: Findings) -> Drawn | str:
     """One row a claim that has an estimate."""
     rows = [

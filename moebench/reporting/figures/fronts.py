@@ -21,7 +21,7 @@ _EVEN = 1.05
 """Ratio of the largest to the smallest cost below which many models are not set against each other by it."""
 
 
-@part("place")
+@part("place", leading=True)
 def figure(findings: Findings) -> Drawn | str:
     """Final loss against what a model holds, what a token uses and how fast it answers, with the fronts drawn."""
     models = [m for m in findings.study.models if len(findings.final(m))]
