@@ -1,7 +1,7 @@
 """Tables of a bench: printed, and written for readers when asked.
 
-`<folder>/<machine>/<name>.md` is the table; `<name>.json` beside it holds the same with every round's seconds, the
-machine, the packages and the commit.
+`<folder>/<machine>/<name>.json` holds the table as it is printed, then every round's seconds, the machine, the packages
+and the commit.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Row:
 @dataclass(frozen=True, kw_only=True)
 class Table:
     name: str
-    """Of its files."""
+    """Of its file."""
     title: str
     says: str
     """What the columns mean, in a sentence or two."""
@@ -62,6 +62,7 @@ class Table:
         """All that was seen."""
         here = environment(torch.get_num_threads(), self.device)
         return {
+            "table": self.markdown().splitlines(),
             "title": self.title,
             "environment": here.model_dump(mode="json"),
             "transformers": metadata.version("transformers"),
@@ -79,14 +80,12 @@ class Table:
 
 def publish(table: Table, folder: Path | None) -> None:
     """Prints the table; writes it under `folder` unless that is None."""
-    text = table.markdown()
-    print(f"\n{text}")
+    print(f"\n{table.markdown()}")
     if folder is None:
         return
     place = folder / machine_folder(table.device)
     place.mkdir(parents=True, exist_ok=True)
-    (place / f"{table.name}.md").write_text(text, encoding="utf-8")
-    (place / f"{table.name}.json").write_text(json.dumps(table.as_json(), indent=1) + "\n", encoding="utf-8")
+    (place / f"{table.name}.json").write_text(json.dumps(table.as_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def machine_folder(device: str) -> str:
