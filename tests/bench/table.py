@@ -85,7 +85,8 @@ def publish(table: Table, folder: Path | None) -> None:
         return
     place = folder / machine_folder(table.device)
     place.mkdir(parents=True, exist_ok=True)
-    (place / f"{table.name}.json").write_text(json.dumps(table.as_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(table.as_json(), indent=1, ensure_ascii=False) + "\n"
+    (place / f"{table.name}.json").write_text(text, encoding="utf-8")
 
 
 def machine_folder(device: str) -> str:
