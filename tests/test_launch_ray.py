@@ -81,12 +81,32 @@ def test_a_node_that_dies_in_mid_job_costs_nothing_but_time(cluster: Any, tmp_pa
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_an_exclusive_job_has_a_whole_node_and_the_command_reports(cluster: Any, tmp_path: Path) -> None:
+def test_an_exclusive_job_has_a_whole_node(cluster: Any, tmp_path: Path) -> None:
+    import ray
+
+    cluster.add_node(num_cpus=2, node_ip_address="127.0.0.1", object_store_memory=80 * 2**20)  # the largest of three
     speed = {"train_step": True, "processes": 2, "seconds": 1}
-    path = tiny_suites.write(tmp_path, measure={"speed": speed}, seeds=2)
-    command = ["run", str(path), "--results", str(tmp_path / "results"), "--out", str(tmp_path / "reports"), "--quiet"]
-    done = CliRunner().invoke(main, [*command, "--launcher", "ray", "--ray-address", cluster.address])
+    free: list[float] = []
+
+    def on_event(event: dict[str, Any]) -> None:
+        if event["event"] == "started" and event["job"] == "speed":
+            free.append(ray.available_resources()["CPU"])
+
+    planned = tiny_suites.planned(tmp_path, measure={"speed": speed}, seeds=2)
+    options = LaunchOptions(launcher="ray", address=cluster.address, results=planned.results, on_event=on_event)
+    statuses = launch(planned.graph.jobs, options)
+    assert set(statuses.values()) == {"completed"}
+    assert free == [2.0, 2.0]  # of four: both of the largest node are taken, and nothing else of ours runs
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_the_command_goes_to_a_cluster_and_reports(cluster: Any, tmp_path: Path) -> None:
+    command = ["run", str(tiny_suites.write(tmp_path)), "--results", str(tmp_path / "results"), "--quiet"]
+    command += ["--out", str(tmp_path / "reports"), "--launcher", "ray", "--ray-address", cluster.address]
+    done = CliRunner().invoke(main, command)
     assert done.exit_code == 0, done.output
+    assert (tmp_path / "reports" / "tiny" / "index.html").exists()
 
 
 def test_without_ray_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
