@@ -24,7 +24,7 @@ PACKAGE = Path(moebench.__file__).parent
 
 LADDER: dict[str, tuple[str, ...]] = {
     "ground": (
-        "__init__", "text", "frozen", "amounts", "seeds", "format", "environment", "counting", "identity",
+        "__init__", "text", "frozen", "amounts", "seeds", "format", "tables", "environment", "counting", "identity",
         "plugins", "models.lazy", "models.initial", "models.routers", "models.subject", "metrics",
         "data.documents", "data.sources",
         "claims.errors", "claims.hypothesis", "claims.kinds", "suite",

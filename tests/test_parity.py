@@ -31,7 +31,7 @@ from moebench.models.decoder import Transformer, build
 from moebench.models.decoder.experts import BACKENDS
 from moebench.models.decoder.moe import MoE
 from moebench.models.routers import Routing, Text
-from moebench.suite.designs import DESIGNS
+from moebench.suite.designs import designs
 from moebench.suite.model import MoEFFN
 from tests.support.closeness import LEAST_SHARE
 from tests.support.small_models import architecture, dense
@@ -220,7 +220,7 @@ FAMILIES = {
 
 def in_words(design: str, **sizes: Any) -> MoEFFN:
     """A design of the table at other sizes."""
-    words = yaml.safe_load(f"{{{DESIGNS[design].words}}}")
+    words = yaml.safe_load(f"{{{designs()[design].words}}}")
     return MoEFFN.model_validate({"kind": "moe", **words, **sizes})
 
 
@@ -596,14 +596,14 @@ def test_a_model_computes_what_transformers_computes(name: str, backend: str) ->
 # ------------------------------------------------------------------------------------------ the table
 
 
-@pytest.mark.parametrize("design", DESIGNS)
+@pytest.mark.parametrize("design", designs())
 def test_every_design_is_words_that_a_suite_takes(design: str) -> None:
     top_k = {"switch-2021": 1, "jacobs-1991": 16}.get(design, 2)
-    assert in_words(design, experts=16, top_k=top_k, expert_hidden=8).router in DESIGNS[design].words
+    assert in_words(design, experts=16, top_k=top_k, expert_hidden=8).router in designs()[design].words
 
 
 def test_what_the_table_calls_equal_is_what_is_compared_here() -> None:
     compared = {f.design: f.block for f in FAMILIES.values()}
-    said = {name for name, design in DESIGNS.items() if design.equal_to is not None}
+    said = {name for name, design in designs().items() if design.equal_to is not None}
     assert said == set(compared) | {"glm-4.5-2025"}
-    assert all(block in (DESIGNS[name].equal_to or "") for name, block in compared.items())
+    assert all(block in (designs()[name].equal_to or "") for name, block in compared.items())

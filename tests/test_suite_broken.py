@@ -496,14 +496,14 @@ def test_every_common_word_stands_for_what_there_is() -> None:
     from moebench.suite import synonyms
     from moebench.suite.explain import known_keys
 
-    assert all(METRICS[metric].retired is None for metric in synonyms.METRIC_WORDS)
-    words = [word for words in synonyms.METRIC_WORDS.values() for word in words]
+    assert all(METRICS[metric].retired is None for metric in synonyms.synonyms("metrics"))
+    words = [word for words in synonyms.synonyms("metrics").values() for word in words]
     assert len(words) == len(set(words))
     assert all(word == synonyms.plainly(word) for word in words)
     schema = json.dumps(suite_schema())
-    assert [key for key in synonyms.KEY_WORDS if f'"{key}"' not in schema] == []
-    assert [word for word in synonyms.KIND_WORDS if word not in ROUTERS and f'"{word}"' not in schema] == []
-    assert not set(synonyms.KEY_ANSWERS) & set(known_keys(()))
+    assert [key for key in synonyms.synonyms("keys") if f'"{key}"' not in schema] == []
+    assert [word for word in synonyms.synonyms("kinds") if word not in ROUTERS and f'"{word}"' not in schema] == []
+    assert not set(synonyms.answers()) & set(known_keys(()))
 
 
 @pytest.mark.parametrize("key", rewrite.EXAMPLES)

@@ -9,15 +9,18 @@ from ruamel.yaml import YAML
 
 from moebench.counting.blueprint import Experts
 from moebench.counting.weights import parameters
-from moebench.suite.designs import DESIGNS
+from moebench.suite.designs import designs
 from moebench.suite.model import DenseFFN, MoEFFN
 from moebench.suite.words import known_systems, system_files
-from moebench.systems import Figure, config_of, shape, system, systems, undisclosed
+from moebench.systems import Figure, shape, system, systems, undisclosed
 from moebench.systems.configs import FAMILIES
+from moebench.tables import table
 from tests.support.meta_models import counted
 
 COUNTED = [one.name for one in systems() if one.blueprint is not None]
-OF_A_CONFIG = [name for name in COUNTED if config_of(name) is not None]
+CONFIGS: dict[str, dict[str, Any]] = {
+    name: written["config"] for name in COUNTED if "config" in (written := table(system_files()[name])[name])
+}
 
 
 def test_names_read_without_parsing_are_those_of_the_files() -> None:
@@ -114,9 +117,9 @@ def test_active_is_not_one_convention() -> None:
 # ------------------------------------------------------------------------------------------------ transformers
 
 
-@pytest.mark.parametrize("name", OF_A_CONFIG)
+@pytest.mark.parametrize("name", CONFIGS)
 def test_transformers_class_on_the_meta_device_is_exactly_equal(name: str) -> None:
-    config = dict(config_of(name) or {})
+    config = dict(CONFIGS[name])
     if config["model_type"] == "deepseek":  # whose class is not in transformers; GLM-4.5's has the same weights
         assert config.pop("moe_layer_freq") == 1
         config["model_type"] = "glm4_moe"
@@ -130,8 +133,8 @@ def test_transformers_class_on_the_meta_device_is_exactly_equal(name: str) -> No
 
 
 def test_most_systems_are_held_to_transformers() -> None:
-    assert len(OF_A_CONFIG) == 28
-    assert {(config_of(name) or {})["model_type"] for name in OF_A_CONFIG} <= set(FAMILIES)
+    assert len(CONFIGS) == 28
+    assert {config["model_type"] for config in CONFIGS.values()} <= set(FAMILIES)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +183,7 @@ def test_the_words_of_a_suite_are_words_of_a_suite(name: str) -> None:
     """A system names a design, or has words of its own, or says what no words say."""
     one = system(name)
     if one.design is not None:
-        assert one.design in DESIGNS
+        assert one.design in designs()
         assert one.kind == "moe"
         assert one.suite is None
     elif one.suite is None:
@@ -197,7 +200,7 @@ def test_layers_without_experts_are_said_in_suite_words_too() -> None:
     for one in systems():
         if one.blueprint is None or one.kind == "dense" or one.design is None or one.name.startswith("shazeer"):
             continue
-        words, depth = _words(DESIGNS[one.design].words), one.blueprint.depth
+        words, depth = _words(designs()[one.design].words), one.blueprint.depth
         moe = sum(times for times, _ in one.blueprint.mixtures)
         if one.name == "switch-c-2048":
             words.pop("every")  # as it says it differs
@@ -211,7 +214,7 @@ def test_a_coefficient_of_a_configuration_says_what_it_is_in_our_loss(name: str)
     assert one.blueprint is not None
     assert one.design is not None
     (top_k,) = {ffn.top_k for _, ffn in one.blueprint.mixtures}
-    design = DESIGNS[one.design]
+    design = designs()[one.design]
     as_strong = top_k * _words(design.words)["balance_loss"]
     assert f"which is top_k ({top_k}) times ours: {as_strong:g} here is as strong" in design.apart
 
@@ -224,7 +227,7 @@ def test_mixtral_says_what_its_configurations_coefficient_is_in_our_loss() -> No
 
 def test_designs_that_balance_sequences_by_biased_scores_say_so() -> None:
     """DeepSeek-V3's eq. 18 counts unbiased scores; what is routed here is counted as it is routed."""
-    for name, design in DESIGNS.items():
+    for name, design in designs().items():
         words = _words(design.words)
         counts_biased = words["router"] == "sigmoid_bias" and words.get("balance_over") == "sequence"
         assert ("eq. 18" in design.apart) == counts_biased, name

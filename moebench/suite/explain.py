@@ -19,7 +19,7 @@ from moebench.suite.errors import Position, Problem
 from moebench.suite.mixture import unread_options
 from moebench.suite.parse import Node, kind_of
 from moebench.suite.rewrite import EXAMPLES, rewritten, written
-from moebench.suite.synonyms import DOWNLOADED, KEY_ANSWERS, KEY_WORDS, KIND_WORDS, meant, plainly
+from moebench.suite.synonyms import answers, is_downloaded, meant, plainly
 from moebench.suite.training import TrainSpec
 from moebench.suite.types import SuiteSpec
 from moebench.text import closest, cut, listed, nearest, quoted
@@ -99,10 +99,10 @@ def _instead_of_key(location: Sequence[str | int], node: Node | None) -> str:
         return "a comma ends a value here: write numbers without commas, and fractions with a point"
     if pair := re.fullmatch(r"([\w.-]+) *= *(.+)", str(word)):
         return f"write {cut(pair[1])}: {cut(pair[2])}"
-    ours = meant(word, known, KEY_WORDS)
+    ours = meant(word, known, "keys")
     if ours is not None:
         return f"did you mean {ours!r}?"
-    if (answer := KEY_ANSWERS.get(plainly(word))) is not None:
+    if (answer := answers().get(plainly(word))) is not None:
         return answer
     if node is not None and len(location) == 1:  # a model or a claim that was not indented
         for section, keys in (("models", {"ffn", "base", "layers"}), ("claims", {"metric", "test", "compare"})):
@@ -174,7 +174,7 @@ def _misspelt(location: Sequence[str | int], path: Sequence[str | int], tree: No
     known = known_keys(location[:-1])
     unknown = [key for key in (node.mapping() if node is not None else {}) if key not in known]
     ours = str(location[-1])
-    meant_here = (key for key in unknown if meant(key, known, KEY_WORDS) == ours or closest(key, known) == ours)
+    meant_here = (key for key in unknown if meant(key, known, "keys") == ours or closest(key, known) == ours)
     return next(meant_here, None)
 
 
@@ -187,16 +187,16 @@ def _wrong_choice(kind: str, context: Mapping[str, Any], path: Path, tree: Node)
     choices = [str(choice) for option in _members(cls) for choice in _literal(option, word)]
     if kind == "union_tag_not_found" or given is None:
         keys = node.mapping() if node is not None else {}
-        typo = closest(word, keys) or next((key for key in keys if meant(key, [word], KEY_WORDS)), None)
+        typo = closest(word, keys) or next((key for key in keys if meant(key, [word], "keys")), None)
         hint = f"is {typo!r} meant to be {word!r}?" if typo else None
-        if hint is None and word == "source" and any(meant(key, ["files"], KEY_WORDS) for key in keys):
+        if hint is None and word == "source" and any(meant(key, ["files"], "keys") for key in keys):
             hint = "for files of your own write {source: text, files: [FILE or FOLDER]}"
         message = f"{word!r} is missing in {_subject(path)}: it is {listed(choices)}"
         return Problem(position=place(tree, path, key=True), message=message, hint=hint)
     message = f"unknown {word} {quoted(given.value)}: use {listed(choices)}"
-    ours = meant(given.value, choices, KIND_WORDS)
+    ours = meant(given.value, choices, "kinds")
     hint = f"did you mean {ours!r}?" if ours else nearest(given.value, choices)
-    if word == "source" and plainly(given.value) in DOWNLOADED:
+    if word == "source" and is_downloaded(given.value):
         hint = "nothing is downloaded: save the text as files and use {source: text, files: [FOLDER]}, or a plug-in"
     return Problem(position=given.at, message=message, hint=hint)
 
@@ -205,7 +205,7 @@ def _words(kind: str, context: Mapping[str, Any], subject: str, value: Any) -> t
     """The message for an error of one value, and a hint."""
     if kind == "literal_error":
         choices = re.findall(r"'([^']*)'", context["expected"])
-        ours = meant(value, choices, KIND_WORDS)
+        ours = meant(value, choices, "kinds")
         hint = f"did you mean {ours!r}?" if ours else nearest(value, choices)
         if subject == "tokenizer":
             hint = "one byte is one token: bits per byte compare whatever a tokenizer would do"
@@ -277,7 +277,7 @@ def _elsewhere(location: Sequence[str | int]) -> str | None:
         for path, annotation in above:
             for option in _members(annotation):
                 fields = getattr(option, "model_fields", {}) if option is not Amount else {}
-                ours = meant(location[-1], fields, KEY_WORDS)
+                ours = meant(location[-1], fields, "keys")
                 if path and ours is not None:
                     return f"{ours!r} goes inside {'.'.join(path)!r}"
                 inside += [((*path, name), info.annotation) for name, info in fields.items()]

@@ -10,22 +10,20 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from importlib import resources
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import model_validator
-from ruamel.yaml import YAML
 
 from moebench.counting.blueprint import Blueprint, Experts, LatentAttention, Lstm, Mixer
 from moebench.counting.weights import ParameterCount, active_without_input_tables, parameters
 from moebench.frozen import Frozen
 from moebench.suite.words import known_systems, system_files
 from moebench.systems.configs import read_config
+from moebench.tables import table
 from moebench.text import nearest, quoted
 
 _FIGURE = re.compile(r"(\d+)(?:\.(\d+))?([MBT])")
-_UNDISCLOSED = Path(str(resources.files("moebench"))) / "systems" / "undisclosed" / "systems.yaml"
+_UNDISCLOSED = "systems/undisclosed/systems.yaml"
 _UNITS = {"M": 10**6, "B": 10**9, "T": 10**12}
 
 
@@ -89,7 +87,7 @@ class System(Frozen):
     describes: str | None = None
     """What is known of a system that cannot be counted."""
     design: str | None = None
-    """Its routing and experts in the words of a suite: a word of `spec.designs`."""
+    """Its routing and experts in the words of a suite: a name of suite/designs.yaml."""
     differs: str | None = None
     """Where it differs from those words."""
     suite: str | None = None
@@ -130,11 +128,6 @@ class Undisclosed(Frozen):
     says: str
 
 
-@cache
-def _load(path: Path) -> Any:
-    return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-
-
 def _letters(name: str) -> str:
     """`GPT-4`, `gpt_4` and `GPT4` are one name."""
     return re.sub(r"[\W_]+", "", name.lower())
@@ -149,9 +142,8 @@ def system(name: str) -> System:
                 raise KeyError(f"{name}: {one.says}; there is nothing to count")
         hint = nearest(name, known_systems()) or "`moebench list models` names them"
         raise KeyError(f"no published system {quoted(name)}: {hint}")
-    values = dict(_load(system_files()[name])[name])
-    config = values.pop("config", None)
-    if config is not None:
+    values = dict(table(system_files()[name])[name])
+    if (config := values.pop("config", None)) is not None:
         values["blueprint"], _ = read_config(config)
     return System(name=name, **values)
 
@@ -164,13 +156,7 @@ def systems() -> tuple[System, ...]:
 @cache
 def undisclosed() -> tuple[Undisclosed, ...]:
     """Systems listed so that no one need guess why they are missing."""
-    return tuple(Undisclosed.model_validate(one) for one in _load(_UNDISCLOSED))
-
-
-def config_of(name: str) -> dict[str, Any] | None:
-    """The transformers configuration that a system is counted from; None when it is counted from a blueprint."""
-    config: dict[str, Any] | None = _load(system_files()[name])[name].get("config")
-    return config
+    return tuple(Undisclosed.model_validate(one) for one in table(_UNDISCLOSED))
 
 
 def shape(b: Blueprint) -> str:

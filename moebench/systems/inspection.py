@@ -15,7 +15,7 @@ from moebench.counting.blueprint import Blueprint, LatentAttention
 from moebench.data.corpus import VOCAB
 from moebench.models.architecture import Architecture
 from moebench.planning.matching import PlanError, match_all
-from moebench.suite.designs import DESIGNS
+from moebench.suite.designs import designs
 from moebench.suite.load import load_suite
 from moebench.suite.words import known_systems
 from moebench.systems import System, shape, system, systems, undisclosed
@@ -262,7 +262,7 @@ def _published_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
 def suite_words(one: Mapping[str, Any]) -> str:
     """How a suite would write a system: the words of its design or its own, and what they do not say."""
     if one.get("design") is not None:
-        design = DESIGNS[one["design"]]
+        design = designs()[one["design"]]
         differs = f"; here {one['differs']}" if one.get("differs") else ""
         words, apart = f"{one['design']}: {design.words}{differs}", str(design.apart)
     else:

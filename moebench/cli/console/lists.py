@@ -31,7 +31,7 @@ def _models() -> list[tuple[str, str]]:
 
 
 def _systems() -> list[tuple[str, str, str, str, str]]:
-    from moebench.suite.designs import DESIGNS
+    from moebench.suite.designs import designs
     from moebench.systems import systems
 
     of: dict[str, list[str]] = {}
@@ -40,7 +40,7 @@ def _systems() -> list[tuple[str, str, str, str, str]]:
             of.setdefault(s.design, []).append(s.name + (f" ({s.differs})" if s.differs else ""))
     rows = [
         (name, design.words, design.apart or "-", design.equal_to or "-", ", ".join(of.get(name, ["-"])))
-        for name, design in DESIGNS.items()
+        for name, design in designs().items()
     ]
     own = [
         ("-", s.suite or "no words", s.apart or "-", "-", s.name)
