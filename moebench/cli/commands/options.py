@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,11 @@ Command = Callable[..., None]
 def _folder(name: str, default: str, help_: str) -> Callable[[Command], Command]:
     kind = click.Path(path_type=Path, file_okay=False)
     return click.option(name, type=kind, default=Path(default), show_default=True, help=help_)
+
+
+def _together(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Several options as one decorator; help lists them in this order."""
+    return lambda command: functools.reduce(lambda made, option: option(made), reversed(options), command)
 
 
 results_option = _folder("--results", "results", "Results folder.")
@@ -29,21 +35,13 @@ strict_option = click.option(
 )
 
 
-def suite_options(command: Command) -> Command:
-    """SUITE and the options that choose its values."""
-    for option in (
-        click.option(
-            "--set",
-            "sets",
-            multiple=True,
-            metavar="KEY=VALUE",
-            help="Override one value, such as train.budget.tokens=2e6.",
-        ),
-        click.option("--scale", metavar="NAME", help="Use a named scale of the suite."),
-        click.argument("suite"),
-    ):
-        command = option(command)
-    return command
+suite_options = _together(
+    click.argument("suite"),
+    click.option("--scale", metavar="NAME", help="Use a named scale of the suite."),
+    click.option("--set", "sets", multiple=True, metavar="KEY=VALUE",
+                 help="Override one value, such as train.budget.tokens=2e6."),
+)  # fmt: skip
+"""SUITE and the options that choose its values."""
 
 
 def _known_launcher(_context: click.Context, _parameter: click.Parameter, word: str) -> str:
@@ -58,39 +56,18 @@ def _known_launcher(_context: click.Context, _parameter: click.Parameter, word: 
     return word
 
 
-def launch_options(command: Command) -> Command:
-    """Where and how jobs run: the options of `launch`."""
-    for option in (
-        click.option(
-            "--timeout",
-            "timeout_s",
-            type=float,
-            default=600.0,
-            show_default=True,
-            help="Seconds without progress before a run is killed.",
-        ),
-        click.option(
-            "--ray-address",
-            "address",
-            metavar="HOST:PORT",
-            help="Ray cluster to use.  [default: RAY_ADDRESS, the one running here, or one of this machine alone]",
-        ),
-        click.option(
-            "--launcher",
-            default="process",
-            show_default=True,
-            metavar="NAME",
-            callback=_known_launcher,
-            help="Where jobs go: process, inline, or ray (a cluster that shares the results folder).",
-        ),
-        device_option,
-        click.option(
-            "--threads", type=click.IntRange(1, 256), default=1, show_default=True, help="Threads of each run."
-        ),
-        click.option("--workers", type=click.IntRange(1, 256), help="Runs at a time.  [default: one per core]"),
-    ):
-        command = option(command)
-    return command
+launch_options = _together(
+    click.option("--workers", type=click.IntRange(1, 256), help="Runs at a time.  [default: one per core]"),
+    click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True, help="Threads of each run."),
+    device_option,
+    click.option("--launcher", default="process", show_default=True, metavar="NAME", callback=_known_launcher,
+                 help="Where jobs go: process, inline, or ray (a cluster that shares the results folder)."),
+    click.option("--ray-address", "address", metavar="HOST:PORT",
+                 help="Ray cluster.  [default: RAY_ADDRESS, the one running here, or one of this machine alone]"),
+    click.option("--timeout", "timeout_s", type=float, default=600.0, show_default=True,
+                 help="Seconds without progress before a run is killed."),
+)  # fmt: skip
+"""Where and how jobs run: the options of `launch`."""
 
 
 def checked_device(word: str, *, launcher: str = "process") -> Any:

@@ -53,9 +53,8 @@ def run(*, out: Path, tune: bool, strict: bool, quiet: bool, device: str, **aske
       moebench run systems --launcher ray --ray-address 10.0.0.1:6379
     """
     if tune and (asked["smoke"] or asked["tuned"]):
-        raise click.UsageError(
-            f"--tune only sweeps learning rates: leave out {'--smoke' if asked['smoke'] else '--tuned'}"
-        )
+        other = "--smoke" if asked["smoke"] else "--tuned"
+        raise click.UsageError(f"--tune only sweeps learning rates: leave out {other}")
     if asked["smoke"] and strict:
         raise click.UsageError("--strict asks for verdicts, and a smoke run has none")
     from moebench.cli.console.outcome import failures_text, outcome_text
@@ -68,15 +67,7 @@ def run(*, out: Path, tune: bool, strict: bool, quiet: bool, device: str, **aske
     sys.exit(_exit_code(outcome, strict=strict))
 
 
-def _carry_out(
-    suite: str,
-    *,
-    reports: Path,
-    tune: bool,
-    strict: bool,
-    quiet: bool,
-    **asked: Any,
-) -> Outcome:
+def _carry_out(suite: str, *, reports: Path, tune: bool, strict: bool, quiet: bool, **asked: Any) -> Outcome:
     """Plans and runs; ends the command where it is stopped. While jobs run the launcher catches signals itself."""
     from moebench import api
     from moebench.cli.progress import watching
@@ -116,18 +107,7 @@ def _exit_code(outcome: Outcome, *, strict: bool) -> int:
 @device_option
 @click.option("--json", "as_json", is_flag=True, help="The plan as JSON on standard output.")
 @click.option("--resolved", is_flag=True, help="The suite with everything merged and solved, as YAML.")
-def plan(
-    suite: str,
-    scale: str | None,
-    sets: tuple[str, ...],
-    *,
-    results: Path,
-    smoke: bool,
-    tuned: bool,
-    device: str,
-    as_json: bool,
-    resolved: bool,
-) -> None:
+def plan(suite: str, *, device: str, as_json: bool, resolved: bool, **asked: Any) -> None:
     """Show what SUITE would run: sizes, matches and their residuals, FLOPs, memory, time. Trains nothing.
 
     \b
@@ -140,9 +120,7 @@ def plan(
     from moebench.cli.console.plan import plan_json, plan_text
 
     with input_errors():
-        planned = api.prepare_plan(
-            suite, scale=scale, sets=sets, results=results, device=checked_device(device), smoke=smoke, tuned=tuned
-        )
+        planned = api.prepare_plan(suite, device=checked_device(device), **asked)
         if resolved:
             from moebench.suite.write import resolved_yaml
             from moebench.text import visible

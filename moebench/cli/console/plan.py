@@ -22,18 +22,8 @@ def plan_text(planned: Planned) -> str:
     facts = plan_json(planned)
     models = table(
         "models  (active = total minus the experts a token skips; router counts as active; * without embedding tables)",
-        [
-            "model",
-            "sizes",
-            "total",
-            "active",
-            "total*",
-            "active*",
-            "train FLOPs/token",
-            "decode FLOPs/token",
-            "weights",
-            "KV/token",
-        ],
+        ["model", "sizes", "total", "active", "total*", "active*", "train FLOPs/token", "decode FLOPs/token", "weights",
+         "KV/token"],
         (
             [
                 name,
@@ -50,7 +40,7 @@ def plan_text(planned: Planned) -> str:
             for name, model in facts["models"].items()
         ),
         left=2,
-    )
+    )  # fmt: skip
     matches = table(
         "matches",
         ["model", "to", "on", "size", "target", "achieved", "residual", "tolerance"],
