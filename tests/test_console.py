@@ -1,23 +1,39 @@
-"""A terminal is told of models what they are, of routers what they read, of verdicts what the page says of them."""
+"""What a terminal is told and shown, at any width; nothing of a plan or record acts on it unseen."""
 
 from __future__ import annotations
 
+import io
+import json
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
 
-from moebench import api
+from moebench import api, store
 from moebench.claims.judge import judge
 from moebench.claims.verdict import Verdict
+from moebench.cli import progress
+from moebench.cli.commands import main
 from moebench.cli.console.lists import listing
 from moebench.cli.console.outcome import failures_text, verdict_text
 from moebench.cli.console.plan import ordinal, shape_of
+from moebench.cli.progress import _Bars, _Lines, _Suite, duration, facts_of, sentence, shown, watching
 from moebench.models.routers import REFUSED, ROUTERS, described, options_of
+from moebench.reporting import build
 from moebench.suite.designs import designs
+from moebench.text import plain, visible
+from tests.support import golden_results
 from tests.support.builders import BPB, claim, evidence_of, plan_of
 from tests.support.small_models import architecture, dense, moe
 
@@ -153,3 +169,268 @@ def test_what_failed_is_told_once_for_each_reason_with_its_last_lines_and_its_lo
         "  log: results/logs/1.log",
         "failed: moe seed 1: crash: worse",
     ]
+
+
+# ----------------------------------------------------------------------------------------------------
+# Progress: what events become, on a terminal of any width and elsewhere.
+
+
+class Clock:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1.0  # a machine that has just been started
+        monkeypatch.setattr(progress.time, "monotonic", lambda: self.now)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+def planned(*, tasks: int = 4, missing: int = 3) -> dict[str, Any]:
+    models = {"moe": SimpleNamespace(expected_train_flops=3.0), "dense": SimpleNamespace(expected_train_flops=1.0)}
+    todo = [SimpleNamespace(id=f"r{i}", model=("moe", "dense")[i % 2], kind="train", inputs=()) for i in range(missing)]
+    plan = SimpleNamespace(models=models)
+    return {"event": "planned", "plan": plan, "runs": tasks, "started": missing, "missing": todo}
+
+
+def step(number: int, *, run: str = "r0", **facts: Any) -> dict[str, Any]:
+    usual = {
+        "event": "progress", "run": run, "model": "moe", "seed": 7, "step": number, "steps": 100, "batch_tokens": 50,
+        "loss": 2.34567, "tokens_per_s": 1000.0, "phase": "train",
+    }  # fmt: skip
+    return {**usual, **facts}
+
+
+def ended(run: str = "r0", *, event: str = "finished", status: str = "completed", **facts: Any) -> dict[str, Any]:
+    return {"event": event, "run": run, "model": "moe", "seed": 7, "status": status, **facts}
+
+
+STORY = [
+    {"event": "preparing", "source": "stdlib"},
+    {"event": "calibrating"},
+    planned(),
+    step(0, loss=None, tokens_per_s=None),
+    step(50),
+    step(50, run="r1", phase="evaluate"),
+    ended(),
+    ended("r1", event="failed", status="killed", reason="killed by [SIGKILL] [/x]", retry=True),
+    {"event": "waiting", "run": "r1", "model": "dense", "seed": 1},
+    ended("r1", event="failed", status="crash", reason="bad [/red] metric[domain=code]", retry=False),
+    {"event": "stopped", "run": "r2", "model": "moe", "seed": 2},
+    {"event": "speed", "process": 1, "processes": 6},
+    {"event": "warning", "text": "no speed session: [none]"},
+    {"event": "reporting"},
+    {"event": "something new"},
+]
+
+
+def lines_of(events: list[dict[str, Any]]) -> list[str]:
+    out = io.StringIO()
+    ear = _Lines(Console(file=out, soft_wrap=True))
+    for event in events:
+        ear(event)
+    return out.getvalue().splitlines()
+
+
+# ------------------------------------------------------------------------------------------ words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.2, "0 s"),
+        (8.4, "8 s"),
+        (59.6, "1 min 00 s"),
+        (200, "3 min 20 s"),
+        (3599.7, "1 h 00 min"),
+        (7500, "2 h 05 min"),
+        (100 * 3600, "100 h 00 min"),
+    ],
+)
+def test_durations(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
+
+
+def test_facts_of_a_run_end_with_the_time_left_at_its_pace() -> None:
+    assert facts_of(step(40)) == "step 40/100, 2.346 bits/token, 1,000 tokens/s, 3 s left"
+    assert facts_of(step(40, phase="evaluate")).startswith("step 40/100, evaluating, ")
+    assert facts_of(step(0, loss=None, tokens_per_s=None)) == "step 0/100"
+
+
+def test_sentences() -> None:
+    assert sentence(planned(tasks=4, missing=3)) == "4 runs, 1 done, 3 to do"
+    assert sentence(planned(tasks=4, missing=0)) == "4 runs, all done"
+    assert sentence(ended(status="diverged")) == "moe seed 7: diverged"
+    failed = ended(event="failed", status="killed", reason="killed by SIGKILL", retry=True)
+    assert sentence(failed) == "moe seed 7: killed: killed by SIGKILL; trying again"
+    assert sentence({"event": "speed", "process": 1, "processes": 6}) == "speed session: process 2 of 6"
+    assert sentence({"event": "something new"}) is None
+
+
+# ------------------------------------------------------------------------------------------ the whole suite
+
+
+def test_the_suites_share_is_by_flops_and_its_time_left_by_the_pace_so_far(clock: Clock) -> None:
+    suite = _Suite()
+    suite.on_event(planned(tasks=4, missing=3))  # costs 3, 1 and 3
+    assert suite.left == ""  # nothing is known yet
+    clock.now += 30
+    suite.on_event(ended("r0"))
+    assert suite.done == pytest.approx(3 / 7)
+    assert suite.line() == "2/4 runs  40 s left"
+    suite.on_event(step(50, run="r1"))
+    assert suite.done == pytest.approx(3.5 / 7)
+    suite.on_event(ended("r1", event="failed", reason="", retry=True))
+    assert suite.line().startswith("2/4 runs  ")  # it is tried again
+    suite.on_event(ended("r1", event="failed", reason="", retry=False))
+    assert suite.line().startswith("3/4 runs, 1 failed")
+    suite.on_event(ended("r2"))
+    assert (suite.done, suite.left) == (1.0, "0 s left")
+
+
+# ------------------------------------------------------------------------------------------ plain lines
+
+
+def test_events_become_plain_lines(clock: Clock) -> None:
+    assert lines_of(STORY) == [
+        "preparing data: stdlib",
+        "calibrating: measuring step times for budgets in seconds",
+        "4 runs, 1 done, 3 to do",
+        "moe seed 7: step 0/100",
+        "moe seed 7: step 50/100, evaluating, 2.346 bits/token, 1,000 tokens/s, 2 s left",
+        "moe seed 7: completed  [2/4 runs  0 s left]",
+        "moe seed 7: killed: killed by [SIGKILL] [/x]; trying again  [2/4 runs  0 s left]",
+        "dense seed 1: another moebench is at it; waiting",
+        "moe seed 7: crash: bad [/red] metric[domain=code]  [3/4 runs, 1 failed  0 s left]",
+        "moe seed 2: checkpoint written",
+        "speed session: process 2 of 6",
+        "no speed session: [none]",
+        "writing the report",
+    ]
+
+
+def test_a_run_speaks_once_a_minute(clock: Clock) -> None:
+    out = io.StringIO()
+    ear = _Lines(Console(file=out, soft_wrap=True))
+    for second in range(180):
+        clock.now += 1
+        ear(step(second % 100))
+    assert len(out.getvalue().splitlines()) == 3
+
+
+# ------------------------------------------------------------------------------------------ bars
+
+
+@pytest.fixture(params=[200, 80, 20, 1])
+def terminal(request: pytest.FixtureRequest) -> Iterator[tuple[Progress, io.StringIO]]:
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=request.param, height=10, soft_wrap=True)
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[facts]}"))
+    with Progress(*columns, console=console, auto_refresh=False) as bars:
+        yield bars, out
+
+
+def test_bars_live_through_a_whole_story_at_any_width(terminal: tuple[Progress, io.StringIO], clock: Clock) -> None:
+    bars, out = terminal
+    ear = _Bars(bars)
+    for event in STORY:
+        ear(event)
+        bars.refresh()
+    assert "bad [/red] metric[domain=code]" in out.getvalue()
+    assert [task.description for task in bars.tasks] == ["[bold]suite"]  # ended runs have no bar
+
+
+def test_bars_show_each_run_at_its_share(clock: Clock) -> None:
+    with Progress(console=Console(file=io.StringIO(), force_terminal=True), auto_refresh=False) as bars:
+        ear = _Bars(bars)
+        for event in (planned(), step(25), step(50, run="r1")):
+            ear(event)
+        assert [task.completed for task in bars.tasks][1:] == [0.25, 0.5]
+
+
+def test_quiet_says_nothing_and_no_terminal_gets_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    with watching(quiet=True) as ear:
+        ear({"event": "reporting"})
+    assert capsys.readouterr() == ("", "")
+    with watching() as ear:
+        ear({"event": "reporting"})
+    assert capsys.readouterr() == ("", "writing the report\n")
+
+
+def test_on_a_terminal_there_are_bars(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with watching() as ear:
+        assert isinstance(ear, _Bars)
+        for event in STORY:
+            ear(event)
+    assert "writing the report" in capsys.readouterr().err
+
+
+# ----------------------------------------------------------------------------------------------------
+# Nothing that a plan or a record says acts on a screen or a page unseen: it is escaped wherever it is shown.
+
+
+HOSTILE = "\x1b[2Jgone\x07\x85\u202esdrawkcab\u2066\u200f\u061c\u2028"
+UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of a suite that says hostile things, one run of which failed for a hostile reason."""
+    root = tmp_path_factory.mktemp("unseen")
+    claims = golden_results.golden_claims()
+    for one in claims.values():
+        one["says"] += HOSTILE
+    made = golden_results.golden_plan(seeds=6, claims=claims)
+    spec = made.spec.model_copy(update={"question": made.spec.question + HOSTILE})
+    plan = made.model_copy(update={"spec": spec, "warnings": (HOSTILE,)})
+    golden_results.write(root, plan=plan)
+    folder = store.Results(root).job(plan.runs[0].id)
+    (folder.path / "DONE").unlink()
+    store.write_json(folder.path / "FAILED.json", {"status": HOSTILE, "reason": HOSTILE})
+    return root
+
+
+def written(folder: Path) -> Iterator[tuple[str, str]]:
+    for path in sorted(folder.rglob("*.*")):
+        if path.suffix in (".html", ".md", ".csv", ".json", ".svg"):
+            yield path.name, path.read_bytes().decode()
+
+
+def test_no_file_of_a_report_holds_what_is_not_seen(root: Path, tmp_path: Path) -> None:
+    build(root, out=tmp_path, formats=("html", "md", "csv", "json", "svg"))
+    texts = dict(written(tmp_path))
+    assert len(texts) > 10
+    for name, text in texts.items():
+        assert UNSEEN.search(text) is None, name
+    for name in ("index.html", "index.md", "claims.json"):
+        assert "\\u202esdrawkcab" in texts[name], name
+    said = json.loads(texts["claims.json"])["claims"][0]["says"]
+    assert said.endswith(HOSTILE), "for a program the escapes of JSON are the words themselves"
+
+
+@pytest.mark.parametrize("command", ["report", "compare"])
+def test_no_command_prints_what_is_not_seen(root: Path, tmp_path: Path, command: str) -> None:
+    arguments = {
+        "report": ["report", "--results", str(root), "--out", str(tmp_path), "--format", "json"],
+        "compare": ["compare", str(root), str(root)],
+    }
+    done = CliRunner().invoke(main, arguments[command])
+    assert done.exit_code == 0, done.output
+    for text in (done.stdout, done.stderr):
+        assert UNSEEN.search(text) is None
+
+
+def test_progress_is_seen() -> None:
+    event = {"event": "failed", "model": HOSTILE, "seed": 0, "status": "crash", "reason": HOSTILE}
+    assert UNSEEN.search(shown(event) or "") is None
+
+
+@given(st.text())
+def test_what_is_visible_stays_and_nothing_else_does(text: str) -> None:
+    shown = visible(text)
+    assert UNSEEN.search(shown) is None
+    assert visible(shown) == shown
+    if UNSEEN.search(text) is None:
+        assert shown == text
+    assert UNSEEN.search(plain(text)) is None

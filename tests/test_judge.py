@@ -1,9 +1,11 @@
-"""Verdicts: when nothing is decided, documents, families, divergence, and their words."""
+"""Verdicts: what a claim needs before it is judged, when nothing is decided, and the controls of the instrument."""
 
 from __future__ import annotations
 
 import json
+import math
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -11,6 +13,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
+from moebench.claims.controls import check_controls
 from moebench.claims.hypothesis import Hypothesis
 from moebench.claims.judge import ask, judge, strict_ok
 from moebench.claims.kinds import KINDS
@@ -18,7 +21,7 @@ from moebench.claims.kinds.kind import Sweeps
 from moebench.claims.kinds.ratio_at_least import RatioAtLeast
 from moebench.claims.verdict import Verdict
 from moebench.format import NBSP
-from moebench.reader.evidence import Evidence, gather
+from moebench.reader.evidence import Evidence, TunedModel, gather
 from moebench.store import Results
 from moebench.suite.claim import Claim
 from tests.support.builders import (
@@ -31,6 +34,7 @@ from tests.support.builders import (
     machine,
     pair,
     plan_of,
+    with_outcome,
 )
 from tests.support.simulated import timed
 
@@ -347,3 +351,200 @@ def test_verdicts_are_written_as_they_are_printed(pristine: Path) -> None:
     texts = [text for v in verdicts for text in (v.asked, v.reason, v.needs or "", v.scope, *v.notes, *v.caveats)]
     assert len(texts) > 20
     assert [text for text in texts if re.search(r"[<>]=|\dx\b|(?<![\w.])-(?=[\d.])", text)] == []
+
+
+# ----------------------------------------------------------------------------------------------------
+# What a claim needs before it is judged; timed claims.
+
+
+# ---------------------------------------------------------------------------------------------- preconditions
+
+
+def test_one_mutated_token_makes_a_pair_invalid() -> None:
+    evidence = pair(2 - EIGHT, [2.0] * 8, {"kind": "superior"})
+    run = evidence.outcome("moe", 5)
+    assert run is not None
+    mutated = {step: (digest if step < 100 else "f" * 16) for step, digest in run.digests.items()}
+    invalid(with_outcome(evidence, "moe", 5, digests=mutated), "moe and dense with seed 5 did not see the same tokens")
+
+
+def test_a_shorter_stream_may_be_a_prefix() -> None:
+    evidence = pair(2 - EIGHT, [2.0] * 8, {"kind": "superior"})
+    run = evidence.outcome("moe", 5)
+    assert run is not None
+    short = {step: digest for step, digest in run.digests.items() if step <= 120}
+    assert judged(with_outcome(evidence, "moe", 5, digests=short)).state == "supported"
+    invalid(with_outcome(evidence, "moe", 5, digests={**short, 120: "f" * 16}), "same tokens up to step 120")
+    invalid(with_outcome(evidence, "moe", 5, digests={}), "no digest")
+
+
+def test_another_test_split() -> None:
+    evidence = pair(2 - EIGHT, [2.0] * 8, {"kind": "superior"})
+    invalid(with_outcome(evidence, "dense", 2, test_digest="u" * 16), "different test splits")
+
+
+def test_a_missed_match() -> None:
+    test = {"kind": "superior"}
+    invalid(pair(2 - EIGHT, [2.0] * 8, test, residual=0.02), "match: moe misses dense by +2.00%")
+    assert judged(pair(2 - EIGHT, [2.0] * 8, test, residual=-0.009)).state == "supported"
+
+
+def test_a_router_that_sees_the_future() -> None:
+    """The plan says so, whatever is known of the router now."""
+    evidence = pair(2 - EIGHT, [2.0] * 8, {"kind": "superior"})
+    model = evidence.plan.models["moe"]
+    a = model.architecture
+    assert a.router is not None
+    a = a.model_copy(update={"router": a.router.model_copy(update={"causal": False})})
+    models = {**evidence.plan.models, "moe": model.model_copy(update={"architecture": a})}
+    plan = evidence.plan.model_copy(update={"models": models})
+    evidence = replace(evidence, stored=evidence.stored.model_copy(update={"plan": plan}))
+    invalid(evidence, "softmax_topk of moe sees later tokens")
+
+
+def test_quality_not_shown_to_be_tuned() -> None:
+    words = "learning rate not shown to be tuned"
+    good = TunedModel(lrs=(1e-3, 3e-3, 9e-3), best_lr=3e-3, interior=True, configured_lr=3e-3)
+
+    def notes(**tuned: TunedModel) -> str:
+        return " ".join(judged(pair(2 - EIGHT, [2.0] * 8, {"kind": "superior"}, tuned=tuned)).notes)
+
+    assert words not in notes(moe=good, dense=good)
+    assert words in notes()
+    assert "no sweep of dense" in notes(moe=good)
+    assert "end of its range" in notes(moe=good, dense=replace(good, interior=False))
+    assert "sweeps differ" in notes(moe=good, dense=replace(good, lrs=(1e-3, 3e-3, 8e-3)))
+    assert "its best was 0.009" in notes(moe=replace(good, best_lr=9e-3), dense=good)
+    assert "no rate" in notes(moe=replace(good, best_lr=None), dense=good)
+
+
+# ---------------------------------------------------------------------------------------------- timed claims
+
+
+def test_timed_claims_pair_within_processes() -> None:
+    verdict = judged(timed())
+    assert (verdict.state, verdict.n, verdict.units) == ("supported", 10, "processes")
+    assert verdict.estimate == pytest.approx(5, abs=1)
+    assert "processes" in verdict.method
+    assert any(note.startswith("A/A:") for note in verdict.notes)
+    assert judged(timed(1.2)).state == "refuted"
+    assert judged(timed(1.1, noise=0.05)).state == "inconclusive"
+
+
+def test_a_baseline_that_differs_from_itself_gates_timed_claims() -> None:
+    verdict = judged(timed(again=1.05))
+    assert verdict.state == "invalid"
+    assert "A/A" in verdict.reason
+    assert judged(timed(again=1.015)).state == "supported", "within 2% is quiet enough"
+    assert judged(timed(again=1.05, noise=0.1)).state != "invalid", "noise only widens the interval"
+
+
+def test_a_session_that_was_not_raced_against_itself_is_invalid() -> None:
+    evidence = timed()
+    bare = [replace(p, values={m: v for m, v in p.values.items() if "~" not in m}) for p in evidence.processes]
+    assert judged(replace(evidence, processes=tuple(bare))).state == "invalid"
+
+
+def test_no_speed_session_is_not_tested_and_says_how_to_get_one() -> None:
+    evidence = timed()
+    verdict = judged(replace(evidence, processes=(), speed_reason="killed"))
+    assert verdict.state == "not_tested"
+    assert "moebench run built" in verdict.reason
+    assert "killed" in verdict.reason
+    never = evidence_of(
+        {"moe": {BPB: [2.0]}, "dense": {BPB: [2.0]}}, {"c": claim({"kind": "superior"}, "speed.train_step_s")}
+    )
+    assert "measure" in judged(never).reason
+
+
+def test_a_timing_that_the_session_left_out() -> None:
+    evidence = timed()
+    spec = evidence.plan.spec
+    other = spec.claims["c"].model_copy(update={"metric": "speed.prefill_s[tokens=64]"})
+    plan = evidence.plan.model_copy(update={"spec": spec.model_copy(update={"claims": {"c": other}})})
+    verdict = judged(replace(evidence, stored=evidence.stored.model_copy(update={"plan": plan})))
+    assert verdict.state == "not_tested"
+    assert "speed.prefill_s[tokens=64]" in verdict.reason
+
+
+def test_few_processes_and_unsteady_ones_are_said() -> None:
+    evidence = timed(processes=6)
+    first = replace(evidence.processes[0], unsteady=frozenset({("moe", "speed.decode_step_s[batch=8]")}))
+    notes = " ".join(judged(replace(evidence, processes=(first, *evidence.processes[1:]))).notes)
+    assert "6 processes; use 10 for a headline claim" in notes
+    assert "not settled in 1 of 6" in notes
+
+
+# ----------------------------------------------------------------------------------------------------
+# Controls of the instrument.
+
+
+def controlled(values: Sequence[float], *claims: Any) -> Any:
+    named = {f"c{place}": block for place, block in enumerate(claims)}
+    evidence = evidence_of({"moe": {BPB: values}, "dense": {BPB: values}}, named, same_model="dense")
+    return check_controls(evidence)[0]
+
+
+def test_same_model_control() -> None:
+    noise = np.random.default_rng(3).normal(0, 0.002, 8)
+    control = controlled(list(2.2 + noise))
+    assert (control.state, control.n) == ("passed", "4 seeds against 4")
+    assert control.resolution == pytest.approx((control.high - control.low) / 2)
+    assert control.low < 0 < control.high
+    assert controlled([2.2, 2.3] * 4).state == "failed"
+    assert controlled([2.2] * 8).state == "passed", "no variance and no difference"
+    assert controlled([2.2] * 3).state == "not_tested"
+
+
+def test_a_model_against_itself_passes_only_within_what_the_claims_ask_about() -> None:
+    values = list(2.2 + np.random.default_rng(3).normal(0, 0.002, 8))
+    wide = controlled(
+        values, claim({"kind": "superior", "margin": "2%"}), claim({"kind": "equivalent", "margin": "0.1%"})
+    )
+    assert wide.state == "too_wide"
+    assert re.search(r"not within ±0.10%, the margin that a claim asks about; about \d+ seeds would tell", wide.reason)
+    assert controlled(values, claim({"kind": "superior", "margin": "2%"})).state == "passed"
+    in_bits = controlled(values, claim({"kind": "superior", "margin": 0.0022}))
+    assert (in_bits.state, "±0.10%" in in_bits.reason) == ("too_wide", True)
+    assert controlled(values, claim({"kind": "superior"})).state == "passed", "no margin is asked: within 1%"
+
+
+def test_a_noisy_model_is_too_wide_to_tell_and_never_passes() -> None:
+    rng = np.random.default_rng(4)
+    states = [controlled(list(2.2 * np.exp(rng.normal(0, 0.05, 8)))).state for _ in range(100)]
+    assert set(states) <= {"too_wide", "failed"}
+    assert states.count("too_wide") > 90
+
+
+def test_same_model_control_fails_one_time_in_a_hundred() -> None:
+    rng = np.random.default_rng(4)
+    failed = np.mean([controlled(list(2.2 + rng.normal(0, 0.005, 8))).state == "failed" for _ in range(300)])
+    assert failed <= 0.01 + 3 * math.sqrt(0.01 * 0.99 / 300)
+
+
+def test_races_against_itself_are_controls() -> None:
+    (race,) = check_controls(timed())
+    assert (race.id, race.state) == ("against_itself[speed.decode_step_s[batch=8]]", "passed")
+    assert check_controls(timed(again=1.05))[0].state == "failed"
+
+
+def test_a_race_that_noise_lets_pass_is_too_wide_to_tell() -> None:
+    noisy = timed(noise=0.2)
+    (race,) = check_controls(noisy)
+    assert race.low < 0.98 < 1.02 < race.high
+    assert race.state == "too_wide"
+    assert re.search(r"not within 0.952× to 1.05×; about \d+ processes would tell, or a quieter machine", race.reason)
+    verdict = judged(noisy)
+    assert verdict.state != "invalid"
+    assert verdict.caveats == ("A/A too wide to tell",)
+    assert any(note.startswith("A/A too wide to tell: dense takes ") for note in verdict.notes)
+    assert judged(timed()).caveats == ()
+
+
+def test_a_race_is_held_to_the_smallest_margin_that_a_claim_asks_of_that_timing() -> None:
+    assert check_controls(timed(noise=0.02, processes=20))[0].state == "passed"
+    finer = timed(noise=0.02, processes=20)
+    block = claim({"kind": "non_inferior", "margin": "1%"}, "speed.decode_step_s[batch=8]")
+    spec = finer.plan.spec.model_copy(update={"claims": {"c": type(finer.plan.spec.claims["c"]).model_validate(block)}})
+    stored = finer.stored.model_copy(update={"plan": finer.plan.model_copy(update={"spec": spec})})
+    assert check_controls(replace(finer, stored=stored))[0].state == "too_wide"

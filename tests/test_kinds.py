@@ -1,27 +1,30 @@
-"""What each kind of claim makes of numbers known by hand."""
+"""What each kind of claim makes of numbers known by hand, told before the run as it is judged after it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 
+from moebench import api
+from moebench.claims.hypothesis import Bound, Hypothesis
+from moebench.claims.kinds import KINDS
+from moebench.claims.samples import Sample
 from moebench.claims.verdict import Verdict
+from moebench.cli.console.plan import plan_json, plan_text
 from moebench.counting.weights import ParameterCount
 from moebench.format import NBSP
-from tests.support.builders import (
-    BPB,
-    TWIN,
-    claim,
-    evidence_of,
-    judged,
-    lower_by,
-    pair,
-)
+from moebench.planning.understood import understood
+from moebench.suite.load import load_suite
+from tests.support.builders import BPB, TWIN, claim, evidence_of, judged, lower_by, pair
+from tests.support.simulated import decided_of, hypothesis_of
+from tests.support.suite_texts import KINDS as KINDS_SUITE
+from tests.test_feasibility import GOOD
 
 EIGHT = np.arange(1.0, 9.0) / 100
 """Mean 0.045. The 6th of the 256 subset means, 2.5% of them, are (1 + 2 + 4) / 3 and (8 + 7 + 5) / 3 hundredths."""
@@ -297,3 +300,216 @@ def test_exact_of_a_seeded_count_holds_in_every_run() -> None:
 def test_a_time_is_never_exact() -> None:
     block = {"c": claim({"kind": "exact", "value": 1}, "speed.train_step_s", model="moe")}
     assert judged(evidence_of({"moe": {BPB: [2.0]}}, block)).state == "invalid"
+
+
+# ----------------------------------------------------------------------------------------------------
+# Claims about what it takes to reach a quality.
+
+
+def falling(final: float, start: float = 3.0) -> list[float]:
+    """Bits per byte at the five evaluation points, linear in the log of the step, from `start` to `final`."""
+    logs = np.log(np.array([50, 100, 150, 200, 250]) / 50) / math.log(5)
+    return list(start + (final - start) * logs)
+
+
+def to_quality(moe: Sequence[float], dense: Sequence[float], **other: Any) -> Verdict:
+    test = other.pop("test", {"kind": "ratio_at_least", "value": 1.2})
+    metric, reach = other.pop("metric", "flops_to_quality"), other.pop("reach", "dense")
+    block = claim(test, metric, target={"reach": reach})
+    curves = {"moe": [falling(f) for f in moe], "dense": [falling(f) for f in dense]}
+    curves |= {"big": [falling(f) for f in other.pop("big")]} if "big" in other else {}
+    return judged(evidence_of({}, {"c": block}, curves=curves, **other))
+
+
+def test_flops_to_the_baselines_final_quality_by_hand() -> None:
+    # The MoE falls twice as fast in log steps: it is at the dense model's final 2.0 after 50 * sqrt(5) steps.
+    verdict = to_quality([1.0] * 8, [2.0] * 8)
+    assert verdict.state == "supported"
+    assert verdict.estimate == pytest.approx(math.sqrt(5))
+    assert any("undecayed curve" in note for note in verdict.notes)
+    dearer = to_quality([1.0] * 8, [2.0] * 8, params={"moe": (300_000, 220_000), "dense": (110_000, 110_000)})
+    assert dearer.estimate == pytest.approx(math.sqrt(5) / 2)
+    assert to_quality([1.0] * 8, [2.0] * 8, test={"kind": "ratio_at_least", "value": 2.5}).state == "refuted"
+    assert to_quality([1.0] * 8, [2.0] * 8, metric="tokens_to_quality").estimate == pytest.approx(math.sqrt(5))
+
+
+def test_the_target_is_the_baselines_own_final_value_of_each_seed() -> None:
+    dense = [2.0 + 0.01 * s for s in range(8)]
+    assert to_quality(dense, dense).estimate == pytest.approx(1.0), "no pair is censored by the other seeds' luck"
+
+
+def test_a_fixed_target_and_another_models_mean() -> None:
+    assert to_quality([1.0] * 8, [2.0] * 8, reach=2.0).estimate == pytest.approx(math.sqrt(5))
+    mean = to_quality([1.9, 2.1] * 4, [1.5] * 8, reach="big", big=[2.0] * 8)
+    assert any("mean final quality of big, 2 bits/byte" in note for note in mean.notes)
+
+
+def test_the_treatment_may_set_the_target_seed_by_seed() -> None:
+    """The dense model falls short with all it spends: a ratio of at least what it spent, without an upper end."""
+    verdict = to_quality([1.0] * 8, [2.0] * 8, reach="moe", test={"kind": "ratio_at_least", "value": 1.0})
+    assert verdict.state == "supported"
+    assert (verdict.estimate, verdict.low, verdict.unbounded) == (None, pytest.approx(1.0), ("estimate", "high"))
+    more = to_quality([1.0] * 8, [2.0] * 8, reach="moe", test={"kind": "ratio_at_least", "value": 1.2})
+    assert more.state == "inconclusive", "a budget of 1.0x shows no 1.2x"
+    assert more.needs is not None
+    assert "longer budget" in more.needs
+    moe = [1.0 + 0.01 * s for s in range(8)]
+    both = to_quality(moe, moe, reach="moe", test={"kind": "equivalent", "margin": "1%"})
+    assert (both.state, both.estimate) == ("supported", pytest.approx(0.0)), "each seed has its own target"
+
+
+def test_a_model_that_never_gets_there_is_censored_not_left_out() -> None:
+    verdict = to_quality([1.0] * 7 + [2.5], [2.0] * 8)
+    assert verdict.n == 8
+    assert verdict.state == "inconclusive"
+    assert verdict.low == pytest.approx(0.0), "the ratio of the run that never got there"
+    assert any("1 of 8 seeds unbounded" in note for note in verdict.notes)
+
+
+def test_never_reached_by_any_is_refuted() -> None:
+    verdict = to_quality([2.5] * 8, [2.0] * 8)
+    assert verdict.state == "refuted"
+    assert (verdict.estimate, verdict.high) == (0.0, pytest.approx(1.0)), "it spent as much and is not there"
+
+
+def test_no_finished_run_sets_the_target() -> None:
+    verdict = to_quality([1.0] * 8, [2.0] * 8, missing=[("dense", s) for s in range(8)])
+    assert verdict.state == "not_tested"
+
+
+def test_seconds_add_the_variance_of_step_times() -> None:
+    rng = np.random.default_rng(0)
+    finals = 1.0 + rng.normal(0, 0.02, 8)
+    step = {"moe": 0.02 * np.exp(rng.normal(0, 0.05, 10)), "dense": np.full(10, 0.01), "dense~again": np.full(10, 0.01)}
+    times = {name: {"speed.train_step_s": column} for name, column in step.items()}
+    verdict = to_quality(finals, [2.0] * 8, metric="seconds_to_quality", times=times)
+    steps = to_quality(finals, [2.0] * 8, metric="tokens_to_quality")
+    assert verdict.estimate is not None
+    assert steps.estimate is not None
+    slower = math.exp(float(np.mean(np.log(step["moe"] / step["dense"]))))
+    assert verdict.estimate == pytest.approx(steps.estimate / slower)
+    width = [math.log(v.high / v.low) for v in (verdict, steps)]
+    assert width[0] > width[1]
+    assert to_quality(finals, [2.0] * 8, metric="seconds_to_quality").state == "not_tested"
+
+
+def test_censoring_supports_no_more_than_nominal_when_the_truth_lies_at_the_bound() -> None:
+    rng, trials = np.random.default_rng(1), 1500
+    at_one = ratio_hypothesis(1.0)
+    states = []
+    for _ in range(trials):
+        baseline, treatment = rng.normal(0, 0.3, (2, 8))
+        budget = 0.15
+        least = np.minimum(baseline, budget) - np.where(treatment < budget, treatment, np.inf)
+        most = np.where(baseline < budget, baseline, np.inf) - np.minimum(treatment, budget)
+        sample = Sample(effects=baseline - treatment, least=least, most=most, units="seeds", planned=8)
+        states.append(decided_of(sample, at_one))
+    assert states.count("supported") + states.count("refuted") > 0
+    assert states.count("supported") <= trials * at_most(0.025, trials)
+    assert states.count("refuted") <= trials * at_most(0.025, trials)
+
+
+def ratio_hypothesis(ratio: float) -> Hypothesis:
+    bound = math.log(ratio)
+    return hypothesis_of((Bound(side="above", value=bound),), (Bound(side="below", value=bound),))
+
+
+def at_most(rate: float, trials: int) -> float:
+    return rate + 3 * math.sqrt(rate * (1 - rate) / trials)
+
+
+# ----------------------------------------------------------------------------------------------------
+# Each kind of claim is told before the run as it will be judged after it.
+
+
+PAIR = "compare: {treatment: moe, baseline: dense}"
+SWEEP = "  sweep:\n    base: moe\n    sweep: {ffn.experts: [2, 4, 8]}\nmeasure:\n"
+
+WORDS: dict[str, tuple[str, str]] = {
+    "superior": (
+        f"{{{PAIR}, metric: test.bits_per_byte, test: {{kind: superior, margin: 0.5}}}}",
+        "test.bits_per_byte: supported if moe is more than 0.5 bits/byte lower than dense; "
+        "refuted if it is less than 0.5 bits/byte lower, or higher; over 8 seeds; exploratory, uncorrected",
+    ),
+    "superior by anything": (
+        f"{{{PAIR}, metric: routing.entropy, test: {{kind: superior}}}}",
+        "supported if moe is higher than small; refuted if it is equal or lower",
+    ),
+    "non_inferior": (
+        f"{{{PAIR}, metric: 'speed.decode_step_s[batch=8]', test: {{kind: non_inferior, margin: 10%}}, "
+        "family: primary}",
+        "supported if moe is at most 10% higher than dense; refuted if it is more than 10% higher; "
+        "over 10 processes; primary, of 2",
+    ),
+    "equivalent": (
+        f"{{{PAIR}, metric: test.bits_per_byte, test: {{kind: equivalent, margin: 1%}}}}",
+        "supported if moe and dense differ by less than 1%; refuted if they differ by more",
+    ),
+    "ratio_at_least": (
+        f"{{{PAIR}, metric: flops_to_quality, test: {{kind: ratio_at_least, value: 1.2}}, target: {{reach: dense}}}}",
+        "flops_to_quality (to the final quality of dense): supported if dense over moe is at least 1.2; "
+        "refuted if it is less",
+    ),
+    "ratio_within": (
+        f"{{{PAIR}, metric: cost.weight_bytes, test: {{kind: ratio_within, low: 0.9, high: 1.1}}}}",
+        "supported if moe over dense lies between 0.9 and 1.1; refuted if it lies outside; "
+        "counted, so without an interval",
+    ),
+    "recovers": (
+        "{compare: {treatment: moe, baseline: dense, ceiling: small}, metric: test.bits_per_byte, "
+        "test: {kind: recovers, value: 0.5}}",
+        "supported if moe has at least 50% of the gain of small over dense; refuted if it has less",
+    ),
+    "trend": (
+        "{over: sweep, along: ffn.experts, metric: test.bits_per_byte, test: {kind: trend, sign: falling}}",
+        "supported if it falls with ffn.experts, over the models of sweep; refuted if it does not; over 8 seeds",
+    ),
+    "interaction": (
+        f"{{{PAIR}, metric: test.bits_per_byte, minus: 'test.bits_per_byte[domain=source-0]', "
+        "test: {kind: interaction, margin: 0.01}}",
+        "supported if moe's gain over dense exceeds by more than 0.01 bits/byte that on test.bits_per_byte"
+        "[domain=source-0]",
+    ),
+    "exact": (
+        "{model: moe, metric: cost.total_params, test: {kind: exact, value: 123456, tolerance: 1%}}",
+        "supported if moe has 123,456 within 1%; refuted if it has not",
+    ),
+}
+
+
+def suite(tmp_path: Path, claim: str) -> Path:
+    text = GOOD.replace("measure:\n", SWEEP, 1) + f"  asked: {claim}\n"
+    if "routing" in claim:  # a dense model has none
+        text = text.replace("  small:\n    base: dense\n    match: {on: total_params}\n", "  small:\n    base: moe\n")
+        text = text.replace(f"asked: {claim}", f"asked: {claim.replace('baseline: dense', 'baseline: small')}")
+    (tmp_path / "suite.yaml").write_text(text)
+    return tmp_path / "suite.yaml"
+
+
+@pytest.mark.parametrize("kind", WORDS)
+def test_a_claim_is_told_as_it_will_be_judged(tmp_path: Path, kind: str) -> None:
+    claim, words = WORDS[kind]
+    assert words in understood(load_suite(suite(tmp_path, claim)).spec, "asked")
+
+
+def test_no_kind_is_forgotten() -> None:
+    assert set(KINDS) == {kind for kind in WORDS if kind in KINDS}
+    for word, kind in KINDS.items():
+        assert kind.model_fields["kind"].annotation == Literal[word]
+
+
+def test_the_example_of_each_kind_is_a_claim_of_a_suite(tmp_path: Path) -> None:
+    head = KINDS_SUITE.partition("claims:")[0]
+    (tmp_path / "suite.yaml").write_text(
+        head + "claims:\n" + "".join(f"  {k}: {v.example}\n" for k, v in KINDS.items())
+    )
+    claims = load_suite(tmp_path / "suite.yaml").spec.claims
+    assert {name: claim.test.kind for name, claim in claims.items()} == {name: name for name in KINDS}
+
+
+def test_plan_prints_every_claim_and_the_note_on_its_margin(tmp_path: Path) -> None:
+    planned = api.prepare_plan(suite(tmp_path, WORDS["superior"][0]), results=tmp_path / "results")
+    printed = " ".join(plan_text(planned).split())
+    assert f"asked: {WORDS['superior'][1]}" in printed
+    assert "note: claims.asked: a margin of 0.5 bits/byte is larger than a plausible effect" in printed
+    assert plan_json(planned)["claims"]["asked"] == WORDS["superior"][1]

@@ -1,7 +1,8 @@
-"""What each metric can and cannot say: what is fixed by construction, a bound, exact, or a matter of chance."""
+"""What each metric can and cannot say; one number or the reason why there is none; metrics asked of finished suites."""
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,22 +11,30 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given as hypothesis_given
+from hypothesis import strategies as st
+from pydantic import ValidationError
 
+from moebench import api
 from moebench.claims.idle import occupancy
 from moebench.claims.judge import judge
 from moebench.claims.verdict import Verdict
 from moebench.cli.console.lists import LISTS
-from moebench.metrics import METRICS, constant
+from moebench.metrics import METRICS, constant, impossible, metric_of, record
+from moebench.metrics.metric import Record
+from moebench.metrics.ref import MetricRef, labelled
 from moebench.metrics.routing import idle_by_chance, routing_records
 from moebench.models.routers import ROUTERS
 from moebench.reader.evidence import Evidence, gather
 from moebench.reporting.tables.routing import routing
-from moebench.store import Results
+from moebench.store import Results, sha256_of
 from tests.support import golden_systems, tiny_suites
 from tests.support.builders import claim, evidence_of
 from tests.support.golden_results import MACHINE
 from tests.support.small_models import architecture, dense, moe
 from tests.support.small_routers import given, mixture, router
+from tests.support.tiny_suites import claim as tiny_suites_claim
+from tests.support.tiny_suites import write
 
 SUPERIOR = {"kind": "superior", "margin": "5%"}
 
@@ -345,3 +354,191 @@ def test_a_reports_counts_of_experts_have_no_interval_below_0() -> None:
     assert table is not None
     (row,) = table.frame.to_dict("records")
     assert (row["value"], row["low"], row["high"]) == (pytest.approx(1 / 6), 0.0, 1.0)
+
+
+# ----------------------------------------------------------------------------------------------------
+# One number or the reason why there is none; names with labels; what every metric says of itself.
+
+
+WORD = st.text("abcdefghijklmnopqrstuvwxyz0123456789_.-", min_size=1, max_size=12)
+
+
+def test_a_record_has_a_value_or_a_reason() -> None:
+    assert record("train.tokens", 4096, step=1).value == 4096
+    assert record("train.tokens", reason="not run").value is None
+    for value, reason in ((None, None), (1.0, "and a reason")):
+        with pytest.raises(ValidationError, match="a value or a reason"):
+            record("train.tokens", value, reason=reason)
+
+
+def test_zero_is_a_measurement() -> None:
+    assert record("routing.dead_experts", 0).value == 0
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_no_number_is_no_measurement(value: float) -> None:
+    with pytest.raises(ValidationError):
+        record("test.bits_per_byte", value)
+
+
+def test_records_are_stamped_with_the_version_of_their_definition(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(METRICS, "train.tokens", METRICS["train.tokens"].model_copy(update={"version": 7}))
+    assert record("train.tokens", 1).version == 7
+
+
+def test_records_do_not_change() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        record("train.tokens", 1).value = 2  # type: ignore[misc]
+
+
+def test_an_unknown_field_is_refused() -> None:
+    with pytest.raises(ValidationError):
+        Record.model_validate({"metric": "train.tokens", "value": 1, "unit": "tokens"})
+
+
+def test_an_unknown_metric_or_label_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(KeyError, match=r"train\.tokens"):
+        record("train.token", 1)
+    with pytest.raises(KeyError, match="no label expert; allowed: layer"):
+        record("init.ffn_output_rms[expert=1]", 1.0)
+    with pytest.raises(KeyError, match="allowed: none"):
+        record("train.tokens[layer=1]", 1)
+
+
+def test_labels_are_read_from_brackets() -> None:
+    ref = MetricRef.parse("routing.tokens[layer=0, expert=3]")
+    assert ref == MetricRef("routing.tokens", (("layer", "0"), ("expert", "3")))
+    assert (ref.group, ref.get("expert"), ref.get("domain")) == ("routing", "3", None)
+    assert str(ref) == "routing.tokens[layer=0,expert=3]"
+    assert MetricRef.parse("train.tokens") == MetricRef("train.tokens")
+
+
+@pytest.mark.parametrize(
+    "name", ["", "Train.tokens", "a..b", "a[b]", "a[=1]", "a[b=]", "a[b=1", "a[b=1]]", "a b", "a[b=1]c"]
+)
+def test_other_forms_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="write"):
+        MetricRef.parse(name)
+
+
+@hypothesis_given(st.dictionaries(st.text("abcdefgh", min_size=1, max_size=6), WORD, max_size=4))
+def test_labels_survive_the_way_through_a_name(labels: dict[str, str]) -> None:
+    ref = MetricRef.parse(labelled("routing.tokens", **labels))
+    assert ref == MetricRef.of("routing.tokens", **labels)
+    assert (ref.base, dict(ref.labels)) == ("routing.tokens", labels)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_metric_says_what_it_is(name: str) -> None:
+    metric = METRICS[name]
+    assert metric.name == name
+    assert metric_of(name) is metric
+    assert metric.unit
+    assert len(metric.says) > 10
+    assert not metric.says.endswith(".")
+
+
+def test_a_metric_with_labels_is_found_with_and_without_them() -> None:
+    assert metric_of("test.bits_per_byte[domain=code]") is metric_of("test.bits_per_byte")
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "why"),
+    [
+        ("speed.train_utilisation", 1.07, "1.07 is above 1: impossible"),
+        ("routing.dropped_share", 1.07, "1.07 is above 1: impossible"),
+        ("routing.entropy", -0.1, "-0.1 is below 0: impossible"),
+        ("test.bits_per_byte[domain=code]", -0.5, "-0.5 is below 0: impossible"),
+        ("speed.decode_step_s[batch=8]", 0, "0 is not above 0: impossible"),
+        ("speed.prefill_s[tokens=64]", -1e-9, "-1e-09 is not above 0: impossible"),
+        ("memory.train_peak_bytes", -1, "-1 is below 0: impossible"),
+        ("routing.dead_experts", 0.5, "0.5 is no whole number: impossible"),
+        ("routing.max_over_mean", 0.5, "0.5 is below 1: impossible"),
+    ],
+)
+def test_an_impossible_value_is_absent_with_its_reason(metric: str, value: float, why: str) -> None:
+    made = record(metric, value)
+    assert (made.value, made.reason) == (None, f"{metric} {why}")
+    assert impossible(metric, value) == made.reason
+
+
+@pytest.mark.parametrize(
+    ("metric", "value"),
+    [("routing.entropy", 1 + 1e-9), ("routing.dropped_share", 0), ("train.model_flops", 1.5e19), ("train.tokens", 4e6)],
+)
+def test_rounding_and_bounds_themselves_are_possible(metric: str, value: float) -> None:
+    assert record(metric, value).value == value
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_metric_has_a_range(name: str) -> None:
+    within = METRICS[name].within
+    assert within.low is not None or within.above is not None or within.whole
+
+
+@pytest.mark.parametrize("value", [True, "1.5", "0"])
+def test_a_word_or_a_yes_is_no_value(value: object) -> None:
+    for field in ("value", "step", "version"):
+        row = {"metric": "train.tokens", "value": 1, "version": 1, field: value}
+        with pytest.raises(ValidationError, match="valid"):
+            Record.model_validate(row)
+
+
+# ----------------------------------------------------------------------------------------------------
+# A metric that is asked of a finished suite is measured on the models there are: nothing trains again.
+
+
+ACCURATE = tiny_suites_claim(
+    says="The mixture guesses the next byte no less often.",
+    metric="test.accuracy",
+    test={"kind": "non_inferior", "margin": "50%"},
+)
+
+ASKED = {
+    "measure": {"memory": False, "quality": ["bits_per_byte", "accuracy"]},
+    "claims": {"plain": tiny_suites_claim(), "accurate": ACCURATE},
+}
+
+
+def carried_out(folder: Path, **changes: Any) -> tuple[api.Outcome, list[dict[str, Any]]]:
+    events: list[dict[str, Any]] = []
+    planned = api.prepare_plan(
+        write(folder, seeds=2, **changes), results=folder / "results", launcher="inline", on_event=events.append
+    )
+    return api.run_planned(planned, reports=folder / "reports"), events
+
+
+def contents(results: Results, kind: str) -> dict[str, dict[str, tuple[str, float]]]:
+    """Job -> file -> hash and time of its last change."""
+    return {
+        folder.id: {path.name: (sha256_of(path), path.stat().st_mtime) for path in folder.path.iterdir()}
+        for folder in results.jobs()
+        if json.loads((folder.path / "job.json").read_text())["job"]["kind"] == kind
+    }
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("later")
+    carried_out(folder, claims={"plain": tiny_suites_claim()})
+    return folder
+
+
+def test_nothing_trains_and_no_weight_is_touched(folder: Path) -> None:
+    results = Results(folder / "results")
+    trained, measured = contents(results, "train"), contents(results, "evaluate")
+    assert len(trained) == 4
+    _, events = carried_out(folder, **ASKED)
+    assert not [event for event in events if event["event"] == "progress"]
+    assert contents(results, "train") == trained
+    now = contents(results, "evaluate")
+    assert {job: files for job, files in now.items() if job in measured} == measured
+    assert len(now) == len(measured) + len(trained)
+
+
+def test_it_is_claimed_by_seed_and_reported(folder: Path) -> None:
+    carried_out(folder, **ASKED)
+    told = {one["id"]: one for one in json.loads((folder / "reports" / "tiny" / "claims.json").read_text())["claims"]}
+    assert told["accurate"]["metric"] == "test.accuracy"
+    assert told["accurate"]["n"] == 2
+    assert told["accurate"]["state"] in ("supported", "inconclusive", "refuted", "not_tested")

@@ -1,4 +1,6 @@
-"""A verdict rests on a sealed plan: whatever changes after it was first stored can only make a verdict weaker."""
+"""A verdict rests on a sealed plan: what changes after it was first stored can only make a verdict weaker,
+unfinished plans have none.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from moebench import store
+from moebench.claims import sealing
 from moebench.claims.judge import judge, strict_ok
 from moebench.claims.verdict import Verdict
 from moebench.cli.commands import main
@@ -20,8 +24,8 @@ from moebench.planning.types import Plan, PlannedJob
 from moebench.reader.evidence import Evidence, gather
 from moebench.reader.history import History, Stray
 from tests.support import golden_results
-from tests.support.builders import BPB, PLANNED_AT, claim, evidence_of, judged
-from tests.support.sealed import golden, keep
+from tests.support.builders import BPB, PLANNED_AT, claim, evidence_of, judged, with_outcome
+from tests.support.sealed import EIGHT, SUPERIOR, golden, keep, timed
 
 # ---------------------------------------------------------------------------------------------- seeds and looks
 
@@ -396,3 +400,208 @@ def test_a_report_lists_what_was_withdrawn(root: Path, monkeypatch: pytest.Monke
     assert [(one["id"], one["says"]) for one in held["withdrawn"]] == [("better-per-token", gone["says"])]
     assert gone["says"].rstrip(".") in (root / "out" / "golden" / "index.md").read_text()
     assert next(one for one in held["claims"] if one["id"] == "as-good-as-total")["label"] == "post hoc, uncorrected"
+
+
+# ----------------------------------------------------------------------------------------------------
+# A primary family never shrinks: claims withdrawn afterwards are still corrected for.
+
+
+def family_of(names: str, *, at: float = PLANNED_AT, margin: float = 0.02) -> Evidence:
+    """A plan with one primary claim a letter, all of them true and alike (p = 6 / 256 at a margin of 0.02)."""
+    values = {"moe": {BPB: 2 - EIGHT}, "dense": {BPB: [2.0] * 8}}
+    block = {"kind": "superior", "margin": margin}
+    claims = {name: claim(block, family="primary", says=f"It is so, {name}.") for name in names}
+    evidence = evidence_of(values, claims)
+    return replace(evidence, stored=evidence.stored.model_copy(update={"stored_at": at}))
+
+
+def beside(now: Evidence, *others: Evidence) -> Evidence:
+    return replace(now, history=History(plans=tuple(one.stored for one in others)))
+
+
+def test_claims_deleted_afterwards_are_still_corrected_for() -> None:
+    six = judge(family_of("abcdef"))
+    assert {v.state for v in six} == {"inconclusive"}
+    assert six[0].p_adjusted == pytest.approx(6 * 6 / 256)
+    evidence = beside(family_of("a", at=LATER), family_of("abcdef"))
+    verdict = judged(evidence)
+    assert (verdict.state, verdict.label, verdict.looks) == ("inconclusive", "primary", 1)
+    assert verdict.p_adjusted == six[0].p_adjusted
+    assert "Holm over 6 primary claims (5 of them withdrawn)" in verdict.reason
+    assert any("b, c, d, e, f" in note for note in verdict.notes)
+    assert not strict_ok([verdict])
+    assert [(one.id, one.says) for one in sealing.withdrawn(evidence)] == [(n, f"It is so, {n}.") for n in "bcdef"]
+
+
+def test_a_claim_that_is_still_made_of_other_models_is_not_withdrawn() -> None:
+    """As after a sweep, when a better rate is written into the suite."""
+    other = family_of("a")
+    moe = other.plan.models["moe"]
+    tuned = moe.model_copy(update={"recipe": moe.recipe.model_copy(update={"lr": 1e-3})})
+    plan = other.plan.model_copy(update={"models": {**other.plan.models, "moe": tuned}})
+    evidence = beside(family_of("a"), replace(other, stored=other.stored.model_copy(update={"plan": plan})))
+    assert sealing.withdrawn(evidence) == ()
+    assert judged(evidence).p_adjusted == pytest.approx(6 / 256)
+
+
+def test_a_family_is_never_smaller_than_the_plans_own() -> None:
+    evidence = beside(family_of("abcd"), family_of("a"))
+    assert [v.p_adjusted for v in judge(evidence)] == [pytest.approx(4 * 6 / 256)] * 4
+    assert sealing.withdrawn(evidence) == ()
+
+
+def test_going_back_to_an_earlier_plan_is_a_choice_among_all() -> None:
+    """Six plans of one claim each, all stored before the data: the last is what was planned."""
+    six = [family_of(name, at=PLANNED_AT + at) for at, name in enumerate("abcdef")]
+    first, last = judged(beside(six[0], *six[1:])), judged(beside(six[5], *six[:5]))
+    assert (last.state, last.p_adjusted) == ("supported", pytest.approx(6 / 256))
+    assert (first.state, first.p_adjusted) == ("inconclusive", pytest.approx(6 * 6 / 256))
+    assert judged(beside(six[0], family_of("a", at=LATER))).p_adjusted == pytest.approx(6 / 256), "the same claim"
+
+
+def test_a_claim_that_came_post_hoc_enlarged_no_family() -> None:
+    late = family_of("ab", at=LATER)
+    first = {late.plan.claim_hashes["a"]: PLANNED_AT, late.plan.claim_hashes["b"]: LATER}
+    late = replace(late, stored=late.stored.model_copy(update={"claims_first_stored": first}))
+    assert judged(beside(family_of("a"), late)).p_adjusted == pytest.approx(6 / 256)
+
+
+def test_counts_are_in_no_family() -> None:
+    count = claim({"kind": "non_inferior", "margin": "0%"}, "cost.active_params", family="primary")
+    other = evidence_of({"moe": {BPB: 2 - EIGHT}, "dense": {BPB: [2.0] * 8}}, {"count": count})
+    assert judged(beside(family_of("a"), other)).p_adjusted == pytest.approx(6 / 256)
+
+
+def test_a_plan_of_other_jobs_or_another_suite_with_other_claims_withdrew_nothing() -> None:
+    other = family_of("abcdef")
+    models = {
+        name: model.model_copy(update={"recipe": model.recipe.model_copy(update={"lr": 1e-4})})
+        for name, model in other.plan.models.items()
+    }
+    elsewhere = other.plan.model_copy(update={"models": models})
+    changed = replace(other, stored=other.stored.model_copy(update={"plan": elsewhere}))
+    assert judged(beside(family_of("a"), changed)).p_adjusted == pytest.approx(6 / 256)
+
+
+def test_a_renamed_suite_with_the_same_claim_keeps_its_family() -> None:
+    other = family_of("abcdef")
+    spec = other.plan.spec.model_copy(update={"suite": "renamed"})
+    plan = other.plan.model_copy(update={"suite": "renamed", "spec": spec})
+    renamed = replace(other, stored=other.stored.model_copy(update={"plan": plan}))
+    assert judged(beside(family_of("a", at=LATER), renamed)).p_adjusted == pytest.approx(36 / 256)
+
+
+# ----------------------------------------------------------------------------------------------------
+# An unfinished plan has estimates and no verdict.
+
+
+def primary() -> Evidence:
+    return evidence_of({"moe": {BPB: 2 - EIGHT}, "dense": {BPB: [2.0] * 8}}, {"c": claim(SUPERIOR, family="primary")})
+
+
+@pytest.mark.parametrize("status", ["missing", "partial", "failed", "corrupt"])
+@pytest.mark.parametrize("model", ["moe", "dense"])
+def test_a_plan_of_which_one_run_is_not_done_has_an_estimate_and_no_verdict(status: str, model: str) -> None:
+    assert strict_ok(judge(primary()))
+    evidence = with_outcome(primary(), model, 3, status=status, reason="out of luck", values={})
+    verdict = judged(evidence)
+    assert verdict.state == "interim"
+    assert verdict.estimate is not None
+    assert (verdict.p, verdict.p_adjusted) == (None, None), "nothing was tested"
+    assert verdict.reason.startswith(f"7 of 8 seeds: seed 3: {model} is {status}")
+    assert verdict.reason.endswith("`moebench run built` finishes it")
+    assert not strict_ok([verdict])
+
+
+def test_a_diverged_run_is_finished() -> None:
+    block = {"c": claim(SUPERIOR)}
+    values = {"moe": {BPB: [1.9] * 10}, "dense": {BPB: [2.0] * 10}}
+    assert judged(evidence_of(values, block, diverged=[("moe", 3)])).state != "interim"
+
+
+def test_a_run_that_was_done_without_the_number_leaves_no_verdict() -> None:
+    evidence = with_outcome(primary(), "moe", 7, values={}, absent={BPB: "the disk was full"})
+    verdict = judged(evidence)
+    assert verdict.state == "interim"
+    assert verdict.reason == f"7 of 8 seeds: seed 7: moe has no {BPB} (the disk was full)"
+
+
+def test_every_point_of_a_sweep_must_be_there() -> None:
+    names = {"moe_s2": 2.0, "moe_s4": 4.0, "moe_s8": 8.0}
+    values = {name: {BPB: list(2 - EIGHT * np.log2(x))} for name, x in names.items()}
+    block = claim({"kind": "trend", "sign": "falling"}, over="moe_s", along="ffn.experts")
+    sweeps = {"moe_s": {name: {"ffn.experts": x} for name, x in names.items()}}
+    verdict = judged(evidence_of(values, {"c": block}, sweeps=sweeps, missing=[("moe_s4", 2)]))
+    assert verdict.state == "interim"
+    assert "seed 2: moe_s4 is missing" in verdict.reason
+
+
+def test_the_model_that_sets_a_target_must_be_there() -> None:
+    block = claim({"kind": "ratio_at_least", "value": 1.2}, "tokens_to_quality", target={"reach": "big"})
+    curves = {m: [[3.0, 2.6, 2.4, 2.2, end]] * 8 for m, end in (("moe", 1.9), ("dense", 2.0), ("big", 2.0))}
+    evidence = evidence_of({}, {"c": block}, curves=curves, missing=[("big", 0)])
+    assert judged(evidence).state == "interim"
+
+
+def test_a_session_with_a_process_to_come_has_no_verdict() -> None:
+    assert judged(timed()).state == "supported"
+    verdict = judged(replace(timed(), processes=timed().processes[:-1]))
+    assert verdict.state == "interim"
+    assert verdict.reason == "9 of 10 processes: process 9: not there; `moebench run built` finishes it"
+    lacking = [replace(p, values={m: v for m, v in p.values.items() if m != "moe"}) for p in timed().processes[:1]]
+    evidence = replace(timed(), processes=(*lacking, *timed().processes[1:]))
+    assert judged(evidence).state == "interim"
+    assert judged(with_outcome(evidence, "moe", 0, status="diverged")).state == "supported", "it cannot be timed"
+
+
+def test_an_unfinished_claim_keeps_its_place_in_the_family() -> None:
+    """Its p counts as 1: what is not there yet helps no other claim."""
+    other = claim({"kind": "superior", "margin": 0.02}, family="primary")
+    values = {"moe": {BPB: 2 - EIGHT}, "dense": {BPB: [2.0] * 8}, "moe_2": {BPB: 2 - EIGHT}}
+    half = claim(SUPERIOR, family="primary", compare={"treatment": "moe_2", "baseline": "dense"})
+    whole = judge(evidence_of(values, {"c": other, "half": half}))
+    assert [v.state for v in whole] == ["supported", "supported"]
+    some = judge(evidence_of(values, {"c": other, "half": half}, missing=[("moe_2", 0)]))
+    assert [v.state for v in some] == ["inconclusive", "interim"]
+
+
+# ----------------------------------------------------------------------------------------------------
+# `--strict` takes no half-done plan and falls back to no older one.
+
+
+def report(root: Path, *words: str) -> Result:
+    where = ["--results", str(root), "--out", str(root.parent / "reports"), "--format", "json"]
+    return CliRunner().invoke(main, ["report", *words, *where])
+
+
+def test_strict_takes_no_half_done_plan(root: Path) -> None:
+    assert report(root, "golden", "--strict").exit_code == 0
+    run = next(run for run in golden(root).plan.runs if (run.model, run.seed) == ("dense", 7))
+    (store.Results(root).job(run.id).path / "DONE").unlink()
+    result = report(root, "golden", "--strict")
+    assert result.exit_code == 1
+    assert "INTERIM" in result.stdout
+    assert "7 of 8 seeds: seed 7: dense is partial; `moebench run golden` finishes it" in " ".join(
+        result.stdout.split()
+    )
+    assert report(root, "golden").exit_code == 0
+
+
+@pytest.mark.parametrize("asked", [["golden"], [], ["golden@default"]])
+def test_strict_never_falls_back_to_an_older_plan(root: Path, asked: list[str]) -> None:
+    (root / "plans" / "golden@default-0123456789.json").write_text("{")
+    result = report(root, *asked, "--strict")
+    assert result.exit_code == 2
+    assert "golden@default-0123456789.json" in result.stderr
+    assert "--strict needs every plan" in result.stderr
+    assert not (root.parent / "reports").exists()
+    if asked != ["golden@default"]:
+        result = report(root, *asked)
+        assert result.exit_code == 0
+        assert "note: passed over" in result.stderr
+
+
+@pytest.mark.parametrize(("name", "code"), [("other@default-0123456789.json", 0), ("renamed.json", 2)])
+def test_strict_minds_only_plans_that_may_be_of_the_suite(root: Path, name: str, code: int) -> None:
+    (root / "plans" / name).write_text("{")
+    assert report(root, "golden", "--strict").exit_code == code
