@@ -21,6 +21,7 @@ from moebench.claims.races import LEVEL
 from moebench.claims.verdict import ControlResult, ControlState
 from moebench.format import TIMES, significant
 from moebench.metrics import metric_of
+from moebench.metrics.speed import AGAIN
 from moebench.reader.evidence import Evidence
 
 QUALITY = "test.bits_per_byte"
@@ -147,7 +148,7 @@ def _races(evidence: Evidence) -> list[ControlResult]:
     """Each timing of the baseline against its second copy."""
     if evidence.plan.speed is None or not evidence.processes:
         return []
-    again = f"{evidence.plan.speed.baseline}~again"
+    again = f"{evidence.plan.speed.baseline}{AGAIN}"
     raced = {metric for process in evidence.processes for metric in process.values.get(again, {})}
     controls = (race(evidence, metric) for metric in sorted(raced) if metric_of(metric).unit == "s")
     return [one for one in controls if one is not None]

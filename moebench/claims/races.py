@@ -13,6 +13,7 @@ from moebench.claims.errors import Withheld
 from moebench.claims.hypothesis import Contrast, Term
 from moebench.claims.samples import draw
 from moebench.metrics import METRICS
+from moebench.metrics.speed import AGAIN
 from moebench.reader.evidence import Evidence
 
 AA_RANGE = (0.98, 1.02)
@@ -29,7 +30,7 @@ def against_itself(evidence: Evidence, metric: str) -> stats.Estimate | None:
     baseline = evidence.plan.speed.baseline
     base, bracket, labels = metric.partition("[")
     for name in (metric, (METRICS[base].timed_by or base) + bracket + labels):
-        again = Term(model=f"{baseline}~again", metric=name, weight=1.0)
+        again = Term(model=f"{baseline}{AGAIN}", metric=name, weight=1.0)
         first = Term(model=baseline, metric=name, weight=-1.0)
         try:
             sample = draw(evidence, Contrast(terms=(again, first), log=True))

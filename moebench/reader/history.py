@@ -14,7 +14,7 @@ from typing import Any
 from moebench.jobs.recipe import training_of
 from moebench.planning.types import Plan, StoredPlan
 from moebench.reader.runs import UNREADABLE
-from moebench.store import DONE, Folder, Source
+from moebench.store import DONE, PROCESS, Folder, Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,11 +177,12 @@ def _sessions(
             begun[speed_id] = min(row.at for row in rows)
             last, replaced = _repetitions(rows)
             others += map(_session, replaced if speed_id == own else [*replaced, last])
-    jobs = {job.id: one for one in planned.values() for job in one.sessions}
+    jobs = {job.id: (one, number) for one in planned.values() for number, job in enumerate(one.sessions)}
     lying: dict[tuple[str, bool], list[_Timed]] = {}
     for job_id, folder in results.seen():
-        if job_id in jobs and (row := _lying(folder, jobs[job_id], finished)) is not None:
-            speed_id, is_aside = jobs[job_id].speed.id, folder.id != job_id  # type: ignore[union-attr]
+        if job_id in jobs and folder.has(PROCESS):
+            row = _lying(folder, *jobs[job_id], finished)
+            speed_id, is_aside = jobs[job_id][0].speed.id, folder.id != job_id  # type: ignore[union-attr]
             if row.process not in {other.process for other in noted.get(speed_id, ())}:
                 lying.setdefault((speed_id, is_aside), []).append(row)
     for (speed_id, is_aside), rows in lying.items():
@@ -225,23 +226,24 @@ def _noted(rows: list[dict[str, Any]]) -> list[_Timed]:
     return found
 
 
-def _lying(folder: Folder, plan: Plan, finished: Mapping[str, float]) -> _Timed | None:
-    """What lies in the folder of a session's process: its end, or that of the first of its runs, is the earliest."""
+def _lying(folder: Folder, plan: Plan, process: int, finished: Mapping[str, float]) -> _Timed:
+    """What lies in the folder of a session's process: its end, or that of the first of its runs, is the earliest.
+
+    What does not read lies there all the same.
+    """
     try:
-        spec, raw = folder.spec(), folder.read("process.json")
-        runs = [finished[run.id] for run in plan.runs if run.id in finished]
-        manifest = folder.manifest()
-        at = min(runs, default=0.0) if manifest is None else _time(manifest["finished"])
-        timed = {
-            plan.training(name): frozenset(map(str, metrics))
-            for name, metrics in raw["samples"].items()
-            if name in plan.models
-        }
-        machine = raw["environment"]["machine"]
-        known = machine if isinstance(machine, str) else None
-        return _Timed(process=int(spec["process"]), at=at, machine=known, timed=timed)
+        at = _time(folder.read(DONE)["finished"])
     except UNREADABLE:
-        return None
+        at = min((finished[run.id] for run in plan.runs if run.id in finished), default=0.0)
+    timed: dict[str, frozenset[str]] = {}
+    machine = None
+    try:
+        raw = folder.read(PROCESS)
+        machine, samples = raw["environment"]["machine"], raw["samples"]
+        timed = {plan.training(name): frozenset(samples[name]) for name in plan.models.keys() & samples.keys()}
+    except UNREADABLE:
+        pass
+    return _Timed(process=process, at=at, machine=machine if isinstance(machine, str) else None, timed=timed)
 
 
 def _time(value: object) -> float:

@@ -26,16 +26,15 @@ from moebench.jobs.session import SpeedSpec
 from moebench.metrics import METRICS, impossible, metric_of
 from moebench.metrics.metric import IMPOSSIBLE, Record
 from moebench.metrics.ref import MetricRef, labelled
+from moebench.metrics.speed import AGAIN
 from moebench.planning.types import Plan, PlannedJob, PlannedModel, TunePlan
-from moebench.store import CorruptFile, Folder, Status
+from moebench.store import PROCESS, CorruptFile, Folder, Status
 from moebench.text import plain
 
 MOST_SAID = 500
 """Characters of a reason that a folder gives which are told."""
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
 """What reading a file of unknown content can raise; CorruptFile, StaleRecord and UnsafeName are ValueErrors."""
-AGAIN = "~again"
-"""Suffix of the baseline's second copy in a speed session."""
 CLOSE = 1e-6
 """How far documents may be from adding up to a record, relative: rounding."""
 
@@ -368,15 +367,15 @@ def read_process(folder: Folder, index: int, plan: Plan) -> SpeedProcess:
 
     Raises one of `UNREADABLE` when its file is not what a process writes, or not that of the planned process.
     """
-    speed, models, path = plan.speed, plan.models, folder.path / "process.json"
+    speed, models, path = plan.speed, plan.models, folder.path / PROCESS
     assert speed is not None
-    folder.unchanged(("job.json", "process.json"))
+    folder.unchanged(("job.json", PROCESS))
     _is_own(folder, folder.job_json()["job"])
     spec = SpeedSpec.model_validate(folder.spec())
     if (spec.session, spec.process) != (speed, index):
         raise CorruptFile(path, "is of another session than planned")
     runs = {run.model: run.id for run in plan.runs if run.seed == speed.processes[index]}
-    raw = folder.read("process.json")
+    raw = folder.read(PROCESS)
     try:
         file = _ProcessFile.model_validate(raw)
     except ValidationError as error:

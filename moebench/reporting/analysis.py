@@ -24,8 +24,8 @@ from moebench.claims.verdict import ControlResult, Verdict
 from moebench.format import interval, listed
 from moebench.metrics import metric_of
 from moebench.metrics.ref import MetricRef
+from moebench.metrics.speed import AGAIN
 from moebench.planning.types import Plan
-from moebench.reader.runs import AGAIN
 from moebench.reporting.study import Study
 from moebench.reporting.theme import FEW, Style, styles
 from moebench.suite.claim import Claim

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from moebench.format import count, interval, listed, plural, sentence
-from moebench.reader.runs import AGAIN
+from moebench.metrics.speed import AGAIN
 from moebench.reporting.analysis import Findings, cost_label
 from moebench.reporting.states import STATES
 

@@ -24,9 +24,9 @@ from moebench.environment import Environment
 from moebench.identity import canonical
 from moebench.metrics import metric_of
 from moebench.metrics.ref import MetricRef
+from moebench.metrics.speed import AGAIN
 from moebench.planning.types import Plan, StoredPlan
 from moebench.reader.evidence import NOT_RUN, Evidence, Outcome, gather
-from moebench.reader.runs import AGAIN
 from moebench.store import CorruptFile, newest, open_results
 
 LABELS = ("domain", "layer", "expert", "part", "tokens", "batch")

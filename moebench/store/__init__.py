@@ -17,7 +17,7 @@ from moebench.store.files import (
     write_bytes,
     write_json,
 )
-from moebench.store.folder import DONE, WEIGHTS, Folder, Outcome, StaleRecord, Status, UnsafeName
+from moebench.store.folder import DONE, PROCESS, WEIGHTS, Folder, Outcome, StaleRecord, Status, UnsafeName
 from moebench.store.live import Busy, Failure, JobFolder
 from moebench.store.reference import write_bundle
 from moebench.store.results import Results, open_results
@@ -26,6 +26,7 @@ from moebench.store.source import Source, newest
 __all__ = [
     "DONE",
     "MAX_FACTS_BYTES",
+    "PROCESS",
     "WEIGHTS",
     "Busy",
     "Checkpoints",

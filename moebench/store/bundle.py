@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from moebench.identity import digest_of
 from moebench.planning.types import Plan, StoredPlan
 from moebench.store import columns, files
 from moebench.store.files import CorruptFile
-from moebench.store.folder import DONE, JOB, Folder, Status, UnsafeName, is_safe_id
+from moebench.store.folder import DONE, JOB, PROCESS, Folder, Status, UnsafeName, is_safe_id
 from moebench.store.packing import unfold
 from moebench.store.plans import plan_of
 from moebench.store.source import Source, by_age
@@ -35,8 +34,6 @@ FILES = (FACTS, *(name for name, *_ in columns.TABLES.values()), SAMPLES)
 """Every file of a bundle but MANIFEST."""
 NOTHING: dict[str, Any] = {"files": {}, "rows": [], "done": None, "failed": None}
 """What is held of a job that is not there."""
-PROCESS = re.compile(r"process(?:-([0-9]{1,6}))?\.json")
-"""Files that hold timed samples beside other facts."""
 UNFIT = (ValueError, LookupError, TypeError, AttributeError)
 """What comes of reading a text that no bundle holds."""
 
@@ -60,7 +57,6 @@ class Bundle:
                 numbers[entry["group"]] += 1
                 self.jobs[job.id] = job
             self.sweeps = {name: Member(self, name, "", 0, entry) for name, entry in facts["sweeps"].items()}
-            self.sessions = {name: Member(self, name, name, 0, entry) for name, entry in facts["sessions"].items()}
 
     def num_bytes(self) -> int:
         """Bytes of its files."""
@@ -115,11 +111,10 @@ class Member(Folder):
         if name not in self._files:
             raise FileNotFoundError(self.path / name)
         value = self._files[name]
-        process = PROCESS.fullmatch(name)
-        if process is None:
+        if name != PROCESS:
             return value
         with _reading(self._bundle.path / SAMPLES, self.id):
-            samples = columns.samples_read(self._bundle.sections(SAMPLES), self._group, int(process[1] or self._number))
+            samples = columns.samples_read(self._bundle.sections(SAMPLES), self._group, self._number)
         return {**value, "samples": samples}
 
     def each_row(self, name: str, *, most: int = files.MOST_ROWS) -> Iterator[dict[str, Any]]:
@@ -162,13 +157,6 @@ class Bundles(Source):
 
     def seen(self) -> Iterator[tuple[str, Folder]]:
         yield from sorted({name: job for bundle in self._bundles for name, job in bundle.jobs.items()}.items())
-
-    def speed(self, name: str) -> Folder:
-        held = (bundle.sessions[name] for bundle in self._bundles if name in bundle.sessions)
-        return next(held, None) or self._missing(name)
-
-    def sessions(self) -> Iterator[tuple[str, Folder]]:
-        yield from sorted({name: one for bundle in self._bundles for name, one in bundle.sessions.items()}.items())
 
     def tune(self, name: str) -> Folder:
         held = (bundle.sweeps[name] for bundle in self._bundles if name in bundle.sweeps)

@@ -24,7 +24,7 @@ Status = Literal["missing", "partial", "completed", "diverged", "failed", "corru
 Outcome = Literal["completed", "diverged"]
 
 WEIGHTS = "model.safetensors"
-DONE, JOB, RECORDS = "DONE", "job.json", "records.jsonl"
+DONE, JOB, RECORDS, PROCESS = "DONE", "job.json", "records.jsonl", "process.json"
 _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 

@@ -18,9 +18,9 @@ from typing import Any
 from moebench.identity import canonical, digest_of
 from moebench.planning.types import Plan, PlannedJob, StoredPlan
 from moebench.store import columns, files
-from moebench.store.bundle import FACTS, FILES, MANIFEST, PROCESS, SAMPLES, VERSION
+from moebench.store.bundle import FACTS, FILES, MANIFEST, SAMPLES, VERSION
 from moebench.store.files import CorruptFile
-from moebench.store.folder import DONE, JOB, Folder
+from moebench.store.folder import JOB, PROCESS, Folder
 from moebench.store.packing import fold
 from moebench.store.source import Source
 
@@ -59,25 +59,20 @@ def write_bundle(source: Source, stored: StoredPlan, path: Path) -> list[Path]:
                 rows[name][group] = list(kept)
                 thinned[name] = all(whole)
         for number, entry in enumerate(entries):
-            samples.setdefault(group, {}).update(_samples(entry, number))
+            if (process := entry["files"].get(PROCESS)) is not None:
+                process.pop("order", None)
+                samples.setdefault(group, {})[number] = process.pop("samples", {})
         left_out |= _left_out(group, folders, thinned)
-    sessions = {}
-    for folder in _sessions(source, stored.plan):
-        sessions[folder.id] = entry = _entry(folder)
-        samples[folder.id] = _samples(entry, 0)
-        left_out |= _left_out("the speed session", [folder], {})
     facts = {
         "plans": [stored.model_dump(mode="json")],
         "akin": [other.model_dump(mode="json") for other in akin],
         "jobs": jobs,
-        "sessions": sessions,
         **_sweeps(source, stored.plan, left_out),
         **_notes(source, [stored, *akin]),
     }
     texts = {FACTS: _lines(fold(facts)) + "\n"}
     for name, (file, write, read) in columns.TABLES.items():
         texts[file] = _table(path / file, rows[name], write, read)
-    samples = {group: of for group, of in samples.items() if of}
     texts[SAMPLES] = columns.text_of(columns.samples_written(samples))
     if sum(map(len, (*texts.values(), _lines(left_out)))) > MOST_BYTES - ROOM and samples:
         texts[SAMPLES] = columns.text_of(columns.samples_written(samples, ordered=False))
@@ -114,9 +109,7 @@ def _listed(folders: Iterable[Folder]) -> list[tuple[str, dict[str, Any]]]:
 def _left_out(group: str, folders: Sequence[Folder], whole: Mapping[str, bool]) -> dict[str, Any]:
     """The files of a group that are not kept whole, with their originals."""
     gone = {
-        name: None
-        for name, _ in _listed(folders)
-        if not whole.get(name, name.endswith(".json") and not PROCESS.fullmatch(name))
+        name: None for name, _ in _listed(folders) if not whole.get(name, name.endswith(".json") and name != PROCESS)
     }
     return {f"{name} of {group}": _originals(folders, name) for name in gone}
 
@@ -168,25 +161,6 @@ def _kept(folder: Folder, name: str, digested: set[int]) -> tuple[Rows, bool]:
         return rows, True
     except (KeyError, TypeError, AttributeError) as error:
         raise CorruptFile(folder.path / name, "not what a job writes") from error
-
-
-def _samples(entry: dict[str, Any], number: int) -> dict[int, Any]:
-    """The timed samples of each process, taken out of the files of one job."""
-    taken = {}
-    for name, value in entry["files"].items():
-        if (process := PROCESS.fullmatch(name)) is not None:
-            value.pop("order", None)
-            taken[int(process[1] or number)] = value.pop("samples", {})
-    return taken
-
-
-def _sessions(source: Source, plan: Plan) -> list[Folder]:
-    """The plan's speed session, if it was begun."""
-    if plan.speed is None or (folder := source.speed(plan.speed.id)).status() == "missing":
-        return []
-    if folder.has(DONE) and (wrong := folder.verify()):
-        raise CorruptFile(folder.path, "; ".join(wrong))
-    return [folder]
 
 
 def _sweeps(source: Source, plan: Plan, left_out: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A results folder: runs, speed sessions, sweeps and plans, and the promise that no name leads outside it.
+"""A results folder: jobs, sweeps and plans, and the promise that no name leads outside it.
 
 Names come from command lines and from files that others wrote, so each is matched against a safe pattern and each path
 is resolved and checked before it is used. A plan is stored once; storing it again changes nothing, and when a claim was
@@ -46,10 +46,6 @@ class Results(Source):
     def job(self, job_id: str) -> JobFolder:
         return JobFolder(self._inside("jobs", job_id))
 
-    def speed(self, speed_id: str) -> JobFolder:
-        """The folder of a speed session. Raises UnsafeName."""
-        return JobFolder(self._inside("speed", speed_id))
-
     def tune(self, tune_id: str) -> JobFolder:
         return JobFolder(self._inside("tune", tune_id))
 
@@ -72,14 +68,7 @@ class Results(Source):
         return [self.job(name) for name in names if is_safe_id(name)]
 
     def seen(self) -> Iterator[tuple[str, Folder]]:
-        return self._folders("jobs")
-
-    def sessions(self) -> Iterator[tuple[str, Folder]]:
-        return self._folders("speed")
-
-    def _folders(self, kind: str) -> Iterator[tuple[str, Folder]]:
-        """Of one id that which was put aside comes after that which was not."""
-        paths = [path for path in self._inside(kind).glob("[!.]*") if path.is_dir() and not path.is_symlink()]
+        paths = [path for path in self._inside("jobs").glob("[!.]*") if path.is_dir() and not path.is_symlink()]
         for name, path in sorted((path.name.partition(ASIDE)[0], path) for path in paths):
             if is_safe_id(name):
                 yield name, JobFolder(path, aside=True)
@@ -130,7 +119,7 @@ class Results(Source):
 
     def timed_path(self, speed_id: str) -> Path:
         """Where the processes of a speed session are noted, one row each time one is timed. Raises UnsafeName."""
-        return self._inside("plans", f"timed-{self.speed(speed_id).id}.jsonl")
+        return self._inside("plans", f"timed-{self.job(speed_id).id}.jsonl")
 
     def save_plan(self, plan: Plan, environment: Environment) -> StoredPlan:
         """Stores a plan, or returns what is already stored when the plan is the same; then no file is touched.

@@ -30,14 +30,6 @@ class Source(ABC):
         """Id and folder of every job that there is or was: those put aside come under the id they had."""
 
     @abstractmethod
-    def speed(self, name: str) -> Folder:
-        """The folder of a speed session. Raises UnsafeName."""
-
-    @abstractmethod
-    def sessions(self) -> Iterator[tuple[str, Folder]]:
-        """Id and folder of every speed session that there is or was, as `seen`."""
-
-    @abstractmethod
     def tune(self, name: str) -> Folder:
         """The folder of a learning-rate sweep. Raises UnsafeName."""
 

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from moebench.format import TIMES, listed
-from moebench.reader.runs import AGAIN
+from moebench.metrics.speed import AGAIN
 from moebench.reporting.analysis import Findings, Ratio
 from moebench.reporting.canvas import Drawn, canvas, key, key_height, lines_of, panel_width, ratio_ticks, widest
 from moebench.reporting.figures.marks import NOTE, ROW, in_row, interval, margin, name_rows, row_name, style_of

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from moebench.format import seconds
 from moebench.metrics.ref import MetricRef
-from moebench.reader.runs import AGAIN
+from moebench.metrics.speed import AGAIN
 from moebench.reporting.analysis import Findings, exp, mean
 from moebench.reporting.canvas import Drawn, canvas, key, key_height, log_ticks, ratio_ticks, ticks
 from moebench.reporting.figures.costs import last_row, ratio_panel

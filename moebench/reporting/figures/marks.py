@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from moebench.reader.runs import AGAIN
+from moebench.metrics.speed import AGAIN
 from moebench.reporting.analysis import Findings, Mean, mean
 from moebench.reporting.canvas import canvas, fitted_title, spread, widest
 from moebench.reporting.theme import GREY, INK, Style

@@ -7,7 +7,7 @@ import pandas as pd
 
 from moebench.claims.preconditions import PER_STEP
 from moebench.format import interval, quantity, seconds
-from moebench.reader.runs import AGAIN
+from moebench.metrics.speed import AGAIN
 from moebench.reporting.analysis import Findings, cost_label
 from moebench.reporting.part import part
 from moebench.reporting.tables.table import Column, Row, Table, across, amount, ends, text, whole
