@@ -124,6 +124,7 @@ def _gpu_by_driver() -> str | None:
     return names[0].strip() if names else None
 
 
+@functools.cache
 def _version(package: str) -> str | None:
     if package == "moebench":
         from moebench import __version__

@@ -21,6 +21,7 @@ from moebench.data.batches import Windows, train_batch
 from moebench.data.corpus import Corpus
 from moebench.data.prepare import prepare
 from moebench.environment import environment
+from moebench.identity import digest_of
 from moebench.jobs.job import Job, OnEvent
 from moebench.jobs.measuring import scored_windows
 from moebench.jobs.recipe import Run
@@ -35,6 +36,10 @@ from moebench.store import WEIGHTS, Checkpoints, JobFolder, Results, append_line
 
 ROW_FILES = ("steps.jsonl", "records.jsonl", "timed.jsonl")
 PROGRESS_SECONDS = 0.25
+
+
+_HELD: dict[str, Corpus] = {}
+"""The data of the last job: a worker's jobs mostly read the same."""
 
 
 class DataChanged(ValueError):  # noqa: N818  reads as what happened
@@ -105,7 +110,11 @@ def settle(run: Run, threads: int) -> None:
 
 def corpus_of(job: Job, run: Run, root: Path) -> Corpus:
     """The data of a job. Raises DataChanged when they are not those that its run was planned with."""
-    corpus = prepare(job.data, base=job.base, cache=root / "data")
+    key = digest_of([job.data.model_dump(mode="json"), job.data.fingerprint(job.base), str(job.base), str(root)])
+    if key not in _HELD:
+        _HELD.clear()
+        _HELD[key] = prepare(job.data, base=job.base, cache=root / "data")
+    corpus = _HELD[key]
     if corpus.digest != run.data_digest:
         raise DataChanged(f"the data have digest {corpus.digest[:12]}, the plan {run.data_digest[:12]}: plan again")
     return corpus

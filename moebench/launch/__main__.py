@@ -1,4 +1,4 @@
-"""`python -m moebench.launch`: a worker process, started by the coordinator."""
+"""`python -m moebench.launch`: a worker process, started by a launcher."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """A worker process: carries out one job after another, so that torch is loaded once.
 
 Jobs come as JSON lines on standard input, events leave as JSON lines on what was standard output; whatever libraries
-print goes to standard error, whose last lines explain a crash. The end of standard input means that the coordinator is
+print goes to standard error, whose last lines explain a crash. The end of standard input means that the scheduler is
 gone or done: the process ends at once. SIGINT is ignored, because a terminal sends it to the whole group and the
-coordinator decides; SIGTERM and the message `{"do": "stop"}` ask for a checkpoint and an end.
+scheduler decides; SIGTERM and the message `{"do": "stop"}` ask for a checkpoint and an end.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def serve(execute: Execute = execute_kind) -> int:
 
 
 def _listen(orders: BinaryIO, inbox: SimpleQueue[str | None], ask_to_stop: Any) -> None:
-    """Reads messages in a thread of its own, which also notices the coordinator's death in the midst of a job."""
+    """Reads messages in a thread of its own, which also notices the death of the launcher in mid-job."""
     for line in orders:
         if line == STOP:
             ask_to_stop()
