@@ -70,7 +70,7 @@ def estimate(plan: Plan, jobs: Sequence[Job], options: LaunchOptions) -> Estimat
     root, threads, device, workers = options.root, options.threads, options.device, options.num_workers
     results = Results(root)
     tasks = [job for job in jobs if job.kind == "train"]
-    left = [task for task in tasks if not _is_done(task.id, plan, results)]
+    left = [task for task in tasks if results.run_status(plan, task.id) not in ("completed", "diverged")]
     run_s: dict[str, float] = {name: s for name in plan.models if (s := _finished_s(plan, name, results)) is not None}
     basis: dict[str, Basis] = dict.fromkeys(run_s, "finished runs")
     first: dict[str, Job] = {}
@@ -107,13 +107,6 @@ def side_by_side(seconds: Iterable[float], *, workers: int, start_s: float) -> f
         at = heapq.heappop(free)
         heapq.heappush(free, (at or start_s) + each)
     return max(free)
-
-
-def _is_done(run_id: str, plan: Plan, results: Results) -> bool:
-    """Whether a run is trained and measured, or has diverged."""
-    status = results.job(run_id).status()
-    measured = (results.job(job.id).status() for job in plan.evaluations[run_id])
-    return status == "diverged" or (status == "completed" and all(one == "completed" for one in measured))
 
 
 def _finished_s(plan: Plan, model: str, results: Results) -> float | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from moebench.planning.types import Plan, StoredPlan
 from moebench.store.files import CorruptFile
-from moebench.store.folder import Folder
+from moebench.store.folder import Folder, Status
 
 
 class Source(ABC):
@@ -48,6 +48,12 @@ class Source(ABC):
     @abstractmethod
     def timed_notes(self) -> dict[str, list[dict[str, Any]]]:
         """Speed session -> what was noted of its processes, each time one was timed."""
+
+    def run_status(self, plan: Plan, run_id: str) -> Status:
+        """The status of a run: of its training, or of the first measurement that is not there."""
+        status = self.job(run_id).status()
+        measured = (self.job(job.id).status() for job in plan.evaluations[run_id])
+        return status if status != "completed" else next((one for one in measured if one != "completed"), status)
 
     def known_plans(self) -> list[StoredPlan]:
         """The plans that can be read, those that lie there as another's history too."""

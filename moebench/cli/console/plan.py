@@ -13,8 +13,6 @@ from moebench.suite.model import DenseFFN, MoEFFN
 if TYPE_CHECKING:
     from moebench.api import Planned
     from moebench.models.architecture import Architecture
-    from moebench.planning.types import Plan
-    from moebench.store import Results
 
 
 def plan_text(planned: Planned) -> str:
@@ -134,7 +132,7 @@ def plan_json(planned: Planned) -> dict[str, Any]:
 
     plan, results = planned.plan, Results(planned.results)
     expected = estimate(planned)
-    status = {run.id: _status(run.id, plan, results) for run in plan.runs}
+    status = {run.id: results.run_status(plan, run.id) for run in plan.runs}
     seconds = expected.run_s
     runs = [
         {
@@ -207,10 +205,3 @@ def ordinal(number: int) -> str:
     """`2nd`, `11th`."""
     ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
     return f"{number}{ending}"
-
-
-def _status(run_id: str, plan: Plan, results: Results) -> str:
-    """The status of a run: of its training, or of the first measurement that is not there."""
-    status: str = results.job(run_id).status()
-    measured = (results.job(job.id).status() for job in plan.evaluations[run_id])
-    return status if status != "completed" else next((one for one in measured if one != "completed"), status)
