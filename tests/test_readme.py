@@ -182,7 +182,8 @@ def test_its_commands_work_one_after_the_other(here: Path) -> None:
     assert again
     assert shlex.split(again[0].replace("\\", ""))[:4] == ["moebench", "run", "mine.yaml", "--set"]
     (export,) = of("moebench export")
-    (run_id, *_) = [run.id for run in Results("results").jobs() if run.status() == "completed"]
+    trained = [job for job in Results("results").jobs() if job.kind == "train"]
+    run_id = next(job.id for job in trained if job.status() == "completed")
     found = call(*[run_id if word == "RUN" else word for word in shlex.split(export)[1:]])
     assert found.exit_code == 0, found.output
     assert Path(shlex.split(export)[-1], "tokenizer.json").is_file()
