@@ -75,6 +75,7 @@ def test_every_block_and_command_is_one_that_is_tested_here() -> None:
     known = [*mine, *of("moebench inspect", "moebench list", "moebench schema", "moebench export", "nox", "pip")]
     known += of("moebench run quickstart", "moebench run efficiency_per_token", "moebench run systems")
     known += [command for command in COMMANDS if command in ("moebench plan", "moebench run", "moebench report")]
+    known += of("moebench status", "moebench report --all")
     assert sorted(COMMANDS) == sorted(set(known))
     assert len(mine) == 9
 
@@ -181,6 +182,11 @@ def test_its_commands_work_one_after_the_other(here: Path) -> None:
     again = re.search(r"moebench run mine\.yaml .*--tuned", tuned)
     assert again
     assert shlex.split(again[0].replace("\\", ""))[:4] == ["moebench", "run", "mine.yaml", "--set"]
+    for command, said in (("moebench status", "mine"), ("moebench report --all", "reports/index.html")):
+        assert command in COMMANDS
+        found = call(*command.split()[1:])
+        assert found.exit_code == 0, found.output
+        assert said in found.output
     (export,) = of("moebench export")
     trained = [job for job in Results("results").jobs() if job.kind == "train"]
     run_id = next(job.id for job in trained if job.status() == "completed")
