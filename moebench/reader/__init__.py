@@ -1,1 +1,1 @@
-"""A results folder read without trusting it: runs, speed sessions, sweeps, and what was seen before."""
+"""Results read without trusting them: runs, speed sessions, sweeps, what was seen before, and what is left to do."""

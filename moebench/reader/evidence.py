@@ -15,7 +15,6 @@ from typing import Any
 from moebench.planning.types import Plan, PlannedJob, StoredPlan
 from moebench.reader.history import History, Told, read_history
 from moebench.reader.runs import (
-    MOST_SAID,
     UNREADABLE,
     Item,
     Outcome,
@@ -25,9 +24,9 @@ from moebench.reader.runs import (
     read_process,
     read_run,
     read_tune,
-    words_of,
 )
 from moebench.store import DONE, CorruptFile, Folder, Source, Status
+from moebench.store.files import MOST_SHOWN, words_of
 from moebench.text import plain
 
 NOT_RUN = "not run yet"
@@ -100,11 +99,11 @@ class Evidence:
             for run in one.plan.runs
         ]
         runs += [(stray.training, stray.seed, stray.finished) for stray in self.history.strays]
-        found: dict[tuple[str, int], float] = {}
+        first: dict[tuple[str, int], float] = {}
         for training, seed, at in runs:
             if at is not None:
-                found[training, seed] = min(at, found.get((training, seed), at))
-        return found
+                first[training, seed] = min(at, first.get((training, seed), at))
+        return first
 
     @functools.cached_property
     def _by_run(self) -> Mapping[tuple[str, int], Outcome]:
@@ -146,9 +145,9 @@ def _outcomes(results: Source, plan: Plan, problems: list[str]) -> tuple[Outcome
     """Every planned run. Those whose digests show that they are copies of each other are corrupt."""
     at = {step for model in plan.models.values() for step in (*model.recipe.evaluate_at, model.recipe.steps)}
     measured = plan.evaluations
-    found = [_outcome(results, planned, plan, measured[planned.id], at, problems) for planned in plan.runs]
+    outcomes = [_outcome(results, planned, plan, measured[planned.id], at, problems) for planned in plan.runs]
     twins: dict[tuple[str, str], list[Outcome]] = {}
-    for run in found:
+    for run in outcomes:
         if run.digests:
             twins.setdefault((run.model, run.digests[max(run.digests)]), []).append(run)
     copied: dict[str, str] = {}
@@ -159,8 +158,10 @@ def _outcomes(results: Source, plan: Plan, problems: list[str]) -> tuple[Outcome
             why += ": remove the folders that are copies"
             copied |= dict.fromkeys((run.run_id for run in runs), why)
     return tuple(
-        _refused(run, copied[run.run_id], problems) if run.run_id in copied else _at_ends_of_others(results, run, found)
-        for run in found
+        _refused(run, copied[run.run_id], problems)
+        if run.run_id in copied
+        else _at_ends_of_others(results, run, outcomes)
+        for run in outcomes
     )
 
 
@@ -201,7 +202,7 @@ def _outcome(
             if "diverged" in statuses:  # only the last evaluation told
                 why = (measured[statuses.index("diverged")].manifest() or {}).get("reason")
                 run = read_run(folder, planned, plan, at=at)
-                return replace(run, status="diverged", reason=plain(why, most=MOST_SAID))
+                return replace(run, status="diverged", reason=plain(why, most=MOST_SHOWN))
             folder, status = next(pair for pair in zip(measured, statuses, strict=True) if pair[1] != "completed")
             status = "partial" if status == "missing" else status
         reason = _why_not_done(folder, status)
@@ -217,8 +218,8 @@ def _outcome(
 def _why_not_done(folder: Folder, status: Status) -> str:
     if status == "failed":
         failure = folder.failure() or {}
-        said = f"{failure.get('status', 'failed')}: {failure.get('reason', 'no reason recorded')}"
-        return plain(said, most=MOST_SAID)
+        why = f"{failure.get('status', 'failed')}: {failure.get('reason', 'no reason recorded')}"
+        return plain(why, most=MOST_SHOWN)
     if status == "corrupt":
         return "; ".join(folder.verify()[:2]) or "does not read"
     return "not finished" if status == "partial" else NOT_RUN

@@ -215,15 +215,15 @@ def _session(rows: list[_Timed]) -> Session:
 
 def _noted(rows: list[dict[str, Any]]) -> list[_Timed]:
     """The rows of a session's notes that read."""
-    found: list[_Timed] = []
+    processes: list[_Timed] = []
     for row in rows:
         try:
             timed = {str(training): frozenset(map(str, metrics)) for training, metrics in row["timed"].items()}
             machine = row["machine"] if isinstance(row["machine"], str) else None
-            found.append(_Timed(process=int(row["process"]), at=_time(row["at"]), machine=machine, timed=timed))
+            processes.append(_Timed(process=int(row["process"]), at=_time(row["at"]), machine=machine, timed=timed))
         except UNREADABLE:
             continue
-    return found
+    return processes
 
 
 def _lying(folder: Folder, plan: Plan, process: int, finished: Mapping[str, float]) -> _Timed:

@@ -29,10 +29,9 @@ from moebench.metrics.ref import MetricRef, labelled
 from moebench.metrics.speed import AGAIN
 from moebench.planning.types import Plan, PlannedJob, PlannedModel, TunePlan
 from moebench.store import PROCESS, CorruptFile, Folder, Status
+from moebench.store.files import MOST_SHOWN, words_of
 from moebench.text import plain
 
-MOST_SAID = 500
-"""Characters of a reason that a folder gives which are told."""
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
 """What reading a file of unknown content can raise; CorruptFile, StaleRecord and UnsafeName are ValueErrors."""
 CLOSE = 1e-6
@@ -147,7 +146,7 @@ def read_run(
         seed=planned.seed,
         run_id=planned.id,
         status=manifest["status"],
-        reason=None if manifest.get("reason") is None else plain(manifest["reason"], most=MOST_SAID),
+        reason=None if manifest.get("reason") is None else plain(manifest["reason"], most=MOST_SHOWN),
         values=values,
         absent=absent,
         curves=curves,
@@ -201,24 +200,24 @@ def _records(folders: Sequence[Folder], plan: Plan, model: str) -> tuple[dict[st
         ("expert", range(getattr(architecture.ffn, "experts", 0))),
         ("domain", plan.data.domains),
     )
-    found: dict[str, dict[int, float | str]] = {}
+    metrics: dict[str, dict[int, float | str]] = {}
     for path, record in _each_record(folders, most=_most_records(plan, model)):
         step = -1 if record.step is None else record.step
         if not -1 <= step <= steps or (record.step is not None and step < 0):
             raise CorruptFile(path, f"{record.metric}: step {step} of {steps}")
-        points = found.get(record.metric)
+        points = metrics.get(record.metric)
         if points is None:
             if (label := misfit(record.metric, labels)) is not None:
                 raise CorruptFile(path, f"{record.metric}: there is no such {label}")
-            points = found[record.metric] = {}
+            points = metrics[record.metric] = {}
         if step in points:
             raise CorruptFile(path, f"{record.metric}: recorded twice" + (f" at step {step}" if step >= 0 else ""))
         reason = record.reason if record.value is None else impossible(record.metric, record.value)
-        points[step] = float(record.value or 0) if reason is None else plain(reason, most=MOST_SAID)
+        points[step] = float(record.value or 0) if reason is None else plain(reason, most=MOST_SHOWN)
     values: dict[str, float] = {}
     absent: dict[str, str] = {}
     curves: dict[str, tuple[tuple[int, float], ...]] = {}
-    for metric, points in found.items():
+    for metric, points in metrics.items():
         ordered = sorted(points.items())
         reasons = [value for _, value in ordered if isinstance(value, str)]
         last = next((why for why in reasons if is_impossible(why)), ordered[-1][1])
@@ -270,7 +269,7 @@ def _most_records(plan: Plan, model: str) -> int:
 
 
 def _items(folder: Folder, plan: Plan, split: str) -> tuple[Item, ...]:
-    path, found = folder.path / "items.jsonl", dict[str, Item]()
+    path, items = folder.path / "items.jsonl", dict[str, Item]()
     for row in folder.each_row("items.jsonl", most=plan.data.documents[split]):
         item = Item(
             document=_word(row["document"], "document"),
@@ -280,10 +279,10 @@ def _items(folder: Folder, plan: Plan, split: str) -> tuple[Item, ...]:
         )
         if item.num_bytes < 1 or item.num_bytes != int(item.num_bytes) or item.bits < 0:
             raise CorruptFile(path, f"{item.document}: {item.bits} bits of {item.num_bytes} bytes: impossible")
-        if item.document in found:
+        if item.document in items:
             raise CorruptFile(path, f"{item.document} is there twice")
-        found[item.document] = item
-    return tuple(found.values())
+        items[item.document] = item
+    return tuple(items.values())
 
 
 def _add_up(folder: Folder, items: Collection[Item], values: Mapping[str, float], split: str) -> None:
@@ -312,17 +311,17 @@ def digests(folder: Folder, *, steps: int, at: Collection[int], whole: bool = Fa
 
     A run that is `whole` has its last step. A small copy of a run lacks rows; none has more than it took steps.
     """
-    path, found, step, digest = folder.path / "steps.jsonl", dict[int, str](), 0, None
+    path, kept, step, digest = folder.path / "steps.jsonl", dict[int, str](), 0, None
     for row in folder.each_row("steps.jsonl", most=steps):
         before, step = step, _number(row["step"], "step")
         if not before < step <= steps:
             raise CorruptFile(path, f"step {step} of {steps} after step {before}")
         digest = _word(row["digest"], "digest") if "digest" in row else None
-        if digest is not None and (not found or step in at):
-            found[step] = digest
+        if digest is not None and (not kept or step in at):
+            kept[step] = digest
     if whole and step not in (0, steps):
         raise CorruptFile(path, f"ends at step {step} of {steps}")
-    return found if digest is None else {**found, step: digest}
+    return kept if digest is None else {**kept, step: digest}
 
 
 def _step_s(folder: Folder, planned: int) -> float | None:
@@ -454,8 +453,8 @@ def _setup(place: Environment) -> str:
     """What decides timings, as far as it is told: `2-core x86_64 CPU, AMD EPYC 9R14, 1 thread, torch 2.13.0`."""
     torch = place.packages.get("torch")
     threads = f"{place.threads} thread{'s' if place.threads != 1 else ''}"
-    said = [place.machine, place.gpu or place.cpu, threads, None if torch is None else f"torch {torch}"]
-    return plain(", ".join(part for part in said if part is not None), most=MOST_SAID)
+    parts = [place.machine, place.gpu or place.cpu, threads, None if torch is None else f"torch {torch}"]
+    return plain(", ".join(part for part in parts if part is not None), most=MOST_SHOWN)
 
 
 # ---------------------------------------------------------------------------------------------- one sweep
@@ -525,9 +524,3 @@ def _word(value: Any, what: str) -> str:
 def _wrong(error: ValidationError) -> str:
     first = error.errors()[0]
     return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-
-
-def words_of(error: Exception) -> str:
-    """An error of `UNREADABLE` as one short line."""
-    said = f"no {error.args[0]} in it" if isinstance(error, KeyError) else str(error) or type(error).__name__
-    return plain(said, most=MOST_SAID)

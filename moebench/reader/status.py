@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from moebench.planning.types import Plan, PlannedJob
-from moebench.reader.runs import MOST_SAID, UNREADABLE, words_of
+from moebench.reader.runs import UNREADABLE
 from moebench.store import Folder, Source, newest
+from moebench.store.files import MOST_SHOWN, words_of
 from moebench.text import plain
 
 State = Literal["done", "running", "failed", "blocked", "to do"]
@@ -107,10 +108,10 @@ def _state(folder: Folder) -> tuple[State, str | None]:
     status = folder.status()
     if status in ("completed", "diverged"):
         reason = (folder.manifest() or {}).get("reason")
-        return "done", None if status == "completed" else plain(f"diverged: {reason}", most=MOST_SAID)
+        return "done", None if status == "completed" else plain(f"diverged: {reason}", most=MOST_SHOWN)
     if folder.is_locked():
         return "running", None
     if status == "failed":
         failure = folder.failure() or {}
-        return "failed", plain(f"{failure.get('status')}: {failure.get('reason')}", most=MOST_SAID)
+        return "failed", plain(f"{failure.get('status')}: {failure.get('reason')}", most=MOST_SHOWN)
     return ("failed", "corrupt: it is done again") if status == "corrupt" else ("to do", None)

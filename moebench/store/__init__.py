@@ -1,7 +1,7 @@
 """The results folder: the one place where the run wing and the report wing meet.
 
-`files` writes and reads single files, `folders` a run's folder, `checkpoints` what a run under way needs to go on,
-`results` the whole folder, `reference` a small copy of it to commit.
+`folder` and `source` are what anyone may read of one job and of results: `live` and `results` where they are made,
+`bundle` where they were committed by `reference`. `checkpoints` is what a job under way needs to go on.
 """
 
 from moebench.store.checkpoints import Checkpoints

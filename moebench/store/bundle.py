@@ -229,5 +229,4 @@ def _reading(path: Path, job: str = "") -> Iterator[None]:
     except CorruptFile:
         raise
     except UNFIT as error:
-        why = f"no {error.args[0]} in it" if isinstance(error, KeyError) else str(error) or type(error).__name__
-        raise CorruptFile(path, f"{job}: {why}" if job else why) from error
+        raise CorruptFile(path, f"{job}: {files.words_of(error)}" if job else files.words_of(error)) from error

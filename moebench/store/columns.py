@@ -188,8 +188,8 @@ def steps_written(groups: Groups) -> Sections:
     lists: dict[tuple[str, ...], int] = {}
     sections: Sections = {}
     for group, jobs in groups.items():
-        told = [tuple(f"{row['step']}:{row.get('digest', '')}" for row in rows) for rows in jobs]
-        sections[group] = [[str(lists.setdefault(steps, len(lists)))] for steps in told]
+        steps_of = [tuple(f"{row['step']}:{row.get('digest', '')}" for row in rows) for rows in jobs]
+        sections[group] = [[str(lists.setdefault(steps, len(lists)))] for steps in steps_of]
     return {LISTS: [list(steps) for steps in lists]} | sections
 
 

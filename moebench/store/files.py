@@ -38,8 +38,8 @@ MOST_ROWS = 5_000_000
 """Rows of a file whose reader cannot know how many there should be."""
 MOST_DIGITS = 30
 """A longer whole number counts nothing that there is."""
-MOST_SAID = 500
-"""Characters of what is wrong with a file that are told."""
+MOST_SHOWN = 500
+"""Characters shown of what is wrong with a file, or of what it says."""
 FAULT_POINTS = ("tmp_written", "replaced", "appended", "before_done")
 
 _passed: Counter[str] = Counter()
@@ -49,10 +49,16 @@ class CorruptFile(ValueError):  # noqa: N818  the name is read in `except Corrup
     """A file of a results folder that does not hold what it should."""
 
     def __init__(self, path: Path, reason: str) -> None:
-        reason = plain(reason, most=MOST_SAID)  # what the file holds may be in it
+        reason = plain(reason, most=MOST_SHOWN)  # what the file holds may be in it
         super().__init__(f"{plain(path)}: {reason}")
         self.path = path
         self.reason = reason
+
+
+def words_of(error: Exception) -> str:
+    """What reading unknown contents raised, as one short line."""
+    why = f"no {error.args[0]} in it" if isinstance(error, KeyError) else str(error) or type(error).__name__
+    return plain(why, most=MOST_SHOWN)
 
 
 def fault(point: str) -> None:
