@@ -102,7 +102,7 @@ def test_golden_verdicts(root: Path) -> None:
 
 
 def test_an_empty_results_folder_has_a_verdict_for_every_claim(root: Path) -> None:
-    for name in ("jobs", "speed", "tune"):
+    for name in ("jobs", "tune"):
         shutil.rmtree(root / name)
     evidence = read(root)
     assert {outcome.status for outcome in evidence.outcomes} == {"missing"}
