@@ -41,7 +41,7 @@ def root(pristine: Path, tmp_path: Path) -> Path:
 def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A suite whose runs are done and whose report is written."""
     from tests.support import tiny_suites
-    from tests.support.commands import call_run
+    from tests.support.tiny_suites import call_run
 
     claims = {"better": tiny_suites.claim(family="primary")}
     folder = tmp_path_factory.mktemp("cli")

@@ -13,8 +13,7 @@ from moebench.claims.hypothesis import Bound, Hypothesis
 from moebench.claims.judge import judge
 from moebench.claims.samples import Sample
 from tests.support import error_rates
-from tests.support.builders import BPB, claim, evidence_of, judged, lower_by, pair
-from tests.support.simulated import decided_of, hypothesis_of
+from tests.support.builders import BPB, claim, decided_of, evidence_of, hypothesis_of, judged, lower_by, pair
 
 
 def decided(effects: stats.Array, hypothesis: Hypothesis) -> str:

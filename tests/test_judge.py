@@ -34,9 +34,9 @@ from tests.support.builders import (
     machine,
     pair,
     plan_of,
+    timed,
     with_outcome,
 )
-from tests.support.simulated import timed
 
 EIGHT = np.arange(1.0, 9.0) / 100
 """Mean 0.045. The 6th of the 256 subset means, 2.5% of them, are (1 + 2 + 4) / 3 and (8 + 7 + 5) / 3 hundredths."""

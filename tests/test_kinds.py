@@ -21,8 +21,7 @@ from moebench.counting.weights import ParameterCount
 from moebench.format import NBSP
 from moebench.planning.understood import understood
 from moebench.suite.load import load_suite
-from tests.support.builders import BPB, TWIN, claim, evidence_of, judged, lower_by, pair
-from tests.support.simulated import decided_of, hypothesis_of
+from tests.support.builders import BPB, TWIN, claim, decided_of, evidence_of, hypothesis_of, judged, lower_by, pair
 from tests.support.suite_texts import KINDS as KINDS_SUITE
 from tests.test_feasibility import GOOD
 

@@ -20,14 +20,20 @@ from moebench.planning.types import MatchResult
 from moebench.reader.evidence import Evidence, TunedModel
 from moebench.reader.runs import Item
 from tests.support import tiny_suites
-from tests.support.alike import DENSE, DOCUMENTS, MOE, scoring, swept, twins, unmatched
 from tests.support.builders import (
     BPB,
+    DENSE,
+    DOCUMENTS,
+    MOE,
     claim,
     evidence_of,
     judged,
     lower_by,
     pair,
+    scoring,
+    swept,
+    twins,
+    unmatched,
     with_ffn,
     with_outcome,
     with_plan,

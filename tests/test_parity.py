@@ -33,7 +33,7 @@ from moebench.models.decoder.moe import MoE
 from moebench.models.routers import Routing, Text
 from moebench.suite.designs import designs
 from moebench.suite.model import MoEFFN
-from tests.support.closeness import LEAST_SHARE
+from tests.support.closeness import LEAST_SHARE, assert_near, errors, numbered
 from tests.support.small_models import architecture, dense
 
 pytestmark = pytest.mark.numeric
@@ -607,3 +607,28 @@ def test_what_the_table_calls_equal_is_what_is_compared_here() -> None:
     said = {name for name, design in designs().items() if design.equal_to is not None}
     assert said == set(compared) | {"glm-4.5-2025"}
     assert all(block in (designs()[name].equal_to or "") for name, block in compared.items())
+
+
+# ----------------------------------------------------------------------------------------------------
+# What passes as rounding, and what does not.
+
+
+EPSILON = torch.finfo(torch.float32).eps
+
+
+def test_noise_where_exact_arithmetic_gives_zero_is_rounding() -> None:
+    whole = torch.tensor([20.0, -3.0])
+    one, other = (numbered(whole, 20 * EPSILON * torch.tensor([sign, 3.0])) for sign in (1.0, -2.0))
+    assert_near(one, other, tolerance=1e-5)
+
+
+@pytest.mark.parametrize("factor", [1 + 1e-4, 0.0, -1.0, float("nan")])
+def test_another_result_is_not(factor: float) -> None:
+    expected = numbered(torch.tensor([20.0]), torch.tensor([4.0, 1.0]))
+    with pytest.raises(AssertionError, match="beyond 1e-05 of their scale"):
+        assert_near(numbered(expected["0"], expected["1"] * factor), expected, tolerance=1e-5)
+
+
+def test_nothing_but_zeros_is_no_comparison() -> None:
+    with pytest.raises(AssertionError, match="nothing to compare"):
+        errors(numbered(torch.zeros(3)), numbered(torch.zeros(3)))

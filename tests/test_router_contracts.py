@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from moebench.models.routers import ROUTERS, Routing, described, facts_of
-from moebench.models.routers.capacity import refuse_when_full, room
-from moebench.models.routers.routing import Router
+from moebench.models.routers.routing import Router, refuse_when_full, room
 from moebench.suite.mixture import idle_gradient
 from moebench.suite.model import MoEFFN
 from tests.support.small_models import moe

@@ -13,10 +13,18 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-from moebench.claims.errors import Withheld
 from moebench.metrics import metric_of
 from moebench.metrics.metric import Kind, Metric
 from moebench.metrics.ref import MetricRef
+
+
+class Withheld(Exception):  # noqa: N818  not an error: an answer that is withheld
+    """No verdict of supported, refuted or inconclusive is possible; `judge` makes a verdict of it."""
+
+    def __init__(self, state: Literal["invalid", "not_tested"], reason: str) -> None:
+        super().__init__(reason)
+        self.state: Literal["invalid", "not_tested"] = state
+        self.reason = reason
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,8 +18,7 @@ import numpy as np
 from moebench import stats
 from moebench.claims import bounds, coverage, interim, likeness, notes, sealing
 from moebench.claims.decide import ALPHA, Correction, Finding, settle, shown_p, stands, weigh
-from moebench.claims.errors import Withheld
-from moebench.claims.hypothesis import Guard, Hypothesis
+from moebench.claims.hypothesis import Guard, Hypothesis, Withheld
 from moebench.claims.power import Needs, needs, needs_of_guard
 from moebench.claims.preconditions import Question, broken, unfit
 from moebench.claims.samples import Sample, draw

@@ -9,8 +9,7 @@ from __future__ import annotations
 import math
 
 from moebench import stats
-from moebench.claims.errors import Withheld
-from moebench.claims.hypothesis import Contrast, Term
+from moebench.claims.hypothesis import Contrast, Term, Withheld
 from moebench.claims.samples import draw
 from moebench.metrics import METRICS
 from moebench.metrics.speed import AGAIN

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from moebench import stats
-from moebench.claims.errors import Withheld
+from moebench.claims.hypothesis import Withheld
 from moebench.metrics.ref import MetricRef
 from moebench.planning.types import Plan
 from moebench.reader.evidence import Evidence, Outcome

@@ -19,8 +19,7 @@ import numpy as np
 
 from moebench import stats
 from moebench.claims import reaching
-from moebench.claims.errors import Withheld
-from moebench.claims.hypothesis import Contrast, as_written, orientation
+from moebench.claims.hypothesis import Contrast, Withheld, as_written, orientation
 from moebench.format import MINUS
 from moebench.metrics import metric_of
 from moebench.metrics.metric import Kind

@@ -24,8 +24,7 @@ from moebench.store import columns, files
 from moebench.store.files import CorruptFile
 from moebench.store.folder import DONE, JOB, PROCESS, Folder, Status, UnsafeName, is_safe_id
 from moebench.store.packing import unfold
-from moebench.store.plans import plan_of
-from moebench.store.source import Source, by_age
+from moebench.store.source import Source, by_age, plan_of
 from moebench.text import quoted
 
 MANIFEST, FACTS, SAMPLES = "MANIFEST", "facts.json", "samples.txt"

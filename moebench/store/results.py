@@ -23,8 +23,7 @@ from moebench.store.bundle import Bundles, bundles_of
 from moebench.store.files import CorruptFile
 from moebench.store.folder import Folder, UnsafeName, is_safe_id
 from moebench.store.live import ASIDE, JobFolder
-from moebench.store.plans import file_name, read_plan
-from moebench.store.source import Source
+from moebench.store.source import Source, file_name, read_plan
 from moebench.text import quoted
 
 

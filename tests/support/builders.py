@@ -12,7 +12,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
+from moebench.claims.decide import Correction, settle, weigh
+from moebench.claims.hypothesis import Bound, Contrast, Hypothesis, Reading, Term
 from moebench.claims.judge import judge
+from moebench.claims.samples import Sample
 from moebench.claims.verdict import Verdict
 from moebench.counting.costs import Costs
 from moebench.counting.weights import ParameterCount
@@ -260,3 +265,69 @@ def with_ffn(evidence: Evidence, model: str, **changes: Any) -> Evidence:
     architecture = planned.architecture.model_copy(update={"ffn": ffn})
     models = {**evidence.plan.models, model: planned.model_copy(update={"architecture": architecture})}
     return with_plan(evidence, models=models)
+
+
+SUPERIOR = {"kind": "superior", "margin": 0}
+
+
+MOE = [1.9, 1.91, 1.89, 1.9, 1.92, 1.88, 1.9, 1.9]
+
+
+DENSE = [2.0, 2.0, 1.99, 2.01, 2.0, 2.0, 1.98, 2.02]
+
+
+DOCUMENTS = [(4000, 4000 * 1.9), (6000, 6000 * 1.9), (5000, 5000 * 1.9), (115_000, 115_000 * 1.9)]
+"""(bytes, bits) of what a well-behaved evaluation scored."""
+
+
+def twins(metric: str = BPB, test: dict[str, Any] = SUPERIOR, **other: Any) -> Evidence:
+    """A mixture below a dense model by 5%, matched, all on the same text."""
+    values = {"moe": {metric: MOE}, "dense": {metric: DENSE}}
+    return evidence_of(values, {"c": claim(test, metric)}, **{"items": scoring(DOCUMENTS), **other})
+
+
+def scoring(documents: Sequence[tuple[int, float]], seeds: int = 8) -> dict[str, Any]:
+    return {"moe": [documents] * seeds, "dense": [[(n, b * 1.05) for n, b in documents]] * seeds}
+
+
+def unmatched(evidence: Evidence) -> Evidence:
+    return with_plan(evidence, matches=())
+
+
+def swept(**other: Any) -> Evidence:
+    """Three points, evenly apart on a log scale, so that the middle one has weight 0."""
+    points = {"moe_s2": 2.0, "moe_s4": 4.0, "moe_s8": 8.0}
+    values = {name: {BPB: [2.0 - 0.01 * x + s / 1e4 for s in range(8)]} for name, x in points.items()}
+    block = claim({"kind": "trend", "sign": "falling"}, over="moe_s", along="ffn.experts")
+    sweeps = {"moe_s": {name: {"ffn.experts": x} for name, x in points.items()}}
+    return unmatched(evidence_of(values, {"c": block}, sweeps=sweeps, **other))
+
+
+def timed(
+    ratio: float = 1.05, *, again: float = 1.0, processes: int = 10, noise: float = 0.01, **other: Any
+) -> Evidence:
+    rng = np.random.default_rng(2)
+    metric = "speed.decode_step_s[batch=8]"
+    drift = np.exp(rng.normal(0, 0.2, processes))
+    values = {"dense": 1.0, "dense~again": again, "moe": ratio}
+    times = {m: {metric: 0.004 * v * drift * np.exp(rng.normal(0, noise, processes))} for m, v in values.items()}
+    block = claim({"kind": "non_inferior", "margin": "10%"}, metric)
+    return evidence_of({"moe": {BPB: [2.0]}, "dense": {BPB: [2.0]}}, {"c": block}, times=times, **other)
+
+
+def hypothesis_of(support: tuple[Bound, ...], refute: tuple[Bound, ...], level: float = 0.025) -> Hypothesis:
+    terms = (Term(model="moe", metric=BPB, weight=-1), Term(model="dense", metric=BPB, weight=1))
+    return Hypothesis(
+        contrast=Contrast(terms=terms, log=False),
+        support=support,
+        refute=refute,
+        reading=Reading(form="difference", sign=-1, unit="bits/byte"),
+        asked="",
+        level=level,
+    )
+
+
+def decided_of(sample: Sample, hypothesis: Hypothesis) -> str:
+    finding = weigh(sample, hypothesis)
+    none = Correction(p_for=finding.p_for or 0.0, p_against=finding.p_against or 0.0, words="", in_family=False)
+    return settle(finding, hypothesis, sample, none)[0]

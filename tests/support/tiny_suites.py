@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from click.testing import CliRunner, Result
 from ruamel.yaml import YAML
 
 from moebench import api
+from moebench.cli.commands import main
 from moebench.data.corpus import Corpus
 from moebench.data.prepare import prepare
 from moebench.jobs import evaluate, train
@@ -143,3 +145,13 @@ class Left:
 
 BITS = ("steps.jsonl", "records.jsonl", "items.jsonl", "model.safetensors")
 """Files without times."""
+
+
+def call(*arguments: object, **options: Any) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], **options)
+
+
+def call_run(suite: Path, *options: str) -> Result:
+    """`moebench run` in this process, results and reports beside the suite."""
+    where = ["--results", suite.parent / "results", "--out", suite.parent / "reports"]
+    return call("run", suite, *where, "--launcher", "inline", *options)

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 from moebench.amounts import Amount
-from moebench.claims.errors import Withheld
-from moebench.claims.hypothesis import Contrast, Hypothesis, Level, Reading, as_written
+from moebench.claims.hypothesis import Contrast, Hypothesis, Level, Reading, Withheld, as_written
 from moebench.claims.kinds.kind import ClaimKind, Fault, Sweeps, amount_words, below_zero, between, exactly
 from moebench.format import exact_number
 from moebench.metrics import METRICS, metric_of

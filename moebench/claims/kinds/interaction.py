@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 from moebench.amounts import Amount
-from moebench.claims.errors import Withheld
-from moebench.claims.hypothesis import Contrast, Hypothesis
+from moebench.claims.hypothesis import Contrast, Hypothesis, Withheld
 from moebench.claims.kinds.kind import Fault, MarginKind, Sweeps, compared, difference, direction
 from moebench.metrics import metric_of
 from moebench.metrics.metric import Metric

@@ -14,8 +14,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, ClassVar
 
 from moebench.amounts import Amount
-from moebench.claims.errors import Withheld
-from moebench.claims.hypothesis import Contrast, Hypothesis, Level, Reading, as_written, orientation
+from moebench.claims.hypothesis import Contrast, Hypothesis, Level, Reading, Withheld, as_written, orientation
 from moebench.frozen import Frozen
 from moebench.metrics import metric_of
 from moebench.metrics.metric import Metric

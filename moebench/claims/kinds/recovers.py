@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from moebench.claims.errors import Withheld
-from moebench.claims.hypothesis import Bound, Contrast, Guard, Hypothesis, Reading
+from moebench.claims.hypothesis import Bound, Contrast, Guard, Hypothesis, Reading, Withheld
 from moebench.claims.kinds.kind import ClaimKind, Sweeps, between, compared, direction
 from moebench.metrics import metric_of
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from moebench.claims.errors import Withheld
-from moebench.claims.hypothesis import Bound, Contrast, Guard, Hypothesis, Reading
+from moebench.claims.hypothesis import Bound, Contrast, Guard, Hypothesis, Reading, Withheld
 from moebench.claims.kinds.kind import ClaimKind, Fault, Sweeps, between
 from moebench.metrics import metric_of
 from moebench.metrics.metric import Metric

@@ -12,11 +12,10 @@ from __future__ import annotations
 from math import gcd
 
 from moebench.models.lazy import Tensor, torch
-from moebench.models.routers.capacity import room
 from moebench.models.routers.losses import z_loss
 from moebench.models.routers.options import MoEFFN
 from moebench.models.routers.projection import Projection
-from moebench.models.routers.routing import Routing, Text
+from moebench.models.routers.routing import Routing, Text, room
 
 
 class ExpertChoice(Projection):
