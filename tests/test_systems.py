@@ -19,7 +19,7 @@ from moebench.suite.errors import SuiteError
 from moebench.suite.model import DenseFFN, MoEFFN
 from moebench.suite.words import known_systems, system_files
 from moebench.systems import Figure, shape, system, systems, undisclosed
-from moebench.systems.configs import FAMILIES
+from moebench.systems.configs import families
 from moebench.systems.inspection import inspect_all, inspect_model, inspection_text, size_text
 from moebench.tables import table
 from tests.support.meta_models import counted
@@ -141,7 +141,7 @@ def test_transformers_class_on_the_meta_device_is_exactly_equal(name: str) -> No
 
 def test_most_systems_are_held_to_transformers() -> None:
     assert len(CONFIGS) == 28
-    assert {config["model_type"] for config in CONFIGS.values()} <= set(FAMILIES)
+    assert {config["model_type"] for config in CONFIGS.values()} <= set(families())
 
 
 @pytest.mark.parametrize(

@@ -18,11 +18,12 @@ import pytest
 
 from moebench.counting.blueprint import Attention, Experts, LatentAttention
 from moebench.counting.weights import parameters, selection_biases
-from moebench.systems.configs import FAMILIES, MOST_BYTES, READ_UP_TO, ConfigError, load_config, read_config
+from moebench.systems.configs import MOST_BYTES, READ_UP_TO, ConfigError, families, load_config, read_config
 from moebench.systems.configs.fields import NESTED, Fields
-from moebench.systems.configs.moe import DBRX_ATTENTION, DBRX_FFN
 from tests.support.meta_models import SEQ2SEQ, config_of, counted
 
+FAMILIES = families()
+DBRX_ATTENTION, DBRX_FFN = FAMILIES["dbrx"].parts["attn_config"], FAMILIES["dbrx"].parts["ffn_config"]
 OWN_CODE = ("deepseek", "kimi_k2")
 """Families whose class is their publisher's own and not in transformers."""
 IN_TRANSFORMERS = [word for word in FAMILIES if word not in OWN_CODE]

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from moebench.counting.blueprint import Blueprint
-from moebench.systems.configs import dense, latent, moe, seq2seq
+from moebench.systems.configs import seq2seq
 from moebench.systems.configs.fields import NESTED, Fields, named, renamed, shown
 from moebench.systems.configs.fields import ConfigError as ConfigError
+from moebench.systems.configs.recipes import Recipe, dbrx, decoder
+from moebench.tables import table
 
 MOST_BYTES = 1 << 20
 
@@ -31,13 +34,13 @@ class Family:
     defaults: Mapping[str, Any]
     architecture: str
     """The class with the language-modelling head; another class of the family has other weights."""
-    also: tuple[str, ...] = ()
+    also: Sequence[str] = ()
     """Other names of that class, of its publisher or of old configurations."""
     aliases: Mapping[str, str] = field(default_factory=dict)
     """Second name -> name."""
-    late: tuple[str, ...] = ()
+    late: Sequence[str] = ()
     """Second names that transformers applies only after it has computed other sizes from the name's default."""
-    harmless: tuple[str, ...] = ()
+    harmless: Sequence[str] = ()
     """Keys of the family that sound like weights and are none."""
     parts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Keys that hold an object, and the defaults of its keys."""
@@ -45,15 +48,6 @@ class Family:
     """Whether its class is transformers' and not its publisher's own."""
 
 
-_LOCAL = {"num_experts": "num_local_experts"}
-_GLOBAL = {"num_local_experts": "num_experts"}
-_T5 = {"hidden_size": "d_model", "num_attention_heads": "num_heads", "num_hidden_layers": "num_layers"}
-_T5_LATE = ("num_hidden_layers",)
-"""Decoder layers and sparse steps are computed from `num_layers` first."""
-_DEEPSEEK = (
-    "moe_layer_freq", "num_nextn_predict_layers", "num_mtp_layers", "ep_size", "topk_method", "rope_interleave",
-    "qk_head_dim",
-)  # fmt: skip
 _MORE_TOKENS = ("num_nextn_predict_layers", "num_mtp_layers", "num_mtp_modules")
 """Keys for layers that predict further tokens: checkpoints hold them, transformers' classes do not."""
 _SIZES = (
@@ -61,149 +55,38 @@ _SIZES = (
     "n_routed_experts", "num_experts_per_tok", "moe_intermediate_size", "vocab_size", "tie_word_embeddings",
 )  # fmt: skip
 """Keys whose absence a reader should know of, as the family's default is counted with."""
-_GRANITE = ("embedding_multiplier",)
-_JITTER = ("input_jitter_noise", "moe_jitter_eps")
 
-FAMILIES: dict[str, Family] = {
-    "llama": Family(
-        build=dense.llama, defaults=dense.LLAMA, architecture="LlamaForCausalLM", also=("LLaMAForCausalLM",)
-    ),
-    "granite": Family(
-        build=dense.llama, defaults=dense.LLAMA, architecture="GraniteForCausalLM", harmless=_GRANITE
-    ),
-    "mistral": Family(build=dense.mistral, defaults=dense.MISTRAL, architecture="MistralForCausalLM"),
-    "olmo": Family(build=dense.olmo, defaults=dense.OLMO, architecture="OlmoForCausalLM"),
-    "olmo2": Family(build=dense.olmo2, defaults=dense.OLMO, architecture="Olmo2ForCausalLM"),
-    "olmo3": Family(build=dense.olmo3, defaults=dense.OLMO3, architecture="Olmo3ForCausalLM"),
-    "qwen2": Family(build=dense.qwen2, defaults=dense.QWEN2, architecture="Qwen2ForCausalLM"),
-    "qwen3": Family(build=dense.qwen3, defaults=dense.QWEN3, architecture="Qwen3ForCausalLM"),
-    "glm4": Family(build=dense.glm4, defaults=dense.GLM4, architecture="Glm4ForCausalLM"),
-    "smollm3": Family(build=dense.smollm3, defaults=dense.SMOLLM3, architecture="SmolLM3ForCausalLM"),
-    "seed_oss": Family(build=dense.seed_oss, defaults=dense.SEED_OSS, architecture="SeedOssForCausalLM"),
-    "ernie4_5": Family(build=dense.ernie, defaults=dense.ERNIE, architecture="Ernie4_5ForCausalLM",
-                       harmless=("use_rmsnorm",)),
-    "mixtral": Family(
-        build=moe.mixtral, defaults=moe.MIXTRAL, architecture="MixtralForCausalLM", aliases=_LOCAL
-    ),
-    "olmoe": Family(build=moe.olmoe, defaults=moe.OLMOE, architecture="OlmoeForCausalLM", aliases=_GLOBAL),
-    "flex_olmo": Family(
-        build=moe.olmoe, defaults=moe.FLEX_OLMO, architecture="FlexOlmoForCausalLM", aliases=_GLOBAL
-    ),
-    "qwen2_moe": Family(build=moe.qwen2_moe, defaults=moe.QWEN2_MOE, architecture="Qwen2MoeForCausalLM"),
-    "qwen3_moe": Family(
-        build=moe.qwen3_moe, defaults=moe.QWEN3_MOE, architecture="Qwen3MoeForCausalLM", aliases=_LOCAL
-    ),
-    "gpt_oss": Family(
-        build=moe.gpt_oss,
-        defaults=moe.GPT_OSS,
-        architecture="GptOssForCausalLM",
-        aliases=_LOCAL,
-        harmless=("experts_per_token",),
-    ),
-    "llama4_text": Family(build=moe.llama4, defaults=moe.LLAMA4, architecture="Llama4ForCausalLM",
-                          harmless=("use_qk_norm", "no_rope_layers")),
-    "dbrx": Family(
-        build=moe.dbrx,
-        defaults=moe.DBRX,
-        architecture="DbrxForCausalLM",
-        aliases={
-            "num_attention_heads": "n_heads",
-            "hidden_size": "d_model",
-            "num_hidden_layers": "n_layers",
-            "max_position_embeddings": "max_seq_len",
-        },
-        late=("hidden_size",),
-        harmless=("emb_pdrop", "num_key_value_heads"),
-        parts={"attn_config": moe.DBRX_ATTENTION, "ffn_config": moe.DBRX_FFN},
-    ),
-    "phimoe": Family(
-        build=moe.phimoe, defaults=moe.PHIMOE, architecture="PhimoeForCausalLM", also=("PhiMoEForCausalLM",),
-        harmless=_JITTER,
-    ),
-    "granitemoe": Family(
-        build=moe.granite_moe, defaults=moe.GRANITE_MOE, architecture="GraniteMoeForCausalLM", harmless=_GRANITE
-    ),
-    "granitemoeshared": Family(
-        build=moe.granite_moe,
-        defaults={**moe.GRANITE_MOE, "shared_intermediate_size": 0},
-        architecture="GraniteMoeSharedForCausalLM",
-        harmless=_GRANITE,
-    ),
-    "glm4_moe": Family(
-        build=moe.glm4_moe,
-        defaults=moe.GLM4_MOE,
-        architecture="Glm4MoeForCausalLM",
-        aliases={"num_local_experts": "n_routed_experts"},
-        harmless=_DEEPSEEK,
-    ),
-    "dots1": Family(
-        build=moe.dots1,
-        defaults=moe.DOTS1,
-        architecture="Dots1ForCausalLM",
-        aliases={"num_local_experts": "n_routed_experts"},
-        harmless=_DEEPSEEK,
-    ),
-    "minimax_m2": Family(
-        build=moe.minimax_m2, defaults=moe.MINIMAX_M2, architecture="MiniMaxM2ForCausalLM", aliases=_LOCAL,
-        harmless=(
-            "rotary_dim", "use_qk_norm", "qk_norm_type", "use_routing_bias", "use_mtp", "num_mtp_modules",
-            "mtp_transformer_layers", "shared_moe_mode", "layernorm_full_attention_beta", "layernorm_mlp_beta",
-            "layernorm_linear_attention_beta",
-        ),
-    ),
-    "ernie4_5_moe": Family(
-        build=moe.ernie_moe,
-        defaults=moe.ERNIE_MOE,
-        architecture="Ernie4_5_MoeForCausalLM",
-        aliases={"num_experts": "moe_num_experts", "num_experts_per_tok": "moe_k"},
-        harmless=("moe_norm_min", "moe_capacity", "moe_gate", "moe_use_aux_free", "moe_group", "use_rmsnorm"),
-    ),
-    "deepseek": Family(
-        build=latent.deepseek, defaults=latent.DEEPSEEK, architecture="DeepseekForCausalLM", harmless=_DEEPSEEK,
-        in_transformers=False,
-    ),
-    "deepseek_v2": Family(
-        build=latent.deepseek_v2,
-        defaults=latent.DEEPSEEK_V2,
-        architecture="DeepseekV2ForCausalLM",
-        aliases={"num_experts": "n_routed_experts"},
-        harmless=_DEEPSEEK,
-    ),
-    "deepseek_v3": Family(
-        build=latent.deepseek_v3,
-        defaults=latent.DEEPSEEK_V3,
-        architecture="DeepseekV3ForCausalLM",
-        aliases={"num_local_experts": "n_routed_experts"},
-        harmless=_DEEPSEEK,
-    ),
-    "kimi_k2": Family(
-        build=latent.deepseek_v3,
-        defaults=latent.DEEPSEEK_V3,
-        architecture="DeepseekV3ForCausalLM",
-        harmless=_DEEPSEEK,
-        in_transformers=False,
-    ),
-    "t5": Family(
-        build=seq2seq.t5, defaults=seq2seq.T5, architecture="T5ForConditionalGeneration",
-        also=("T5WithLMHeadModel",),
-        aliases={**_T5, "head_dim": "d_kv"},
-        late=_T5_LATE,
-    ),
-    "mt5": Family(
-        build=seq2seq.t5, defaults=seq2seq.MT5, architecture="MT5ForConditionalGeneration",
-        aliases={**_T5, "head_dim": "d_kv"},
-        late=_T5_LATE,
-    ),
-    "switch_transformers": Family(
-        build=seq2seq.switch,
-        defaults=seq2seq.SWITCH,
-        architecture="SwitchTransformersForConditionalGeneration",
-        aliases=_T5,
-        late=_T5_LATE,
-        harmless=("expert_capacity", "num_selected_experts", "feed_forward_proj"),
-    ),
-}  # fmt: skip
-"""`model_type` -> its family."""
+
+@cache
+def families() -> dict[str, Family]:
+    """`model_type` -> its family, of families.yaml."""
+    written = dict(table("systems/configs/families.yaml"))
+    sizes, families = written.pop("sizes"), dict[str, Family]()
+    for word, own in written.items():
+        other = written[own["like"]] if "like" in own else {}
+        fields = {key: value for key, value in {**other, **own}.items() if key != "like"}
+        for part in {"defaults", "recipe"} & own.keys() & other.keys():
+            fields[part] = {**other[part], **own[part]}
+        families[word] = _family(sizes, **fields)
+    return families
+
+
+def _family(
+    sizes: Mapping[str, Any],
+    *,
+    defaults: Mapping[str, Any],
+    recipe: Mapping[str, Any] | None = None,
+    build: str = "",
+    parts: Mapping[str, Mapping[str, Any]] | None = None,
+    **fields: Any,
+) -> Family:
+    """A family as it is written: with a recipe, or with a function of its own."""
+    parts = parts or {}
+    if recipe is not None:
+        words = Recipe.model_validate(recipe)
+        return Family(build=lambda f: decoder(f, words), defaults={**sizes, **defaults}, parts=parts, **fields)
+    own = {"dbrx": lambda f: dbrx(f, parts), "t5": seq2seq.t5, "switch": seq2seq.switch}
+    return Family(build=own[build], defaults=defaults, parts=parts, **fields)
 
 
 READ_UP_TO = (5, 24)
@@ -219,9 +102,9 @@ def read_config(config: Mapping[str, Any], *, ignore_keys: bool = False) -> tupl
     """
     config, notes = language_model(config)
     word = config.get("model_type")
-    if not isinstance(word, str) or word not in FAMILIES:
+    if not isinstance(word, str) or word not in families():
         raise ConfigError(_unknown(word))
-    family = FAMILIES[word]
+    family = families()[word]
     for alias in family.late:
         if alias in config and family.aliases[alias] not in config:
             name = family.aliases[alias]
@@ -248,7 +131,7 @@ def read_config(config: Mapping[str, Any], *, ignore_keys: bool = False) -> tupl
 def assumed(config: Mapping[str, Any]) -> str | None:
     """Which sizes a configuration that is read leaves to its family's defaults; None when it gives them all."""
     config, _ = language_model(config)
-    family = FAMILIES[config["model_type"]]
+    family = families()[config["model_type"]]
     given = renamed(config, family.aliases, config["model_type"])
     taken = {key: family.defaults.get(key) for key in _SIZES if key not in given}
     absent = [f"{key} {shown(value)}" for key, value in taken.items() if value is not None]
@@ -256,7 +139,7 @@ def assumed(config: Mapping[str, Any]) -> str | None:
 
 
 def _unknown(word: object) -> str:
-    known = f"known: {', '.join(sorted(FAMILIES))}"
+    known = f"known: {', '.join(sorted(families()))}"
     if word is None:
         return f"model_type: missing, so the family is not known; {known}"
     return f"model_type: family {shown(word)} is not one that is counted exactly here; {known}"
@@ -265,9 +148,9 @@ def _unknown(word: object) -> str:
 def language_model(config: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]]:
     """The part of a configuration that is counted: the text model of a wrapper, with what it inherits, or the whole."""
     inner = config.get("text_config")
-    if config.get("model_type") in list(FAMILIES) or not isinstance(inner, dict):  # a word of any type
+    if config.get("model_type") in list(families()) or not isinstance(inner, dict):  # a word of any type
         return config, []
-    if inner.get("model_type") not in list(FAMILIES):
+    if inner.get("model_type") not in list(families()):
         return config, []
     given = [part["tie_word_embeddings"] for part in (config, inner) if "tie_word_embeddings" in part]
     if not given:

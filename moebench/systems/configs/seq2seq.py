@@ -3,44 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 from moebench.counting.blueprint import Attention, Blueprint, Dense, Experts, Layer, Stack
 from moebench.systems.configs.fields import Fields, gathered
-
-T5: dict[str, Any] = {
-    "vocab_size": 32128,
-    "d_model": 512,
-    "d_kv": 64,
-    "d_ff": 2048,
-    "num_layers": 6,
-    "num_decoder_layers": None,
-    "num_heads": 8,
-    "relative_attention_num_buckets": 32,
-    "feed_forward_proj": "relu",
-    "is_gated_act": None,
-    "tie_word_embeddings": True,
-    "is_encoder_decoder": True,
-}
-MT5 = {**T5, "vocab_size": 250112, "d_ff": 1024, "num_layers": 8, "num_heads": 6, "feed_forward_proj": "gated-gelu"}
-SWITCH: dict[str, Any] = {
-    "vocab_size": 32128,
-    "d_model": 768,
-    "d_kv": 64,
-    "d_ff": 2048,
-    "num_layers": 12,
-    "num_sparse_encoder_layers": 3,
-    "num_decoder_layers": 12,
-    "num_sparse_decoder_layers": 3,
-    "num_heads": 12,
-    "encoder_sparse_step": None,
-    "decoder_sparse_step": None,
-    "num_experts": 8,
-    "router_bias": False,
-    "relative_attention_num_buckets": 32,
-    "tie_word_embeddings": True,
-    "is_encoder_decoder": True,
-}
 
 
 def t5(f: Fields) -> Blueprint:
