@@ -23,9 +23,9 @@ from moebench.models.routers import ROUTERS
 from moebench.models.routers.softmax_topk import SoftmaxTopK
 from moebench.planning import built
 from moebench.planning.graph import TUNE_SEED, make_plan
-from moebench.planning.matching import QUANTITIES, Machine, PlanError, match_all, recipe_of, solve, steps_of, with_size
+from moebench.planning.matching import QUANTITIES, Machine, PlanError, Solver, match_all, recipe_of, steps_of, with_size
 from moebench.planning.session import baseline_of
-from moebench.planning.types import DataFacts, Plan, PlannedModel
+from moebench.planning.types import DataFacts, MatchResult, Plan, PlannedModel
 from moebench.suite.errors import SuiteError
 from moebench.suite.model import Match, MatchOn
 from moebench.suite.training import TrainSpec
@@ -54,6 +54,15 @@ def suite(models: dict[str, Any] | None = None, *, train: dict[str, Any] | None 
     }
     usual: dict[str, Any] = {"suite": "s", "question": "Is it?", "seeds": list(range(8)), "data": {"source": "stdlib"}}
     return SuiteSpec.model_validate({**usual, **rest, "models": named})
+
+
+def solve(name: str, a: Architecture, target: Architecture, wanted: Match) -> tuple[Architecture, MatchResult]:
+    """One match alone; PlanError when it misses by more than its tolerance."""
+    solver = Solver(model=name, a=a, target=target, match=wanted, dtype="float32", target_dtype="float32")
+    solved, result = solver.nearest()
+    if (misfit := solver.misfit(result)) is not None:
+        raise PlanError(misfit)
+    return solved, result
 
 
 def claims(number: int, *, metric: str = "test.bits_per_byte", family: str = "primary") -> dict[str, Any]:

@@ -97,35 +97,8 @@ def with_size(a: Architecture, size: str, value: int) -> Architecture:
     return a.model_copy(update={"ffn": a.ffn.model_copy(update={size: value})})
 
 
-def _size(a: Architecture, size: str) -> int:
-    value = getattr(a.ffn, size)
-    assert isinstance(value, int)
-    return value
-
-
-def solve(
-    name: str,
-    a: Architecture,
-    target: Architecture,
-    match: Match,
-    *,
-    dtype: str = "float32",
-    target_dtype: str = "float32",
-) -> tuple[Architecture, MatchResult]:
-    """The FFN width that brings `a` nearest to `target` in the matched quantity, each in its own training dtype.
-
-    Raises PlanError when the nearest whole width misses by more than the tolerance, naming the widths on either side,
-    what they give, and what would do.
-    """
-    solver = _Solver(model=name, a=a, target=target, match=match, dtype=dtype, target_dtype=target_dtype)
-    solved, result = solver.nearest()
-    if (misfit := solver.misfit(result)) is not None:
-        raise PlanError(misfit)
-    return solved, result
-
-
 @dataclass(frozen=True, kw_only=True)
-class _Solver:
+class Solver:
     """One match: a model, the model to be equal to, and the size to change."""
 
     model: str
@@ -232,7 +205,7 @@ def match_all(spec: SuiteSpec, *, vocab: int) -> tuple[dict[str, Architecture], 
             model = spec.models[name]
             a = _with_router(name, architecture_of(model, vocab=vocab, context=spec.data.context))
             if model.match is not None:
-                solver = _Solver(
+                solver = Solver(
                     model=name,
                     a=a,
                     target=settle(model.match.to),
