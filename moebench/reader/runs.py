@@ -233,8 +233,8 @@ def _records(folders: Sequence[Folder], plan: Plan, model: str) -> tuple[dict[st
 
 def _each_record(folders: Sequence[Folder], *, most: int) -> Iterator[tuple[Path, Record]]:
     for folder in folders:
-        for record in folder.each_record(most=most):
-            yield folder.path / "records.jsonl", record
+        path = folder.path / "records.jsonl"
+        yield from ((path, record) for record in folder.each_record(most=most))
 
 
 PARTS = frozenset(part for metric in METRICS.values() for part in metric.values.get("part", ()))
