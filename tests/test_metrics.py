@@ -350,7 +350,7 @@ def test_a_reports_counts_of_experts_have_no_interval_below_0() -> None:
     rows = pd.DataFrame({"model": "moe", "value": [0.0, 0.0, 0.0, 0.0, 0.0, 1.0]})
     none = pd.DataFrame({"model": [], "value": []})
     held = SimpleNamespace(final=lambda metric: rows if metric == IDLE else none, models=("moe",))
-    table = routing(SimpleNamespace(held=held, many=False))  # type: ignore[arg-type]
+    table = routing(SimpleNamespace(study=held, many=False))  # type: ignore[arg-type]
     assert table is not None
     (row,) = table.frame.to_dict("records")
     assert (row["value"], row["low"], row["high"]) == (pytest.approx(1 / 6), 0.0, 1.0)

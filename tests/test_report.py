@@ -32,7 +32,7 @@ from moebench.reporting.svg import svg_file
 from moebench.reporting.tables import TABLES, Table
 from moebench.reporting.tables.table import text
 from moebench.reporting.theme import settings
-from tests.support import golden_results, golden_sweep
+from tests.support import golden_results, golden_systems
 from tests.support.builders import with_outcome
 
 SECTIONS = ["answer", "equal", "cost", "quality", "place", "routing", "sure", "untested", "provenance"]
@@ -580,7 +580,7 @@ def results_all(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two suites: one whole and with a question that is hostile, one that has only begun."""
     root = tmp_path_factory.mktemp("all") / "results"
     golden_results.write(root, seeds=6, question=HOSTILE_ALL)
-    plan = golden_sweep.sweep_plan()
+    plan = golden_systems.sweep_plan()
     store.Results(root).save_plan(plan, golden_results.MACHINE)
     (root / "plans" / "spoilt@default-1.json").write_text('{"<b>": 1}')
     return root

@@ -34,13 +34,13 @@ from moebench.reporting.page import sections
 from moebench.reporting.study import study
 from moebench.reporting.theme import Style, settings, styles
 from moebench.suite.claim import Claim
-from tests.support import golden_results, golden_sweep, golden_systems
+from tests.support import golden_results, golden_systems
 from tests.support.builders import BPB, claim, evidence_of
 
 
 def long_names(root: Path) -> None:
     """Models whose names take a line each, and claims whose ids are a letter or a line."""
-    suite = golden_sweep.SUITE
+    suite = golden_systems.SWEEP
     for short, long in (
         ("[2, 4, 8, 16, 32, 64]", "[2, 8, 64]"),
         ("moe_sweep", "mixture_with_a_long_name_for_a_sweep_of"),
@@ -51,13 +51,13 @@ def long_names(root: Path) -> None:
     ):
         assert short in suite
         suite = suite.replace(short, long)
-    golden_sweep.write(root, golden_sweep.sweep_plan(suite))
+    golden_systems.write_sweep(root, golden_systems.sweep_plan(suite))
 
 
 FOLDERS = {
     "few": golden_results.write,
     "many": golden_systems.write,
-    "sweep": golden_sweep.write,
+    "sweep": golden_systems.write_sweep,
     "long names": long_names,
 }
 
@@ -174,7 +174,7 @@ def read(label: str) -> float | None:
 
 
 def test_a_sweep_is_drawn_against_its_value_with_every_seed(tmp_path: Path) -> None:
-    golden_sweep.write(tmp_path)
+    golden_systems.write_sweep(tmp_path)
     results = store.Results(tmp_path)
     evidence = gather(results, results.plans()[0])
     found = Findings(study=study(evidence), verdicts=tuple(judge(evidence)), controls=())
@@ -184,7 +184,7 @@ def test_a_sweep_is_drawn_against_its_value_with_every_seed(tmp_path: Path) -> N
     (axes,) = one.figure.axes
     assert axes.get_xlabel() == "ffn.experts"
     seeds = [line for line in axes.lines if len(line.get_xdata()) == 8]  # type: ignore[arg-type]
-    assert len(seeds) == len(golden_sweep.EXPERTS)
+    assert len(seeds) == len(golden_systems.EXPERTS)
     assert one.title.startswith("Final loss is falling with ffn.experts")
     assert "−0.0261" in one.title
     slope = axes.lines[-1]

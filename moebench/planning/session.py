@@ -16,9 +16,8 @@ from moebench.identity import digest_of
 from moebench.jobs.recipe import Run
 from moebench.planning.feasibility import Misfit, PlanError
 from moebench.planning.types import PlannedModel, SpeedPlan
-from moebench.suite.measure import SpeedSpec
 from moebench.suite.model import DenseFFN
-from moebench.suite.types import SuiteSpec
+from moebench.suite.types import SpeedSpec, SuiteSpec
 
 FILLED = 0.8
 """Share of the memory that a session may fill."""

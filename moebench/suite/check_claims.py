@@ -17,7 +17,7 @@ from moebench.text import listed, nearest, quoted
 
 if TYPE_CHECKING:
     from moebench.suite.check import Findings
-    from moebench.suite.measure import Measure
+    from moebench.suite.types import Measure
 
 SIDES = ("compare", "compare.ceiling", "over", "along", "model", "minus")
 """The keys of a claim of which each kind takes some."""

@@ -7,9 +7,8 @@ results and its report stand apart from the real ones, and its claims get no ver
 from __future__ import annotations
 
 from moebench.amounts import Amount
-from moebench.suite.measure import SpeedSpec
 from moebench.suite.training import Evaluation, TrainSpec
-from moebench.suite.types import SuiteSpec
+from moebench.suite.types import SpeedSpec, SuiteSpec
 
 SMOKE = "smoke"
 """Name of the scale of a smoke run."""

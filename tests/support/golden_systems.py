@@ -2,13 +2,15 @@
 
 Nothing is trained: a model's loss, times and loads come from its name, by generators derived by name. Sizes are those
 that planning solves, so mixtures in some layers, expert counts from 4 to 32, capacity and unlearned routers all occur.
-`python -m tests.support.golden_systems FOLDER` writes it.
+`python -m tests.support.golden_systems FOLDER` writes it. `write_sweep` does so for a suite that sweeps the number of
+experts, each doubling of which lowers the final loss by 1.2%; names are as a suite file makes them.
 """
 
 from __future__ import annotations
 
 import math
 import sys
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -194,6 +196,58 @@ def _write_tune(root: Path, plan: Plan) -> None:
     facts = {"plan": plan.tune.model_dump(mode="json"), "models": models, "finished": STARTED + 600}
     store.write_json(folder.path / "tune.json", facts)
     folder.finish("completed")
+
+
+EXPERTS = (2, 4, 8, 16, 32, 64)
+SWEEP = f"""
+suite: expert_count
+question: Do more experts of one size lower the loss at equal active parameters?
+seeds: 8
+data: {{source: stdlib, context: 64}}
+train:
+  budget: {{tokens: 4.0e5}}
+  batch_tokens: 512
+  optimizer: {{lr: 3.0e-3}}
+  schedule: {{warmup: 5%, decay: cosine}}
+models:
+  moe:
+    layers: 2
+    width: 32
+    heads: 2
+    ffn: {{kind: moe, experts: 12, top_k: 2, expert_hidden: 48}}
+  moe_sweep: {{base: moe, sweep: {{ffn.experts: {list(EXPERTS)}}}}}
+  dense: {{base: moe, ffn: {{kind: dense}}, match: {{to: moe, on: active_params, by: ffn.hidden, tolerance: 3%}}}}
+measure:
+  speed: {{train_step: true, decode: {{batch: [1, 8]}}, processes: 6}}
+claims:
+  more-experts-lower-loss:
+    says: Each doubling of the experts lowers the loss.
+    over: moe_sweep
+    along: ffn.experts
+    metric: test.bits_per_byte
+    test: {{kind: trend, sign: falling}}
+    family: primary
+  twelve-beat-dense:
+    says: Twelve experts, two active, have lower loss than the dense model of equal active size.
+    compare: {{treatment: moe, baseline: dense}}
+    metric: test.bits_per_byte
+    test: {{kind: superior, margin: 0.5%}}
+    family: primary
+"""
+
+
+def sweep_plan(suite: str = SWEEP) -> Plan:
+    """The plan of the suite, as planning makes it."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "sweep.yaml"
+        path.write_text(suite)
+        loaded = load_suite(path)
+    return make_plan(loaded.spec, facts=FACTS, vocab=256, machine=Machine())
+
+
+def write_sweep(root: Path, plan: Plan | None = None) -> Plan:
+    """Writes the whole folder under `root` and returns its plan."""
+    return write(root, plan or sweep_plan())
 
 
 if __name__ == "__main__":
