@@ -114,7 +114,7 @@ def die_in(place: str, nth: int) -> None:
         return value
 
     if measurement:
-        MEASUREMENTS[name] = replace(measurement, measure=dying)
+        MEASUREMENTS[place] = replace(measurement, measure=dying)
     else:
         setattr(module, name, dying)
 
