@@ -18,7 +18,7 @@ from moebench.counting.flops import (
     train_step_flops,
     twice_pairs,
 )
-from moebench.counting.kernels import attention_square_flops, counted_step_flops, executed_step_flops
+from moebench.counting.kernels import executed_step_flops
 from moebench.counting.memory import BITS, decode_bytes, experts_touched, kv_bytes, kv_bytes_per_token, weight_bytes
 from moebench.counting.weights import (
     active_without_input_tables,
@@ -33,6 +33,7 @@ from moebench.models.routers import ROUTERS
 from moebench.planning.matching import match_all
 from moebench.suite.load import load_suite
 from moebench.suite.words import bundled_names
+from tests.support.counted_flops import attention_square_flops, counted_step_flops
 from tests.support.small_models import SHAPES, architecture, dense, moe, odd
 from tests.support.small_routers import VARIANTS, model_of
 

@@ -15,7 +15,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from moebench.counting.flops import forward_flops, linear_flops
-from moebench.counting.kernels import attention_square_flops, counted_step_flops
 from moebench.counting.memory import kv_bytes_per_token
 from moebench.counting.weights import parameters
 from moebench.data.batches import evaluation_windows
@@ -32,6 +31,7 @@ from moebench.models.decoder.subject import DecoderSubject
 from moebench.models.decoder.transformer import cross_entropy_bits
 from moebench.models.routers import ROUTERS
 from tests.support import small_corpora
+from tests.support.counted_flops import attention_square_flops, counted_step_flops
 from tests.support.small_models import SHAPES, architecture, built, dense, moe, odd, run, step_of, tokens
 from tests.support.small_routers import CAPPED, VARIANTS, model_of
 

@@ -1,4 +1,4 @@
-"""FLOPs of a training step of a suite's model as kernels run them, and as torch's counter counts them."""
+"""FLOPs of a training step of a suite's model as kernels run them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,6 @@ QUERIES = 64
 """Of a block of fused attention; 32 and 128 were slower at contexts 256 and 1024."""
 KEPT_BYTES = 2**25
 """Of a layer's probabilities kept for the backward, the most that pays its memory."""
-
-
-def counted_step_flops(b: Blueprint, *, sequences: int, length: int, assignments: int | None = None) -> int:
-    """What torch's counter must report for a decoder's forward and backward with loop experts and math attention: the
-    model's, with the full square of attention."""
-    step = train_step_flops(b, sequences=sequences, length=length, assignments=assignments)
-    return step + 3 * sequences * attention_square_flops(b, length=length) // 2
 
 
 def executed_step_flops(
@@ -36,11 +29,6 @@ def executed_step_flops(
         else:
             again += square // 4
     return again + train_step_flops(b, sequences=sequences, length=length, assignments=assignments)
-
-
-def attention_square_flops(b: Blueprint, *, length: int) -> int:
-    """Forward FLOPs of attention's two products over the full square of queries and keys of one sequence."""
-    return length * length * sum(times * pair_flops(mixer) for times, mixer, _ in attentions(b))
 
 
 def scores_in_blocks(length: int) -> int:

@@ -73,6 +73,12 @@ class Published(Frozen):
     active_counts: Literal["all", "without_input_tables"] = "all"
     """Which of the two conventions the active figure follows, as found by counting."""
 
+    @property
+    def figures(self) -> dict[str, Figure]:
+        """Those that there are, by what they count: total, active."""
+        figures = {"total": self.total, "active": self.active}
+        return {part: figure for part, figure in figures.items() if figure is not None}
+
 
 class System(Frozen):
     """A published system."""

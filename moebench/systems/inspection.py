@@ -82,11 +82,7 @@ def inspect_all(*, context: int | None = None) -> dict[str, Any]:
 
 def _of_system(one: System, *, context: int | None) -> dict[str, Any]:
     about = one.model_dump(exclude={"name", "published", "blueprint"}, exclude_none=True)
-    published = {
-        f"published_{part}": figure.value
-        for part in ("total", "active")
-        if (figure := getattr(one.published, part)) is not None
-    }
+    published = {f"published_{part}": figure.value for part, figure in one.published.figures.items()}
     if one.blueprint is None:
         return {"model": one.name, "kind": one.kind, **about, **published, "params": None, "why_not": one.describes}
     found = inspect_blueprint(one.name, one.blueprint, context=context)
@@ -104,8 +100,7 @@ def _compared(one: System) -> dict[str, Any]:
             "error": counts[part] / figure.value - 1,
             "within_rounding": figure.holds(counts[part]),
         }
-        for part in ("total", "active")
-        if (figure := getattr(one.published, part)) is not None
+        for part, figure in one.published.figures.items()
     }
 
 

@@ -44,13 +44,9 @@ _HARMLESS = frozenset({
 """Names that match and change no count."""
 
 NESTED = (
-    "ffn_act_fn",
-    "hidden_size",
-    "moe_jitter_eps",
-    "moe_loss_weight",
-    "moe_normalize_expert_weights",
+    "ffn_act_fn", "hidden_size", "moe_jitter_eps", "moe_loss_weight", "moe_normalize_expert_weights",
     "tie_word_embeddings",
-)
+)  # fmt: skip
 """The same in the parts of DBRX."""
 
 _EMPTY: tuple[Any, ...] = (None, False, 0, "", [], {})
