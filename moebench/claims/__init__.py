@@ -8,8 +8,8 @@
   often that errs.
 - `preconditions`: INVALID; `bounds`, `idle`: counts and loads that show less than they seem to.
 - `interim`: INTERIM; `sealing`: post hoc, looks, the family that Holm corrects for.
-- `controls`, `races`: the instrument tested. `order`: which of two models a title may call lower.
-- `scope`, `likeness`, `coverage`: for what a verdict holds; `notes`, `tuning`: what stands beside it.
+- `controls`: the instrument tested. `order`: which of two models a title may call lower.
+- `scope`, `likeness`, `coverage`: for what a verdict holds; `notes`: what stands beside it.
 
 Numbers come from `moebench.reader`, arithmetic from `moebench.stats`.
 """

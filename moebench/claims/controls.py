@@ -16,15 +16,18 @@ import numpy as np
 from scipy import stats as distributions
 
 from moebench import stats
-from moebench.claims import races
-from moebench.claims.races import LEVEL
+from moebench.claims.hypothesis import Contrast, Term, Withheld
+from moebench.claims.samples import draw
 from moebench.claims.verdict import ControlResult, ControlState
 from moebench.format import TIMES, significant
-from moebench.metrics import metric_of
+from moebench.metrics import METRICS, metric_of
 from moebench.metrics.speed import AGAIN
 from moebench.reader.evidence import Evidence
 
 QUALITY = "test.bits_per_byte"
+AA_RANGE = (0.98, 1.02)
+"""Where the 99% interval of a timing against itself lies wholly outside, claims about the timing are INVALID."""
+LEVEL = 0.99
 EQUAL_TIMES = 0.05
 """The most by which a timing may differ from itself, unless a claim asks about less: 0.952x to 1.05x."""
 EQUAL_QUALITY = 0.01
@@ -81,14 +84,14 @@ def same_model(evidence: Evidence, model: str) -> ControlResult:
 def race(evidence: Evidence, metric: str) -> ControlResult | None:
     """The baseline's second copy in the speed session against its first, in one timing; None when it was not raced.
 
-    It fails where `races.is_off`, which makes claims about that timing INVALID.
+    It fails where `is_off`, which makes claims about that timing INVALID.
     """
-    estimate = races.against_itself(evidence, metric)
+    estimate = against_itself(evidence, metric)
     if estimate is None or evidence.plan.speed is None:
         return None
     n, baseline = int(estimate.df) + 1, evidence.plan.speed.baseline
     reach = min([EQUAL_TIMES, *_margins(evidence, lambda asked: asked == metric, None)])
-    low, high = races.AA_RANGE
+    low, high = AA_RANGE
 
     def needs() -> str:
         wanted = _units(lambda n: n - 1, estimate.se * math.sqrt(n), reach)
@@ -99,9 +102,9 @@ def race(evidence: Evidence, metric: str) -> ControlResult | None:
         estimate,
         reach=reach,
         within=f"{significant(1 / (1 + reach))}{TIMES} to {significant(1 + reach)}{TIMES}",
-        fault=f"lies wholly outside {low} to {high}" if races.is_off(estimate) else None,
+        fault=f"lies wholly outside {low} to {high}" if is_off(estimate) else None,
         needs=needs,
-        shown=races.ratio(estimate),
+        shown=ratio(estimate),
         n=f"{n} processes",
         id=f"against_itself[{metric}]",
         says=f"{baseline} is as fast as itself",
@@ -175,3 +178,36 @@ def _units(df: Callable[[int], int], sd: float, reach: float) -> int | None:
         middle = (low + high) // 2
         low, high = (low, middle) if fits(middle) else (middle + 1, high)
     return low
+
+
+def against_itself(evidence: Evidence, metric: str) -> stats.Estimate | None:
+    """Log-ratio of the baseline's second copy to its first; None when it was not raced.
+
+    For a figure that is computed from a timing, the race of that timing stands.
+    """
+    if evidence.plan.speed is None:
+        return None
+    baseline = evidence.plan.speed.baseline
+    base, bracket, labels = metric.partition("[")
+    for name in (metric, (METRICS[base].timed_by or base) + bracket + labels):
+        again = Term(model=f"{baseline}{AGAIN}", metric=name, weight=1.0)
+        first = Term(model=baseline, metric=name, weight=-1.0)
+        try:
+            sample = draw(evidence, Contrast(terms=(again, first), log=True))
+        except Withheld:
+            continue
+        if sample.n >= 2:
+            return stats.paired(sample.effects)
+    return None
+
+
+def ratio(race: stats.Estimate) -> tuple[float, float, float]:
+    """The second copy's time over the first's, and the ends of its 99% interval."""
+    ends = race.interval(LEVEL)
+    return math.exp(race.centre), math.exp(ends.low), math.exp(ends.high)
+
+
+def is_off(race: stats.Estimate) -> bool:
+    """Whether the interval lies wholly outside `AA_RANGE`."""
+    _, low, high = ratio(race)
+    return low > AA_RANGE[1] or high < AA_RANGE[0]

@@ -15,7 +15,7 @@ from itertools import combinations
 import numpy as np
 
 from moebench import stats
-from moebench.claims import coverage, idle, likeness, races
+from moebench.claims import controls, coverage, idle, likeness
 from moebench.claims.hypothesis import Contrast, Term
 from moebench.claims.samples import Sample
 from moebench.format import MINUS, interval
@@ -323,12 +323,12 @@ def _few_diverged(question: Question) -> str | None:
 def _quiet_machine(question: Question) -> str | None:
     """The baseline raced against itself came out equal, as far as its 99% interval can tell."""
     for metric in question.contrast.timings:
-        race = races.against_itself(question.evidence, metric)
+        race = controls.against_itself(question.evidence, metric)
         if race is None:
             return f"A/A: {metric} of the baseline has no A/A run"
-        if races.is_off(race):
-            ratio = interval(*races.ratio(race), "ratio")
-            low, high = races.AA_RANGE
+        if controls.is_off(race):
+            ratio = interval(*controls.ratio(race), "ratio")
+            low, high = controls.AA_RANGE
             return f"A/A: the baseline takes {ratio} its own time in {metric}, outside {low} to {high}"
     return None
 
