@@ -643,13 +643,13 @@ def test_a_folder_that_is_not_for_writing_is_refused_before_anything_is_trained(
 
 
 def test_results_that_vanish_during_a_run_are_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = api._speed
+    honest = api.write_report
 
     def vanish(*args: Any, **kw: Any) -> Any:
         shutil.rmtree(folder / "results")
         return honest(*args, **kw)
 
-    monkeypatch.setattr(api, "_speed", vanish)
+    monkeypatch.setattr(api, "write_report", vanish)
     is_one_line(
         call_refusals("run", folder / "tiny.yaml", *places(folder), "--launcher", "inline"), "results", "gone from it"
     )

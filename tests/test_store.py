@@ -228,7 +228,7 @@ def test_links_pipes_folders_and_absurd_sizes_are_refused_without_waiting(tmp_pa
     "name", ["", ".", "..", "../x", "a/b", "/etc", ".hidden", "a\x00b", "a" * 65, "x.corrupt-1", "a\n"]
 )
 def test_unsafe_names_are_refused(tmp_path: Path, name: str) -> None:
-    for kind in (Results(tmp_path).job, Results(tmp_path).speed, Results(tmp_path).tune):
+    for kind in (Results(tmp_path).job, Results(tmp_path).tune):
         with pytest.raises(UnsafeName):
             kind(name)
     assert list(tmp_path.iterdir()) == []
@@ -239,8 +239,8 @@ def test_a_link_that_leads_outside_is_refused(tmp_path: Path) -> None:
     (outside / "inner").mkdir(parents=True)
     (root / "jobs").mkdir(parents=True)
     (root / "jobs" / "run1").symlink_to(outside)
-    (root / "speed").symlink_to(outside)
-    for find in (lambda: Results(root).job("run1"), lambda: Results(root).speed("inner"), lambda: Results(root).jobs()):
+    (root / "tune").symlink_to(outside)
+    for find in (lambda: Results(root).job("run1"), lambda: Results(root).tune("inner"), lambda: Results(root).jobs()):
         with pytest.raises(UnsafeName, match="outside"):
             find()
 
