@@ -37,19 +37,21 @@ class Server:
 
     def carry_out(self, job: dict[str, Any], root: str) -> Iterator[Event]:
         """Events of the job as they come; the last is its end."""
-        events: SimpleQueue[Event | None] = SimpleQueue()
+        events: SimpleQueue[Event | BaseException | None] = SimpleQueue()
         asked = Job.model_validate(job)
 
         def work() -> None:
             try:
-                done = carry_out(asked, root=Path(root), on_event=events.put, should_stop=self._stop.is_set)
-                events.put(done)
-            finally:
-                events.put(None)
+                events.put(carry_out(asked, root=Path(root), on_event=events.put, should_stop=self._stop.is_set))
+            except BaseException as error:
+                events.put(error)
+            events.put(None)
 
         yield asked.event("started")
         Thread(target=work, daemon=True).start()
         while (event := events.get()) is not None:
+            if isinstance(event, BaseException):
+                raise event
             yield event
 
     def ask_to_stop(self) -> None:
