@@ -523,3 +523,12 @@ def test_orders_end_with_their_parent() -> None:
     child.stdin.write(b'"an order"\n')
     child.stdin.close()
     assert child.wait(timeout=60) == 1
+
+
+def test_models_are_made_in_turn_so_that_none_always_has_the_better_place() -> None:
+    names = ["moe", "small", "dense", *(f"m{n}" for n in range(15)), "dense~again"]
+    orders = [jobs_speed.in_turn(names, process) for process in range(10)]
+    assert all(sorted(order) == sorted(names) for order in orders)
+    assert len({order[0] for order in orders}) == 10
+    first = sum(order.index("dense") < order.index("dense~again") for order in orders)
+    assert 4 <= first <= 6

@@ -96,10 +96,11 @@ def execute(
     write_json(folder.path / "job.json", {**about, "data": job.data.model_dump(mode="json"), "started": time.time()})
     load, share, races = os.getloadavg()[0], session.seconds / len(session.processes), []
     for heat in rotated(names, spec.process) if session.apart else [names]:
-        racers = [enter(name, session, trained, seed=job.seed) for name in heat]
+        made = {name: enter(name, session, trained, seed=job.seed) for name in in_turn(heat, spec.process)}
+        racers = [made[name] for name in heat]
         seconds = share * len(heat) / len(names)
         races.append(speed.race(racers, session, text_of(corpus), process=spec.process, seconds=seconds))
-        del racers
+        del racers, made
     value = {
         "process": spec.process,
         "seed": job.seed,
@@ -119,6 +120,16 @@ def rotated(names: list[str], shift: int) -> list[list[str]]:
     """Each name alone, another one first in each process."""
     first = shift % len(names)
     return [[name] for name in names[first:] + names[:first]]
+
+
+def in_turn(names: list[str], process: int) -> list[str]:
+    """In which order a process makes its models: another one first, and backwards in every other process.
+
+    Weights that lie elsewhere in memory are read faster or slower, by 20% for 100 MB of them on a virtual machine: made
+    always in one order, the same model would have the better place in every process.
+    """
+    turned = [name for (name,) in rotated(names, process)]
+    return turned[::-1] if process % 2 else turned
 
 
 def _note(spec: SpeedSpec, value: dict[str, Any], root: Path) -> None:
