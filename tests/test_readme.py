@@ -73,7 +73,9 @@ def test_every_block_and_command_is_one_that_is_tested_here() -> None:
     assert {language for language, _ in BLOCKS if language} == {"yaml", "python", "toml"}
     mine = [command for command in of("moebench ") if "mine" in command]
     known = [*mine, *of("moebench inspect", "moebench list", "moebench schema", "moebench export", "nox", "pip")]
-    known += of("moebench run quickstart", "moebench run efficiency_per_token", "moebench run systems")
+    known += of(
+        "moebench run quickstart", "moebench run efficiency_per_token", "moebench run systems", "moebench run latency"
+    )
     known += [command for command in COMMANDS if command in ("moebench plan", "moebench run", "moebench report")]
     known += of("moebench status", "moebench report --all")
     assert sorted(COMMANDS) == sorted(set(known))
@@ -199,7 +201,8 @@ def test_its_commands_work_one_after_the_other(here: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", of("moebench run quickstart", "moebench run eff", "moebench run systems", "moebench plan q")
+    "command",
+    of("moebench run quickstart", "moebench run eff", "moebench run systems", "moebench run lat", "moebench plan q"),
 )
 def test_bundled_suites_can_be_had(command: str) -> None:
     suite, *options = shlex.split(command)[2:]
