@@ -85,7 +85,7 @@ def test_reference_results_are_still_the_runs_of_their_plans(path: Path) -> None
     source = open_results(path)
     (stored,) = source.plans()
     assert source.unreadable_plans() == []
-    assert len(source.jobs()) == len(stored.plan.jobs) > 50
+    assert len(source.jobs()) == len(stored.plan.jobs) >= 10
     for planned in stored.plan.jobs:
         folder = source.job(planned.id)
         assert folder.status() == "completed"
@@ -109,7 +109,9 @@ def test_a_bundled_suite_still_plans_the_committed_runs(path: Path, monkeypatch:
     """With the data that the reference was made with, a suite of today has the run ids of then."""
     source = open_results(path)
     plan = source.plans()[0].plan
-    one = source.job(plan.runs[0].id).spec()
+    (one,) = [source.job(run.id).spec() for run in plan.runs[:1]] or [
+        plan.speed.untrained[plan.speed.baseline].model_dump()
+    ]
     monkeypatch.setattr(train, "version", lambda _: one["torch"])
     spec = load_suite(plan.suite, scale=plan.scale).spec
     again = graph.make_plan(spec, facts=plan.data, vocab=256, machine=matching.Machine(device=one["device"]))

@@ -129,7 +129,7 @@ def in_turn(names: list[str], process: int) -> list[str]:
     always in one order, the same model would have the better place in every process.
     """
     turned = [name for (name,) in rotated(names, process)]
-    return turned[::-1] if process % 2 else turned
+    return [turned[0], *turned[:0:-1]] if process % 2 else turned
 
 
 def _note(spec: SpeedSpec, value: dict[str, Any], root: Path) -> None:
