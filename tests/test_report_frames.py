@@ -13,8 +13,8 @@ from moebench import store
 from moebench.claims.controls import check_controls
 from moebench.claims.judge import judge
 from moebench.format import NBSP, interval, quantity, sentence, short
+from moebench.metrics.speed import AGAIN
 from moebench.reader.evidence import gather
-from moebench.reader.runs import AGAIN
 from moebench.reporting import study as frames
 from moebench.reporting.analysis import Findings, cost_label, difference, exp, mean
 from moebench.reporting.canvas import Drawn, log_ticks, spread

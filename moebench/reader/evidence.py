@@ -13,18 +13,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from moebench.planning.types import Plan, PlannedJob, StoredPlan
+from moebench.reader.checks import UNREADABLE
 from moebench.reader.history import History, Told, read_history
-from moebench.reader.runs import (
-    UNREADABLE,
-    Item,
-    Outcome,
-    SpeedProcess,
-    digests,
-    is_impossible,
-    read_process,
-    read_run,
-    read_tune,
-)
+from moebench.reader.processes import SpeedProcess, read_process
+from moebench.reader.runs import Item, Outcome, digests, is_impossible, read_run
+from moebench.reader.sweeps import read_tune
 from moebench.store import DONE, CorruptFile, Folder, Source, Status
 from moebench.store.files import MOST_SHOWN, words_of
 from moebench.text import plain

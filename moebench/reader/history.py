@@ -13,7 +13,7 @@ from typing import Any
 
 from moebench.jobs.recipe import training_of
 from moebench.planning.types import Plan, StoredPlan
-from moebench.reader.runs import UNREADABLE
+from moebench.reader.checks import UNREADABLE
 from moebench.store import DONE, PROCESS, Folder, Source
 
 

@@ -1,4 +1,4 @@
-"""What one run and one process of a speed session left, read without trusting it.
+"""What one run left, read without trusting it.
 
 A folder is what it says it is, or it is refused with the reason: a run's resolved spec gives the planned id, seed,
 model and data; every row is of the form, the range and the number that moebench writes; documents add up to the
@@ -8,32 +8,25 @@ what they mean to the claims is known elsewhere.
 
 from __future__ import annotations
 
-import functools
 import math
-import re
-import statistics
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, PositiveFloat, ValidationError
+from pydantic import ValidationError
 
 from moebench.environment import Environment
-from moebench.identity import job_id
 from moebench.jobs.recipe import Run
-from moebench.jobs.session import SpeedSpec
-from moebench.metrics import METRICS, impossible, metric_of
+from moebench.metrics import METRICS, impossible
 from moebench.metrics.metric import IMPOSSIBLE, Record
-from moebench.metrics.ref import MetricRef, labelled
-from moebench.metrics.speed import AGAIN
-from moebench.planning.types import Plan, PlannedJob, PlannedModel, TunePlan
-from moebench.store import PROCESS, CorruptFile, Folder, Status
+from moebench.metrics.ref import labelled
+from moebench.planning.types import Plan, PlannedJob
+from moebench.reader.checks import Labels, is_own, misfit, number, word, wrong
+from moebench.store import CorruptFile, Folder, Status
 from moebench.store.files import MOST_SHOWN, words_of
 from moebench.text import plain
 
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
-"""What reading a file of unknown content can raise; CorruptFile, StaleRecord and UnsafeName are ValueErrors."""
 CLOSE = 1e-6
 """How far documents may be from adding up to a record, relative: rounding."""
 
@@ -87,28 +80,6 @@ class Outcome:
         return self.status in ("completed", "diverged")
 
 
-@dataclass(frozen=True, kw_only=True)
-class SpeedProcess:
-    """One fresh process of the speed session."""
-
-    process: int
-    seed: int
-    values: Mapping[str, Mapping[str, float]]
-    """Model -> metric -> median within the process. The baseline's second copy is `<baseline>~again`."""
-    absent: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """Model -> metric -> why it has no value though it was measured."""
-    samples: Mapping[str, Mapping[str, tuple[float, ...]]] = field(default_factory=dict)
-    """Model -> metric -> seconds, behind those of `values` that are medians."""
-    unsteady: frozenset[tuple[str, str]] = frozenset()
-    """(model, metric) whose timings had not settled after the warm-up."""
-    machine: str | None = None
-    """Short name of the machine it ran on."""
-    setup: str | None = None
-    """The same with what else decides timings: processor, threads, torch."""
-    about: Mapping[str, Any] = field(default_factory=dict)
-    """What else its file says, as written."""
-
-
 # ---------------------------------------------------------------------------------------------- one run
 
 LISTED = ("job.json", "steps.jsonl", "records.jsonl", "items.jsonl", "timed.jsonl")
@@ -127,7 +98,7 @@ def read_run(
     _is_planned(folder, about, planned, plan)
     for one in measured:
         one.unchanged(LISTED)
-        _is_own(one, one.job_json()["job"])
+        is_own(one, one.job_json()["job"])
     recipe = plan.models[planned.model].recipe
     values, absent, curves = _records([folder, *measured], plan, planned.model)
     items: tuple[Item, ...] = ()
@@ -167,7 +138,7 @@ def _is_planned(folder: Folder, about: Mapping[str, Any], planned: PlannedJob, p
     try:
         run = Run.model_validate(raw)
     except ValidationError as error:
-        raise CorruptFile(path, f"does not hold the run of this version of moebench: {_wrong(error)}") from error
+        raise CorruptFile(path, f"does not hold the run of this version of moebench: {wrong(error)}") from error
     model = plan.models[planned.model]
     if run.seed != planned.seed:
         raise CorruptFile(path, f"is of seed {run.seed}, not of the planned seed {planned.seed}: a copy of another run")
@@ -175,13 +146,7 @@ def _is_planned(folder: Folder, about: Mapping[str, Any], planned: PlannedJob, p
         raise CorruptFile(path, f"is not of the model {planned.model} as planned: a copy of another run")
     if run.data_digest != plan.data.digest:
         raise CorruptFile(path, "was trained on other data than planned")
-    _is_own(folder, about["job"])
-
-
-def _is_own(folder: Folder, job: Mapping[str, Any]) -> None:
-    """The folder is that of the job it is named after, by the hash of what is written: a truth value is no seed."""
-    if (own := job_id(job["kind"], job["spec"], job["inputs"])) != folder.id:
-        raise CorruptFile(folder.path / "job.json", f"has the id {own}, not {folder.id}: a copy of another run")
+    is_own(folder, about["job"])
 
 
 Curves = Mapping[str, tuple[tuple[int, float], ...]]
@@ -239,20 +204,6 @@ def _each_record(folders: Sequence[Folder], *, most: int) -> Iterator[tuple[Path
 
 PARTS = frozenset(part for metric in METRICS.values() for part in metric.values.get("part", ()))
 """What a peak of bytes is split into; of a part that only training has, inference records 0."""
-Labels = tuple[tuple[str, range | tuple[int, ...] | tuple[str, ...] | frozenset[str]], ...]
-"""Label -> what there is of it: layers, experts, domains, parts, or what was timed."""
-
-
-@functools.lru_cache(maxsize=2**16)
-def misfit(metric: str, known: Labels) -> str | None:
-    """The first label of a metric that names nothing there is; None when all do."""
-    there_are = dict(known)
-    for label, value in MetricRef.parse(metric).labels:
-        number = int(value) if re.fullmatch("[0-9]{1,9}", value) else None
-        wanted = there_are.get(label, ())
-        if value not in wanted and number not in wanted:
-            return label
-    return None
 
 
 def is_impossible(reason: str) -> bool:
@@ -272,10 +223,10 @@ def _items(folder: Folder, plan: Plan, split: str) -> tuple[Item, ...]:
     path, items = folder.path / "items.jsonl", dict[str, Item]()
     for row in folder.each_row("items.jsonl", most=plan.data.documents[split]):
         item = Item(
-            document=_word(row["document"], "document"),
-            domain=_word(row["domain"], "domain"),
-            num_bytes=_number(row["bytes"], "bytes"),
-            bits=float(_number(row["bits"], "bits")),
+            document=word(row["document"], "document"),
+            domain=word(row["domain"], "domain"),
+            num_bytes=number(row["bytes"], "bytes"),
+            bits=float(number(row["bits"], "bits")),
         )
         if item.num_bytes < 1 or item.num_bytes != int(item.num_bytes) or item.bits < 0:
             raise CorruptFile(path, f"{item.document}: {item.bits} bits of {item.num_bytes} bytes: impossible")
@@ -313,10 +264,10 @@ def digests(folder: Folder, *, steps: int, at: Collection[int], whole: bool = Fa
     """
     path, kept, step, digest = folder.path / "steps.jsonl", dict[int, str](), 0, None
     for row in folder.each_row("steps.jsonl", most=steps):
-        before, step = step, _number(row["step"], "step")
+        before, step = step, number(row["step"], "step")
         if not before < step <= steps:
             raise CorruptFile(path, f"step {step} of {steps} after step {before}")
-        digest = _word(row["digest"], "digest") if "digest" in row else None
+        digest = word(row["digest"], "digest") if "digest" in row else None
         if digest is not None and (not kept or step in at):
             kept[step] = digest
     if whole and step not in (0, steps):
@@ -328,199 +279,9 @@ def _step_s(folder: Folder, planned: int) -> float | None:
     """Mean wall seconds of a training step; a run checkpoints no more often than it takes its planned steps."""
     steps, seconds = 0, 0.0
     for row in folder.each_row("timed.jsonl", most=1000 + 10 * planned):
-        took, first, last = (_number(row[key], key) for key in ("seconds", "step_from", "step_to"))
+        took, first, last = (number(row[key], key) for key in ("seconds", "step_from", "step_to"))
         if took < 0 or last < first:
             raise CorruptFile(folder.path / "timed.jsonl", f"{took} s from step {first} to {last}: impossible")
         if row["what"] == "train":
             steps, seconds = steps + last - first, seconds + took
     return seconds / steps if steps and seconds else None
-
-
-# ---------------------------------------------------------------------------------------------- one process
-
-
-class _ProcessFile(BaseModel):
-    """What a process of a speed session writes; see `metrics.speed` and `session`."""
-
-    model_config = ConfigDict(strict=True, allow_inf_nan=False)
-
-    process: int
-    seed: int
-    samples: dict[str, dict[str, list[float]]]
-    steady: dict[str, dict[str, bool]] = {}
-    derived: dict[str, dict[str, float]] = {}
-    environment: Environment | None = None
-    peak_flops: PositiveFloat | None = None
-    peak_bandwidth: PositiveFloat | None = None
-    load: list[float] = []
-    order: list[str] = []
-    missing: dict[str, str] = {}
-    runs: dict[str, str] | None = None
-    """Model -> the run whose weights it loaded; files of before did not say."""
-    routed: dict[str, dict[str, float]] | None = None
-    """Model -> timed metric -> pairs or experts that derived figures rest on; files of before took the most."""
-
-
-def read_process(folder: Folder, index: int, plan: Plan) -> SpeedProcess:
-    """One process of a plan's session. Samples become their medians: the datum of a process is its median.
-
-    Raises one of `UNREADABLE` when its file is not what a process writes, or not that of the planned process.
-    """
-    speed, models, path = plan.speed, plan.models, folder.path / PROCESS
-    assert speed is not None
-    folder.unchanged(("job.json", PROCESS))
-    _is_own(folder, folder.job_json()["job"])
-    spec = SpeedSpec.model_validate(folder.spec())
-    if (spec.session, spec.process) != (speed, index):
-        raise CorruptFile(path, "is of another session than planned")
-    runs = {run.model: run.id for run in plan.runs if run.seed == speed.processes[index]}
-    raw = folder.read(PROCESS)
-    try:
-        file = _ProcessFile.model_validate(raw)
-    except ValidationError as error:
-        raise CorruptFile(path, f"not what a process writes: {_wrong(error)}") from error
-    if (file.process, file.seed) != (index, speed.processes[index]):
-        planned = f"process {index} with seed {speed.processes[index]}"
-        raise CorruptFile(path, f"is of process {file.process} with seed {file.seed}, not of {planned}")
-    strange = {*file.samples, *file.derived} - {*speed.models, speed.baseline + AGAIN}
-    if strange:
-        raise CorruptFile(path, f"times {', '.join(sorted(strange))}, which the session does not race")
-    if file.runs is not None and file.runs != dict(runs):
-        raise CorruptFile(path, "loaded other runs than planned")
-    values: dict[str, dict[str, float]] = {}
-    absent: dict[str, dict[str, str]] = {}
-    samples: dict[str, dict[str, tuple[float, ...]]] = {}
-    for model, metric, numbers, timed in _measurements(file):
-        if metric_of(metric).kind != "timed":
-            raise CorruptFile(path, f"{metric} is not timed")
-        if (label := misfit(metric, (("tokens", speed.prefill), ("batch", speed.decode_batches)))) is not None:
-            raise CorruptFile(path, f"{metric}: there is no such {label}")
-        ends = (min(numbers), max(numbers))
-        why = next((why for number in ends if (why := impossible(metric, number)) is not None), None)
-        why = why or _is_bound(metric, models.get(model.removesuffix(AGAIN)), file)
-        if why is not None:
-            absent.setdefault(model, {})[metric] = why
-            continue
-        values.setdefault(model, {})[metric] = float(statistics.median(numbers))
-        if timed:
-            samples.setdefault(model, {})[metric] = numbers
-    return SpeedProcess(
-        process=file.process,
-        seed=file.seed,
-        values=values,
-        absent=absent,
-        samples=samples,
-        unsteady=frozenset((m, metric) for m, flags in file.steady.items() for metric, ok in flags.items() if not ok),
-        machine=None if file.environment is None else file.environment.machine,
-        setup=None if file.environment is None else _setup(file.environment),
-        about={key: value for key, value in raw.items() if key != "samples"} | {"derived": _kept(file, absent)},
-    )
-
-
-def _measurements(file: _ProcessFile) -> Iterator[tuple[str, str, tuple[float, ...], bool]]:
-    """(model, metric, what was measured, whether these are timed samples)."""
-    for model, samples in file.samples.items():
-        for metric, numbers in samples.items():
-            if numbers:
-                yield model, metric, tuple(numbers), True
-    for model, derived in file.derived.items():
-        for metric, number in derived.items():
-            yield model, metric, (number,), False
-
-
-def _kept(file: _ProcessFile, absent: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, float]]:
-    """The derived figures that are measurements."""
-    return {
-        model: {metric: number for metric, number in derived.items() if metric not in absent.get(model, {})}
-        for model, derived in file.derived.items()
-    }
-
-
-def _is_bound(metric: str, model: PlannedModel | None, file: _ProcessFile) -> str | None:
-    """Why a figure of a file of before is no measurement: it rests on work that may not have been done."""
-    if file.routed is not None or model is None:
-        return None
-    a, base = model.architecture, MetricRef.parse(metric).base
-    again = "remove the folder of the speed session and run the suite again"
-    if base == "speed.train_utilisation" and a.computes_fewer(training=True):
-        return f"counted with assignments that may not have been computed: {again}"
-    if base == "speed.decode_bandwidth_utilisation" and (a.moe_layers or model.recipe.dtype != "float32"):
-        return f"counted with experts and bytes that may not have been read: {again}"
-    return None
-
-
-def _setup(place: Environment) -> str:
-    """What decides timings, as far as it is told: `2-core x86_64 CPU, AMD EPYC 9R14, 1 thread, torch 2.13.0`."""
-    torch = place.packages.get("torch")
-    threads = f"{place.threads} thread{'s' if place.threads != 1 else ''}"
-    parts = [place.machine, place.gpu or place.cpu, threads, None if torch is None else f"torch {torch}"]
-    return plain(", ".join(part for part in parts if part is not None), most=MOST_SHOWN)
-
-
-# ---------------------------------------------------------------------------------------------- one sweep
-
-
-class _Point(BaseModel):
-    """What a model lost at one rate with one seed, or why that is not known."""
-
-    model_config = ConfigDict(strict=True, allow_inf_nan=False)
-
-    lr: float
-    seed: int
-    bits_per_byte: float | None
-    reason: str | None = None
-
-
-class _SweptModel(BaseModel):
-    """One model's learning-rate curve."""
-
-    model_config = ConfigDict(strict=True, allow_inf_nan=False)
-
-    curve: list[_Point]
-    best_lr: float | None
-    interior: bool
-    configured_lr: float | None
-
-
-def read_tune(folder: Folder, tune: TunePlan) -> dict[str, Any]:
-    """A sweep's summary, as written. Raises one of `UNREADABLE` when it is not that of the planned sweep."""
-    path = folder.path / "tune.json"
-    raw: dict[str, Any] = folder.read(path.name)
-    if TunePlan.model_validate(raw["plan"]) != tune:
-        raise CorruptFile(path, "is of another sweep than planned")
-    for name, model in raw["models"].items():
-        try:
-            swept = _SweptModel.model_validate(model)
-        except ValidationError as error:
-            raise CorruptFile(path, f"not what a sweep writes: {_wrong(error)}") from error
-        if sorted((point.lr, point.seed) for point in swept.curve) != sorted(
-            (lr, seed) for of, lr, seed, _ in tune.runs if of == name
-        ):
-            raise CorruptFile(path, f"the rates and seeds of {name} are not those planned")
-        for point in swept.curve:
-            why = None if point.bits_per_byte is None else impossible("tune.bits_per_byte", point.bits_per_byte)
-            if why is not None:
-                raise CorruptFile(path, why)
-    return raw
-
-
-# ---------------------------------------------------------------------------------------------- parts
-
-
-def _number(value: Any, what: str) -> Any:
-    """A number as JSON has it. Raises TypeError for a truth value, a word, or nothing."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{what} is {value!r}, not a number")
-    return value
-
-
-def _word(value: Any, what: str) -> str:
-    """A string as JSON has it. Raises TypeError for anything else."""
-    if not isinstance(value, str):
-        raise TypeError(f"{what} is {value!r}, not a word")
-    return value
-
-
-def _wrong(error: ValidationError) -> str:
-    first = error.errors()[0]
-    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"

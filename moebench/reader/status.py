@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from moebench.planning.types import Plan, PlannedJob
-from moebench.reader.runs import UNREADABLE
+from moebench.reader.checks import UNREADABLE
 from moebench.store import Folder, Source, newest
 from moebench.store.files import MOST_SHOWN, words_of
 from moebench.text import plain
