@@ -65,10 +65,12 @@ FAMILIES: dict[str, dict[str, Any]] = {
 """`model_type` -> its sizes beside the common ones. Half of the heads share keys, DeepSeek's first layer is dense."""
 
 
+_WORDS = ["the", "a", "small", "large", "red", "blue", "cat", "dog", "bird", "café", "naïve", "日本", "sees", "likes"]
+
+
 def _lines(number: int) -> list[str]:
     draws = random.Random(5)
-    words = "the a small large red blue cat dog bird café naïve 日本 sees finds keeps likes and then again".split()
-    return [" ".join(draws.choices(words, k=12)) + ".\n" for _ in range(number)]
+    return [" ".join(draws.choices(_WORDS, k=12)) + ".\n" for _ in range(number)]
 
 
 TEXT = "".join(_lines(400))
