@@ -23,7 +23,7 @@ from moebench.models.decoder.subject import DecoderSubject
 from moebench.models.generation import generate
 from moebench.models.subject import Cache, LayerRouting, Pass, Scores, Subject
 from moebench.planning.types import SpeedPlan
-from tests.support.small_models import architecture, built, dense, moe, tokens
+from tests.support.small_models import architecture, built, dense, moe, odd, tokens
 
 pytestmark = pytest.mark.numeric
 
@@ -35,7 +35,8 @@ PROBABILITY = (1 / 8, 1 / 2, 1 / 4, 1 / 8)
 class Words:
     """A tokenizer whose tokens stand for 0, 1, 4 and 7 bytes."""
 
-    start = 0
+    start = end = 0
+    adds_start = False
     token_bytes = np.array([len(word) for word in WORDS])
 
     def encode(self, text: bytes) -> list[int]:
@@ -59,6 +60,9 @@ class Counted:
     def cut(self, length: int) -> None:
         self.length = length
 
+    def share(self, other: Any, row_B: Tensor | None = None) -> None:
+        self.length = other.length
+
 
 class Unigram:
     """Gives every token the same probability wherever it stands; sends even positions to expert 0 and odd ones to 1."""
@@ -70,7 +74,9 @@ class Unigram:
         self.weights = nn.Linear(4, 4, bias=False)
         self.logp_V = torch.tensor(probability).log()
 
-    def score(self, tokens_BT: Tensor, targets_BT: Tensor, *, greedy: bool = False) -> Scores:
+    def score(
+        self, tokens_BT: Tensor, targets_BT: Tensor, *, greedy: bool = False, cache: Cache | None = None
+    ) -> Scores:
         first = targets_BT == int(self.logp_V.argmax())
         routings = self.routings(tokens_BT)
         return Scores(logprob_BT=self.logp_V[targets_BT], greedy_BT=first if greedy else None, routings=routings)
@@ -79,7 +85,7 @@ class Unigram:
         row_N = torch.arange(tokens_BT.numel())
         return (LayerRouting(layer=3, token_N=row_N, expert_N=row_N % 2, dropped=0),)
 
-    def new_cache(self, batch: int) -> Cache:
+    def new_cache(self, batch: int, room: int | None = None) -> Cache:
         return Counted()
 
     def extend(self, tokens_BT: Tensor, cache: Cache) -> Tensor:
@@ -244,6 +250,25 @@ def test_extending_a_cache_gives_the_logits_after_the_last_token_and_cutting_it_
     assert cache.length == 12
     cache.cut(5)
     torch.testing.assert_close(subject.extend(ids[:, 5:7], cache), whole_BTV[:, 6])
+
+
+@pytest.mark.parametrize("a", [odd(dense()), architecture(moe())], ids=["grouped-query", "moe"])
+def test_what_follows_a_shared_beginning_is_scored_as_the_whole(a: Any) -> None:
+    """Two beginnings of 5 tokens, the second continued twice; caches have room for what they will hold."""
+    model, ids, targets = built(a), tokens(3, 12), tokens(3, 12, seed=1)
+    subject, rows = DecoderSubject(model), torch.tensor([0, 1, 1])
+    ids[2, :5] = ids[1, :5]
+    whole = subject.score(ids, targets, greedy=True)
+    beginnings, cache = subject.new_cache(2, 5), subject.new_cache(3, 12)
+    subject.extend(ids[:2, :5], beginnings)
+    cache.share(beginnings, rows)
+    rest = subject.score(ids[:, 5:], targets[:, 5:], greedy=True, cache=cache)
+    assert (beginnings.length, cache.length) == (5, 12)
+    torch.testing.assert_close(rest.logprob_BT, whole.logprob_BT[:, 5:])
+    assert rest.greedy_BT is not None
+    assert whole.greedy_BT is not None
+    assert torch.equal(rest.greedy_BT, whole.greedy_BT[:, 5:])
+    assert [routing.token_N.max() for routing in rest.routings] == [3 * 7 - 1 for _ in a.moe_layers]
 
 
 def test_bytes_are_tokens_of_one_byte() -> None:

@@ -28,7 +28,15 @@ class Tokenizer(Protocol):
 
     @property
     def start(self) -> int:
-        """The id that stands before a document, and ends it."""
+        """The id that stands before a document, and ends it where there is no `end`."""
+
+    @property
+    def end(self) -> int:
+        """The id that ends a text that is being written."""
+
+    @property
+    def adds_start(self) -> bool:
+        """Whether its makers put `start` before every text, as transformers then does unasked; `encode` never does."""
 
     @property
     def token_bytes(self) -> NDArray[Any]:
@@ -79,8 +87,9 @@ class Cache(Protocol):
     def cut(self, length: int) -> None:
         """Forgets all but the first `length` tokens."""
 
-    def share(self, one: Any) -> None:
-        """Holds for each of its sequences what `one`, a cache of the same model, holds for a single one."""
+    def share(self, other: Any, row_B: Tensor | None = None) -> None:
+        """Holds for its i-th sequence what `other`, a cache of the same model, holds for its sequence `row_B[i]`; for
+        each of them what `other` holds for its only one where there is no `row_B`."""
 
 
 class Subject(Protocol):
@@ -112,14 +121,19 @@ class Subject(Protocol):
     def experts(self) -> int:
         """Experts of each of them; 0 for a dense model."""
 
-    def score(self, tokens_BT: Tensor, targets_BT: Tensor, *, greedy: bool = False) -> Scores:
-        """Scores a target at every position. Leaves the model in the mode it was in."""
+    def score(
+        self, tokens_BT: Tensor, targets_BT: Tensor, *, greedy: bool = False, cache: Cache | None = None
+    ) -> Scores:
+        """Scores a target at every position. Leaves the model in the mode it was in.
+
+        With a cache the tokens follow those that it holds, and it holds them afterwards.
+        """
 
     def routings(self, tokens_BT: Tensor) -> tuple[LayerRouting, ...]:
         """Where the routers send whole sequences."""
 
-    def new_cache(self, batch: int) -> Cache:
-        """An empty cache with room for the whole context."""
+    def new_cache(self, batch: int, room: int | None = None) -> Cache:
+        """An empty cache with room for so many tokens, the whole context when absent."""
 
     def extend(self, tokens_BT: Tensor, cache: Cache) -> Tensor:
         """Prefill, or a decoding step when T = 1: reads the tokens that follow those of the cache, which holds them

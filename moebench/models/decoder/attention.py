@@ -36,10 +36,12 @@ def rotate(x_BHTC: Tensor, cos_TC: Tensor, sin_TC: Tensor) -> Tensor:
 
 
 class LayerCache:
-    """Keys and values of one layer, filled from the left; room for the whole context is taken at once."""
+    """Keys and values of one layer, filled from the left; all its room is taken at once."""
 
-    def __init__(self, architecture: Architecture, *, batch: int, dtype: torch.dtype, device: torch.device) -> None:
-        shape = (batch, architecture.kv_heads, architecture.context, architecture.head_dim)
+    def __init__(
+        self, architecture: Architecture, *, batch: int, room: int, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        shape = (batch, architecture.kv_heads, room, architecture.head_dim)
         self.keys_BGSC = torch.zeros(shape, dtype=dtype, device=device)
         self.values_BGSC = torch.zeros(shape, dtype=dtype, device=device)
 

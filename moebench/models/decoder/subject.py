@@ -22,7 +22,8 @@ from moebench.suite.model import MoEFFN
 class Bytes:
     """Bytes as tokens; byte 0 stands between documents."""
 
-    start = 0
+    start = end = 0
+    adds_start = False
     token_bytes: NDArray[np.int64] = np.ones(256, dtype=np.int64)
 
     def encode(self, text: bytes) -> list[int]:
@@ -67,9 +68,11 @@ class DecoderSubject:
         return ffn.experts if isinstance(ffn, MoEFFN) else 0
 
     @torch.inference_mode()
-    def score(self, tokens_BT: Tensor, targets_BT: Tensor, *, greedy: bool = False) -> Scores:
+    def score(
+        self, tokens_BT: Tensor, targets_BT: Tensor, *, greedy: bool = False, cache: Cache | None = None
+    ) -> Scores:
         """See `Subject`; the log-probability is taken as training takes its loss."""
-        output = self._read(tokens_BT)
+        output = self._read(tokens_BT, cache)
         logits_BTV = output.logits_BTV
         nats = F.cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten(), reduction="none")
         return Scores(
@@ -82,11 +85,11 @@ class DecoderSubject:
     def routings(self, tokens_BT: Tensor) -> tuple[LayerRouting, ...]:
         return self._routings(self._read(tokens_BT))
 
-    def _read(self, tokens_BT: Tensor) -> Output:
+    def _read(self, tokens_BT: Tensor, cache: Cache | None = None) -> Output:
         """A forward pass in evaluation, after which the model is in the mode it was in."""
         was_training = self.weights.training
         self._evaluating()
-        output: Output = self.weights(tokens_BT)
+        output: Output = self.weights(tokens_BT, cache=cache)
         if was_training:
             self.weights.train()
         return output
@@ -97,8 +100,8 @@ class DecoderSubject:
             for layer, routing in zip(self.mixtures, output.routings, strict=True)
         )
 
-    def new_cache(self, batch: int) -> KVCache:
-        return self.weights.new_cache(batch)
+    def new_cache(self, batch: int, room: int | None = None) -> KVCache:
+        return self.weights.new_cache(batch, room)
 
     @torch.inference_mode()
     def extend(self, tokens_BT: Tensor, cache: Cache) -> Tensor:

@@ -54,11 +54,13 @@ class KVCache:
         """Forgets all but the first `length` tokens."""
         self.length = length
 
-    def share(self, one: KVCache) -> None:
-        """Holds for each of its sequences what `one` holds for a single one."""
-        for mine, its in zip(self.tensors, one.tensors, strict=True):
-            mine.copy_(its.expand_as(mine))
-        self.length = one.length
+    def share(self, other: KVCache, row_B: Tensor | None = None) -> None:
+        """Holds for its i-th sequence what `other` holds for its sequence `row_B[i]`, or for its only one."""
+        held = slice(0, other.length)
+        for mine, its in zip(self.tensors, other.tensors, strict=True):
+            its_BGSC = its[:, :, held]
+            mine[:, :, held] = its_BGSC if row_B is None else its_BGSC.index_select(0, row_B)
+        self.length = other.length
 
 
 class Layer(nn.Module):
@@ -126,11 +128,12 @@ class Transformer(nn.Module):
         logits_BTV = linear(self.norm(x_BTD), table.to(self.dtype)).float()
         return Output(logits_BTV=logits_BTV, routings=tuple(routings))
 
-    def new_cache(self, batch: int) -> KVCache:
-        """An empty cache with room for the whole context."""
-        a = self.architecture
-        layers = [LayerCache(a, batch=batch, dtype=self.dtype, device=self.embedding.device) for _ in range(a.layers)]
-        return KVCache(layers=layers)
+    def new_cache(self, batch: int, room: int | None = None) -> KVCache:
+        """An empty cache with room for so many tokens, the whole context when absent."""
+        a, device = self.architecture, self.embedding.device
+        room = a.context if room is None else room
+        layers = range(a.layers)
+        return KVCache(layers=[LayerCache(a, batch=batch, room=room, dtype=self.dtype, device=device) for _ in layers])
 
     def after_step(self) -> None:
         """Called after every optimizer step, for routers that balance their load from step to step."""
