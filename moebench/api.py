@@ -175,6 +175,7 @@ def _smoked(loaded: LoadedSuite, asked: Asked, notes: list[str]) -> tuple[Loaded
 
 
 def _plan_of(loaded: LoadedSuite, asked: Asked, notes: Sequence[str], options: LaunchOptions) -> Planned:
+    from moebench.data.corpus import VOCAB
     from moebench.data.prepare import prepare
     from moebench.planning import built
     from moebench.planning import machine as machines
@@ -182,24 +183,28 @@ def _plan_of(loaded: LoadedSuite, asked: Asked, notes: Sequence[str], options: L
 
     root, threads = options.root, options.threads
     options.on_event({"event": "preparing", "source": loaded.spec.data.source})
-    corpus = prepare(loaded.spec.data, base=loaded.base, cache=root / "data")
+    if loaded.spec.data.source == "none":
+        facts, vocab = machines.no_facts(), VOCAB
+    else:
+        corpus = prepare(loaded.spec.data, base=loaded.base, cache=root / "data")
+        facts, vocab = corpus.facts, corpus.vocab
     machine = machines.machine(device=options.device, threads=threads)
-    trained = [model.train for model in loaded.spec.models.values() if model.train is not None]
+    trained = [model.train for model in loaded.spec.decoders.values() if model.train is not None]
     if any(train.budget.seconds is not None for train in trained):
         options.on_event({"event": "calibrating"})
-        machine = machines.with_step_seconds(machine, loaded, vocab=corpus.vocab, options=options)
+        machine = machines.with_step_seconds(machine, loaded, vocab=vocab, options=options)
     with _at_their_place(loaded):
         graph = make_graph(
             loaded.spec,
-            facts=corpus.facts,
-            vocab=corpus.vocab,
+            facts=facts,
+            vocab=vocab,
             machine=machine,
             asked=asked,
             notes=notes,
             threads=threads,
             base=loaded.base,
         )
-        built.check(graph.plan.models)
+        built.check(graph.plan.decoders)
     return Planned(loaded=loaded, graph=graph, options=options)
 
 

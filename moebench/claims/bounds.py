@@ -23,7 +23,7 @@ def bounded(plan: Plan, contrast: Contrast) -> tuple[str, ...]:
 
 
 def _is_bound(plan: Plan, model: str, metric: str) -> bool:
-    base, planned = MetricRef.parse(metric).base, plan.models.get(model)
+    base, planned = MetricRef.parse(metric).base, plan.decoders.get(model)
     if planned is None or base not in (*_OF_TRAINING, *_OF_EVALUATION):
         return False
     return planned.architecture.computes_fewer(training=base in _OF_TRAINING)

@@ -20,7 +20,7 @@ from moebench.claims.hypothesis import Contrast, Term, Withheld
 from moebench.claims.samples import draw
 from moebench.claims.verdict import ControlResult, ControlState
 from moebench.format import TIMES, significant
-from moebench.metrics import METRICS, metric_of
+from moebench.metrics import metric_of
 from moebench.metrics.speed import AGAIN
 from moebench.reader.evidence import Evidence
 
@@ -189,7 +189,7 @@ def against_itself(evidence: Evidence, metric: str) -> stats.Estimate | None:
         return None
     baseline = evidence.plan.speed.baseline
     base, bracket, labels = metric.partition("[")
-    for name in (metric, (METRICS[base].timed_by or base) + bracket + labels):
+    for name in (metric, (metric_of(base).timed_by or base) + bracket + labels):
         again = Term(model=f"{baseline}{AGAIN}", metric=name, weight=1.0)
         first = Term(model=baseline, metric=name, weight=-1.0)
         try:

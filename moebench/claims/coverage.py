@@ -50,7 +50,7 @@ def scored(evidence: Evidence, metric: str, models: Iterable[str]) -> Scored | N
     if not read:
         return None
     (num_bytes, documents), model = min(read)
-    recipe = plan.models[model].recipe
+    recipe = plan.decoders[model].recipe
     return Scored(
         scored_bytes=num_bytes,
         documents=documents,
@@ -130,7 +130,7 @@ def note(evidence: Evidence, text: Scored, models: Iterable[str]) -> str | None:
 
 
 def _limit(plan: Plan, models: Iterable[str]) -> str:
-    recipes = (plan.models[name].recipe for name in models if name in plan.models)
+    recipes = (plan.decoders[name].recipe for name in models if name in plan.decoders)
     limits = [r.windows_per_document for r in recipes if r.windows_per_document is not None]
     most = max(limits, default=0)
     return f"at most {plural(most, 'window')} of each document {'are' if most != 1 else 'is'} read: " if limits else ""

@@ -71,7 +71,7 @@ def by_chance(plan: Plan, contrast: Contrast, runs: Iterable[Outcome]) -> str | 
     if not idle or not all(one is not None and one.is_chance for one in idle):
         return None
     each = ", ".join(f"{one.model} {one.idle / one.runs:.3g} ({one.expected / one.runs:.3g})" for one in idle if one)
-    asked = max(plan.models[name].recipe.eval_tokens for name in contrast.models)
+    asked = max(plan.decoders[name].recipe.eval_tokens for name in contrast.models)
     return (
         f"chance: idle experts of each run, and those that chance alone leaves: {each}: they cannot be told apart; "
         f"evaluate more tokens than {asked:,}"

@@ -25,13 +25,18 @@ from moebench.claims.samples import Sample, draw
 from moebench.claims.scope import scope
 from moebench.claims.verdict import Verdict
 from moebench.format import interval
-from moebench.metrics import metric_of
+from moebench.metrics import in_force, metric_of
 from moebench.reader.evidence import Evidence
 from moebench.suite.claim import Claim
 
 
 def judge(evidence: Evidence) -> list[Verdict]:
     """A verdict for each claim of the plan, in the suite's order."""
+    with in_force(evidence.plan.extra_metrics):
+        return _judged(evidence)
+
+
+def _judged(evidence: Evidence) -> list[Verdict]:
     drafts = [_draft(evidence, name, claim) for name, claim in evidence.plan.spec.claims.items()]
     family = [draft for draft in drafts if draft.in_family]
     gone = max(0, sealing.family_size(evidence) - len(family))
@@ -57,9 +62,10 @@ def _unjudged(verdict: Verdict) -> Verdict:
 
 def ask(evidence: Evidence, questions: Mapping[str, Claim]) -> list[Verdict]:
     """Verdicts on questions that are no claims of the suite: exploratory, and outside the family that Holm counts."""
-    drafts = [_draft(evidence, name, claim) for name, claim in questions.items()]
     alone = _Family(size=0, withdrawn=0, names=())
-    return [_verdict(evidence, draft, _correction(draft, None, alone), alone) for draft in drafts]
+    with in_force(evidence.plan.extra_metrics):
+        drafts = [_draft(evidence, name, claim) for name, claim in questions.items()]
+        return [_verdict(evidence, draft, _correction(draft, None, alone), alone) for draft in drafts]
 
 
 def strict_ok(verdicts: Sequence[Verdict]) -> bool:

@@ -35,7 +35,7 @@ class Fact:
 
 
 def _planned(of: Callable[[PlannedModel], Value]) -> Callable[[Evidence, str], Value]:
-    return lambda evidence, model: of(evidence.plan.models[model])
+    return lambda evidence, model: of(evidence.plan.decoders[model])
 
 
 def _scored_bytes(evidence: Evidence, model: str) -> Value:
@@ -47,7 +47,7 @@ def _train_flops(evidence: Evidence, model: str) -> Value:
     """As the runs counted them, mean over seeds: of fewer assignments than planned where some are dropped."""
     completed = (run for run in evidence.outcomes_of([model]) if run.status == "completed")
     counted = [value for run in completed if (value := run.values.get("train.model_flops")) is not None]
-    return sum(counted) / len(counted) if counted else evidence.plan.models[model].expected_train_flops
+    return sum(counted) / len(counted) if counted else evidence.plan.decoders[model].expected_train_flops
 
 
 def _kernels(evidence: Evidence, model: str) -> Value:
@@ -74,7 +74,7 @@ def _optimizer(model: PlannedModel) -> str:
 
 def epochs(plan: Plan, model: str) -> float | None:
     """How often a model reads the training split; None when its size is not known."""
-    planned, stream = plan.models[model], plan.data.tokens.get("train")
+    planned, stream = plan.decoders[model], plan.data.tokens.get("train")
     return None if stream is None else planned.recipe.epochs(stream=stream, context=planned.architecture.context)
 
 
@@ -102,9 +102,9 @@ def beside(
     evidence: Evidence, models: Iterable[str], treatment: str | None, baseline: str | None
 ) -> tuple[Beside, ...]:
     """The facts of the models of the suite; what belongs to training is left out where none is trained."""
-    named = [name for name in models if name in evidence.plan.models]
+    named = [name for name in models if name in evidence.plan.decoders]
     rows = []
-    trained = {name for name in named if evidence.plan.models[name].recipe.trains}
+    trained = {name for name in named if evidence.plan.decoders[name].recipe.trains}
     for fact in FACTS if named else ():
         of_all = fact.counted or fact.untrained
         if not of_all and not trained:
@@ -163,7 +163,7 @@ def scope_words(
         new = all(row.values != other.values for other in differing)
         if row.differs and new and (not counted or row.what in _COUNTED):
             differing.append(row)
-    if treatment is None or baseline is None or not {treatment, baseline} <= set(plan.models):
+    if treatment is None or baseline is None or not {treatment, baseline} <= set(plan.decoders):
         what = ", ".join(row.what for row in differing)
         return f"its models differ in {what}" if what else ""
     tied = [_ON[on] for on in matched_on(plan, treatment, baseline)]
@@ -201,8 +201,8 @@ def _pair_words(row: Beside, treatment: str, baseline: str) -> str | None:
 def notes(evidence: Evidence, models: Iterable[str]) -> Iterator[str]:
     """What differs or holds of the training of a claim's models and bears on a loss."""
     plan = evidence.plan
-    named = [name for name in models if name in plan.models]
-    tokens = {name: plan.models[name].recipe.steps * plan.models[name].recipe.batch_tokens for name in named}
+    named = [name for name in models if name in plan.decoders]
+    tokens = {name: plan.decoders[name].recipe.steps * plan.decoders[name].recipe.batch_tokens for name in named}
     if tokens and max(tokens.values()) > 1.01 * min(tokens.values()):
         most, least = max(tokens, key=tokens.__getitem__), min(tokens, key=tokens.__getitem__)
         yield f"{most} was trained on {tokens[most] / tokens[least]:.3g}{TIMES} the tokens of {least}"
@@ -222,7 +222,7 @@ def notes(evidence: Evidence, models: Iterable[str]) -> Iterator[str]:
 def other_meaning(plan: Plan, models: Iterable[str]) -> str | None:
     """How micro-batches of other sizes change what a capacity, or a loss over the micro-batch, means; else None."""
     named = list(models)
-    micro = {name: plan.models[name].recipe.micro_batch_tokens for name in named}
+    micro = {name: plan.decoders[name].recipe.micro_batch_tokens for name in named}
     if len(set(micro.values())) < 2:
         return None
     taken = [name for name in named if (ffn := _mixture(plan, name)) is not None and _over_micro_batch(ffn)]
@@ -233,7 +233,7 @@ def other_meaning(plan: Plan, models: Iterable[str]) -> str | None:
 
 
 def _mixture(plan: Plan, model: str) -> MoEFFN | None:
-    ffn = plan.models[model].architecture.ffn
+    ffn = plan.decoders[model].architecture.ffn
     return ffn if isinstance(ffn, MoEFFN) else None
 
 
@@ -245,7 +245,7 @@ def _over_micro_batch(ffn: MoEFFN) -> bool:
 
 def other_dtype(plan: Plan, models: Iterable[str]) -> str | None:
     """How the dtypes that models were trained in differ; else None."""
-    dtypes = {name: plan.models[name].recipe.dtype for name in models}
+    dtypes = {name: plan.decoders[name].recipe.dtype for name in models}
     if len(set(dtypes.values())) < 2:
         return None
     return "trained in " + " and ".join(f"{dtype} ({name})" for name, dtype in dtypes.items())
@@ -253,7 +253,7 @@ def other_dtype(plan: Plan, models: Iterable[str]) -> str | None:
 
 def tied(plan: Plan, models: Iterable[str], *, but: tuple[MatchOn, ...] = ()) -> tuple[str, str] | None:
     """Two of the models that a match ties, so that equal treatment is claimed; None when none are tied."""
-    for one, other in combinations([name for name in models if name in plan.models], 2):
+    for one, other in combinations([name for name in models if name in plan.decoders], 2):
         if set(matched_on(plan, one, other)) - set(but):
             return one, other
     return None

@@ -196,7 +196,7 @@ def untuned(evidence: Evidence, models: tuple[str, ...]) -> str | None:
     A rate is held to the one that the plan trains with, whatever the suite had when its sweep was summarised.
     """
     swept = {name: tuned for name in models if (tuned := evidence.tuned.get(name)) is not None}
-    others = [name for name in models if name not in swept and name in evidence.plan.models]
+    others = [name for name in models if name not in swept and name in evidence.plan.decoders]
     if not swept and not evidence.tuned:
         if evidence.plan.tune is None:
             return NOT_TUNED
@@ -226,7 +226,7 @@ def _transferred(evidence: Evidence, others: list[str]) -> str:
 
 def _not_its_best(evidence: Evidence, name: str, *, of: str) -> str | None:
     """Why the rate a model was trained with is not shown to be the best of a model's sweep; None when it is."""
-    tuned, rate = evidence.tuned.get(of), evidence.plan.models[name].recipe.lr
+    tuned, rate = evidence.tuned.get(of), evidence.plan.decoders[name].recipe.lr
     if tuned is None:
         return f"the sweep of {of} is not there"
     if not tuned.whole:

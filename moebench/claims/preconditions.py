@@ -55,7 +55,7 @@ class Question:
     @functools.cached_property
     def planned(self) -> tuple[str, ...]:
         """Those that the suite trains."""
-        return tuple(name for name in self.models if name in self.plan.models)
+        return tuple(name for name in self.models if name in self.plan.decoders)
 
     @functools.cached_property
     def runs(self) -> tuple[Outcome, ...]:
@@ -93,7 +93,7 @@ def broken(question: Question) -> str | None:
 def _fixed(plan: Plan, contrast: Contrast) -> str | None:
     """A number that could not have come out otherwise."""
     for term in contrast.terms:
-        model = plan.models.get(term.model)
+        model = plan.decoders.get(term.model)
         if model is not None and (why := constant(term.metric, model.architecture)) is not None:
             return f"constant: {term.base} of {term.model} tells nothing: {why}"
     return None
@@ -104,7 +104,7 @@ def _not_causal(plan: Plan, claim: Claim, contrast: Contrast) -> str | None:
     if not contrast.rests_on_loss:
         return None
     for model in dict.fromkeys((*contrast.models, *plan.models_of(claim))):
-        planned = plan.models.get(model)
+        planned = plan.decoders.get(model)
         if planned is None or planned.architecture.causal:
             continue
         a = planned.architecture
@@ -179,7 +179,7 @@ def _same_text(question: Question) -> str | None:
 
 def _asked(plan: Plan, run: Outcome, text: str) -> Hashable:
     """What a run was to be scored on: of one split, it says which text that is."""
-    recipe = plan.models[run.model].recipe
+    recipe = plan.decoders[run.model].recipe
     return (recipe.eval_tokens if text == "curve" else recipe.final_eval_tokens), recipe.windows_per_document
 
 
@@ -275,7 +275,7 @@ def _same_schedule(question: Question) -> str | None:
     schedules = {
         (r.steps, r.batch_tokens, r.warmup_steps, r.decay, r.final_lr_share, r.evaluate_at): name
         for name in question.planned
-        for r in [question.plan.models[name].recipe]
+        for r in [question.plan.decoders[name].recipe]
     }
     if len(schedules) < 2:
         return None
@@ -298,7 +298,7 @@ def _same_step(question: Question) -> str | None:
 
 def _micro_batches(question: Question) -> str | None:
     """Tokens of each model's micro-batch, in words; None where they are the same in all."""
-    sizes = {name: question.plan.models[name].recipe.micro_batch_tokens for name in question.planned}
+    sizes = {name: question.plan.decoders[name].recipe.micro_batch_tokens for name in question.planned}
     return ", ".join(f"{name} {size:,}" for name, size in sizes.items()) if len(set(sizes.values())) > 1 else None
 
 

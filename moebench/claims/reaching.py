@@ -88,7 +88,7 @@ def cost_to_quality(outcome: Outcome, metric: str, goal: Goal, plan: Plan) -> tu
     if not curve:
         raise Withheld("not_tested", f"{outcome.model} has no {CURVE}")
     paid_in = PAID_IN[MetricRef.parse(metric).base]
-    recipe = plan.models[outcome.model].recipe
+    recipe = plan.decoders[outcome.model].recipe
     micro_batches = recipe.batch_tokens / recipe.micro_batch_tokens
     spent = {step: step * micro_batches for step, _ in curve}
     if paid_in is not None:

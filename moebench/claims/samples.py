@@ -120,7 +120,7 @@ def _exactly(values: list[tuple[float, float]], *, log: bool) -> Fraction:
 
 def counted_value(plan: Plan, model: str, metric: str) -> float:
     """A counted metric of a planned model or published system. Raises Withheld for what the plan has not counted."""
-    planned, system = plan.models.get(model), plan.systems.get(model)
+    planned, system = plan.decoders.get(model), plan.systems.get(model)
     if planned is None and system is None:
         raise Withheld("not_tested", f"{model} is neither a model of this suite nor a published system that is counted")
     values = {**(planned.costs.metrics if planned else {}), **(system.metrics if system else {})}

@@ -31,16 +31,16 @@ def scope(
 
 def _place(evidence: Evidence, models: tuple[str, ...], kind: str) -> str:
     plan = evidence.plan
-    published = [name for name in models if name in plan.systems and name not in plan.models]
+    published = [name for name in models if name in plan.systems and name not in plan.decoders]
     if published:
         return f"{' and '.join(published)}, counted from the published architecture"
-    known = [name for name in models if name in plan.models] or list(plan.models)
+    known = [name for name in models if name in plan.decoders] or list(plan.decoders)
     sizes = _sizes(plan, known)
     if kind == "counted":
         return f"{sizes}, counted from the architecture: the same on any hardware"
-    recipes = [plan.models[name].recipe for name in known if name in plan.trained]
+    recipes = [plan.decoders[name].recipe for name in known if name in plan.trained]
     spent = f"{_range([r.steps * r.batch_tokens for r in recipes])} tokens" if recipes else "initial values"
-    dispatch = f", {DISPATCH}" if kind == "timed" and any(_is_small(plan.models[name]) for name in known) else ""
+    dispatch = f", {DISPATCH}" if kind == "timed" and any(_is_small(plan.decoders[name]) for name in known) else ""
     return f"{sizes}, {plan.spec.data.scope}, {spent}, {_machines(evidence, kind)}{dispatch}"
 
 
@@ -50,8 +50,8 @@ def _is_small(model: PlannedModel) -> bool:
 
 
 def _sizes(plan: Plan, names: list[str]) -> str:
-    active = [plan.models[name].costs.params.active for name in names]
-    total = [plan.models[name].costs.params.total for name in names]
+    active = [plan.decoders[name].costs.params.active for name in names]
+    total = [plan.decoders[name].costs.params.total for name in names]
     words = dict.fromkeys(map(size_word, sorted(active)))
     sparse = f", {_range(total)} total" if total != active else ""
     return f"{' and '.join(words)} model{'s' if len(names) > 1 else ''} ({_range(active)} active parameters{sparse})"

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from moebench.claims.samples import Sample
 from moebench.metrics import metric_of
 from moebench.metrics.ref import MetricRef
+from moebench.planning.types import AnyPlanned, PlannedModel
 from moebench.reader.evidence import Evidence
 from moebench.reader.history import Told
 from moebench.suite.claim import Claim
@@ -107,8 +108,11 @@ def _asks(claim: Claim) -> Claim:
 
 def _made(told: Told, claim: Claim) -> object:
     """How the models of a claim are defined, and the data."""
-    models = {name: told.plan.models[name] for name in told.plan.models_of(claim)}
-    return {name: (one.architecture, one.recipe) for name, one in models.items()}, told.plan.data.digest
+    return {name: _definition(told.plan.models[name]) for name in told.plan.models_of(claim)}, told.plan.data.digest
+
+
+def _definition(planned: AnyPlanned) -> object:
+    return (planned.architecture, planned.recipe) if isinstance(planned, PlannedModel) else planned
 
 
 def _chosen_seeds(evidence: Evidence, name: str, claim: Claim) -> str | None:

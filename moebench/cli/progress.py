@@ -55,7 +55,7 @@ class _Suite:
     def on_event(self, event: Event) -> None:
         kind = event["event"]
         if kind == "planned":
-            models = event["plan"].models
+            models = event["plan"].decoders
             trained = [job for job in event["missing"] if job.kind == "train"]
             self.cost = {job.id: models[job.model].expected_train_flops for job in trained}
             self.runs, self.began = event["runs"], time.monotonic()

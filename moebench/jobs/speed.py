@@ -51,11 +51,11 @@ def session_of(draft: Draft) -> SpeedPlan | None:
     plan, machine = draft.plan, draft.machine
     return speed_plan(
         plan.spec,
-        plan.models,
+        plan.decoders,
         trained=[job.id for job in draft.jobs if job.kind == "train"],
         untrained={
             name: run_of(model, seed=plan.spec.seeds[0], facts=plan.data, machine=machine)
-            for name, model in plan.models.items()
+            for name, model in plan.decoders.items()
             if not model.recipe.trains
         },
         machine=machine.fingerprint,

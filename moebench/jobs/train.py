@@ -25,14 +25,14 @@ to 2**20, nothing to 9% at 2**14 to 2**16 (one thread)."""
 def jobs(draft: Draft) -> Iterator[Job]:
     """One for each model and seed, seeds outermost, so that early results hold whole pairs."""
     for seed in draft.plan.spec.seeds:
-        yield from (job(draft, name, seed) for name, model in draft.plan.models.items() if model.recipe.trains)
+        yield from (job(draft, name, seed) for name, model in draft.plan.decoders.items() if model.recipe.trains)
 
 
 def job(draft: Draft, model: str, seed: int, recipe: Recipe | None = None) -> Job:
     """Trains one model of a plan with one seed, by its own recipe or another."""
     plan = draft.plan
-    run = run_of(plan.models[model], seed=seed, facts=plan.data, machine=draft.machine, recipe=recipe)
-    train = plan.spec.models[model].train
+    run = run_of(plan.decoders[model], seed=seed, facts=plan.data, machine=draft.machine, recipe=recipe)
+    train = plan.spec.decoders[model].train
     assert train is not None
     seconds = train.checkpoint_seconds
     return draft.job("train", run.model_dump(mode="json"), model=model, seed=seed, checkpoint_seconds=seconds)

@@ -9,6 +9,9 @@ its functions: whoever reads declarations loads none. Installed packages add fil
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from importlib.metadata import EntryPoint
 from types import ModuleType
@@ -24,12 +27,40 @@ if TYPE_CHECKING:
     from moebench.models.architecture import Architecture
 
 
+_IN_FORCE: ContextVar[Mapping[str, Metric]] = ContextVar("metrics_in_force", default={})  # noqa: B039  never changed
+
+
+@contextmanager
+def in_force(metrics: Mapping[str, Metric]) -> Iterator[None]:
+    """Inside, these are known too: what a suite declares, and what its tasks measure. `METRICS` go before them.
+
+    They are found by their name, or by their name with labels where these decide what it means: of a metric of tasks
+    the direction is the task's own.
+    """
+    token = _IN_FORCE.set({**_IN_FORCE.get(), **metrics})
+    try:
+        yield
+    finally:
+        _IN_FORCE.reset(token)
+
+
+def known() -> dict[str, Metric]:
+    """Every metric that is known here, by name."""
+    return {**{metric.name: metric for metric in _IN_FORCE.get().values()}, **METRICS}
+
+
+def find(ref: MetricRef) -> Metric | None:
+    """The metric of a name, whatever its labels; None when it is not known here."""
+    extra = _IN_FORCE.get()
+    return METRICS.get(ref.base) or extra.get(str(ref)) or extra.get(ref.base)
+
+
 def metric_of(name: str | MetricRef) -> Metric:
     """The metric that a record's name stands for. Raises KeyError with the known names."""
     ref = MetricRef.parse(name) if isinstance(name, str) else name
-    if ref.base not in METRICS:
-        raise KeyError(f"unknown metric {ref.base!r}; known: {', '.join(sorted(METRICS))}")
-    metric = METRICS[ref.base]
+    metric = find(ref)
+    if metric is None:
+        raise KeyError(f"unknown metric {ref.base!r}; known: {', '.join(sorted(known()))}")
     if unknown := sorted({label for label, _ in ref.labels} - set(metric.labels)):
         allowed = ", ".join(metric.labels) or "none"
         raise KeyError(f"{ref.base} has no label {', '.join(unknown)}; allowed: {allowed}")
@@ -53,7 +84,7 @@ def constant(name: str, a: Architecture) -> str | None:
     None when it can vary. A claim about a constant has no verdict, for no outcome could speak against it; metrics that
     are no longer measured are among them.
     """
-    metric = METRICS[MetricRef.parse(name).base]
+    metric = metric_of(name)
     return metric.retired if metric.retired is not None or metric.fixed is None else metric.fixed(a)
 
 

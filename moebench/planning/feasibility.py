@@ -61,7 +61,7 @@ def check(
 
 def _training(spec: SuiteSpec, models: Mapping[str, PlannedModel]) -> Iterator[Misfit]:
     for name, model in models.items():
-        train, recipe, path = spec.models[name].train, model.recipe, ("models", name, "train")
+        train, recipe, path = spec.decoders[name].train, model.recipe, ("models", name, "train")
         if train is None:
             continue
         budget = train.budget
@@ -174,7 +174,7 @@ def _compared(spec: SuiteSpec, claim: Claim) -> list[str]:
     compare = claim.compare
     named = [claim.model, *([compare.treatment, compare.baseline, compare.ceiling] if compare is not None else [])]
     named += spec.sweeps.get(claim.over or "", {})
-    return [model for model in named if model is not None and model in spec.models]
+    return [model for model in named if model is not None and model in spec.decoders]
 
 
 def _constant(spec: SuiteSpec, models: Mapping[str, PlannedModel]) -> Iterator[str]:

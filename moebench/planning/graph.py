@@ -13,7 +13,9 @@ from moebench.jobs import KINDS, evaluate, speed, train
 from moebench.jobs.job import Job
 from moebench.jobs.kind import Draft
 from moebench.jobs.recipe import Recipe, Run
+from moebench.metrics import in_force
 from moebench.planning import feasibility
+from moebench.planning.elsewhere import planned_elsewhere
 from moebench.planning.matching import Machine, PlanError, models_of
 from moebench.planning.types import Asked, DataFacts, MatchResult, Plan, PlannedJob, PlannedModel, TunePlan
 from moebench.suite.model import DenseFFN
@@ -57,12 +59,13 @@ def make_graph(
     from `base`.
     """
     asked = asked or Asked()
+    elsewhere = planned_elsewhere(spec, base=base, machine=machine)
     models, matches, warnings = check(spec, facts=facts, vocab=vocab, machine=machine, smoke=asked.smoke)
     plan = Plan(
         suite=spec.suite,
         scale=spec.scale,
         spec=spec,
-        models=models,
+        models={name: elsewhere[name] if name in elsewhere else models[name] for name in spec.models},
         matches=tuple(matches),
         jobs=(),
         speed=None,
@@ -70,6 +73,7 @@ def make_graph(
         data=facts,
         systems=_systems(spec),
         claim_hashes={name: digest_of(claim.model_dump(mode="json")) for name, claim in spec.claims.items()},
+        extra_metrics=spec.declared,
         warnings=(*notes, *warnings),
         asked=asked,
     )
@@ -85,12 +89,13 @@ def make_graph(
 def check(
     spec: SuiteSpec, *, facts: DataFacts, vocab: int, machine: Machine, smoke: bool = False
 ) -> tuple[dict[str, PlannedModel], list[MatchResult], list[str]]:
-    """Every model with its sizes, how they match, and what is unusual. Raises PlanError for what cannot be had."""
-    models, matches = models_of(spec, vocab=vocab, machine=machine)
-    if misfits := feasibility.check(spec, models, facts, smoke=smoke):
-        raise PlanError(*misfits)
-    _systems(spec)
-    return models, matches, _warnings(spec, models, facts)
+    """Every decoder with its sizes, how they match, and what is unusual. Raises PlanError for what cannot be had."""
+    with in_force(spec.declared):
+        models, matches = models_of(spec, vocab=vocab, machine=machine)
+        if misfits := feasibility.check(spec, models, facts, smoke=smoke):
+            raise PlanError(*misfits)
+        _systems(spec)
+        return models, matches, _warnings(spec, models, facts)
 
 
 def _brief(job: Job) -> PlannedJob:
@@ -107,10 +112,10 @@ def _sweep(draft: Draft) -> tuple[TunePlan | None, tuple[Job, ...]]:
         return None, ()
     seeds = tuple(TUNE_SEED + i for i in range(spec.tune.seeds))
     lrs = tuple(sorted(spec.tune.lr))
-    trainable = [name for name, model in draft.plan.models.items() if model.recipe.trains]
+    trainable = [name for name, model in draft.plan.decoders.items() if model.recipe.trains]
     chosen = [(name, lr, seed) for lr in lrs for name in spec.tune.models or trainable for seed in seeds]
     trained = [
-        train.job(draft, name, seed, tune_recipe(draft.plan.models[name].recipe, lr=lr)) for name, lr, seed in chosen
+        train.job(draft, name, seed, tune_recipe(draft.plan.decoders[name].recipe, lr=lr)) for name, lr, seed in chosen
     ]
     runs = tuple((*which, job.id) for which, job in zip(chosen, trained, strict=True))
     plan = TunePlan(id=digest_of([job.id for job in trained], length=20), lrs=lrs, seeds=seeds, runs=runs)

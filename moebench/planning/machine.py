@@ -40,7 +40,7 @@ def with_step_seconds(base: Machine, loaded: LoadedSuite, *, vocab: int, options
     architectures, _ = match_all(spec, vocab=vocab)
     asked: dict[str, Job] = {}
     for name, a in architectures.items():
-        train = spec.models[name].train
+        train = spec.decoders[name].train
         if train is None or train.budget.seconds is None:
             continue
         recipe = recipe_of(train, steps=TIMED_STEPS)

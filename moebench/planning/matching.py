@@ -202,7 +202,7 @@ def match_all(spec: SuiteSpec, *, vocab: int) -> tuple[dict[str, Architecture], 
 
     def settle(name: str) -> Architecture:
         if name not in solved:
-            model = spec.models[name]
+            model = spec.decoders[name]
             a = _with_router(name, architecture_of(model, vocab=vocab, context=spec.data.context))
             if model.match is not None:
                 solver = Solver(
@@ -211,7 +211,7 @@ def match_all(spec: SuiteSpec, *, vocab: int) -> tuple[dict[str, Architecture], 
                     target=settle(model.match.to),
                     match=model.match,
                     dtype=model.served_dtype,
-                    target_dtype=spec.models[model.match.to].served_dtype,
+                    target_dtype=spec.decoders[model.match.to].served_dtype,
                 )
                 a, results[name] = solver.nearest()
                 misfits.extend(filter(None, [solver.misfit(results[name])]))
@@ -219,11 +219,11 @@ def match_all(spec: SuiteSpec, *, vocab: int) -> tuple[dict[str, Architecture], 
             solved[name] = a
         return solved[name]
 
-    for name in spec.models:
+    for name in spec.decoders:
         settle(name)
     if misfits:
         raise PlanError(*misfits)
-    return {name: solved[name] for name in spec.models}, [results[name] for name in spec.models if name in results]
+    return {name: solved[name] for name in spec.decoders}, [results[name] for name in spec.decoders if name in results]
 
 
 # ------------------------------------------------------------------------------------------------ recipes
@@ -284,7 +284,7 @@ def models_of(spec: SuiteSpec, *, vocab: int, machine: Machine) -> tuple[dict[st
     architectures, matches = match_all(spec, vocab=vocab)
     models: dict[str, PlannedModel] = {}
     for name, a in architectures.items():
-        recipe = _recipe(a, spec.models[name], step_seconds=(machine.step_seconds or {}).get(name))
+        recipe = _recipe(a, spec.decoders[name], step_seconds=(machine.step_seconds or {}).get(name))
         counted = costs_of(a.blueprint, dtype=recipe.dtype)
         flops = counted.train_flops_per_token * recipe.steps * recipe.batch_tokens
         models[name] = PlannedModel(architecture=a, recipe=recipe, costs=counted, expected_train_flops=flops)

@@ -71,7 +71,7 @@ def estimate(plan: Plan, jobs: Sequence[Job], options: LaunchOptions) -> Estimat
     results = Results(root)
     tasks = [job for job in jobs if job.kind == "train"]
     left = [task for task in tasks if results.run_status(plan, task.id) not in ("completed", "diverged")]
-    run_s: dict[str, float] = {name: s for name in plan.models if (s := _finished_s(plan, name, results)) is not None}
+    run_s: dict[str, float] = {name: s for name in plan.decoders if (s := _finished_s(plan, name, results)) is not None}
     basis: dict[str, Basis] = dict.fromkeys(run_s, "finished runs")
     first: dict[str, Job] = {}
     for task in left:
@@ -80,7 +80,7 @@ def estimate(plan: Plan, jobs: Sequence[Job], options: LaunchOptions) -> Estimat
     rehearsed, start_s = rehearse([*first.values()], root=root, threads=threads, device=device, workers=workers)
     run_s |= rehearsed
     basis |= dict.fromkeys(rehearsed, "rehearsed")
-    for name in plan.models:
+    for name in plan.decoders:
         if name not in run_s:
             run_s[name], basis[name] = _guess(plan, name, run_s), "guessed"
     speed_s = 0.0
@@ -89,7 +89,7 @@ def estimate(plan: Plan, jobs: Sequence[Job], options: LaunchOptions) -> Estimat
         speed_s = len(todo) * (start_s + plan.speed.seconds / len(plan.sessions))
     swept = [run_s[run[0]] for run in plan.tune.runs] if plan.tune else []
     return Estimate(
-        run_s={name: run_s[name] for name in plan.models},
+        run_s={name: run_s[name] for name in plan.decoders},
         basis=basis,
         start_s=start_s,
         runs_s=side_by_side([run_s[task.model] for task in left], workers=workers, start_s=start_s),
@@ -129,8 +129,8 @@ def _wall_s(folder: JobFolder) -> float:
 
 def _guess(plan: Plan, model: str, known: Mapping[str, float]) -> float:
     """By FLOPs, at the pace of the models that are known."""
-    paces = [plan.models[name].expected_train_flops / seconds for name, seconds in known.items() if seconds > 0]
-    return plan.models[model].expected_train_flops / (median(paces) if paces else GUESSED_FLOPS_PER_S)
+    paces = [plan.decoders[name].expected_train_flops / seconds for name, seconds in known.items() if seconds > 0]
+    return plan.decoders[model].expected_train_flops / (median(paces) if paces else GUESSED_FLOPS_PER_S)
 
 
 # ------------------------------------------------------------------------------------------------ rehearsing

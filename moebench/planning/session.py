@@ -41,7 +41,7 @@ def speed_plan(
     speed = spec.measure.speed
     if speed is None:
         return None
-    names, baseline = tuple(spec.models), baseline_of(spec)
+    names, baseline = tuple(models), baseline_of(spec)
     wanted: dict[str, Any] = {
         "train_step": speed.train_step,
         "prefill": tuple(speed.prefill),
@@ -110,5 +110,5 @@ def baseline_of(spec: SuiteSpec) -> str:
             counts[claim.compare.baseline] += 1
     if any(counts.values()):
         return max(counts, key=lambda name: counts[name])
-    dense = [name for name, model in spec.models.items() if isinstance(model.ffn, DenseFFN)]
+    dense = [name for name, model in spec.decoders.items() if isinstance(model.ffn, DenseFFN)]
     return (dense or list(spec.models))[0]

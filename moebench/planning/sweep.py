@@ -59,7 +59,7 @@ def _of_model(plan: Plan, name: str, results: Results) -> dict[str, Any]:
         "curve": curve,
         "best_lr": best,
         "interior": best is not None and plan.tune.lrs[0] < best < plan.tune.lrs[-1],
-        "configured_lr": plan.models[name].recipe.lr,
+        "configured_lr": plan.decoders[name].recipe.lr,
     }
 
 
@@ -71,7 +71,7 @@ def at_best_rates(spec: SuiteSpec, sweep: dict[str, Any]) -> tuple[SuiteSpec, li
     lacking = [name for name, model in sweep.items() if model["best_lr"] is None]
     if lacking:
         raise ValueError(f"at no rate did every run of {', '.join(lacking)} complete: run the sweep again")
-    models = dict(spec.models)
+    models = dict(spec.decoders)
     for name, model in sweep.items():
         train = models[name].train
         assert train is not None
@@ -80,7 +80,7 @@ def at_best_rates(spec: SuiteSpec, sweep: dict[str, Any]) -> tuple[SuiteSpec, li
         models[name] = models[name].model_copy(update={"train": tuned})
     kept = [name for name, model in models.items() if name not in sweep and model.train is not None]
     notes = [f"not in the sweep, so with the suite's learning rate: {', '.join(kept)}"] if kept else []
-    return spec.model_copy(update={"models": models}), [*edges(sweep), *notes]
+    return spec.model_copy(update={"models": {**spec.models, **models}}), [*edges(sweep), *notes]
 
 
 def edges(sweep: dict[str, Any]) -> Iterator[str]:

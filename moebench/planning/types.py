@@ -7,33 +7,97 @@ They stand apart from `matching` because both wings need them.
 from __future__ import annotations
 
 import shlex
-from typing import Annotated
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from moebench.amounts import Name
+from moebench.counting.blueprint import Blueprint
 from moebench.counting.costs import Costs
 from moebench.counting.weights import ParameterCount
 from moebench.environment import Environment
-from moebench.frozen import Frozen
+from moebench.frozen import Frozen, later
 from moebench.identity import digest_of
 from moebench.jobs.recipe import Recipe, training_of
 from moebench.jobs.session import SpeedPlan as SpeedPlan
+from moebench.metrics.metric import Metric
 from moebench.models.architecture import Architecture
 from moebench.models.routers.facts import RouterFacts
 from moebench.plugins import PluginCode
+from moebench.suite.checkpoint import CheckpointModel
 from moebench.suite.claim import Claim
-from moebench.suite.model import MatchOn, MoEFFN
+from moebench.suite.external import ExternalModel
+from moebench.suite.model import MatchOn, ModelSpec, MoEFFN
 from moebench.suite.smoke import SMOKE
-from moebench.suite.types import SuiteSpec
+from moebench.suite.types import SuiteSpec, tag_of
 
 
 class PlannedModel(Frozen):
+    """A decoder of ours."""
+
+    tag: ClassVar[str] = ModelSpec.tag
+
     architecture: Architecture
     recipe: Recipe
     costs: Costs
     expected_train_flops: float
     """Model FLOPs of the whole run."""
+
+    @property
+    def blueprint(self) -> Blueprint:
+        return self.architecture.blueprint
+
+
+class PlannedCheckpoint(Frozen):
+    """A published checkpoint: what it is, from its configuration and the headers of its files."""
+
+    tag: ClassVar[str] = CheckpointModel.tag
+
+    checkpoint: str
+    """As the suite names it."""
+    revision: str | None = None
+    family: str
+    """Its class of transformers, such as MixtralForCausalLM; `moebench` for a run of ours."""
+    digest: str
+    """Hash of its configuration, its tokenizer and its weights' files."""
+    dtype: Literal["float32", "bfloat16", "float16"]
+    """It is loaded in."""
+    experts: str
+    """How its experts are computed."""
+    blueprint: Blueprint
+    costs: Costs
+
+
+class PlannedExternal(Frozen):
+    """A model whose numbers were measured elsewhere."""
+
+    tag: ClassVar[str] = ExternalModel.tag
+
+    results: str
+    """As the suite names the file or folder."""
+    form: Literal["table", "lm_eval"]
+    """A tidy table, or a folder that lm-eval wrote."""
+    model: str
+    """Its name there."""
+    sha256: str
+    """Hash of what was read."""
+    seeds: tuple[int, ...]
+    """Those of its runs that the suite has too, in order; one for a single run."""
+    single: bool
+    """Whether it is one run, which says nothing of other seeds."""
+    blueprint: Blueprint | None = None
+    """From its config.json, where the suite names one."""
+    costs: Costs | None = None
+
+
+AnyPlanned = Annotated[
+    Annotated[PlannedModel, Tag(PlannedModel.tag)]
+    | Annotated[PlannedCheckpoint, Tag(PlannedCheckpoint.tag)]
+    | Annotated[PlannedExternal, Tag(PlannedExternal.tag)],
+    Discriminator(tag_of),
+]
+GIVE_RUNS = ("train", "load", "import")
+"""Kinds of job that give a model and seed of a plan its run: trained here, loaded, or measured elsewhere."""
 
 
 class MatchResult(Frozen):
@@ -125,7 +189,7 @@ class Plan(Frozen):
     """Names a folder of reports; safe in paths, as plans are read from files that others wrote."""
     scale: Name | None
     spec: SuiteSpec
-    models: dict[Name, PlannedModel]
+    models: dict[Name, AnyPlanned]
     matches: tuple[MatchResult, ...]
     jobs: tuple[PlannedJob, ...]
     """Those that the report reads, inputs before what is made of them."""
@@ -136,6 +200,8 @@ class Plan(Frozen):
     """Published systems that claims name, counted."""
     claim_hashes: dict[str, str]
     """Claim id -> hash of its text and test."""
+    extra_metrics: dict[str, Metric] = later({})
+    """What metrics mean that only its suite or its tasks know; see `metrics.in_force`."""
     warnings: tuple[str, ...] = ()
     asked: Asked = Field(default=Asked(), exclude_if=lambda value: value == Asked())
 
@@ -173,9 +239,19 @@ class Plan(Frozen):
         return digest_of([[job.id for job in self.jobs], self.claim_hashes, speed, tune, *variant], length=10)
 
     @property
+    def decoders(self) -> dict[str, PlannedModel]:
+        """Its models that moebench builds."""
+        return {name: model for name, model in self.models.items() if isinstance(model, PlannedModel)}
+
+    @property
     def runs(self) -> tuple[PlannedJob, ...]:
-        """The jobs that train its models, one for each model and seed."""
-        return tuple(job for job in self.jobs if job.kind == "train")
+        """The jobs that give each model and seed its run: those that train it, load it or read its numbers."""
+        return tuple(job for job in self.jobs if job.kind in GIVE_RUNS)
+
+    def is_single(self, model: str) -> bool:
+        """Whether a model has one run whatever the seed: a checkpoint, or one run that was measured elsewhere."""
+        planned = self.models.get(model)
+        return isinstance(planned, PlannedCheckpoint) or (isinstance(planned, PlannedExternal) and planned.single)
 
     @property
     def sessions(self) -> tuple[PlannedJob, ...]:
@@ -215,12 +291,12 @@ class Plan(Frozen):
     @property
     def trained(self) -> dict[str, PlannedModel]:
         """Its models but those at their initial values."""
-        return {name: model for name, model in self.models.items() if model.recipe.trains}
+        return {name: model for name, model in self.decoders.items() if model.recipe.trains}
 
     @property
     def routers(self) -> dict[str, RouterFacts]:
         """What is known of its routers, by the word under which suites name them."""
-        architectures = (model.architecture for model in self.models.values())
+        architectures = (model.architecture for model in self.decoders.values())
         return {a.ffn.router: a.router for a in architectures if isinstance(a.ffn, MoEFFN) and a.router is not None}
 
     @property
@@ -237,8 +313,11 @@ class Plan(Frozen):
         return tuple(dict.fromkeys(name for name in named if name in self.models))
 
     def training(self, model: str) -> str:
-        """Hash of how a model is trained: of two plans, equal where a seed stands for the same training."""
+        """Hash of how a model came about: of two plans, equal where a seed stands for the same training."""
         planned = self.models[model]
+        if not isinstance(planned, PlannedModel):
+            what = ("checkpoint", "digest", "dtype") if isinstance(planned, PlannedCheckpoint) else ("model", "sha256")
+            return digest_of([planned.tag, *(getattr(planned, name) for name in what)])
         architecture, recipe = planned.architecture.model_dump(mode="json"), planned.recipe.model_dump(mode="json")
         return training_of(architecture, recipe, self.data.digest)
 
@@ -265,19 +344,18 @@ class Plan(Frozen):
         """The suite with the widths that were solved written in; its matches stay, and solve to the same again."""
         spec = self.told_spec()
         models = {
-            name: model.model_copy(update={"ffn": self.models[name].architecture.ffn})
-            for name, model in spec.models.items()
+            name: model.model_copy(update={"ffn": self.decoders[name].architecture.ffn})
+            for name, model in spec.decoders.items()
         }
-        return spec.model_copy(update={"models": models})
+        return spec.model_copy(update={"models": {**spec.models, **models}})
 
     def told_spec(self) -> SuiteSpec:
         """The suite with what its runs used where it was written before that could be said, so that it runs again."""
-        models = {}
-        for name, model in self.spec.models.items():
+        models = dict(self.spec.models)
+        for name, model in self.spec.decoders.items():
             if model.train is None:
-                models[name] = model
                 continue
-            windows = self.models[name].recipe.windows_per_document
+            windows = self.decoders[name].recipe.windows_per_document
             evaluate = model.train.evaluate.model_copy(update={"windows_per_document": windows})
             train = model.train.model_copy(update={"evaluate": evaluate})
             models[name] = model.model_copy(update={"train": train})

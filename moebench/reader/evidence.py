@@ -12,11 +12,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from moebench.metrics import in_force
 from moebench.planning.types import Plan, PlannedJob, StoredPlan
 from moebench.reader.checks import UNREADABLE
 from moebench.reader.history import History, Told, read_history
 from moebench.reader.processes import SpeedProcess, read_process
-from moebench.reader.runs import Item, Outcome, digests, is_impossible, read_run
+from moebench.reader.runs import Item, Outcome, digests, is_impossible, read_elsewhere, read_run
 from moebench.reader.sweeps import read_tune
 from moebench.store import DONE, CorruptFile, Folder, Source, Status
 from moebench.store.files import MOST_SHOWN, words_of
@@ -103,7 +104,9 @@ class Evidence:
         return {(one.model, one.seed): one for one in self.outcomes}
 
     def outcome(self, model: str, seed: int) -> Outcome | None:
-        """The run of a model with a seed; None when the plan has no such run."""
+        """The run of a model with a seed; its one run whatever the seed where it is single; None without any."""
+        if self.plan.is_single(model):
+            return next(iter(self.outcomes_of([model])), None)
         return self._by_run.get((model, seed))
 
     def outcomes_of(self, models: Iterable[str]) -> tuple[Outcome, ...]:
@@ -116,6 +119,11 @@ class Evidence:
 
 def gather(results: Source, stored: StoredPlan) -> Evidence:
     """Reads what a plan's runs, speed session and sweep have left so far. Raises nothing for a folder's state."""
+    with in_force(stored.plan.extra_metrics):
+        return _gathered(results, stored)
+
+
+def _gathered(results: Source, stored: StoredPlan) -> Evidence:
     plan = stored.plan
     problems: list[str] = []
     session = _speed(results, plan, problems)
@@ -136,7 +144,7 @@ def gather(results: Source, stored: StoredPlan) -> Evidence:
 
 def _outcomes(results: Source, plan: Plan, problems: list[str]) -> tuple[Outcome, ...]:
     """Every planned run. Those whose digests show that they are copies of each other are corrupt."""
-    at = {step for model in plan.models.values() for step in (*model.recipe.evaluate_at, model.recipe.steps)}
+    at = {step for model in plan.decoders.values() for step in (*model.recipe.evaluate_at, model.recipe.steps)}
     measured = plan.evaluations
     outcomes = [_outcome(results, planned, plan, measured[planned.id], at, problems) for planned in plan.runs]
     twins: dict[tuple[str, str], list[Outcome]] = {}
@@ -185,9 +193,15 @@ def _outcome(
     try:
         folder = results.job(run_id)
         status = folder.status()
-        if status == "diverged":
+        if planned.kind != "train" and status == "completed":
+            waiting = [one for job in evaluations if (one := results.job(job.id)).status() != "completed"]
+            if not waiting:
+                return read_elsewhere(folder, planned, measured=[results.job(job.id) for job in evaluations])
+            folder, status = waiting[0], waiting[0].status()
+            status = "partial" if status == "missing" else status
+        elif status == "diverged":
             return read_run(folder, planned, plan, at=at)
-        if status == "completed":
+        elif status == "completed":
             measured = [results.job(job.id) for job in evaluations]
             statuses = [one.status() for one in measured]
             if all(one == "completed" for one in statuses):

@@ -30,7 +30,7 @@ class Told:
     @staticmethod
     def of(stored: StoredPlan) -> Told:
         plan = stored.plan
-        trainings = {model: plan.training(model) for model in plan.models}
+        trainings = {model: plan.training(model) for model in plan.decoders}
         return Told(stored=stored, trainings=trainings, seals={name: plan.seal(name) for name in plan.claim_hashes})
 
     @property
@@ -240,7 +240,7 @@ def _lying(folder: Folder, plan: Plan, process: int, finished: Mapping[str, floa
     try:
         raw = folder.read(PROCESS)
         machine, samples = raw["environment"]["machine"], raw["samples"]
-        timed = {plan.training(name): frozenset(samples[name]) for name in plan.models.keys() & samples.keys()}
+        timed = {plan.training(name): frozenset(samples[name]) for name in plan.decoders.keys() & samples.keys()}
     except UNREADABLE:
         pass
     return _Timed(process=process, at=at, machine=machine if isinstance(machine, str) else None, timed=timed)

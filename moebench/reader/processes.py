@@ -70,7 +70,7 @@ def read_process(folder: Folder, index: int, plan: Plan) -> SpeedProcess:
 
     Raises one of `UNREADABLE` when its file is not what a process writes, or not that of the planned process.
     """
-    speed, models, path = plan.speed, plan.models, folder.path / PROCESS
+    speed, models, path = plan.speed, plan.decoders, folder.path / PROCESS
     assert speed is not None
     folder.unchanged(("job.json", PROCESS))
     is_own(folder, folder.job_json()["job"])

@@ -23,7 +23,7 @@ from moebench.metrics.metric import IMPOSSIBLE, Record
 from moebench.metrics.ref import labelled
 from moebench.planning.types import Plan, PlannedJob
 from moebench.reader.checks import Labels, is_own, misfit, number, word, wrong
-from moebench.store import CorruptFile, Folder, Status
+from moebench.store import CorruptFile, Folder, Status, files
 from moebench.store.files import MOST_SHOWN, words_of
 from moebench.text import plain
 
@@ -99,8 +99,9 @@ def read_run(
     for one in measured:
         one.unchanged(LISTED)
         is_own(one, one.job_json()["job"])
-    recipe = plan.models[planned.model].recipe
-    values, absent, curves = _records([folder, *measured], plan, planned.model)
+    recipe = plan.decoders[planned.model].recipe
+    most = _most_records(plan, planned.model)
+    values, absent, curves = _records([folder, *measured], _labels(plan, planned.model), most=most, steps=recipe.steps)
     items: tuple[Item, ...] = ()
     for one in measured:
         if one.spec().get("measurement") != "quality":
@@ -132,6 +133,32 @@ def read_run(
     )
 
 
+def read_elsewhere(folder: Folder, planned: PlannedJob, *, measured: Sequence[Folder] = ()) -> Outcome:
+    """A finished run that was not trained here: a checkpoint with what was `measured` of it, or imported numbers.
+
+    Raises one of `UNREADABLE` when a file is not what was written, or not that of the planned job.
+    """
+    about = folder.job_json()
+    for one in (folder, *measured):
+        one.unchanged(LISTED)
+        is_own(one, one.job_json()["job"])
+    values, absent, curves = _records([folder, *measured], None, most=files.MOST_ROWS)
+    manifest, environment = folder.manifest() or {}, about.get("environment")
+    here = None if environment is None else Environment.model_validate(environment)
+    return Outcome(
+        model=planned.model,
+        seed=planned.seed,
+        run_id=planned.id,
+        status=manifest["status"],
+        values=values,
+        absent=absent,
+        curves=curves,
+        finished=float(manifest["finished"]),
+        environment=here,
+        machine=None if here is None else here.machine,
+    )
+
+
 def _is_planned(folder: Folder, about: Mapping[str, Any], planned: PlannedJob, plan: Plan) -> None:
     """The resolved spec in `job.json` is that of the planned run: its seed, model, data, and by its hash all else."""
     path, raw = folder.path / "job.json", about["job"]["spec"]
@@ -139,7 +166,7 @@ def _is_planned(folder: Folder, about: Mapping[str, Any], planned: PlannedJob, p
         run = Run.model_validate(raw)
     except ValidationError as error:
         raise CorruptFile(path, f"does not hold the run of this version of moebench: {wrong(error)}") from error
-    model = plan.models[planned.model]
+    model = plan.decoders[planned.model]
     if run.seed != planned.seed:
         raise CorruptFile(path, f"is of seed {run.seed}, not of the planned seed {planned.seed}: a copy of another run")
     if (run.architecture.identity, run.recipe) != (model.architecture.identity, model.recipe):
@@ -152,27 +179,33 @@ def _is_planned(folder: Folder, about: Mapping[str, Any], planned: PlannedJob, p
 Curves = Mapping[str, tuple[tuple[int, float], ...]]
 
 
-def _records(folders: Sequence[Folder], plan: Plan, model: str) -> tuple[dict[str, float], dict[str, str], Curves]:
-    """Last values, reasons of metrics without one, and curves.
-
-    The last record of a metric counts, and so does its reason. A value that cannot be makes the whole metric absent.
-    """
-    steps = plan.models[model].recipe.steps
-    architecture = plan.models[model].architecture
-    labels: Labels = (
+def _labels(plan: Plan, model: str) -> Labels:
+    """What there is of each label in the records of a decoder."""
+    architecture = plan.decoders[model].architecture
+    return (
         ("part", PARTS),
         ("layer", range(architecture.layers)),
         ("expert", range(getattr(architecture.ffn, "experts", 0))),
         ("domain", plan.data.domains),
     )
+
+
+def _records(
+    folders: Sequence[Folder], labels: Labels | None, *, most: int, steps: int | None = None
+) -> tuple[dict[str, float], dict[str, str], Curves]:
+    """Last values, reasons of metrics without one, and curves; labels and steps are held against what there is.
+
+    The last record of a metric counts, and so does its reason. A value that cannot be makes the whole metric absent.
+    """
+    last_step = math.inf if steps is None else steps
     metrics: dict[str, dict[int, float | str]] = {}
-    for path, record in _each_record(folders, most=_most_records(plan, model)):
+    for path, record in _each_record(folders, most=most):
         step = -1 if record.step is None else record.step
-        if not -1 <= step <= steps or (record.step is not None and step < 0):
+        if not -1 <= step <= last_step or (record.step is not None and step < 0):
             raise CorruptFile(path, f"{record.metric}: step {step} of {steps}")
         points = metrics.get(record.metric)
         if points is None:
-            if (label := misfit(record.metric, labels)) is not None:
+            if labels is not None and (label := misfit(record.metric, labels)) is not None:
                 raise CorruptFile(path, f"{record.metric}: there is no such {label}")
             points = metrics[record.metric] = {}
         if step in points:
@@ -213,7 +246,7 @@ def is_impossible(reason: str) -> bool:
 
 def _most_records(plan: Plan, model: str) -> int:
     """More records than a run of this model can leave: of each expert at each evaluation and in each domain."""
-    planned = plan.models[model]
+    planned = plan.decoders[model]
     experts = getattr(planned.architecture.ffn, "experts", 0)
     looks = len(planned.recipe.evaluate_at) + len(plan.data.domains) + 1
     return 1000 + 8 * looks * (1 + planned.architecture.layers) * (1 + experts)

@@ -160,22 +160,27 @@ def _findings(results: Source, stored: StoredPlan, name: str) -> Findings:
     from moebench.claims.controls import check_controls
     from moebench.claims.judge import judge
     from moebench.claims.sealing import withdrawn
+    from moebench.metrics import in_force
     from moebench.reader.evidence import gather
     from moebench.reporting.analysis import Findings
     from moebench.reporting.study import study
 
     evidence = gather(results, stored)
-    return Findings(
-        study=study(evidence),
-        verdicts=tuple(judge(evidence)),
-        controls=tuple(check_controls(evidence)),
-        results_name=name,
-        withdrawn=withdrawn(evidence),
-    )
+    with in_force(stored.plan.extra_metrics):
+        return Findings(
+            study=study(evidence),
+            verdicts=tuple(judge(evidence)),
+            controls=tuple(check_controls(evidence)),
+            results_name=name,
+            withdrawn=withdrawn(evidence),
+        )
 
 
 def _report(findings: Findings, path: Path, wanted: frozenset[str]) -> Report:
-    write(findings, path, wanted)
+    from moebench.metrics import in_force
+
+    with in_force(findings.plan.extra_metrics):
+        write(findings, path, wanted)
     plan = findings.plan
     return Report(
         path=path,

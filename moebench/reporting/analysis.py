@@ -102,7 +102,7 @@ class Findings:
     @property
     def many(self) -> bool:
         """Whether there are more models than one panel can hold."""
-        return len(self.plan.models) > FEW
+        return len(self.plan.decoders) > FEW
 
     @property
     def trains(self) -> bool:
@@ -191,7 +191,7 @@ class Findings:
             rows = rows.merge(spent, on=["model", "seed", "step"], how="left")
         recipes = {
             name: (model.recipe.batch_tokens, model.costs.train_flops_per_token)
-            for name, model in self.plan.models.items()
+            for name, model in self.plan.decoders.items()
         }
         planned = rows["step"].astype("float64") * rows["model"].map(lambda m: recipes[m][0])
         rows["tokens"] = rows["tokens"].fillna(planned)
@@ -204,7 +204,7 @@ class Findings:
     def step_seconds(self) -> tuple[dict[str, float], str]:
         """Seconds of an optimizer step by model, and how they were measured; empty when nothing was timed."""
         of: dict[str, float] = {}
-        for model, planned in self.plan.models.items():
+        for model, planned in self.plan.decoders.items():
             seconds = self.usual_time(model, "speed.train_step_s")
             if seconds is not None:
                 of[model] = seconds * planned.recipe.batch_tokens / planned.recipe.micro_batch_tokens
@@ -244,10 +244,10 @@ class Findings:
         return [*self._counted(self.baseline), *self._memory(self.baseline), *self._timed(self.baseline)]
 
     def _counted(self, baseline: str) -> Iterator[Ratio]:
-        below = self.plan.models[baseline].costs.metrics
+        below = self.plan.decoders[baseline].costs.metrics
         for metric in ("cost.train_flops_per_token", "cost.decode_flops_per_token", "cost.weight_bytes"):
             for model in self.study.models:
-                above = self.plan.models[model].costs.metrics[metric]
+                above = self.plan.decoders[model].costs.metrics[metric]
                 ratio = above / below[metric]
                 yield self._ratio(metric, model, Mean(centre=ratio, low=ratio, high=ratio, n=1), "counted", above)
 
@@ -277,7 +277,7 @@ class Findings:
     @cached_property
     def other_steps(self) -> dict[str, int]:
         """Models timed over other micro-batches than the baseline, which no ratio compares, with their tokens."""
-        tokens = {name: model.recipe.micro_batch_tokens for name, model in self.plan.models.items()}
+        tokens = {name: model.recipe.micro_batch_tokens for name, model in self.plan.decoders.items()}
         return {name: size for name, size in tokens.items() if self.baseline and size != tokens[self.baseline]}
 
     def _ratio(self, metric: str, model: str, ratio: Mean, units: str, absolute: float) -> Ratio:

@@ -100,15 +100,15 @@ def _names(suites: dict[str, Evidence]) -> str:
 
 
 def _compare(title: str, a: Evidence, b: Evidence | None) -> Iterator[Row]:
-    for model, planned in a.plan.models.items():
+    for model, planned in a.plan.decoders.items():
         if b is None:
             yield replace(_row(title, model, QUALITY), note="no such suite in B", lost=True)
             continue
-        if model not in b.plan.models:
+        if model not in b.plan.decoders:
             yield replace(_row(title, model, QUALITY), note="no such model in B", lost=True)
             continue
         yield _quality(title, model, a, b)
-        other = b.plan.models[model].costs.metrics
+        other = b.plan.decoders[model].costs.metrics
         for metric, value in planned.costs.metrics.items():
             row = replace(_row(title, model, metric), a=value, b=other[metric])
             yield replace(row, change=0.0 if value == other[metric] else 100 * (other[metric] / value - 1))
@@ -145,7 +145,7 @@ def _timed(title: str, model: str, a: Evidence, b: Evidence) -> Iterator[Row]:
     """Medians of the speed session's processes."""
     in_a, in_b = ([process.values.get(model, {}) for process in one.processes] for one in (a, b))
     machines = {process.setup or process.machine for one in (a, b) for process in one.processes}
-    micro_batches = {one.plan.models[model].recipe.micro_batch_tokens for one in (a, b)}
+    micro_batches = {one.plan.decoders[model].recipe.micro_batch_tokens for one in (a, b)}
     for metric in dict.fromkeys(name for values in in_a for name in values if name.startswith("speed.")):
         one, other = (np.array([values[metric] for values in side if metric in values]) for side in (in_a, in_b))
         row = replace(_row(title, model, metric), a=_centre(one))

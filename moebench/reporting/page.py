@@ -88,7 +88,7 @@ def at_a_glance(findings: Findings) -> list[str]:
     span = count(tokens[0]) if len(tokens) == 1 else f"{count(tokens[0])} to {count(tokens[-1])}"
     done = int(findings.study.runs["status"].isin(["completed", "diverged"]).sum())
     facts = [
-        f"{plural(len(plan.spec.seeds), 'seed')} {TIMES} {plural(len(plan.models), 'model')}",
+        f"{plural(len(plan.spec.seeds), 'seed')} {TIMES} {plural(len(plan.decoders), 'model')}",
         f"{done} of {plural(len(plan.runs), 'run')} done" if findings.trains else "none trained",
         listed(machines) if machines else findings.study.stored.environment.machine,
         *([f"{span} tokens each"] if findings.trains else []),
@@ -107,11 +107,11 @@ def date(at: float) -> str:
 def scope(findings: Findings) -> str:
     """What "at this scale" means."""
     plan = findings.plan
-    sizes = sorted(model.costs.params.total for model in plan.models.values())
-    size = size_word(max(model.costs.params.active for model in plan.models.values()))
+    sizes = sorted(model.costs.params.total for model in plan.decoders.values())
+    size = size_word(max(model.costs.params.active for model in plan.decoders.values()))
     steps = listed(map(str, sorted({model.recipe.steps for model in plan.trained.values()})))
     weights = f"trained for {steps} steps" if plan.trained else "at their initial values"
-    contexts = sorted({model.architecture.context for model in plan.models.values()})
+    contexts = sorted({model.architecture.context for model in plan.decoders.values()})
     span = " to ".join(dict.fromkeys(count(size) for size in (sizes[0], sizes[-1])))
     return (
         f"These are {size} models: {span} parameters, {weights} "

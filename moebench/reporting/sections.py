@@ -50,7 +50,7 @@ def _equal(findings: Findings) -> Iterator[str]:
     if not findings.plan.matches:
         yield "No model is matched to another in size or compute."
     for note in dict.fromkeys((*data.notes, *findings.plan.warnings)):
-        named = note.partition(":")[0] in findings.plan.models  # a name keeps its letters
+        named = note.partition(":")[0] in findings.plan.decoders  # a name keeps its letters
         yield f"{note}." if named else sentence(note)
 
 
@@ -72,7 +72,7 @@ def _cost(findings: Findings) -> Iterator[str]:
         size = interval(widest.ratio.centre, widest.ratio.low, widest.ratio.high, "ratio")
         yield f"{findings.baseline} vs itself (A/A): the widest 95% interval is {size}, of {widest.label}."
     if findings.baseline and findings.other_steps:
-        tokens = findings.plan.models[findings.baseline].recipe.micro_batch_tokens
+        tokens = findings.plan.decoders[findings.baseline].recipe.micro_batch_tokens
         sizes = listed(f"{model} ({size:,})" for model, size in findings.other_steps.items())
         yield (
             f"Training steps are timed on one micro-batch, so those of {sizes} are not compared with those of "

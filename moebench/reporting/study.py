@@ -22,7 +22,7 @@ from moebench.claims.preconditions import pairs_of_runs, unlike
 from moebench.claims.verdict import Scored
 from moebench.environment import Environment
 from moebench.identity import canonical
-from moebench.metrics import metric_of
+from moebench.metrics import in_force, metric_of
 from moebench.metrics.ref import MetricRef
 from moebench.metrics.speed import AGAIN
 from moebench.planning.types import Plan, StoredPlan
@@ -80,7 +80,7 @@ class Study:
 
     @property
     def models(self) -> list[str]:
-        return list(self.plan.models)
+        return list(self.plan.decoders)
 
     def of(self, base: str, **labels: str) -> pd.DataFrame:
         """Rows of a metric that have a value; labels not named must be absent. Columns as in `values`."""
@@ -125,7 +125,8 @@ def load(results_root: Path | str, *, every: bool = False) -> pd.DataFrame:
     rows: list[tuple[Any, ...]] = []
     for stored in chosen:
         try:
-            rows.extend(_long_rows(study(gather(results, stored))))
+            with in_force(stored.plan.extra_metrics):
+                rows.extend(_long_rows(study(gather(results, stored))))
         except CorruptFile as error:
             left_out.append(f"{stored.plan.title} (plan {stored.plan.id}): {error}")
     if not plans:
@@ -165,7 +166,7 @@ def study(evidence: Evidence) -> Study:
         speed_reason=speed_reason,
         alike=pairs.count(None),
         unlike=tuple(why for why in pairs if why is not None),
-        scored=coverage.scored(evidence, "test.bits_per_byte", plan.models),
+        scored=coverage.scored(evidence, "test.bits_per_byte", plan.decoders),
         environments=tuple((Environment.model_validate_json(place), n) for place, n in sorted(places.items())),
         finished=max((o.finished for o in evidence.outcomes if o.finished is not None), default=None),
     )
@@ -176,7 +177,7 @@ def study(evidence: Evidence) -> Study:
 
 def _values(outcome: Outcome, plan: Plan) -> Iterator[tuple[Any, ...]]:
     """Rows of `Study.values`: every point of what was measured more than once, the value of all else."""
-    steps = plan.models[outcome.model].recipe.steps if outcome.status == "completed" else None
+    steps = plan.decoders[outcome.model].recipe.steps if outcome.status == "completed" else None
     for metric, value in outcome.values.items():
         base = _parsed(metric)[0] or ""
         step = steps if base.startswith(_TIMELY) else None
@@ -237,7 +238,7 @@ def _long_rows(one: Study) -> Iterator[tuple[Any, ...]]:
         unit, run = metric_of(metric).unit, None if seed is None else ids.get((model, seed))
         return plan.title, model, seed, metric, value, unit, step, run, plan.id, swept.get(model, {})
 
-    for model, planned in plan.models.items():
+    for model, planned in plan.decoders.items():
         for metric, value in planned.costs.metrics.items():
             yield row(model, None, metric, value, None)
     there = one.values[one.values["value"].notna()]

@@ -109,8 +109,8 @@ def styles(plan: Plan) -> dict[str, Style]:
     Dense: shades of blue; mixtures: shades of orange. In a crowd those whose routing is fixed are grey, and the other
     mixtures take hues and markers in turn.
     """
-    crowd = len(plan.models) > FEW
-    kinds = {name: _kind(model.architecture, crowd=crowd) for name, model in plan.models.items()}
+    crowd = len(plan.decoders) > FEW
+    kinds = {name: _kind(model.architecture, crowd=crowd) for name, model in plan.decoders.items()}
     placed = list(kinds.values())
     dense, moe = (
         [to_hex(shade) for shade in sns.blend_palette(list(ends), max(2, placed.count(kind)))]

@@ -6,7 +6,6 @@ carry versions.
 
 from __future__ import annotations
 
-import functools
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
@@ -153,6 +152,5 @@ def is_safe_id(name: str) -> bool:
     return _SAFE_ID.fullmatch(name) is not None
 
 
-@functools.lru_cache(maxsize=4096)
 def _version(metric: str) -> int:
     return metric_of(metric).version

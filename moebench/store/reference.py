@@ -139,7 +139,7 @@ def _entry(folder: Folder) -> dict[str, Any]:
 
 def _digested_steps(groups: Mapping[str, Sequence[Folder]], plan: Plan) -> set[int]:
     """Steps whose digests are compared: where any model is evaluated, and where a run diverged."""
-    steps = {step for model in plan.models.values() for step in (*model.recipe.evaluate_at, model.recipe.steps)}
+    steps = {step for model in plan.decoders.values() for step in (*model.recipe.evaluate_at, model.recipe.steps)}
     diverged = (folder for folders in groups.values() for folder in folders if folder.status() == "diverged")
     return steps | {max((row["step"] for row in folder.each_row("steps.jsonl")), default=0) for folder in diverged}
 

@@ -18,8 +18,10 @@ from moebench.suite.mixture import idle_gradient, problem, unread_losses, unread
 from moebench.suite.model import Match, ModelSpec, MoEFFN
 from moebench.suite.parse import Node
 from moebench.suite.training import TrainSpec
-from moebench.suite.types import SuiteSpec
+from moebench.suite.types import AnyModel, SuiteSpec
 from moebench.text import listed, nearest, quoted
+
+_MADE_ELSEWHERE = {"checkpoint": "a checkpoint", "external": "measured elsewhere"}
 
 
 @dataclass(kw_only=True)
@@ -37,7 +39,7 @@ class Findings:
     def add(self, path: Path, message: str, hint: str | None = None, *, key: bool = False) -> None:
         self.problems.append(Problem(position=place(self.tree, path, key=key), message=message, hint=hint))
 
-    def model(self, path: Path, name: object) -> ModelSpec | None:
+    def model(self, path: Path, name: object) -> AnyModel | None:
         """The model of that name, or None: with a problem when there is none, silently when it is broken."""
         known = [*self.spec.models, *(word for word in self.broken if ":" not in word and "claims." not in word)]
         if name in self.spec.models:
@@ -50,9 +52,17 @@ class Findings:
             self.add(path, f"no model of this suite is called {quoted(name)}", hint)
         return None
 
+    def decoder(self, path: Path, name: str, what: str) -> ModelSpec | None:
+        """The decoder of that name, or None: with a problem for a model that moebench does not build."""
+        model = self.model(path, name)
+        if model is None or isinstance(model, ModelSpec):
+            return model
+        self.add(path, f"{name} is {_MADE_ELSEWHERE[model.tag]}: {what}", "name a model that moebench builds")
+        return None
+
     def trained(self, path: Path, name: str) -> None:
         """Adds what is wrong with the name of a model that must be a trained one."""
-        model = self.model(path, name)
+        model = self.decoder(path, name, "it is never trained here")
         if model is not None and model.train is None:
             self.add(path, f"{name} has `weights: random`: it is never trained", "name a model that is")
 
@@ -66,7 +76,7 @@ def check(spec: SuiteSpec, tree: Node, *, raw: Node, broken: set[str]) -> list[P
     for index, seed in enumerate(spec.seeds):
         if seed in spec.seeds[:index]:
             findings.add(("seeds", index), f"seed {seed} is given twice")
-    for name, model in spec.models.items():
+    for name, model in spec.decoders.items():
         if model.train is not None:
             _check_training(findings, ("models", name, "train"), model.train)
         _check_ffn(findings, ("models", name), model)
@@ -199,16 +209,16 @@ def _check_match(findings: Findings, name: str, match: Match) -> None:
     if match.to == name:
         findings.add((*path, "to"), f"{name} is matched to itself")
         return
-    other = findings.model((*path, "to"), match.to)
+    other = findings.decoder((*path, "to"), match.to, "nothing is matched to it")
     chain = [name]
     while other is not None and other.match is not None:
         chain.append(match.to)
         match = other.match
-        if match.to == name and min(chain, key=list(findings.spec.models).index) == name:  # one cycle is one mistake
+        if match.to == name and min(chain, key=list(findings.spec.decoders).index) == name:  # one cycle is one mistake
             findings.add((*path, "to"), f"matches are cyclic: {' -> '.join((*chain, name))}", "leave one of them out")
         if match.to in chain:
             return
-        other = findings.spec.models.get(match.to)
+        other = findings.spec.decoders.get(match.to)
 
 
 def _check_measure(findings: Findings) -> None:
@@ -226,7 +236,7 @@ def _check_measure(findings: Findings) -> None:
     for index, batch in enumerate(speed.decode.batch if speed.decode is not None else ()):
         if speed.decode is not None and batch in speed.decode.batch[:index]:
             findings.add((*path, "decode", "batch", index), f"{batch} is given twice")
-    for name, model in findings.spec.models.items():
+    for name, model in findings.spec.decoders.items():
         if speed.train_step and model.train is None:
             message = f"{name} has `weights: random`: its training step is not timed"
             findings.add((*path, "train_step"), message, "write train_step: false")
@@ -247,7 +257,8 @@ def _is_causal(word: str) -> bool:
 
 def _check_tune(findings: Findings) -> None:
     rates = findings.spec.tune.lr if findings.spec.tune is not None else []
-    if rates and findings.spec.models and all(model.train is None for model in findings.spec.models.values()):
+    decoders = findings.spec.decoders.values()
+    if rates and findings.spec.models and all(model.train is None for model in decoders):
         findings.add(("tune",), "no model of this suite is trained: there is no learning rate to tune", key=True)
     for index, (before, rate) in enumerate(pairwise(rates), start=1):
         if rate <= before:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from moebench.claims.kinds import KINDS
-from moebench.metrics import METRICS
+from moebench.metrics import METRICS, find, known, metric_of
 from moebench.metrics.metric import Metric
 from moebench.metrics.ref import MetricRef, labelled
 from moebench.suite.claim import Claim
@@ -17,7 +17,7 @@ from moebench.text import listed, nearest, quoted
 
 if TYPE_CHECKING:
     from moebench.suite.check import Findings
-    from moebench.suite.types import Measure
+    from moebench.suite.types import AnyModel, Measure
 
 SIDES = ("compare", "compare.ceiling", "over", "along", "model", "minus")
 """The keys of a claim of which each kind takes some."""
@@ -75,9 +75,9 @@ def _check_sides(findings: Findings, path: Path, claim: Claim) -> None:
         findings.add(at, f"{what} needs {listed([repr(side) for side in missing], last='and')}", key=True)
 
 
-def _models(findings: Findings, path: Path, claim: Claim) -> list[ModelSpec]:
+def _models(findings: Findings, path: Path, claim: Claim) -> list[AnyModel]:
     """The models of the suite that a claim is about; what is wrong with their names is reported."""
-    named: list[ModelSpec | None] = []
+    named: list[AnyModel | None] = []
     if claim.compare is not None:
         sides = {side: getattr(claim.compare, side) for side in ("treatment", "baseline", "ceiling")}
         given = {side: name for side, name in sides.items() if name is not None}
@@ -127,7 +127,7 @@ def _check_over(findings: Findings, path: Path, claim: Claim) -> None:
 # ------------------------------------------------------------------------------------------------ metrics
 
 
-def _metric(findings: Findings, path: Path, name: str, models: list[ModelSpec]) -> Metric | None:
+def _metric(findings: Findings, path: Path, name: str, models: list[AnyModel]) -> Metric | None:
     """The metric, or None with a problem when there is none of that name or the suite does not measure it."""
     try:
         ref = MetricRef.parse(name)
@@ -137,11 +137,11 @@ def _metric(findings: Findings, path: Path, name: str, models: list[ModelSpec]) 
         findings.add(path, message, meant or nearest(name.split("[")[0], _claimable()))
         return None
     base, labels = ref.base, dict(ref.labels)
-    if base not in METRICS:
+    metric = find(ref)
+    if metric is None:
         hint = _meant(findings, name) or nearest(base, _claimable()) or "see `moebench list metrics`"
         findings.add(path, f"unknown metric {quoted(base)}", hint)
         return None
-    metric = METRICS[base]
     unknown = [label for label in labels if label not in metric.labels]
     if unknown:
         hint = nearest(unknown[0], metric.labels) or f"its labels are {listed(metric.labels, last='and')}"
@@ -165,13 +165,13 @@ def _metric(findings: Findings, path: Path, name: str, models: list[ModelSpec]) 
 
 
 def _claimable() -> list[str]:
-    return [name for name, metric in METRICS.items() if metric.retired is None and metric.unclaimable is None]
+    return [name for name, metric in known().items() if metric.retired is None and metric.unclaimable is None]
 
 
 def _meant(findings: Findings, word: str) -> str | None:
     """A hint for a common word that stands for one of our metrics."""
     likely = metric_meant(word)
-    if likely is None or word.partition("[")[0] in METRICS:
+    if likely is None or word.partition("[")[0] in known():
         return None
     base, instead = likely
     needed = () if METRICS[base].whole else METRICS[base].labels
@@ -189,7 +189,7 @@ def _measured(findings: Findings, label: str) -> list[str]:
 
 def _unmeasured(findings: Findings, ref: MetricRef) -> tuple[str, str | None] | None:
     """Why the suite will have no such number, and what would change that."""
-    metric, measure = METRICS[ref.base], findings.spec.measure
+    metric, measure = metric_of(ref), findings.spec.measure
     if metric.unclaimable is not None:
         why, instead = metric.unclaimable
         return f"{ref.base} {why}", instead
@@ -217,12 +217,12 @@ def _lacking(measure: Measure, what: str) -> str | None:
     return None if what in measure.quality else f"put {what} into measure.quality"
 
 
-def _not_there(metric: Metric, labels: dict[str, str], models: list[ModelSpec]) -> tuple[str, str | None] | None:
+def _not_there(metric: Metric, labels: dict[str, str], named: list[AnyModel]) -> tuple[str, str | None] | None:
     """Why a model will have no number with these labels: a layer, expert or part that is not there.
 
     Domains are known to the data alone: `feasibility` holds them against those.
     """
-    routed = metric.of_mixtures
+    routed, models = metric.of_mixtures, [model for model in named if isinstance(model, ModelSpec)]
     if any(model.train is None for model in models) and metric.kind not in ("counted", "timed"):
         hint = "claim a metric of cost or speed, or train the model: leave `weights` out"
         return f"{metric.name} of a model with `weights: random`: it is counted and timed, never trained", hint

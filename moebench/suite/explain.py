@@ -17,6 +17,7 @@ from moebench.amounts import Amount
 from moebench.models.routers import ROUTERS, options_of
 from moebench.suite.errors import Position, Problem
 from moebench.suite.mixture import unread_options
+from moebench.suite.model import ModelSpec
 from moebench.suite.parse import Node, kind_of
 from moebench.suite.rewrite import EXAMPLES, rewritten, written
 from moebench.suite.synonyms import answers, is_downloaded, meant, plainly
@@ -262,7 +263,7 @@ def known_keys(location: Sequence[str | int]) -> list[str]:
     """The keys that a mapping at this place of a suite file may have."""
     cls = _type_at(location)
     fields = [name for option in _members(cls) for name in getattr(option, "model_fields", {})]
-    at_model = len(location) == 2 and location[0] == "models"
+    at_model = len(location) in (2, 3) and location[0] == "models" and location[2:] in ((), (ModelSpec.tag,))
     extra = FILE_KEYS[("models",)] if at_model else FILE_KEYS[()] if not location else ()
     return [*dict.fromkeys((*fields, *extra))]
 
@@ -295,7 +296,7 @@ def _type_at(location: Sequence[str | int]) -> Any:
 
 def _step(option: Any, part: str | int) -> Any:
     if isinstance(option, type) and issubclass(option, BaseModel):
-        if any(part in _literal(option, word) for word in ("kind", "source")):
+        if part == getattr(option, "tag", None) or any(part in _literal(option, word) for word in ("kind", "source")):
             return option
         return option.model_fields[str(part)].annotation if part in option.model_fields else None
     arguments = typing.get_args(option)

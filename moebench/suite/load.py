@@ -18,6 +18,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from moebench.amounts import NAME
+from moebench.metrics import in_force
 from moebench.suite.check import check
 from moebench.suite.errors import Position, Problem, Source, SuiteError
 from moebench.suite.explain import Path as TreePath
@@ -25,7 +26,7 @@ from moebench.suite.explain import explain, known_keys, not_a_name, place
 from moebench.suite.merge import Models, apply_set, choose_scale, lay_over, resolve_models, without
 from moebench.suite.parse import MAX_BYTES, Entry, Node, decode, kind_of, parse
 from moebench.suite.types import SuiteSpec
-from moebench.suite.words import MAX_SEEDS, bundled_names, bundled_path
+from moebench.suite.words import MAX_SEEDS, TOLD_BY, bundled_names, bundled_path
 from moebench.text import cut, listed, nearest, quoted
 
 _UNSAID = "(unsaid)"
@@ -211,7 +212,8 @@ def _validated(tree: Node, raw: Node, models: Models, base: Path, problems: list
     broken: set[str] = set(models.broken)
     spec = _typed(plain, tree, raw, models, problems, broken)
     if spec is not None:
-        problems.extend(check(spec, tree, raw=raw, broken=broken))
+        with in_force(spec.declared):
+            problems.extend(check(spec, tree, raw=raw, broken=broken))
     if problems or spec is None:
         raise SuiteError(problems)
     return spec
@@ -236,13 +238,32 @@ def _plain(tree: Node, models: Models, base: Path, problems: list[Problem]) -> d
                 plain[section].pop(name)
             elif section == "claims" and isinstance(plain[section][name], dict):
                 plain[section][name].setdefault("says", _UNSAID)
+    given = plain.get("models")
+    if isinstance(given, dict) and given and all(map(_is_made_elsewhere, given.values())):
+        plain.setdefault("seeds", [0])
+        plain.setdefault("data", {"source": "none"})
     given = plain.get("sweeps") or {}
     if models.sweeps and isinstance(given, dict):
         plain["sweeps"] = {**models.sweeps, **given}
+    _relate(plain, tree, base)
+    return plain
+
+
+def _relate(plain: dict[str, Any], tree: Node, base: Path) -> None:
+    """Paths that another file wrote, as seen from this suite's folder."""
     files = tree.get("data", "files")
     if files is not None and isinstance(files.value, list):
         plain["data"]["files"] = [_relative(node, base) for node in files.value]
-    return plain
+    models = plain.get("models")
+    for name, model in models.items() if isinstance(models, dict) else ():
+        for key in ("results", "config"):
+            if isinstance(model, dict) and (node := tree.get("models", name, key)) is not None:
+                model[key] = _relative(node, base)
+
+
+def _is_made_elsewhere(model: Any) -> bool:
+    """Whether a model is not built here: a suite of such models alone may have no data and no seeds."""
+    return isinstance(model, dict) and not TOLD_BY.keys().isdisjoint(model)
 
 
 def _seeds_meant(value: object) -> str | None:
@@ -284,10 +305,11 @@ def _typed(
             spec = _without_stand_ins(plain)
         except ValidationError:  # too little is left to look at
             return None
-    named = {
-        name: claim.model_copy(update={"says": claim.test.says(claim)}) if claim.says == _UNSAID else claim
-        for name, claim in spec.claims.items()
-    }
+    with in_force(spec.declared):
+        named = {
+            name: claim.model_copy(update={"says": claim.test.says(claim)}) if claim.says == _UNSAID else claim
+            for name, claim in spec.claims.items()
+        }
     return spec.model_copy(update={"claims": named})
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from moebench.suite.errors import Position, Problem, Source, SuiteError
 from moebench.suite.parse import Entry, Node, kind_of, parse
+from moebench.suite.words import TOLD_BY
 from moebench.text import cut, listed, nearest, quoted
 
 CURRENCIES = frozenset({"tokens", "flops", "steps", "seconds"})
@@ -267,6 +268,8 @@ def _wrong_base(raw: Mapping[str, Entry], base: Node, chain: tuple[str, ...]) ->
 
 def _with_train(model: Node, raw: Node, suite: Entry | None, problems: list[Problem]) -> Node:
     """The model with the suite's recipe under its own `train`; without one, even its base's, when it is not trained."""
+    if not TOLD_BY.keys().isdisjoint(model.mapping()):
+        return model
     own = model.mapping().get("train")
     if (weights := model.get("weights")) is not None and weights.value is not None:
         if (written := raw.mapping().get("train")) is not None and written.node.value is not None:

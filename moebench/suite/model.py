@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, create_model, model_validator
 
@@ -112,6 +112,8 @@ class Match(Frozen):
 
 class ModelSpec(Frozen):
     """A pre-norm decoder. `base`, `sweep` and `train` overrides are resolved before this type is made."""
+
+    tag: ClassVar[str] = "decoder"
 
     layers: Annotated[int, Field(ge=1, le=256)]
     """Blocks of attention and feed-forward network."""

@@ -28,13 +28,14 @@ def smoke(spec: SuiteSpec) -> SuiteSpec:
     if measure.speed is not None:
         measure = measure.model_copy(update={"speed": _speed(measure.speed)})
     models = {
-        name: model if model.train is None else model.model_copy(update={"train": _train(model.train)})
-        for name, model in spec.models.items()
+        name: model.model_copy(update={"train": _train(model.train)})
+        for name, model in spec.decoders.items()
+        if model.train is not None
     }
     changes = {
         "scale": f"{spec.scale}.{SMOKE}" if spec.scale else SMOKE,
         "seeds": spec.seeds[:SEEDS],
-        "models": models,
+        "models": {**spec.models, **models},
         "measure": measure,
         "tune": None,
     }

@@ -6,16 +6,21 @@ a match will solve are None here and whole numbers in the plan. This module read
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveFloat
+from pydantic import Discriminator, Field, PositiveFloat, Tag
 
 from moebench.amounts import Name
 from moebench.data.sources import DataSpec
 from moebench.frozen import Frozen, later
 from moebench.metrics import MEASUREMENTS
+from moebench.metrics.metric import Metric
+from moebench.suite.checkpoint import CheckpointModel
 from moebench.suite.claim import Claim
+from moebench.suite.external import DeclaredMetric, ExternalModel
 from moebench.suite.model import ModelSpec
+from moebench.suite.words import TOLD_BY
 
 QUALITY = ("bits_per_byte", *(name for name, measurement in MEASUREMENTS.items() if measurement.optional))
 
@@ -76,6 +81,23 @@ class Controls(Frozen):
 # ---------------------------------------------------------------------------------------------- the suite
 
 
+def tag_of(model: Any) -> str:
+    """The kind of a model, as it is written or as its type."""
+    if isinstance(model, Mapping):
+        return next((tag for key, tag in TOLD_BY.items() if key in model), ModelSpec.tag)
+    return str(getattr(model, "tag", ModelSpec.tag))
+
+
+AnyModel = Annotated[
+    Annotated[ModelSpec, Tag(ModelSpec.tag)]
+    | Annotated[CheckpointModel, Tag(CheckpointModel.tag)]
+    | Annotated[ExternalModel, Tag(ExternalModel.tag)],
+    Discriminator(tag_of),
+]
+MetricName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*$", max_length=100)]
+"""Name of a metric, without labels."""
+
+
 class SuiteSpec(Frozen):
     """A whole suite, resolved: no `base`, `sweep`, `extends` or `scales` is left."""
 
@@ -89,8 +111,10 @@ class SuiteSpec(Frozen):
     """A number n in the file stands for 0 .. n-1."""
     data: DataSpec
     """Where the text comes from."""
-    models: dict[Name, ModelSpec] = Field(min_length=1)
+    models: dict[Name, AnyModel] = Field(min_length=1)
     """The models, by name."""
+    metrics: dict[MetricName, DeclaredMetric] = later({})
+    """What metrics mean that moebench does not know, by name: those of external results."""
     sweeps: dict[Name, dict[Name, dict[str, float | str | bool]]] = Field(default={})
     """Swept model -> expanded model -> its swept keys and values."""
     measure: Measure = Measure()
@@ -101,3 +125,13 @@ class SuiteSpec(Frozen):
     """Checks that prove the instrument itself."""
     claims: dict[Name, Claim] = Field(default={})
     """The claims, by name."""
+
+    @property
+    def decoders(self) -> dict[Name, ModelSpec]:
+        """Its models that moebench builds: trained ones, and those at their initial values."""
+        return {name: model for name, model in self.models.items() if isinstance(model, ModelSpec)}
+
+    @property
+    def declared(self) -> dict[str, Metric]:
+        """The metrics that only this suite knows."""
+        return {name: one.metric(name) for name, one in self.metrics.items()}

@@ -18,7 +18,8 @@ _WIDTH = 110
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*(?: [A-Za-z0-9_./-]+)*|[0-9.]+%")
 _NOT_WORDS = {"true", "false", "null"}
 _ORDER = (
-    "suite", "question", "scale", "seeds", "data", "train", "models", "sweeps", "measure", "tune", "controls", "claims",
+    "suite", "question", "scale", "seeds", "data", "train", "models", "sweeps", "metrics",
+    "measure", "tune", "controls", "claims",
 )  # fmt: skip
 
 
@@ -28,16 +29,17 @@ def resolved_yaml(spec: SuiteSpec, *, losses: Mapping[str, Sequence[str]] | None
     `losses` are those of its routers, by word: a plan holds them, a suite knows only ours.
     """
     plain = spec.model_dump(mode="json", exclude_none=True)
-    for model, dumped in zip(spec.models.values(), plain["models"].values(), strict=True):
+    ours = {name: plain["models"][name] for name in spec.decoders}
+    for model, dumped in zip(spec.decoders.values(), ours.values(), strict=True):
         if model.train is not None and model.train.clip is None:
             dumped["train"]["clip"] = None  # absent would mean the default
         if isinstance(model.ffn, MoEFFN):
             for loss in idle_losses(model.ffn, (losses or {}).get(model.ffn.router)):
                 del dumped["ffn"][loss]
-    trains = [model["train"] for model in plain["models"].values() if "train" in model]
+    trains = [model["train"] for model in ours.values() if "train" in model]
     if trains and all(train == trains[0] for train in trains):
         plain["train"] = trains[0]
-        for model in plain["models"].values():
+        for model in ours.values():
             model.pop("train", None)
     return "".join(_lines(key, plain[key], 0) for key in _ORDER if plain.get(key) not in (None, {}))
 

@@ -9,7 +9,7 @@ from moebench.amounts import Amount
 from moebench.claims.hypothesis import Contrast, Hypothesis, Level, Reading, Withheld, as_written
 from moebench.claims.kinds.kind import ClaimKind, Fault, Sweeps, amount_words, below_zero, between, exactly
 from moebench.format import exact_number
-from moebench.metrics import METRICS, metric_of
+from moebench.metrics import known, metric_of
 from moebench.metrics.metric import Metric
 from moebench.text import listed
 
@@ -34,7 +34,7 @@ class Exact(ClaimKind):
     def check(self, claim: Claim, metric: Metric, minus: Metric | None, sweeps: Sweeps) -> Iterator[Fault]:
         if metric.kind != "counted":
             message = f"{metric.name} is measured, not counted: it has no exact value"
-            counts = [name for name in METRICS if METRICS[name].kind == "counted"]
+            counts = [name for name, one in known().items() if one.kind == "counted"]
             yield Fault(at=("test", "kind"), message=message, hint=f"exact is for counts: {listed(counts)}")
         yield from below_zero("tolerance", self.tolerance)
 

@@ -139,7 +139,7 @@ def plan_json(planned: Planned) -> dict[str, Any]:
             **run.model_dump(include={"model", "seed", "id"}),
             "status": status[run.id],
             "done": status[run.id] in ("completed", "diverged"),
-            "estimated_s": seconds[run.model],
+            "estimated_s": seconds.get(run.model, 0.0),
         }
         for run in plan.runs
     ]
@@ -159,7 +159,7 @@ def plan_json(planned: Planned) -> dict[str, Any]:
                 "run_flops": model.expected_train_flops,
                 "estimated_s": seconds[name],
             }
-            for name, model in plan.models.items()
+            for name, model in plan.decoders.items()
         },
         "matches": [match.model_dump(mode="json") for match in plan.matches],
         "claims": {name: understood(plan.spec, name) for name in plan.spec.claims},

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Union
 
 from pydantic import Field
 
+from moebench.data.sources.none import NoData
 from moebench.data.sources.plugin import PluginData
 from moebench.data.sources.source import DataSource
 from moebench.data.sources.stdlib import StdlibData
@@ -21,6 +22,7 @@ SOURCES: dict[str, type[DataSource]] = {
     "text": TextData,
     "synthetic": SyntheticData,
     "plugin": PluginData,
+    "none": NoData,
 }
 
 if TYPE_CHECKING:

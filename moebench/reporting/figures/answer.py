@@ -113,7 +113,7 @@ def _differences(axes: Axes, findings: Findings, others: Sequence[str]) -> None:
         if both.empty:
             continue
         both["change"] = 100 * (both[model] / both[findings.baseline] - 1)
-        both["tokens"] = both["step"].astype("float64") * findings.plan.models[model].recipe.batch_tokens
+        both["tokens"] = both["step"].astype("float64") * findings.plan.decoders[model].recipe.batch_tokens
         ends.append((*course(axes, both, "tokens", "change", findings.styles[model]), model))
     axes.set_xscale("log")
     loss.log_axis(axes, "tokens")

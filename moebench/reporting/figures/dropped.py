@@ -12,7 +12,7 @@ _METRIC = "train.dropped_share"
 
 
 def _capped(findings: Findings) -> bool:
-    ffns = [model.architecture.ffn for model in findings.plan.models.values()]
+    ffns = [model.architecture.ffn for model in findings.plan.decoders.values()]
     return any(getattr(ffn, "capacity_factor", None) is not None for ffn in ffns)
 
 

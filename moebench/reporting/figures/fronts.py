@@ -27,7 +27,7 @@ def figure(findings: Findings) -> Drawn | str:
     models = [m for m in findings.study.models if len(findings.final(m))]
     if not models:
         return "No run is complete yet."
-    costs = {m: findings.plan.models[m].costs for m in models}
+    costs = {m: findings.plan.decoders[m].costs for m in models}
     panels_of: dict[str, dict[str, float]] = {
         "active parameters": {m: float(costs[m].params.active) for m in models},
         "weight bytes": {m: float(costs[m].weight_bytes) for m in models},

@@ -53,7 +53,7 @@ def _title(findings: Findings) -> str:
         title = f"{lowest[0]} ends lowest at equal tokens ({size})"
     else:
         title = f"Final loss at equal tokens: undecided between {findings.several(lowest, ends)}"
-    spent = {m: findings.plan.models[m].expected_train_flops for m in findings.study.models}
+    spent = {m: findings.plan.decoders[m].expected_train_flops for m in findings.study.models}
     most, least = (pick(spent, key=lambda m: spent[m]) for pick in (max, min))
     if spent[most] > 1.1 * spent[least]:
         title += f"; {most} spends {spent[most] / spent[least]:.1f}{TIMES} the FLOPs of {least}"
@@ -128,7 +128,7 @@ def _each(findings: Findings, title: str) -> Drawn:
 
 def _corner(findings: Findings, model: str, step_s: Mapping[str, float]) -> str:
     assert findings.baseline is not None
-    mine, below = findings.plan.models[model], findings.plan.models[findings.baseline]
+    mine, below = findings.plan.decoders[model], findings.plan.decoders[findings.baseline]
     lines = [f"FLOPs {mine.costs.train_flops_per_token / below.costs.train_flops_per_token:.2f}{TIMES}"]
     if {model, findings.baseline} <= set(step_s):
         tokens = below.recipe.batch_tokens / mine.recipe.batch_tokens

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from moebench.claims.verdict import Verdict
 from moebench.format import count, seconds, short
-from moebench.metrics import METRICS, metric_of
+from moebench.metrics import find, metric_of
 from moebench.metrics.ref import MetricRef
 from moebench.reporting.analysis import QUALITY, Array, Findings, Mean, cost_label, mean
 from moebench.reporting.canvas import Drawn, canvas, fitted_title, labelled, plainly, ticks
@@ -104,7 +104,7 @@ def _named(metric: str) -> str:
     ref = MetricRef.parse(metric)
     if ref.base == QUALITY:
         return " ".join(["Final loss", *(f"on {value}" for _, value in ref.labels)])
-    return cost_label(metric) if ref.base in METRICS else metric
+    return cost_label(metric) if find(ref) is not None else metric
 
 
 def _panel(axes: Axes, findings: Findings, panel: _Swept) -> None:

@@ -21,7 +21,7 @@ def match(findings: Findings) -> Table | None:
     """What was made equal between the models, with residuals."""
     matches = {m.model: m for m in findings.plan.matches}
     rows = []
-    for name, model in findings.plan.models.items():
+    for name, model in findings.plan.decoders.items():
         params, made = model.costs.params, matches.get(name)
         rows.append(
             {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from moebench.metrics import METRICS
+from moebench.metrics import metric_of
 from moebench.reporting.analysis import Findings, mean
 from moebench.reporting.part import part
 from moebench.reporting.tables.table import Column, Table, across, amount, ends, text, whole, with_interval
@@ -28,9 +28,9 @@ def routing(findings: Findings) -> Table | None:
         for model, group in findings.study.final(metric).groupby("model", sort=False):
             m, values = mean(group["value"]), group["value"]
             # Of counts: a t interval of a few small ones would reach below 0.
-            counts = METRICS[metric].unit == "experts"
+            counts = metric_of(metric).unit == "experts"
             sides = {"low": float(values.min()), "high": float(values.max())} if counts else ends(m)
-            says = METRICS[metric].says
+            says = metric_of(metric).says
             rows.append({"metric": metric, "says": says, "model": model, "value": m.centre, **sides, "n": m.n})
     if not rows:
         return None
