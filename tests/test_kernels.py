@@ -18,12 +18,13 @@ from moebench.jobs.train import FUSED_FROM, backend_of, kernels_of
 from moebench.jobs.training import State, start, train
 from moebench.models.architecture import Architecture
 from moebench.models.decoder import build, products
-from moebench.models.decoder.attention import Attention, rotary_table
+from moebench.models.decoder.attention import Attention
 from moebench.models.decoder.experts import BACKENDS, Backend, Experts, activations, default_backend, loop
 from moebench.models.decoder.experts import blocks as inside
 from moebench.models.decoder.experts import sorted as sorting
 from moebench.models.decoder.fused import attend, rms_norm
 from moebench.models.decoder.fused import attention as fused_attention
+from moebench.models.decoder.rotary import rotary_table
 from moebench.models.routers import Routing
 from moebench.planning.matching import match_all
 from moebench.suite.activations import ACTIVATIONS, input_matrices
@@ -431,8 +432,9 @@ def test_without_a_gradient_or_with_normed_queries_attention_is_torchs() -> None
     fused, unfused = attention(a, fused=True), attention(a, fused=False)
     with torch.no_grad():
         assert torch.equal(fused(made(2, 63, 24), cos, sin), unfused(made(2, 63, 24), cos, sin))
-    normed = attention(a.model_copy(update={"qk_norm": "full"}), fused=True)
-    assert "_AttendBackward" not in str(graph(normed(made(2, 63, 24), cos, sin)))
+    for more in ({"qk_norm": "full"}, {"attention_sinks": True}, {"window": 9}, {"attention_bias": "qkv"}):
+        other = attention(a.model_copy(update=more), fused=True)
+        assert "_AttendBackward" not in str(graph(other(made(2, 63, 24), cos, sin))), more
 
 
 # ------------------------------------------------------------------------------------------ whole models
@@ -445,8 +447,10 @@ def test_without_a_gradient_or_with_normed_queries_attention_is_torchs() -> None
         architecture(moe(8, 2, 16, shared_hidden=8), context=80, kv_heads=2, tied_embeddings=False),
         architecture(moe(4, 1, 16, router="switch", capacity_factor=1.0), context=80),
         architecture(dense(40), context=80, qk_norm="per_head"),
+        architecture(dense(40), context=80, attention_sinks=True, window=9, full_every=2),
+        architecture(dense(40), context=80, rope_scaling={"kind": "yarn", "factor": 4, "original_context": 20}),
     ],
-    ids=["dense", "mixture", "switch", "normed queries"],
+    ids=["dense", "mixture", "switch", "normed queries", "sinks", "stretched positions"],
 )
 def test_a_models_gradients_are_the_unfused_models(a: Architecture) -> None:
     found, losses = list[dict[str, Tensor]](), list[float]()
@@ -532,6 +536,22 @@ def test_attention_whose_probabilities_are_too_many_is_torchs() -> None:
     normed = architecture(dense(), qk_norm="full").blueprint
     flash = executed_step_flops(normed, sequences=1, length=512)
     assert executed_step_flops(normed, sequences=1, length=512, fused=True) == flash
+
+
+def test_masked_attention_is_computed_over_the_whole_square() -> None:
+    """4 heads of 8, 2 layers: 256 FLOPs a pair forward, thrice in a step; flash computes one of the products again."""
+    square, causal, seen = 40 * 40, 40 * 40 // 2, 10 * 40 - 10 * 10 // 2
+    plain = architecture(dense(), context=40)
+    for more, layers, asked, again in (
+        ({"window": 10}, 2, seen, square // 2),
+        ({"attention_sinks": True}, 2, causal, 0),
+        ({"window": 10, "full_every": 2}, 1, seen, square // 2),
+        ({"window": 40}, 0, 0, 0),
+    ):
+        b = plain.model_copy(update=more).blueprint
+        added = executed_step_flops(b, sequences=1, length=40) - train_step_flops(b, sequences=1, length=40)
+        others = (2 - layers) * 128 * causal // 2 * 1
+        assert added == layers * 128 * (3 * (square - asked) + again) + others, more
 
 
 # ----------------------------------------------------------------------------------------------------

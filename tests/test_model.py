@@ -8,7 +8,7 @@ from torch import Tensor
 
 from moebench.models.architecture import Architecture
 from moebench.models.decoder import Transformer, build
-from moebench.models.decoder.attention import rotary_table, rotate
+from moebench.models.decoder.rotary import rotary_table, rotate
 from moebench.models.decoder.subject import ffn_output_rms
 from moebench.models.decoder.transformer import RMSNorm, cross_entropy_bits
 from moebench.models.routers import ROUTERS
@@ -126,6 +126,39 @@ def test_grouped_query_heads_share_keys_and_values() -> None:
             state[name] = value.view(2, 1, 8, 32).expand(2, 2, 8, 32).reshape(32, 32)
     whole.load_state_dict(state)
     torch.testing.assert_close(logits(grouped, tokens(2, 16)), logits(whole, tokens(2, 16)), **CLOSE)
+
+
+def test_a_query_sees_its_window_and_no_key_before_it() -> None:
+    """Of one layer: token 4 reaches the logits of places 4 to 8, and no others."""
+    model, original = built(architecture(dense(), layers=1, window=5)).eval(), tokens(2, 16)
+    changed = original.clone()
+    changed[:, 4] = (changed[:, 4] + 1) % 256
+    apart_T = (logits(model, changed) - logits(model, original)).abs().amax((0, 2))
+    assert apart_T[4:9].min() > 1e-3
+    assert apart_T[9:].max() == apart_T[:4].max() == 0
+
+
+def test_layers_without_a_window_are_those_that_full_every_divides() -> None:
+    a = architecture(dense(), layers=5, window=3, full_every=2)
+    assert [a.window_of(layer) for layer in range(5)] == [3, None, 3, None, 3]
+    assert [layer.attention.window for layer in built(a).layers] == [3, None, 3, None, 3]
+
+
+@pytest.mark.parametrize("window", [None, 5])
+def test_a_sink_takes_its_share_of_the_attention(window: int | None) -> None:
+    """At minus infinity nothing; where it is as large as all scores together, half; beyond that all."""
+    plain, sunk = (architecture(dense(), layers=1, attention_sinks=sinks, window=window) for sinks in (False, True))
+    without, model = built(plain).eval(), built(sunk).eval()
+    model.load_state_dict({**without.state_dict(), "layers.0.attention.sinks": torch.full((4,), -torch.inf)})
+    torch.testing.assert_close(logits(model, tokens(2, 16)), logits(without, tokens(2, 16)), **CLOSE)
+    q, k, v = torch.randn(3, 1, 4, 6, 8, generator=torch.Generator().manual_seed(0)).unbind()
+    attention = model.layers[0].attention
+    with torch.no_grad():
+        whole = without.layers[0].attention._attended(q, k, v)
+        attention.sinks.copy_((q[0, :, 0] * k[0, :, 0]).sum(1) / 8**0.5)  # type: ignore[union-attr]  of the first key
+        torch.testing.assert_close(attention._attended(q, k, v)[:, :, 0], whole[:, :, 0] / 2)
+        attention.sinks.fill_(1e4)  # type: ignore[union-attr]
+        assert attention._attended(q, k, v).abs().max() == 0
 
 
 def test_rotation_keeps_lengths_and_depends_on_distance_alone() -> None:

@@ -460,6 +460,16 @@ def shape(ffn: Any, **changes: Any) -> Architecture:
     return architecture(ffn, **sizes | {"tied_embeddings": False, "rope_theta": 500.0, "norm_eps": 1e-3} | changes)
 
 
+LLAMA3 = {"factor": 4.0, "original_context": 16, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+YARN = {"factor": 4.0, "original_context": 10, "beta_fast": 3.0, "beta_slow": 0.5, "truncate": False}
+
+
+def hf(scaling: dict[str, Any], kind: str) -> dict[str, Any]:
+    """The same in transformers' words."""
+    named = {{"original_context": "original_max_position_embeddings"}.get(key, key): v for key, v in scaling.items()}
+    return {"rope_type": kind, "rope_theta": 500.0, **named}
+
+
 WHOLE = {
     "llama": Whole(
         architecture=shape(dense(40)), module="llama", model="Llama", settings={"intermediate_size": 40, "head_dim": 8}
@@ -476,13 +486,37 @@ WHOLE = {
         architecture=shape(in_words("olmoe-2024", **FINE), qk_norm="full"), module="olmoe", model="Olmoe",
         settings=FAMILIES["olmoe"].settings, mixture=fused,
     ),
+    "llama, biases, positions as of Llama 3.1": Whole(
+        architecture=shape(dense(40), attention_bias="all", rope_scaling=LLAMA3 | {"kind": "llama3"}),
+        module="llama", model="Llama",
+        settings={"intermediate_size": 40, "head_dim": 8, "attention_bias": True,
+                  "rope_parameters": hf(LLAMA3, "llama3")},
+    ),
+    "llama, positions stretched alike": Whole(
+        architecture=shape(dense(40), rope_scaling={"kind": "linear", "factor": 3.0}), module="llama", model="Llama",
+        settings={"intermediate_size": 40, "head_dim": 8, "rope_parameters": hf({"factor": 3.0}, "linear")},
+    ),
+    "mixtral, a window": Whole(
+        architecture=shape(in_words("mixtral-2023", **COARSE), window=7), module="mixtral", model="Mixtral",
+        settings=FAMILIES["mixtral"].settings | {"head_dim": 8, "sliding_window": 7}, mixture=fused,
+    ),
+    "gpt_oss": Whole(
+        architecture=shape(
+            in_words("gpt-oss-2025", **COARSE), layers=3, window=7, full_every=2, attention_sinks=True,
+            attention_bias="all", rope_scaling={"kind": "yarn", **YARN},
+        ),
+        module="gpt_oss", model="GptOss", mixture=gpt_oss,
+        settings=FAMILIES["gpt_oss"].settings
+        | {"head_dim": 8, "sliding_window": 7, "rope_parameters": hf(YARN, "yarn")},
+    ),
     "qwen2_moe": Whole(
         architecture=shape(
-            in_words("qwen1.5-moe-2024", **FINE | {"shared_hidden": 20, "every": 2, "dense_hidden": 40})
+            in_words("qwen1.5-moe-2024", **FINE | {"shared_hidden": 20, "every": 2, "dense_hidden": 40}),
+            attention_bias="qkv",
         ),
         module="qwen2_moe", model="Qwen2Moe", mixture=qwen2_moe, dense=(0,),
         settings=FAMILIES["qwen2_moe"].settings
-        | {"intermediate_size": 40, "decoder_sparse_step": 2, "qkv_bias": False},
+        | {"intermediate_size": 40, "decoder_sparse_step": 2, "qkv_bias": True},
     ),
     "qwen3_moe": Whole(
         architecture=shape(in_words("qwen3-moe-2025", **FINE), qk_norm="per_head", head_dim=6),
@@ -532,6 +566,10 @@ def whole_layout(whole: Whole) -> Layout:
             found[f"{ours}.ffn_norm.weight"] = t(f"{layer}.post_attention_layernorm.weight")
             for name in ("query", "key", "value", "output"):
                 found[f"{ours}.attention.{name}"] = t(f"{layer}.self_attn.{name[0]}_proj.weight")
+                if a.attention_bias == "all" or (a.attention_bias == "qkv" and name != "output"):
+                    found[f"{ours}.attention.{name}_bias"] = t(f"{layer}.self_attn.{name[0]}_proj.bias")
+            if a.attention_sinks:
+                found[f"{ours}.attention.sinks"] = t(f"{layer}.self_attn.sinks")
             for name in ("query", "key") if a.qk_norm else ():
                 found[f"{ours}.attention.{name}_norm.weight"] = t(f"{layer}.self_attn.{name[0]}_norm.weight")
             mlp = f"{layer}.mlp"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from moebench.counting.blueprint import Attention, Blueprint
-from moebench.counting.flops import attentions, pair_flops, train_step_flops
+from typing import TypeGuard
+
+from moebench.counting.blueprint import Attention, Blueprint, LatentAttention
+from moebench.counting.flops import attentions, pair_flops, train_step_flops, twice_pairs
 
 QUERIES = 64
 """Of a block of fused attention; 32 and 128 were slower at contexts 256 and 1024."""
@@ -17,18 +19,32 @@ def executed_step_flops(
     """FLOPs of a decoder's forward and backward as the kernels run them.
 
     Flash attention computes the scores once more in its backward (Dao 2022, arXiv:2205.14135): half a forward
-    attention. Fused attention computes what its blocks of queries hold beyond the causal half.
+    attention. Fused attention computes what its blocks of queries hold beyond the causal half. With a window, or with
+    sinks, the whole square is computed and masked; with sinks, shares are kept and no score is computed again.
     """
     again = 0
     for times, mixer, _ in attentions(b):
         square = times * sequences * pair_flops(mixer) * length * length
-        normed = not isinstance(mixer, Attention) or mixer.qk_norm != "none"
-        if fused and not normed and keeps_scores(heads=mixer.heads, sequences=sequences, length=length):
+        if is_masked(mixer, length=length):
+            asked = times * sequences * pair_flops(mixer) // 2 * twice_pairs(mixer, length=length, causal=True)
+            again += 3 * (square - asked) + (0 if mixer.sinks else square // 2)
+        elif fused and is_plain(mixer) and keeps_scores(heads=mixer.heads, sequences=sequences, length=length):
             blocks = times * sequences * pair_flops(mixer) * scores_in_blocks(length)
             again += 3 * (blocks - square // 2)
         else:
             again += square // 4
     return again + train_step_flops(b, sequences=sequences, length=length, assignments=assignments)
+
+
+def is_plain(mixer: Attention | LatentAttention) -> bool:
+    """Whether fused attention computes it."""
+    more = isinstance(mixer, Attention) and (mixer.qkv_bias or mixer.output_bias or mixer.sinks or mixer.window)
+    return isinstance(mixer, Attention) and mixer.qk_norm == "none" and not more
+
+
+def is_masked(mixer: Attention | LatentAttention, *, length: int) -> TypeGuard[Attention]:
+    """Whether it is computed over the whole square of a sequence."""
+    return isinstance(mixer, Attention) and (mixer.sinks or (mixer.window is not None and mixer.window < length))
 
 
 def scores_in_blocks(length: int) -> int:
@@ -39,5 +55,5 @@ def scores_in_blocks(length: int) -> int:
 
 def keeps_scores(*, heads: int, sequences: int, length: int) -> bool:
     """Whether fused attention goes block by block in a training step and keeps its probabilities, up to 32 MiB a layer;
-    else, and where queries and keys are normalised, attention is torch's own."""
+    else attention is torch's own."""
     return 4 * sequences * heads * scores_in_blocks(length) <= KEPT_BYTES

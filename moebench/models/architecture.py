@@ -10,9 +10,10 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from moebench.counting.blueprint import Attention, Blueprint, Dense, Experts, Layer, Stack
-from moebench.frozen import Frozen, later
+from moebench.frozen import later
 from moebench.models.routers import RouterFacts, facts_of
 from moebench.suite.activations import GATED
+from moebench.suite.attention import AttentionOptions
 from moebench.suite.model import DenseFFN, MoEFFN
 
 Kernels = Literal["unfused", "fused"]
@@ -24,7 +25,7 @@ def deciding(architecture: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in architecture.items() if key != "router" or installed}
 
 
-class Architecture(Frozen):
+class Architecture(AttentionOptions):
     """A decoder with every size a whole number."""
 
     vocab: int
@@ -100,6 +101,10 @@ class Architecture(Frozen):
         fewer = self.router.fewer
         return fewer == "always" or (training and (fewer == "training" or self.ffn.capacity_factor is not None))
 
+    def attention_of(self, layer: int) -> Attention:
+        """What layer `layer`, counted from 0, attends with, as it is counted."""
+        return _mixer(self, self.window_of(layer))
+
     @property
     def blueprint(self) -> Blueprint:
         """What it is counted as. Raises ValueError while a match still has to solve a width."""
@@ -108,10 +113,23 @@ class Architecture(Frozen):
 
 @lru_cache(maxsize=256)
 def _blueprint(a: Architecture) -> Blueprint:
-    mixer = Attention(heads=a.heads, kv_heads=a.kv_heads, head_dim=a.head_dim, qk_norm=a.qk_norm or "none")
-    layers = (Layer(times=times, mixer=mixer, ffn=_ffn(a, ffn)) for ffn, times in Counter(a.ffns).items())
+    kinds = Counter((a.window_of(i), ffn) for i, ffn in enumerate(a.ffns))
+    layers = (Layer(times=times, mixer=_mixer(a, window), ffn=_ffn(a, ffn)) for (window, ffn), times in kinds.items())
     return Blueprint(
         width=a.width, vocab=a.vocab, tied=a.tied_embeddings, context=a.context, stacks=(Stack(layers=tuple(layers)),)
+    )
+
+
+def _mixer(a: Architecture, window: int | None) -> Attention:
+    return Attention(
+        heads=a.heads,
+        kv_heads=a.kv_heads,
+        head_dim=a.head_dim,
+        qkv_bias=a.attention_bias is not None,
+        output_bias=a.attention_bias == "all",
+        qk_norm=a.qk_norm or "none",
+        sinks=a.attention_sinks,
+        window=window,
     )
 
 

@@ -24,6 +24,7 @@ from moebench.planning.feasibility import Misfit
 from moebench.planning.feasibility import PlanError as PlanError
 from moebench.planning.types import MatchResult, PlannedModel
 from moebench.plugins import PluginError
+from moebench.suite.attention import AttentionOptions
 from moebench.suite.model import DenseFFN, Match, MatchOn, ModelSpec, MoEFFN
 from moebench.suite.training import TrainSpec
 from moebench.suite.types import SuiteSpec
@@ -71,6 +72,7 @@ def architecture_of(model: ModelSpec, *, vocab: int, context: int) -> Architectu
         rope_theta=model.rope_theta,
         norm_eps=model.norm_eps,
         qk_norm=model.qk_norm,
+        **{name: getattr(model, name) for name in AttentionOptions.model_fields},
     )
 
 

@@ -10,6 +10,7 @@ from moebench.amounts import Amount, FieldError, Name, Size
 from moebench.frozen import Frozen, later
 from moebench.models.routers import FIELDS, ROUTERS
 from moebench.suite.activations import Activation
+from moebench.suite.attention import AttentionOptions
 from moebench.suite.mixture import problem
 from moebench.suite.training import TrainSpec
 
@@ -110,7 +111,7 @@ class Match(Frozen):
     """Steps the size moves in; when absent 8 for experts, whose kernels need aligned rows, else 1."""
 
 
-class ModelSpec(Frozen):
+class ModelSpec(AttentionOptions):
     """A pre-norm decoder. `base`, `sweep` and `train` overrides are resolved before this type is made."""
 
     tag: ClassVar[str] = "decoder"

@@ -40,7 +40,13 @@ SHAPES: dict[str, Architecture] = {
     "1 expert": architecture(moe(1, 1, 24)),
     "normed queries and keys": odd(dense(40)).model_copy(update={"qk_norm": "full"}),
     "normed queries and keys, each head": odd(moe(4, 2, 8)).model_copy(update={"qk_norm": "per_head"}),
-}
+    "a window": architecture(dense(40), kv_heads=2, window=9, attention_bias="qkv"),
+    "sinks, biases, every other layer a window, stretched positions": architecture(
+        moe(7, 3, 16, router="topk_softmax", activation="swiglu_clamped", bias=True), layers=3, kv_heads=2, head_dim=6,
+        tied_embeddings=False, attention_sinks=True, attention_bias="all", window=5, full_every=2,
+        rope_scaling={"kind": "yarn", "factor": 4, "original_context": 8},
+    ),
+}  # fmt: skip
 
 
 def recipe(**changes: Any) -> Recipe:

@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from moebench.models.architecture import Architecture, Kernels
-from moebench.models.decoder.attention import Attention, LayerCache, rotary_table
+from moebench.models.decoder.attention import Attention, LayerCache
 from moebench.models.decoder.experts import default_backend
 from moebench.models.decoder.moe import Dense, MoE
 from moebench.models.decoder.norm import RMSNorm as RMSNorm
 from moebench.models.decoder.products import linear
+from moebench.models.decoder.rotary import rotary_table
 from moebench.models.initial import normal_
 from moebench.models.routers import Routing, Text, same_code
 from moebench.suite.model import MoEFFN
@@ -69,7 +70,7 @@ class Layer(nn.Module):
     def __init__(self, a: Architecture, *, index: int, backend: str, kernels: Kernels) -> None:
         super().__init__()
         self.attention_norm = RMSNorm(a.width, eps=a.norm_eps, kernels=kernels)
-        self.attention = Attention(a, kernels=kernels)
+        self.attention = Attention(a, layer=index, kernels=kernels)
         self.ffn_norm = RMSNorm(a.width, eps=a.norm_eps, kernels=kernels)
         ffn = a.ffns[index]
         self.ffn: Dense | MoE
