@@ -20,6 +20,7 @@ from moebench.store.packing import unfold
 from moebench.suite import words
 from moebench.suite.errors import SuiteError
 from moebench.suite.load import bundled_suites, find_suite, load_suite
+from moebench.suite.attention import RopeScaling
 from moebench.suite.model import DenseFFN, Match, ModelSpec, MoEFFN
 from moebench.suite.schema import schema
 from moebench.suite.types import Tune
@@ -525,7 +526,7 @@ def since_2(field: Any) -> bool:
 
 NEW = {
     (cls.__name__, name)
-    for cls in (DenseFFN, MoEFFN, Match, ModelSpec, Tune)
+    for cls in (DenseFFN, MoEFFN, Match, ModelSpec, RopeScaling, Tune)
     for name, field in cls.model_fields.items()
     if since_2(field)
 }
@@ -537,7 +538,8 @@ def test_every_new_field_comes_back_from_the_resolved_suite(tmp_path: Path) -> N
     assert load(tmp_path, written, "resolved.yaml") == spec
     jsonschema.Draft202012Validator(schema()).validate(YAML(typ="safe").load(VARIANTS))
     jsonschema.Draft202012Validator(schema()).validate(YAML(typ="safe").load(written))
-    parts = [part for m in spec.models.values() for part in (m, m.ffn, m.match) if part] + [spec.tune]
+    parts = [part for m in spec.models.values() for part in (m, m.ffn, m.match, m.rope_scaling) if part]
+    parts.append(spec.tune)
     given = {(type(p).__name__, name) for p in parts for name in p.model_dump(exclude_defaults=True) if p}
     assert given >= NEW
     assert len(NEW) >= 20

@@ -53,6 +53,17 @@ models:
   adaptive:
     base: dense
     ffn: {kind: moe, experts: 8, top_k: 4, router: top_p, top_p: 0.4, entropy_loss: 0.0001, expert_hidden: 24}
+  windowed:
+    base: dense
+    attention_bias: all
+    attention_sinks: true
+    window: 16
+    full_every: 2
+    rope_scaling: {kind: yarn, factor: 4.0, original_context: 32, beta_fast: 16.0, beta_slow: 2.0, truncate: false,
+                   attention_factor: 1.5}
+  llama3:
+    base: dense
+    rope_scaling: {kind: llama3, factor: 8.0, original_context: 32, low_freq_factor: 1.0, high_freq_factor: 4.0}
   untrained: {base: dense, weights: random, dtype: bfloat16}
 tune: {lr: [1.0e-3, 2.0e-3, 4.0e-3], models: [dense]}
 """
