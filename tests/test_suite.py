@@ -18,9 +18,9 @@ from moebench.planning.types import Plan
 from moebench.store import open_results
 from moebench.store.packing import unfold
 from moebench.suite import words
+from moebench.suite.attention import RopeScaling
 from moebench.suite.errors import SuiteError
 from moebench.suite.load import bundled_suites, find_suite, load_suite
-from moebench.suite.attention import RopeScaling
 from moebench.suite.model import DenseFFN, Match, ModelSpec, MoEFFN
 from moebench.suite.schema import schema
 from moebench.suite.types import Tune
