@@ -1,4 +1,5 @@
-"""What test files share: one thread, set before torch loads anywhere, and a results folder with known answers.
+"""What test files share: one thread and no network, set before torch or a hub's client loads anywhere, and a results
+folder with known answers.
 
 One thread, because these models are small and tests run side by side.
 """
@@ -7,11 +8,46 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.offline import sitecustomize as offline
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+SCRATCH = Path(tempfile.mkdtemp(prefix="moebench-tests-"))
+"""Of this process: what libraries cache, and the list of sockets that were refused."""
+os.environ |= {
+    "HF_HUB_OFFLINE": "1",
+    "HF_DATASETS_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HOME": str(SCRATCH / "hub"),
+    "RAY_USAGE_STATS_ENABLED": "0",
+    offline.LOG: str(SCRATCH / "sockets"),
+}  # fmt: skip
+_PATH = [str(Path(offline.__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+if _PATH[0] not in os.environ.get("PYTHONPATH", "").split(os.pathsep):
+    os.environ["PYTHONPATH"] = os.pathsep.join(_PATH)
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(SCRATCH, ignore_errors=True)
+
+
+_TOLD: list[str] = []
+"""Refusals that a test has failed for."""
+
+
+@pytest.fixture(autouse=True)
+def _no_other_machine_is_reached() -> Iterator[None]:
+    """By this process or one that it started, also where the library passed over the refusal."""
+    yield
+    log = SCRATCH / "sockets"
+    refused = log.read_text().splitlines()[len(_TOLD) :] if log.exists() else []
+    _TOLD.extend(refused)
+    assert refused == []
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""Ray: two nodes on this machine, bound to loopback. The results are those of `process`, bit for bit."""
+"""Ray: two nodes on this machine, bound to loopback. The results are those of this process alone, bit for bit."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ from moebench.launch import LauncherMissing, LaunchOptions, launch
 from moebench.store import Results
 from tests.support import tiny_suites
 
-LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"}
-"""With the first, Ray takes 127.0.0.1 for the address of this machine."""
+LOOPBACK = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # 127.0.0.1 is the address of this machine
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_USAGE_STATS_REPORT_URL": "http://127.0.0.1:9",  # where a head reports that it reports nothing
+}
 LONG = {
     "budget": {"steps": 400},
     "checkpoint_seconds": 0.1,
@@ -25,18 +28,31 @@ LONG = {
 }
 
 
-@pytest.fixture
-def cluster() -> Iterator[Any]:
-    """A cluster of two nodes with one CPU each; the first is its head."""
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A cluster whose head has one CPU; each test adds nodes of its own."""
+    home = tmp_path_factory.mktemp("home")
+    (home / "ray_bootstrap_config.yaml").write_text("provider: {type: local}\n")  # or it asks clouds for their metadata
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in LOOPBACK.items():
+        for name, value in {**LOOPBACK, "HOME": str(home)}.items():
             patch.setenv(name, value)
         cluster_utils = pytest.importorskip("ray.cluster_utils")
-        node = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "object_store_memory": 80 * 2**20}
-        made = cluster_utils.Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
-        made.second = made.add_node(**node)
+        made = cluster_utils.Cluster(initialize_head=True, head_node_args={**node(1), "include_dashboard": False})
         yield made
         made.shutdown()
+
+
+def node(cpus: int) -> dict[str, Any]:
+    return {"num_cpus": cpus, "node_ip_address": "127.0.0.1", "object_store_memory": 80 * 2**20}
+
+
+@pytest.fixture
+def cluster(head: Any) -> Iterator[Any]:
+    """The cluster with a second node, which the test may lose."""
+    head.second = head.add_node(**node(1))
+    yield head
+    if head.second is not None:
+        head.remove_node(head.second, allow_graceful=False)
 
 
 def bits(root: Path) -> dict[str, dict[str, bytes]]:
@@ -51,9 +67,9 @@ def bits(root: Path) -> dict[str, dict[str, bytes]]:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_a_node_that_dies_in_mid_job_costs_nothing_but_time(cluster: Any, tmp_path: Path) -> None:
-    for name in ("ray", "process"):
+    for name in ("ray", "here"):
         (tmp_path / name).mkdir()
-    there, here = (tiny_suites.planned(tmp_path / name, train=LONG) for name in ("ray", "process"))
+    there, here = (tiny_suites.planned(tmp_path / name, train=LONG, seeds=1) for name in ("ray", "here"))
     events: list[dict[str, Any]] = []
     steps: dict[str, int] = {}
 
@@ -75,7 +91,8 @@ def test_a_node_that_dies_in_mid_job_costs_nothing_but_time(cluster: Any, tmp_pa
     assert (lost["status"], lost["retry"]) == ("killed", True)
     after = events[events.index(lost) :]
     assert next(e for e in after if e["event"] == "progress" and e["run"] == lost["run"])["step"] > 0
-    assert set(launch(here.graph.jobs, LaunchOptions(results=here.results)).values()) == {"completed"}
+    undisturbed = LaunchOptions(launcher="inline", results=here.results)
+    assert set(launch(here.graph.jobs, undisturbed).values()) == {"completed"}
     assert bits(there.results) == bits(here.results)
 
 
@@ -84,7 +101,7 @@ def test_a_node_that_dies_in_mid_job_costs_nothing_but_time(cluster: Any, tmp_pa
 def test_an_exclusive_job_has_a_whole_node(cluster: Any, tmp_path: Path) -> None:
     import ray
 
-    cluster.add_node(num_cpus=2, node_ip_address="127.0.0.1", object_store_memory=80 * 2**20)  # the largest of three
+    largest = cluster.add_node(**node(2))  # of three
     speed = {"train_step": True, "processes": 2, "seconds": 1}
     free: list[float] = []
 
@@ -92,18 +109,22 @@ def test_an_exclusive_job_has_a_whole_node(cluster: Any, tmp_path: Path) -> None
         if event["event"] == "started" and event["job"] == "speed":
             free.append(ray.available_resources()["CPU"])
 
-    planned = tiny_suites.planned(tmp_path, measure={"speed": speed}, seeds=2)
-    options = LaunchOptions(launcher="ray", address=cluster.address, results=planned.results, on_event=on_event)
+    planned = tiny_suites.planned(tmp_path, measure={"speed": speed}, seeds=2, train={"budget": {"steps": 2}})
+    options = LaunchOptions(
+        launcher="ray", address=cluster.address, results=planned.results, on_event=on_event, workers=2
+    )
     statuses = launch(planned.graph.jobs, options)
+    cluster.remove_node(largest, allow_graceful=False)
     assert set(statuses.values()) == {"completed"}
     assert free == [2.0, 2.0]  # of four: both of the largest node are taken, and nothing else of ours runs
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_the_command_goes_to_a_cluster_and_reports(cluster: Any, tmp_path: Path) -> None:
-    command = ["run", str(tiny_suites.write(tmp_path)), "--results", str(tmp_path / "results"), "--quiet"]
-    command += ["--out", str(tmp_path / "reports"), "--launcher", "ray", "--ray-address", cluster.address]
+def test_the_command_goes_to_a_cluster_and_reports(head: Any, tmp_path: Path) -> None:
+    path = tiny_suites.write(tmp_path, seeds=1, train={"budget": {"steps": 2}})
+    command = ["run", str(path), "--results", str(tmp_path / "results"), "--quiet"]
+    command += ["--out", str(tmp_path / "reports"), "--launcher", "ray", "--ray-address", head.address]
     done = CliRunner().invoke(main, command)
     assert done.exit_code == 0, done.output
     assert (tmp_path / "reports" / "tiny" / "index.html").exists()
