@@ -28,11 +28,11 @@ LADDER: dict[str, tuple[str, ...]] = {
         "plugins", "models.lazy", "models.initial", "models.routers", "models.subject", "metrics",
         "data.documents", "data.sources",
         "claims.hypothesis", "claims.kinds", "suite",
-        "models.architecture", "jobs.recipe", "jobs.session", "planning.types", "store",
+        "models.architecture", "checkpoints.facts", "jobs.recipe", "jobs.session", "planning.types", "store",
     ),
     "run": (
-        "systems", "planning.feasibility", "planning.session", "planning.matching", "data",
-        "models.decoder", "models.export", "models.generation", "jobs.job", "jobs.kind", "jobs.training",
+        "systems", "checkpoints", "planning.feasibility", "planning.session", "planning.matching", "data",
+        "models.decoder", "models.hf", "models.export", "models.generation", "jobs.job", "jobs.kind", "jobs.training",
         "jobs.measuring", "jobs.loop", "jobs", "launch", "planning",
         "systems.inspection", "models",
     ),
@@ -57,13 +57,14 @@ MEASURING = {"metrics", "models.subject", "models.lazy", "models.initial", "mode
 PLANNING = ("jobs", "launch", "planning.graph", "planning.machine")
 """Modules of the run wing that import torch inside functions alone."""
 
-NO_TORCH = ("counting", "planning.matching", "systems", "data", "planning.sweep")
+NO_TORCH = ("counting", "planning.matching", "systems", "checkpoints", "data", "planning.sweep")
 """Modules of the run wing that plan and count, and so must answer without torch."""
 
 LAZY = {
     "__init__": "load, plan and run are brought in on first use",
     "environment": "the version is asked for when the package has been imported",
     "jobs": "torch stays out of the process that plans",
+    "models.hf": "transformers is optional, and loaded when a checkpoint is",
     "planning": "torch stays out of the process that plans",
     "reporting": "pandas and matplotlib wait until a page is built",
 }
