@@ -101,12 +101,14 @@ class CheckpointSubject:
         self._evaluating()
         with self._tapped() as routings:
             hidden_ND = self._read(tokens_BT, cache).flatten(0, 1)
-        logprobs, firsts, targets_N = [], [], targets_BT.flatten()
-        for some_N in torch.arange(len(targets_N)).split(max(1, LOGITS_AT_ONCE // max(1, self.counts.vocab))):
-            logits_NV = self.family.logits(self.weights, hidden_ND[some_N]).float().to(self.device)
-            logprobs.append(-F.cross_entropy(logits_NV, targets_N[some_N], reduction="none"))
+        logprobs, firsts, some = [], [], max(1, LOGITS_AT_ONCE // self.counts.vocab)
+        for part_ND, targets_N in zip(
+            torch.split(hidden_ND, some), torch.split(targets_BT.flatten(), some), strict=True
+        ):
+            logits_NV = self.family.logits(self.weights, part_ND).float().to(self.device)
+            logprobs.append(-F.cross_entropy(logits_NV, targets_N, reduction="none"))
             if greedy:
-                firsts.append(logits_NV.argmax(-1) == targets_N[some_N])
+                firsts.append(logits_NV.argmax(-1) == targets_N)
         if was_training:
             self.weights.train()
         return Scores(

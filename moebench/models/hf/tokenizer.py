@@ -38,8 +38,9 @@ class CheckpointTokenizer:
             raise CheckpointError(
                 "its tokenizer has no fast form", hint="save it as tokenizer.json: AutoTokenizer's save_pretrained does"
             )
+        ids: list[int] = whole.encode("a", add_special_tokens=True)
         self._backend = backend
-        self._backend.encode_special_tokens = True  # a text that spells a special token is text
+        self._backend.encode_special_tokens = True  # a text that spells a special token is text; `whole` resets it
         self.vocab = rows
         vocab: dict[str, int] = backend.get_vocab(with_added_tokens=True)
         if (last := max(vocab.values())) >= rows:
@@ -62,7 +63,7 @@ class CheckpointTokenizer:
         self.start = int(start)
         """What stands before a text: bos, else eos, as lm-eval takes it."""
         self.end = int(start if whole.eos_token_id is None else whole.eos_token_id)
-        self.adds_start = whole.encode("a", add_special_tokens=True)[:1] == [self.start]
+        self.adds_start = ids[:1] == [self.start]
         """Whether transformers puts it there by itself."""
         self.digest = hashlib.sha256(backend.to_str().encode()).hexdigest()
 
