@@ -14,21 +14,45 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from moebench.data import overlap
+from moebench.data import copies, overlap
 from moebench.data.batches import evaluation_windows, roll, train_batch
-from moebench.data.corpus import Corpus
-from moebench.data.documents import DataError, Gathered, Text
-from moebench.data.overlap import WINDOW_BYTES, leak_share, near_duplicates, window_hashes
+from moebench.data.copies import Sample
+from moebench.data.corpus import TABLE, Corpus
+from moebench.data.documents import DataError, Text
+from moebench.data.overlap import WINDOW_BYTES, leak_share, window_hashes
 from moebench.data.prepare import prepare
 from moebench.data.sources import DataSpec
 from moebench.data.sources.text import TextData
-from moebench.data.splits import HELD_OUT_SHARE, SPLITS, grouped, split
+from moebench.data.splits import HELD_OUT_SHARE, SPLITS, together, united
+from moebench.data.splits import split as split_numbers
+from moebench.data.spool import Spool
 from tests.support.small_corpora import corpus, ordinary, text, words
 from tests.support.small_corpora import corpus as corpus_of
 
 
 def many(count: int = 200, size: int = 400, domains: int = 1) -> list[Text]:
     return [text(f"{i % domains}/{i}", words(i, size), domain=f"d{i % domains}") for i in range(count)]
+
+
+def split(texts: list[Text], *, independent: bool = False) -> dict[str, list[Text]]:
+    """The texts of each split, in their order."""
+    with Spool(NOWHERE) as spooled:
+        columns = spooled.read(texts)
+        with Sample([] if independent else spooled.bodies(), columns, NOWHERE) as sample:
+            related = np.empty((0, 2), dtype=np.int64) if independent else sample.near_duplicates()
+        of_text = split_numbers(columns, related, spooled.name)
+    return {name: [texts[i] for i in np.flatnonzero(of_text == number)] for number, name in enumerate(SPLITS)}
+
+
+def near_duplicates(bodies: list[bytes]) -> list[tuple[int, int]]:
+    with Spool(NOWHERE) as spooled:
+        columns = spooled.read([text(str(i), body) for i, body in enumerate(bodies)])
+        with Sample(spooled.bodies(), columns, NOWHERE) as sample:
+            return [(left, right) for left, right in sample.near_duplicates().tolist()]
+
+
+NOWHERE = Path("/nowhere")
+"""No test of few texts writes any."""
 
 
 def names(texts: list[Text]) -> set[str]:
@@ -39,13 +63,13 @@ def names(texts: list[Text]) -> set[str]:
 @given(st.lists(st.integers(1, 3000), min_size=3, max_size=60), st.integers(1, 4))
 def test_three_splits_disjoint_complete_and_not_empty(sizes: list[int], domains: int) -> None:
     texts = [text(f"{i}", b"%d:" % i + words(i, size), domain=f"d{i % domains}") for i, size in enumerate(sizes)]
-    splits = split(Gathered(texts=texts))
+    splits = split(texts)
     assert sorted(one.name for name in SPLITS for one in splits[name]) == sorted(one.name for one in texts)
     assert all(splits[name] for name in SPLITS)
 
 
 def test_held_out_shares_are_reached_in_every_domain() -> None:
-    splits = split(Gathered(texts=many(domains=3)))
+    splits = split(many(domains=3))
     for domain in ("d0", "d1", "d2"):
         share = {name: sum(len(one.body) for one in splits[name] if one.domain == domain) for name in SPLITS}
         for name in ("tune", "test"):
@@ -55,14 +79,12 @@ def test_held_out_shares_are_reached_in_every_domain() -> None:
 def test_the_choice_does_not_depend_on_the_order_of_the_documents() -> None:
     texts = many()
     shuffled = random.Random(0).sample(texts, len(texts))
-    assert {k: names(v) for k, v in split(Gathered(texts=texts)).items()} == {
-        k: names(v) for k, v in split(Gathered(texts=shuffled)).items()
-    }
+    assert {k: names(v) for k, v in split(texts).items()} == {k: names(v) for k, v in split(shuffled).items()}
 
 
 def test_a_new_document_moves_few_others() -> None:
     texts = many()
-    before, after = split(Gathered(texts=texts)), split(Gathered(texts=[*texts, text("new", words(999, 400))]))
+    before, after = split(texts), split([*texts, text("new", words(999, 400))])
     moved = sum(len(names(before[name]) - names(after[name])) for name in SPLITS)
     assert moved <= 4
 
@@ -73,7 +95,7 @@ def test_texts_of_one_group_stay_together() -> None:
         for i in range(100)
         for k, kind in enumerate(("code", "docstrings"))
     ]
-    splits = split(Gathered(texts=texts))
+    splits = split(texts)
     groups = [{one.group for one in splits[name]} for name in SPLITS]
     assert all(len(splits[name]) == 2 * len(group) for name, group in zip(SPLITS, groups, strict=True))
 
@@ -81,7 +103,7 @@ def test_texts_of_one_group_stay_together() -> None:
 def test_near_duplicates_stay_together_and_nothing_leaks() -> None:
     originals = many(60, 1000)
     copies = [text(f"copy-{one.name}", one.body[100:] + words(7000 + i, 50)) for i, one in enumerate(originals)]
-    splits = split(Gathered(texts=[*originals, *copies]))
+    splits = split([*originals, *copies])
     for name in SPLITS:
         own = names(splits[name])
         assert {f"copy-{one}" for one in own if not one.startswith("copy-")} == {
@@ -91,24 +113,27 @@ def test_near_duplicates_stay_together_and_nothing_leaks() -> None:
 
 def test_independent_documents_are_not_compared() -> None:
     texts = [text(str(i), b"the same" * 50) for i in range(30)]
-    assert len(split(Gathered(texts=texts, independent=True))["test"]) == 3
+    assert len(split(texts, independent=True)["test"]) == 3
     with pytest.raises(DataError, match="1 groups of near-duplicates"):
-        split(Gathered(texts=texts))
+        split(texts)
 
 
 def test_too_few_documents_are_refused_with_advice() -> None:
     with pytest.raises(DataError, match="at least three documents"):
-        split(Gathered(texts=many(2)))
+        split(many(2))
 
 
 def test_grouping_is_transitive() -> None:
     texts = [text(str(i), b"x", group="g" if i in (0, 5) else None) for i in range(6)]
-    assert grouped(texts, [(4, 3), (1, 3), (2, 5)]) == [[0, 2, 5], [1, 3, 4]]
+    with Spool(NOWHERE) as spooled:
+        own = together(spooled.read(texts))
+    assert own.tolist() == [[0, 5]]
+    assert united(6, np.array([*own.tolist(), (4, 3), (1, 3), (2, 5)])).tolist() == [0, 1, 0, 1, 1, 0]
 
 
 def test_domains_of_one_or_two_documents_are_pooled() -> None:
     texts = [text(str(i), words(i, 500), domain=f"d{i}") for i in range(30)]
-    splits = split(Gathered(texts=texts))
+    splits = split(texts)
     assert [len(splits[name]) for name in SPLITS] == [24, 3, 3]
 
 
@@ -161,7 +186,8 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     shared = words(1, 400)
     bodies = [words(2, 300) + shared, words(3, 200), shared + words(4, 100), b"x", b"x"]
     before = leak_share(stream(*bodies[:2]), stream(*bodies[2:])), near_duplicates(bodies)
-    monkeypatch.setattr(overlap, "_CHUNK", 64)
+    for module in (overlap, copies):
+        monkeypatch.setattr(module, "CHUNK", 64)
     assert (leak_share(stream(*bodies[:2]), stream(*bodies[2:])), near_duplicates(bodies)) == before
 
 
@@ -209,7 +235,7 @@ def base(tmp_path: Path) -> Path:
 
 def contents(corpus: Corpus) -> list[object]:
     return [
-        (corpus.tokens(split).tobytes(), corpus.documents(split), corpus.split_digest(split))
+        (corpus.tokens(split).tobytes(), list(corpus.documents(split)), corpus.split_digest(split))
         for split in ("train", "tune", "test")
     ] + [corpus.facts, corpus.digest]
 
@@ -319,9 +345,9 @@ def change_facts(folder: Path) -> None:
 
 
 def move_a_document(folder: Path) -> None:
-    stored = json.loads((folder / "facts.json").read_text())
-    stored["documents"]["test"][0][3] -= 1
-    (folder / "facts.json").write_text(json.dumps(stored))
+    table = np.fromfile(folder / "test.documents.bin", dtype=TABLE)
+    table["stop"][0] -= 1
+    table.tofile(folder / "test.documents.bin")
 
 
 @pytest.mark.parametrize(
@@ -351,7 +377,8 @@ def test_a_damaged_cache_is_built_again(base: Path, monkeypatch: pytest.MonkeyPa
 def test_a_cache_without_facts_is_one_that_was_being_written(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prepare(spec(), base=base, cache=base / "cache")
     names = {path.name for path in only_folder(base / "cache").iterdir()}
-    assert names == {"train.bin", "tune.bin", "test.bin", "facts.json"}
+    kinds = ("bin", "documents.bin", "names.bin")
+    assert names == {"facts.json", *(f"{split}.{kind}" for split in SPLITS for kind in kinds)}
 
 
 def test_a_leak_is_noted_with_its_share(base: Path) -> None:

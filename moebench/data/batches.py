@@ -9,27 +9,41 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from moebench.data.corpus import Corpus, Document
-from moebench.data.documents import DataError
-from moebench.data.splits import name_hash
+from moebench.data.corpus import Corpus, Document, Documents
+from moebench.data.documents import DataError, name_hash
 from moebench.seeds import generator
 
 Tokens = NDArray[np.int64]
 
 
-@functools.lru_cache(maxsize=8)
-def _epoch(tokens: int, seed: int, epoch: int, context: int) -> Tokens:
-    """Where the windows of an epoch start, in the order they are trained on: [windows].
+MOST_SHUFFLED = 1 << 20
+"""Windows of an epoch whose order is drawn and kept; of more it is computed from place to place."""
+_ROUNDS = 6
+
+
+def _starts_in_epoch(tokens: int, context: int, *, seed: int, epoch: int, first: int, count: int) -> Tokens:
+    """Where windows of an epoch start, from the `first` in the order they are trained on: [count], or [what is left].
 
     The number of windows is the same whatever the offset, so that step and epoch are simple quotients.
     """
+    windows = (tokens - context) // context
+    if windows <= MOST_SHUFFLED:
+        return _shuffled(tokens, seed, epoch, context)[first : first + count]
+    drawn = generator(seed, f"order.{epoch}").bit_generator
+    offset = int(drawn.random_raw()) % context
+    places = np.arange(first, min(first + count, windows), dtype=np.uint64)
+    return offset + _permuted(places, windows, drawn.random_raw(_ROUNDS)).astype(np.int64) * context
+
+
+@functools.lru_cache(maxsize=8)
+def _shuffled(tokens: int, seed: int, epoch: int, context: int) -> Tokens:
+    """All starts of an epoch: [windows]."""
     windows = (tokens - context) // context
     drawn = generator(seed, f"order.{epoch}").bit_generator
     offset = int(drawn.random_raw()) % context
@@ -38,6 +52,27 @@ def _epoch(tokens: int, seed: int, epoch: int, context: int) -> Tokens:
     starts = offset + order * context
     starts.setflags(write=False)
     return starts
+
+
+def _permuted(places: NDArray[np.uint64], size: int, keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Where a permutation of 0 .. size - 1 puts some places, without the others being known.
+
+    A Feistel network (Luby & Rackoff 1988) permutes the next power of four; what lands beyond goes round again until it
+    lands inside, which is a permutation too (cycle walking, Black & Rogaway 2002).
+    """
+    half = np.uint64(((size - 1).bit_length() + 1) // 2)
+    mask = np.uint64((1 << int(half)) - 1)
+    out = places.copy()
+    walking = np.arange(len(places))
+    while len(walking):
+        left, right = out[walking] >> half, out[walking] & mask
+        for key in keys:
+            mixed = (right ^ key) * np.uint64(0x9E3779B97F4A7C15)
+            mixed = (mixed ^ (mixed >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
+            left, right = right, left ^ ((mixed >> np.uint64(32)) & mask)
+        out[walking] = (left << half) | right
+        walking = walking[out[walking] >= size]
+    return out
 
 
 def train_batch(corpus: Corpus, *, seed: int, step: int, batch_tokens: int) -> Tokens:
@@ -57,7 +92,7 @@ def train_batch(corpus: Corpus, *, seed: int, step: int, batch_tokens: int) -> T
     pieces = []
     while size > 0:
         epoch, at = divmod(first, windows)
-        starts = _epoch(len(stream), seed, epoch, context)[at : at + size]
+        starts = _starts_in_epoch(len(stream), context, seed=seed, epoch=epoch, first=at, count=size)
         pieces.append(starts)
         first, size = first + len(starts), size - len(starts)
     places = np.concatenate(pieces)[:, None] + np.arange(context + 1)
@@ -99,9 +134,9 @@ def evaluation_windows(corpus: Corpus, split: str, *, tokens: int, windows_per_d
         if scored >= tokens:
             break
         chosen.append((index, start))
-        scored += min(context, documents[index].stop - start)
+        scored += min(context, int(documents.stops[index]) - start)
     document, starts = np.array(chosen, dtype=np.int64).reshape(-1, 2).T
-    stops = np.array([documents[index].stop for index in document], dtype=np.int64)
+    stops = documents.stops[document]
     places = starts[:, None] + np.arange(context)
     mask = places < stops[:, None]
     last = len(stream) - 1
@@ -110,18 +145,39 @@ def evaluation_windows(corpus: Corpus, split: str, *, tokens: int, windows_per_d
     return Windows(inputs=inputs, targets=targets, mask=mask, document=document, start=starts)
 
 
-def _in_turns(documents: list[Document], context: int, most: int | None) -> Iterator[tuple[int, int]]:
+def _in_turns(documents: Documents, context: int, most: int | None) -> Iterator[tuple[int, int]]:
     """(document, start) of all windows that may be scored, domains taking turns until all are exhausted."""
-    by_domain: dict[str, list[tuple[int, bytes, int, int]]] = defaultdict(list)
-    for index, document in enumerate(documents):
-        rank = name_hash(document.name)
-        for turn, start in enumerate(_starts(document, context)[:most]):
-            by_domain[document.domain].append((turn, rank, index, start))
-    queues = [sorted(by_domain[domain]) for domain in sorted(by_domain)]
-    for place in range(max(map(len, queues), default=0)):
+    ranks = np.array([int.from_bytes(name_hash(one.name)[:8], "big") for one in documents], dtype=np.uint64)
+    by_domain = documents.by_domain()
+    queues = [
+        _of_domain(documents, by_domain[domain][np.argsort(ranks[by_domain[domain]], kind="stable")], context, most)
+        for domain in sorted(by_domain)
+    ]
+    while queues:
+        left = []
         for queue in queues:
-            if place < len(queue):
-                yield queue[place][2:]
+            window = next(queue, None)
+            if window is not None:
+                left.append(queue)
+                yield window
+        queues = left
+
+
+def _of_domain(
+    documents: Documents, order: NDArray[np.int64], context: int, most: int | None
+) -> Iterator[tuple[int, int]]:
+    """(document, start) of a domain's windows: the first of each document, then the second of each, and so on."""
+
+    @functools.lru_cache(maxsize=4096)
+    def starts(index: int) -> list[int]:
+        return _starts(documents[index], context)
+
+    counts = -((documents.starts[order] - documents.stops[order]) // context)
+    for turn in range(int(counts.max(initial=0)) if most is None else most):
+        order, counts = order[counts > turn], counts[counts > turn]
+        for place in range(len(order)):
+            index = int(order[place])
+            yield index, starts(index)[turn]
 
 
 def _starts(document: Document, context: int) -> list[int]:

@@ -1,34 +1,37 @@
-"""A tokenised corpus on disk: three streams of bytes, where each document lies in them, and a digest of it all.
+"""A tokenised corpus: three streams of bytes, where each document lies in them, and a digest of it all.
 
-One byte is one token, and byte 0 stands before every document. The folder is a cache: `facts.json` is written last,
-so a folder without it is not complete, and a folder whose files differ from their hashes is not loaded. The digest is
-over the content alone, so the same text has the same digest wherever it came from; text that an installed package gave
-has that of its code too.
+One byte is one token, and byte 0 stands before every document. The digest is over the content alone, so the same text
+has the same digest wherever it came from; text that an installed package gave has that of its code too. Streams and
+tables may be files far larger than memory: they are read a piece at a time.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Self, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from moebench.data.documents import SEPARATOR, Text
+from moebench.data.documents import SEPARATOR
 from moebench.data.splits import SPLITS
+from moebench.data.spool import blocks
 from moebench.frozen import Frozen
 from moebench.identity import canonical, digest_of
 from moebench.planning.types import DataFacts
 from moebench.plugins import PluginCode
-from moebench.store.files import read_json, write_bytes, write_json
 
 DATA_VERSION = 1
 """Raised by hand when the same files would give other tokens, documents or splits."""
 VOCAB = 256
+_ROWS = 1 << 12
+"""Documents that are read at a time."""
 
 Bytes = NDArray[np.uint8]
+TABLE = np.dtype([("start", "<i8"), ("stop", "<i8"), ("name_stop", "<i8"), ("domain", "<i4")])
+"""A row of the table of a split's documents: its places in the stream, where its name ends among the names, and the
+number of its domain."""
 
 
 class Document(Frozen):
@@ -40,6 +43,65 @@ class Document(Frozen):
     """Index of its first byte; the separator is at start - 1."""
     stop: int
     """Index after its last byte."""
+
+
+class Documents(Sequence[Document]):
+    """The documents of a split, made as they are asked for: a table that may be a file, and their names."""
+
+    def __init__(self, table: NDArray[Any], names: Bytes, domains: Sequence[str]) -> None:
+        self._table, self._names, self._domains = table, names, tuple(domains)
+
+    @classmethod
+    def of(cls, documents: Sequence[Document]) -> Self:
+        """A table of documents that are there."""
+        domains: dict[str, int] = {}
+        for document in documents:
+            domains.setdefault(document.domain, len(domains))
+        names = [document.name.encode() for document in documents]
+        ends = np.cumsum([0, *map(len, names)])[1:].tolist()
+        rows = [(one.start, one.stop, end, domains[one.domain]) for one, end in zip(documents, ends, strict=True)]
+        return cls(np.array(rows, dtype=TABLE), np.frombuffer(b"".join(names), dtype=np.uint8), tuple(domains))
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    @overload
+    def __getitem__(self, index: int) -> Document: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Document]: ...
+    def __getitem__(self, index: int | slice) -> Document | list[Document]:
+        if isinstance(index, slice):
+            return [self[at] for at in range(len(self))[index]]
+        index = range(len(self))[index]
+        return next(self._read(index, index + 1))
+
+    def __iter__(self) -> Iterator[Document]:
+        return self._read(0, len(self))
+
+    def _read(self, first: int, last: int) -> Iterator[Document]:
+        for at in range(first, last, _ROWS):
+            rows = self._table[at : min(at + _ROWS, last)].tolist()
+            begin = int(self._table["name_stop"][at - 1]) if at else 0
+            names, name_start = self._names[begin : rows[-1][2]].tobytes(), begin
+            for start, stop, name_stop, domain in rows:
+                name = names[name_start - begin : name_stop - begin].decode()
+                yield Document.model_construct(name=name, domain=self._domains[domain], start=start, stop=stop)
+                name_start = name_stop
+
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        """Where each begins in the stream: [n]."""
+        return np.asarray(self._table["start"])
+
+    @property
+    def stops(self) -> NDArray[np.int64]:
+        """Where each ends: [n]."""
+        return np.asarray(self._table["stop"])
+
+    def by_domain(self) -> dict[str, NDArray[np.int64]]:
+        """Domain -> the numbers of its documents, in order."""
+        numbers = np.asarray(self._table["domain"])
+        return {name: np.flatnonzero(numbers == number) for number, name in enumerate(self._domains)}
 
 
 class Corpus:
@@ -54,7 +116,9 @@ class Corpus:
         context: int,
     ) -> None:
         self._tokens = dict(tokens)
-        self._documents = {split: list(documents[split]) for split in SPLITS}
+        self._documents = {
+            split: some if isinstance(some := documents[split], Documents) else Documents.of(some) for split in SPLITS
+        }
         self.facts = facts
         self.context = context
         """Tokens in a window."""
@@ -69,7 +133,7 @@ class Corpus:
         """All documents of a split, each preceded by the separator: [n]. Raises KeyError for no such split."""
         return self._tokens[split]
 
-    def documents(self, split: str) -> list[Document]:
+    def documents(self, split: str) -> Documents:
         """Where the documents lie, in the order of the stream. Raises KeyError for no such split."""
         return self._documents[split]
 
@@ -78,74 +142,40 @@ class Corpus:
         return split_digest(self._tokens[split], self._documents[split])
 
 
-def split_digest(tokens: Bytes, documents: Sequence[Document]) -> str:
-    """Hash of a split's tokens and of its documents' names, domains and places."""
-    table = [[document.name, document.domain, document.start, document.stop] for document in documents]
-    return digest_of([DATA_VERSION, hashlib.sha256(tokens.data).hexdigest(), table], length=64)
+def split_digest(tokens: NDArray[Any], documents: Sequence[Document]) -> str:
+    """Hash of a split's tokens and of its documents' names, domains and places.
+
+    It is `digest_of([DATA_VERSION, sha256 of the tokens, [[name, domain, start, stop], ...]])`, row by row.
+    """
+    of_tokens, whole = hashlib.sha256(), hashlib.sha256()
+    for block in blocks(tokens):
+        of_tokens.update(np.ascontiguousarray(block).data)
+    whole.update(f'[{DATA_VERSION},"{of_tokens.hexdigest()}",['.encode())
+    for number, one in enumerate(documents):
+        row = canonical([one.name, one.domain, one.start, one.stop])
+        whole.update(f",{row}".encode() if number else row.encode())
+    whole.update(b"]]")
+    return whole.hexdigest()
 
 
 def corpus_digest(
-    tokens: Mapping[str, Bytes], documents: Mapping[str, Sequence[Document]], *, plugin: PluginCode | None = None
+    tokens: Mapping[str, NDArray[Any]], documents: Mapping[str, Sequence[Document]], *, plugin: PluginCode | None = None
 ) -> str:
     """Hash of all three splits, and of the code that gave them when it is an installed package's."""
     splits = [split_digest(tokens[split], documents[split]) for split in SPLITS]
     return digest_of([*splits, plugin.model_dump()] if plugin is not None else splits, length=64)
 
 
-def tokenise(texts: Sequence[Text]) -> tuple[Bytes, list[Document]]:
-    """The stream of a split and the places of its documents."""
-    documents, position = [], 0
-    for text in texts:
-        start, stop = position + 1, position + 1 + len(text.body)
-        documents.append(Document(name=text.name, domain=text.domain, start=start, stop=stop))
-        position = stop
-    separator = bytes([SEPARATOR])
-    return np.frombuffer(b"".join(separator + text.body for text in texts), dtype=np.uint8), documents
-
-
 def unigram_bits_per_byte(train: Bytes, test: Bytes) -> float:
     """What a test stream costs who knows only how often each byte occurs in the training stream, one more of each."""
-    train_V, test_V = (np.bincount(stream, minlength=VOCAB).astype(np.float64) for stream in (train, test))
+    train_V, test_V = (_counts(stream).astype(np.float64) for stream in (train, test))
     train_V[SEPARATOR] = test_V[SEPARATOR] = 0.0
     known_V = (train_V + 1.0) / (train_V.sum() + VOCAB)
     return float(-(test_V * np.log2(known_V)).sum() / test_V.sum())
 
 
-def save(folder: Path, corpus: Corpus) -> None:
-    """Writes the folder; `facts.json`, the mark that it is complete, last.
-
-    Two processes that build the same corpus at once write the same bytes, each file whole.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    for split in SPLITS:
-        write_bytes(folder / f"{split}.bin", corpus.tokens(split).tobytes())
-    table = {
-        split: [[one.name, one.domain, one.start, one.stop] for one in corpus.documents(split)] for split in SPLITS
-    }
-    facts = corpus.facts.model_dump(mode="json")
-    check = hashlib.sha256(canonical(facts).encode()).hexdigest()
-    write_json(folder / "facts.json", {"facts": facts, "facts_sha256": check, "documents": table})
-
-
-def load(folder: Path, *, context: int) -> Corpus | None:
-    """The corpus in a cache folder, or None when there is none or when it is not what was written there."""
-    try:
-        stored: dict[str, Any] = read_json(folder / "facts.json")
-        if hashlib.sha256(canonical(stored["facts"]).encode()).hexdigest() != stored["facts_sha256"]:
-            return None
-        facts = DataFacts.model_validate(stored["facts"])
-        documents = {split: [_document(row) for row in stored["documents"][split]] for split in SPLITS}
-        tokens = {split: np.memmap(folder / f"{split}.bin", dtype=np.uint8, mode="r") for split in SPLITS}
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    if corpus_digest(tokens, documents, plugin=facts.plugin) != facts.digest:
-        return None
-    if facts.unigram_bits_per_byte is None:  # a cache from before it was computed
-        unigram = unigram_bits_per_byte(tokens["train"], tokens["test"])
-        facts = facts.model_copy(update={"unigram_bits_per_byte": unigram})
-    return Corpus(tokens=tokens, documents=documents, facts=facts, context=context)
-
-
-def _document(row: Sequence[Any]) -> Document:
-    name, domain, start, stop = row
-    return Document(name=name, domain=domain, start=start, stop=stop)
+def _counts(stream: Bytes) -> NDArray[np.int64]:
+    counts = np.zeros(VOCAB, dtype=np.int64)
+    for block in blocks(stream):
+        counts += np.bincount(block, minlength=VOCAB)
+    return counts

@@ -6,7 +6,8 @@ this package says that the user's data cannot be used, in words that say what to
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from moebench.plugins import PluginCode
@@ -36,15 +37,21 @@ class Text:
 class Gathered:
     """All texts of a source, in a fixed order, and notes about them."""
 
-    texts: Sequence[Text]
-    notes: tuple[str, ...] = ()
-    """Sentences for the plan and the report, such as which files were skipped."""
+    texts: Iterable[Text]
+    """Read once, one after the other: a source of much text gives them as it reads them."""
+    notes: Sequence[str] = ()
+    """Sentences for the plan and the report, such as which files were skipped; complete once the texts are read."""
     entropy_bits_per_byte: float | None = None
     """Where the source knows it; see the source for its exact meaning."""
     independent: bool = False
     """True when documents are drawn independently by construction, so that none is a copy of another."""
     plugin: PluginCode | None = None
     """The code that gave them, when it is an installed package's."""
+
+
+def name_hash(name: str) -> bytes:
+    """The order in which names are taken where their order must mean nothing."""
+    return hashlib.sha256(name.encode()).digest()
 
 
 def clean(body: bytes) -> bytes:

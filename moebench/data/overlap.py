@@ -2,136 +2,111 @@
 
 Every window has a 64-bit polynomial hash (Rabin & Karp) over random byte values, computed for all windows at once
 from prefix sums modulo 2**64: the base is odd, so it has an inverse and a window's hash can be shifted to position 0.
-Near-duplicates are found on a sample chosen by the hash itself (as in winnowing, Schleimer et al. 2003), so that two
-documents sample the same windows of the text they share. A window holds no separator, so none crosses documents.
+A window holds no separator, so none crosses documents. Streams are read a piece at a time, and of a very large test
+split windows are sampled by their hash, so that memory does not grow with the text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from moebench.data.documents import SEPARATOR
+from moebench.data.spool import Hashes, blocks
 from moebench.seeds import generator
 
 WINDOW_BYTES = 50
-SAMPLED_ONE_IN = 16
-"""One window in so many stands for its document in the search for near-duplicates."""
-NEAR_DUPLICATE_SHARE = 0.2
-"""Two documents are near-duplicates when they share this much of the smaller one's sample."""
-_NEIGHBOURS = 16
-"""A window found in many documents links each to this many next ones: copies by the hundred still hang together."""
-_CHUNK = 1 << 22
+MOST_ASKED = 1 << 23
+"""Windows of the test split that are looked for; of more those whose hash is a multiple of a power of two stand for
+all. Each stands or falls for all equal ones, so that the share expected is the same."""
+CHUNK = 1 << 15
+"""Bytes hashed at once: what is computed of so many stays in the processor's cache."""
+_MOST_BITS = 26
 _BASE = 0x9E3779B97F4A7C15
 _INVERSE = pow(_BASE, -1, 1 << 64)
 
-Hashes = NDArray[np.uint64]
+Bytes = NDArray[np.uint8]
 
 
+@functools.lru_cache(maxsize=4)
 def _powers(base: int, count: int) -> Hashes:
     powers = np.full(count, base, dtype=np.uint64)
     powers[:1] = 1
-    return np.cumprod(powers, dtype=np.uint64)
+    powers = np.cumprod(powers, dtype=np.uint64)
+    powers.setflags(write=False)
+    return powers
 
 
-def _mixed(hashes: Hashes) -> Hashes:
-    """The finaliser of splitmix64: every bit of the result depends on every bit of the argument."""
-    hashes = (hashes ^ (hashes >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    hashes = (hashes ^ (hashes >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return hashes ^ (hashes >> np.uint64(31))
+@functools.cache
+def _values() -> Hashes:
+    """What each byte counts as."""
+    return generator(0, "data.overlap").bit_generator.random_raw(256).astype(np.uint64)
 
 
-def window_hashes(stream: NDArray[np.uint8]) -> tuple[Hashes, NDArray[np.int64]]:
+def _mix(hashes: Hashes) -> Hashes:
+    """The finaliser of splitmix64, in place: every bit of the result depends on every bit of the argument."""
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        hashes ^= hashes >> np.uint64(shift)
+        hashes *= np.uint64(factor)
+    hashes ^= hashes >> np.uint64(31)
+    return hashes
+
+
+def window_hashes(stream: Bytes) -> tuple[Hashes, NDArray[np.int64]]:
     """Hashes of all 50-byte windows of a stream that hold no separator, and where each window starts: [n], [n]."""
     count = len(stream) - WINDOW_BYTES + 1
     if count <= 0:
         return np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.int64)
-    values = generator(0, "data.overlap").bit_generator.random_raw(256).astype(np.uint64)
-    sums = np.zeros(len(stream) + 1, dtype=np.uint64)
-    np.cumsum(values[stream] * _powers(_BASE, len(stream)), out=sums[1:])
-    hashes = (sums[WINDOW_BYTES:] - sums[:-WINDOW_BYTES]) * _powers(_INVERSE, count)
-    separators = np.concatenate([[0], np.cumsum(stream == SEPARATOR)])
+    size = 1 << (len(stream) - 1).bit_length()  # so that few tables of powers are made
+    sums = np.empty(len(stream) + 1, dtype=np.uint64)
+    sums[0] = 0
+    np.take(_values(), stream, out=sums[1:], mode="clip")  # unbuffered, so ten times as fast as without the mode
+    sums[1:] *= _powers(_BASE, size)[: len(stream)]
+    np.cumsum(sums, out=sums)
+    hashes = sums[WINDOW_BYTES:] - sums[:-WINDOW_BYTES]
+    hashes *= _powers(_INVERSE, size)[:count]
+    ends = stream == SEPARATOR
+    if not ends.any():
+        return _mix(hashes), np.arange(count)
+    separators = np.zeros(len(stream) + 1, dtype=np.int32)
+    np.cumsum(ends, out=separators[1:])
     starts = np.flatnonzero(separators[WINDOW_BYTES:] == separators[:-WINDOW_BYTES])
-    return _mixed(hashes[starts]), starts
+    return _mix(hashes[starts]), starts
 
 
-def _chunks(stream: NDArray[np.uint8]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """Offset and bytes of pieces that overlap so that each window lies in exactly one."""
-    for offset in range(0, len(stream), _CHUNK):
-        yield offset, stream[offset : offset + _CHUNK + WINDOW_BYTES - 1]
+def hashes_of(stream: Bytes, *, one_in: int = 1) -> Iterator[Hashes]:
+    """Hashes of all windows of a stream, piece by piece; with `one_in`, a power of two, of those that are multiples.
+
+    Pieces overlap so that each window lies in exactly one.
+    """
+    for piece in blocks(stream, at_once=CHUNK, beyond=WINDOW_BYTES - 1):
+        hashes, _ = window_hashes(piece)
+        yield hashes if one_in == 1 else hashes[hashes & np.uint64(one_in - 1) == 0]
 
 
-def leak_share(test: NDArray[np.uint8], train: NDArray[np.uint8]) -> float:
-    """Share of all 50-byte windows of one stream that also occur in the other; 0.0 when it has none.
+def leak_share(test: Bytes, train: Bytes) -> float:
+    """Share of the 50-byte windows of one stream that also occur in the other; 0.0 when it has none.
 
     Both are streams of documents, each preceded by the separator.
     """
-    asked = np.sort(np.concatenate([window_hashes(piece)[0] for _, piece in _chunks(test)]))
+    one_in = 1 << max(0, len(test) // MOST_ASKED).bit_length()
+    asked, times = np.unique(np.concatenate([*hashes_of(test, one_in=one_in)]), return_counts=True)
     if not len(asked):
         return 0.0
+    bits = min((8 * len(asked)).bit_length(), _MOST_BITS)
+    marked = np.zeros(1 << bits, dtype=bool)  # most windows that do not occur are told from these alone
+    marked[_place(asked, bits)] = True
     occurs = np.zeros(len(asked), dtype=bool)
-    for _, piece in _chunks(train):
-        known = np.sort(window_hashes(piece)[0])
-        if len(known):
-            at = np.searchsorted(known, asked)
-            occurs |= known[np.minimum(at, len(known) - 1)] == asked
-    return float(occurs.mean())
+    for known in hashes_of(train, one_in=one_in):
+        known = known[marked[_place(known, bits)]]
+        at = np.searchsorted(asked, known)
+        occurs[at[asked[np.minimum(at, len(asked) - 1)] == known]] = True
+    return float(times[occurs].sum() / times.sum())
 
 
-def repeated_share(bodies: Sequence[bytes]) -> float:
-    """Share of sampled 50-byte windows that are repeats of an earlier one, in the same document or another.
-
-    Text that stands there n times counts (n - 1) / n: 60 copies of one text give 98%.
-    """
-    stream = np.frombuffer(b"".join(b"\0" + body for body in bodies), dtype=np.uint8)
-    kept = [np.empty(0, dtype=np.uint64)]
-    for _, piece in _chunks(stream):
-        hashes = window_hashes(piece)[0]
-        kept.append(hashes[hashes % np.uint64(SAMPLED_ONE_IN) == 0])
-    sampled = np.concatenate(kept)
-    return 1 - len(np.unique(sampled)) / len(sampled) if len(sampled) else 0.0
-
-
-def _samples(bodies: Sequence[bytes]) -> tuple[Hashes, NDArray[np.int64]]:
-    """Distinct (hash, document) pairs of all documents' samples, sorted by hash and then by document: [n], [n]."""
-    stream = np.frombuffer(b"".join(b"\0" + body for body in bodies), dtype=np.uint8)
-    ends = np.cumsum([1 + len(body) for body in bodies])
-    hashes, documents = [], []
-    for offset, piece in _chunks(stream):
-        of_piece, starts = window_hashes(piece)
-        kept = of_piece % np.uint64(SAMPLED_ONE_IN) == 0
-        hashes.append(of_piece[kept])
-        documents.append(np.searchsorted(ends, starts[kept] + offset, side="right"))
-    all_hashes, all_documents = np.concatenate(hashes), np.concatenate(documents).astype(np.int64)
-    order = np.lexsort((all_documents, all_hashes))
-    all_hashes, all_documents = all_hashes[order], all_documents[order]
-    fresh = np.ones(len(order), dtype=bool)
-    fresh[1:] = (all_hashes[1:] != all_hashes[:-1]) | (all_documents[1:] != all_documents[:-1])
-    return all_hashes[fresh], all_documents[fresh]
-
-
-def near_duplicates(bodies: Sequence[bytes], *, share: float = NEAR_DUPLICATE_SHARE) -> list[tuple[int, int]]:
-    """Pairs (i, j), i < j, of documents that share `share` or more of the smaller one's sampled windows.
-
-    Of a window found in very many documents only pairs near each other in the order of documents are looked at, and
-    identical documents too short to be sampled are paired in a chain: enough to union what belongs together.
-    """
-    hashes, documents = _samples(bodies)
-    sizes = np.bincount(documents, minlength=len(bodies))
-    keys = []
-    for step in range(1, _NEIGHBOURS + 1):
-        together = np.flatnonzero(hashes[step:] == hashes[:-step])
-        keys.append(documents[together] * len(bodies) + documents[together + step])
-    pairs, shared = np.unique(np.concatenate(keys), return_counts=True)
-    left, right = np.divmod(pairs, len(bodies))
-    close = shared >= share * np.minimum(sizes[left], sizes[right])
-    alike = list(zip(left[close].tolist(), right[close].tolist(), strict=True))
-    last_seen: dict[bytes, int] = {}
-    for index, body in enumerate(bodies):
-        if sizes[index] == 0:
-            if body in last_seen:
-                alike.append((last_seen[body], index))
-            last_seen[body] = index
-    return alike
+def _place(hashes: Hashes, bits: int) -> NDArray[np.int64]:
+    """Of a hash among the marks; not by the bits that sampling goes by."""
+    return (hashes >> np.uint64(64 - bits)).astype(np.int64)

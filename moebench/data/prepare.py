@@ -1,20 +1,27 @@
 """From a suite's `data:` block to a corpus: gather, split, check for leaks, tokenise, and keep the result.
 
 What is kept is found again by the spec and the source's fingerprint (paths, sizes and times of change, not contents),
-so a second call reads only the cache.
+so a second call reads only the cache. Text passes through a document at a time: what is held of each in memory is a
+hundred bytes or two, whatever its length.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from moebench.data.corpus import DATA_VERSION, Corpus, corpus_digest, load, save, tokenise, unigram_bits_per_byte
-from moebench.data.documents import DataError, Gathered, Text
-from moebench.data.overlap import WINDOW_BYTES, leak_share, repeated_share
+import numpy as np
+from numpy.typing import NDArray
+
+from moebench.data.copies import Sample
+from moebench.data.corpus import DATA_VERSION, Corpus, corpus_digest, unigram_bits_per_byte
+from moebench.data.documents import DataError, Gathered
+from moebench.data.overlap import WINDOW_BYTES, leak_share
 from moebench.data.sources import DataSpec
-from moebench.data.splits import SPLITS, grouped, related, split
+from moebench.data.splits import SPLITS, split, united
+from moebench.data.spool import Columns, Indices, Spool
+from moebench.data.stored import Writer, load, opened, seal
 from moebench.identity import digest_of
 from moebench.planning.types import DataFacts
 
@@ -37,8 +44,8 @@ def prepare(spec: DataSpec, *, base: Path, cache: Path) -> Corpus:
     folder = cache / key
     corpus = load(folder, context=spec.context)
     if corpus is None:
-        corpus = build(spec, spec.gather(base))
-        save(folder, corpus)
+        with _nothing_left_behind(folder):
+            corpus = build(spec, spec.gather(base), folder)
     if len(corpus.tokens("train")) < 2 * spec.context:
         raise DataError(
             f"the training split has {len(corpus.tokens('train'))} tokens, fewer than two windows of "
@@ -47,15 +54,35 @@ def prepare(spec: DataSpec, *, base: Path, cache: Path) -> Corpus:
     return corpus
 
 
-def build(spec: DataSpec, gathered: Gathered) -> Corpus:
-    """Splits and tokenises the texts of a source and states the facts about them."""
-    pairs = related(gathered)
-    texts = split(gathered, pairs)
-    streams = {name: tokenise(texts[name]) for name in SPLITS}
-    tokens = {name: streams[name][0] for name in SPLITS}
-    documents = {name: streams[name][1] for name in SPLITS}
+@contextmanager
+def _nothing_left_behind(folder: Path) -> Iterator[None]:
+    """Takes away the folders that were made for a corpus and stayed empty, when it cannot be had."""
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        yield
+    except BaseException:
+        for place in made:
+            with suppress(OSError):
+                place.rmdir()
+        raise
+
+
+def build(spec: DataSpec, gathered: Gathered, folder: Path) -> Corpus:
+    """Splits and tokenises the texts of a source into a folder and states the facts about them."""
+    with Spool(folder.parent) as spool:
+        columns = spool.read(gathered.texts)
+        if gathered.independent:
+            of_text = split(columns, np.empty((0, 2), dtype=np.int64), spool.name)
+            repeats = []
+        else:
+            with Sample(spool.bodies(), columns, folder.parent) as sample:
+                related = sample.near_duplicates()
+                of_text = split(columns, related, spool.name)
+                repeats = list(_repeats(columns, related, sample, training=of_text == SPLITS.index("train")))
+        domains = _write(spool, columns, of_text, folder)
+    tokens, documents = opened(folder, domains=domains)
     leak = leak_share(tokens["test"], tokens["train"])
-    notes = [*gathered.notes, *_repeats(gathered, pairs, training=texts["train"])]
+    notes = [*gathered.notes, *repeats]
     if leak > LEAK_THRESHOLD:
         means = "by chance, for its entropy is low" if gathered.independent else "so quality on it is partly memory"
         notes.append(
@@ -68,28 +95,42 @@ def build(spec: DataSpec, gathered: Gathered) -> Corpus:
         plugin=gathered.plugin,
         documents={name: len(documents[name]) for name in SPLITS},
         tokens={name: len(tokens[name]) for name in SPLITS},
-        domains=tuple(sorted({one.domain for name in SPLITS for one in documents[name]})),
-        test_domains=tuple(sorted({one.domain for one in documents["test"]})),
+        domains=_domains(columns, of_text >= 0),
+        test_domains=_domains(columns, of_text == SPLITS.index("test")),
         leak_share=leak,
         leak_threshold=LEAK_THRESHOLD,
         entropy_bits_per_byte=gathered.entropy_bits_per_byte,
         unigram_bits_per_byte=unigram_bits_per_byte(tokens["train"], tokens["test"]),
         notes=tuple(notes),
     )
+    seal(folder, facts, domains=domains)
     return Corpus(tokens=tokens, documents=documents, facts=facts, context=spec.context)
 
 
-def _repeats(gathered: Gathered, pairs: Sequence[tuple[int, int]], *, training: Sequence[Text]) -> Iterator[str]:
+def _write(spool: Spool, columns: Columns, of_text: NDArray[np.int8], folder: Path) -> tuple[str, ...]:
+    """Each text into its split, in the order of the source; gives the domains as they are numbered there."""
+    with Writer(folder) as writer:
+        for index, (name, body) in enumerate(zip(spool.names(), spool.bodies(), strict=True)):
+            domain = columns.domain_names[columns.domains[index]]
+            writer.add(SPLITS[of_text[index]], name=name, domain=domain, tokens=body)
+    return writer.domains
+
+
+def _domains(columns: Columns, chosen: NDArray[np.bool_]) -> tuple[str, ...]:
+    """Those of the chosen texts."""
+    return tuple(sorted(columns.domain_names[number] for number in np.unique(columns.domains[chosen])))
+
+
+def _repeats(columns: Columns, related: Indices, sample: Sample, *, training: NDArray[np.bool_]) -> Iterator[str]:
     """A note on training text that stands there more than once, in copied documents or within one."""
-    share = 0.0 if gathered.independent else repeated_share([text.body for text in training])
+    share = sample.repeated_share(training)
     if share <= REPEAT_THRESHOLD:
         return
-    tokens = sum(1 + len(text.body) for text in training)
-    bodies = [text.body for text in gathered.texts]
-    exact = len(bodies) - len(set(bodies))
-    alike = len(bodies) - len(grouped([replace(text, group=text.name) for text in gathered.texts], pairs))
+    tokens = int(training.sum() + columns.sizes[training].sum())
+    exact = len(columns) - len(np.unique(columns.bodies))
+    alike = len(columns) - len(np.unique(united(len(columns), related)))
     yield (
         f"{share:.0%} of the training text repeats text before it ({WINDOW_BYTES}-byte windows): {exact:,} of "
-        f"{len(bodies):,} documents are exact copies of another, {max(0, alike - exact):,} are near-copies; its "
+        f"{len(columns):,} documents are exact copies of another, {max(0, alike - exact):,} are near-copies; its "
         f"{tokens:,} tokens hold about {tokens * (1 - share):,.0f} different ones"
     )

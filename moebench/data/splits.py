@@ -6,26 +6,35 @@ names and sizes alone, never on a seed: the test split is the same for all runs.
 
 from __future__ import annotations
 
-import hashlib
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from array import array
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
-from moebench.data.documents import DataError, Gathered, Text
-from moebench.data.overlap import near_duplicates
+import numpy as np
+from numpy.typing import NDArray
+
+from moebench.data.documents import DataError, name_hash
+from moebench.data.spool import Columns, Hashes, Indices
 
 SPLITS = ("train", "tune", "test")
 HELD_OUT_SHARE = 0.1
 """Share of the bytes that each of tune and test gets, in every domain."""
+_AT_ONCE = 1 << 16
+
+Names = Callable[[int], str]
+"""Number of a text -> its name."""
 
 
-def name_hash(name: str) -> bytes:
-    """The order in which names are taken where their order must mean nothing."""
-    return hashlib.sha256(name.encode()).digest()
+def together(columns: Columns) -> Indices:
+    """Pairs of texts that their source keeps together: [n, 2]."""
+    order = np.argsort(columns.groups, kind="stable")
+    same = columns.groups[order[1:]] == columns.groups[order[:-1]]
+    return np.stack([order[:-1][same], order[1:][same]], axis=1)
 
 
-def grouped(texts: Sequence[Text], pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
-    """Indices of texts that belong together, by their source's groups and the given pairs; union-find."""
-    parent = list(range(len(texts)))
+def united(count: int, pairs: Indices) -> Indices:
+    """Of each of `count` texts the first of those that pairs, followed from text to text, unite it with: [count]."""
+    parent = array("q", range(count))
 
     def root(index: int) -> int:
         while parent[index] != index:
@@ -33,73 +42,106 @@ def grouped(texts: Sequence[Text], pairs: Iterable[tuple[int, int]]) -> list[lis
             index = parent[index]
         return index
 
-    first: dict[str, int] = {}
-    own = [(first.setdefault(text.group, index), index) for index, text in enumerate(texts)]
-    for left, right in [*own, *pairs]:
-        low, high = sorted((root(left), root(right)))
-        parent[high] = low
-    members: dict[int, list[int]] = defaultdict(list)
-    for index in range(len(texts)):
-        members[root(index)].append(index)
-    return list(members.values())
+    for start in range(0, len(pairs), _AT_ONCE):
+        for left, right in pairs[start : start + _AT_ONCE].tolist():
+            low, high = sorted((root(left), root(right)))
+            parent[high] = low
+    roots = np.array(parent, dtype=np.int64)
+    while not np.array_equal(up := roots[roots], roots):
+        roots = up
+    return roots
 
 
-def _strata(texts: Sequence[Text], groups: Sequence[list[int]]) -> list[list[list[int]]]:
-    """Groups by the domain that holds most of their bytes; domains with under three groups are pooled."""
-    by_domain: dict[str, list[list[int]]] = defaultdict(list)
-    for group in groups:
-        sizes: dict[str, int] = defaultdict(int)
-        for index in group:
-            sizes[texts[index].domain] += len(texts[index].body)
-        by_domain[max(sorted(sizes), key=sizes.__getitem__)].append(group)
-    whole = [by_domain[domain] for domain in sorted(by_domain) if len(by_domain[domain]) >= 3]
-    pooled = [group for domain in sorted(by_domain) if len(by_domain[domain]) < 3 for group in by_domain[domain]]
-    if len(pooled) >= 3 or not whole:
-        return [*whole, pooled] if pooled else whole
-    return [[*whole[0], *pooled], *whole[1:]]
+@dataclass(frozen=True, kw_only=True)
+class _Groups:
+    """What is known of each group: [g] each, in the order of their first texts."""
+
+    of: Indices
+    """[texts], the group of each."""
+    sizes: Indices
+    """Bytes."""
+    domains: Indices
+    """The domain that holds most of its bytes, in alphabetical order."""
+    ranks: Hashes
+    """That of the first of its names."""
 
 
-def _divide(texts: Sequence[Text], groups: list[list[int]]) -> dict[str, list[int]]:
+def _groups(columns: Columns, roots: Indices, names: Names) -> _Groups:
+    firsts, of, members = np.unique(roots, return_inverse=True, return_counts=True)
+    alphabetical = np.argsort(np.argsort(np.array(columns.domain_names)))[columns.domains]
+    # Bytes of each group by domain, the largest of a group first, then by the alphabet.
+    keys, at = np.unique(of * len(columns.domain_names) + alphabetical, return_inverse=True)
+    held = np.zeros(len(keys), dtype=np.int64)
+    np.add.at(held, at, columns.sizes)
+    group, domain = np.divmod(keys, len(columns.domain_names))
+    order = np.lexsort((domain, -held, group))
+    leading = order[np.unique(group[order], return_index=True)[1]]
+    sizes = np.zeros(len(firsts), dtype=np.int64)
+    np.add.at(sizes, of, columns.sizes)
+    ranks = columns.ranks[firsts]
+    for number, texts in _several(of, members):
+        ranks[number] = int.from_bytes(name_hash(min(map(names, texts)))[:8], "big")
+    return _Groups(of=of, sizes=sizes, domains=domain[leading], ranks=ranks)
+
+
+def _several(of: Indices, members: Indices) -> Iterator[tuple[int, list[int]]]:
+    """The groups of more than one text, with these."""
+    some = np.flatnonzero(members[of] > 1)
+    some = some[np.argsort(of[some], kind="stable")]
+    ends = np.flatnonzero(np.diff(of[some], append=-1)) + 1
+    start = 0
+    for end in ends.tolist():
+        yield int(of[some[start]]), some[start:end].tolist()
+        start = end
+
+
+def _strata(groups: _Groups) -> list[Indices]:
+    """Groups by domain; domains with under three groups are pooled."""
+    order = np.argsort(groups.domains, kind="stable")
+    of_each = np.split(order, np.flatnonzero(np.diff(groups.domains[order])) + 1)
+    whole = [of_domain for of_domain in of_each if len(of_domain) >= 3]
+    pooled = [of_domain for of_domain in of_each if len(of_domain) < 3]
+    if sum(map(len, pooled)) >= 3 or not whole:
+        return [*whole, np.concatenate(pooled)] if pooled else whole
+    return [np.concatenate([whole[0], *pooled]), *whole[1:]]
+
+
+def _divide(groups: _Groups, some: Indices) -> Iterator[tuple[str, Indices]]:
     """Takes groups in hash order into test and then tune until each has its share of the bytes; the rest trains."""
-    size = {id(group): sum(len(texts[index].body) for index in group) for group in groups}
-    left = sorted(groups, key=lambda group: name_hash(min(texts[index].name for index in group)))
-    wanted = HELD_OUT_SHARE * sum(size.values())
-    chosen: dict[str, list[int]] = {}
+    left = some[np.argsort(groups.ranks[some], kind="stable")]
+    wanted = HELD_OUT_SHARE * int(groups.sizes[some].sum())
     for split, kept_back in (("test", 2), ("tune", 1)):
-        taken: list[list[int]] = []
+        taken: list[int] = []
         filled = 0
-        for group in left:
+        for place in range(len(left)):
+            size = int(groups.sizes[left[place]])
             # A group that would overshoot by more than it fills is passed over; the next smaller one fits.
             # The splits still to come need a group each.
-            if filled + size[id(group)] / 2 <= wanted and len(left) - len(taken) > kept_back:
-                taken.append(group)
-                filled += size[id(group)]
-        taken = taken or [min(left, key=lambda group: size[id(group)])]
-        gone = {id(group) for group in taken}
-        left = [group for group in left if id(group) not in gone]
-        chosen[split] = [index for group in taken for index in group]
-    return {**chosen, "train": [index for group in left for index in group]}
+            if filled + size / 2 <= wanted and len(left) - len(taken) > kept_back:
+                taken.append(place)
+                filled += size
+            if filled >= wanted:
+                break
+        taken = taken or [int(np.argmin(groups.sizes[left]))]
+        yield split, left[taken]
+        left = np.delete(left, taken)
+    yield "train", left
 
 
-def related(gathered: Gathered) -> list[tuple[int, int]]:
-    """Pairs of texts that are copies or near-copies; none where the source draws them independently."""
-    return [] if gathered.independent else near_duplicates([text.body for text in gathered.texts])
-
-
-def split(gathered: Gathered, pairs: Sequence[tuple[int, int]] | None = None) -> dict[str, list[Text]]:
-    """The texts of each split, in the source's order; `pairs` are those that are `related`, found when absent.
+def split(columns: Columns, related: Indices, names: Names) -> NDArray[np.int8]:
+    """The split of each text, an index into `SPLITS`: [n]; `related` are pairs of copies and near-copies.
 
     Raises DataError when fewer than three groups of documents are left to divide.
     """
-    texts = gathered.texts
-    groups = grouped(texts, related(gathered) if pairs is None else pairs)
-    if len(groups) < len(SPLITS):
+    roots = united(len(columns), np.concatenate([together(columns), related]))
+    groups = _groups(columns, roots, names)
+    if len(groups.sizes) < len(SPLITS):
         raise DataError(
-            f"{len(texts)} documents in {len(groups)} groups of near-duplicates are too few for the three splits "
-            "train, tune and test: give at least three documents that differ, better hundreds"
+            f"{len(columns)} documents in {len(groups.sizes)} groups of near-duplicates are too few for the three "
+            "splits train, tune and test: give at least three documents that differ, better hundreds"
         )
-    members: dict[str, list[int]] = {name: [] for name in SPLITS}
-    for stratum in _strata(texts, groups):
-        for name, indices in _divide(texts, stratum).items():
-            members[name] += indices
-    return {name: [texts[index] for index in sorted(members[name])] for name in SPLITS}
+    of_group = np.zeros(len(groups.sizes), dtype=np.int8)
+    for stratum in _strata(groups):
+        for name, some in _divide(groups, stratum):
+            of_group[some] = SPLITS.index(name)
+    return of_group[groups.of]

@@ -21,8 +21,9 @@ import stat
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from moebench.text import plain
 
@@ -77,10 +78,17 @@ def fault(point: str) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Replaces a file in one step; after return it is on the disk. Raises OSError and leaves the old file as it was."""
+    with replaced(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes the place of another in one step, when the block has ended without an error."""
     temporary = path.with_name(f".{path.name}{TEMPORARY}{os.getpid()}-{uuid.uuid4().hex}")
     try:
         with temporary.open("xb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         fault("tmp_written")

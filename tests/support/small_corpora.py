@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
-from moebench.data.corpus import Corpus, corpus_digest, tokenise
+import numpy as np
+from numpy.typing import NDArray
+
+from moebench.data.corpus import Corpus, Document, corpus_digest
 from moebench.data.documents import Text
 from moebench.data.splits import SPLITS
 from moebench.planning.types import DataFacts
@@ -17,6 +21,16 @@ def words(seed: int, size: int) -> bytes:
 
 def text(name: str, body: bytes, *, domain: str = "all", group: str | None = None) -> Text:
     return Text(name=name, domain=domain, group=group or name, body=body)
+
+
+def tokenise(texts: Sequence[Text]) -> tuple[NDArray[np.uint8], list[Document]]:
+    """The stream of a split and the places of its documents."""
+    documents, position = [], 0
+    for one in texts:
+        start, stop = position + 1, position + 1 + len(one.body)
+        documents.append(Document(name=one.name, domain=one.domain, start=start, stop=stop))
+        position = stop
+    return np.frombuffer(b"".join(b"\0" + one.body for one in texts), dtype=np.uint8), documents
 
 
 def corpus(*, train: list[Text], tune: list[Text], test: list[Text], context: int) -> Corpus:
