@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from moebench.data import copies, overlap
-from moebench.data.batches import evaluation_windows, roll, train_batch
+from moebench.data import copies, overlap, spool
+from moebench.data.batches import _permuted, evaluation_windows, roll, train_batch
 from moebench.data.copies import Sample
 from moebench.data.corpus import TABLE, Corpus
 from moebench.data.documents import DataError, Text
@@ -26,6 +26,7 @@ from moebench.data.sources.text import TextData
 from moebench.data.splits import HELD_OUT_SHARE, SPLITS, together, united
 from moebench.data.splits import split as split_numbers
 from moebench.data.spool import Spool
+from moebench.seeds import generator
 from tests.support.small_corpora import corpus, ordinary, text, words
 from tests.support.small_corpora import corpus as corpus_of
 
@@ -189,6 +190,45 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (overlap, copies):
         monkeypatch.setattr(module, "CHUNK", 64)
     assert (leak_share(stream(*bodies[:2]), stream(*bodies[2:])), near_duplicates(bodies)) == before
+
+
+def test_what_goes_to_the_disk_is_found_alike(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Parts of a few windows each, in files, and a text of a hundred pieces: as in memory at once."""
+    texts = [text(f"{i}", words(i % 60, 900) + words(1000 + i, i), domain=f"d{i % 3}") for i in range(150)]
+    bodies = [one.body for one in texts]
+
+    def found(folder: Path) -> list[object]:
+        with Spool(folder) as spooled:
+            columns = spooled.read(texts)
+            assert [*spooled.bodies()] == bodies
+            assert [*spooled.names()] == [one.name for one in texts]
+            with Sample(spooled.bodies(), columns, folder) as sample:
+                pairs = sample.near_duplicates()
+                half = np.arange(150) % 2 == 0
+                return [
+                    pairs.tolist(),
+                    sample.repeated_share(half),
+                    split_numbers(columns, pairs, spooled.name).tolist(),
+                ]
+
+    before = found(NOWHERE)
+    assert len(before[0]) == 120
+    monkeypatch.setattr(spool, "MOST_IN_PART", 256)
+    monkeypatch.setattr(spool, "KEPT_IN_MEMORY", 1000)
+    monkeypatch.setattr(copies, "CHUNK", 2000)
+    assert found(tmp_path) == before
+    assert list(tmp_path.iterdir()) == [], "files without a name"
+
+
+def test_of_a_large_test_split_some_windows_stand_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    test = stream(*(words(i, 2000) for i in range(40)))
+    train = stream(*(words(i, 1000) + words(100 + i, 1000) for i in range(0, 40, 2)))
+    exact = leak_share(test, train)
+    assert exact == pytest.approx(20 * 951 / (40 * 1951))
+    monkeypatch.setattr(overlap, "MOST_ASKED", len(test) // 5)
+    sampled = leak_share(test, train)
+    assert sampled != exact
+    assert sampled == pytest.approx(exact, abs=0.02)  # a window in eight: 10,000
 
 
 def test_near_duplicates_are_found_and_strangers_are_not() -> None:
@@ -470,6 +510,37 @@ def test_a_batch_larger_than_an_epoch_goes_on_into_the_next() -> None:
     assert windows < 40 / 3
     rows = train_batch(one, seed=0, step=0, batch_tokens=16 * 40)
     assert np.array_equal(rows, np.concatenate(batches(one, seed=0, steps=40, batch_tokens=16)))
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 16, 17, 1000, 4097])
+def test_an_order_that_is_computed_place_by_place_is_a_permutation(size: int) -> None:
+    keys = generator(0, "x").bit_generator.random_raw(6)
+    whole = _permuted(np.arange(size, dtype=np.uint64), size, keys)
+    assert sorted(whole.tolist()) == list(range(size))
+    some = np.arange(size // 3, size // 2, dtype=np.uint64)
+    assert np.array_equal(_permuted(some, size, keys), whole[size // 3 : size // 2])
+    if size == 4097:
+        other = _permuted(np.arange(size, dtype=np.uint64), size, generator(1, "x").bit_generator.random_raw(6))
+        assert (whole == other).mean() < 0.01
+        steps = np.diff(whole.astype(np.int64))
+        assert abs(np.corrcoef(np.arange(size), whole.astype(np.float64))[0, 1]) < 0.05
+        assert len(np.unique(steps)) > size // 2
+
+
+def test_a_long_epoch_holds_every_window_exactly_once_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = ordinary()
+    windows = (len(one.tokens("train")) - 16) // 16
+    monkeypatch.setattr("moebench.data.batches.MOST_SHUFFLED", windows - 1)
+    stream = one.tokens("train").tobytes()
+    first, second = (
+        [train_batch(one, seed=0, step=epoch * windows + i, batch_tokens=16)[0] for i in range(windows)]
+        for epoch in range(2)
+    )
+    starts = [stream.index(row.astype(np.uint8).tobytes()) for row in first]
+    assert np.diff(sorted(starts)).tolist() == [16] * (windows - 1)
+    assert not np.array_equal(first, second)
+    whole = train_batch(one, seed=0, step=0, batch_tokens=16 * (windows + 5))
+    assert np.array_equal(whole, np.array([*first, *second[:5]]))
 
 
 def test_impossible_batches_are_refused() -> None:
