@@ -491,8 +491,8 @@ def test_the_middle_of_a_trend_is_held_to_every_precondition() -> None:
 
 @pytest.mark.parametrize(
     "ffn",
-    [{"capacity_factor": 1.25, "balance_loss": 0.0}, {"balance_loss": 0.01}, {"balance_loss": 0.0, "load_loss": 0.1}],
-    ids=["capacity", "balance", "load"],
+    [{"capacity_factor": 1.25, "balance_loss": 0.0}, {"balance_loss": 0.01, "balance_over": "micro_batch"}],
+    ids=["capacity", "balance"],
 )
 def test_what_is_taken_over_a_micro_batch_needs_equal_ones(ffn: dict[str, Any]) -> None:
     evidence = with_recipe(with_ffn(twins(), "moe", **ffn), "moe", micro_batch_tokens=1024)
@@ -502,7 +502,13 @@ def test_what_is_taken_over_a_micro_batch_needs_equal_ones(ffn: dict[str, Any]) 
     alone = judged(unmatched(evidence))
     assert alone.state == "supported"
     assert any(note.startswith("micro-batches of 1,024 tokens") for note in alone.notes)
-    free = with_ffn(evidence, "moe", capacity_factor=None, balance_loss=0.0, load_loss=None)
+    assert any(
+        note.startswith(("moe: an expert has room for", "moe: its balance loss is that of each"))
+        for note in alone.notes
+    )
+    whole = with_ffn(evidence, "moe", capacity_factor=None, balance_loss=0.01, balance_over=None)
+    assert judged(whole).state == "supported"
+    free = with_ffn(evidence, "moe", capacity_factor=None, balance_loss=0.0)
     assert judged(free).state == "supported"
     assert "0.25× tokens per micro-batch" in judged(free).scope
 

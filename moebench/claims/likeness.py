@@ -13,6 +13,7 @@ from itertools import combinations
 from moebench.claims import coverage
 from moebench.claims.verdict import Beside
 from moebench.format import TIMES
+from moebench.jobs.recipe import not_of_batch
 from moebench.planning.types import Plan, PlannedModel
 from moebench.reader.evidence import Evidence
 from moebench.suite.claim import Claim
@@ -208,6 +209,9 @@ def notes(evidence: Evidence, models: Iterable[str]) -> Iterator[str]:
         yield f"{most} was trained on {tokens[most] / tokens[least]:.3g}{TIMES} the tokens of {least}"
     if why := other_meaning(plan, named):
         yield why
+    for name in named:
+        model = plan.decoders[name]
+        yield from (f"{name}: {words}" for words in not_of_batch(model.architecture, model.recipe))
     if why := other_dtype(plan, named):
         yield why
     by_times: dict[str, list[str]] = {}
@@ -220,7 +224,7 @@ def notes(evidence: Evidence, models: Iterable[str]) -> Iterator[str]:
 
 
 def other_meaning(plan: Plan, models: Iterable[str]) -> str | None:
-    """How micro-batches of other sizes change what a capacity, or a loss over the micro-batch, means; else None."""
+    """How micro-batches of other sizes change what a capacity, or a balance over them, means; else None."""
     named = list(models)
     micro = {name: plan.decoders[name].recipe.micro_batch_tokens for name in named}
     if len(set(micro.values())) < 2:
@@ -238,9 +242,8 @@ def _mixture(plan: Plan, model: str) -> MoEFFN | None:
 
 
 def _over_micro_batch(ffn: MoEFFN) -> bool:
-    """Whether a capacity, or a loss of the router, depends on how many tokens stand together."""
-    balance = ffn.balance_loss > 0 and ffn.balance_over is None
-    return ffn.capacity_factor is not None or balance or bool(ffn.importance_loss or ffn.load_loss)
+    """Whether a capacity, or a balance loss, depends on how many tokens stand together."""
+    return ffn.capacity_factor is not None or (ffn.balance_loss > 0 and ffn.balance_over == "micro_batch")
 
 
 def other_dtype(plan: Plan, models: Iterable[str]) -> str | None:
