@@ -18,7 +18,6 @@ from moebench.claims.judge import judge
 from moebench.jobs.recipe import Recipe
 from moebench.planning.types import MatchResult
 from moebench.reader.evidence import Evidence, TunedModel
-from moebench.reader.runs import Item
 from tests.support import tiny_suites
 from tests.support.builders import (
     BPB,
@@ -26,6 +25,7 @@ from tests.support.builders import (
     DOCUMENTS,
     MOE,
     claim,
+    documents_of,
     evidence_of,
     judged,
     lower_by,
@@ -348,16 +348,14 @@ def test_one_byte_of_one_document_of_one_run_is_different_text(changed: tuple[in
     evidence = twins()
     assert judged(evidence).item_low is not None
     first = [] if changed is None else [changed]
-    items = tuple(
-        Item(document=f"d{i}", domain="code", num_bytes=n, bits=b) for i, (n, b) in enumerate(first + DOCUMENTS[1:])
-    )
-    verdict = judged(with_outcome(evidence, "dense", 3, items=items))
+    items = documents_of(first + DOCUMENTS[1:])
+    verdict = judged(with_outcome(evidence, "dense", 3, items={BPB: items}))
     assert verdict.state == "invalid"
     assert "scored on different text" in verdict.reason
 
 
 def test_a_run_without_its_documents_takes_the_interval_over_documents_from_nobody() -> None:
-    verdict = judged(with_outcome(twins(), "dense", 3, items=()))
+    verdict = judged(with_outcome(twins(), "dense", 3, items={}))
     assert verdict.reason == (
         "evaluation: which documents dense with seed 3 was scored on is not known, though it is of other runs"
     )

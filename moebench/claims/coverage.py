@@ -62,9 +62,9 @@ def scored(evidence: Evidence, metric: str, models: Iterable[str]) -> Scored | N
 
 def counts_of(run: Outcome, group: str, domain: str | None = None) -> tuple[int, int] | None:
     """Bytes and documents that a run scored, by its documents, or as it recorded them; None when it has neither."""
-    items = [item for item in run.items if domain in (None, item.domain)] if group != "curve" else []
+    items = [item for item in run.items.get(f"{group}.bits_per_byte", ()) if domain in (None, item.group)]
     if items:
-        return sum(item.num_bytes for item in items), len(items)
+        return sum(int(item.size) for item in items), len(items)
     labels = {} if domain is None else {"domain": domain}
     recorded = [run.values.get(labelled(f"{group}.scored_{what}", **labels)) for what in ("bytes", "documents")]
     return None if None in recorded else (int(recorded[0] or 0), int(recorded[1] or 0))
@@ -72,9 +72,8 @@ def counts_of(run: Outcome, group: str, domain: str | None = None) -> tuple[int,
 
 def documents_of(run: Outcome, group: str) -> Hashable | None:
     """The bytes of each document that a run was scored on: the same text when equal; None where they are not known."""
-    if group == "curve" or not run.items:
-        return None
-    return frozenset((item.document, item.domain, item.num_bytes) for item in run.items)
+    items = run.items.get(f"{group}.bits_per_byte")
+    return frozenset((item.name, item.group, item.size) for item in items) if items else None
 
 
 def bytes_of(plan: Plan, split: str) -> int | None:

@@ -180,7 +180,7 @@ def _verdict(evidence: Evidence, draft: _Draft, correction: Correction, family: 
         "matched_on": matched_on,
         "scope": scope(evidence, claim, models, text, beside),
         **(_asked_ends(hypothesis) if hypothesis else {}),
-        **({"n": sample.n, "units": sample.units} if sample else {}),
+        **(_counted(sample) if sample else {}),
     }
     lines = [*notes.of_claim(evidence, draft.id, claim, draft.post_hoc, draft.looks)]
     if draft.withheld is not None or finding is None or hypothesis is None or sample is None:
@@ -194,7 +194,7 @@ def _verdict(evidence: Evidence, draft: _Draft, correction: Correction, family: 
         lines.append("an exact count, not part of the Holm family")
     lines += notes.of_numbers(evidence, hypothesis, sample, metric=claim.metric, models=models, text=text)
     share = _recovered_share(evidence, hypothesis)
-    lines += [] if share is None else [_share_words(share)]
+    lines += [] if share is None else [_share_words(share, sample.units)]
     hints = notes.caveats(
         evidence, draft.id, claim, hypothesis, sample, text=text, beside=beside, matched=bool(matched_on)
     )
@@ -207,6 +207,11 @@ def _verdict(evidence: Evidence, draft: _Draft, correction: Correction, family: 
         caveats=tuple(hints),
         notes=tuple(lines),
     )
+
+
+def _counted(sample: Sample) -> dict[str, Any]:
+    """How many units, of which kind: items are counted one by one, whatever groups they stand in."""
+    return {"n": sample.n if sample.clusters is None else sample.clusters.num_items, "units": sample.units}
 
 
 def _decided(
@@ -294,8 +299,8 @@ def _recovered_share(evidence: Evidence, hypothesis: Hypothesis) -> dict[str, An
     return {"share": 100 * share, "share_low": 100 * shares.low, "share_high": 100 * shares.high}
 
 
-def _share_words(share: dict[str, Any]) -> str:
+def _share_words(share: dict[str, Any], units: str) -> str:
     if not share:
         return "no share of the ceiling's gain can be stated: that gain is not shown to be above 0"
     shown = interval(share["share"], share["share_low"], share["share_high"], "%", signed=False)
-    return f"recovers {shown} of the ceiling's gain (Fieller interval over seeds)"
+    return f"recovers {shown} of the ceiling's gain (Fieller interval over {units})"

@@ -232,7 +232,7 @@ def _above_entropy(question: Question) -> str | None:
         loss = run.values.get(FINAL_LOSS)
         if loss is None or loss >= entropy:
             continue
-        below = [item.bits - entropy * item.num_bytes for item in run.items]
+        below = [item.value - entropy * item.size for item in run.items.get(FINAL_LOSS, ())]
         if stats.paired(np.array(below)).p_below(0) < ONCE if len(below) > 1 else loss < entropy / 2:
             return (
                 f"loss: {run.model} with seed {run.seed} has {loss:.4g} bits/byte, below the source's entropy "

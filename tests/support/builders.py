@@ -127,7 +127,7 @@ def evidence_of(
                 model=planned.model, seed=planned.seed, run_id=planned.id, status="missing", reason="not run yet"
             )
         elif (planned.model, planned.seed) in diverged:
-            done = replace(done, status="diverged", reason="loss is not finite", values={}, curves={}, items=())
+            done = replace(done, status="diverged", reason="loss is not finite", values={}, curves={}, items={})
         outcomes.append(done)
     return Evidence(
         stored=StoredPlan(
@@ -180,9 +180,14 @@ def _outcome(
         values={metric: value for metric, value in columns.items() if value is not None},
         absent={metric: "not measured here" for metric, value in columns.items() if value is None},
         curves=rows, digests=_digests(planned.seed),
-        items=tuple(Item(document=f"d{i}", domain="code", num_bytes=n, bits=b) for i, (n, b) in enumerate(documents)),
+        items={BPB: documents_of(documents)} if len(documents) else {},
         test_digest="t" * 16, finished=PLANNED_AT + 3600, machine="2-core x86_64 CPU",
     )  # fmt: skip
+
+
+def documents_of(documents: Sequence[tuple[int, float]]) -> tuple[Item, ...]:
+    """Items of a quality, from (bytes, bits) of each document."""
+    return tuple(Item(name=f"d{i}", group="code", size=n, value=b) for i, (n, b) in enumerate(documents))
 
 
 def _process(index: int, times: Mapping[str, Mapping[str, Sequence[float]]]) -> SpeedProcess:
