@@ -131,7 +131,9 @@ def unlike(metric: str, runs: Iterable[Outcome]) -> str:
     who = " and ".join(sets)
     if shared == most == min(map(len, names.values())):
         return f"evaluation: {metric} of {who} is of the same items in other sizes or groups: they do not pair"
-    return f"evaluation: {who} were scored on different items of {metric}: {shared:,} of {plural(most, 'item')} in common"
+    return (
+        f"evaluation: {who} were scored on different items of {metric}: {shared:,} of {plural(most, 'item')} in common"
+    )
 
 
 def _block(terms: Sequence[Term], used: Sequence[Sequence[Outcome]]) -> Block | None:

@@ -122,7 +122,9 @@ def _of_shape(sample: Sample, hypothesis: Hypothesis) -> Iterator[str]:
     noise; with few pairs much of each goes unseen. What they do to the error rates stands in `error_rates`.
     """
     x = sample.effects
-    if sample.units == "items" or sample.n < MIN_UNITS or not np.all(np.isfinite(x)) or stats.standard_deviation(x) == 0:
+    if sample.units == "items" or sample.n < MIN_UNITS:
+        return
+    if not np.all(np.isfinite(x)) or stats.standard_deviation(x) == 0:
         return
     unit, units = ("process", "processes") if sample.units == "processes" else ("seed", "seeds")
     skew, from_0 = stats.skewness(x)

@@ -91,9 +91,7 @@ RUNS = (6, 10)
 """Runs a model for which a single number is told how little it may scatter."""
 
 
-def _needs_of_one(
-    finding: Finding, hypothesis: Hypothesis, sample: Sample, *, family: int, looks: int
-) -> Needs:
+def _needs_of_one(finding: Finding, hypothesis: Hypothesis, sample: Sample, *, family: int, looks: int) -> Needs:
     """What would decide where there is one number of each model: runs, by how much they scatter where that is known."""
     if sample.known_sd is not None:
         known = replace(finding, sd=sample.known_sd)
@@ -101,7 +99,9 @@ def _needs_of_one(
         units = level.units("middle", looks + 1, MIN_UNITS - 1)
         scatter = "if they scatter as the suite's other models do"
         if units is None:
-            words = f"the effect is so close to the threshold that 10,000 runs of each model would not decide, {scatter}"
+            words = (
+                f"the effect is so close to the threshold that 10,000 runs of each model would not decide, {scatter}"
+            )
             return Needs(words=words)
         return Needs(words=f"{units} runs of each model would decide, {scatter}", units=units, low=units)
     level = _Level(finding, hypothesis, family=max(1, family), in_family=family > 0, standard_error=0.0)

@@ -29,7 +29,6 @@ from moebench.planning.types import Plan
 from moebench.reader.evidence import Evidence, Outcome, is_impossible
 from moebench.suite.claim import Claim
 
-
 MIN_DF = 3
 """Degrees of freedom below which the scatter of other models' runs says nothing."""
 

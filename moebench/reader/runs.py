@@ -8,6 +8,7 @@ what they mean to the claims is known elsewhere.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
