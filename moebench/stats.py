@@ -148,6 +148,23 @@ def attained(n: int, alpha: float) -> float:
     return math.floor(alpha * flips * (1 + 1e-12)) / flips
 
 
+def many_flips_p(x: Array, null: float = 0.0, *, further: float = 0.0) -> float:
+    """`sign_flip_p` of more effects than can be flipped one by one, by the normal law of their flipped sum."""
+    away = x - null
+    spread = math.sqrt(float(np.sum(away**2)))
+    if spread == 0:
+        return 1.0
+    return float(special.ndtr(-(float(np.sum(away)) + len(x) * further) / spread))
+
+
+def many_flips_limit(x: Array, alpha: float) -> float:
+    """The lower confidence limit that inverts `many_flips_p`; -infinity when x [n] are too few for any."""
+    n, z = len(x), -float(special.ndtri(alpha))
+    if n <= z * z:
+        return -math.inf
+    return float(np.mean(x)) - z * math.sqrt(float(np.sum((x - np.mean(x)) ** 2)) / (n * (n - z * z)))
+
+
 def _subsets(x: Array) -> tuple[Array, Array]:
     """Sums and sizes of all non-empty subsets of x [n]: [2^n - 1]. Unknowns are as bad as can be.
 

@@ -45,17 +45,23 @@ def scored(evidence: Evidence, metric: str, models: Iterable[str]) -> Scored | N
     if group is None:
         return None
     plan = evidence.plan
-    completed = (run for run in evidence.outcomes_of(models) if run.status == "completed")
+    runs = evidence.outcomes_of(name for name in models if not plan.is_external(name))
+    completed = (run for run in runs if run.status == "completed")
     read = [(counts, run.model) for run in completed if (counts := counts_of(run, group, domain)) is not None]
     if not read:
         return None
     (num_bytes, documents), model = min(read)
-    recipe = plan.decoders[model].recipe
+    planned = plan.decoders.get(model) or next(iter(plan.trained.values()), None)
+    asked, split = num_bytes, group
+    if planned is not None:  # a checkpoint is scored on what the suite's own models are
+        recipe = planned.recipe
+        asked = recipe.eval_tokens if group == "curve" else recipe.final_eval_tokens
+        split = recipe.split if group == "curve" else group
     return Scored(
         scored_bytes=num_bytes,
         documents=documents,
-        asked_bytes=recipe.eval_tokens if group == "curve" else recipe.final_eval_tokens,
-        there_are=bytes_of(plan, recipe.split if group == "curve" else group),
+        asked_bytes=asked,
+        there_are=bytes_of(plan, split),
         domain=domain,
     )
 

@@ -273,14 +273,14 @@ class _OverItems:
     def interval(self, level: float) -> stats.Interval:
         """Two-sided at `level`."""
         own, alpha = self.own.interval(level), (1 - level) / 2
-        low = min(own.low, stats.sign_flip_limit(self.x, alpha))
-        return stats.Interval(low=low, high=max(own.high, -stats.sign_flip_limit(-self.x, alpha)), level=level)
+        low = min(own.low, stats.many_flips_limit(self.x, alpha))
+        return stats.Interval(low=low, high=max(own.high, -stats.many_flips_limit(-self.x, alpha)), level=level)
 
     def p(self, bound: Bound) -> float:
         """One-sided p of the bound's assertion."""
         up = 1.0 if bound.side == "above" else -1.0
         own = self.own if up > 0 else self.own.mirrored()
-        return max(own.p_above(up * bound.value), stats.sign_flip_p(up * self.x, up * bound.value))
+        return max(own.p_above(up * bound.value), stats.many_flips_p(up * self.x, up * bound.value))
 
     def p_any(self, bounds: Sequence[Bound]) -> float:
         """Of "one of the bounds' assertions holds", as of seeds."""
@@ -292,7 +292,7 @@ class _OverItems:
     def _p_far(self, bound: Bound, width: float) -> float:
         up = 1.0 if bound.side == "above" else -1.0
         own = self.own if up > 0 else self.own.mirrored()
-        flips = stats.sign_flip_p(up * self.x, up * bound.value, further=width)
+        flips = stats.many_flips_p(up * self.x, up * bound.value, further=width)
         return max(own.p_above(up * bound.value - width), flips)
 
 

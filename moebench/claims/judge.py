@@ -22,7 +22,7 @@ from moebench.claims.hypothesis import Guard, Hypothesis, Withheld
 from moebench.claims.power import Needs, needs, needs_of_guard
 from moebench.claims.preconditions import Question, broken, unfit
 from moebench.claims.samples import Sample, draw
-from moebench.claims.scope import scope
+from moebench.claims.scope import of_units, scope
 from moebench.claims.verdict import Verdict
 from moebench.format import interval
 from moebench.metrics import in_force, metric_of
@@ -163,6 +163,7 @@ def _verdict(evidence: Evidence, draft: _Draft, correction: Correction, family: 
     text = coverage.scored(evidence, claim.metric, models)
     beside = likeness.beside(evidence, models, treatment, baseline)
     matched_on = likeness.matched_on(plan, treatment, baseline) if treatment and baseline else ()
+    units = "" if sample is None else of_units(sample)
     facts: dict[str, Any] = {
         "id": draft.id,
         "says": claim.says,
@@ -178,7 +179,7 @@ def _verdict(evidence: Evidence, draft: _Draft, correction: Correction, family: 
         "scored": text,
         "beside": beside,
         "matched_on": matched_on,
-        "scope": scope(evidence, claim, models, text, beside),
+        "scope": "; ".join(filter(None, (scope(evidence, claim, models, text, beside), units))),
         **(_asked_ends(hypothesis) if hypothesis else {}),
         **(_counted(sample) if sample else {}),
     }

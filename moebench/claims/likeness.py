@@ -103,7 +103,10 @@ def beside(
     evidence: Evidence, models: Iterable[str], treatment: str | None, baseline: str | None
 ) -> tuple[Beside, ...]:
     """The facts of the models of the suite; what belongs to training is left out where none is trained."""
-    named = [name for name in models if name in evidence.plan.decoders]
+    compared = [name for name in models if name in evidence.plan.models]
+    named = [name for name in compared if name in evidence.plan.decoders]
+    if len(named) < len(compared):
+        return tuple(_sizes(evidence.plan, compared, treatment, baseline))
     rows = []
     trained = {name for name in named if evidence.plan.decoders[name].recipe.trains}
     for fact in FACTS if named else ():
@@ -114,6 +117,19 @@ def beside(
         ratio = _ratio(values.get(treatment or ""), values.get(baseline or ""))
         rows.append(Beside(what=fact.says, values=values, ratio=ratio))
     return tuple(rows)
+
+
+def _sizes(plan: Plan, models: list[str], treatment: str | None, baseline: str | None) -> Iterator[Beside]:
+    """What is counted, of models of which some were not made here; a line for each count that any of them has."""
+    for what, metric in {
+        "active parameters": "cost.active_params",
+        "total parameters": "cost.total_params",
+        "decode FLOPs/token": "cost.decode_flops_per_token",
+    }.items():
+        counts: dict[str, Value] = {name: plan.counts(name).get(metric) for name in models}
+        if any(count is not None for count in counts.values()):
+            ratio = _ratio(counts.get(treatment or ""), counts.get(baseline or ""))
+            yield Beside(what=what, values=counts, ratio=ratio)
 
 
 def _ratio(one: Value, other: Value) -> float | None:
@@ -164,7 +180,7 @@ def scope_words(
         new = all(row.values != other.values for other in differing)
         if row.differs and new and (not counted or row.what in _COUNTED):
             differing.append(row)
-    if treatment is None or baseline is None or not {treatment, baseline} <= set(plan.decoders):
+    if treatment is None or baseline is None or not {treatment, baseline} <= set(plan.models):
         what = ", ".join(row.what for row in differing)
         return f"its models differ in {what}" if what else ""
     tied = [_ON[on] for on in matched_on(plan, treatment, baseline)]
@@ -193,6 +209,8 @@ def listed(rows: Iterable[Beside], treatment: str | None, baseline: str | None) 
 def _pair_words(row: Beside, treatment: str, baseline: str) -> str | None:
     """None when it is a third model that differs."""
     one, other = row.values.get(treatment), row.values.get(baseline)
+    if one is None or other is None:
+        return None
     if row.ratio is not None:
         pair = Beside(what=row.what, values={treatment: one, baseline: other})
         return f"{row.ratio:.3g}{TIMES} {row.what}" if pair.differs else None

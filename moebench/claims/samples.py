@@ -130,10 +130,12 @@ def _exactly(values: list[tuple[float, float]], *, log: bool) -> Fraction:
 
 def counted_value(plan: Plan, model: str, metric: str) -> float:
     """A counted metric of a planned model or published system. Raises Withheld for what the plan has not counted."""
-    planned, system = plan.decoders.get(model), plan.systems.get(model)
-    if planned is None and system is None:
+    system = plan.systems.get(model)
+    if model not in plan.models and system is None:
         raise Withheld("not_tested", f"{model} is neither a model of this suite nor a published system that is counted")
-    values = {**(planned.costs.metrics if planned else {}), **(system.metrics if system else {})}
+    values = {**(plan.counts(model) if model in plan.models else {}), **(system.metrics if system else {})}
+    if metric not in values and plan.is_external(model):
+        raise Withheld("not_tested", f"{metric} of {model} is not known: give its `config`, or its sizes, in the suite")
     if metric not in values:
         raise Withheld("not_tested", f"{metric} is not counted in the plan")
     return values[metric]

@@ -46,6 +46,8 @@ class Outcome:
     """Metric -> (step, value) in order of steps, for metrics measured more than once."""
     items: Items = field(default_factory=dict)
     """Metric with its labels -> its items, in the order they were written."""
+    conditions: Mapping[str, str] = field(default_factory=dict)
+    """Metric with its labels -> how it was measured, where that is known: models are compared in one way only."""
     digests: Mapping[int, str] = field(default_factory=dict)
     """Step -> rolling digest of the tokens consumed up to it."""
     test_digest: str | None = None

@@ -25,7 +25,17 @@ from moebench.environment import Environment
 from moebench.identity import digest_of
 from moebench.jobs.recipe import Recipe
 from moebench.models.architecture import Architecture
-from moebench.planning.types import DataFacts, MatchResult, Plan, PlannedJob, PlannedModel, SpeedPlan, StoredPlan
+from moebench.planning.machine import no_facts
+from moebench.planning.types import (
+    DataFacts,
+    MatchResult,
+    Plan,
+    PlannedExternal,
+    PlannedJob,
+    PlannedModel,
+    SpeedPlan,
+    StoredPlan,
+)
 from moebench.reader.evidence import Evidence, Item, Outcome, SpeedProcess, TunedModel
 from moebench.suite.model import DenseFFN, MoEFFN
 from moebench.suite.types import SuiteSpec
@@ -162,6 +172,68 @@ def with_outcome(evidence: Evidence, model: str, seed: int, **changes: Any) -> E
     """The same evidence with one run changed."""
     outcomes = [replace(o, **changes) if (o.model, o.seed) == (model, seed) else o for o in evidence.outcomes]
     return replace(evidence, outcomes=tuple(outcomes))
+
+
+def elsewhere(
+    values: Mapping[str, Mapping[str, Sequence[float]]],
+    claims: Mapping[str, Mapping[str, Any]],
+    *,
+    metrics: Mapping[str, Mapping[str, str]],
+    items: Mapping[str, Mapping[str, Sequence[tuple[str, str, float, float]]]] | None = None,
+    diverged: Collection[tuple[str, int]] = (),
+    **suite: Any,
+) -> Evidence:
+    """Evidence of models that were measured elsewhere, each with a value per run; one value is a single run.
+
+    `items`: model -> metric -> (name, group, size, value), for models of one run; their metrics' values follow.
+    """
+    items = items or {}
+    columns = {model: dict(values.get(model, {})) for model in dict.fromkeys((*values, *items))}
+    for model, by_metric in items.items():
+        for metric, rows in by_metric.items():
+            columns[model][metric] = [sum(row[3] for row in rows) / sum(row[2] for row in rows)]
+    runs = {model: max(map(len, column.values())) for model, column in columns.items()}
+    seeds = list(range(max(runs.values())))
+    spec = SuiteSpec.model_validate(
+        {
+            "suite": "read", "question": "Is it so?", "seeds": seeds, "data": {"source": "none"}, "claims": claims,
+            "models": {name: {"results": "ours.csv"} for name in columns}, "metrics": metrics, **suite,
+        }
+    )  # fmt: skip
+    planned = {
+        name: PlannedExternal(
+            results="ours.csv", form="table", model=name, sha256="0" * 64, seeds=tuple(range(n)), single=n == 1
+        )
+        for name, n in runs.items()
+    }
+    jobs = [(name, seed) for seed in seeds for name, n in runs.items() if seed < n]
+    plan = Plan(
+        suite="read", scale=None, spec=spec, models=planned, matches=(), speed=None, tune=None, data=no_facts(),
+        jobs=tuple(PlannedJob(kind="import", model=m, seed=s, id=digest_of([m, s], length=20)) for m, s in jobs),
+        claim_hashes={name: digest_of(block.model_dump(mode="json")) for name, block in spec.claims.items()},
+        extra_metrics=spec.declared,
+    )  # fmt: skip
+    outcomes = [
+        Outcome(
+            model=run.model, seed=run.seed, run_id=run.id, finished=PLANNED_AT + 1,
+            status="diverged" if (run.model, run.seed) in diverged else "completed",
+            values={
+                metric: column[run.seed]
+                for metric, column in columns[run.model].items()
+                if (run.model, run.seed) not in diverged
+            },
+            items={
+                metric: tuple(Item(name=n, group=g, size=s, value=v) for n, g, s, v in rows)
+                for metric, rows in items.get(run.model, {}).items()
+            },
+        )
+        for run in plan.runs
+    ]  # fmt: skip
+    stored = StoredPlan(
+        plan=plan, stored_at=PLANNED_AT, environment=machine(),
+        claims_first_stored=dict.fromkeys(plan.claim_hashes.values(), PLANNED_AT),
+    )  # fmt: skip
+    return Evidence(stored=stored, outcomes=tuple(outcomes))
 
 
 def _outcome(
