@@ -175,8 +175,8 @@ def _smoked(loaded: LoadedSuite, asked: Asked, notes: list[str]) -> tuple[Loaded
 
 
 def _plan_of(loaded: LoadedSuite, asked: Asked, notes: Sequence[str], options: LaunchOptions) -> Planned:
-    from moebench.data.corpus import VOCAB
-    from moebench.data.prepare import prepare
+    from moebench.data.prepare import prepare, views_of
+    from moebench.data.tokenizer import BYTES
     from moebench.planning import built
     from moebench.planning import machine as machines
     from moebench.planning.graph import make_graph
@@ -184,21 +184,23 @@ def _plan_of(loaded: LoadedSuite, asked: Asked, notes: Sequence[str], options: L
     root, threads = options.root, options.threads
     options.on_event({"event": "preparing", "source": loaded.spec.data.source})
     if loaded.spec.data.source == "none":
-        facts, vocab = machines.no_facts(), VOCAB
+        facts, vocab = machines.no_facts(), BYTES.vocab
     else:
         corpus = prepare(loaded.spec.data, base=loaded.base, cache=root / "data")
         facts, vocab = corpus.facts, corpus.vocab
+    views = views_of(loaded.spec, base=loaded.base, cache=root / "data")
     machine = machines.machine(device=options.device, threads=threads)
     trained = [model.train for model in loaded.spec.decoders.values() if model.train is not None]
     if any(train.budget.seconds is not None for train in trained):
         options.on_event({"event": "calibrating"})
-        machine = machines.with_step_seconds(machine, loaded, vocab=vocab, options=options)
+        machine = machines.with_step_seconds(machine, loaded, vocab=vocab, views=views, options=options)
     with _at_their_place(loaded):
         graph = make_graph(
             loaded.spec,
             facts=facts,
             vocab=vocab,
             machine=machine,
+            views=views,
             asked=asked,
             notes=notes,
             threads=threads,
@@ -214,20 +216,32 @@ def validate(
     """Reads a suite and plans it without data or calibration, so that what cannot be had is refused at once.
 
     Gives the suite and what is unusual about it. Raises SuiteError, with every mistake and its place; nothing is read
-    but the suite, and nothing is written.
+    but the suite and the tokenizers that it names, and nothing is written.
     """
-    from moebench.data.corpus import VOCAB
+    from moebench.data.documents import DataError
+    from moebench.data.tokenizer import vocab_of
     from moebench.planning.graph import check
     from moebench.planning.machine import no_facts
     from moebench.planning.matching import Machine
+    from moebench.suite.errors import SuiteError
     from moebench.suite.load import load_suite
 
     loaded = load_suite(suite, scale=scale, sets=sets)
-    facts = no_facts().model_copy(update={"domains": loaded.spec.data.domains()})
+    spec = loaded.spec
+    facts = no_facts().model_copy(update={"domains": spec.data.domains()})
+    at: tuple[str, ...] = ("data", "tokenizer")
+    try:
+        vocab, views = vocab_of(spec.data.tokenizer, base=loaded.base), {}
+        for name in spec.retold:
+            at = ("models", name, "data", "tokenizer")
+            tokens = vocab_of(spec.data_of(name).tokenizer, base=loaded.base)
+            views[name] = facts.model_copy(update={"vocab": tokens})
+    except DataError as error:
+        raise SuiteError([loaded.source.problem(at, str(error))]) from None
     # So fast a machine that no warm-up is too long for a budget in seconds: that is for the calibration to tell.
     fastest = Machine(device=device, step_seconds=dict.fromkeys(loaded.spec.models, 1e-6))
     with _at_their_place(loaded):
-        _, _, warnings = check(loaded.spec, facts=facts, vocab=VOCAB, machine=fastest)
+        _, _, warnings = check(spec, facts=facts, vocab=vocab, views=views, machine=fastest)
     return loaded, tuple(warnings)
 
 

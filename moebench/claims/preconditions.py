@@ -66,12 +66,8 @@ class Question:
 
     @functools.cached_property
     def scoring(self) -> tuple[Outcome, ...]:
-        """The completed runs whose evaluation the claim rests on, that of a model which sets the target too.
-
-        None of those that were measured elsewhere: on what is not known here.
-        """
-        every = {*self.models, *self.plan.models_of(self.claim)}
-        named = {name for name in every if not self.plan.is_external(name)}
+        """The completed runs whose evaluation the claim rests on, that of a model which sets the target too."""
+        named = {*self.models, *self.plan.models_of(self.claim)}
         return tuple(run for run in self.evidence.outcomes_of(named) if run.status == "completed" and self.texts)
 
     @functools.cached_property
@@ -136,8 +132,8 @@ def _matched(question: Question) -> str | None:
 
 
 def _same_data(question: Question) -> str | None:
-    """With each seed, the shorter run's tokens are a prefix of the longer's, as far as the runs were made here."""
-    pairs = pairs_of_runs(run for run in question.runs if run.model in question.planned)
+    """With each seed, the shorter run's tokens are a prefix of the longer's."""
+    pairs = pairs_of_runs(question.runs)
     return next((f"data: {why}" for pair in pairs if (why := unlike(*pair)) is not None), None)
 
 
@@ -155,7 +151,7 @@ def unlike(one: Outcome, other: Outcome) -> str | None:
 
 
 def _same_test_split(question: Question) -> str | None:
-    runs = (*(run for run in question.runs if run.model in question.planned), *question.scoring)
+    runs = (*question.runs, *question.scoring)
     unknown = next((run for run in runs if run.test_digest is None), None)
     if unknown is not None:
         return f"data: no digest of the test split of {unknown.model} with seed {unknown.seed}"
@@ -193,16 +189,6 @@ def _scored_words(run: Outcome, text: str) -> str:
     return f"{run.model} with seed {run.seed}{size}"
 
 
-def _same_task(question: Question) -> str | None:
-    """What was measured elsewhere or here under one name was measured in one way, as far as that is known."""
-    for metric in dict.fromkeys(term.metric for term in question.contrast.terms):
-        known = {run.conditions[metric]: run.model for run in question.runs if metric in run.conditions}
-        if len(known) > 1:
-            ways = " and ".join(f"{model} ({way})" for way, model in known.items())
-            return f"evaluation: {metric} was not measured alike: {ways}"
-    return None
-
-
 def _enough_text(question: Question) -> str | None:
     """What was scored is a fair share of what was asked, of several documents."""
     for term in question.contrast.terms:
@@ -218,16 +204,19 @@ def _enough_text(question: Question) -> str | None:
 
 def _learned(question: Question) -> str | None:
     """Every model whose loss is compared learned more than how often each byte occurs."""
-    unigram = question.plan.data.unigram_bits_per_byte
-    if unigram is None or not question.contrast.rests_on_loss:
+    if not question.contrast.rests_on_loss:
         return None
     for model in question.planned:
+        facts = question.plan.data_of(model)
+        unigram, what = facts.unigram_bits_per_byte, "bytes" if facts.tokenizer is None else "tokens"
+        if unigram is None:
+            continue
         runs = [run for run in question.evidence.outcomes_of([model]) if run.status == "completed"]
         losses = [run.values[FINAL_LOSS] for run in runs if FINAL_LOSS in run.values]
         if losses and (typical := float(np.median(losses))) > (1 - LEARNED) * unigram:
             return (
-                f"training: {model} learned nothing: {typical:.4g} bits/byte, where counting the bytes of the training "
-                f"split gives {unigram:.4g}; train it longer or at another learning rate"
+                f"training: {model} learned nothing: {typical:.4g} bits/byte, where counting the {what} of the "
+                f"training split gives {unigram:.4g}; train it longer or at another learning rate"
             )
     return None
 
@@ -246,7 +235,7 @@ def _above_entropy(question: Question) -> str | None:
         loss = run.values.get(FINAL_LOSS)
         if loss is None or loss >= entropy:
             continue
-        below = [item.value - entropy * item.size for item in run.items.get(FINAL_LOSS, ())]
+        below = [item.bits - entropy * item.num_bytes for item in run.items]
         if stats.paired(np.array(below)).p_below(0) < ONCE if len(below) > 1 else loss < entropy / 2:
             return (
                 f"loss: {run.model} with seed {run.seed} has {loss:.4g} bits/byte, below the source's entropy "
@@ -326,7 +315,7 @@ def _one_machine(question: Question) -> str | None:
 
 def _few_diverged(question: Question) -> str | None:
     """No arm lost more than one run, or a tenth of them, to divergence."""
-    for model in question.models:
+    for model in question.planned:
         runs = [run for run in question.runs if run.model == model]
         diverged = sum(run.status == "diverged" for run in runs)
         if diverged > max(1, 0.1 * len(runs)):
@@ -356,7 +345,6 @@ PRECONDITIONS: tuple[Callable[[Question], str | None], ...] = (
     _same_data,
     _same_test_split,
     _same_text,
-    _same_task,
     _above_entropy,
     _enough_text,
     _same_memory,

@@ -108,7 +108,8 @@ def _asks(claim: Claim) -> Claim:
 
 def _made(told: Told, claim: Claim) -> object:
     """How the models of a claim are defined, and the data."""
-    return {name: _definition(told.plan.models[name]) for name in told.plan.models_of(claim)}, told.plan.data.digest
+    models = {name: told.plan.models[name] for name in told.plan.models_of(claim)}
+    return {name: (_definition(one), told.plan.data_of(name).digest) for name, one in models.items()}
 
 
 def _definition(planned: AnyPlanned) -> object:

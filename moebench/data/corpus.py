@@ -1,8 +1,9 @@
-"""A tokenised corpus: three streams of bytes, where each document lies in them, and a digest of it all.
+"""A tokenised corpus: three streams of ids, where each document lies in them, and a digest of it all.
 
-One byte is one token, and byte 0 stands before every document. The digest is over the content alone, so the same text
-has the same digest wherever it came from; text that an installed package gave has that of its code too. Streams and
-tables may be files far larger than memory: they are read a piece at a time.
+The tokenizer's start stands before every document: byte 0 where one byte is one token. The digest is over the content
+alone, so the same text has the same digest wherever it came from; what a tokenizer made of it has that of the tokenizer
+too, and text that an installed package gave that of its code. Streams and tables may be files far larger than memory:
+they are read a piece at a time.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from typing import Any, Self, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from moebench.data.documents import SEPARATOR
 from moebench.data.splits import SPLITS
 from moebench.data.spool import blocks
+from moebench.data.tokenizer import BYTES, AnyTokenizer, Subwords
 from moebench.frozen import Frozen
 from moebench.identity import canonical, digest_of
 from moebench.planning.types import DataFacts
@@ -24,11 +25,11 @@ from moebench.plugins import PluginCode
 
 DATA_VERSION = 1
 """Raised by hand when the same files would give other tokens, documents or splits."""
-VOCAB = 256
 _ROWS = 1 << 12
 """Documents that are read at a time."""
 
-Bytes = NDArray[np.uint8]
+Stream = NDArray[np.unsignedinteger[Any]]
+"""Ids in the narrowest type that holds the vocabulary."""
 TABLE = np.dtype([("start", "<i8"), ("stop", "<i8"), ("name_stop", "<i8"), ("domain", "<i4")])
 """A row of the table of a split's documents: its places in the stream, where its name ends among the names, and the
 number of its domain."""
@@ -40,15 +41,15 @@ class Document(Frozen):
     name: str
     domain: str
     start: int
-    """Index of its first byte; the separator is at start - 1."""
+    """Index of its first token; the separator is at start - 1."""
     stop: int
-    """Index after its last byte."""
+    """Index after its last token."""
 
 
 class Documents(Sequence[Document]):
     """The documents of a split, made as they are asked for: a table that may be a file, and their names."""
 
-    def __init__(self, table: NDArray[Any], names: Bytes, domains: Sequence[str]) -> None:
+    def __init__(self, table: NDArray[Any], names: NDArray[np.uint8], domains: Sequence[str]) -> None:
         self._table, self._names, self._domains = table, names, tuple(domains)
 
     @classmethod
@@ -110,10 +111,11 @@ class Corpus:
     def __init__(
         self,
         *,
-        tokens: Mapping[str, Bytes],
+        tokens: Mapping[str, Stream],
         documents: Mapping[str, Sequence[Document]],
         facts: DataFacts,
         context: int,
+        tokenizer: AnyTokenizer = BYTES,
     ) -> None:
         self._tokens = dict(tokens)
         self._documents = {
@@ -122,14 +124,18 @@ class Corpus:
         self.facts = facts
         self.context = context
         """Tokens in a window."""
-        self.vocab = VOCAB
+        self.tokenizer = tokenizer
+
+    @property
+    def vocab(self) -> int:
+        return self.tokenizer.vocab
 
     @property
     def digest(self) -> str:
         """Hash of all tokens and documents of all splits."""
         return self.facts.digest
 
-    def tokens(self, split: str) -> Bytes:
+    def tokens(self, split: str) -> Stream:
         """All documents of a split, each preceded by the separator: [n]. Raises KeyError for no such split."""
         return self._tokens[split]
 
@@ -138,8 +144,12 @@ class Corpus:
         return self._documents[split]
 
     def split_digest(self, split: str) -> str:
-        """Hash of one split: two corpora with equal digests are the same test. Raises KeyError for no such split."""
+        """Hash of one split's tokens. Raises KeyError for no such split."""
         return split_digest(self._tokens[split], self._documents[split])
+
+    def text_digest(self, split: str) -> str:
+        """Hash of a split's text: with equal ones two corpora are the same test. Raises KeyError for no such split."""
+        return self.split_digest(split) if self.facts.text is None else self.facts.text.splits[split]
 
 
 def split_digest(tokens: NDArray[Any], documents: Sequence[Document]) -> str:
@@ -159,23 +169,34 @@ def split_digest(tokens: NDArray[Any], documents: Sequence[Document]) -> str:
 
 
 def corpus_digest(
-    tokens: Mapping[str, NDArray[Any]], documents: Mapping[str, Sequence[Document]], *, plugin: PluginCode | None = None
+    tokens: Mapping[str, NDArray[Any]],
+    documents: Mapping[str, Sequence[Document]],
+    *,
+    plugin: PluginCode | None = None,
+    tokenizer: AnyTokenizer = BYTES,
 ) -> str:
-    """Hash of all three splits, and of the code that gave them when it is an installed package's."""
-    splits = [split_digest(tokens[split], documents[split]) for split in SPLITS]
-    return digest_of([*splits, plugin.model_dump()] if plugin is not None else splits, length=64)
+    """Hash of all three splits, of what made them tokens, and of an installed package's code that gave them."""
+    made: list[Any] = [split_digest(tokens[split], documents[split]) for split in SPLITS]
+    made += [plugin.model_dump()] if plugin is not None else []
+    made += [{"tokenizer": tokenizer.digest}] if isinstance(tokenizer, Subwords) else []
+    return digest_of(made, length=64)
 
 
-def unigram_bits_per_byte(train: Bytes, test: Bytes) -> float:
-    """What a test stream costs who knows only how often each byte occurs in the training stream, one more of each."""
-    train_V, test_V = (_counts(stream).astype(np.float64) for stream in (train, test))
-    train_V[SEPARATOR] = test_V[SEPARATOR] = 0.0
-    known_V = (train_V + 1.0) / (train_V.sum() + VOCAB)
-    return float(-(test_V * np.log2(known_V)).sum() / test_V.sum())
+def width_of(vocab: int) -> np.dtype[np.unsignedinteger[Any]]:
+    """The narrowest type that holds every id."""
+    return np.dtype("u1" if vocab <= 2**8 else "<u2" if vocab <= 2**16 else "<u4")
 
 
-def _counts(stream: Bytes) -> NDArray[np.int64]:
-    counts = np.zeros(VOCAB, dtype=np.int64)
+def unigram_bits_per_byte(train: Stream, test: Stream, tokenizer: AnyTokenizer = BYTES) -> float:
+    """What a test stream costs who knows only how often each token occurs in the training stream, one more of each."""
+    train_V, test_V = (_counts(stream, tokenizer.vocab).astype(np.float64) for stream in (train, test))
+    train_V[tokenizer.start] = test_V[tokenizer.start] = 0.0
+    known_V = (train_V + 1.0) / (train_V.sum() + tokenizer.vocab)
+    return float(-(test_V * np.log2(known_V)).sum() / (test_V * tokenizer.token_bytes).sum())
+
+
+def _counts(stream: Stream, vocab: int) -> NDArray[np.int64]:
+    counts = np.zeros(vocab, dtype=np.int64)
     for block in blocks(stream):
-        counts += np.bincount(block, minlength=VOCAB)
+        counts += np.bincount(block, minlength=vocab)
     return counts

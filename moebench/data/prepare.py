@@ -22,8 +22,10 @@ from moebench.data.sources import DataSpec
 from moebench.data.splits import SPLITS, split, united
 from moebench.data.spool import Columns, Indices, Spool
 from moebench.data.stored import Writer, load, opened, seal
+from moebench.data.views import view
 from moebench.identity import digest_of
 from moebench.planning.types import DataFacts
+from moebench.suite.types import SuiteSpec
 
 LEAK_THRESHOLD = 0.05
 """A larger share of the test split's windows in the training split is noted in the plan and the report."""
@@ -39,6 +41,23 @@ def prepare(spec: DataSpec, *, base: Path, cache: Path) -> Corpus:
     `base` is the folder that relative paths of the spec start from; `cache` the folder of token caches. Raises
     DataError when the data cannot be used.
     """
+    corpus = _of_bytes(spec.model_copy(update={"tokenizer": "bytes"}), base=base, cache=cache)
+    if spec.tokenizer != "bytes":
+        corpus = view(corpus, spec.tokenizer, base=base, cache=cache)
+    if len(corpus.tokens("train")) < 2 * spec.context:
+        raise DataError(
+            f"the training split has {len(corpus.tokens('train'))} tokens, fewer than two windows of "
+            f"context {spec.context}: give more text or a smaller context"
+        )
+    return corpus
+
+
+def views_of(spec: SuiteSpec, *, base: Path, cache: Path) -> dict[str, DataFacts]:
+    """The data of the models that read the text under another tokenizer than the suite's. Raises DataError."""
+    return {name: prepare(spec.data_of(name), base=base, cache=cache).facts for name in spec.retold}
+
+
+def _of_bytes(spec: DataSpec, *, base: Path, cache: Path) -> Corpus:
     recipe = spec.model_dump(mode="json", exclude={"context"})
     key = digest_of([DATA_VERSION, FACTS_VERSION, recipe, spec.fingerprint(base)])
     folder = cache / key
@@ -46,11 +65,6 @@ def prepare(spec: DataSpec, *, base: Path, cache: Path) -> Corpus:
     if corpus is None:
         with _nothing_left_behind(folder):
             corpus = build(spec, spec.gather(base), folder)
-    if len(corpus.tokens("train")) < 2 * spec.context:
-        raise DataError(
-            f"the training split has {len(corpus.tokens('train'))} tokens, fewer than two windows of "
-            f"context {spec.context}: give more text or a smaller context"
-        )
     return corpus
 
 

@@ -15,9 +15,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from moebench.data.corpus import TABLE, Corpus, Documents, corpus_digest, unigram_bits_per_byte
+from moebench.data.corpus import TABLE, Corpus, Documents, corpus_digest, unigram_bits_per_byte, width_of
 from moebench.data.documents import SEPARATOR
 from moebench.data.splits import SPLITS
+from moebench.data.tokenizer import BYTES, tokenizer_of
 from moebench.identity import canonical
 from moebench.planning.types import DataFacts
 from moebench.store.files import read_json, replaced, write_json
@@ -112,12 +113,13 @@ def load(folder: Path, *, context: int) -> Corpus | None:
         if hashlib.sha256(canonical(stored["facts"]).encode()).hexdigest() != stored["facts_sha256"]:
             return None
         facts = DataFacts.model_validate(stored["facts"])
-        tokens, documents = opened(folder, domains=stored["domains"])
-        if corpus_digest(tokens, documents, plugin=facts.plugin) != facts.digest:
+        tokenizer = BYTES if facts.tokenizer is None else tokenizer_of(folder)
+        tokens, documents = opened(folder, domains=stored["domains"], dtype=width_of(tokenizer.vocab))
+        if corpus_digest(tokens, documents, plugin=facts.plugin, tokenizer=tokenizer) != facts.digest:
             return None
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return None
     if facts.unigram_bits_per_byte is None:  # a cache from before it was computed
-        unigram = unigram_bits_per_byte(tokens["train"], tokens["test"])
+        unigram = unigram_bits_per_byte(tokens["train"], tokens["test"], tokenizer)
         facts = facts.model_copy(update={"unigram_bits_per_byte": unigram})
-    return Corpus(tokens=tokens, documents=documents, facts=facts, context=context)
+    return Corpus(tokens=tokens, documents=documents, facts=facts, context=context, tokenizer=tokenizer)

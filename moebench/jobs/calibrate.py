@@ -62,8 +62,7 @@ def time_step(run: Run) -> float:
     tokens = tokens.to(run.device)
 
     def step() -> None:
-        trainable.tally([(tokens, trainable.draws())] * recipe.micro_batches)
-        for _ in range(recipe.micro_batches):
+        for _ in range(recipe.batch_tokens // recipe.micro_batch_tokens):
             trainable.backward(tokens, trainable.draws())
         trainable.optimizer.step()
         trainable.optimizer.zero_grad()

@@ -43,7 +43,7 @@ class Draft:
             suite=self.plan.suite,
             threads=self.threads,
             device=self.machine.device,
-            data=self.plan.spec.data,
+            data=self.plan.spec.data_of(model),
             base=self.base,
             **facts,
         )

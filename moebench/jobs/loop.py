@@ -20,6 +20,7 @@ import torch
 from moebench.data.batches import Windows, train_batch
 from moebench.data.corpus import Corpus
 from moebench.data.prepare import prepare
+from moebench.data.tokenizer import FILE, AnyTokenizer, Subwords
 from moebench.environment import environment
 from moebench.identity import digest_of
 from moebench.jobs.job import Job, OnEvent
@@ -39,7 +40,8 @@ PROGRESS_SECONDS = 0.25
 
 
 _HELD: dict[str, Corpus] = {}
-"""The data of the last job: a worker's jobs mostly read the same."""
+"""The data of the last jobs: a worker's jobs mostly read the same."""
+MOST_HELD = 4
 
 
 class DataChanged(ValueError):  # noqa: N818  reads as what happened
@@ -95,6 +97,8 @@ def execute(job: Job, *, root: Path, on_event: OnEvent, should_stop: Callable[[]
         folder.finish("diverged", reason=str(problem))
         return "diverged"
     write_bytes(folder.path / WEIGHTS, safetensors.torch.save(state.model.state_dict()))
+    if isinstance(corpus.tokenizer, Subwords):  # so that the model can be used where its data are not
+        write_bytes(folder.path / FILE, corpus.tokenizer.file.encode())
     journal.add_records(_last_records(run, folder, corpus))
     journal.flush(state.step)
     folder.finish("completed")
@@ -112,7 +116,8 @@ def corpus_of(job: Job, run: Run, root: Path) -> Corpus:
     """The data of a job. Raises DataChanged when they are not those that its run was planned with."""
     key = digest_of([job.data.model_dump(mode="json"), job.data.fingerprint(job.base), str(job.base), str(root)])
     if key not in _HELD:
-        _HELD.clear()
+        while len(_HELD) >= MOST_HELD:
+            del _HELD[next(iter(_HELD))]
         _HELD[key] = prepare(job.data, base=job.base, cache=root / "data")
     corpus = _HELD[key]
     if corpus.digest != run.data_digest:
@@ -130,7 +135,7 @@ def about(job: Job, run: Run, corpus: Corpus) -> dict[str, Any]:
         "environment": environment(job.threads, run.device).model_dump(mode="json"),
         "data": job.data.model_dump(mode="json"),
         "data_splits": {
-            split: {"digest": corpus.split_digest(split), "documents": len(corpus.documents(split))}
+            split: {"digest": corpus.text_digest(split), "documents": len(corpus.documents(split))}
             for split in ("tune", "test")
         },
         "started": time.time(),
@@ -224,7 +229,7 @@ def _train(
         if facts.step in points:
             report(facts.step, "evaluate", force=True)
             evaluating = time.perf_counter()
-            journal.add_records(_point_records(run, state, windows, _evaluate(run, state, windows)))
+            journal.add_records(_point_records(run, state, windows, _evaluate(run, state, windows, corpus.tokenizer)))
             journal.clocked("evaluate", evaluating)
         if facts.step in points or stopping or time.perf_counter() - checkpointed > job.checkpoint_seconds:
             checkpointing = time.perf_counter()
@@ -243,10 +248,10 @@ def _checkpoint(checkpoints: Checkpoints, journal: _Journal, state: State) -> No
     checkpoints.save(state.step, state.to_bytes(), meta)
 
 
-def _evaluate(run: Run, state: State, windows: Windows) -> Evaluated:
+def _evaluate(run: Run, state: State, windows: Windows, tokenizer: AnyTokenizer) -> Evaluated:
     """Raises Diverged when the last step left weights that give no number; the training loss told of those before."""
     try:
-        return evaluate(DecoderSubject(state.model), windows)
+        return evaluate(DecoderSubject(state.model, tokenizer), windows)
     except NotFinite as problem:
         raise Diverged(f"step {state.step}: {problem} on the {run.recipe.split} split is not finite") from None
 

@@ -25,7 +25,7 @@ class RunContext:
 
     def __init__(self, run: Run, state: State, corpus: Corpus) -> None:
         self.run, self.corpus = run, corpus
-        self.subject, self.trainable = DecoderSubject(state.model), TrainingStep(state, run)
+        self.subject, self.trainable = DecoderSubject(state.model, corpus.tokenizer), TrainingStep(state, run)
         self.split, self.step = run.recipe.split, run.recipe.steps
 
     @cached_property

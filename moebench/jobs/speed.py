@@ -54,7 +54,7 @@ def session_of(draft: Draft) -> SpeedPlan | None:
         plan.decoders,
         trained=[job.id for job in draft.jobs if job.kind == "train"],
         untrained={
-            name: run_of(model, seed=plan.spec.seeds[0], facts=plan.data, machine=machine)
+            name: run_of(model, seed=plan.spec.seeds[0], facts=plan.data_of(name), machine=machine)
             for name, model in plan.decoders.items()
             if not model.recipe.trains
         },

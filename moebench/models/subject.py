@@ -9,7 +9,7 @@ Legend: B sequences, T tokens, V vocabulary, N routed assignments.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -39,13 +39,22 @@ class Tokenizer(Protocol):
         """Whether its makers put `start` before every text, as transformers then does unasked; `encode` never does."""
 
     @property
+    def vocab(self) -> int:
+        """Ids it has."""
+
+    @property
+    def digest(self) -> str:
+        """Equal where the same text has the same ids; `bytes` for bytes."""
+
+    @property
     def token_bytes(self) -> NDArray[Any]:
-        """Bytes of text that each id stands for, [V], int64."""
+        """Bytes of text that each id stands for, [V], int64; those of a text's ids add up to the text's."""
 
     def encode(self, text: bytes) -> list[int]:
         """The ids of a text, without `start`."""
 
-    def decode(self, ids: Sequence[int]) -> bytes: ...
+    def decode(self, ids: Sequence[int]) -> bytes:
+        """The text that ids stand for: of `encode(text)` the text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,10 +178,6 @@ class Trainable(Protocol):
 
     def draws(self) -> torch.Generator | None:
         """What routers draw from in the first micro-batch; None for a model without."""
-
-    def tally(self, parts: Iterable[tuple[Tensor, torch.Generator | None]]) -> int:
-        """The pass without gradients over all micro-batches of a batch, [B, context + 1] tokens and what routers draw
-        from, that some losses need first; gives the assignments it computed. Nothing where none needs it."""
 
     def backward(self, batch_BX: Tensor, draws: torch.Generator | None, *, share: float = 1.0) -> Pass:
         """Forward and backward over [B, context + 1] tokens; adds `share` of the gradients to those there are."""

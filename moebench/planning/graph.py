@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ def make_graph(
     facts: DataFacts,
     vocab: int,
     machine: Machine,
+    views: Mapping[str, DataFacts] | None = None,
     asked: Asked | None = None,
     notes: Sequence[str] = (),
     threads: int = 1,
@@ -55,12 +56,13 @@ def make_graph(
 ) -> Graph:
     """Everything that will run. Raises PlanError when something asked for cannot be had.
 
-    `asked` is how the plan was asked for; `notes` are to stand among its warnings; relative paths of the data start
-    from `base`.
+    `views` are the data of models that do not read the suite's; `asked` is how the plan was asked for; `notes` are to
+    stand among its warnings; relative paths of the data start from `base`.
     """
     asked = asked or Asked()
     elsewhere = planned_elsewhere(spec, base=base, machine=machine)
-    models, matches, warnings = check(spec, facts=facts, vocab=vocab, machine=machine, smoke=asked.smoke)
+    checked = check(spec, facts=facts, vocab=vocab, machine=machine, views=views, smoke=asked.smoke)
+    models, matches, warnings = checked
     plan = Plan(
         suite=spec.suite,
         scale=spec.scale,
@@ -71,6 +73,7 @@ def make_graph(
         speed=None,
         tune=None,
         data=facts,
+        views=dict(views or {}),
         systems=_systems(spec),
         claim_hashes={name: digest_of(claim.model_dump(mode="json")) for name, claim in spec.claims.items()},
         extra_metrics=spec.declared,
@@ -87,15 +90,22 @@ def make_graph(
 
 
 def check(
-    spec: SuiteSpec, *, facts: DataFacts, vocab: int, machine: Machine, smoke: bool = False
+    spec: SuiteSpec,
+    *,
+    facts: DataFacts,
+    vocab: int,
+    machine: Machine,
+    views: Mapping[str, DataFacts] | None = None,
+    smoke: bool = False,
 ) -> tuple[dict[str, PlannedModel], list[MatchResult], list[str]]:
     """Every decoder with its sizes, how they match, and what is unusual. Raises PlanError for what cannot be had."""
     with in_force(spec.declared):
-        models, matches = models_of(spec, vocab=vocab, machine=machine)
+        models, matches = models_of(spec, vocab=vocab, machine=machine, views=views)
         if misfits := feasibility.check(spec, models, facts, smoke=smoke):
             raise PlanError(*misfits)
         _systems(spec)
-        return models, matches, _warnings(spec, models, facts)
+        data = {name: (views or {}).get(name, facts) for name in models}
+        return models, matches, _warnings(spec, models, data, facts)
 
 
 def _brief(job: Job) -> PlannedJob:
@@ -144,13 +154,14 @@ def _systems(spec: SuiteSpec) -> dict[str, ParameterCount]:
         raise PlanError(f"claims: {error.args[0]}") from None
 
 
-def _scored(models: dict[str, PlannedModel], facts: DataFacts) -> list[str]:
+def _scored(models: dict[str, PlannedModel], data: Mapping[str, DataFacts]) -> list[str]:
     """Where the test split, or a limit of windows a document, gives less text than the last evaluation asks for."""
-    tokens, documents = facts.tokens.get("test"), facts.documents.get("test")
-    if tokens is None or documents is None:
-        return []
     found: dict[str, None] = {}
-    for model in models.values():
+    for name, model in models.items():
+        facts = data[name]
+        tokens, documents = facts.tokens.get("test"), facts.documents.get("test")
+        if tokens is None or documents is None:
+            continue
         recipe, there_are = model.recipe, tokens - documents
         most = there_are
         if recipe.windows_per_document is not None:
@@ -158,20 +169,26 @@ def _scored(models: dict[str, PlannedModel], facts: DataFacts) -> list[str]:
         if most < recipe.final_eval_tokens:
             limit = f"{documents:,} documents, and windows_per_document {recipe.windows_per_document}"
             why = "all the test text there is" if most == there_are else limit
-            found[f"at most {most:,} of the {recipe.final_eval_tokens:,} bytes asked are scored: {why}"] = None
-    if documents < 2:
-        found["the test split is one document: verdicts on quality will be INVALID; give more or shorter ones"] = None
+            what = "bytes" if facts.tokenizer is None else "tokens"
+            found[f"at most {most:,} of the {recipe.final_eval_tokens:,} {what} asked are scored: {why}"] = None
+        if documents < 2:
+            found["the test split is one document: verdicts on quality will be INVALID; give more or shorter ones"] = (
+                None
+            )
     return list(found)
 
 
-def _warnings(spec: SuiteSpec, models: dict[str, PlannedModel], facts: DataFacts) -> list[str]:
-    found = list(facts.notes)
+def _warnings(
+    spec: SuiteSpec, models: dict[str, PlannedModel], data: Mapping[str, DataFacts], suite: DataFacts
+) -> list[str]:
+    """What is unusual; `data` are those of each model, and `suite` those of the suite."""
+    found = [*dict.fromkeys(note for facts in (suite, *data.values()) for note in facts.notes)]
     for name, model in models.items():
-        tokens = model.recipe.steps * model.recipe.batch_tokens
+        facts, tokens = data[name], model.recipe.steps * model.recipe.batch_tokens
         if tokens > facts.tokens.get("train", tokens):
             epochs = tokens / facts.tokens["train"]
             found.append(f"{name} reads the training split {epochs:.1f} times")
-    found += _scored(models, facts)
+    found += _scored(models, data)
     if len({model.recipe.batch_tokens for model in models.values() if model.recipe.trains}) > 1:
         found.append(
             "models differ in batch_tokens: digests of their tokens cannot be compared batch by batch, so claims about "

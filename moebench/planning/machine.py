@@ -5,6 +5,7 @@ How long a whole plan takes is known to `rehearsal`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from moebench.counting.costs import costs_of
@@ -31,13 +32,15 @@ def machine(*, device: str = "cpu", threads: int = 1) -> Machine:
     return Machine(device=device, fingerprint=fingerprint, memory_bytes=here.memory_bytes)
 
 
-def with_step_seconds(base: Machine, loaded: LoadedSuite, *, vocab: int, options: LaunchOptions) -> Machine:
+def with_step_seconds(
+    base: Machine, loaded: LoadedSuite, *, vocab: int, views: Mapping[str, DataFacts], options: LaunchOptions
+) -> Machine:
     """The machine with the step time of every model whose budget is in seconds, measured or as stored.
 
     Raises CalibrationFailed, and Stopped after a signal.
     """
     spec = loaded.spec
-    architectures, _ = match_all(spec, vocab=vocab)
+    architectures, _ = match_all(spec, vocab=vocab, views=views)
     asked: dict[str, Job] = {}
     for name, a in architectures.items():
         train = spec.decoders[name].train

@@ -22,7 +22,7 @@ from moebench.models.architecture import Architecture
 from moebench.models.routers import trial
 from moebench.planning.feasibility import Misfit
 from moebench.planning.feasibility import PlanError as PlanError
-from moebench.planning.types import MatchResult, PlannedModel
+from moebench.planning.types import DataFacts, MatchResult, PlannedModel
 from moebench.plugins import PluginError
 from moebench.suite.attention import AttentionOptions
 from moebench.suite.model import DenseFFN, Match, MatchOn, ModelSpec, MoEFFN
@@ -193,8 +193,12 @@ class Solver:
         return f", or a tolerance of {enough:.2%} would accept the nearest, {result.size}"
 
 
-def match_all(spec: SuiteSpec, *, vocab: int) -> tuple[dict[str, Architecture], list[MatchResult]]:
+def match_all(
+    spec: SuiteSpec, *, vocab: int, views: Mapping[str, DataFacts] | None = None
+) -> tuple[dict[str, Architecture], list[MatchResult]]:
     """Solves matches in the order of their dependence (the spec has refused cycles).
+
+    `vocab` is the tokens of the suite's tokenizer; a model of another has its own among the `views`.
 
     Raises PlanError with every match that cannot be had; what is matched to one of those is judged by its nearest.
     """
@@ -205,7 +209,8 @@ def match_all(spec: SuiteSpec, *, vocab: int) -> tuple[dict[str, Architecture], 
     def settle(name: str) -> Architecture:
         if name not in solved:
             model = spec.decoders[name]
-            a = _with_router(name, architecture_of(model, vocab=vocab, context=spec.data.context))
+            tokens = views[name].vocab if views and name in views else vocab
+            a = _with_router(name, architecture_of(model, vocab=tokens, context=spec.data.context))
             if model.match is not None:
                 solver = Solver(
                     model=name,
@@ -281,9 +286,11 @@ def recipe_of(train: TrainSpec, *, steps: int) -> Recipe:
     )
 
 
-def models_of(spec: SuiteSpec, *, vocab: int, machine: Machine) -> tuple[dict[str, PlannedModel], list[MatchResult]]:
+def models_of(
+    spec: SuiteSpec, *, vocab: int, machine: Machine, views: Mapping[str, DataFacts] | None = None
+) -> tuple[dict[str, PlannedModel], list[MatchResult]]:
     """Every model with its sizes, recipe and costs. Raises PlanError when a size or a budget cannot be had."""
-    architectures, matches = match_all(spec, vocab=vocab)
+    architectures, matches = match_all(spec, vocab=vocab, views=views)
     models: dict[str, PlannedModel] = {}
     for name, a in architectures.items():
         recipe = _recipe(a, spec.decoders[name], step_seconds=(machine.step_seconds or {}).get(name))

@@ -190,15 +190,16 @@ def rehearse_here(tasks: Sequence[Job], root: Path) -> Iterable[dict[str, Any]]:
     from moebench.jobs.loop import settle
 
     settle(Run.model_validate(tasks[0].spec), tasks[0].threads)
-    corpus = prepare(tasks[0].data, base=tasks[0].base, cache=root / "data")
+    for task in tasks:
+        prepare(task.data, base=task.base, cache=root / "data")
     torch.ones(64, 64).matmul(torch.ones(64, 64))
     yield {"ready": True}
-    began = time.perf_counter()
-    # every run reads the data again, to hold them against the plan
-    prepare(tasks[0].data, base=tasks[0].base, cache=root / "data")
-    reading_s = time.perf_counter() - began
     for task in tasks:
         with suppress(Exception):  # a model that fails here is told by its run
+            began = time.perf_counter()
+            # every run reads the data again, to hold them against the plan
+            corpus = prepare(task.data, base=task.base, cache=root / "data")
+            reading_s = time.perf_counter() - began
             yield {"model": task.model, "run_s": reading_s + _time_run(Run.model_validate(task.spec), corpus)}
 
 

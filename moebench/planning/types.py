@@ -128,6 +128,17 @@ class PlannedJob(Frozen):
     """What it measures, of kind `evaluate`."""
 
 
+class TextFacts(Frozen):
+    """The text of the splits, whatever reads it as tokens."""
+
+    digest: str
+    """The data digest that it has as bytes."""
+    splits: dict[str, str]
+    """Split -> digest that it has as bytes."""
+    num_bytes: dict[str, int]
+    """Split -> bytes of text."""
+
+
 class DataFacts(Frozen):
     """What a data source turned out to be."""
 
@@ -148,9 +159,27 @@ class DataFacts(Frozen):
     entropy_bits_per_byte: float | None = None
     """Exact entropy rate where it is known (synthetic sources)."""
     unigram_bits_per_byte: float | None = Field(default=None, exclude_if=lambda value: value is None)
-    """What the test split costs a model that knows only how often each byte occurs in the training split; None in plans
-    that were stored before it was computed."""
+    """What the test split costs a model that knows only how often each token occurs in the training split; None in
+    plans that were stored before it was computed."""
+    tokenizer: str | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Digest of the tokenizer; None where one byte is one token."""
+    vocab: int = Field(default=256, exclude_if=lambda value: value == 256)
+    """Tokens it has."""
+    text: TextFacts | None = Field(default=None, exclude_if=lambda value: value is None)
+    """The text under the tokens; None where they are its bytes."""
     notes: tuple[str, ...] = ()
+
+    @property
+    def text_digest(self) -> str:
+        """Of the split texts: equal where the same documents stand in the same splits, whatever the tokenizers."""
+        return self.digest if self.text is None else self.text.digest
+
+    def bytes_of(self, split: str) -> int | None:
+        """Bytes of text in a split, what stands between documents not counted; None when that is not known."""
+        if self.text is not None:
+            return self.text.num_bytes.get(split)
+        tokens, documents = self.tokens.get(split), self.documents.get(split)
+        return None if tokens is None or documents is None else tokens - documents
 
 
 class TunePlan(Frozen):
@@ -196,6 +225,9 @@ class Plan(Frozen):
     speed: SpeedPlan | None
     tune: TunePlan | None
     data: DataFacts
+    """Of the suite; those of a model are `data_of` it."""
+    views: dict[Name, DataFacts] = Field(default={}, exclude_if=lambda value: not value)
+    """Model -> its data, for models that read the text under another tokenizer than the suite's."""
     systems: dict[str, ParameterCount] = Field(default={})
     """Published systems that claims name, counted."""
     claim_hashes: dict[str, str]
@@ -227,6 +259,8 @@ class Plan(Frozen):
         trained = {run.id for run in self.runs}
         if any(not job.inputs or not trained.issuperset(job.inputs) for job in self.jobs if job.kind == "evaluate"):
             raise ValueError("it measures what it does not train")
+        if set(self.views) != set(self.spec.retold):
+            raise ValueError("it does not say what its models read")
         if unknown := set(self.claim_hashes) - set(self.spec.claims):
             raise ValueError(f"it has no claim {', '.join(sorted(unknown))}")
         return self
@@ -252,19 +286,6 @@ class Plan(Frozen):
         """Whether a model has one run whatever the seed: a checkpoint, or one run that was measured elsewhere."""
         planned = self.models.get(model)
         return isinstance(planned, PlannedCheckpoint) or (isinstance(planned, PlannedExternal) and planned.single)
-
-    def is_external(self, model: str) -> bool:
-        """Whether a model's numbers were measured elsewhere, and what they were measured on is declared."""
-        return isinstance(self.models.get(model), PlannedExternal)
-
-    def counts(self, model: str) -> dict[str, float]:
-        """Counted metric -> its value of a model, as far as it is known."""
-        planned = self.models[model]
-        if planned.costs is not None:
-            return planned.costs.metrics
-        written = self.spec.models[model]
-        sizes = {f"cost.{name}": getattr(written, name, None) for name in ("total_params", "active_params")}
-        return {name: size for name, size in sizes.items() if size is not None}
 
     @property
     def sessions(self) -> tuple[PlannedJob, ...]:
@@ -325,6 +346,10 @@ class Plan(Frozen):
         named += [claim.model, target.reach if target is not None and isinstance(target.reach, str) else None]
         return tuple(dict.fromkeys(name for name in named if name in self.models))
 
+    def data_of(self, model: str) -> DataFacts:
+        """What a model reads."""
+        return self.views.get(model, self.data)
+
     def training(self, model: str) -> str:
         """Hash of how a model came about: of two plans, equal where a seed stands for the same training."""
         planned = self.models[model]
@@ -332,7 +357,7 @@ class Plan(Frozen):
             what = ("checkpoint", "digest", "dtype") if isinstance(planned, PlannedCheckpoint) else ("model", "sha256")
             return digest_of([planned.tag, *(getattr(planned, name) for name in what)])
         architecture, recipe = planned.architecture.model_dump(mode="json"), planned.recipe.model_dump(mode="json")
-        return training_of(architecture, recipe, self.data.digest)
+        return training_of(architecture, recipe, self.data_of(model).digest)
 
     @property
     def trainings(self) -> set[str]:

@@ -226,6 +226,9 @@ def _check_measure(findings: Findings) -> None:
     if speed is None:
         return
     path: Path = ("measure", "speed")
+    for name in findings.spec.retold:
+        message = f"{name} reads another tokenizer than the suite's: times a token of different tokens say nothing"
+        findings.add(("models", name, "data", "tokenizer"), message, "time them in a suite of their own")
     for index, tokens in enumerate(speed.prefill):
         if tokens > context and not findings.is_broken("data"):
             findings.add(

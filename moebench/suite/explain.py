@@ -208,8 +208,6 @@ def _words(kind: str, context: Mapping[str, Any], subject: str, value: Any) -> t
         choices = re.findall(r"'([^']*)'", context["expected"])
         ours = meant(value, choices, "kinds")
         hint = f"did you mean {ours!r}?" if ours else nearest(value, choices)
-        if subject == "tokenizer":
-            hint = "one byte is one token: bits per byte compare whatever a tokenizer would do"
         return f"{subject} cannot be {_shown(value)}: use {listed(choices)}", hint
     limits = {"greater_than": ("gt", "above"), "greater_than_equal": ("ge", "at least"),
               "less_than": ("lt", "below"), "less_than_equal": ("le", "at most")}  # fmt: skip

@@ -7,7 +7,9 @@ reported at once as a `SuiteError`; nothing is run or written. Models are never 
 
 from __future__ import annotations
 
+import functools
 import json
+import operator
 import os
 import re
 from collections.abc import Sequence
@@ -251,6 +253,11 @@ def _plain(tree: Node, models: Models, base: Path, problems: list[Problem]) -> d
 
 def _relate(plain: dict[str, Any], tree: Node, base: Path) -> None:
     """Paths that another file wrote, as seen from this suite's folder."""
+    for where in (("data",), *(("models", name, "data") for name in plain.get("models") or ())):
+        for way in ("file", "checkpoint"):
+            if (node := tree.get(*where, "tokenizer", way)) is not None:
+                inner = functools.reduce(operator.getitem, (*where, "tokenizer"), plain)
+                inner[way] = _relative(node, base)
     files = tree.get("data", "files")
     if files is not None and isinstance(files.value, list):
         plain["data"]["files"] = [_relative(node, base) for node in files.value]

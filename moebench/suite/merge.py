@@ -1,9 +1,9 @@
 """Merging: one suite over another, a scale over a suite, a model over its base, a grid over a swept model.
 
 One rule serves them all. Mappings merge key by key; lists and single values replace. A mapping that makes another
-choice replaces whole: another `kind`, or a budget in another currency. Another `source` of data keeps only what all
-sources have. Everything here works on trees that know their positions, so that a mistake is shown where it was
-written; mistakes are added to `problems`.
+choice replaces whole: another `kind`, a budget in another currency, another tokenizer. Another `source` of data keeps
+only what all sources have. Everything here works on trees that know their positions, so that a mistake is shown where
+it was written; mistakes are added to `problems`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from moebench.suite.words import TOLD_BY
 from moebench.text import cut, listed, nearest, quoted
 
 CURRENCIES = frozenset({"tokens", "flops", "steps", "seconds"})
+TOKENIZERS = frozenset({"bpe", "file", "checkpoint"})
 MAX_SWEPT = 64
 """Models that one sweep may make."""
 
@@ -66,7 +67,7 @@ def _is_null(tree: Node, *path: str) -> bool:
 
 def _other_choice(below: Node, above: Node) -> bool:
     old, new = below.mapping(), above.mapping()
-    if old and new and CURRENCIES.issuperset(old) and CURRENCIES.issuperset(new):
+    if old and new and any(words.issuperset(old) and words.issuperset(new) for words in (CURRENCIES, TOKENIZERS)):
         return True
     return _differ(below, above, "kind")
 

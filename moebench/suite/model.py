@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field, PositiveFloat, create_model, model_validator
 
 from moebench.amounts import Amount, FieldError, Name, Size
+from moebench.data.sources.tokenizer import TokenizerSpec
 from moebench.frozen import Frozen, later
 from moebench.models.routers import FIELDS, ROUTERS
 from moebench.suite.activations import Activation
@@ -111,6 +112,13 @@ class Match(Frozen):
     """Steps the size moves in; when absent 8 for experts, whose kernels need aligned rows, else 1."""
 
 
+class ModelData(Frozen):
+    """What a model reads otherwise than the suite says: of the same text."""
+
+    tokenizer: TokenizerSpec | None = None
+    """bytes, or {bpe: 4096}, {file: tokenizer.json}, {checkpoint: FOLDER}; the suite's when absent."""
+
+
 class ModelSpec(AttentionOptions):
     """A pre-norm decoder. `base`, `sweep` and `train` overrides are resolved before this type is made."""
 
@@ -143,6 +151,8 @@ class ModelSpec(AttentionOptions):
     dtype: Literal["float32", "bfloat16"] | None = later()
     """Of the weights and products of a model with `weights: random`, float32 when absent; `train.dtype` is a trained
     model's."""
+    data: ModelData | None = later()
+    """What it reads otherwise than the suite says."""
     train: TrainSpec | None
     """The suite's recipe with this model's overrides merged over it; none with `weights: random`."""
 

@@ -135,3 +135,16 @@ class SuiteSpec(Frozen):
     def declared(self) -> dict[str, Metric]:
         """The metrics that only this suite knows."""
         return {name: one.metric(name) for name, one in self.metrics.items()}
+
+    def data_of(self, model: str) -> DataSpec:
+        """What a model reads: the suite's data, under its own tokenizer where it has one."""
+        decoder = self.decoders.get(model)
+        own = decoder.data if decoder is not None else None
+        if own is None or own.tokenizer is None:
+            return self.data
+        return self.data.model_copy(update={"tokenizer": own.tokenizer})
+
+    @property
+    def retold(self) -> tuple[str, ...]:
+        """The models whose tokenizer is another than the suite's."""
+        return tuple(name for name in self.decoders if self.data_of(name).tokenizer != self.data.tokenizer)

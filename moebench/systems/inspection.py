@@ -12,7 +12,7 @@ from typing import Any
 
 from moebench.counting import flops, memory, weights
 from moebench.counting.blueprint import Blueprint, LatentAttention
-from moebench.data.corpus import VOCAB
+from moebench.data.tokenizer import BYTES
 from moebench.models.architecture import Architecture
 from moebench.planning.matching import PlanError, match_all
 from moebench.suite.designs import designs
@@ -121,7 +121,7 @@ def _of_config(word: str, path: Path, *, context: int | None, ignore_keys: bool)
 
 
 def _of_suite(suite: str, model: str) -> Architecture:
-    solved, _ = match_all(load_suite(suite).spec, vocab=VOCAB)
+    solved, _ = match_all(load_suite(suite).spec, vocab=BYTES.vocab)
     if model not in solved:
         raise PlanError(f"{suite} has no model {model!r}; it has {', '.join(solved)}")
     return solved[model]

@@ -65,6 +65,7 @@ models:
     base: dense
     rope_scaling: {kind: llama3, factor: 8.0, original_context: 32, low_freq_factor: 1.0, high_freq_factor: 4.0}
   untrained: {base: dense, weights: random, dtype: bfloat16}
+  merged: {base: dense, data: {tokenizer: {bpe: 512}}}
 tune: {lr: [1.0e-3, 2.0e-3, 4.0e-3], models: [dense]}
 """
 """A suite that gives every field of the second version somewhere."""

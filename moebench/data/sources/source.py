@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from moebench.data.documents import Gathered
+from moebench.data.sources.tokenizer import TokenizerSpec
 from moebench.frozen import Frozen
 
 
@@ -22,8 +23,8 @@ class DataSource(Frozen):
 
     source: str
     """Word of the source."""
-    tokenizer: Literal["bytes"] = "bytes"
-    """bytes: one byte is one token."""
+    tokenizer: TokenizerSpec = "bytes"
+    """bytes, where one byte is one token; or {bpe: 4096}, {file: tokenizer.json}, {checkpoint: FOLDER}."""
     context: Annotated[int, Field(ge=8, le=8192)] = 256
     """Tokens in a training window."""
 

@@ -2,45 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from moebench.counting.blueprint import Blueprint
+from moebench.data.tokenizer import BYTES
 from moebench.models.decoder.experts import BACKENDS
 from moebench.models.decoder.moe import MoE
 from moebench.models.decoder.transformer import KVCache, Output, Transformer
-from moebench.models.subject import Cache, LayerRouting, Scores
+from moebench.models.subject import Cache, LayerRouting, Scores, Tokenizer
 from moebench.suite.model import MoEFFN
-
-
-class Bytes:
-    """Bytes as tokens; byte 0 stands between documents."""
-
-    start = end = 0
-    adds_start = False
-    token_bytes: NDArray[np.int64] = np.ones(256, dtype=np.int64)
-
-    def encode(self, text: bytes) -> list[int]:
-        """Each byte is its id."""
-        return list(text)
-
-    def decode(self, ids: Sequence[int]) -> bytes:
-        return bytes(ids)
 
 
 class DecoderSubject:
     """A decoder with whatever weights it has: trained ones, or its initial values."""
 
-    tokenizer = Bytes()
-
-    def __init__(self, model: Transformer) -> None:
-        self.weights = model
+    def __init__(self, model: Transformer, tokenizer: Tokenizer = BYTES) -> None:
+        self.weights, self.tokenizer = model, tokenizer
 
     @property
     def context(self) -> int:

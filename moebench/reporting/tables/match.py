@@ -33,7 +33,7 @@ def match(findings: Findings) -> Table | None:
                 "tokens": model.recipe.steps * model.recipe.batch_tokens,
                 "matched_on": made.on if made else None, "matched_to": made.to if made else None,
                 "solved": f"{made.by} = {made.size}" if made else None, "residual": made.residual if made else np.nan,
-                "tolerance": made.tolerance if made else np.nan, "data_digest": findings.plan.data.digest,
+                "tolerance": made.tolerance if made else np.nan, "data_digest": findings.plan.data_of(name).digest,
             }
         )  # fmt: skip
 
