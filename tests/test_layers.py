@@ -32,7 +32,8 @@ LADDER: dict[str, tuple[str, ...]] = {
     ),
     "run": (
         "systems", "checkpoints", "planning.feasibility", "planning.session", "planning.matching", "data",
-        "models.decoder", "models.hf", "models.export", "models.generation", "jobs.job", "jobs.kind", "jobs.training",
+        "models.decoder", "models.hf", "models.export", "models.generation", "tasks", "jobs.job", "jobs.kind",
+        "jobs.training",
         "jobs.measuring", "jobs.loop", "jobs", "launch", "planning",
         "systems.inspection", "models",
     ),

@@ -271,6 +271,17 @@ def test_what_follows_a_shared_beginning_is_scored_as_the_whole(a: Any) -> None:
     assert [routing.token_N.max() for routing in rest.routings] == [3 * 7 - 1 for _ in a.moe_layers]
 
 
+def test_alternatives_of_one_position_are_scored_together() -> None:
+    subject, ids = DecoderSubject(built(architecture(moe()))), tokens(2, 6)
+    first, second = (subject.score(ids, tokens(2, 6, seed=seed), greedy=True) for seed in (1, 2))
+    both = subject.score(ids, torch.stack([tokens(2, 6, seed=seed) for seed in (1, 2)], dim=-1), greedy=True)
+    torch.testing.assert_close(both.logprob_BT, torch.stack([first.logprob_BT, second.logprob_BT], dim=-1))
+    assert first.greedy_BT is not None
+    assert second.greedy_BT is not None
+    assert both.greedy_BT is not None
+    assert torch.equal(both.greedy_BT, torch.stack([first.greedy_BT, second.greedy_BT], dim=-1))
+
+
 def test_bytes_are_tokens_of_one_byte() -> None:
     tokenizer = DecoderSubject(built(architecture(dense()))).tokenizer
     assert tokenizer.decode(tokenizer.encode(b"caf\xc3\xa9\x00\xff")) == b"caf\xc3\xa9\x00\xff"

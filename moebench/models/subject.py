@@ -75,7 +75,7 @@ class Scores:
     """What a model makes of given targets."""
 
     logprob_BT: Tensor
-    """Natural log-probability of each target, float32."""
+    """Natural log-probability of each target, float32; of the targets' shape."""
     greedy_BT: Tensor | None
     """Whether each target is the model's first choice; None where that was not asked."""
     routings: tuple[LayerRouting, ...]
@@ -133,7 +133,8 @@ class Subject(Protocol):
     def score(
         self, tokens_BT: Tensor, targets_BT: Tensor, *, greedy: bool = False, cache: Cache | None = None
     ) -> Scores:
-        """Scores a target at every position. Leaves the model in the mode it was in.
+        """Scores a target at every position, or each of K alternatives in targets [B, T, K]. Leaves the model in the
+        mode it was in.
 
         With a cache the tokens follow those that it holds, and it holds them afterwards.
         """

@@ -56,10 +56,16 @@ class DecoderSubject:
         """See `Subject`; the log-probability is taken as training takes its loss."""
         output = self._read(tokens_BT, cache)
         logits_BTV = output.logits_BTV
-        nats = F.cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten(), reduction="none")
+        first_BT = logits_BTV.argmax(-1) if greedy else None
+        if targets_BT.ndim == 3:
+            logprob_BT = logits_BTV.log_softmax(-1).gather(-1, targets_BT)
+            first_BT = None if first_BT is None else first_BT[:, :, None]
+        else:
+            nats = F.cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten(), reduction="none")
+            logprob_BT = -nats.view_as(targets_BT)
         return Scores(
-            logprob_BT=-nats.view_as(targets_BT),
-            greedy_BT=logits_BTV.argmax(-1) == targets_BT if greedy else None,
+            logprob_BT=logprob_BT,
+            greedy_BT=None if first_BT is None else first_BT == targets_BT,
             routings=self._routings(output),
         )
 

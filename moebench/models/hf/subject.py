@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
 from moebench.checkpoints.families import Family
@@ -102,13 +101,12 @@ class CheckpointSubject:
         with self._tapped() as routings:
             hidden_ND = self._read(tokens_BT, cache).flatten(0, 1)
         logprobs, firsts, some = [], [], max(1, LOGITS_AT_ONCE // self.counts.vocab)
-        for part_ND, targets_N in zip(
-            torch.split(hidden_ND, some), torch.split(targets_BT.flatten(), some), strict=True
-        ):
+        targets_NK = targets_BT.reshape(len(hidden_ND), -1)
+        for part_ND, part_NK in zip(torch.split(hidden_ND, some), torch.split(targets_NK, some), strict=True):
             logits_NV = self.family.logits(self.weights, part_ND).float().to(self.device)
-            logprobs.append(-F.cross_entropy(logits_NV, targets_N, reduction="none"))
+            logprobs.append(logits_NV.log_softmax(-1).gather(1, part_NK))
             if greedy:
-                firsts.append(logits_NV.argmax(-1) == targets_N)
+                firsts.append(logits_NV.argmax(-1)[:, None] == part_NK)
         if was_training:
             self.weights.train()
         return Scores(
