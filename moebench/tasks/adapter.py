@@ -36,7 +36,7 @@ class RequestError(ValueError):
     """A request that has no answer; the message says why."""
 
 
-class Adapter(TemplateLM):  # type: ignore[misc]  lm-eval has no types
+class Adapter(TemplateLM):  # type: ignore[misc]  # lm-eval has no types
     """A subject as lm-eval sees a model."""
 
     def __init__(self, subject: Subject, *, rows: int | None = None, on_progress: OnProgress = lambda *_: None) -> None:
