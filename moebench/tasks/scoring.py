@@ -187,7 +187,7 @@ def _score_batch(
 ) -> Iterator[dict[int, Score]]:
     members = [(row, place) for place, group in enumerate(batch) for row in group.rows]
     beginnings = _Beginnings(subject, [group.rows[0].ids for group in batch])
-    beginnings.read_common(min(row.free for row, _ in members), rows=len(members))
+    beginnings.read_common(min(group.shared or group.rows[0].free for group in batch), rows=len(members))
     beginnings.read_each(min(group.shared for group in batch), saves=len(members) - len(batch))
     members.sort(key=lambda member: -len(member[0].ids))
     while members:
