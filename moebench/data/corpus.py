@@ -173,11 +173,15 @@ def corpus_digest(
     documents: Mapping[str, Sequence[Document]],
     *,
     plugin: PluginCode | None = None,
+    versions: Mapping[str, str] | None = None,
     tokenizer: AnyTokenizer = BYTES,
 ) -> str:
-    """Hash of all three splits, of what made them tokens, and of an installed package's code that gave them."""
+    """Hash of all three splits, of an installed package's code that gave them, of the versions of what they are from
+    where the source names these, and of what made them tokens.
+    """
     made: list[Any] = [split_digest(tokens[split], documents[split]) for split in SPLITS]
     made += [plugin.model_dump()] if plugin is not None else []
+    made += [{"versions": dict(versions)}] if versions else []
     made += [{"tokenizer": tokenizer.digest}] if isinstance(tokenizer, Subwords) else []
     return digest_of(made, length=64)
 

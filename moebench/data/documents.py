@@ -7,8 +7,8 @@ this package says that the user's data cannot be used, in words that say what to
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from moebench.plugins import PluginCode
 
@@ -33,6 +33,16 @@ class Text:
     """UTF-8 with newlines as a single line feed."""
 
 
+@dataclass(frozen=True)
+class Stream:
+    """Texts that are read one after the other, anew each time they are asked for."""
+
+    read: Callable[[], Iterator[Text]]
+
+    def __iter__(self) -> Iterator[Text]:
+        return self.read()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Gathered:
     """All texts of a source, in a fixed order, and notes about them."""
@@ -45,6 +55,8 @@ class Gathered:
     """Where the source knows it; see the source for its exact meaning."""
     independent: bool = False
     """True when documents are drawn independently by construction, so that none is a copy of another."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """What the texts are from -> its version, where that is part of what they are."""
     plugin: PluginCode | None = None
     """The code that gave them, when it is an installed package's."""
 

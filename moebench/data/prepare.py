@@ -105,8 +105,9 @@ def build(spec: DataSpec, gathered: Gathered, folder: Path) -> Corpus:
         )
     facts = DataFacts(
         source=spec.source,
-        digest=corpus_digest(tokens, documents, plugin=gathered.plugin),
+        digest=corpus_digest(tokens, documents, plugin=gathered.plugin, versions=gathered.versions),
         plugin=gathered.plugin,
+        versions=dict(gathered.versions),
         documents={name: len(documents[name]) for name in SPLITS},
         tokens={name: len(tokens[name]) for name in SPLITS},
         domains=_domains(columns, of_text >= 0),

@@ -115,7 +115,8 @@ def load(folder: Path, *, context: int) -> Corpus | None:
         facts = DataFacts.model_validate(stored["facts"])
         tokenizer = BYTES if facts.tokenizer is None else tokenizer_of(folder)
         tokens, documents = opened(folder, domains=stored["domains"], dtype=width_of(tokenizer.vocab))
-        if corpus_digest(tokens, documents, plugin=facts.plugin, tokenizer=tokenizer) != facts.digest:
+        known = corpus_digest(tokens, documents, plugin=facts.plugin, versions=facts.versions, tokenizer=tokenizer)
+        if known != facts.digest:
             return None
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return None

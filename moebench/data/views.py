@@ -88,7 +88,9 @@ def _written(text: Corpus, tokenizer: Subwords, folder: Path, *, notes: tuple[st
     tokens, documents = opened(folder, domains=writer.domains, dtype=width)
     facts = text.facts.model_copy(
         update={
-            "digest": corpus_digest(tokens, documents, plugin=text.facts.plugin, tokenizer=tokenizer),
+            "digest": corpus_digest(
+                tokens, documents, plugin=text.facts.plugin, versions=text.facts.versions, tokenizer=tokenizer
+            ),
             "tokens": {split: len(tokens[split]) for split in SPLITS},
             "unigram_bits_per_byte": unigram_bits_per_byte(tokens["train"], tokens["test"], tokenizer),
             "tokenizer": tokenizer.digest,

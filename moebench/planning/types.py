@@ -156,6 +156,8 @@ class DataFacts(Frozen):
     leak_threshold: float
     plugin: PluginCode | None = Field(default=None, exclude_if=lambda value: value is None)
     """The code of a source of an installed package; it is part of the digest."""
+    versions: dict[str, str] = Field(default={}, exclude_if=lambda value: not value)
+    """What the text is from -> its version, where the source names versions; they are part of the digest."""
     entropy_bits_per_byte: float | None = None
     """Exact entropy rate where it is known (synthetic sources)."""
     unigram_bits_per_byte: float | None = Field(default=None, exclude_if=lambda value: value is None)

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from moebench.data.sources.none import NoData
 from moebench.data.sources.plugin import PluginData
+from moebench.data.sources.python import PythonData
 from moebench.data.sources.source import DataSource
 from moebench.data.sources.stdlib import StdlibData
 from moebench.data.sources.synthetic import SyntheticData
@@ -19,6 +20,7 @@ from moebench.data.sources.text import TextData
 
 SOURCES: dict[str, type[DataSource]] = {
     "stdlib": StdlibData,
+    "python": PythonData,
     "text": TextData,
     "synthetic": SyntheticData,
     "plugin": PluginData,

@@ -37,6 +37,7 @@ _GENERATED_WITHIN = 600
 _CUT = b"\0"
 """Stands for a line taken out; source files hold no NUL."""
 
+_STATEMENTS = ("body", "orelse", "finalbody", "handlers", "cases")
 _Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -58,18 +59,13 @@ class StdlibData(DataSource):
             if any(mark in source[:_GENERATED_WITHIN] for mark in _GENERATED_MARKS):
                 continue
             try:
-                parts = dict(zip(("code", "docstrings"), divide(source), strict=True))
+                texts += of_module(path.as_posix(), source)
             except (SyntaxError, ValueError):
                 unread.append(path.as_posix())
-                continue
-            name = path.as_posix()
-            texts += [
-                Text(name=f"{domain}/{name}", domain=domain, group=name, body=body) for domain, body in parts.items()
-            ]
         for topic, words in sorted(topics().items()):
             body = clean(words.encode("utf-8", "replace"))
             texts.append(Text(name=f"prose/{topic}", domain="prose", group=f"prose/{topic}", body=body))
-        kept = [text for text in texts if len(text.body) >= SMALLEST_BYTES and b"\0" not in text.body]
+        kept = [text for text in texts if is_fit(text)]
         if not kept:
             raise DataError(
                 f"no Python sources under {root}: this Python has no standard library to read; "
@@ -110,14 +106,30 @@ def module_files(root: Path) -> list[Path]:
     return sorted(walk(root), key=Path.as_posix)
 
 
+def of_module(name: str, source: bytes) -> list[Text]:
+    """A module's code and its docstrings, which belong together. Raises SyntaxError or ValueError for no Python."""
+    parts = zip(("code", "docstrings"), divide(source), strict=True)
+    return [Text(name=f"{domain}/{name}", domain=domain, group=name, body=body) for domain, body in parts]
+
+
+def is_fit(text: Text) -> bool:
+    """Whether a document is no empty package and no lone docstring of a line."""
+    return len(text.body) >= SMALLEST_BYTES and b"\0" not in text.body
+
+
 def docstring_nodes(tree: ast.Module) -> list[ast.Constant]:
     """The string nodes that are docstrings, in the order of the source."""
-    docstrings = []
-    for node in ast.walk(tree):
+    docstrings: list[ast.Constant] = []
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
         if isinstance(node, _Documented) and node.body and isinstance(node.body[0], ast.Expr):
             value = node.body[0].value
             if isinstance(value, ast.Constant) and isinstance(value.value, str):
                 docstrings.append(value)
+        for field in _STATEMENTS:  # no docstring stands in an expression, and these are most of a tree
+            inside = getattr(node, field, None)
+            waiting += inside if isinstance(inside, list) else []
     return sorted(docstrings, key=lambda node: (node.lineno, node.col_offset))
 
 
