@@ -432,8 +432,8 @@ def test_a_leak_is_noted_with_its_share(base: Path) -> None:
 
 
 def test_an_unknown_source_lists_the_known_ones() -> None:
-    with pytest.raises(ValidationError, match="'stdlib', 'text', 'synthetic', 'plugin'"):
-        TypeAdapter(DataSpec).validate_python({"source": "hub"})
+    with pytest.raises(ValidationError, match="'stdlib', 'python', 'text'"):
+        TypeAdapter(DataSpec).validate_python({"source": "web"})
 
 
 # ----------------------------------------------------------------------------------------------------
