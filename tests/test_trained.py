@@ -17,9 +17,10 @@ import torch
 
 from moebench.jobs.recipe import Run
 from moebench.models.architecture import Architecture
+from moebench.models.convert.config import config, family_of
+from moebench.models.convert.export import export_checkpoint
 from moebench.models.decoder import Output, Transformer
 from moebench.models.decoder.subject import DecoderSubject
-from moebench.models.export import config, export_checkpoint, family_of
 from moebench.models.generation import generate, load_trained
 from moebench.planning.matching import PlanError
 from moebench.store import CorruptFile, JobFolder, Results, write_bytes, write_json

@@ -60,7 +60,7 @@ QUANTITIES: dict[MatchOn, Callable[[Blueprint, str], float]] = {
 def architecture_of(model: ModelSpec, *, vocab: int, context: int) -> Architecture:
     """The model's sizes with every default filled in; the FFN width may still be None."""
     return Architecture(
-        vocab=vocab,
+        vocab=model.vocab or vocab,
         context=context,
         layers=model.layers,
         width=model.width,

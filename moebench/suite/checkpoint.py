@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from moebench.frozen import Frozen
+from moebench.frozen import Frozen, later
 from moebench.suite.training import Evaluation
 
 
@@ -23,6 +23,8 @@ class CheckpointModel(Frozen):
     """Of weights and products; the checkpoint's own when absent."""
     experts: Literal["eager", "grouped_mm", "batched_mm"] = "grouped_mm"
     """How transformers computes its experts; a dense checkpoint has none."""
+    native: bool = later(False)
+    """Whether our own decoder computes it, as a model that is trained on from there; for families it knows."""
     device_map: str | None = Field(default=None, max_length=100)
     """As transformers takes it (auto, cuda:0); the machine's device when absent."""
     online: bool = False

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from moebench.amounts import NAME
 from moebench.metrics import in_force
+from moebench.suite import start
 from moebench.suite.check import check
 from moebench.suite.errors import Position, Problem, Source, SuiteError
 from moebench.suite.explain import Path as TreePath
@@ -86,6 +87,7 @@ def load_suite(path_or_name: str | Path, *, scale: str | None = None, sets: Sequ
     for item in sets:
         tree = apply_set(tree, item, folder=str(Path.cwd()))
     models = resolve_models(tree, problems)
+    start.fill(models, tree, problems)
     resolved = _resolved_tree(tree, models)
     spec = _validated(resolved, tree, models, base, problems)
     return LoadedSuite(spec=spec, path=path, text=text, base=base, source=SourceMap(tree=resolved), scales=names)
@@ -263,9 +265,11 @@ def _relate(plain: dict[str, Any], tree: Node, base: Path) -> None:
         plain["data"]["files"] = [_relative(node, base) for node in files.value]
     models = plain.get("models")
     for name, model in models.items() if isinstance(models, dict) else ():
-        for key in ("results", "config"):
+        for key in ("results", "config", "checkpoint"):
             if isinstance(model, dict) and (node := tree.get("models", name, key)) is not None:
                 model[key] = _relative(node, base)
+        if (node := tree.get("models", name, "start", "checkpoint")) is not None:
+            model["start"]["checkpoint"] = _relative(node, base)
 
 
 def _is_made_elsewhere(model: Any) -> bool:

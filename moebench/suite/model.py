@@ -119,6 +119,13 @@ class ModelData(Frozen):
     """bytes, or {bpe: 4096}, {file: tokenizer.json}, {checkpoint: FOLDER}; the suite's when absent."""
 
 
+class Start(Frozen):
+    """Where initial values come from, when they are not drawn."""
+
+    checkpoint: Annotated[str, Field(min_length=1, max_length=1000)]
+    """A folder with config.json and safetensors, relative to the suite file: of a family that our decoder computes."""
+
+
 class ModelSpec(AttentionOptions):
     """A pre-norm decoder. `base`, `sweep` and `train` overrides are resolved before this type is made."""
 
@@ -146,6 +153,10 @@ class ModelSpec(AttentionOptions):
     """RMSNorm of queries and keys: over all heads at once (OLMoE), or each head on its own (Qwen3); absent: none."""
     match: Match | None = None
     """What must be equal to another model, and the size solved for it."""
+    vocab: Size | None = later()
+    """Rows of the token table, where they are more than the tokenizer has words."""
+    start: Start | None = later()
+    """Sizes and initial values are this checkpoint's; it is trained on from there."""
     weights: Literal["random"] | None = later()
     """random: counted and timed at its initial values, at any size, never trained or asked for quality."""
     dtype: Literal["float32", "bfloat16"] | None = later()

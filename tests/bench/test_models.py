@@ -21,8 +21,8 @@ from bench.race import Contender, race
 from bench.table import Row, Table, publish
 from moebench.jobs.train import backend_of, kernels_of
 from moebench.models.architecture import Architecture
+from moebench.models.convert.export import export_checkpoint
 from moebench.models.decoder import Transformer, build
-from moebench.models.export import export_checkpoint
 from moebench.suite.model import DenseFFN, MoEFFN
 
 transformers = pytest.importorskip("transformers")

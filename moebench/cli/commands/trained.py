@@ -50,7 +50,9 @@ def export(run_id: str, folder: Path, *, results: Path) -> None:
     Example:
       moebench export 3fa9 checkpoints/moe
     """
-    from moebench.models.export import TOKENS, export_checkpoint, family_of
+    from moebench.models.convert.config import family_of
+    from moebench.models.convert.export import export_checkpoint
+    from moebench.models.convert.tokenizer import TOKENS
     from moebench.models.generation import load_trained
 
     with input_errors():
