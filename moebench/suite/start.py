@@ -1,4 +1,4 @@
-"""Models that start from a checkpoint: their sizes are read from its `config.json` and stand in the suite as if written.
+"""Models that start from a checkpoint: their sizes are read from its `config.json`, and stand as if they were written.
 
 What the suite writes beside `start` must agree with the checkpoint; what acts in training alone is the suite's own. A
 model that starts there and is not trained is measured as it is: it becomes a `checkpoint` of our own decoder.
@@ -15,7 +15,7 @@ from typing import Any
 from moebench.models.convert.words import Described, describe
 from moebench.suite.errors import Position, Problem
 from moebench.suite.merge import Models
-from moebench.suite.parse import Entry, Node, kind_of
+from moebench.suite.parse import Entry, Node
 from moebench.systems.configs import ConfigError, load_config
 
 OWN = frozenset({"start", "train"})

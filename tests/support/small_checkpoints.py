@@ -1,4 +1,4 @@
-"""Checkpoints of transformers that tests make and save: the shapes of eight families, tiny, each with a tokenizer.
+"""Checkpoints of transformers that tests make and save: the shapes of twelve families, tiny, each with a tokenizer.
 
 Random weights, or trained for a moment on `TEXT` so that they beat chance by far. Import it inside a fixture of module
 scope: transformers takes seconds to load.
@@ -46,6 +46,8 @@ _LATENT: dict[str, Any] = {
 
 FAMILIES: dict[str, dict[str, Any]] = {
     "llama": {"intermediate_size": 48},
+    "mistral": {"intermediate_size": 48, "sliding_window": 9},
+    "qwen2": {"intermediate_size": 48},
     "qwen3": {"intermediate_size": 48, "head_dim": 8, "tie_word_embeddings": True},
     "mixtral": {"intermediate_size": 24, "num_local_experts": 8, "num_experts_per_tok": 2, "sliding_window": None},
     "olmoe": {"intermediate_size": 24, "num_experts": 8, "num_experts_per_tok": 2},
