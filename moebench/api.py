@@ -190,6 +190,7 @@ def _plan_of(loaded: LoadedSuite, asked: Asked, notes: Sequence[str], options: L
         facts, vocab = corpus.facts, corpus.vocab
     views = views_of(loaded.spec, base=loaded.base, cache=root / "data")
     machine = machines.machine(device=options.device, threads=threads)
+    machine = replace(machine, digests=root / "data" / "digests")
     trained = [model.train for model in loaded.spec.decoders.values() if model.train is not None]
     if any(train.budget.seconds is not None for train in trained):
         options.on_event({"event": "calibrating"})

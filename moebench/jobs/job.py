@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from moebench.data.sources import DataSpec
 from moebench.frozen import Frozen
 from moebench.identity import job_id
@@ -37,6 +39,8 @@ class Job(Frozen):
     data: DataSpec
     base: Path
     """Folder that the data's relative paths start from."""
+    places: dict[str, Path] = Field(default={})
+    """Checkpoint -> the folder in which its files lie."""
     exclusive: bool = False
     """Whether it runs alone, with nothing else of ours on the machine."""
     fresh: bool = False

@@ -32,6 +32,7 @@ from moebench.metrics.metric import Record
 from moebench.metrics.quality import Evaluated, evaluate, point_records
 from moebench.metrics.routing import routing_records
 from moebench.metrics.training import dropped_share, ended, initial, spent
+from moebench.models.convert.reading import begin_from
 from moebench.models.decoder.subject import DecoderSubject, ffn_output_rms
 from moebench.store import WEIGHTS, Checkpoints, JobFolder, Results, append_lines, keep_lines, write_bytes, write_json
 
@@ -87,7 +88,7 @@ def execute(job: Job, *, root: Path, on_event: OnEvent, should_stop: Callable[[]
     folder.path.mkdir(parents=True, exist_ok=True)
     settle(run, job.threads)
     corpus = corpus_of(job, run, root)
-    state, journal = _begin_or_resume(job, run, folder, corpus)
+    state, journal = _begin_or_resume(job, run, folder, corpus, root)
     report = _Reporter(job=job, run=run, on_event=on_event)
     try:
         if not _train(job, run, state, journal, corpus, report=report, should_stop=should_stop):
@@ -142,9 +143,9 @@ def about(job: Job, run: Run, corpus: Corpus) -> dict[str, Any]:
     }
 
 
-def _begin_or_resume(job: Job, run: Run, folder: JobFolder, corpus: Corpus) -> tuple[State, _Journal]:
+def _begin_or_resume(job: Job, run: Run, folder: JobFolder, corpus: Corpus, root: Path) -> tuple[State, _Journal]:
     """The state after the last checkpoint, files cut back to it; or a fresh state in an emptied folder."""
-    state, journal = start(run), _Journal(folder=folder)
+    state, journal = start(run, is_loaded=run.start is not None), _Journal(folder=folder)
     checkpoint = Checkpoints(folder).load()
     # Another number of threads sums in another order: going on would end in bits that neither number gives.
     if checkpoint is not None and checkpoint[2].get("threads") == job.threads:
@@ -155,6 +156,8 @@ def _begin_or_resume(job: Job, run: Run, folder: JobFolder, corpus: Corpus) -> t
         for name, count in journal.written.items():
             keep_lines(folder.path / name, _first(count))
         return state, journal
+    if run.start is not None:
+        begin_from(state.model, job.places[job.model], digest=run.start, cache=root / "data" / "digests")
     for name in (*ROW_FILES, WEIGHTS):
         (folder.path / name).unlink(missing_ok=True)
     write_json(folder.path / "job.json", about(job, run, corpus))

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_serializer
 
-from moebench.frozen import Frozen
+from moebench.frozen import Frozen, later
 from moebench.identity import digest_of, job_id
 from moebench.models.architecture import Architecture, Kernels, deciding
 
@@ -19,10 +19,12 @@ ONLY_EVALUATED = frozenset({"evaluate_at", "eval_tokens", "final_eval_tokens", "
 """Keys of a recipe that decide what is scored and nothing of the training."""
 
 
-def training_of(architecture: Mapping[str, Any], recipe: Mapping[str, Any], data_digest: str) -> str:
+def training_of(
+    architecture: Mapping[str, Any], recipe: Mapping[str, Any], data_digest: str, start: str | None = None
+) -> str:
     """Hash of what decides a model's training but for the seed, from an architecture and a recipe as JSON."""
     trained = {key: value for key, value in recipe.items() if key not in ONLY_EVALUATED}
-    return digest_of([deciding(architecture), trained, data_digest])
+    return digest_of([deciding(architecture), trained, data_digest, *([] if start is None else [start])])
 
 
 class Recipe(Frozen):
@@ -100,6 +102,8 @@ class Run(Frozen):
     a backward by hand. An unfused run keeps the id it had before there were others."""
     torch: str
     """Major and minor version of torch."""
+    start: str | None = later()
+    """Digest of the checkpoint whose weights it starts from; None where they are drawn."""
     training_version: int = TRAINING_VERSION
 
     @property

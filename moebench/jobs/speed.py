@@ -141,7 +141,7 @@ def _note(spec: SpeedSpec, value: dict[str, Any], root: Path) -> None:
     for model, run_id in spec.runs.items():
         if model in value["samples"]:
             run = results.job(run_id).spec()
-            training = training_of(run["architecture"], run["recipe"], run["data_digest"])
+            training = training_of(run["architecture"], run["recipe"], run["data_digest"], run.get("start"))
             timed[training] = sorted(value["samples"][model])
     row = {"process": spec.process, "at": time.time(), "machine": value["environment"]["machine"], "timed": timed}
     kept = results.timed_path(spec.session.id)

@@ -34,8 +34,16 @@ def job(draft: Draft, model: str, seed: int, recipe: Recipe | None = None) -> Jo
     run = run_of(plan.decoders[model], seed=seed, facts=plan.data_of(model), machine=draft.machine, recipe=recipe)
     train = plan.spec.decoders[model].train
     assert train is not None
-    seconds = train.checkpoint_seconds
-    return draft.job("train", run.model_dump(mode="json"), model=model, seed=seed, checkpoint_seconds=seconds)
+    facts = {"checkpoint_seconds": train.checkpoint_seconds, "places": places_of(draft, model)}
+    return draft.job("train", run.model_dump(mode="json"), model=model, seed=seed, **facts)
+
+
+def places_of(draft: Draft, model: str) -> dict[str, Path]:
+    """Where the files of the checkpoint lie that a model of a plan starts from."""
+    from moebench.checkpoints.located import locate
+
+    start = draft.plan.decoders[model].start
+    return {} if start is None else {model: locate(start.checkpoint, base=draft.base).folder}
 
 
 def run_of(
@@ -58,6 +66,7 @@ def run_of(
         backend=backend_of(planned.architecture, machine.device, kernels),
         kernels=kernels,
         torch=".".join(version("torch").split("+")[0].split(".")[:2]),
+        start=None if planned.start is None else planned.start.digest,
     )
 
 

@@ -15,6 +15,7 @@ from moebench.jobs.kind import Draft
 from moebench.jobs.recipe import Recipe, Run
 from moebench.metrics import in_force
 from moebench.planning import feasibility
+from moebench.planning.beginnings import begun
 from moebench.planning.elsewhere import planned_elsewhere
 from moebench.planning.matching import Machine, PlanError, models_of
 from moebench.planning.types import Asked, DataFacts, MatchResult, Plan, PlannedJob, PlannedModel, TunePlan
@@ -63,6 +64,7 @@ def make_graph(
     elsewhere = planned_elsewhere(spec, base=base, machine=machine)
     checked = check(spec, facts=facts, vocab=vocab, machine=machine, views=views, smoke=asked.smoke)
     models, matches, warnings = checked
+    models = begun(spec, models, base=base, machine=machine)
     plan = Plan(
         suite=spec.suite,
         scale=spec.scale,
@@ -194,6 +196,12 @@ def _warnings(
             "models differ in batch_tokens: digests of their tokens cannot be compared batch by batch, so claims about "
             "quality between them will be INVALID"
         )
+    for name, written in spec.decoders.items():
+        if written.start is not None:
+            found.append(
+                f"{name} starts from {written.start.checkpoint}: what that was trained on is in no count of tokens or "
+                "FLOPs, and may hold the test text"
+            )
     for name, model in models.items():
         ffn = model.architecture.ffn
         if isinstance(ffn, DenseFFN):

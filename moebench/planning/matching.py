@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from moebench.counting.blueprint import Blueprint
 from moebench.counting.costs import costs_of
@@ -42,6 +43,8 @@ class Machine:
     """Changes when timings of this machine would no longer be comparable."""
     memory_bytes: int | None = None
     """That a process may use; None where it is not known."""
+    digests: Path | None = None
+    """Where hashes of large files are kept from one plan to the next; None for nowhere."""
     step_seconds: Mapping[str, float] | None = None
     """Model -> measured seconds per step, for budgets in seconds."""
 
@@ -286,11 +289,19 @@ def recipe_of(train: TrainSpec, *, steps: int) -> Recipe:
     )
 
 
+def _too_few_rows(name: str, rows: int, vocab: int) -> Misfit:
+    message = f"{name} has {rows:,} rows of tokens, and the tokenizer of its data {vocab:,} words"
+    return Misfit(at=("models", name), message=message, hint="give it a tokenizer of its own, or more rows")
+
+
 def models_of(
     spec: SuiteSpec, *, vocab: int, machine: Machine, views: Mapping[str, DataFacts] | None = None
 ) -> tuple[dict[str, PlannedModel], list[MatchResult]]:
     """Every model with its sizes, recipe and costs. Raises PlanError when a size or a budget cannot be had."""
     architectures, matches = match_all(spec, vocab=vocab, views=views)
+    words = {name: views[name].vocab if views and name in views else vocab for name in architectures}
+    if narrow := [name for name, a in architectures.items() if a.vocab < (words[name] or 0)]:
+        raise PlanError(*(_too_few_rows(name, architectures[name].vocab, words[name] or 0) for name in narrow))
     models: dict[str, PlannedModel] = {}
     for name, a in architectures.items():
         recipe = _recipe(a, spec.decoders[name], step_seconds=(machine.step_seconds or {}).get(name))

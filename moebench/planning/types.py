@@ -32,6 +32,15 @@ from moebench.suite.smoke import SMOKE
 from moebench.suite.types import SuiteSpec, tag_of
 
 
+class PlannedStart(Frozen):
+    """A checkpoint whose weights a model starts from."""
+
+    checkpoint: str
+    """As the suite names it."""
+    digest: str
+    """Hash of its files of weights."""
+
+
 class PlannedModel(Frozen):
     """A decoder of ours."""
 
@@ -42,6 +51,8 @@ class PlannedModel(Frozen):
     costs: Costs
     expected_train_flops: float
     """Model FLOPs of the whole run."""
+    start: PlannedStart | None = later()
+    """The checkpoint that it is trained on from; None where its initial values are drawn."""
 
     @property
     def blueprint(self) -> Blueprint:
@@ -359,7 +370,8 @@ class Plan(Frozen):
             what = ("checkpoint", "digest", "dtype") if isinstance(planned, PlannedCheckpoint) else ("model", "sha256")
             return digest_of([planned.tag, *(getattr(planned, name) for name in what)])
         architecture, recipe = planned.architecture.model_dump(mode="json"), planned.recipe.model_dump(mode="json")
-        return training_of(architecture, recipe, self.data_of(model).digest)
+        start = None if planned.start is None else planned.start.digest
+        return training_of(architecture, recipe, self.data_of(model).digest, start)
 
     @property
     def trainings(self) -> set[str]:

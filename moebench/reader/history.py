@@ -139,7 +139,7 @@ def _noted_runs(source: Source) -> dict[str, Stray]:
 def _stray(run_id: str, folder: Folder, at: float) -> Stray | None:
     try:
         run = folder.spec()
-        training = training_of(run["architecture"], run["recipe"], run["data_digest"])
+        training = training_of(run["architecture"], run["recipe"], run["data_digest"], run.get("start"))
         return Stray(run_id=run_id, training=training, seed=int(run["seed"]), finished=at)
     except UNREADABLE:
         return None

@@ -55,6 +55,7 @@ models:
     ffn: {kind: moe, experts: 8, top_k: 4, router: top_p, top_p: 0.4, entropy_loss: 0.0001, expert_hidden: 24}
   windowed:
     base: dense
+    vocab: 300
     attention_bias: all
     attention_sinks: true
     window: 16

@@ -7,6 +7,8 @@ from pathlib import Path
 import safetensors
 import torch
 
+from moebench.checkpoints.contents import contents
+from moebench.checkpoints.digest import digest as digest_of_files
 from moebench.checkpoints.located import CheckpointError
 from moebench.models.convert.families import Family
 from moebench.models.convert.stored import check, described
@@ -45,3 +47,15 @@ def fill(model: Transformer, folder: Path, family: Family) -> None:
                     place.copy_(stream.get_tensor(key).view(place.shape))
         except (OSError, safetensors.SafetensorError) as error:
             raise CheckpointError(f"{folder / name}: it does not read: {plain(error, most=200)}") from None
+
+
+def begin_from(model: Transformer, folder: Path, *, digest: str, cache: Path | None) -> None:
+    """Gives a model the weights of a checkpoint, once its files are those that were planned.
+
+    Raises CheckpointError when they have changed since.
+    """
+    held = contents(folder)
+    if (found := digest_of_files(folder, held.files, cache=cache)) != digest:
+        told = f"the weights in {folder.name} have digest {found[:12]}, the plan {digest[:12]}: they have changed"
+        raise CheckpointError(told, hint="plan again")
+    fill(model, folder, described(folder)[1])
