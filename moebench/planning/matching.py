@@ -300,8 +300,8 @@ def models_of(
     """Every model with its sizes, recipe and costs. Raises PlanError when a size or a budget cannot be had."""
     architectures, matches = match_all(spec, vocab=vocab, views=views)
     words = {name: views[name].vocab if views and name in views else vocab for name in architectures}
-    if narrow := [name for name, a in architectures.items() if a.vocab < (words[name] or 0)]:
-        raise PlanError(*(_too_few_rows(name, architectures[name].vocab, words[name] or 0) for name in narrow))
+    if narrow := [name for name, a in architectures.items() if a.vocab < words[name]]:
+        raise PlanError(*(_too_few_rows(name, architectures[name].vocab, words[name]) for name in narrow))
     models: dict[str, PlannedModel] = {}
     for name, a in architectures.items():
         recipe = _recipe(a, spec.decoders[name], step_seconds=(machine.step_seconds or {}).get(name))
