@@ -1,5 +1,6 @@
-"""One of each from a single file and one line: the files of docs/extending.md, a kind of claim, and a metric of an
-installed package.
+"""One of each from a single file and one line: the files of docs/extending.md, and a metric of an installed package.
+
+What is added must be there when a Python starts, so commands are run in another one: one for all of a folder's.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -77,41 +79,68 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def call(folder: Path, *arguments: str) -> str:
-    """The extended package's command, in the folder; what it prints on either stream."""
-    variables = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "moebench", *arguments]
-    done = subprocess.run(command, cwd=folder, env=variables, text=True, capture_output=True)
+COMMANDS = """
+import json, sys
+from click.testing import CliRunner
+from moebench.cli import main
+from moebench.planning import rehearsal
+
+rehearsal._in_children = lambda *_, **__: []  # showing a plan tries its models in processes: what others test
+for line in sys.stdin:
+    done = CliRunner().invoke(main, line.split())
+    print(json.dumps([line.strip(), done.exit_code, done.stdout + done.stderr]))
+"""
+
+
+def call(folder: Path, site: Path, *commands: str) -> dict[str, tuple[int, str]]:
+    """Commands in one new Python that imports from `site`: exit code, and what is said on either stream."""
+    variables = {**child_environment(1), "PYTHONPATH": os.pathsep.join([str(site), os.environ["PYTHONPATH"]])}
+    command = [sys.executable, "-c", COMMANDS]
+    lines = "".join(f"{one}\n" for one in commands)
+    done = subprocess.run(command, cwd=folder, env=variables, input=lines, text=True, capture_output=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line for line, *_ in told] == list(commands)
+    return {line: (code, said) for line, code, said in told}
+
+
+LISTED = [("routers", "modulo"), ("claims", "at_least"), ("metrics", "test.surprise"), ("sources", "squares")]
+PLAN, TYPO = "plan added.yaml", "validate typo.yaml"
+RUN, OTHER = "run added.yaml --workers 1", "run added.yaml --launcher announced --set seeds=1 --results others"
 
 
 @pytest.fixture(scope="module")
-def reported(folder: Path) -> Path:
-    """The report of the suite, whose runs are done in worker processes."""
-    call(folder, "run", "added.yaml", "--workers", "2")
+def said(folder: Path) -> dict[str, str]:
+    """What the commands of the extended package say; the runs of the suite are done in a worker process."""
+    (folder / "typo.yaml").write_text((folder / "added.yaml").read_text().replace("at_least", "at_leest"))
+    commands = [*(f"list {what}" for what, _ in LISTED), "schema", PLAN, TYPO, RUN, OTHER]
+    told = call(folder, folder, *commands)
+    assert {line: code for line, (code, _) in told.items()} == {**dict.fromkeys(commands, 0), TYPO: 2}, told
+    return {line: said for line, (_, said) in told.items()}
+
+
+@pytest.fixture(scope="module")
+def reported(folder: Path, said: dict[str, str]) -> Path:
+    """The report of the suite."""
     return folder / "reports" / "added"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("what", "word"),
-    [("routers", "modulo"), ("claims", "at_least"), ("metrics", "test.surprise"), ("sources", "squares")],
-)
-def test_what_was_added_is_listed(folder: Path, what: str, word: str) -> None:
-    assert re.search(rf"^{re.escape(word)} ", call(folder, "list", what), flags=re.M)
+@pytest.mark.parametrize(("what", "word"), LISTED)
+def test_what_was_added_is_listed(said: dict[str, str], what: str, word: str) -> None:
+    assert re.search(rf"^{re.escape(word)} ", said[f"list {what}"], flags=re.M)
 
 
 @pytest.mark.slow
-def test_the_language_has_the_new_words(folder: Path) -> None:
-    made = call(folder, "schema")
+def test_the_language_has_the_new_words(said: dict[str, str]) -> None:
     for word in ("modulo", "stride", "at_least", "surprise", "squares"):
-        assert f'"{word}"' in made
+        assert f'"{word}"' in said["schema"]
+    assert "did you mean 'at_least'?" in " ".join(said[TYPO].split())
 
 
 @pytest.mark.slow
-def test_the_plan_says_how_the_new_claim_is_judged(folder: Path) -> None:
-    planned = " ".join(call(folder, "plan", "added.yaml").split())
+def test_the_plan_says_how_the_new_claim_is_judged(said: dict[str, str]) -> None:
+    planned = " ".join(said[PLAN].split())
     assert "supported if moe has at least 0.001; refuted if it has less" in planned
     assert "data: squares" in planned
     assert "router modulo" in planned
@@ -122,7 +151,11 @@ def test_the_new_claim_is_judged_on_the_new_metric_data_and_router(reported: Pat
     claims = {one["id"]: one for one in json.loads((reported / "claims.json").read_text())["claims"]}
     floor = claims["floor"]
     assert (floor["state"], floor["kind"], floor["metric"]) == ("supported", "at_least", "test.surprise")
+    assert (floor["asked"], floor["says"]) == ("≥ 0.001", "test.surprise of moe is at least 0.001.")
     assert "square numbers" in floor["scope"]
+    page = (reported / "index.md").read_text()
+    assert "≥ 0.001" in page
+    assert "SUPPORTED" in page
 
 
 @pytest.mark.slow
@@ -145,106 +178,9 @@ def test_the_new_kind_of_job_is_done_after_its_input(folder: Path, reported: Pat
 
 
 @pytest.mark.slow
-def test_the_new_launcher_carries_out_what_is_missing(folder: Path, reported: Path) -> None:
-    said = call(folder, "run", "added.yaml", "--launcher", "announced", "--set", "seeds=1", "--results", "others")
-    assert "starting with train of moe" in said or "starting with train of dense" in said
+def test_the_new_launcher_carries_out_what_is_missing(folder: Path, said: dict[str, str]) -> None:
+    assert "starting with train of moe" in said[OTHER] or "starting with train of dense" in said[OTHER]
     assert len(list((folder / "others" / "jobs").glob("*/weight.json"))) == 2
-
-
-# ----------------------------------------------------------------------------------------------------
-# A new kind of claim, or a new metric of an installed package, is one file: all that reads suites and verdicts
-# follows.
-
-
-AT_LEAST = '''
-"""`at_least`: a metric of one model is at least a value."""
-
-from typing import Literal
-
-from moebench.claims.hypothesis import Contrast, Hypothesis, Level, Reading, as_written
-from moebench.claims.kinds.kind import ClaimKind
-from moebench.metrics import metric_of
-
-
-class AtLeast(ClaimKind):
-    """A metric of one model is at least a value."""
-
-    example = "{model: moe, metric: routing.entropy, test: {kind: at_least, value: 0.9}}"
-    takes = ("model",)
-
-    kind: Literal["at_least"]
-    """at_least: a floor."""
-    value: float
-    """The least that it may be."""
-
-    def says(self, claim):
-        return f"{claim.metric} of {claim.model} is at least {self.value:g}."
-
-    def supported_if(self, claim):
-        return f"{claim.model} has at least {self.value:g}", "it has less"
-
-    def hypothesis(self, claim, sweeps):
-        floor = Level.of(as_written(self.value))
-        return Hypothesis(
-            contrast=Contrast.of(claim.metric, {claim.model: 1.0}),
-            support=(floor.above(),),
-            refute=(floor.below(),),
-            reading=Reading(form="difference", sign=1, unit=metric_of(claim.metric).unit),
-            asked=f"≥ {self.value:g}",
-        )
-'''
-LINE = """
-import sys
-
-from moebench.claims.kinds import KINDS
-from at_least import AtLeast
-
-KINDS["at_least"] = AtLeast
-
-from moebench.cli.commands import main
-
-main()
-"""
-
-
-@pytest.fixture(scope="module")
-def folder_kinds(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder_kinds = tmp_path_factory.mktemp("extended")
-    (folder_kinds / "at_least.py").write_text(AT_LEAST)
-    (folder_kinds / "moebench_extended.py").write_text(LINE)
-    test = {"kind": "at_least", "value": 0.1}
-    asked = {"says": None, "compare": None, "model": "moe", "metric": "routing.entropy", "test": test}
-    claims = {"even": {key: value for key, value in {**claim(), **asked}.items() if value is not None}}
-    write(folder_kinds, seeds=6, claims=claims)
-    return folder_kinds
-
-
-def moebench_kinds(folder_kinds: Path, *arguments: str, rc: int = 0) -> str:
-    command = [sys.executable, str(folder_kinds / "moebench_extended.py"), *arguments]
-    done = subprocess.run(command, cwd=folder_kinds, env=child_environment(1), text=True, capture_output=True)
-    assert done.returncode == rc, done.stderr
-    return done.stdout + done.stderr
-
-
-def test_it_is_a_word_of_the_language(folder_kinds: Path) -> None:
-    assert "at_least" in moebench_kinds(folder_kinds, "list", "claims")
-    assert '"at_least"' in moebench_kinds(folder_kinds, "schema")
-    suite = next(folder_kinds.glob("*.yaml"))
-    (folder_kinds / "other.yaml").write_text(suite.read_text().replace("at_least", "at_leest"))
-    assert "did you mean 'at_least'?" in " ".join(moebench_kinds(folder_kinds, "validate", "other.yaml", rc=2).split())
-    planned = " ".join(moebench_kinds(folder_kinds, "plan", suite.name).split())
-    assert "supported if moe has at least 0.1; refuted if it has less" in planned
-
-
-def test_it_is_judged_and_reported(folder_kinds: Path) -> None:
-    suite = next(folder_kinds.glob("tiny*.yaml"), None) or next(folder_kinds.glob("*.yaml"))
-    moebench_kinds(folder_kinds, "run", suite.name, "--launcher", "inline", "--results", "results", "--out", "reports")
-    (told,) = json.loads((folder_kinds / "reports" / "tiny" / "claims.json").read_text())["claims"]
-    assert (told["state"], told["kind"], told["asked"]) == ("supported", "at_least", "≥ 0.1")
-    assert told["says"] == "routing.entropy of moe is at least 0.1."
-    page = (folder_kinds / "reports" / "tiny" / "index.md").read_text()
-    assert "≥ 0.1" in page
-    assert "SUPPORTED" in page
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -290,50 +226,53 @@ def install(site: Path, name: str, text: str) -> None:
     (site / f"{name}.py").write_text(text)
 
 
-def moebench_metrics(folder_metrics: Path, *arguments: str, rc: int = 0) -> str:
-    environment = child_environment(1)
-    environment["PYTHONPATH"] = os.pathsep.join([str(folder_metrics / "site"), *sys.path])
-    command = [sys.executable, "-m", "moebench", *arguments]
-    done = subprocess.run(command, cwd=folder_metrics, env=environment, text=True, capture_output=True, check=False)
-    assert done.returncode == rc, done.stderr
-    return done.stdout + done.stderr
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a suite that measures and claims it, one that forgets to measure it, and what is installed."""
+    home = tmp_path_factory.mktemp("installed")
+    install(home / "site", "surprise", SURPRISE)
+    install(home / "site", "broken", "1 / 0\n")
+    fewer = claim(metric="test.surprise", test={"kind": "non_inferior", "margin": "50%"})
+    write(home, claims={"fewer": fewer}).rename(home / "forgets.yaml")
+    write(home, seeds=2, measure={"memory": False, "quality": ["surprise"]}, claims={"fewer": fewer})
+    return home
+
+
+INLINE, WORKERS = (f"run tiny.yaml --launcher {where}" for where in ("inline", "process --workers 1"))
 
 
 @pytest.fixture(scope="module")
-def folder_metrics(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder_metrics = tmp_path_factory.mktemp("extended")
-    install(folder_metrics / "site", "surprise", SURPRISE)
-    install(folder_metrics / "site", "broken", "1 / 0\n")
-    write(folder_metrics, seeds=2, claims={"plain": claim()})
-    return folder_metrics
+def told(home: Path) -> dict[str, str]:
+    """What the commands say with it installed."""
+    codes = {"list metrics": 0, "validate forgets.yaml": 2, INLINE: 0}
+    found = call(home, home / "site", *codes)
+    assert {line: code for line, (code, _) in found.items()} == codes, found
+    return {line: said for line, (_, said) in found.items()}
 
 
-def test_it_is_a_word_of_the_language_metrics(folder_metrics: Path) -> None:
-    listed = moebench_metrics(folder_metrics, "list", "metrics")
-    assert "test.surprise" in listed
-    assert "ZeroDivisionError" in listed  # another package that does not load is named and stops nothing
-    suite = write(folder_metrics, claims={"fewer": claim(metric="test.surprise")})
-    assert "put surprise into measure.quality" in " ".join(
-        moebench_metrics(folder_metrics, "validate", suite.name, rc=2).split()
-    )
+@pytest.mark.slow
+def test_an_installed_metric_is_a_word_of_the_language(told: dict[str, str]) -> None:
+    assert "test.surprise" in told["list metrics"]
+    assert "ZeroDivisionError" in told["list metrics"]  # another package that does not load is named and stops nothing
+    assert "put surprise into measure.quality" in " ".join(told["validate forgets.yaml"].split())
 
 
-def test_it_is_measured_claimed_and_reported(folder_metrics: Path) -> None:
-    """By worker processes too, which load the package by themselves; another version of it is another job."""
-    fewer = claim(metric="test.surprise", test={"kind": "non_inferior", "margin": "50%"})
-    suite = write(folder_metrics, seeds=2, measure={"memory": False, "quality": ["surprise"]}, claims={"fewer": fewer})
-    asked = ("run", suite.name, "--results", "results", "--out", "reports", "--workers", "1")
-    moebench_metrics(folder_metrics, *asked)
-    (told,) = json.loads((folder_metrics / "reports" / "tiny" / "claims.json").read_text())["claims"]
-    assert (told["metric"], told["n"]) == ("test.surprise", 2)
-    jobs = [json.loads(path.read_text())["job"] for path in (folder_metrics / "results" / "jobs").glob("*/job.json")]
-    specs = [job["spec"] for job in jobs if job["spec"].get("measurement") == "surprise"]
+@pytest.mark.slow
+def test_an_installed_metric_is_measured_claimed_and_reported(home: Path, told: dict[str, str]) -> None:
+    """By a worker process too, which loads the package by itself; another version of it is another job."""
+    (found,) = json.loads((home / "reports" / "tiny" / "claims.json").read_text())["claims"]
+    assert (found["metric"], found["n"]) == ("test.surprise", 2)
+    before = jobs_of(home)
+    specs = [job["spec"] for job in before if job["spec"].get("measurement") == "surprise"]
     assert len(specs) == 4
     assert all(spec["options"]["code"].startswith("surprise 1.0, sha256") for spec in specs)
-    (folder_metrics / "site" / "surprise.py").write_text(
-        SURPRISE.replace("> 3)", "> 4)").replace("three bits", "four bits")
-    )
-    moebench_metrics(folder_metrics, *asked)
-    kinds = [json.loads(p.read_text())["job"]["kind"] for p in (folder_metrics / "results" / "jobs").glob("*/job.json")]
-    assert kinds.count("train") == 4
-    assert len(kinds) == len(jobs) + 4
+    other = SURPRISE.replace("> 3)", "> 4)").replace("three bits", "four bits")
+    (home / "site" / "surprise.py").write_text(other)
+    assert call(home, home / "site", WORKERS)[WORKERS][0] == 0
+    after = jobs_of(home)
+    assert [job["kind"] for job in after].count("train") == 4
+    assert len(after) == len(before) + 4
+
+
+def jobs_of(home: Path) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text())["job"] for path in (home / "results" / "jobs").glob("*/job.json")]

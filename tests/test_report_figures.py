@@ -5,6 +5,7 @@ leave undecided.
 from __future__ import annotations
 
 import csv
+import functools
 import itertools
 import json
 import re
@@ -70,23 +71,52 @@ class Words:
     box: np.ndarray
 
 
-@pytest.fixture(scope="module", params=list(FOLDERS))
-def drawn(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Drawn]:
-    root = tmp_path_factory.mktemp("layout")
-    FOLDERS[request.param](root)
+@dataclass(frozen=True)
+class Study:
+    """A folder of results, what was found in it, and all that is drawn of it, laid out."""
+
+    root: Path
+    found: Findings
+    drawn: Mapping[str, Drawn]
+    refused: Mapping[str, str]
+    """Why the other figures are not drawn."""
+
+
+@pytest.fixture(scope="module")
+def studied(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Study]:
+    """Each of the folders, drawn once for all that look at it."""
+
+    @functools.cache
+    def studied(name: str) -> Study:
+        root = tmp_path_factory.mktemp("studied") / "results"
+        FOLDERS[name](root)
+        found = findings_of(root)
+        with settings():
+            made = {name: draw(found) for name, draw in FIGURES.items()}
+            drawn = {name: one for name, one in made.items() if isinstance(one, Drawn)}
+            for one in drawn.values():
+                one.figure.draw_without_rendering()
+        refused = {name: one for name, one in made.items() if isinstance(one, str)}
+        return Study(root=root, found=found, drawn=drawn, refused=refused)
+
+    return studied
+
+
+def findings_of(root: Path) -> Findings:
     results = store.Results(root)
     (stored,) = store.newest(results.plans())
     evidence = gather(results, stored)
-    found = Findings(study=study(evidence), verdicts=tuple(judge(evidence)), controls=tuple(check_controls(evidence)))
-    with settings():
-        made = {name: draw(found) for name, draw in FIGURES.items()}
-    return {name: one for name, one in made.items() if isinstance(one, Drawn)}
+    held, verdicts = study(evidence), tuple(judge(evidence))
+    return Findings(study=held, verdicts=verdicts, controls=tuple(check_controls(evidence)))
+
+
+@pytest.fixture(scope="module", params=list(FOLDERS))
+def drawn(request: pytest.FixtureRequest, studied: Callable[[str], Study]) -> Mapping[str, Drawn]:
+    return studied(request.param).drawn
 
 
 def seen(figure: Figure) -> list[Words]:
     """Texts but for ticks outside their axes, which are not drawn."""
-    with settings():
-        figure.draw_without_rendering()
     unseen = set()
     for axes in figure.axes:
         for axis, limits in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
@@ -147,8 +177,6 @@ def test_ticks_stand_where_their_labels_say(drawn: Mapping[str, Drawn]) -> None:
     """0, 2, 5, 8 would stand for 0, 2.5, 5 and 7.5."""
     untrue = []
     for name, one in drawn.items():
-        with settings():
-            one.figure.draw_without_rendering()
         for axes in one.figure.axes:
             for axis, limits in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
                 for tick in axis.get_major_ticks():
@@ -173,14 +201,8 @@ def read(label: str) -> float | None:
         return None
 
 
-def test_a_sweep_is_drawn_against_its_value_with_every_seed(tmp_path: Path) -> None:
-    golden_systems.write_sweep(tmp_path)
-    results = store.Results(tmp_path)
-    evidence = gather(results, results.plans()[0])
-    found = Findings(study=study(evidence), verdicts=tuple(judge(evidence)), controls=())
-    with settings():
-        one = FIGURES["sweep"](found)
-    assert isinstance(one, Drawn)
+def test_a_sweep_is_drawn_against_its_value_with_every_seed(studied: Callable[[str], Study]) -> None:
+    found, one = studied("sweep").found, studied("sweep").drawn["sweep"]
     (axes,) = one.figure.axes
     assert axes.get_xlabel() == "ffn.experts"
     seeds = [line for line in axes.lines if len(line.get_xdata()) == 8]  # type: ignore[arg-type]
@@ -214,38 +236,19 @@ def test_lines_are_broken_where_they_may_be() -> None:
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("systems") / "results"
-    golden_systems.write(root)
-    return root
-
-
-def findings_of(root: Path) -> Findings:
-    results = store.Results(root)
-    (stored,) = store.newest(results.plans())
-    evidence = gather(results, stored)
-    held, verdicts = study(evidence), tuple(judge(evidence))
-    return Findings(study=held, verdicts=verdicts, controls=tuple(check_controls(evidence)))
+def found(studied: Callable[[str], Study]) -> Findings:
+    return studied("many").found
 
 
 @pytest.fixture(scope="module")
-def found(results: Path) -> Findings:
-    return findings_of(results)
+def drawn_many(studied: Callable[[str], Study]) -> Mapping[str, Drawn]:
+    assert studied("many").refused == {"sweep": "The suite has no sweep over numbers."}
+    return studied("many").drawn
 
 
 @pytest.fixture(scope="module")
-def drawn_many(found: Findings) -> dict[str, Drawn]:
-    with settings():
-        made = {name: draw(found) for name, draw in FIGURES.items()}
-    assert {name: one for name, one in made.items() if isinstance(one, str)} == {
-        "sweep": "The suite has no sweep over numbers."
-    }
-    return {name: one for name, one in made.items() if isinstance(one, Drawn)}
-
-
-@pytest.fixture(scope="module")
-def report(results: Path, tmp_path_factory: pytest.TempPathFactory) -> Report:
-    (made,) = build(results, out=tmp_path_factory.mktemp("reports"), formats={"md", "csv"})
+def report(studied: Callable[[str], Study], tmp_path_factory: pytest.TempPathFactory) -> Report:
+    (made,) = build(studied("many").root, out=tmp_path_factory.mktemp("reports"), formats={"md", "csv"})
     return made
 
 
@@ -313,28 +316,11 @@ def test_few_models_keep_two_hues() -> None:
 # ---------------------------------------------------------------------------------------------- figures
 
 
-def shown(one: Drawn) -> list[tuple[str, np.ndarray]]:
-    """Texts but for ticks that lie outside their axes, which are not drawn."""
-    one.figure.draw_without_rendering()
-    unseen = set()
-    for axes in one.figure.axes:
-        for axis, limits in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
-            for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks()):
-                inside = min(limits) - 1e-9 <= tick.get_loc() <= max(limits) + 1e-9
-                unseen |= {id(label) for label in (tick.label1, tick.label2) if not inside or not label.get_visible()}
-    held = []
-    for text in one.figure.findobj(Text):
-        if text.get_visible() and text.get_text().strip() and id(text) not in unseen:
-            box = Text.get_window_extent(text)  # of the words alone, without an annotation's arrow
-            held.append((text.get_text(), np.array([box.x0, box.y0, box.x1, box.y1]) / one.figure.dpi))
-    return held
-
-
 @pytest.mark.parametrize(
     "name", ["answer", "costs", "latency", "quality", "loss", "fronts", "load", "balance", "domains"]
 )
-def test_every_model_is_named(found: Findings, drawn_many: dict[str, Drawn], name: str) -> None:
-    said = {text for text, _ in shown(drawn_many[name])}
+def test_every_model_is_named(found: Findings, drawn_many: Mapping[str, Drawn], name: str) -> None:
+    said = {words.text for words in seen(drawn_many[name].figure)}
     wanted = set(found.study.models) - (
         {"dense"} if name in {"answer", "costs", "latency", "loss", "load", "balance", "domains"} else set()
     )
@@ -342,7 +328,7 @@ def test_every_model_is_named(found: Findings, drawn_many: dict[str, Drawn], nam
 
 
 def test_models_are_ranked_by_their_difference_to_the_one_that_most_claims_compare_with(
-    found: Findings, drawn_many: dict[str, Drawn]
+    found: Findings, drawn_many: Mapping[str, Drawn]
 ) -> None:
     assert found.baseline == "dense"
     axes = drawn_many["answer"].figure.axes[0]
@@ -352,7 +338,9 @@ def test_models_are_ranked_by_their_difference_to_the_one_that_most_claims_compa
     assert len(names) == len(found.plan.models) - 1
 
 
-def test_layers_are_named_by_where_they_are_and_experts_counted(found: Findings, drawn_many: dict[str, Drawn]) -> None:
+def test_layers_are_named_by_where_they_are_and_experts_counted(
+    found: Findings, drawn_many: Mapping[str, Drawn]
+) -> None:
     panels = {axes.get_title(loc="left"): axes for axes in drawn_many["load"].figure.axes}
     for name, model in found.plan.models.items():
         if model.architecture.moe_layers:
@@ -363,7 +351,7 @@ def test_layers_are_named_by_where_they_are_and_experts_counted(found: Findings,
 
 
 def test_what_a_capacity_refused_is_drawn_for_the_models_that_have_one(
-    found: Findings, drawn_many: dict[str, Drawn]
+    found: Findings, drawn_many: Mapping[str, Drawn]
 ) -> None:
     capped = {
         n for n, m in found.plan.models.items() if getattr(m.architecture.ffn, "capacity_factor", None) is not None
@@ -375,7 +363,7 @@ def test_what_a_capacity_refused_is_drawn_for_the_models_that_have_one(
     assert refused == pytest.approx(100 * last.max(), rel=0.01)
 
 
-def test_claims_that_ask_the_same_are_on_one_scale(found: Findings, drawn_many: dict[str, Drawn]) -> None:
+def test_claims_that_ask_the_same_are_on_one_scale(found: Findings, drawn_many: Mapping[str, Drawn]) -> None:
     rows = [v for v in found.verdicts if v.metric == "test.bits_per_byte" and v.asked_high == 0.0]
     axes = drawn_many["claims"].figure.axes[0]
     drawn_at = [line.get_xdata()[0] for line in axes.lines if len(line.get_xdata()) == 1]  # type: ignore[arg-type, index]

@@ -1,5 +1,6 @@
-"""Real runs in processes that are killed. `python crash_runs.py` is a forge: it loads torch once and forks a child
-for each order, so that dozens of killings do not cost dozens of imports.
+"""Real runs in processes that are killed. `python crash_runs.py` is a forge: it loads torch once, with what torch's
+optimizers and counters load when they are first used, and forks a child for each order, so that dozens of killings do
+not cost dozens of imports, and fall in the run itself.
 
 An order is a line of JSON: `jobs`, done in turn, and `root` as for a worker; `kill_after_s`, when the child is killed;
 `fault`, a value for MOEBENCH_FAULT; `die_in`, the name of a measurement or a function as `module:name`, and the call
@@ -59,8 +60,11 @@ class Forge:
         self._stdout.close()
 
 
+LOADED = ("moebench.jobs.loop", "moebench.launch.attempt", "torch", "torch._dynamo", "torch.utils.flop_counter")
+
+
 def serve() -> None:
-    for name in ("moebench.jobs.loop", "moebench.launch.attempt", "torch"):
+    for name in LOADED:
         importlib.import_module(name)
     say({"ready": True})
     for line in sys.stdin:
