@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -148,6 +148,23 @@ def attained(n: int, alpha: float) -> float:
     return math.floor(alpha * flips * (1 + 1e-12)) / flips
 
 
+def many_flips_p(x: Array, null: float = 0.0, *, further: float = 0.0) -> float:
+    """`sign_flip_p` of more effects than can be flipped one by one, by the normal law of their flipped sum."""
+    away = x - null
+    spread = math.sqrt(float(np.sum(away**2)))
+    if spread == 0:
+        return 1.0
+    return float(special.ndtr(-(float(np.sum(away)) + len(x) * further) / spread))
+
+
+def many_flips_limit(x: Array, alpha: float) -> float:
+    """The lower confidence limit that inverts `many_flips_p`; -infinity when x [n] are too few for any."""
+    n, z = len(x), -float(special.ndtri(alpha))
+    if n <= z * z:
+        return -math.inf
+    return float(np.mean(x)) - z * math.sqrt(float(np.sum((x - np.mean(x)) ** 2)) / (n * (n - z * z)))
+
+
 def _subsets(x: Array) -> tuple[Array, Array]:
     """Sums and sizes of all non-empty subsets of x [n]: [2^n - 1]. Unknowns are as bad as can be.
 
@@ -219,7 +236,7 @@ def holm(p: Sequence[float]) -> list[float]:
     return adjusted
 
 
-# ---------------------------------------------------------------------------------------------- documents
+# ---------------------------------------------------------------------------------------------- documents and items
 
 
 def clustered(bits_MI: Array, bytes_I: Array, weights_M: Array, *, log: bool) -> Estimate:
@@ -261,6 +278,81 @@ def _influences(bits_MI: Array, bytes_I: Array, weights_M: Array, *, log: bool) 
     ratios_M = np.sum(bits_MI, axis=1) / total_bytes
     influence_MI = (bits_MI - ratios_M[:, None] * bytes_I[None, :]) / total_bytes
     return np.asarray(weights_M @ (influence_MI / ratios_M[:, None] if log else influence_MI), dtype=np.float64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Linearised:
+    """A contrast of ratios of sums, and what each cluster adds to it."""
+
+    centre: float
+    ratios_M: Array
+    influence_C: Array
+    """They sum to 0; `clustered` takes its standard error from them."""
+
+
+def linearised(values_MC: Array, sizes_C: Array, weights_M: Array, *, log: bool) -> Linearised:
+    """The contrast of `clustered` by cluster: values [models, clusters], sizes [clusters].
+
+    Raises ValueError for a ratio without a log.
+    """
+    ratios_M = np.sum(values_MC, axis=1) / float(np.sum(sizes_C))
+    if log and np.min(ratios_M) <= 0:
+        raise ValueError(f"{float(np.min(ratios_M)):g} has no log")
+    return Linearised(
+        centre=float(weights_M @ (np.log(ratios_M) if log else ratios_M)),
+        ratios_M=ratios_M,
+        influence_C=_influences(values_MC, sizes_C, weights_M, log=log),
+    )
+
+
+UNSEEN = 5.0
+"""Clusters as far out as can be that are added, of which all are where models agree on every item."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RareEvents:
+    """The mean of effects of which many are 0, as those of two models that differ on a few items in a thousand.
+
+    The t interval would then be too narrow, and of no width at all where none differs. So the variance grows with the
+    mean as the sample's skewness has it, which for counts makes it the score interval (Brown, Cai and DasGupta,
+    Statist. Sinica 13, 2003), and in proportion to the share of ties effects are added that were not seen, as far from
+    the mean as can be. Without ties it is Student's t.
+    """
+
+    centre: float
+    variance: float
+    """Of the mean, those not seen included."""
+    slope: float
+    """How fast that grows with the mean."""
+    df: float
+
+    @staticmethod
+    def of(x: Array, *, farthest: float, tied: float) -> RareEvents:
+        """From effects x [n], n >= 2: the share `tied` of them is 0 by nature, and one may lie `farthest` off."""
+        n, centre = len(x), float(np.mean(x))
+        centred = x - centre
+        square = float(np.sum(centred**2))
+        skew = float(np.sum(centred**3)) / square if square > 0 else 0.0
+        variance = (n / (n - 1) * square + UNSEEN * tied * farthest**2) / n**2
+        return RareEvents(centre=centre, variance=variance, slope=tied * skew / n, df=n - 1)
+
+    def p_above(self, null: float) -> float:
+        """One-sided p of "it is above `null`"."""
+        variance = self.variance + self.slope * (null - self.centre)
+        if variance <= 0:
+            return 0.0 if self.centre > null else 1.0
+        return float(special.stdtr(self.df, (null - self.centre) / math.sqrt(variance)))
+
+    def mirrored(self) -> RareEvents:
+        """The same of the effects with the other sign."""
+        return replace(self, centre=-self.centre, slope=-self.slope)
+
+    def interval(self, level: float) -> Interval:
+        """The two-sided interval at `level`."""
+        t = t_quantile((1 - level) / 2, self.df)
+        shift = t * t * self.slope / 2
+        half = math.sqrt(t * t * self.variance + shift**2)
+        return Interval(low=self.centre + shift - half, high=self.centre + shift + half, level=level)
 
 
 # ---------------------------------------------------------------------------------------------- curves and shares

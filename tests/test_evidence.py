@@ -67,7 +67,7 @@ def test_a_whole_folder(root: Path) -> None:
     assert "curve.bits_per_byte" in run.curves
     assert [step for step, _ in run.curves["curve.bits_per_byte"]] == list(golden_results.POINTS)
     assert run.values["train.tokens"] == golden_results.STEPS * golden_results.BATCH_TOKENS, "the last step's value"
-    assert len(run.items) == 12
+    assert len(run.items[BPB]) == 12
     assert run.digests[golden_results.STEPS]
     assert run.machine == "2-core x86_64 CPU"
     assert len(evidence.processes) == 6
@@ -453,7 +453,7 @@ def test_a_leak_of_one_run_in_sixteen_is_enough() -> None:
 
 def test_without_documents_half_the_entropy_is_too_little() -> None:
     found = with_entropy(lambda _, h: np.full(12, 0.4 * h * 256), 1.354)
-    bare = replace(found, outcomes=tuple(replace(run, items=()) for run in found.outcomes))
+    bare = replace(found, outcomes=tuple(replace(run, items={}) for run in found.outcomes))
     assert verdict(bare, "lower").state == "invalid"
 
 

@@ -273,6 +273,32 @@ def test_an_unusual_learning_rate_is_noted(tmp_path: Path, rate: str) -> None:
     assert "of moe, dense and small is outside the usual range, 1e-05 to 0.3" in note
 
 
+@pytest.mark.parametrize(
+    ("ffn", "told"),
+    [
+        ("top_k: 2", ["balance loss of a batch in micro-batches: a pass without gradients goes first, 26% more FLOPs"]),
+        ("top_k: 2, balance_over: sequence", []),
+        ("top_k: 2, balance_over: micro_batch", ["its balance loss is that of each micro-batch, as asked"]),
+        (
+            "top_k: 2, balance_loss: 0, router: noisy_topk",
+            ["noise is drawn for each micro-batch: gradients are those of the batch, with other draws than at once"],
+        ),
+        (
+            "top_k: 2, balance_loss: 0, capacity_factor: 1.5",
+            [
+                "an expert has room for its share of a micro-batch, 1,024 of the batch's 4,096 tokens, and drops other "
+                "pairs than of the batch"
+            ],
+        ),
+    ],
+)
+def test_where_micro_batches_are_not_their_batch_is_noted(tmp_path: Path, ffn: str, told: list[str]) -> None:
+    asked = ("  batch_tokens: 4096", "  batch_tokens: 4096\n  micro_batch_tokens: 1024")
+    found = [note for note in notes(tmp_path, ("top_k: 2", ffn), asked) if "micro-batch" in note]
+    assert found == [f"moe: {words}" for words in told]
+    assert not [note for note in notes(tmp_path, ("top_k: 2", ffn)) if "micro-batch" in note]
+
+
 def test_too_few_seeds_or_processes_for_any_verdict_are_noted(tmp_path: Path) -> None:
     timed = ("test.bits_per_byte", "speed.train_step_s")
     changes = (

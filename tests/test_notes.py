@@ -18,7 +18,6 @@ from moebench.claims.judge import judge
 from moebench.jobs.recipe import Recipe
 from moebench.planning.types import MatchResult
 from moebench.reader.evidence import Evidence, TunedModel
-from moebench.reader.runs import Item
 from tests.support import tiny_suites
 from tests.support.builders import (
     BPB,
@@ -26,6 +25,7 @@ from tests.support.builders import (
     DOCUMENTS,
     MOE,
     claim,
+    documents_of,
     evidence_of,
     judged,
     lower_by,
@@ -348,16 +348,14 @@ def test_one_byte_of_one_document_of_one_run_is_different_text(changed: tuple[in
     evidence = twins()
     assert judged(evidence).item_low is not None
     first = [] if changed is None else [changed]
-    items = tuple(
-        Item(document=f"d{i}", domain="code", num_bytes=n, bits=b) for i, (n, b) in enumerate(first + DOCUMENTS[1:])
-    )
-    verdict = judged(with_outcome(evidence, "dense", 3, items=items))
+    items = documents_of(first + DOCUMENTS[1:])
+    verdict = judged(with_outcome(evidence, "dense", 3, items={BPB: items}))
     assert verdict.state == "invalid"
     assert "scored on different text" in verdict.reason
 
 
 def test_a_run_without_its_documents_takes_the_interval_over_documents_from_nobody() -> None:
-    verdict = judged(with_outcome(twins(), "dense", 3, items=()))
+    verdict = judged(with_outcome(twins(), "dense", 3, items={}))
     assert verdict.reason == (
         "evaluation: which documents dense with seed 3 was scored on is not known, though it is of other runs"
     )
@@ -491,8 +489,8 @@ def test_the_middle_of_a_trend_is_held_to_every_precondition() -> None:
 
 @pytest.mark.parametrize(
     "ffn",
-    [{"capacity_factor": 1.25, "balance_loss": 0.0}, {"balance_loss": 0.01}, {"balance_loss": 0.0, "load_loss": 0.1}],
-    ids=["capacity", "balance", "load"],
+    [{"capacity_factor": 1.25, "balance_loss": 0.0}, {"balance_loss": 0.01, "balance_over": "micro_batch"}],
+    ids=["capacity", "balance"],
 )
 def test_what_is_taken_over_a_micro_batch_needs_equal_ones(ffn: dict[str, Any]) -> None:
     evidence = with_recipe(with_ffn(twins(), "moe", **ffn), "moe", micro_batch_tokens=1024)
@@ -502,7 +500,13 @@ def test_what_is_taken_over_a_micro_batch_needs_equal_ones(ffn: dict[str, Any]) 
     alone = judged(unmatched(evidence))
     assert alone.state == "supported"
     assert any(note.startswith("micro-batches of 1,024 tokens") for note in alone.notes)
-    free = with_ffn(evidence, "moe", capacity_factor=None, balance_loss=0.0, load_loss=None)
+    assert any(
+        note.startswith(("moe: an expert has room for", "moe: its balance loss is that of each"))
+        for note in alone.notes
+    )
+    whole = with_ffn(evidence, "moe", capacity_factor=None, balance_loss=0.01, balance_over=None)
+    assert judged(whole).state == "supported"
+    free = with_ffn(evidence, "moe", capacity_factor=None, balance_loss=0.0)
     assert judged(free).state == "supported"
     assert "0.25× tokens per micro-batch" in judged(free).scope
 

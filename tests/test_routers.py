@@ -19,7 +19,7 @@ from torch import Tensor
 from moebench import plugins
 from moebench.models.routers import Router, Routing, Text, router_class
 from moebench.models.routers.hierarchical import Hierarchical
-from moebench.models.routers.losses import balance_loss, sequence_balance, z_loss
+from moebench.models.routers.losses import Tally, balance_loss, sequence_balance, z_loss
 from moebench.models.routers.noisy_topk import Gate, NoisyTopK, expected_load, squared_variation
 from moebench.models.routers.projection import Projection
 from moebench.models.routers.sigmoid_bias import SigmoidBias
@@ -160,10 +160,13 @@ def test_sequences_that_are_not_balanced_each_are_told_from_a_balanced_micro_bat
         assert float(loss.detach()) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("over", [None, "batch"])
 @pytest.mark.parametrize("word", ["softmax_topk", "sigmoid_bias", "noisy_topk"])
-def test_the_batchs_loss_uses_the_pairs_of_the_step_so_far_and_forgets_them_after_it(word: str) -> None:
-    """Three tokens on expert 0, then one on expert 1: shares 1 and 0, then 3/4 and 1/4, then of the new step alone."""
-    made = by_logits(moe(2, 1, router=word, balance_over="batch"))
+def test_the_batchs_loss_uses_the_pairs_of_all_micro_batches_and_forgets_them_after_the_step(
+    word: str, over: Any
+) -> None:
+    """Three tokens on expert 0, then one on expert 1: shares 3/4 and 1/4 in both, of its own alone after the step."""
+    made = by_logits(moe(2, 1, router=word, balance_over=over))
     if isinstance(made, NoisyTopK):
         with torch.no_grad():
             made.gate.noise.zero_()
@@ -174,15 +177,35 @@ def test_the_batchs_loss_uses_the_pairs_of_the_step_so_far_and_forgets_them_afte
         return float(made(logits_TE, text(len(logits_TE))).losses["balance_loss"].detach())
 
     high = 0.880797 / (0.880797 + 0.5) if word == "sigmoid_bias" else 0.880797  # sigmoid(2); of softmax (2, 0)
-    for _ in range(2):
-        assert loss(first) == pytest.approx(2 * high, rel=1e-5)
-        assert loss(second) == pytest.approx(2 * (3 / 4 * (1 - high) + 1 / 4 * high), rel=1e-5)
-        made.after_step()
-    assert loss(second) == pytest.approx(2 * high, rel=1e-5)
+    assert loss(first) == pytest.approx(2 * high, rel=1e-5)
+    made.tally = Tally()
+    with torch.no_grad():
+        made(first, text(3)), made(second, text(1))
+    for share, logits_TE, likely in ((3 / 4, first, high), (1 / 4, second, 1 - high)):
+        made.tally.share = share
+        assert loss(logits_TE) == pytest.approx(2 * (3 / 4 * likely + 1 / 4 * (1 - likely)), rel=1e-5)
     made.eval()
     assert loss(first) == pytest.approx(2 * high, rel=1e-5)  # evaluation neither sees nor leaves a trace
     made.train()
-    assert loss(first) == pytest.approx(2 * (1 / 4 * (1 - high) + 3 / 4 * high), rel=1e-5)
+    made.after_step()
+    assert loss(second) == pytest.approx(2 * high, rel=1e-5)
+
+
+def test_a_sum_of_the_batch_has_the_gradient_of_the_whole_whatever_is_made_of_it() -> None:
+    """f(a + b) by hand, of parts of 3 and 1 tokens: a of the first, b of the second, weighted by their shares."""
+    a, b = (torch.tensor([value, 1.0], requires_grad=True) for value in (3.0, 4.0))
+    tally = Tally()
+    for own in (a, b):
+        tally("sums", own)
+    for own, share in ((a, 3 / 4), (b, 1 / 4)):
+        tally.share = share
+        f = tally("sums", own).prod()
+        assert float(f.detach()) == 14.0
+        (share * f).backward()
+    assert a.grad is not None
+    assert b.grad is not None
+    assert a.grad.tolist() == pytest.approx([2.0, 7.0], rel=1e-6)
+    assert b.grad.tolist() == pytest.approx([2.0, 7.0], rel=1e-6)
 
 
 def test_the_z_loss_by_hand() -> None:

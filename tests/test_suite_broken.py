@@ -129,7 +129,7 @@ OF_MIXTURES: dict[str, tuple[str, str, str, str]] = {
     "soft MoE": ("router: soft_mixture", "router: §soft_moe", "soft_moe is refused: Soft MoE (Puigcerver et al. 2023, arXiv:2308.00951) mixes all tokens", ""),
     "an unknown activation": ("activation: relu", "activation: §rleu", "activation cannot be 'rleu': use swiglu, geglu", "did you mean 'relu'?"),
     "an unknown dense activation": ("first_dense: 1", "first_dense: 1, dense_activation: §swigl", "dense_activation cannot be 'swigl'", "did you mean 'swiglu'?"),
-    "an unknown scope of balance": ("balance_over: sequence", "balance_over: §token", "balance_over cannot be 'token': use sequence or batch", ""),
+    "an unknown scope of balance": ("balance_over: sequence", "balance_over: §token", "balance_over cannot be 'token': use sequence, micro_batch or batch", ""),
     "an option badly spelt": ("capacity_factor: 1.25", "§capacity: 1.25", "unknown key 'capacity'", "did you mean 'capacity_factor'?"),
     "an option of a dense model": ("hidden: 192}}", "hidden: 192, §bias: true}}", "unknown key 'bias'", "'bias' is a key of kind: moe"),
     # ---- options against the router

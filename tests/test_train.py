@@ -6,25 +6,46 @@ import functools
 import hashlib
 import itertools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from moebench import api
 from moebench.counting.flops import train_flops_per_token
+from moebench.counting.kernels import tally_flops
 from moebench.data.batches import evaluation_windows, train_batch
 from moebench.data.corpus import Corpus
+from moebench.jobs import calibrate, training
+from moebench.jobs.measuring import racer
 from moebench.jobs.recipe import TRAINING_VERSION, Recipe, Run
-from moebench.jobs.train import backend_of
-from moebench.jobs.training import Diverged, State, Step, learning_rate, make_optimizer, start, train, training_loss
+from moebench.jobs.train import backend_of, losses_over
+from moebench.jobs.training import (
+    Diverged,
+    State,
+    Step,
+    TrainingStep,
+    chance,
+    learning_rate,
+    make_optimizer,
+    start,
+    train,
+    training_loss,
+)
+from moebench.metrics import speed
 from moebench.metrics.quality import evaluate
+from moebench.models import lazy
 from moebench.models.architecture import Architecture, Kernels
+from moebench.models.decoder import Transformer
 from moebench.models.decoder.subject import DecoderSubject
-from moebench.models.routers import ROUTERS
+from moebench.models.routers import ROUTERS, Text
 from tests.support import small_corpora, small_models, tiny_suites
+from tests.support.counted_flops import attention_square_flops
 from tests.support.small_models import architecture, dense, moe, run
-from tests.support.small_routers import CAPPED, LEARNED, NOISY, mixture, model_of
+from tests.support.small_routers import CAPPED, LEARNED, mixture, model_of
 from tests.support.small_routers import single as single_of
 
 pytestmark = pytest.mark.numeric
@@ -223,13 +244,112 @@ def test_training_leaves_an_unlearned_router_as_it_was(word: str) -> None:
     assert len(still) == 2
 
 
-@pytest.mark.parametrize("word", [word for word in ROUTERS if word not in NOISY and word != "switch"])
-def test_gradients_of_micro_batches_add_up_to_those_of_the_batch(word: str) -> None:
-    """For dropless routers without a loss of each micro-batch: tokens are routed on their own, expert_choice's too,
-    by their own sequence. Weights after four steps, biases of sigmoid_bias too, which count the whole step.
-    """
-    changes = {"entropy_loss": 0.1} if word == "top_p" else {}
-    a = small_models.architecture(mixture(word, balance_loss=0.0, z_loss=0.1, **changes))
+OVER = ("batch", "sequence")
+LOSSES_OF = {
+    "top_p": {"entropy_loss": 0.1}, "hierarchical": {"balance_loss": 0.0}, "switch": {"capacity_factor": 100.0},
+    "gshard": {"capacity_factor": 100.0},
+}  # fmt: skip
+"""Beside a balance loss and a z-loss; nothing is dropped, as a capacity is a micro-batch's."""
+
+
+def gradients(a: Architecture, run: Run) -> tuple[dict[str, torch.Tensor], State]:
+    """Of the first batch of a run, whose routers are spread out so that loads are uneven; and the state after."""
+    state = start(run)
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for name, value in state.model.named_parameters():
+            if ".router." in name:
+                value.copy_(torch.randn(value.shape, generator=generator) * 2 * a.width**-0.5)
+    batch = train_batch(SMALL, seed=0, step=0, batch_tokens=run.recipe.batch_tokens)
+    training._accumulate(state, run, torch.from_numpy(batch))
+    return {name: value.grad for name, value in state.model.named_parameters() if value.grad is not None}, state
+
+
+def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    """Within the rounding of float32, on the scale of each weight's largest gradient."""
+    assert set(one) == set(other)
+    for name, value in one.items():
+        assert float((value - other[name]).abs().max()) <= 1e-5 * float(value.abs().max()), name
+
+
+@pytest.fixture
+def drawn_by_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What routers draw for a token is a function of its word and position: noise does not depend on the batch."""
+
+    def uniform(text: Text, shape: Any) -> torch.Tensor:
+        keys_TX = text.ids_T.double()[:, None] + 300 * text.position_T.double()[:, None]
+        spread_TX = torch.sin(keys_TX * 12.9898 + torch.arange(math.prod(shape) // len(keys_TX)) * 78.233) * 43758.5453
+        return (spread_TX - spread_TX.floor()).float().view(shape)
+
+    def instead(usual: Callable[..., Any], drawn: Callable[..., Any]) -> Callable[..., Any]:
+        def draw(*args: Any, generator: Any, **how: Any) -> Any:
+            return drawn(*args, generator) if isinstance(generator, Text) else usual(*args, generator=generator, **how)
+
+        return draw
+
+    monkeypatch.setattr(Text, "rng", lambda self: self)
+    monkeypatch.setattr(lazy.torch, "randn", instead(torch.randn, lambda shape, text: 2 * uniform(text, shape) - 1))
+    monkeypatch.setattr(lazy.torch, "rand", instead(torch.rand, lambda size, text: uniform(text, (size,))))
+    jittered = instead(
+        torch.Tensor.uniform_, lambda x, low, high, text: x.copy_(low + (high - low) * uniform(text, x.shape))
+    )
+    monkeypatch.setattr(torch.Tensor, "uniform_", jittered)
+
+
+@pytest.mark.parametrize(
+    ("word", "over"),
+    [
+        (None, None),
+        *((word, None) for word in ROUTERS),
+        *((word, over) for word, made in ROUTERS.items() if "balance_over" in made.options for over in OVER),
+    ],
+)
+@pytest.mark.usefixtures("drawn_by_token")
+def test_gradients_of_micro_batches_add_up_to_those_of_the_batch(word: str | None, over: str | None) -> None:
+    """Every loss that a router has, in 1, 2, 4 and uneven parts (6 and 2 rows); expert_choice too, by its sequence."""
+    changes: dict[str, Any] = {"balance_over": over} if over else {}
+    if word is not None and "balance_loss" in map(str, ROUTERS[word].auxiliary):
+        changes["balance_loss"] = 1.0
+    ffn = dense() if word is None else mixture(word, **{"z_loss": 0.1, **LOSSES_OF.get(word, {}), **changes})
+    a = small_models.architecture(ffn)
+    sizes = {size: gradients(a, small_run(a, batch_tokens=128, micro_batch_tokens=size)) for size in (128, 64, 32, 96)}
+    at_once, state = sizes[128]
+    for in_parts, other in (sizes[64], sizes[32], sizes[96]):
+        assert_same(at_once, in_parts)
+        if word == "sigmoid_bias":
+            loads = [router.load_E for model in (state.model, other.model) for router in model.routers]
+            assert torch.equal(loads[0], loads[2])
+
+
+@pytest.mark.parametrize("losses", [{"balance_loss": 1.0}, {"importance_loss": 1.0}, {"load_loss": 1.0}], ids=str)
+@pytest.mark.usefixtures("drawn_by_token")
+def test_losses_of_each_micro_batch_do_not_add_up(losses: dict[str, float]) -> None:
+    """What the pass before is for; without it the gradients are others."""
+    a = small_models.architecture(
+        mixture("noisy_topk", **{**dict.fromkeys(("balance_loss", "importance_loss", "load_loss"), 0.0), **losses})
+    )
+    run = small_run(a, batch_tokens=128, micro_batch_tokens=32)
+    assert run.losses_over == "batch"
+    exact, averaged = gradients(a, run)[0], gradients(a, run.model_copy(update={"losses_over": "micro_batch"}))[0]
+    gates = [name for name in exact if name.endswith("gate.weight")]
+    assert len(gates) == 2
+    for name in gates:
+        assert float((exact[name] - averaged[name]).abs().max()) > 0.01 * float(exact[name].abs().max())
+
+
+def test_a_balance_asked_of_each_micro_batch_is_that_of_each() -> None:
+    of_each, absent = (
+        model_of("softmax_topk", balance_loss=1.0, **over) for over in ({"balance_over": "micro_batch"}, {})
+    )
+    runs = {a: small_run(a, batch_tokens=128, micro_batch_tokens=32) for a in (of_each, absent)}
+    assert [run.losses_over for run in runs.values()] == ["micro_batch", "batch"]
+    plain = runs[absent].model_copy(update={"losses_over": "micro_batch"})
+    assert_same(gradients(of_each, runs[of_each])[0], gradients(absent, plain)[0])
+
+
+def test_weights_after_four_steps_in_micro_batches_are_those_of_steps_at_once() -> None:
+    """With what is carried from step to step: biases that count the whole step, and sums that are forgotten."""
+    a = small_models.architecture(mixture("sigmoid_bias", balance_loss=1.0))
     (one, at_once), (other, in_parts) = (
         whole(small_run(a, steps=4, clip=None, eps=1e-3, micro_batch_tokens=size), SMALL) for size in (64, 32)
     )
@@ -237,31 +357,66 @@ def test_gradients_of_micro_batches_add_up_to_those_of_the_batch(word: str) -> N
     assert [facts.grad_norm for facts in in_parts] == pytest.approx([f.grad_norm for f in at_once], rel=1e-4)
     for (name, value), twin in zip(one.model.state_dict().items(), other.model.state_dict().values(), strict=True):
         torch.testing.assert_close(value, twin, rtol=1e-4, atol=1e-5, msg=name)
+    assert all(router.tally is None for router in other.model.routers)
 
 
-def test_the_balance_of_a_batch_in_parts_is_that_of_the_batch_but_for_its_first_parts() -> None:
-    """The last part sees all pairs of the step, so with many parts the sum comes near the loss of the whole batch."""
-    a = model_of("softmax_topk", balance_loss=1.0, balance_over="batch")
-    alone = model_of("softmax_topk", balance_loss=1.0)
-    steps = {
-        (name, size): whole(small_run(shape, steps=1, clip=None, batch_tokens=256, micro_batch_tokens=size), SMALL)[1][
-            0
-        ]
-        for name, shape in (("batch", a), ("part", alone))
-        for size in (256, 32)
-    }
-    norms = {key: facts.grad_norm for key, facts in steps.items()}
-    assert norms["batch", 256] == norms["part", 256]
-    assert abs(norms["batch", 32] - norms["batch", 256]) < abs(norms["part", 32] - norms["part", 256])
+def test_only_a_run_whose_micro_batches_do_not_add_up_has_another_id() -> None:
+    """The field decides the bits; where both ways give the same, it is not there."""
+    a, plain = model_of("softmax_topk"), model_of("softmax_topk", balance_loss=0.0, z_loss=0.1)
+    each = model_of("softmax_topk", balance_over="sequence")
+    whole_batch = small_run(a)
+    in_parts = [small_run(one, micro_batch_tokens=32) for one in (a, plain, each, architecture(dense()))]
+    assert "losses_over" not in whole_batch.model_dump(mode="json")
+    assert ["losses_over" in run.model_dump(mode="json") for run in in_parts] == [True, False, False, False]
+    assert in_parts[0].id != in_parts[0].model_copy(update={"losses_over": "micro_batch"}).id
+
+
+@pytest.mark.parametrize("variant", ["plain", "everything"])
+@pytest.mark.parametrize("word", ["softmax_topk", "hierarchical", "top_p"])
+def test_the_pass_before_is_counted_as_torch_counts_it(word: str, variant: str) -> None:
+    """It ends at the last router: neither the last experts nor the head are computed, nor a dense layer behind."""
+    a = model_of(word, variant, layers=4)
+    run = small_run(a, batch_tokens=64, micro_batch_tokens=32)
+    state = start(run)
+    step = TrainingStep(state, run)
+    batch = torch.from_numpy(train_batch(SMALL, seed=0, step=0, batch_tokens=64))
+    with step.countable(), FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        tallied = step.tally((part, chance(run, step=0, part=i)) for i, part in enumerate(batch.split(2)))
+    assert a.router is not None
+    before, rows = a.up_to_last_router, {"sequences": 4, "length": 16}
+    square = 4 * attention_square_flops(before, length=16) // 2
+    expected = tally_flops(before, a.router.counts, assignments=tallied, **rows)
+    assert counter.get_total_flops() == expected + square
+    one, other = whole(run, SMALL)[0], whole(run.model_copy(update={"losses_over": "micro_batch"}), SMALL)[0]
+    assert one.executed_flops - one.model_flops > other.executed_flops - other.model_flops + 5 * expected
+
+
+def test_what_times_a_step_times_the_pass_before_too() -> None:
+    """In a speed session, and when a budget in seconds is made steps."""
+    a = model_of("softmax_topk")
+    run = small_run(a, batch_tokens=128, micro_batch_tokens=32)
+    seen: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        route = Transformer.route
+        patch.setattr(Transformer, "route", lambda *args, **draws: (seen.append(1), route(*args, **draws))[1])
+        whole(run.model_copy(update={"recipe": run.recipe.model_copy(update={"steps": 1})}), SMALL)
+        assert len(seen) == 4
+        calibrate.time_step(run)
+        assert len(seen) == 4 + 4 * calibrate.TIMED_STEPS
+        timed = speed._train_step(
+            racer("moe", run, start(run)), lambda rows: train_batch(SMALL, seed=0, step=0, batch_tokens=rows * 16)
+        )
+        timed(), timed()
+        assert len(seen) == 4 + 4 * calibrate.TIMED_STEPS + 2
 
 
 @pytest.mark.parametrize("model", ["moe", "dense"])
 def test_micro_batches_add_up_to_the_batch(made: api.Planned, corpus: Corpus, model: str) -> None:
     run = run_of(made, model, clip=None)
-    if model == "moe":  # the balance loss is one of each micro-batch, so it may differ; the rest must not
-        ffn = run.architecture.ffn.model_copy(update={"balance_loss": 0.0})
-        run = run.model_copy(update={"architecture": run.architecture.model_copy(update={"ffn": ffn})})
-    parts = run.model_copy(update={"recipe": run.recipe.model_copy(update={"micro_batch_tokens": 48})})
+    recipe = run.recipe.model_copy(update={"micro_batch_tokens": 48})
+    over = losses_over(run.architecture, recipe)
+    assert over == ("batch" if model == "moe" else "micro_batch")
+    parts = run.model_copy(update={"recipe": recipe, "losses_over": over})
     one, at_once = whole(run, corpus)
     other, in_parts = whole(parts, corpus)  # 8 rows as 3 + 3 + 2: the last part weighs less
     assert [facts.loss for facts in in_parts] == pytest.approx([facts.loss for facts in at_once], rel=1e-5)

@@ -45,15 +45,20 @@ def scored(evidence: Evidence, metric: str, models: Iterable[str]) -> Scored | N
     if group is None:
         return None
     plan = evidence.plan
-    completed = (run for run in evidence.outcomes_of(models) if run.status == "completed")
+    runs = evidence.outcomes_of(name for name in models if not plan.is_external(name))
+    completed = (run for run in runs if run.status == "completed")
     read = [(counts, run.model) for run in completed if (counts := counts_of(run, group, domain)) is not None]
     if not read:
         return None
     (num_bytes, documents), model = min(read)
-    recipe, facts = plan.decoders[model].recipe, plan.data_of(model)
-    split = recipe.split if group == "curve" else group
-    there_are, asked = facts.bytes_of(split), recipe.eval_tokens if group == "curve" else recipe.final_eval_tokens
-    if facts.tokenizer is not None and there_are is not None:  # tokens are asked, of as many bytes as they have here
+    name = model if model in plan.decoders else next(iter(plan.trained), None)
+    asked, split, facts = num_bytes, group, plan.data
+    if name is not None:  # a checkpoint is scored on what the suite's own models are
+        recipe, facts = plan.decoders[name].recipe, plan.data_of(name)
+        asked = recipe.eval_tokens if group == "curve" else recipe.final_eval_tokens
+        split = recipe.split if group == "curve" else group
+    there_are = facts.bytes_of(split)
+    if name is not None and facts.tokenizer is not None and there_are is not None:  # tokens are asked
         asked = round(asked * there_are / (facts.tokens[split] - facts.documents[split]))
     return Scored(
         scored_bytes=num_bytes,
@@ -66,9 +71,9 @@ def scored(evidence: Evidence, metric: str, models: Iterable[str]) -> Scored | N
 
 def counts_of(run: Outcome, group: str, domain: str | None = None) -> tuple[int, int] | None:
     """Bytes and documents that a run scored, by its documents, or as it recorded them; None when it has neither."""
-    items = [item for item in run.items if domain in (None, item.domain)] if group != "curve" else []
+    items = [item for item in run.items.get(f"{group}.bits_per_byte", ()) if domain in (None, item.group)]
     if items:
-        return sum(item.num_bytes for item in items), len(items)
+        return sum(int(item.size) for item in items), len(items)
     labels = {} if domain is None else {"domain": domain}
     recorded = [run.values.get(labelled(f"{group}.scored_{what}", **labels)) for what in ("bytes", "documents")]
     return None if None in recorded else (int(recorded[0] or 0), int(recorded[1] or 0))
@@ -76,15 +81,8 @@ def counts_of(run: Outcome, group: str, domain: str | None = None) -> tuple[int,
 
 def documents_of(run: Outcome, group: str) -> Hashable | None:
     """The bytes of each document that a run was scored on: the same text when equal; None where they are not known."""
-    if group == "curve" or not run.items:
-        return None
-    return frozenset((item.document, item.domain, item.num_bytes) for item in run.items)
-
-
-def bytes_of(plan: Plan, split: str) -> int | None:
-    """Bytes of text in a split, a separator before each document not counted; None when the plan does not say."""
-    tokens, documents = plan.data.tokens.get(split), plan.data.documents.get(split)
-    return None if tokens is None or documents is None else tokens - documents
+    items = run.items.get(f"{group}.bits_per_byte")
+    return frozenset((item.name, item.group, item.size) for item in items) if items else None
 
 
 # ---------------------------------------------------------------------------------------------- in words

@@ -9,6 +9,9 @@ What other sources of error add, documents or the step times of processes, is ad
 (MOVER: Zou and Donner, Statist. Med. 27, 2008). Below six pairs nothing is decided, since 2^-6 is the first floor
 below 2.5%, and the interval shown is Student's. Where either of two bounds refutes, what lies as far beyond the other
 counts as well: the p is doubled but for the width between them.
+
+Where every model is a single run the units are its items, or their groups: Student's t over them, which `stats`
+guards against rare differences, and sign flips of them must agree; twenty for any verdict.
 """
 
 from __future__ import annotations
@@ -22,11 +25,20 @@ import numpy as np
 
 from moebench import stats
 from moebench.claims.hypothesis import Bound, Guard, Hypothesis, as_written
+from moebench.claims.items import Clusters
 from moebench.claims.samples import Sample
 from moebench.claims.verdict import State
 
 ALPHA = 0.025
 MIN_UNITS = stats.ENOUGH
+MIN_ITEMS = 20
+"""Items, or groups of items, for any verdict over them alone: with fewer the interval is too narrow where groups
+differ in size."""
+
+
+def enough(sample: Sample) -> int:
+    """The units below which a sample decides nothing."""
+    return MIN_ITEMS if sample.clusters is not None else MIN_UNITS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,12 +73,11 @@ def weigh(sample: Sample, hypothesis: Hypothesis) -> Finding:
     """Intervals, p values and what they say, before other claims are looked at."""
     if hypothesis.exactly or sample.exact is not None:
         return _weigh_exactly(sample, hypothesis)
-    scale = _Scale(sample)
+    scale = _scale(sample)
     items = sample.items.interval(1 - 2 * ALPHA) if sample.items is not None else None
-    enough = sample.n >= 2
-    p_for = max(scale.p(bound) for bound in hypothesis.support) if enough else None
-    p_against = scale.p_any(hypothesis.refute) if enough else None
-    finite = enough and bool(np.all(np.isfinite(sample.effects)))
+    several = sample.n >= 2
+    p_for = max(scale.p(bound) for bound in hypothesis.support) if several else None
+    p_against = scale.p_any(hypothesis.refute) if several else None
     return Finding(
         centre=scale.centre,
         interval=scale.interval(1 - 2 * ALPHA),
@@ -78,7 +89,7 @@ def weigh(sample: Sample, hypothesis: Hypothesis) -> Finding:
         refutes=p_against is not None and p_against <= ALPHA,
         p_for=p_for,
         p_against=p_against,
-        sd=stats.standard_deviation(sample.effects) if finite else None,
+        sd=scale.sd,
         beside=math.sqrt(sum(part.se**2 for part in scale.beside)),
     )
 
@@ -99,7 +110,7 @@ def settle(finding: Finding, hypothesis: Hypothesis, sample: Sample, correction:
     if finding.p_for is None and (sample.units == "counts" or hypothesis.exactly):
         holds = "holds" if finding.supports else "does not hold"
         return "supported" if finding.supports else "refuted", f"{holds} for the exact counts"
-    if sample.n < MIN_UNITS:
+    if sample.n < enough(sample):
         return "inconclusive", _too_few(sample)
     if finding.supports:
         state: State = "supported"
@@ -122,14 +133,14 @@ def stands(guard: Guard, sample: Sample) -> bool:
     if sample.exact is not None and sample.units == "counts":
         return sample.exact > 0 if guard.must == "be above 0" else sample.exact >= 0
     if guard.must == "be above 0":
-        return sample.n >= MIN_UNITS and shown_p(guard, sample) <= ALPHA
-    return sample.n < MIN_UNITS or _Scale(sample).p(Bound(side="below", value=0.0)) > ALPHA
+        return sample.n >= enough(sample) and shown_p(guard, sample) <= ALPHA
+    return sample.n < enough(sample) or _scale(sample).p(Bound(side="below", value=0.0)) > ALPHA
 
 
 def shown_p(guard: Guard, sample: Sample) -> float:
     """The p of what a guard asks to be shown; 0 where nothing must be shown. A verdict has no smaller one."""
     if guard.must == "be above 0":
-        return _Scale(sample).p(Bound(side="above", value=0.0))
+        return _scale(sample).p(Bound(side="above", value=0.0))
     return 0.0
 
 
@@ -140,6 +151,11 @@ def _lies(hypothesis: Hypothesis, *, inside: bool) -> str:
 
 
 def _too_few(sample: Sample) -> str:
+    if sample.clusters is not None:
+        groups = " groups of items" if sample.clusters.grouped else " items"
+        return f"{sample.n}{groups}; at least {MIN_ITEMS} for any verdict over them"
+    if sample.single:
+        return "one number of each model: without its scatter over seeds, or its items, it decides nothing"
     if sample.n < sample.planned:
         return f"{sample.n} of {sample.planned} {sample.units} present; at least {MIN_UNITS} for any verdict"
     return f"{sample.n} {sample.units}; at least {MIN_UNITS} for any verdict"
@@ -161,6 +177,10 @@ def ends(sample: Sample) -> tuple[stats.Array, stats.Array]:
     return np.where(np.isnan(least), -np.inf, least), np.where(np.isnan(most), np.inf, most)
 
 
+def _scale(sample: Sample) -> _Scale | _OverItems:
+    return _Scale(sample) if sample.clusters is None else _OverItems(sample, sample.clusters)
+
+
 class _Scale:
     """A sample's intervals and p values."""
 
@@ -172,6 +192,7 @@ class _Scale:
         finite = bool(np.all(np.isfinite(sample.effects)))
         self.centre = (float(np.mean(sample.effects)) if finite else stats.median(sample.effects)) + shift
         self.n = sample.n
+        self.sd = stats.standard_deviation(sample.effects) if finite and self.n >= 2 else None
         self.method = _method(sample, documents)
         self.documents_add_most = (
             documents is not None and self._half(ALPHA, self.least) < -documents.interval(1 - 2 * ALPHA).low
@@ -233,6 +254,46 @@ class _Scale:
 
     def _half(self, alpha: float, x: stats.Array) -> float:
         return float(np.mean(x)) - stats.lower_limit(x, alpha)
+
+
+class _OverItems:
+    """The same of a sample over items alone: the wider of Student's t and of sign flips, end by end."""
+
+    beside: tuple[stats.Estimate, ...] = ()
+    documents_add_most = False
+
+    def __init__(self, sample: Sample, clusters: Clusters) -> None:
+        self.x = sample.effects
+        self.own = stats.RareEvents.of(self.x, farthest=clusters.farthest, tied=clusters.tied)
+        self.centre = self.own.centre
+        self.sd = math.sqrt(self.own.variance * sample.n)
+        over = f"{sample.n:,} groups of items" if clusters.grouped else f"{sample.n:,} items"
+        self.method = f"t over {over} of one run each, and sign flips of them"
+
+    def interval(self, level: float) -> stats.Interval:
+        """Two-sided at `level`."""
+        own, alpha = self.own.interval(level), (1 - level) / 2
+        low = min(own.low, stats.many_flips_limit(self.x, alpha))
+        return stats.Interval(low=low, high=max(own.high, -stats.many_flips_limit(-self.x, alpha)), level=level)
+
+    def p(self, bound: Bound) -> float:
+        """One-sided p of the bound's assertion."""
+        up = 1.0 if bound.side == "above" else -1.0
+        own = self.own if up > 0 else self.own.mirrored()
+        return max(own.p_above(up * bound.value), stats.many_flips_p(up * self.x, up * bound.value))
+
+    def p_any(self, bounds: Sequence[Bound]) -> float:
+        """Of "one of the bounds' assertions holds", as of seeds."""
+        if len(bounds) < 2:
+            return self.p(bounds[0]) if bounds else 1.0
+        width = abs(bounds[0].value - bounds[1].value)
+        return min(1.0, *(self.p(bound) + self._p_far(bound, width) for bound in bounds))
+
+    def _p_far(self, bound: Bound, width: float) -> float:
+        up = 1.0 if bound.side == "above" else -1.0
+        own = self.own if up > 0 else self.own.mirrored()
+        flips = stats.many_flips_p(up * self.x, up * bound.value, further=width)
+        return max(own.p_above(up * bound.value - width), flips)
 
 
 def _documents(sample: Sample) -> stats.Estimate | None:

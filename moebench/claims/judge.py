@@ -22,7 +22,7 @@ from moebench.claims.hypothesis import Guard, Hypothesis, Withheld
 from moebench.claims.power import Needs, needs, needs_of_guard
 from moebench.claims.preconditions import Question, broken, unfit
 from moebench.claims.samples import Sample, draw
-from moebench.claims.scope import scope
+from moebench.claims.scope import of_units, scope
 from moebench.claims.verdict import Verdict
 from moebench.format import interval
 from moebench.metrics import in_force, metric_of
@@ -163,6 +163,7 @@ def _verdict(evidence: Evidence, draft: _Draft, correction: Correction, family: 
     text = coverage.scored(evidence, claim.metric, models)
     beside = likeness.beside(evidence, models, treatment, baseline)
     matched_on = likeness.matched_on(plan, treatment, baseline) if treatment and baseline else ()
+    units = "" if sample is None else of_units(sample)
     facts: dict[str, Any] = {
         "id": draft.id,
         "says": claim.says,
@@ -178,9 +179,9 @@ def _verdict(evidence: Evidence, draft: _Draft, correction: Correction, family: 
         "scored": text,
         "beside": beside,
         "matched_on": matched_on,
-        "scope": scope(evidence, claim, models, text, beside),
+        "scope": "; ".join(filter(None, (scope(evidence, claim, models, text, beside), units))),
         **(_asked_ends(hypothesis) if hypothesis else {}),
-        **({"n": sample.n, "units": sample.units} if sample else {}),
+        **(_counted(sample) if sample else {}),
     }
     lines = [*notes.of_claim(evidence, draft.id, claim, draft.post_hoc, draft.looks)]
     if draft.withheld is not None or finding is None or hypothesis is None or sample is None:
@@ -194,7 +195,7 @@ def _verdict(evidence: Evidence, draft: _Draft, correction: Correction, family: 
         lines.append("an exact count, not part of the Holm family")
     lines += notes.of_numbers(evidence, hypothesis, sample, metric=claim.metric, models=models, text=text)
     share = _recovered_share(evidence, hypothesis)
-    lines += [] if share is None else [_share_words(share)]
+    lines += [] if share is None else [_share_words(share, sample.units)]
     hints = notes.caveats(
         evidence, draft.id, claim, hypothesis, sample, text=text, beside=beside, matched=bool(matched_on)
     )
@@ -207,6 +208,11 @@ def _verdict(evidence: Evidence, draft: _Draft, correction: Correction, family: 
         caveats=tuple(hints),
         notes=tuple(lines),
     )
+
+
+def _counted(sample: Sample) -> dict[str, Any]:
+    """How many units, of which kind: items are counted one by one, whatever groups they stand in."""
+    return {"n": sample.n if sample.clusters is None else sample.clusters.num_items, "units": sample.units}
 
 
 def _decided(
@@ -294,8 +300,8 @@ def _recovered_share(evidence: Evidence, hypothesis: Hypothesis) -> dict[str, An
     return {"share": 100 * share, "share_low": 100 * shares.low, "share_high": 100 * shares.high}
 
 
-def _share_words(share: dict[str, Any]) -> str:
+def _share_words(share: dict[str, Any], units: str) -> str:
     if not share:
         return "no share of the ceiling's gain can be stated: that gain is not shown to be above 0"
     shown = interval(share["share"], share["share_low"], share["share_high"], "%", signed=False)
-    return f"recovers {shown} of the ceiling's gain (Fieller interval over seeds)"
+    return f"recovers {shown} of the ceiling's gain (Fieller interval over {units})"

@@ -13,6 +13,7 @@ from itertools import combinations
 from moebench.claims import coverage
 from moebench.claims.verdict import Beside
 from moebench.format import TIMES
+from moebench.jobs.recipe import not_of_batch
 from moebench.planning.types import Plan, PlannedModel
 from moebench.reader.evidence import Evidence
 from moebench.suite.claim import Claim
@@ -102,7 +103,10 @@ def beside(
     evidence: Evidence, models: Iterable[str], treatment: str | None, baseline: str | None
 ) -> tuple[Beside, ...]:
     """The facts of the models of the suite; what belongs to training is left out where none is trained."""
-    named = [name for name in models if name in evidence.plan.decoders]
+    compared = [name for name in models if name in evidence.plan.models]
+    named = [name for name in compared if name in evidence.plan.decoders]
+    if len(named) < len(compared):
+        return tuple(_sizes(evidence.plan, compared, treatment, baseline))
     rows = []
     trained = {name for name in named if evidence.plan.decoders[name].recipe.trains}
     for fact in FACTS if named else ():
@@ -113,6 +117,19 @@ def beside(
         ratio = _ratio(values.get(treatment or ""), values.get(baseline or ""))
         rows.append(Beside(what=fact.says, values=values, ratio=ratio))
     return tuple(rows)
+
+
+def _sizes(plan: Plan, models: list[str], treatment: str | None, baseline: str | None) -> Iterator[Beside]:
+    """What is counted, of models of which some were not made here; a line for each count that any of them has."""
+    for what, metric in {
+        "active parameters": "cost.active_params",
+        "total parameters": "cost.total_params",
+        "decode FLOPs/token": "cost.decode_flops_per_token",
+    }.items():
+        counts: dict[str, Value] = {name: plan.counts(name).get(metric) for name in models}
+        if any(count is not None for count in counts.values()):
+            ratio = _ratio(counts.get(treatment or ""), counts.get(baseline or ""))
+            yield Beside(what=what, values=counts, ratio=ratio)
 
 
 def _ratio(one: Value, other: Value) -> float | None:
@@ -163,7 +180,7 @@ def scope_words(
         new = all(row.values != other.values for other in differing)
         if row.differs and new and (not counted or row.what in _COUNTED):
             differing.append(row)
-    if treatment is None or baseline is None or not {treatment, baseline} <= set(plan.decoders):
+    if treatment is None or baseline is None or not {treatment, baseline} <= set(plan.models):
         what = ", ".join(row.what for row in differing)
         return f"its models differ in {what}" if what else ""
     tied = [_ON[on] for on in matched_on(plan, treatment, baseline)]
@@ -192,6 +209,8 @@ def listed(rows: Iterable[Beside], treatment: str | None, baseline: str | None) 
 def _pair_words(row: Beside, treatment: str, baseline: str) -> str | None:
     """None when it is a third model that differs."""
     one, other = row.values.get(treatment), row.values.get(baseline)
+    if one is None or other is None:
+        return None
     if row.ratio is not None:
         pair = Beside(what=row.what, values={treatment: one, baseline: other})
         return f"{row.ratio:.3g}{TIMES} {row.what}" if pair.differs else None
@@ -208,6 +227,9 @@ def notes(evidence: Evidence, models: Iterable[str]) -> Iterator[str]:
         yield f"{most} was trained on {tokens[most] / tokens[least]:.3g}{TIMES} the tokens of {least}"
     if why := other_meaning(plan, named):
         yield why
+    for name in named:
+        model = plan.decoders[name]
+        yield from (f"{name}: {words}" for words in not_of_batch(model.architecture, model.recipe))
     if why := other_dtype(plan, named):
         yield why
     by_times: dict[str, list[str]] = {}
@@ -220,7 +242,7 @@ def notes(evidence: Evidence, models: Iterable[str]) -> Iterator[str]:
 
 
 def other_meaning(plan: Plan, models: Iterable[str]) -> str | None:
-    """How micro-batches of other sizes change what a capacity, or a loss over the micro-batch, means; else None."""
+    """How micro-batches of other sizes change what a capacity, or a balance over them, means; else None."""
     named = list(models)
     micro = {name: plan.decoders[name].recipe.micro_batch_tokens for name in named}
     if len(set(micro.values())) < 2:
@@ -238,9 +260,8 @@ def _mixture(plan: Plan, model: str) -> MoEFFN | None:
 
 
 def _over_micro_batch(ffn: MoEFFN) -> bool:
-    """Whether a capacity, or a loss of the router, depends on how many tokens stand together."""
-    balance = ffn.balance_loss > 0 and ffn.balance_over is None
-    return ffn.capacity_factor is not None or balance or bool(ffn.importance_loss or ffn.load_loss)
+    """Whether a capacity, or a balance loss, depends on how many tokens stand together."""
+    return ffn.capacity_factor is not None or (ffn.balance_loss > 0 and ffn.balance_over == "micro_batch")
 
 
 def other_dtype(plan: Plan, models: Iterable[str]) -> str | None:

@@ -17,6 +17,7 @@ from moebench.claims.decide import MIN_UNITS, Correction
 from moebench.claims.hypothesis import Hypothesis
 from moebench.claims.reaching import UNDECAYED
 from moebench.claims.samples import Sample
+from moebench.claims.scope import UNVERIFIED
 from moebench.claims.verdict import TRIFLE, Beside, Scored
 from moebench.format import MINUS, TIMES, interval, number
 from moebench.metrics import metric_of
@@ -75,6 +76,9 @@ def of_numbers(
     """What bears on the numbers. `models` are all that the claim compares."""
     plan, contrast = evidence.plan, hypothesis.contrast
     yield from bounds.notes(plan, contrast)
+    if elsewhere := [name for name in models if plan.is_external(name)]:
+        who = " and ".join(elsewhere)
+        yield f"the numbers of {who} were measured elsewhere, before this plan was stored: {UNVERIFIED}"
     yield from idle.notes(contrast, sample.used)
     yield from _of_shape(sample, hypothesis)
     yield from sample.notes
@@ -122,7 +126,9 @@ def _of_shape(sample: Sample, hypothesis: Hypothesis) -> Iterator[str]:
     noise; with few pairs much of each goes unseen. What they do to the error rates stands in `error_rates`.
     """
     x = sample.effects
-    if sample.n < MIN_UNITS or not np.all(np.isfinite(x)) or stats.standard_deviation(x) == 0:
+    if sample.units == "items" or sample.n < MIN_UNITS:
+        return
+    if not np.all(np.isfinite(x)) or stats.standard_deviation(x) == 0:
         return
     unit, units = ("process", "processes") if sample.units == "processes" else ("seed", "seeds")
     skew, from_0 = stats.skewness(x)
@@ -162,6 +168,10 @@ def caveats(
     """What no view of the verdict may leave out, each in a few words."""
     if UNDECAYED in sample.notes:
         yield UNDECAYED
+    if sample.single:
+        yield "one run each" if sample.n == 1 or sample.clusters is not None else f"one run of {sample.single[0]}"
+    if any(evidence.plan.is_external(name) for name in hypothesis.contrast.models):
+        yield "measured elsewhere, not verified"
     races = [race(evidence, timing) for timing in hypothesis.contrast.timings]
     if any(one is not None and one.state == "too_wide" for one in races):
         yield "A/A too wide to tell"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from moebench import stats
-from moebench.claims.decide import ALPHA, MIN_UNITS, Finding, weigh
+from moebench.claims.decide import ALPHA, MIN_ITEMS, MIN_UNITS, Finding, weigh
 from moebench.claims.hypothesis import Bound, Guard, Hypothesis
 from moebench.claims.samples import Sample
 from moebench.format import interval
@@ -42,14 +42,23 @@ class Needs:
 
 def needs(finding: Finding, hypothesis: Hypothesis, sample: Sample, *, family: int, looks: int) -> Needs:
     """`family` is the number of primary claims, 0 for a claim outside them; `looks` those taken, this one included."""
-    unit = "processes" if sample.units == "processes" else "seeds"
+    unit = _unit(sample)
+    if sample.single and sample.n == 1 and math.isfinite(finding.centre):
+        return _needs_of_one(finding, hypothesis, sample, family=family, looks=looks)
     if finding.sd is None:
         if np.all(np.isfinite(sample.effects)):
             return Needs(words=f"needs at least {MIN_UNITS} {unit}", units=MIN_UNITS, low=MIN_UNITS)
         return Needs(words=_unbounded(sample))
     spread = math.sqrt(finding.sd**2 + sample.n * finding.beside**2)
     error = spread / math.sqrt(sample.n)
-    claim = _Level(finding, hypothesis, family=max(1, family), in_family=family > 0, standard_error=error)
+    claim = _Level(
+        finding,
+        hypothesis,
+        family=max(1, family),
+        in_family=family > 0,
+        standard_error=error,
+        least=MIN_UNITS if sample.clusters is None else MIN_ITEMS,
+    )
     if claim.nearest == 0 and finding.sd == 0:
         return Needs(words=f"identical in all {sample.n} {unit}, exactly at the threshold: more {unit} will not decide")
     if finding.sd == 0 and finding.beside == 0:
@@ -67,7 +76,44 @@ def needs(finding: Finding, hypothesis: Hypothesis, sample: Sample, *, family: i
         )
     units, low, high = (claim.units(end, looks + 1, sample.n) for end in ("middle", "far", "near"))
     words = f"{could}; {_range(low, high, sample.n, unit)}"
+    if sample.clusters is not None:
+        words += f"; over training runs it needs at least {MIN_UNITS} of each model"
     return Needs(words=words, detectable=detectable, units=units, low=low, high=high)
+
+
+def _unit(sample: Sample) -> str:
+    if sample.clusters is not None:
+        return "groups of items" if sample.clusters.grouped else "items"
+    return "processes" if sample.units == "processes" else "seeds"
+
+
+RUNS = (6, 10)
+"""Runs a model for which a single number is told how little it may scatter."""
+
+
+def _needs_of_one(finding: Finding, hypothesis: Hypothesis, sample: Sample, *, family: int, looks: int) -> Needs:
+    """What would decide where there is one number of each model: runs, by how much they scatter where that is known."""
+    if sample.known_sd is not None:
+        known = replace(finding, sd=sample.known_sd)
+        level = _Level(known, hypothesis, family=max(1, family), in_family=family > 0, standard_error=0.0)
+        units = level.units("middle", looks + 1, MIN_UNITS - 1)
+        scatter = "if they scatter as the suite's other models do"
+        if units is None:
+            words = (
+                f"the effect is so close to the threshold that 10,000 runs of each model would not decide, {scatter}"
+            )
+            return Needs(words=words)
+        return Needs(words=f"{units} runs of each model would decide, {scatter}", units=units, low=units)
+    level = _Level(finding, hypothesis, family=max(1, family), in_family=family > 0, standard_error=0.0)
+    least = max(MIN_UNITS, level.floor(looks))
+    words = f"needs at least {least} runs of each model"
+    if level.nearest > 0:
+        runs = [max(n, least) for n in RUNS]
+        spreads = [level.nearest / stats.detectable(n, level.alpha(looks)) for n in runs]
+        shown = [_distance(hypothesis.reading.show_distance(sd), hypothesis.reading.unit) for sd in spreads]
+        words += f": {runs[0]} decide if their difference has an SD of {shown[0]} or less over seeds"
+        words += f", {runs[1]} if {shown[1]} or less" if runs[1] > runs[0] else ""
+    return Needs(words=words, units=least, low=least)
 
 
 def needs_of_guard(guard: Guard, sample: Sample, hypothesis: Hypothesis, *, looks: int) -> Needs:
@@ -103,8 +149,16 @@ class _Level:
     """How far a claim's effect lies from its bounds, in SDs, and the levels it is held to."""
 
     def __init__(
-        self, finding: Finding, hypothesis: Hypothesis, *, family: int, in_family: bool, standard_error: float
+        self,
+        finding: Finding,
+        hypothesis: Hypothesis,
+        *,
+        family: int,
+        in_family: bool,
+        standard_error: float,
+        least: int = MIN_UNITS,
     ) -> None:
+        self.least = least
         self.finding, self.family = finding, family
         beyond = [_beyond(finding.centre, b.value, b.side) for b in hypothesis.support]
         self.holds = all(distance > 0 for distance in beyond)
@@ -121,7 +175,7 @@ class _Level:
 
     def floor(self, looks: int) -> int:
         """The first n at which any effect can decide."""
-        return max(MIN_UNITS, math.ceil(-math.log2(self.alpha(looks))))
+        return max(self.least, math.ceil(-math.log2(self.alpha(looks))))
 
     def units(self, end: str, looks: int, n: int) -> int | None:
         """The n that decides with 80% power, above n, at one end of what the nearest distance can be."""

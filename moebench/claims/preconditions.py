@@ -66,8 +66,12 @@ class Question:
 
     @functools.cached_property
     def scoring(self) -> tuple[Outcome, ...]:
-        """The completed runs whose evaluation the claim rests on, that of a model which sets the target too."""
-        named = {*self.models, *self.plan.models_of(self.claim)}
+        """The completed runs whose evaluation the claim rests on, that of a model which sets the target too.
+
+        None of those that were measured elsewhere: on what is not known here.
+        """
+        every = {*self.models, *self.plan.models_of(self.claim)}
+        named = {name for name in every if not self.plan.is_external(name)}
         return tuple(run for run in self.evidence.outcomes_of(named) if run.status == "completed" and self.texts)
 
     @functools.cached_property
@@ -132,8 +136,8 @@ def _matched(question: Question) -> str | None:
 
 
 def _same_data(question: Question) -> str | None:
-    """With each seed, the shorter run's tokens are a prefix of the longer's."""
-    pairs = pairs_of_runs(question.runs)
+    """With each seed, the shorter run's tokens are a prefix of the longer's, as far as the runs were made here."""
+    pairs = pairs_of_runs(run for run in question.runs if run.model in question.planned)
     return next((f"data: {why}" for pair in pairs if (why := unlike(*pair)) is not None), None)
 
 
@@ -151,7 +155,7 @@ def unlike(one: Outcome, other: Outcome) -> str | None:
 
 
 def _same_test_split(question: Question) -> str | None:
-    runs = (*question.runs, *question.scoring)
+    runs = (*(run for run in question.runs if run.model in question.planned), *question.scoring)
     unknown = next((run for run in runs if run.test_digest is None), None)
     if unknown is not None:
         return f"data: no digest of the test split of {unknown.model} with seed {unknown.seed}"
@@ -187,6 +191,16 @@ def _scored_words(run: Outcome, text: str) -> str:
     counts = coverage.counts_of(run, text)
     size = f" ({counts[0]:,} bytes of {counts[1]:,} documents)" if counts is not None else ""
     return f"{run.model} with seed {run.seed}{size}"
+
+
+def _same_task(question: Question) -> str | None:
+    """What was measured elsewhere or here under one name was measured in one way, as far as that is known."""
+    for metric in dict.fromkeys(term.metric for term in question.contrast.terms):
+        known = {run.conditions[metric]: run.model for run in question.runs if metric in run.conditions}
+        if len(known) > 1:
+            ways = " and ".join(f"{model} ({way})" for way, model in known.items())
+            return f"evaluation: {metric} was not measured alike: {ways}"
+    return None
 
 
 def _enough_text(question: Question) -> str | None:
@@ -235,7 +249,7 @@ def _above_entropy(question: Question) -> str | None:
         loss = run.values.get(FINAL_LOSS)
         if loss is None or loss >= entropy:
             continue
-        below = [item.bits - entropy * item.num_bytes for item in run.items]
+        below = [item.value - entropy * item.size for item in run.items.get(FINAL_LOSS, ())]
         if stats.paired(np.array(below)).p_below(0) < ONCE if len(below) > 1 else loss < entropy / 2:
             return (
                 f"loss: {run.model} with seed {run.seed} has {loss:.4g} bits/byte, below the source's entropy "
@@ -315,7 +329,7 @@ def _one_machine(question: Question) -> str | None:
 
 def _few_diverged(question: Question) -> str | None:
     """No arm lost more than one run, or a tenth of them, to divergence."""
-    for model in question.planned:
+    for model in question.models:
         runs = [run for run in question.runs if run.model == model]
         diverged = sum(run.status == "diverged" for run in runs)
         if diverged > max(1, 0.1 * len(runs)):
@@ -345,6 +359,7 @@ PRECONDITIONS: tuple[Callable[[Question], str | None], ...] = (
     _same_data,
     _same_test_split,
     _same_text,
+    _same_task,
     _above_entropy,
     _enough_text,
     _same_memory,

@@ -18,8 +18,9 @@ from typing import Literal
 import numpy as np
 
 from moebench import stats
-from moebench.claims import reaching
+from moebench.claims import items, reaching
 from moebench.claims.hypothesis import Contrast, Withheld, as_written, orientation
+from moebench.claims.items import Clusters
 from moebench.format import MINUS
 from moebench.metrics import metric_of
 from moebench.metrics.metric import Kind
@@ -27,6 +28,9 @@ from moebench.metrics.ref import MetricRef
 from moebench.planning.types import Plan
 from moebench.reader.evidence import Evidence, Outcome, is_impossible
 from moebench.suite.claim import Claim
+
+MIN_DF = 3
+"""Degrees of freedom below which the scatter of other models' runs says nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +48,7 @@ class Sample:
     exact: Fraction | None = None
     """Of counts, and of what came out alike in every run as it must: the sum, or for logs the ratio itself, without
     rounding."""
-    units: Literal["seeds", "processes", "counts"]
+    units: Literal["seeds", "processes", "counts", "items"]
     planned: int
     """How many there would be if nothing were missing."""
     missing: tuple[str, ...] = ()
@@ -53,6 +57,12 @@ class Sample:
     """The same contrast with its error over documents, where documents are known and every effect is finite."""
     item_noise: float = 0.0
     """The part of that error which is scatter over seeds, and so in `effects` as well."""
+    clusters: Clusters | None = None
+    """Where every model is a single run: what `effects` are of; then there is one effect an item, or group of items."""
+    single: tuple[str, ...] = ()
+    """Models of one run, whose scatter over runs is in nothing that is shown."""
+    known_sd: float | None = None
+    """Of one effect alone: the SD over seeds that it would have if its models scattered as others of the suite do."""
     second: stats.Array | None = None
     """[processes], effects that add to `effects` and come from processes instead of seeds: log step times."""
     used: tuple[Outcome, ...] = ()
@@ -120,18 +130,57 @@ def _exactly(values: list[tuple[float, float]], *, log: bool) -> Fraction:
 
 def counted_value(plan: Plan, model: str, metric: str) -> float:
     """A counted metric of a planned model or published system. Raises Withheld for what the plan has not counted."""
-    planned, system = plan.decoders.get(model), plan.systems.get(model)
-    if planned is None and system is None:
+    system = plan.systems.get(model)
+    if model not in plan.models and system is None:
         raise Withheld("not_tested", f"{model} is neither a model of this suite nor a published system that is counted")
-    values = {**(planned.costs.metrics if planned else {}), **(system.metrics if system else {})}
+    values = {**(plan.counts(model) if model in plan.models else {}), **(system.metrics if system else {})}
+    if metric not in values and plan.is_external(model):
+        raise Withheld("not_tested", f"{metric} of {model} is not known: give its `config`, or its sizes, in the suite")
     if metric not in values:
         raise Withheld("not_tested", f"{metric} is not counted in the plan")
     return values[metric]
 
 
 def _seeded(evidence: Evidence, contrast: Contrast, _claim: Claim | None) -> Sample:
+    single = tuple(name for name in contrast.models if evidence.plan.is_single(name))
+    if single and len(single) == len(contrast.models):
+        return _of_single_runs(evidence, contrast)
     sample = _over_seeds(evidence, contrast, lambda run, metric: (_final(run, metric),) * 2)
-    return replace(sample, exact=_alike(contrast, sample))
+    return replace(sample, exact=_alike(contrast, sample), single=single)
+
+
+def _of_single_runs(evidence: Evidence, contrast: Contrast) -> Sample:
+    """Over items, where all models have the same; else the one number that there is, which decides nothing."""
+    runs = {model: _run(evidence, model, evidence.plan.spec.seeds[0]) for model in contrast.models}
+    effect = _middle(*_effect(contrast, runs, lambda run, metric: (_final(run, metric),) * 2))
+    used = tuple(runs.values())
+    clusters = items.over_clusters(contrast, used) if math.isfinite(effect) else None
+    if clusters is None:
+        one = np.array([effect])
+        known = _known_scatter(evidence, contrast)
+        return Sample(effects=one, units="seeds", planned=1, single=tuple(runs), used=used, known_sd=known)
+    return Sample(
+        effects=clusters.effects_C,
+        units="items",
+        planned=len(clusters.effects_C),
+        clusters=clusters,
+        single=tuple(runs),
+        used=used,
+    )
+
+
+def _known_scatter(evidence: Evidence, contrast: Contrast) -> float | None:
+    """The SD of a contrast of independent runs, pooled over the suite's models that have several; None without any."""
+    metric = contrast.terms[0].metric
+    squares, df = 0.0, 0
+    for model in evidence.plan.models:
+        runs = [] if evidence.plan.is_single(model) else evidence.outcomes_of([model])
+        finals = [run.values[metric] for run in runs if run.status == "completed" and metric in run.values]
+        if len(finals) > 1 and not (contrast.log and min(finals) <= 0):
+            x = np.log(finals) if contrast.log else np.array(finals)
+            squares, df = squares + (len(x) - 1) * stats.standard_deviation(x) ** 2, df + len(x) - 1
+    of_one = sum(term.weight**2 for term in contrast.terms)
+    return math.sqrt(of_one * squares / df) if df >= MIN_DF and squares > 0 else None
 
 
 def _alike(contrast: Contrast, sample: Sample) -> Fraction | None:
@@ -234,7 +283,10 @@ def _over_seeds(evidence: Evidence, contrast: Contrast, value: Callable[[Outcome
     effects: list[Ends] = []
     missing: list[str] = []
     used: dict[int, tuple[Outcome, ...]] = {}
-    for seed in sorted(evidence.plan.spec.seeds):  # whatever the suite's order, so that it is no choice
+    seeds = sorted(evidence.plan.spec.seeds)  # whatever the suite's order, so that it is no choice
+    if all(map(evidence.plan.is_single, contrast.models)):
+        seeds = seeds[:1]  # one run each is one effect, however many seeds the suite has
+    for seed in seeds:
         try:
             runs = {model: _run(evidence, model, seed) for model in contrast.models}
             effects.append(_effect(contrast, runs, value))
@@ -244,7 +296,7 @@ def _over_seeds(evidence: Evidence, contrast: Contrast, value: Callable[[Outcome
             missing.append(f"seed {seed}: {absent.reason}")
             continue
         used[seed] = tuple(runs.values())
-    planned = len(evidence.plan.spec.seeds)
+    planned = len(seeds)
     if not effects:
         why = missing[0] if missing else "no seeds"
         raise Withheld("not_tested", f"0 of {planned} seeds present ({why})")
@@ -252,7 +304,7 @@ def _over_seeds(evidence: Evidence, contrast: Contrast, value: Callable[[Outcome
     known = bool(np.all(least == most))
     values = np.array([_middle(*ends) for ends in effects])
     finite = bool(np.all(np.isfinite(values)))
-    items, noise = _over_documents(contrast, list(used.values())) if finite else (None, 0.0)
+    over_items, noise = items.beside_seeds(contrast, list(used.values())) if finite else (None, 0.0)
     return Sample(
         effects=values,
         least=None if known else least,
@@ -261,7 +313,7 @@ def _over_seeds(evidence: Evidence, contrast: Contrast, value: Callable[[Outcome
         units="seeds",
         planned=planned,
         missing=tuple(missing),
-        items=items,
+        items=over_items,
         item_noise=noise,
         used=tuple(outcome for runs_of_seed in used.values() for outcome in runs_of_seed),
     )
@@ -351,38 +403,3 @@ def _final(outcome: Outcome, metric: str) -> float:
     unmeasured = "not measured before it diverged" if outcome.status == "diverged" else "not measured"
     why = outcome.absent.get(metric, unmeasured)
     raise Withheld("not_tested", f"{outcome.model} has no {metric} ({why})")
-
-
-def _over_documents(contrast: Contrast, used: list[tuple[Outcome, ...]]) -> tuple[stats.Estimate | None, float]:
-    """The contrast with documents as clusters, bits averaged over seeds, and how much of its error seeds make.
-
-    None where documents are not known alike.
-    """
-    none = (None, 0.0)
-    if any(term.base != "test.bits_per_byte" for term in contrast.terms):
-        return none
-    domains = {MetricRef.parse(term.metric).get("domain") for term in contrast.terms}
-    if len(domains) != 1 or len({(term.model, term.metric) for term in contrast.terms}) != len(contrast.terms):
-        return none
-    domain = domains.pop()
-    sizes: dict[str, int] | None = None
-    bits_SMI: list[list[list[float]]] = []
-    for runs in used:
-        bits: dict[str, list[float]] = {}
-        for outcome in runs:
-            items = {item.document: item for item in outcome.items if domain is None or item.domain == domain}
-            here = {name: item.num_bytes for name, item in items.items()}
-            sizes = here if sizes is None else sizes
-            if len(here) < 2 or here != sizes:
-                return none
-            bits[outcome.model] = [items[name].bits for name in sizes]
-        bits_SMI.append([bits[term.model] for term in contrast.terms])
-    if sizes is None:
-        return none
-    every_SMI = np.array(bits_SMI)
-    bytes_I = np.array(list(sizes.values()), dtype=np.float64)
-    weights_M = np.array([term.weight for term in contrast.terms])
-    return (
-        stats.clustered(np.mean(every_SMI, axis=0), bytes_I, weights_M, log=contrast.log),
-        stats.noise_of_documents(every_SMI, bytes_I, weights_M, log=contrast.log),
-    )

@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from moebench.claims import coverage, likeness
+from moebench.claims.samples import Sample
 from moebench.claims.verdict import Beside, Scored
-from moebench.format import size_word
+from moebench.format import plural, size_word
 from moebench.metrics import metric_of
-from moebench.planning.types import Plan, PlannedModel
+from moebench.planning.types import Plan, PlannedCheckpoint, PlannedExternal, PlannedModel
 from moebench.reader.evidence import Evidence
 from moebench.suite.claim import Claim
 
@@ -31,6 +34,8 @@ def scope(
 
 def _place(evidence: Evidence, models: tuple[str, ...], kind: str) -> str:
     plan = evidence.plan
+    if any(name in plan.models and name not in plan.decoders for name in models):
+        return "; ".join(_of_each(evidence, models, kind))
     published = [name for name in models if name in plan.systems and name not in plan.decoders]
     if published:
         return f"{' and '.join(published)}, counted from the published architecture"
@@ -42,6 +47,53 @@ def _place(evidence: Evidence, models: tuple[str, ...], kind: str) -> str:
     spent = f"{_range([r.steps * r.batch_tokens for r in recipes])} tokens" if recipes else "initial values"
     dispatch = f", {DISPATCH}" if kind == "timed" and any(_is_small(plan.decoders[name]) for name in known) else ""
     return f"{sizes}, {plan.spec.data.scope}, {spent}, {_machines(evidence, kind)}{dispatch}"
+
+
+def _of_each(evidence: Evidence, models: tuple[str, ...], kind: str) -> Iterator[str]:
+    """Of models of which some were not made here: the size of each, what it is, and what of it is not verified."""
+    plan = evidence.plan
+    yield ", ".join(f"{name}{_counts(plan, name)}" for name in models if name in plan.models)
+    if kind == "counted":
+        return
+    ours = tuple(name for name in models if name in plan.decoders)
+    if ours:
+        yield f"{' and '.join(ours)}: {_place(evidence, ours, kind)}"
+    planned = [plan.models[name] for name in models if name in plan.models]
+    if loaded := [f"{one.checkpoint} in {one.dtype}" for one in planned if isinstance(one, PlannedCheckpoint)]:
+        yield f"checkpoint{'s' if len(loaded) > 1 else ''} {' and '.join(loaded)}"
+    if files := list(dict.fromkeys(one.results for one in planned if isinstance(one, PlannedExternal))):
+        yield f"measured elsewhere ({', '.join(files)}): {UNVERIFIED}"
+
+
+UNVERIFIED = "equal data, tuning and hardware are declared by the user, not verified"
+
+
+def _counts(plan: Plan, model: str) -> str:
+    """` (1.3 B of 6.9 B parameters active)`, as far as it is known."""
+    counts = plan.counts(model)
+    active, total = (counts.get(f"cost.{name}") for name in ("active_params", "total_params"))
+    if total is None:
+        return f" ({_count(int(active))} active parameters)" if active is not None else ""
+    if active is None or active == total:
+        return f" ({_count(int(total))} parameters)"
+    return f" ({_count(int(active))} of {_count(int(total))} parameters active)"
+
+
+def of_units(sample: Sample) -> str:
+    """What the units of a sample leave out, where some model is a single run; else nothing."""
+    if not sample.single:
+        return ""
+    if sample.clusters is not None:
+        many = plural(sample.clusters.num_items, "item")
+        groups = f" in {plural(sample.n, 'group')}" if sample.clusters.grouped else ""
+        return f"judged over {many}{groups} of one run each: says nothing about another training run"
+    if sample.n == 1:
+        return "one number of one run each"
+    who = " and ".join(sample.single)
+    one = "one run" if len(sample.single) == 1 else "one run each"
+    return (
+        f"{who} {'is' if len(sample.single) == 1 else 'are'} {one}: how another would come out is not in the interval"
+    )
 
 
 def _is_small(model: PlannedModel) -> bool:

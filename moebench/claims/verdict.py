@@ -105,7 +105,7 @@ class Verdict(Frozen):
     asked: str
     """The same in words, such as '>= 0.5% lower'."""
     n: int = 0
-    units: Literal["seeds", "processes", "counts"] = "seeds"
+    units: Literal["seeds", "processes", "counts", "items"] = "seeds"
     """What n counts."""
     method: str = ""
     """How the interval was made, such as 'exact sign flips over seeds'."""
@@ -123,7 +123,8 @@ class Verdict(Frozen):
     detectable: float | None = None
     """Smallest distance from the asked bound, in `unit`, that this n sees with 80% power."""
     units_needed: int | None = None
-    """Seeds or processes that would decide with 80% power if the effect is what was measured."""
+    """Seeds, processes, or items or groups of them that would decide with 80% power if the effect is what was
+    measured."""
     units_low: int | None = None
     """Ends of the range of that number which the measured effect leaves; the upper is None where there is none."""
     units_high: int | None = None

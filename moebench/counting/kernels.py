@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TypeGuard
 
-from moebench.counting.blueprint import Attention, Blueprint, LatentAttention
-from moebench.counting.flops import attentions, pair_flops, train_step_flops, twice_pairs
+from moebench.counting.blueprint import Attention, Blueprint, BuiltRouter, LatentAttention
+from moebench.counting.flops import attentions, forward_flops, pair_flops, train_step_flops, twice_pairs
 
 QUERIES = 64
 """Of a block of fused attention; 32 and 128 were slower at contexts 256 and 1024."""
@@ -45,6 +45,21 @@ def is_plain(mixer: Attention | LatentAttention) -> bool:
 def is_masked(mixer: Attention | LatentAttention, *, length: int) -> TypeGuard[Attention]:
     """Whether it is computed over the whole square of a sequence."""
     return isinstance(mixer, Attention) and (mixer.sinks or (mixer.window is not None and mixer.window < length))
+
+
+def tally_flops(
+    before: Blueprint, router: BuiltRouter, *, sequences: int, length: int, assignments: int | None = None
+) -> int:
+    """FLOPs of a forward pass that ends at the last router: what is `before` it, and its own.
+
+    `assignments` are those of the mixtures before it, expected ones when absent.
+    """
+    routed = 2 * sequences * length * router.training_multiply_adds
+    for times, mixer, _ in attentions(before):
+        if is_masked(mixer, length=length):
+            hidden = 2 * length * length - twice_pairs(mixer, length=length, causal=True)
+            routed += times * sequences * pair_flops(mixer) // 2 * hidden
+    return routed + forward_flops(before, sequences=sequences, length=length, assignments=assignments)
 
 
 def scores_in_blocks(length: int) -> int:

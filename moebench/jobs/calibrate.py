@@ -62,7 +62,8 @@ def time_step(run: Run) -> float:
     tokens = tokens.to(run.device)
 
     def step() -> None:
-        for _ in range(recipe.batch_tokens // recipe.micro_batch_tokens):
+        trainable.tally([(tokens, trainable.draws())] * recipe.micro_batches)
+        for _ in range(recipe.micro_batches):
             trainable.backward(tokens, trainable.draws())
         trainable.optimizer.step()
         trainable.optimizer.zero_grad()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from pydantic import Field, field_serializer
@@ -10,6 +10,7 @@ from pydantic import Field, field_serializer
 from moebench.frozen import Frozen, later
 from moebench.identity import digest_of, job_id
 from moebench.models.architecture import Architecture, Kernels, deciding
+from moebench.suite.model import DenseFFN
 
 TRAINING_VERSION = 1
 """Raised by hand when the same run would give other bits; the golden-loss test notices when it should have been."""
@@ -81,10 +82,29 @@ class Recipe(Frozen):
     def trains(self) -> bool:
         return self.steps > 0
 
+    @property
+    def micro_batches(self) -> int:
+        """Of a batch, the last one perhaps smaller."""
+        return -(-self.batch_tokens // self.micro_batch_tokens)
+
     def epochs(self, *, stream: int, context: int) -> float | None:
         """How often a training split of `stream` tokens is read; None when it holds no window at every offset."""
         windows = (stream - context) // context
         return self.steps * (self.batch_tokens // context) / windows if windows > 0 else None
+
+
+def not_of_batch(a: Architecture, recipe: Recipe) -> Iterator[str]:
+    """Where gradients of micro-batches do not add up to those of their batch, in words."""
+    if recipe.micro_batches < 2 or isinstance(a.ffn, DenseFFN):
+        return
+    if a.ffn.capacity_factor is not None:
+        part = f"{recipe.micro_batch_tokens:,} of the batch's {recipe.batch_tokens:,} tokens"
+        yield f"an expert has room for its share of a micro-batch, {part}, and drops other pairs than of the batch"
+    if a.ffn.balance_over == "micro_batch" and a.ffn.balance_loss:
+        yield "its balance loss is that of each micro-batch, as asked"
+    if a.losses_of_batch and a.router is not None and a.router.code is not None:
+        losses, known = " and ".join(a.losses_of_batch), "they are where it takes them by `balanced` or `over_batch`"
+        yield f"whether {losses} of {a.ffn.router}, of an installed package, are of the batch is not known: {known}"
 
 
 class Run(Frozen):
@@ -100,6 +120,12 @@ class Run(Frozen):
     kernels: Kernels = Field(default="unfused", exclude_if=lambda value: value == "unfused")
     """How norms and attention are computed in training: `unfused`, of torch's functions, or `fused` into functions with
     a backward by hand. An unfused run keeps the id it had before there were others."""
+    losses_over: Literal["micro_batch", "batch"] = Field(
+        default="micro_batch", exclude_if=lambda value: value == "micro_batch"
+    )
+    """Tokens over which a router's losses of sums are taken. `batch`, in a run whose micro-batches would each give
+    another loss: a pass without gradients goes first. Else `micro_batch`, and the id that it had before there were
+    others."""
     torch: str
     """Major and minor version of torch."""
     start: str | None = later()

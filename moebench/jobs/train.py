@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from moebench.jobs.job import Job, OnEvent
 from moebench.jobs.kind import Draft, Kind
@@ -65,9 +65,15 @@ def run_of(
         device="cuda" if machine.device == "cuda" else "cpu",
         backend=backend_of(planned.architecture, machine.device, kernels),
         kernels=kernels,
+        losses_over=losses_over(planned.architecture, recipe),
         torch=".".join(version("torch").split("+")[0].split(".")[:2]),
         start=None if planned.start is None else planned.start.digest,
     )
+
+
+def losses_over(a: Architecture, recipe: Recipe) -> Literal["micro_batch", "batch"]:
+    """`batch` where a model has losses that its micro-batches do not add up to."""
+    return "batch" if recipe.micro_batches > 1 and a.losses_of_batch else "micro_batch"
 
 
 def kernels_of(*, width: int, tokens: int, dtype: str, device: str) -> Kernels:

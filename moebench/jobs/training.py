@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -19,13 +19,14 @@ import torch
 from torch import Tensor
 
 from moebench.counting.flops import train_step_flops
-from moebench.counting.kernels import executed_step_flops
+from moebench.counting.kernels import executed_step_flops, tally_flops
 from moebench.data.batches import roll, train_batch
 from moebench.data.corpus import Corpus
 from moebench.jobs.recipe import Recipe, Run
 from moebench.models.decoder import Output, Transformer, build
 from moebench.models.decoder.subject import experts_one_by_one
 from moebench.models.decoder.transformer import cross_entropy_bits
+from moebench.models.routers.losses import Tally
 from moebench.models.subject import Pass
 from moebench.seeds import derive
 
@@ -178,7 +179,7 @@ def train(state: State, run: Run, corpus: Corpus) -> Iterator[Step]:
         batch = train_batch(corpus, seed=run.seed, step=state.step, batch_tokens=recipe.batch_tokens)
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate(recipe, state.step)
-        loss, passes = _accumulate(state, run, torch.from_numpy(batch).to(run.device))
+        loss, passes, tallied = _accumulate(state, run, torch.from_numpy(batch).to(run.device))
         limit = math.inf if recipe.clip is None else recipe.clip
         grad_norm = float(torch.nn.utils.clip_grad_norm_(state.model.parameters(), limit))
         _check(loss, grad_norm, step=state.step + 1, vocab=run.architecture.vocab)
@@ -187,19 +188,26 @@ def train(state: State, run: Run, corpus: Corpus) -> Iterator[Step]:
         state.model.after_step()
         state.step += 1
         state.digest = roll(state.digest, batch)
-        _count(state, run, sequences=batch.shape[0], passes=passes)
+        _count(state, run, sequences=batch.shape[0], passes=passes, tallied=tallied)
         yield Step(step=state.step, loss=loss, grad_norm=grad_norm, digest=state.digest.hex()[:16])
 
 
-def _accumulate(state: State, run: Run, batch_BX: Tensor) -> tuple[float, list[Pass]]:
-    """Gradients of one batch, micro-batch by micro-batch; returns the loss in bits per token and every pass."""
+def _accumulate(state: State, run: Run, batch_BX: Tensor) -> tuple[float, list[Pass], int]:
+    """Gradients of one batch, micro-batch by micro-batch; returns the loss in bits per token, every pass, and the
+    assignments of the pass before them."""
     step = TrainingStep(state, run)
+    parts = torch.split(batch_BX, step.sequences)
+
+    def drawn() -> Iterator[tuple[Tensor, torch.Generator | None]]:
+        return ((part_BX, chance(run, step=state.step, part=index)) for index, part_BX in enumerate(parts))
+
+    tallied = step.tally(drawn())
     total_bits, passes = 0.0, list[Pass]()
-    for index, part_BX in enumerate(torch.split(batch_BX, step.sequences)):
+    for part_BX, draws in drawn():
         share = part_BX.shape[0] / batch_BX.shape[0]
-        passes.append(step.backward(part_BX, chance(run, step=state.step, part=index), share=share))
+        passes.append(step.backward(part_BX, draws, share=share))
         total_bits += float(passes[-1].bits) * share
-    return total_bits, passes
+    return total_bits, passes, tallied
 
 
 class TrainingStep:
@@ -216,9 +224,22 @@ class TrainingStep:
     def draws(self) -> torch.Generator | None:
         return chance(self.run, step=0)
 
+    @torch.no_grad()
+    def tally(self, parts: Iterable[tuple[Tensor, torch.Generator | None]]) -> int:
+        if self.run.losses_over == "micro_batch":
+            return 0
+        self.weights.train()
+        for router in self.weights.routers:
+            router.tally = Tally()
+        routed = (self.weights.route(batch_BX[:, :-1], generator=draws)[:-1] for batch_BX, draws in parts)
+        return sum(routing.token_N.numel() for routings in routed for routing in routings)
+
     def backward(self, batch_BX: Tensor, draws: torch.Generator | None, *, share: float = 1.0) -> Pass:
         if not self.weights.training:
             self.weights.train()
+        for router in self.weights.routers if self.run.losses_over == "batch" else ():
+            if router.tally is not None:
+                router.tally.share = share
         output = self.weights(batch_BX[:, :-1], generator=draws)
         loss, bits = training_loss(self.run, output, batch_BX[:, 1:])
         computed = sum(routing.token_N.numel() for routing in output.routings)
@@ -238,7 +259,7 @@ def _check(loss: float, grad_norm: float, *, step: int, vocab: int) -> None:
         raise Diverged(f"step {step}: loss {loss:.1f} bits/token, over {EXPLODED:g} times a uniform guess")
 
 
-def _count(state: State, run: Run, *, sequences: int, passes: list[Pass]) -> None:
+def _count(state: State, run: Run, *, sequences: int, passes: list[Pass], tallied: int) -> None:
     a, computed = run.architecture, sum(done.computed for done in passes)
     state.pairs_computed += computed
     state.pairs_dropped += sum(done.dropped for done in passes)
@@ -246,3 +267,6 @@ def _count(state: State, run: Run, *, sequences: int, passes: list[Pass]) -> Non
     state.executed_flops += executed_step_flops(
         a.blueprint, sequences=sequences, length=a.context, assignments=computed, fused=run.kernels == "fused"
     )
+    if run.losses_over == "batch" and a.router is not None:
+        before, router = a.up_to_last_router, a.router.counts
+        state.executed_flops += tally_flops(before, router, sequences=sequences, length=a.context, assignments=tallied)

@@ -201,6 +201,7 @@ def _train_step(racer: Racer, text: Text) -> Timed:
         racer.routed[TRAIN_STEP.name] = computed
 
     def step() -> None:
+        trainable.tally([(batch_BX, draws)])
         computed.append(trainable.backward(batch_BX, draws).computed)
         trainable.optimizer.step()
         trainable.optimizer.zero_grad()

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from moebench.counting.blueprint import Attention, Blueprint, Dense, Experts, Layer, Stack
 from moebench.frozen import later
-from moebench.models.routers import RouterFacts, facts_of
+from moebench.models.routers import RouterFacts, facts_of, losses_of_batch
 from moebench.suite.activations import GATED
 from moebench.suite.attention import AttentionOptions
 from moebench.suite.model import DenseFFN, MoEFFN
@@ -87,6 +87,13 @@ class Architecture(AttentionOptions):
         """Whether it has a router that is trained."""
         return isinstance(self.ffn, MoEFFN) and (self.router is None or self.router.learned)
 
+    @property
+    def losses_of_batch(self) -> tuple[str, ...]:
+        """Its routers' losses that are taken over a batch and are no mean over tokens."""
+        if isinstance(self.ffn, DenseFFN) or self.router is None:
+            return ()
+        return losses_of_batch(self.ffn, self.router.losses)
+
     def drops(self, *, training: bool) -> bool:
         """Whether some pairs may go over capacity. Ours take every pair in evaluations; of others it is unknown."""
         if isinstance(self.ffn, DenseFFN):
@@ -110,13 +117,28 @@ class Architecture(AttentionOptions):
         """What it is counted as. Raises ValueError while a match still has to solve a width."""
         return _blueprint(self)
 
+    @property
+    def up_to_last_router(self) -> Blueprint:
+        """The layers before the experts of the last mixture, without router, experts and head. Raises ValueError while
+        a match still has to solve a width, and IndexError without a mixture."""
+        last = self.moe_layers[-1]
+        layers = (*_layers(self, last), Layer(mixer=self.attention_of(last)))
+        return Blueprint(width=self.width, vocab=0, context=self.context, stacks=(Stack(layers=layers),))
+
 
 @lru_cache(maxsize=256)
 def _blueprint(a: Architecture) -> Blueprint:
-    kinds = Counter((a.window_of(i), ffn) for i, ffn in enumerate(a.ffns))
-    layers = (Layer(times=times, mixer=_mixer(a, window), ffn=_ffn(a, ffn)) for (window, ffn), times in kinds.items())
+    layers = _layers(a, a.layers)
     return Blueprint(
-        width=a.width, vocab=a.vocab, tied=a.tied_embeddings, context=a.context, stacks=(Stack(layers=tuple(layers)),)
+        width=a.width, vocab=a.vocab, tied=a.tied_embeddings, context=a.context, stacks=(Stack(layers=layers),)
+    )
+
+
+def _layers(a: Architecture, first: int) -> tuple[Layer, ...]:
+    """The first so many, alike ones together."""
+    kinds = Counter((a.window_of(i), ffn) for i, ffn in enumerate(a.ffns[:first]))
+    return tuple(
+        Layer(times=times, mixer=_mixer(a, window), ffn=_ffn(a, ffn)) for (window, ffn), times in kinds.items()
     )
 
 

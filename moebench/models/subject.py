@@ -9,7 +9,7 @@ Legend: B sequences, T tokens, V vocabulary, N routed assignments.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -179,6 +179,10 @@ class Trainable(Protocol):
 
     def draws(self) -> torch.Generator | None:
         """What routers draw from in the first micro-batch; None for a model without."""
+
+    def tally(self, parts: Iterable[tuple[Tensor, torch.Generator | None]]) -> int:
+        """The pass without gradients over all micro-batches of a batch, [B, context + 1] tokens and what routers draw
+        from, that some losses need first; gives the assignments it computed. Nothing where none needs it."""
 
     def backward(self, batch_BX: Tensor, draws: torch.Generator | None, *, share: float = 1.0) -> Pass:
         """Forward and backward over [B, context + 1] tokens; adds `share` of the gradients to those there are."""

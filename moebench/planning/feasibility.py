@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 
-from moebench.jobs.recipe import Recipe
+from moebench.counting.kernels import executed_step_flops, tally_flops
+from moebench.jobs.recipe import Recipe, not_of_batch
 from moebench.metrics import constant, metric_of
 from moebench.metrics.ref import MetricRef
+from moebench.models.architecture import Architecture
 from moebench.planning.types import DataFacts, PlannedModel
 from moebench.suite.claim import Claim
+from moebench.suite.model import DenseFFN
 from moebench.suite.types import SuiteSpec
 from moebench.text import listed, nearest, quoted
 
@@ -161,12 +164,31 @@ def notes(spec: SuiteSpec, models: Mapping[str, PlannedModel]) -> Iterator[str]:
     for rate in sorted({rate for rate in rates.values() if not low <= rate <= high}):
         whose = listed([name for name in rates if rates[name] == rate], last="and")
         yield f"the learning rate {rate:g} of {whose} is outside the usual range, {low:g} to {high:g}"
+    for name, model in models.items():
+        if model.recipe.micro_batches > 1:
+            yield from (f"{name}: {words}" for words in _in_micro_batches(model.architecture, model.recipe))
     tried = [f"{rate:g}" for rate in (spec.tune.lr if spec.tune is not None else []) if not low <= rate <= high]
     if tried:
         yield f"learning rates to try outside the usual range, {low:g} to {high:g}: {listed(tried, last='and')}"
     yield from _large_margins(spec)
     yield from _unlike(spec, models)
     yield from _constant(spec, models)
+
+
+def _in_micro_batches(a: Architecture, recipe: Recipe) -> Iterator[str]:
+    """What a mixture's micro-batches cost, and where their gradients are not those of the batch."""
+    yield from not_of_batch(a, recipe)
+    facts = a.router
+    if facts is None or isinstance(a.ffn, DenseFFN):
+        return
+    noisy = facts.training_multiply_adds > facts.multiply_adds or facts.fewer == "training"
+    if noisy or a.ffn.jitter is not None:
+        yield "noise is drawn for each micro-batch: gradients are those of the batch, with other draws than at once"
+    if a.losses_of_batch:
+        step = executed_step_flops(a.blueprint, sequences=1, length=a.context)
+        more = tally_flops(a.up_to_last_router, facts.counts, sequences=1, length=a.context) / step
+        losses = listed(a.losses_of_batch, last="and").replace("_", " ")
+        yield f"{losses} of a batch in micro-batches: a pass without gradients goes first, {more:.0%} more FLOPs"
 
 
 def _compared(spec: SuiteSpec, claim: Claim) -> list[str]:

@@ -300,6 +300,19 @@ class Plan(Frozen):
         planned = self.models.get(model)
         return isinstance(planned, PlannedCheckpoint) or (isinstance(planned, PlannedExternal) and planned.single)
 
+    def is_external(self, model: str) -> bool:
+        """Whether a model's numbers were measured elsewhere, and what they were measured on is declared."""
+        return isinstance(self.models.get(model), PlannedExternal)
+
+    def counts(self, model: str) -> dict[str, float]:
+        """Counted metric -> its value of a model, as far as it is known."""
+        planned = self.models[model]
+        if planned.costs is not None:
+            return planned.costs.metrics
+        written = self.spec.models[model]
+        sizes = {f"cost.{name}": getattr(written, name, None) for name in ("total_params", "active_params")}
+        return {name: size for name, size in sizes.items() if size is not None}
+
     @property
     def sessions(self) -> tuple[PlannedJob, ...]:
         """The jobs that time, one for each process of its speed session."""

@@ -16,8 +16,9 @@ from moebench.metrics import in_force
 from moebench.planning.types import Plan, PlannedJob, StoredPlan
 from moebench.reader.checks import UNREADABLE
 from moebench.reader.history import History, Told, read_history
+from moebench.reader.items import Item
 from moebench.reader.processes import SpeedProcess, read_process
-from moebench.reader.runs import Item, Outcome, digests, is_impossible, read_elsewhere, read_run
+from moebench.reader.runs import Outcome, digests, is_impossible, read_elsewhere, read_run
 from moebench.reader.sweeps import read_tune
 from moebench.store import DONE, CorruptFile, Folder, Source, Status
 from moebench.store.files import MOST_SHOWN, words_of

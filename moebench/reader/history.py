@@ -30,7 +30,7 @@ class Told:
     @staticmethod
     def of(stored: StoredPlan) -> Told:
         plan = stored.plan
-        trainings = {model: plan.training(model) for model in plan.decoders}
+        trainings = {model: plan.training(model) for model in plan.models}
         return Told(stored=stored, trainings=trainings, seals={name: plan.seal(name) for name in plan.claim_hashes})
 
     @property

@@ -20,26 +20,12 @@ from moebench.environment import Environment
 from moebench.jobs.recipe import Run
 from moebench.metrics import METRICS, impossible
 from moebench.metrics.metric import IMPOSSIBLE, Record
-from moebench.metrics.ref import labelled
 from moebench.planning.types import Plan, PlannedJob
 from moebench.reader.checks import Labels, is_own, misfit, number, word, wrong
+from moebench.reader.items import Items, read_items
 from moebench.store import CorruptFile, Folder, Status, files
-from moebench.store.files import MOST_SHOWN, words_of
+from moebench.store.files import MOST_SHOWN
 from moebench.text import plain
-
-CLOSE = 1e-6
-"""How far documents may be from adding up to a record, relative: rounding."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Item:
-    """One evaluated document after the last step."""
-
-    document: str
-    domain: str
-    num_bytes: int
-    bits: float
-    """Cross-entropy summed over the document's scored bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +44,10 @@ class Outcome:
     """Metric -> why it has no value."""
     curves: Mapping[str, tuple[tuple[int, float], ...]] = field(default_factory=dict)
     """Metric -> (step, value) in order of steps, for metrics measured more than once."""
-    items: tuple[Item, ...] = ()
+    items: Items = field(default_factory=dict)
+    """Metric with its labels -> its items, in the order they were written."""
+    conditions: Mapping[str, str] = field(default_factory=dict)
+    """Metric with its labels -> how it was measured, where that is known: models are compared in one way only."""
     digests: Mapping[int, str] = field(default_factory=dict)
     """Step -> rolling digest of the tokens consumed up to it."""
     test_digest: str | None = None
@@ -102,16 +91,7 @@ def read_run(
     recipe = plan.decoders[planned.model].recipe
     most = _most_records(plan, planned.model)
     values, absent, curves = _records([folder, *measured], _labels(plan, planned.model), most=most, steps=recipe.steps)
-    items: tuple[Item, ...] = ()
-    for one in measured:
-        if one.spec().get("measurement") != "quality":
-            continue
-        try:
-            if rows := _items(one, plan, recipe.split):
-                _add_up(one, rows, values, recipe.split)
-                items = rows
-        except (KeyError, TypeError) as error:
-            raise CorruptFile(one.path / "items.jsonl", words_of(error)) from error
+    items = read_items(measured, values, split=recipe.split, documents=plan.data.documents[recipe.split])
     environment = Environment.model_validate(about["environment"]) if "environment" in about else None
     return Outcome(
         model=planned.model,
@@ -145,14 +125,17 @@ def read_elsewhere(folder: Folder, planned: PlannedJob, *, measured: Sequence[Fo
     values, absent, curves = _records([folder, *measured], None, most=files.MOST_ROWS)
     manifest, environment = folder.manifest() or {}, about.get("environment")
     here = None if environment is None else Environment.model_validate(environment)
+    items = read_items([folder, *measured], values, split="test", documents=files.MOST_ROWS)
     return Outcome(
         model=planned.model,
         seed=planned.seed,
         run_id=planned.id,
         status=manifest["status"],
+        reason=None if manifest.get("reason") is None else plain(manifest["reason"], most=MOST_SHOWN),
         values=values,
         absent=absent,
         curves=curves,
+        items=items,
         finished=float(manifest["finished"]),
         environment=here,
         machine=None if here is None else here.machine,
@@ -250,44 +233,6 @@ def _most_records(plan: Plan, model: str) -> int:
     experts = getattr(planned.architecture.ffn, "experts", 0)
     looks = len(planned.recipe.evaluate_at) + len(plan.data.domains) + 1
     return 1000 + 8 * looks * (1 + planned.architecture.layers) * (1 + experts)
-
-
-def _items(folder: Folder, plan: Plan, split: str) -> tuple[Item, ...]:
-    path, items = folder.path / "items.jsonl", dict[str, Item]()
-    for row in folder.each_row("items.jsonl", most=plan.data.documents[split]):
-        item = Item(
-            document=word(row["document"], "document"),
-            domain=word(row["domain"], "domain"),
-            num_bytes=number(row["bytes"], "bytes"),
-            bits=float(number(row["bits"], "bits")),
-        )
-        if item.num_bytes < 1 or item.num_bytes != int(item.num_bytes) or item.bits < 0:
-            raise CorruptFile(path, f"{item.document}: {item.bits} bits of {item.num_bytes} bytes: impossible")
-        if item.document in items:
-            raise CorruptFile(path, f"{item.document} is there twice")
-        items[item.document] = item
-    return tuple(items.values())
-
-
-def _add_up(folder: Folder, items: Collection[Item], values: Mapping[str, float], split: str) -> None:
-    """The documents are those that the records of quality were made from, over all and by domain."""
-    if not items:
-        return
-    domains = sorted({item.domain for item in items})
-    for labels in ({}, *({"domain": domain} for domain in domains)):
-        chosen = [item for item in items if not labels or item.domain == labels["domain"]]
-        num_bytes = sum(item.num_bytes for item in chosen)
-        totals = {
-            "bits_per_byte": math.fsum(item.bits for item in chosen) / num_bytes,
-            "scored_bytes": num_bytes,
-            "scored_documents": len(chosen),
-        }
-        for name, total in totals.items():
-            metric = labelled(f"{split}.{name}", **labels)
-            value = values.get(metric)
-            if value is not None and not math.isclose(value, total, rel_tol=CLOSE, abs_tol=CLOSE):
-                where = folder.path / "items.jsonl"
-                raise CorruptFile(where, f"its documents give {metric} {total:.6g}, the records {value:.6g}")
 
 
 def digests(folder: Folder, *, steps: int, at: Collection[int], whole: bool = False) -> dict[int, str]:

@@ -15,7 +15,7 @@ STATES = {
 }
 SHAPES = {"supported": "▲", "refuted": "▼", "inconclusive": "◆", "interim": "◇", "invalid": "✕", "not_tested": "○"}
 CONTROLS = {"passed": "passed", "failed": "FAILED", "too_wide": "too wide to tell", "not_tested": "not tested"}
-UNITS = {"seeds": ("seed",), "processes": ("process", "processes"), "counts": ("count",)}
+UNITS = {"seeds": ("seed",), "processes": ("process", "processes"), "counts": ("count",), "items": ("item",)}
 
 
 def decisive_p(verdict: Verdict) -> str:

@@ -5,7 +5,8 @@ model in order of seeds, so that what changes is few cells of few lines. Every n
 
     records.txt  metric (or that of the line before), step, and a value of each job, or `=` and that of all; a vector
                  where the metric has `expert=*`
-    items.txt    a line a job: which list of documents (`% <n>`), and their bits
+    items.txt    a line a job: which list of documents (`% <n>`), and their bits; or of each metric with items which
+                 list of items, `of=` the metric, and their values
     steps.txt    a line a job: which list of digests (a line of `%`)
     timed.txt    a line a job: `segment:first step-last step:seconds` of training
     samples.txt  number of the job, model, metric, and seconds in the order they were timed
@@ -139,39 +140,75 @@ def records_read(sections: Sections, group: str, number: int) -> Iterator[dict[s
             yield {"metric": metric, "value": number_of(cell), **rest}
 
 
-# ---------------------------------------------------------------------------------------------- documents
+# ---------------------------------------------------------------------------------------------- items
 
 
 SIZES = ("bytes", "tokens")
 """What a document has whatever model reads it: written with its name."""
+Lists = dict[tuple[tuple[str, ...], ...], int]
+"""Names of what was scored, each list once -> its number."""
+_OF = "of="
 
 
 def items_written(groups: Groups) -> Sections:
-    """Evaluated documents as sections. Raises ValueError for rows that are none."""
-    lists: dict[tuple[tuple[str, ...], ...], int] = {}
+    """What was scored as sections. Raises ValueError for rows that are none."""
+    lists: Lists = {}
     sections: Sections = {}
     for group, jobs in groups.items():
         lines = sections[group] = []
         for rows in jobs:
-            names = tuple(
-                (
-                    _escaped(row["document"]),
-                    _escaped(row["domain"]),
-                    *(f"{key}={row[key]}" for key in SIZES if key in row),
-                )
-                for row in rows
-            )
-            keys = sorted({key for row in rows for key in row} - {"document", "domain", *SIZES})
-            words = (f"{key}={pack([row[key] for row in rows])}" for key in keys)
-            lines.append([str(lists.setdefault(names, len(lists))), *words])
+            named = bool(rows) and "metric" in rows[0]
+            lines.append([*_by_metric_cells(rows, lists)] if named else _document_cells(rows, lists))
     return {f"{LISTS} {n}": [list(line) for line in names] for names, n in lists.items()} | sections
 
 
+def _document_cells(rows: Sequence[Row], lists: Lists) -> list[str]:
+    names = tuple(
+        (_escaped(row["document"]), _escaped(row["domain"]), *(f"{key}={row[key]}" for key in SIZES if key in row))
+        for row in rows
+    )
+    keys = sorted({key for row in rows for key in row} - {"document", "domain", *SIZES})
+    return [str(lists.setdefault(names, len(lists))), *(f"{key}={pack([row[key] for row in rows])}" for key in keys)]
+
+
+def _by_metric_cells(rows: Sequence[Row], lists: Lists) -> Iterator[str]:
+    """Three cells a metric: its list of items, its name, its values."""
+    by_metric: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.keys() != {"metric", "item", "group", "size", "value"}:
+            raise ValueError(f"{dict(row)} is no item")
+        by_metric.setdefault(row["metric"], []).append(row)
+    for metric, same in by_metric.items():
+        names = tuple((_first(row["item"]), _escaped(row["group"]), f"size={number_text(row['size'])}") for row in same)
+        yield str(lists.setdefault(names, len(lists)))
+        yield f"{_OF}{_escaped(metric)}"
+        yield f"value={pack([row['value'] for row in same])}"
+
+
+def _first(text: str) -> str:
+    """A word that begins a line, which must not look like a section."""
+    return _escaped(text).replace("@", "\\u0040")
+
+
 def items_read(sections: Sections, group: str, number: int) -> Iterator[dict[str, Any]]:
-    """The documents of one job."""
+    """What one job scored."""
     which, *cells = sections[group][number]
+    if not cells or not cells[0].startswith(_OF):
+        yield from _documents_read(sections[f"{LISTS} {which}"], cells)
+        return
+    parts = sections[group][number]
+    for which, of, cell in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
+        names, values = sections[f"{LISTS} {which}"], unpack(cell.removeprefix("value="))
+        if len(values) != len(names):
+            raise ValueError("has not one value for each item")
+        metric = _unescaped(of.removeprefix(_OF))
+        for (item, cluster, size), value in zip(names, values, strict=True):
+            about = {"metric": metric, "item": _unescaped(item), "group": _unescaped(cluster)}
+            yield {**about, "size": number_of(size.removeprefix("size=")), "value": value}
+
+
+def _documents_read(documents: list[list[str]], cells: list[str]) -> Iterator[dict[str, Any]]:
     columns = {key: unpack(word) for key, _, word in (cell.partition("=") for cell in cells)}
-    documents = sections[f"{LISTS} {which}"]
     if any(len(values) != len(documents) for values in columns.values()):
         raise ValueError("has not one value for each document")
     for n, (document, domain, *sizes) in enumerate(documents):

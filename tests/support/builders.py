@@ -25,7 +25,17 @@ from moebench.environment import Environment
 from moebench.identity import digest_of
 from moebench.jobs.recipe import Recipe
 from moebench.models.architecture import Architecture
-from moebench.planning.types import DataFacts, MatchResult, Plan, PlannedJob, PlannedModel, SpeedPlan, StoredPlan
+from moebench.planning.machine import no_facts
+from moebench.planning.types import (
+    DataFacts,
+    MatchResult,
+    Plan,
+    PlannedExternal,
+    PlannedJob,
+    PlannedModel,
+    SpeedPlan,
+    StoredPlan,
+)
 from moebench.reader.evidence import Evidence, Item, Outcome, SpeedProcess, TunedModel
 from moebench.suite.model import DenseFFN, MoEFFN
 from moebench.suite.types import SuiteSpec
@@ -127,7 +137,7 @@ def evidence_of(
                 model=planned.model, seed=planned.seed, run_id=planned.id, status="missing", reason="not run yet"
             )
         elif (planned.model, planned.seed) in diverged:
-            done = replace(done, status="diverged", reason="loss is not finite", values={}, curves={}, items=())
+            done = replace(done, status="diverged", reason="loss is not finite", values={}, curves={}, items={})
         outcomes.append(done)
     return Evidence(
         stored=StoredPlan(
@@ -164,6 +174,68 @@ def with_outcome(evidence: Evidence, model: str, seed: int, **changes: Any) -> E
     return replace(evidence, outcomes=tuple(outcomes))
 
 
+def elsewhere(
+    values: Mapping[str, Mapping[str, Sequence[float]]],
+    claims: Mapping[str, Mapping[str, Any]],
+    *,
+    metrics: Mapping[str, Mapping[str, str]],
+    items: Mapping[str, Mapping[str, Sequence[tuple[str, str, float, float]]]] | None = None,
+    diverged: Collection[tuple[str, int]] = (),
+    **suite: Any,
+) -> Evidence:
+    """Evidence of models that were measured elsewhere, each with a value per run; one value is a single run.
+
+    `items`: model -> metric -> (name, group, size, value), for models of one run; their metrics' values follow.
+    """
+    items = items or {}
+    columns = {model: dict(values.get(model, {})) for model in dict.fromkeys((*values, *items))}
+    for model, by_metric in items.items():
+        for metric, rows in by_metric.items():
+            columns[model][metric] = [sum(row[3] for row in rows) / sum(row[2] for row in rows)]
+    runs = {model: max(map(len, column.values())) for model, column in columns.items()}
+    seeds = list(range(max(runs.values())))
+    spec = SuiteSpec.model_validate(
+        {
+            "suite": "read", "question": "Is it so?", "seeds": seeds, "data": {"source": "none"}, "claims": claims,
+            "models": {name: {"results": "ours.csv"} for name in columns}, "metrics": metrics, **suite,
+        }
+    )  # fmt: skip
+    planned = {
+        name: PlannedExternal(
+            results="ours.csv", form="table", model=name, sha256="0" * 64, seeds=tuple(range(n)), single=n == 1
+        )
+        for name, n in runs.items()
+    }
+    jobs = [(name, seed) for seed in seeds for name, n in runs.items() if seed < n]
+    plan = Plan(
+        suite="read", scale=None, spec=spec, models=planned, matches=(), speed=None, tune=None, data=no_facts(),
+        jobs=tuple(PlannedJob(kind="import", model=m, seed=s, id=digest_of([m, s], length=20)) for m, s in jobs),
+        claim_hashes={name: digest_of(block.model_dump(mode="json")) for name, block in spec.claims.items()},
+        extra_metrics=spec.declared,
+    )  # fmt: skip
+    outcomes = [
+        Outcome(
+            model=run.model, seed=run.seed, run_id=run.id, finished=PLANNED_AT + 1,
+            status="diverged" if (run.model, run.seed) in diverged else "completed",
+            values={
+                metric: column[run.seed]
+                for metric, column in columns[run.model].items()
+                if (run.model, run.seed) not in diverged
+            },
+            items={
+                metric: tuple(Item(name=n, group=g, size=s, value=v) for n, g, s, v in rows)
+                for metric, rows in items.get(run.model, {}).items()
+            },
+        )
+        for run in plan.runs
+    ]  # fmt: skip
+    stored = StoredPlan(
+        plan=plan, stored_at=PLANNED_AT, environment=machine(),
+        claims_first_stored=dict.fromkeys(plan.claim_hashes.values(), PLANNED_AT),
+    )  # fmt: skip
+    return Evidence(stored=stored, outcomes=tuple(outcomes))
+
+
 def _outcome(
     planned: PlannedJob, index: int, values: Values, curves: Mapping[str, Any], items: Mapping[str, Any], plan: Plan
 ) -> Outcome:
@@ -180,9 +252,14 @@ def _outcome(
         values={metric: value for metric, value in columns.items() if value is not None},
         absent={metric: "not measured here" for metric, value in columns.items() if value is None},
         curves=rows, digests=_digests(planned.seed),
-        items=tuple(Item(document=f"d{i}", domain="code", num_bytes=n, bits=b) for i, (n, b) in enumerate(documents)),
+        items={BPB: documents_of(documents)} if len(documents) else {},
         test_digest="t" * 16, finished=PLANNED_AT + 3600, machine="2-core x86_64 CPU",
     )  # fmt: skip
+
+
+def documents_of(documents: Sequence[tuple[int, float]]) -> tuple[Item, ...]:
+    """Items of a quality, from (bytes, bits) of each document."""
+    return tuple(Item(name=f"d{i}", group="code", size=n, value=b) for i, (n, b) in enumerate(documents))
 
 
 def _process(index: int, times: Mapping[str, Mapping[str, Sequence[float]]]) -> SpeedProcess:

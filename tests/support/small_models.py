@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from moebench.jobs.recipe import Recipe, Run
+from moebench.jobs.train import losses_over
 from moebench.jobs.training import State, TrainingStep, make_optimizer
 from moebench.models.architecture import Architecture
 from moebench.models.decoder import Transformer, build
@@ -74,9 +75,11 @@ def recipe(**changes: Any) -> Recipe:
 
 def run(a: Architecture, *, seed: int = 0, data_digest: str = "none", **changes: Any) -> Run:
     backend = "sorted" if isinstance(a.ffn, MoEFFN) else "none"
+    steps = recipe(**changes)
     return Run(
         architecture=a,
-        recipe=recipe(**changes),
+        recipe=steps,
+        losses_over=losses_over(a, steps),
         seed=seed,
         data_digest=data_digest,
         device="cpu",

@@ -23,7 +23,7 @@ from moebench.models.decoder.norm import RMSNorm as RMSNorm
 from moebench.models.decoder.products import linear
 from moebench.models.decoder.rotary import rotary_table
 from moebench.models.initial import normal_
-from moebench.models.routers import Routing, Text, same_code
+from moebench.models.routers import Router, Routing, Text, same_code
 from moebench.suite.model import MoEFFN
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -129,6 +129,29 @@ class Transformer(nn.Module):
         logits_BTV = linear(self.norm(x_BTD), table.to(self.dtype)).float()
         return Output(logits_BTV=logits_BTV, routings=tuple(routings))
 
+    def route(self, tokens_BT: Tensor, *, generator: torch.Generator | None = None) -> tuple[Routing, ...]:
+        """The routings of whole sequences, as `forward` gives them; nothing behind the last router is computed."""
+        stop, last = tokens_BT.shape[1], self.architecture.moe_layers[-1]
+        cos, sin = self.cos_TC[:stop], self.sin_TC[:stop]  # type: ignore[index]
+        x_BTD = F.embedding(tokens_BT, self.embedding).to(self.dtype)
+        text = Text(ids_BT=tokens_BT, generator=generator)
+        routings: list[Routing] = []
+        for index, layer in enumerate(self.layers):
+            x_BTD = x_BTD + layer.attention(layer.attention_norm(x_BTD), cos, sin)
+            normed_BTD = layer.ffn_norm(x_BTD)
+            if index == last:
+                routings.append(self.routers[-1](normed_BTD.flatten(0, 1), text))
+                break
+            out_BTD, routing = layer.ffn(normed_BTD, text)
+            x_BTD = x_BTD + out_BTD
+            routings += [] if routing is None else [routing]
+        return tuple(routings)
+
+    @property
+    def routers(self) -> list[Router]:
+        """One a mixture, in the order of layers."""
+        return [layer.ffn.router for layer in self.layers if isinstance(layer.ffn, MoE)]
+
     def new_cache(self, batch: int, room: int | None = None) -> KVCache:
         """An empty cache with room for so many tokens, the whole context when absent."""
         a, device = self.architecture, self.embedding.device
@@ -138,9 +161,8 @@ class Transformer(nn.Module):
 
     def after_step(self) -> None:
         """Called after every optimizer step, for routers that balance their load from step to step."""
-        for layer in self.layers:
-            if isinstance(layer.ffn, MoE):
-                layer.ffn.router.after_step()
+        for router in self.routers:
+            router.after_step()
 
     @torch.no_grad()
     def initialise(self, seed: int) -> None:

@@ -91,6 +91,13 @@ def facts_of(ffn: MoEFFN, *, width: int) -> RouterFacts | None:
     )
 
 
+def losses_of_batch(ffn: MoEFFN, losses: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of a router's losses with a coefficient that are taken over the batch and are no mean over its tokens."""
+    asked = (name for name in losses if getattr(ffn, name, None) and not LOSSES[name].mean)
+    small = ffn.balance_over in ("sequence", "micro_batch")
+    return tuple(name for name in asked if not (small and name == "balance_loss"))
+
+
 def same_code(word: str, facts: RouterFacts | None) -> None:
     """Raises PluginError when the code of an installed package's router is not that of the plan."""
     if facts is None or facts.code is None:

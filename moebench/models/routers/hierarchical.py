@@ -61,21 +61,25 @@ class Hierarchical(Router):
             """Eq. 13: load of the group times the expert's mean load among the tokens that came to the group."""
             if deviation_TE is None or group_deviation_TG is None:
                 return torch.zeros((), device=x_TD.device)
-            groups = expected_load(group_clear_TG, group_noisy_TG, group_deviation_TG, self.groups_chosen).sum(0)
+            groups_G = expected_load(group_clear_TG, group_noisy_TG, group_deviation_TG, self.groups_chosen).sum(0)
             member_TJM = expected_load(
                 self._of_groups(clear_TE, groups_TJ),
                 self._of_groups(noisy_TE, groups_TJ),
                 self._of_groups(deviation_TE, groups_TJ),
                 self.chosen_per_group,
             )
-            came_G = torch.bincount(groups_TJ.reshape(-1), minlength=self.groups).clamp_min(1)
+            came_G = torch.bincount(groups_TJ.reshape(-1), minlength=self.groups)
             inner_GM = member_TJM.new_zeros(self.groups, self.per_group)
             inner_GM = inner_GM.index_add(0, groups_TJ.reshape(-1), member_TJM.flatten(0, 1))
-            return load_loss((groups[:, None] * inner_GM / came_G[:, None]).flatten())
+            groups_G, inner_GM = self.over_batch("groups", groups_G), self.over_batch("inner", inner_GM)
+            came_G = self.over_batch("came", came_G).clamp_min(1)
+            return load_loss((groups_G[:, None] * inner_GM / came_G[:, None]).flatten())
 
         losses = {
             z_loss: lambda: z_loss(group_clear_TG) + z_loss(clear_TE),
-            importance_loss: lambda: importance_loss(importance(weights_TK, experts_TK, self.experts)),
+            importance_loss: lambda: importance_loss(
+                self.over_batch("importance", importance(weights_TK, experts_TK, self.experts))
+            ),
             load_loss: load,
         }
         return self.full_routing(experts_TK, weights_TK, losses)

@@ -4,6 +4,9 @@ The name is that of the function, of the coefficient among a mixture's fields, a
 that several kinds of routers give are here, a router's own stand in its file. Values are before the coefficient, and
 each formula says its value under perfect balance.
 
+A loss that is a mean over tokens is, over micro-batches, that of the batch. One of sums over tokens is not: a `Tally`
+gives it the sums of the whole batch.
+
 Legend: T tokens, E experts, K top-k, N routed pairs, S sequences.
 """
 
@@ -28,6 +31,8 @@ class Loss:
     """Of its coefficient, a field of a mixture."""
     default: float | None
     """Coefficient of a mixture that gives none; None where the loss must be asked for."""
+    mean: bool
+    """Whether it is a mean over tokens, so that micro-batches average to the batch."""
 
     def __str__(self) -> str:
         return self.formula.__name__
@@ -43,9 +48,32 @@ class Loss:
         return float, Field(default=self.default, ge=0, description=self.says)
 
 
-def loss(says: str, *, default: float | None = None) -> Callable[[Callable[..., Tensor]], Loss]:
+def loss(says: str, *, default: float | None = None, mean: bool = False) -> Callable[[Callable[..., Tensor]], Loss]:
     """Makes a loss of a formula."""
-    return lambda formula: Loss(formula=formula, says=says, default=default)
+    return lambda formula: Loss(formula=formula, says=says, default=default, mean=mean)
+
+
+class Tally:
+    """Sums over the tokens of a batch in micro-batches: added up in a pass without gradients, read in the one with.
+
+    What is read is the whole batch's sum, with the gradient of the micro-batch's own part over its `share` of the
+    batch: f'(sum) is then the same in every micro-batch, and gradients weighted by their shares add up to that of
+    f(sum), whatever f. With f linear in the probabilities and the sum that of pairs, this is the balance loss over the
+    global batch (Qiu et al. 2025, arXiv:2501.11873).
+    """
+
+    share: float | None = None
+    """Of the micro-batch in the batch; None while sums are added up."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+
+    def __call__(self, name: str, own: Tensor) -> Tensor:
+        if self.share is None:
+            self.sums[name] = self.sums[name] + own.detach() if name in self.sums else own.detach()
+            return own
+        whole = self.sums[name]
+        return whole + (own - own.detach()) / self.share if own.requires_grad else whole
 
 
 @loss(
@@ -62,11 +90,7 @@ def balance_loss(probabilities_TE: Tensor, expert_N: Tensor) -> Tensor:
 
 
 def balance(pairs_E: Tensor, num_pairs: int | Tensor, probability_E: Tensor) -> Tensor:
-    """The same from the pairs of each expert and its mean probability.
-
-    With the pairs of the whole batch and the probabilities of one micro-batch this is the global-batch loss of Qiu et
-    al. 2025 (arXiv:2501.11873).
-    """
+    """The same from the pairs of each expert and its mean probability."""
     share_E = pairs_E.to(probability_E.dtype) / num_pairs
     return probability_E.shape[0] * (share_E * probability_E).sum()
 
@@ -87,7 +111,9 @@ def sequence_balance(probabilities_TE: Tensor, expert_TK: Tensor, *, length: int
 
 
 @loss(
-    "Coefficient of the router z-loss (ST-MoE, arXiv:2202.08906); a router without it takes 0 or nothing.", default=0.0
+    "Coefficient of the router z-loss (ST-MoE, arXiv:2202.08906); a router without it takes 0 or nothing.",
+    default=0.0,
+    mean=True,
 )
 def z_loss(logits_TE: Tensor) -> Tensor:
     """Mean squared log-partition of the router's logits (Zoph et al. 2022, arXiv:2202.08906, eq. 5)."""

@@ -102,12 +102,15 @@ class NoisyTopK(Router):
         def load() -> Tensor:
             if deviation_TE is None:
                 return torch.zeros((), device=x_TD.device)
-            return load_loss(expected_load(clear_TE, noisy_TE, deviation_TE, self.top_k).sum(0))
+            expected_E = expected_load(clear_TE, noisy_TE, deviation_TE, self.top_k).sum(0)
+            return load_loss(self.over_batch("load", expected_E))
 
         losses = {
             balance_loss: lambda: self.balanced(clear_TE.softmax(1), experts_TK, text),
             z_loss: lambda: z_loss(clear_TE),
-            importance_loss: lambda: importance_loss(importance(weights_TK, experts_TK, self.experts)),
+            importance_loss: lambda: importance_loss(
+                self.over_batch("importance", importance(weights_TK, experts_TK, self.experts))
+            ),
             load_loss: load,
         }
         return self.full_routing(experts_TK, weights_TK, losses)

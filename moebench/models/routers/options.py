@@ -27,8 +27,8 @@ class Shared(Options):
     """Room of an expert in training: this times top_k x tokens / experts, over a micro-batch. Absent: dropless."""
     jitter: float | None = later(gt=0, lt=1)
     """In training the router's input is multiplied by numbers from 1 - jitter to 1 + jitter (Switch: 0.01)."""
-    balance_over: Literal["sequence", "batch"] | None = later()
-    """Tokens that the balance loss is taken over: each sequence, or the batch so far; the micro-batch when absent."""
+    balance_over: Literal["sequence", "micro_batch", "batch"] | None = later()
+    """Tokens that the balance loss is taken over: each sequence, each micro-batch, or the batch, as when absent."""
 
 
 class Groups(Options):

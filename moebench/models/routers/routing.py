@@ -16,7 +16,7 @@ from fractions import Fraction
 from typing import Any, ClassVar, Literal
 
 from moebench.models.lazy import Module, Tensor, torch
-from moebench.models.routers.losses import Loss, balance, balance_loss, sequence_balance
+from moebench.models.routers.losses import Loss, Tally, balance, sequence_balance
 from moebench.models.routers.options import MoEFFN, Options
 
 
@@ -144,7 +144,8 @@ class Router(Module):
         self.renormalise, self.scale = ffn.renormalise, ffn.scale
         self.jitter, self.capacity_factor, self.balance_over = ffn.jitter, ffn.capacity_factor, ffn.balance_over
         self.ffn = ffn
-        self._pairs_E: Tensor | None = None
+        self.tally: Tally | None = None
+        """Sums over the batch, of a batch in micro-batches; None where a batch is one."""
 
     @property
     def drops(self) -> bool:
@@ -172,8 +173,8 @@ class Router(Module):
         """Fills the router's weights from the seed."""
 
     def after_step(self) -> None:
-        """Called after every optimizer step: forgets what was gathered over its micro-batches."""
-        self._pairs_E = None
+        """Called after every optimizer step: forgets the sums over its batch."""
+        self.tally = None
 
     def num_weights(self) -> int:
         """Its parameters, and its projection where that is drawn once and never trained."""
@@ -197,27 +198,26 @@ class Router(Module):
         )
 
     def taken(self, losses: Mapping[Any, Callable[[], Tensor]]) -> dict[str, Tensor]:
-        """Those losses that have a coefficient, and only where gradients are on."""
-        if not torch.is_grad_enabled():
+        """Those losses that have a coefficient, and only where gradients are on or sums are added up."""
+        adds_up = self.tally is not None and self.training and self.tally.share is None
+        if not (torch.is_grad_enabled() or adds_up):
             return {}
         return {str(name): loss() for name, loss in losses.items() if getattr(self.ffn, str(name), None)}
 
     def balanced(self, probabilities_TE: Tensor, experts_TK: Tensor, text: Text) -> Tensor:
-        """The balance loss over what `balance_over` says: each sequence, the batch so far, or the micro-batch."""
+        """The balance loss over what `balance_over` says: each sequence, the micro-batch, or the batch."""
         if self.balance_over == "sequence":
             return sequence_balance(probabilities_TE, experts_TK, length=text.length)
-        expert_N = experts_TK.reshape(-1)
-        if self.balance_over == "batch":
-            pairs_E = self.pairs_of_batch(torch.bincount(expert_N, minlength=self.experts))
-            return balance(pairs_E, pairs_E.sum(), probabilities_TE.mean(0))
-        return balance_loss(probabilities_TE, expert_N)
+        pairs_E = torch.bincount(experts_TK.reshape(-1), minlength=self.experts)
+        num_pairs: int | Tensor = experts_TK.numel()
+        if self.balance_over != "micro_batch" and self.tally is not None:
+            pairs_E = self.over_batch("pairs", pairs_E)
+            num_pairs = pairs_E.sum()
+        return balance(pairs_E, num_pairs, probabilities_TE.mean(0))
 
-    def pairs_of_batch(self, pairs_E: Tensor) -> Tensor:
-        """Pairs of each expert since the last optimizer step, these included: shares of the whole batch so far."""
-        if not self.training:
-            return pairs_E
-        self._pairs_E = pairs_E if self._pairs_E is None else self._pairs_E + pairs_E
-        return self._pairs_E
+    def over_batch(self, name: str, sums: Tensor) -> Tensor:
+        """A sum over tokens, for a loss that is no mean over them: of the whole batch where it is in micro-batches."""
+        return sums if self.tally is None or not self.training else self.tally(name, sums)
 
 
 def only(routing: Routing, kept_N: Tensor) -> Routing:

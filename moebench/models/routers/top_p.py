@@ -20,7 +20,7 @@ class TopPOptions(Options):
     """Probability that the chosen experts must reach together (router top_p)."""
 
 
-@loss("Coefficient of the mean entropy of the routing probabilities, in nats (router top_p).")
+@loss("Coefficient of the mean entropy of the routing probabilities, in nats (router top_p).", mean=True)
 def entropy_loss(probabilities_TE: Tensor) -> Tensor:
     """Mean entropy of the routing probabilities in nats; log E when they are uniform (arXiv:2403.07652, eq. 6)."""
     return -(probabilities_TE * probabilities_TE.clamp_min(1e-20).log()).sum(1).mean()
@@ -47,7 +47,7 @@ class TopP(Softmax):
         super().__init__(ffn, width=width, vocab=vocab, layer=layer)
         self.top_p: float = ffn.top_p
 
-    def choose(self, x_TD: Tensor, text: Text) -> Routing:  # noqa: ARG002
+    def choose(self, x_TD: Tensor, text: Text) -> Routing:
         logits_TE = self.logits(x_TD)
         probabilities_TE = logits_TE.softmax(1)
         weights_TK, experts_TK = probabilities_TE.topk(self.top_k, dim=1)
@@ -59,7 +59,7 @@ class TopP(Softmax):
         goes_N = goes_TK.reshape(-1)
         expert_N = experts_TK.reshape(-1)[goes_N]
         losses = {
-            balance_loss: lambda: balance_loss(probabilities_TE, expert_N),
+            balance_loss: lambda: self.balanced(probabilities_TE, expert_N, text),
             z_loss: lambda: z_loss(logits_TE),
             entropy_loss: lambda: entropy_loss(probabilities_TE),
         }
