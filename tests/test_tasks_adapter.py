@@ -12,9 +12,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from moebench.models.export import export_checkpoint
 
 from moebench.metrics.measurement import NotFinite
+from moebench.models.convert.export import export_checkpoint
 from moebench.models.decoder.subject import DecoderSubject
 from moebench.tasks.scoring import Span, score_spans
 from moebench.tasks.writing import Sampling, write
