@@ -6,18 +6,16 @@ What is added must be there when a Python starts, so commands are run in another
 from __future__ import annotations
 
 import json
-import os
 import re
+import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import moebench
-from moebench.launch.process import child_environment
+from tests.support.another_python import call
 from tests.support.tiny_suites import claim, suite, write
 
 PACKAGE = Path(moebench.__file__).parent
@@ -79,31 +77,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-COMMANDS = """
-import json, sys
-from click.testing import CliRunner
-from moebench.cli import main
-from moebench.planning import rehearsal
-
-rehearsal._in_children = lambda *_, **__: []  # showing a plan tries its models in processes: what others test
-for line in sys.stdin:
-    done = CliRunner().invoke(main, line.split())
-    print(json.dumps([line.strip(), done.exit_code, done.stdout + done.stderr]))
-"""
-
-
-def call(folder: Path, site: Path, *commands: str) -> dict[str, tuple[int, str]]:
-    """Commands in one new Python that imports from `site`: exit code, and what is said on either stream."""
-    variables = {**child_environment(1), "PYTHONPATH": os.pathsep.join([str(site), os.environ["PYTHONPATH"]])}
-    command = [sys.executable, "-c", COMMANDS]
-    lines = "".join(f"{one}\n" for one in commands)
-    done = subprocess.run(command, cwd=folder, env=variables, input=lines, text=True, capture_output=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    told = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [line for line, *_ in told] == list(commands)
-    return {line: (code, said) for line, code, said in told}
-
-
 LISTED = [("routers", "modulo"), ("claims", "at_least"), ("metrics", "test.surprise"), ("sources", "squares")]
 PLAN, TYPO = "plan added.yaml", "validate typo.yaml"
 RUN, OTHER = "run added.yaml --workers 1", "run added.yaml --launcher announced --set seeds=1 --results others"
@@ -114,7 +87,7 @@ def said(folder: Path) -> dict[str, str]:
     """What the commands of the extended package say; the runs of the suite are done in a worker process."""
     (folder / "typo.yaml").write_text((folder / "added.yaml").read_text().replace("at_least", "at_leest"))
     commands = [*(f"list {what}" for what, _ in LISTED), "schema", PLAN, TYPO, RUN, OTHER]
-    told = call(folder, folder, *commands)
+    told = dict(zip(commands, call(*map(shlex.split, commands), folder=folder, first=folder), strict=True))
     assert {line: code for line, (code, _) in told.items()} == {**dict.fromkeys(commands, 0), TYPO: 2}, told
     return {line: said for line, (_, said) in told.items()}
 
@@ -245,7 +218,7 @@ INLINE, WORKERS = (f"run tiny.yaml --launcher {where}" for where in ("inline", "
 def told(home: Path) -> dict[str, str]:
     """What the commands say with it installed."""
     codes = {"list metrics": 0, "validate forgets.yaml": 2, INLINE: 0}
-    found = call(home, home / "site", *codes)
+    found = dict(zip(codes, call(*map(shlex.split, codes), folder=home, first=home / "site"), strict=True))
     assert {line: code for line, (code, _) in found.items()} == codes, found
     return {line: said for line, (_, said) in found.items()}
 
@@ -268,7 +241,8 @@ def test_an_installed_metric_is_measured_claimed_and_reported(home: Path, told: 
     assert all(spec["options"]["code"].startswith("surprise 1.0, sha256") for spec in specs)
     other = SURPRISE.replace("> 3)", "> 4)").replace("three bits", "four bits")
     (home / "site" / "surprise.py").write_text(other)
-    assert call(home, home / "site", WORKERS)[WORKERS][0] == 0
+    ((code, _),) = call(shlex.split(WORKERS), folder=home, first=home / "site")
+    assert code == 0
     after = jobs_of(home)
     assert [job["kind"] for job in after].count("train") == 4
     assert len(after) == len(before) + 4

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import re
 import shlex
 import shutil
@@ -25,11 +24,10 @@ from click.testing import CliRunner, Result
 import moebench
 from moebench import api
 from moebench.cli.commands import main
-from moebench.launch.process import child_environment
 from moebench.store import Results
 from moebench.suite import words
 from moebench.suite.load import load_suite
-from tests.support import tiny_suites
+from tests.support import another_python, tiny_suites
 
 ROOT = Path(moebench.__file__).parents[1]
 PAGES = {path.name: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
@@ -235,7 +233,8 @@ def test_what_set_is_said_to_do() -> None:
 @pytest.mark.slow
 def test_the_python_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As written, with a small suite of the name it uses."""
-    tiny = tiny_suites.write(tmp_path, train={"budget": {"steps": 2}}, seeds=1)
+    models = {"dense": {"layers": 2, "width": 16, "heads": 2, "ffn": {"kind": "dense", "hidden": 16}}}
+    tiny = tiny_suites.write(tmp_path, train={"budget": {"steps": 2}}, seeds=1, models=models)
     tiny.rename(tmp_path / "quickstart.yaml")
     monkeypatch.setattr(words, "suites_folder", lambda: tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -278,18 +277,13 @@ def installed(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
 
 
 def test_the_router_is_listed_and_trains(built: Path, here: Path, tmp_path: Path) -> None:
-    """In Pythons of its own, whose workers find the package too."""
+    """In a Python of its own, whose worker finds the package too."""
     listed, run = ([command for command in LINES if what in command] for what in ("list routers", "ffn.router=mine"))
-    where = ["--results", str(tmp_path / "results"), "--out", str(tmp_path / "reports")]
-    environment = {**child_environment(1), "PYTHONPATH": os.pathsep.join([str(built), str(ROOT)])}
-    outputs = []
-    for arguments in (shlex.split(listed[0])[1:], [*small(run[0]), *where]):
-        command = [sys.executable, "-m", "moebench", *arguments]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        outputs.append(done.stdout)
-    assert re.search(r"^mine +The experts whose vectors lie nearest to the token\.", outputs[0], flags=re.M)
-    assert "2 completed" in outputs[1]
+    where = ["--results", str(tmp_path / "results"), "--out", str(tmp_path / "reports"), "--workers", "1"]
+    outputs = another_python.call(shlex.split(listed[0])[1:], [*small(run[0]), *where], folder=here, first=built)
+    assert [code for code, _ in outputs] == [0, 0], outputs
+    assert re.search(r"^mine +The experts whose vectors lie nearest to the token\.", outputs[0][1], flags=re.M)
+    assert "2 completed" in outputs[1][1]
     (page,) = (tmp_path / "reports").glob("*/index.md")
     assert "my-router 0.1.0" in page.read_text()
 

@@ -244,9 +244,9 @@ def test_a_step_timed_here_is_a_step_as_it_is_trained(tmp_path: Path, monkeypatc
 
 @pytest.mark.slow
 def test_measuring_happens_in_a_process_of_its_own_and_failure_is_told(tmp_path: Path) -> None:
-    planned = tiny_suites.planned(tmp_path, **SECONDS)
-    assert all(model.recipe.steps > 0 for model in planned.plan.models.values())
-    (one, _) = Results(tmp_path / "results").jobs()
+    planned = tiny_suites.planned(tmp_path, models={"moe": SECONDS["models"]["moe"]})
+    assert planned.plan.decoders["moe"].recipe.steps > 0
+    (one,) = Results(tmp_path / "results").jobs()
     run = Run.model_validate(one.spec()["run"]).model_copy(update={"backend": "no such"})
     job = planned.graph.jobs[0].model_copy(
         update={"kind": "calibrate", "spec": {"run": run.model_dump(mode="json"), "machine": "m"}, "inputs": ()}

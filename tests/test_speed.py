@@ -320,9 +320,30 @@ def test_decoding_goes_on_token_by_token_and_back_to_the_middle(trained: api.Pla
 SPEED = {"speed": {"train_step": True, "prefill": [8], "decode": {"batch": [2]}, "processes": 3, "seconds": 0.2}}
 
 
+def planned(folder: Path) -> api.Planned:
+    return tiny_suites.planned(folder, measure={**SPEED, "memory": False}, train={"budget": {"steps": 2}})
+
+
 @pytest.fixture
 def made(tmp_path: Path) -> api.Planned:
-    return tiny_suites.planned(tmp_path, measure={**SPEED, "memory": False}, train={"budget": {"steps": 2}})
+    """Nothing of it is done yet."""
+    return planned(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> api.Planned:
+    """Its models are trained and its session is done."""
+    made = planned(tmp_path_factory.mktemp("whole"))
+    train(made, "moe", "dense")
+    assert measure(made) == ["completed"] * 3
+    return made
+
+
+@pytest.fixture
+def done(whole: api.Planned, tmp_path: Path) -> api.Planned:
+    """A copy of one's own."""
+    results = shutil.copytree(whole.results, tmp_path / "results")
+    return replace(whole, options=replace(whole.options, results=results))
 
 
 def train(made: api.Planned, *models: str) -> None:
@@ -390,39 +411,33 @@ def test_a_process_has_the_machine_and_a_process_of_its_own(made: api.Planned) -
     assert [set(job.inputs) for job in jobs] == [{trained["moe", seed], trained["dense", seed]} for seed in (0, 1, 0)]
 
 
-def test_the_evidence_reads_what_the_session_wrote(made: api.Planned, raced: list[int]) -> None:
-    train(made, "moe", "dense")
-    measure(made)
-    again = api.prepare_plan(made.loaded.path, results=made.results)
-    stored = Results(made.results).save_plan(again.plan, environment(1))
-    evidence = gather(Results(made.results), stored)
+def test_the_evidence_reads_what_the_session_wrote(done: api.Planned) -> None:
+    again = api.prepare_plan(done.loaded.path, results=done.results)
+    stored = Results(done.results).save_plan(again.plan, environment(1))
+    evidence = gather(Results(done.results), stored)
     assert (len(evidence.processes), evidence.speed_reason) == (3, None)
     assert evidence.processes[0].values["dense~again"]["speed.train_step_s"] > 0
 
 
-def test_a_session_is_not_repeated(made: api.Planned, raced: list[int]) -> None:
-    train(made, "moe", "dense")
-    measure(made)
-    before = {path: path.stat().st_mtime_ns for path in made.results.rglob("*") if path.parent.name != ".locks"}
-    assert measure(made) == ["completed"] * 3
-    assert raced == [0, 1, 2]
-    after = {path: path.stat().st_mtime_ns for path in made.results.rglob("*") if path.parent.name != ".locks"}
+def test_a_session_is_not_repeated(done: api.Planned, raced: list[int]) -> None:
+    before = {path: path.stat().st_mtime_ns for path in done.results.rglob("*") if path.parent.name != ".locks"}
+    assert measure(done) == ["completed"] * 3
+    assert raced == []
+    after = {path: path.stat().st_mtime_ns for path in done.results.rglob("*") if path.parent.name != ".locks"}
     assert after == before
 
 
-def test_every_process_is_noted_beside_the_plans_and_stays_so(made: api.Planned, raced: list[int]) -> None:
-    """A session that is removed and made again has been seen before."""
-    train(made, "moe", "dense")
-    measure(made)
-    for folder in folders_of(made):
+def test_every_process_is_noted_beside_the_plans_and_stays_so(done: api.Planned, raced: list[int]) -> None:
+    """A session that is removed and done again has been seen before."""
+    for folder in folders_of(done):
         shutil.rmtree(folder.path)
-    measure(made)
-    assert made.plan.speed is not None
-    rows = read_lines(Results(made.results).timed_path(made.plan.speed.id))
+    measure(done)
+    assert done.plan.speed is not None
+    rows = read_lines(Results(done.results).timed_path(done.plan.speed.id))
     assert [row["process"] for row in rows] == [0, 1, 2, 0, 1, 2]
-    assert all("speed.train_step_s" in rows[0]["timed"][made.plan.training(name)] for name in ("moe", "dense"))
-    stored = Results(made.results).save_plan(made.plan, environment(1))
-    assert len(gather(Results(made.results), stored).history.sessions) == 1
+    assert all("speed.train_step_s" in rows[0]["timed"][done.plan.training(name)] for name in ("moe", "dense"))
+    stored = Results(done.results).save_plan(done.plan, environment(1))
+    assert len(gather(Results(done.results), stored).history.sessions) == 1
 
 
 def test_an_interrupted_session_goes_on_with_what_is_missing(
@@ -462,29 +477,25 @@ def test_a_model_without_weights_is_left_out_and_raced_once_it_has_them(made: ap
     assert [folder.verify() for folder in folders_of(made)] == [[], [], []]
 
 
-def test_a_harmed_process_is_put_aside_and_measured_again(made: api.Planned, raced: list[int]) -> None:
-    train(made, "moe", "dense")
-    measure(made)
-    folder = folders_of(made)[1]
+def test_a_harmed_process_is_put_aside_and_measured_again(done: api.Planned, raced: list[int]) -> None:
+    folder = folders_of(done)[1]
     path = folder.path / "process.json"
     harmed = path.read_text().replace("0", "1", 1)
     path.write_text(harmed)
-    assert measure(made) == ["completed"] * 3
-    assert raced == [0, 1, 2, 1]
+    assert measure(done) == ["completed"] * 3
+    assert raced == [1]
     assert folder.verify() == []
     assert (folder.path.with_name(f"{folder.id}.corrupt-1") / "process.json").read_text() == harmed
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"missing": {}}'])
 def test_a_file_of_an_unfinished_process_that_does_not_read_is_made_again(
-    made: api.Planned, raced: list[int], content: str
+    done: api.Planned, raced: list[int], content: str
 ) -> None:
-    train(made, "moe", "dense")
-    measure(made)
-    (folders_of(made)[1].path / "DONE").unlink()
-    (folders_of(made)[1].path / "process.json").write_text(content)
-    assert measure(made) == ["completed"] * 3
-    assert raced == [0, 1, 2, 1]
+    (folders_of(done)[1].path / "DONE").unlink()
+    (folders_of(done)[1].path / "process.json").write_text(content)
+    assert measure(done) == ["completed"] * 3
+    assert raced == [1]
 
 
 def test_with_nothing_trained_it_is_blocked_and_says_by_what(made: api.Planned, raced: list[int]) -> None:
