@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from moebench.frozen import Frozen
+from moebench.frozen import Frozen, later
+from moebench.identity import digest_of
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 
@@ -30,3 +31,37 @@ class CheckpointFacts(Frozen):
     vocab: int
     """Rows of its table, of which a tokenizer may use fewer."""
     notes: tuple[str, ...] = ()
+
+
+class LoadSpec(Frozen):
+    """What decides what a checkpoint answers: its files, and how they are loaded. Where they lie decides nothing."""
+
+    digest: str
+    """Of its configuration, weights and tokenizer."""
+    family: str
+    """Its `model_type`; `moebench` for a run of ours."""
+    dtype: Dtype
+    """Of weights and products."""
+    experts: str | None = None
+    """How transformers computes them; None for a dense model and for a run of ours."""
+    device: str
+    device_map: str | None = None
+    """As transformers takes it; None for all of it on the device."""
+    native: bool = later(default=False)
+    """Whether our decoder computes it, and not transformers."""
+    libraries: dict[str, str]
+    """Major and minor versions of what computes."""
+
+    @property
+    def training(self) -> str:
+        """Hash of what model it is, whatever computes it."""
+        return came_about(self.digest, self.dtype)
+
+
+def came_about(digest: str, dtype: str) -> str:
+    """Hash of a checkpoint's files and the type that they are read into: what a run's training is to it."""
+    return digest_of(["checkpoint", digest, dtype])
+
+
+OURS = "moebench"
+"""Family of a finished run of ours."""

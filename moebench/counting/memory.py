@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from moebench.counting.blueprint import Attention, Blueprint, LatentAttention, Mixer
+from moebench.counting.blueprint import Attention, Blueprint, Dense, LatentAttention, Mixer
 from moebench.counting.flops import decoder_of, held_tokens
 from moebench.counting.weights import dense_weights, layer_weights, parameters
 
@@ -10,9 +10,13 @@ BITS = {"float32": 32, "bfloat16": 16, "int8": 8, "int4": 4}
 """Of one weight; float16 is as bfloat16, float8 as int8. What quantisation adds in scales is not counted."""
 
 
+def _bits(dtype: str) -> int:
+    return BITS["bfloat16" if dtype == "float16" else dtype]
+
+
 def weight_bytes(b: Blueprint, dtype: str) -> int:
     """Bytes of all weights, stored in one type."""
-    return -(-parameters(b).total * BITS[dtype] // 8)
+    return -(-parameters(b).total * _bits(dtype) // 8)
 
 
 def _cached_numbers(mixer: Mixer | None, *, absorbed: bool = True) -> int:
@@ -26,7 +30,7 @@ def _cached_numbers(mixer: Mixer | None, *, absorbed: bool = True) -> int:
 def kv_bytes_per_token(b: Blueprint, dtype: str, *, absorbed: bool = True) -> int:
     """Bytes a token adds to the cache of keys and values, before any window is full; an LSTM's state does not grow."""
     numbers = (layer.times * _cached_numbers(layer.mixer, absorbed=absorbed) for layer in decoder_of(b).layers)
-    return sum(numbers) * BITS[dtype] // 8
+    return sum(numbers) * _bits(dtype) // 8
 
 
 def kv_bytes(b: Blueprint, dtype: str, *, context: int) -> int:
@@ -37,7 +41,7 @@ def kv_bytes(b: Blueprint, dtype: str, *, context: int) -> int:
         if isinstance(layer.mixer, Attention | LatentAttention):
             numbers += layer.times * _cached_numbers(layer.mixer) * held_tokens(layer.mixer, context)
         numbers += layer.times * _cached_numbers(layer.cross) * context
-    return numbers * BITS[dtype] // 8
+    return numbers * _bits(dtype) // 8
 
 
 def experts_touched(b: Blueprint, *, tokens: int) -> float | None:
@@ -47,6 +51,16 @@ def experts_touched(b: Blueprint, *, tokens: int) -> float | None:
         return None
     used = sum(times * ffn.experts * (1 - (1 - ffn.top_k / ffn.experts) ** tokens) for times, ffn in b.mixtures)
     return used / sum(times for times, _ in b.mixtures)
+
+
+def passing_bytes(b: Blueprint, *, tokens: int) -> int:
+    """Bytes of the widest activations of a pass over so many tokens, in float32, four of them at once."""
+    widths = [
+        ffn.hidden if isinstance(ffn, Dense) else ffn.hidden * ffn.top_k
+        for layer in b.layers
+        if (ffn := layer.ffn) is not None
+    ]
+    return 4 * 4 * tokens * max(widths, default=0)
 
 
 def decode_bytes(
@@ -62,4 +76,4 @@ def decode_bytes(
     for times, ffn in b.mixtures:
         expert = dense_weights(ffn, b.width)
         numbers += times * ((experts or 0.0) * expert.total - ffn.top_k * expert.matrices)
-    return numbers * (BITS[dtype] / 8) + batch * cached * kv_bytes_per_token(b, cache_dtype or dtype)
+    return numbers * (_bits(dtype) / 8) + batch * cached * kv_bytes_per_token(b, cache_dtype or dtype)

@@ -114,6 +114,8 @@ class Windows:
     """[N], index into `corpus.documents(split)`."""
     start: Tokens
     """[N], index of the first target in `corpus.tokens(split)`."""
+    text_bytes: Tokens | None = None
+    """None, as each token says how many bytes it stands for."""
 
 
 def evaluation_windows(corpus: Corpus, split: str, *, tokens: int, windows_per_document: int | None = None) -> Windows:

@@ -7,11 +7,13 @@ this package loads no torch.
 from moebench.jobs.calibrate import CALIBRATE
 from moebench.jobs.evaluate import EVALUATE
 from moebench.jobs.kind import Kind
+from moebench.jobs.load import LOAD
 from moebench.jobs.speed import SPEED
 from moebench.jobs.train import TRAIN
 
 KINDS: dict[str, Kind] = {
     "train": TRAIN,
+    "load": LOAD,
     "evaluate": EVALUATE,
     "speed": SPEED,
     "calibrate": CALIBRATE,

@@ -1,4 +1,4 @@
-"""Jobs that measure a trained model: one subject, one measurement. The weights are read and never written.
+"""Jobs that measure a trained model or a checkpoint: one subject, one measurement. Weights are read, never written.
 
 A measurement asked for later is a job more, so nothing is trained again for it. What is measured, and how, is known to
 `metrics`.
@@ -12,12 +12,23 @@ from typing import Any
 
 from pydantic import Field
 
-from moebench.frozen import Frozen
+from moebench.frozen import Frozen, later
 from moebench.identity import canonical, job_id
 from moebench.jobs.job import Job, OnEvent
 from moebench.jobs.kind import Draft, Kind
 from moebench.jobs.recipe import Run
 from moebench.metrics import MEASUREMENTS
+from moebench.suite.checkpoint import CheckpointModel
+from moebench.suite.training import Evaluation
+
+
+class TextSpec(Frozen):
+    """What a checkpoint is measured on: of a model that was trained for a suite, its recipe says so."""
+
+    data_digest: str
+    context: int
+    """Tokens of the suite in a window."""
+    evaluation: Evaluation
 
 
 class EvaluateSpec(Frozen):
@@ -28,21 +39,36 @@ class EvaluateSpec(Frozen):
     version: int = 1
     """Of the measurement: another one gives other numbers."""
     options: dict[str, Any] = Field(default={})
+    text: TextSpec | None = later()
+    """Of a checkpoint."""
 
 
 def jobs(draft: Draft) -> Iterator[Job]:
-    """Every measurement that the suite asks for, of every trained model."""
+    """Every measurement that the suite asks for, of every trained model and of every checkpoint."""
     asked = draft.plan.spec.measure.quality
     for name, measurement in MEASUREMENTS.items():
-        if not measurement.optional or name in asked:
-            yield from (job(trained, name) for trained in draft.jobs if trained.kind == "train")
+        if measurement.optional and name not in asked:
+            continue
+        for given in draft.jobs:
+            if given.kind == "train":
+                yield job(given, name)
+            elif given.kind == "load" and not measurement.of_training and draft.plan.data.source != "none":
+                yield job(given, name, text=_text(draft, given.model))
 
 
-def job(trained: Job, measurement: str) -> Job:
-    """The job of one measurement of what another trains."""
-    return trained.model_copy(
-        update={"kind": "evaluate", "spec": spec_of(measurement), "inputs": (trained.id,)},
-    )
+def _text(draft: Draft, model: str) -> TextSpec:
+    """What a checkpoint of a plan is measured on."""
+    written = draft.plan.spec.models[model]
+    assert isinstance(written, CheckpointModel)
+    evaluation = written.evaluate.model_copy(update={"points": 1})
+    context = draft.plan.spec.data.context
+    return TextSpec(data_digest=draft.plan.data.digest, context=context, evaluation=evaluation)
+
+
+def job(given: Job, measurement: str, *, text: TextSpec | None = None) -> Job:
+    """The job of one measurement of what another trains or loads."""
+    spec = spec_of(measurement, text=text)
+    return given.model_copy(update={"kind": "evaluate", "spec": spec, "inputs": (given.id,)})
 
 
 def id_of(trained_id: str, measurement: str) -> str:
@@ -50,10 +76,11 @@ def id_of(trained_id: str, measurement: str) -> str:
     return job_id("evaluate", spec_of(measurement), [trained_id])
 
 
-def spec_of(measurement: str) -> dict[str, Any]:
+def spec_of(measurement: str, *, text: TextSpec | None = None) -> dict[str, Any]:
     """The spec of that job."""
     one = MEASUREMENTS[measurement]
-    return EvaluateSpec(measurement=measurement, version=one.version, options=dict(one.options)).model_dump(mode="json")
+    spec = EvaluateSpec(measurement=measurement, version=one.version, options=dict(one.options), text=text)
+    return spec.model_dump(mode="json")
 
 
 def execute(
@@ -65,7 +92,7 @@ def execute(
 ) -> str:
     """Measures and writes the records: 'completed', or 'diverged' when the model gives no number."""
     from moebench.jobs.loop import about, corpus_of, settle
-    from moebench.jobs.measuring import RunContext, load_state
+    from moebench.jobs.measuring import context_of
     from moebench.metrics.measurement import NotFinite
     from moebench.store import Results, write_json
 
@@ -73,18 +100,17 @@ def execute(
     folder, spec = results.job(job.id), EvaluateSpec.model_validate(job.spec)
     for name in ("records.jsonl", "items.jsonl"):
         (folder.path / name).unlink(missing_ok=True)
-    trained = results.job(job.inputs[0])
-    run = Run.model_validate(trained.spec())
-    settle(run, job.threads)
-    corpus = corpus_of(job, run, root)
+    given = results.job(job.inputs[0])
+    settle(job.device, job.threads)
+    corpus = corpus_of(job, spec.text.data_digest if spec.text else Run.model_validate(given.spec()).data_digest, root)
     on_event(job.event("measuring"))
-    write_json(folder.path / "job.json", about(job, run, corpus))
+    write_json(folder.path / "job.json", about(job, job.device, corpus))
+    context = context_of(job, given, corpus, evaluation=spec.text.evaluation if spec.text else None, root=root)
     try:
-        measured = MEASUREMENTS[spec.measurement].measure(RunContext(run, load_state(run, trained), corpus))
+        measured = MEASUREMENTS[spec.measurement].measure(context)
     except NotFinite as problem:
-        folder.finish(
-            "diverged", reason=f"step {run.recipe.steps}: {problem} on the {run.recipe.split} split is not finite"
-        )
+        at = "" if context.step is None else f"step {context.step}: "
+        folder.finish("diverged", reason=f"{at}{problem} on the {context.split} split is not finite")
         return "diverged"
     _write(folder.path / "records.jsonl", (row.model_dump(exclude_none=True) for row in measured.records))
     if measured.items is not None:

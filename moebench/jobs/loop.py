@@ -86,8 +86,8 @@ def execute(job: Job, *, root: Path, on_event: OnEvent, should_stop: Callable[[]
     run = Run.model_validate(job.spec)
     folder = Results(root).job(job.id)
     folder.path.mkdir(parents=True, exist_ok=True)
-    settle(run, job.threads)
-    corpus = corpus_of(job, run, root)
+    settle(run.device, job.threads)
+    corpus = corpus_of(job, run.data_digest, root)
     state, journal = _begin_or_resume(job, run, folder, corpus, root)
     report = _Reporter(job=job, run=run, on_event=on_event)
     try:
@@ -106,34 +106,34 @@ def execute(job: Job, *, root: Path, on_event: OnEvent, should_stop: Callable[[]
     return "completed"
 
 
-def settle(run: Run, threads: int) -> None:
-    """Makes this process one in which the run gives the same bits every time."""
+def settle(device: str, threads: int) -> None:
+    """Makes this process one in which a job gives the same bits every time."""
     torch.set_num_threads(threads)
-    if run.device == "cpu":
+    if device == "cpu":
         torch.use_deterministic_algorithms(True)
 
 
-def corpus_of(job: Job, run: Run, root: Path) -> Corpus:
-    """The data of a job. Raises DataChanged when they are not those that its run was planned with."""
+def corpus_of(job: Job, digest: str, root: Path) -> Corpus:
+    """The data of a job. Raises DataChanged when they are not those that it was planned with."""
     key = digest_of([job.data.model_dump(mode="json"), job.data.fingerprint(job.base), str(job.base), str(root)])
     if key not in _HELD:
         while len(_HELD) >= MOST_HELD:
             del _HELD[next(iter(_HELD))]
         _HELD[key] = prepare(job.data, base=job.base, cache=root / "data")
     corpus = _HELD[key]
-    if corpus.digest != run.data_digest:
-        raise DataChanged(f"the data have digest {corpus.digest[:12]}, the plan {run.data_digest[:12]}: plan again")
+    if corpus.digest != digest:
+        raise DataChanged(f"the data have digest {corpus.digest[:12]}, the plan {digest[:12]}: plan again")
     return corpus
 
 
-def about(job: Job, run: Run, corpus: Corpus) -> dict[str, Any]:
+def about(job: Job, device: str, corpus: Corpus) -> dict[str, Any]:
     """What `job.json` says of a job, where it runs and on what data."""
     return {
         "job": job.identity,
         "model": job.model,
         "seed": job.seed,
         "suite": job.suite,
-        "environment": environment(job.threads, run.device).model_dump(mode="json"),
+        "environment": environment(job.threads, device).model_dump(mode="json"),
         "data": job.data.model_dump(mode="json"),
         "data_splits": {
             split: {"digest": corpus.text_digest(split), "documents": len(corpus.documents(split))}
@@ -160,7 +160,7 @@ def _begin_or_resume(job: Job, run: Run, folder: JobFolder, corpus: Corpus, root
         begin_from(state.model, job.places[job.model], digest=run.start, cache=root / "data" / "digests")
     for name in (*ROW_FILES, WEIGHTS):
         (folder.path / name).unlink(missing_ok=True)
-    write_json(folder.path / "job.json", about(job, run, corpus))
+    write_json(folder.path / "job.json", about(job, run.device, corpus))
     batch = torch.from_numpy(train_batch(corpus, seed=run.seed, step=0, batch_tokens=run.recipe.micro_batch_tokens))
     journal.add_records(initial(ffn_output_rms(state.model, batch[:, :-1].to(run.device))))
     return state, journal

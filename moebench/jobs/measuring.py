@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 from numpy.typing import NDArray
 
+from moebench.checkpoints.facts import LoadSpec
 from moebench.data.batches import Windows, evaluation_windows, train_batch
 from moebench.data.corpus import Corpus, Document
+from moebench.jobs.elsewhere import CheckpointContext, own_text
+from moebench.jobs.job import Job
+from moebench.jobs.load import subject_of
 from moebench.jobs.recipe import Recipe, Run
 from moebench.jobs.training import State, TrainingStep, start
 from moebench.metrics.speed import AGAIN, Racer, Text
@@ -18,6 +23,7 @@ from moebench.models.decoder import build
 from moebench.models.decoder.subject import DecoderSubject
 from moebench.planning.types import SpeedPlan
 from moebench.store import WEIGHTS, JobFolder
+from moebench.suite.training import Evaluation
 
 
 class RunContext:
@@ -41,6 +47,17 @@ class RunContext:
         return train_batch(self.corpus, seed=self.run.seed, step=0, batch_tokens=self.run.recipe.micro_batch_tokens)
 
 
+def context_of(
+    job: Job, given: JobFolder, corpus: Corpus, *, evaluation: Evaluation | None, root: Path
+) -> RunContext | CheckpointContext:
+    """What a measurement looks at: what the folder `given` trained, or the checkpoint that it loaded."""
+    if evaluation is None:
+        run = Run.model_validate(given.spec())
+        return RunContext(run, load_state(run, given), corpus)
+    subject = subject_of(LoadSpec.model_validate(given.spec()), job.places[job.model], root=root)
+    return CheckpointContext(subject, corpus, evaluation)
+
+
 def scored_windows(corpus: Corpus, recipe: Recipe, *, tokens: int) -> Windows:
     """What an evaluation of a recipe scores."""
     return evaluation_windows(corpus, recipe.split, tokens=tokens, windows_per_document=recipe.windows_per_document)
@@ -60,9 +77,19 @@ def load_state(run: Run, folder: JobFolder) -> State:
     return state
 
 
-def enter(name: str, plan: SpeedPlan, trained: Mapping[str, JobFolder], *, seed: int) -> Racer:
-    """A racer of a session by its name: trained weights of a completed run, or initial values in their dtype."""
+def enter(
+    name: str, plan: SpeedPlan, trained: Mapping[str, JobFolder], *, seed: int, job: Job, corpus: Corpus, root: Path
+) -> Racer:
+    """A racer of a session by its name: trained weights of a completed run, a checkpoint, or initial values in their
+    dtype."""
     model = name.removesuffix(AGAIN)
+    if model in plan.checkpoints:
+        context = plan.checkpoints[model]
+        loaded = LoadSpec.model_validate(trained[model].spec())
+        subject = subject_of(loaded, job.places[model], root=root, context=context)
+        return Racer(
+            name=name, subject=subject, trainable=None, text=own_text(corpus, subject.tokenizer, context=context)
+        )
     if model in trained:
         return load_racer(name, trained[model])
     run = plan.untrained[model].model_copy(update={"seed": seed})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from moebench.amounts import Name
-from moebench.frozen import Frozen
+from moebench.frozen import Frozen, later
 from moebench.jobs.recipe import Run
 
 
@@ -24,6 +24,8 @@ class SpeedPlan(Frozen):
     seconds: float
     untrained: dict[Name, Run] = Field(default={}, exclude_if=lambda value: not value)
     """Models at their initial values, by a run of no steps; a process gives it its own seed."""
+    checkpoints: dict[Name, int] = later(default={})
+    """Checkpoints that race -> the tokens that are their context."""
     apart: bool = Field(default=False, exclude_if=lambda value: not value)
     """Whether a process builds, times and lets go one model after the other, as its memory does not hold all."""
     memory_bytes: int | None = Field(default=None, exclude_if=lambda value: value is None)
@@ -36,4 +38,5 @@ class SpeedSpec(Frozen):
     session: SpeedPlan
     process: int
     runs: dict[str, str]
-    """Model -> the job that trains it with the process's seed; models at initial values are the session's."""
+    """Model -> the job that trains it with the process's seed, or loads it; models at initial values are the
+    session's."""

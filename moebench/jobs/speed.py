@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from moebench.checkpoints.facts import LoadSpec
 from moebench.jobs.job import Job, OnEvent
 from moebench.jobs.kind import Draft, Kind
 from moebench.jobs.recipe import training_of
@@ -30,29 +31,34 @@ def jobs(draft: Draft) -> Iterator[Job]:
     if session is None:
         return
     trained = {(job.model, job.seed): job.id for job in draft.jobs if job.kind == "train"}
+    loaded = {job.model: job for job in draft.jobs if job.kind == "load"}
+    places = {model: place for job in loaded.values() for model, place in job.places.items()}
     for index, seed in enumerate(session.processes):
         runs = {model: trained[model, seed] for model in session.models if (model, seed) in trained}
+        runs |= {model: loaded[model].id for model in session.checkpoints}
         yield draft.job(
             "speed",
             SpeedSpec(session=session, process=index, runs=runs).model_dump(mode="json"),
             model=session.baseline,
             seed=seed,
             inputs=tuple(dict.fromkeys(runs.values())),
+            places=places,
             exclusive=True,
             fresh=True,
-            silence_s=SILENCE_S + SILENCE_SHARE * session.seconds,
+            silence_s=SILENCE_S + SILENCE_SHARE * session.seconds + sum(job.silence_s for job in loaded.values()),
         )
 
 
 def session_of(draft: Draft) -> SpeedPlan | None:
     """The session of a plan whose training is known; None when the suite asks for none."""
     from moebench.planning.session import speed_plan
+    from moebench.planning.types import PlannedExternal
 
     plan, machine = draft.plan, draft.machine
     return speed_plan(
         plan.spec,
-        plan.decoders,
-        trained=[job.id for job in draft.jobs if job.kind == "train"],
+        {name: model for name, model in plan.models.items() if not isinstance(model, PlannedExternal)},
+        trained=[job.id for job in draft.jobs if job.kind in ("train", "load")],
         untrained={
             name: run_of(model, seed=plan.spec.seeds[0], facts=plan.data_of(name), machine=machine)
             for name, model in plan.decoders.items()
@@ -96,7 +102,10 @@ def execute(
     write_json(folder.path / "job.json", {**about, "data": job.data.model_dump(mode="json"), "started": time.time()})
     load, share, races = os.getloadavg()[0], session.seconds / len(session.processes), []
     for heat in rotated(names, spec.process) if session.apart else [names]:
-        made = {name: enter(name, session, trained, seed=job.seed) for name in in_turn(heat, spec.process)}
+        made = {
+            name: enter(name, session, trained, seed=job.seed, job=job, corpus=corpus, root=root)
+            for name in in_turn(heat, spec.process)
+        }
         racers = [made[name] for name in heat]
         seconds = share * len(heat) / len(names)
         races.append(speed.race(racers, session, text_of(corpus), process=spec.process, seconds=seconds))
@@ -140,13 +149,18 @@ def _note(spec: SpeedSpec, value: dict[str, Any], root: Path) -> None:
     timed: dict[str, list[str]] = {}
     for model, run_id in spec.runs.items():
         if model in value["samples"]:
-            run = results.job(run_id).spec()
-            training = training_of(run["architecture"], run["recipe"], run["data_digest"], run.get("start"))
-            timed[training] = sorted(value["samples"][model])
+            timed[_training(results.job(run_id).spec())] = sorted(value["samples"][model])
     row = {"process": spec.process, "at": time.time(), "machine": value["environment"]["machine"], "timed": timed}
     kept = results.timed_path(spec.session.id)
     kept.parent.mkdir(parents=True, exist_ok=True)
     append_lines(kept, [row])
+
+
+def _training(spec: dict[str, Any]) -> str:
+    """How a model came about, as plans tell it by `Plan.training`."""
+    if "architecture" not in spec:
+        return LoadSpec.model_validate(spec).training
+    return training_of(spec["architecture"], spec["recipe"], spec["data_digest"], spec.get("start"))
 
 
 def is_outdated(job: Job, root: Path) -> bool:

@@ -46,8 +46,9 @@ def counted_flops(trainable: Trainable, batch_BX: Tensor) -> int:
 def _measure(context: Context) -> Measured:
     import torch
 
+    assert context.trainable is not None
     flops = counted_flops(context.trainable, torch.from_numpy(context.batch))
     return Measured(records=[COUNTED_FLOPS.record(flops, step=context.step)])
 
 
-MEASUREMENT = Measurement(name="flops", metrics=METRICS, measure=_measure)
+MEASUREMENT = Measurement(name="flops", metrics=METRICS, measure=_measure, of_training=True)

@@ -39,6 +39,10 @@ class ScoredText(Protocol):
     def document(self) -> NDArray[Any]:
         """[N], index into the documents."""
 
+    @property
+    def text_bytes(self) -> NDArray[Any] | None:
+        """[N], bytes of text that each window's scored tokens stand for; None where each token says its own."""
+
 
 class Document(Protocol):
     """A document of the text."""
@@ -55,8 +59,8 @@ class Context(Protocol):
     @property
     def subject(self) -> Subject: ...
     @property
-    def trainable(self) -> Trainable:
-        """The subject and an optimizer, for what is measured in a training step."""
+    def trainable(self) -> Trainable | None:
+        """The subject and an optimizer, for what is measured in a training step; None for one that is not trained."""
 
     @property
     def split(self) -> str:
@@ -68,7 +72,7 @@ class Context(Protocol):
     def documents(self) -> Sequence[Document]: ...
     @property
     def batch(self) -> NDArray[Any]:
-        """A micro-batch of training text, [sequences, context + 1]."""
+        """A micro-batch of training text in the subject's tokens, [sequences, context + 1]."""
 
     @property
     def step(self) -> int | None:
@@ -96,5 +100,7 @@ class Measurement:
     """Raised when it would give other numbers."""
     options: Mapping[str, str] = field(default_factory=dict)
     """What else decides its numbers: `code`, of an installed package's."""
+    of_training: bool = False
+    """Whether it is of a training step, and so of trained models alone."""
     optional: bool = False
     """Whether a suite asks for it by its name, under `measure.quality`; the others are always made."""

@@ -67,9 +67,14 @@ def memory_records(subject: Subject, trainable: Trainable, batch_BX: Tensor, *, 
         (INFERENCE_PEAK, _inference_peak(subject, batch_BX[:1, :-1])),
         (TRAIN_PEAK, _training_peak(trainable, batch_BX[: trainable.sequences])),
     ):
-        yield metric.record(sum(peaks.values()), step=step)
-        for part, value in peaks.items():
-            yield metric.record(value, part=part, step=step)
+        yield from _records_of(metric, peaks, step=step)
+
+
+def _records_of(metric: Metric, peaks: dict[str, int], *, step: int | None) -> Iterator[Record]:
+    """The whole and its parts."""
+    yield metric.record(sum(peaks.values()), step=step)
+    for part, value in peaks.items():
+        yield metric.record(value, part=part, step=step)
 
 
 def _training_peak(trainable: Trainable, batch_BX: Tensor) -> dict[str, int]:
@@ -116,7 +121,12 @@ def _measure(context: Context) -> Measured:
     """Where the optimizer has no moments yet, it takes a step at rate 0 first, which makes them and moves no weight."""
     import torch
 
-    trainable, batch_BX = context.trainable, torch.from_numpy(context.batch).to(context.trainable.device)
+    trainable = context.trainable
+    if trainable is None:
+        batch_BX = torch.from_numpy(context.batch).to(context.subject.device)
+        peaks = _inference_peak(context.subject, batch_BX[:1, :-1])
+        return Measured(records=list(_records_of(INFERENCE_PEAK, peaks, step=context.step)))
+    batch_BX = torch.from_numpy(context.batch).to(trainable.device)
     for group in trainable.optimizer.param_groups:
         group.update(lr=0.0, weight_decay=0.0)
     if not trainable.optimizer.state:

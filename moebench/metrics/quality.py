@@ -124,11 +124,18 @@ def evaluate(subject: Subject, text: ScoredText, *, count: int | None = None, gr
         raise NotFinite("cross-entropy")
     return Evaluated(
         bits_N=bits_N,
-        bytes_N=(subject.tokenizer.token_bytes[text.targets[:stop]] * text.mask[:stop]).sum(1),
+        bytes_N=_bytes(subject, text, stop),
         greedy_N=np.concatenate(greedies) if greedies else None,
         tokens_NLE=np.concatenate(loads),
         dropped=dropped,
     )
+
+
+def _bytes(subject: Subject, text: ScoredText, stop: int) -> NDArray[np.int64]:
+    if text.text_bytes is not None:
+        return text.text_bytes[:stop]
+    bytes_N: NDArray[np.int64] = (subject.tokenizer.token_bytes[text.targets[:stop]] * text.mask[:stop]).sum(1)
+    return bytes_N
 
 
 def _expert_tokens(routings: tuple[LayerRouting, ...], mask_BT: Tensor, *, experts: int) -> NDArray[np.int64]:

@@ -5,7 +5,8 @@ The datum is a ratio within one process: all models are loaded, the baseline twi
 
 What is timed: a training step (forward, backward, optimizer) on one micro-batch; prefill of a prompt into an empty
 cache (time to first token); one decoding step of a batch from the middle of the context. Sequences of a model at its
-initial values, which may be large, share the text in the cache, read once.
+initial values and of a checkpoint, which may be large, share the text in the cache, read once. A checkpoint reads the
+same text in its own tokens.
 """
 
 from __future__ import annotations
@@ -105,6 +106,10 @@ PEAK_BANDWIDTH = _timed(
 METRICS = (TRAIN_STEP, PREFILL, DECODE_STEP, TRAIN_UTILISATION, DECODE_BANDWIDTH, PEAK_FLOPS, PEAK_BANDWIDTH)
 
 
+Text = Callable[[int], NDArray[Any]]
+"""Gives so many windows of training text, [rows, context + 1], the same for every model."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Racer:
     """One model in the race."""
@@ -112,7 +117,9 @@ class Racer:
     name: str
     subject: Subject
     trainable: Trainable | None
-    """None for a model at its initial values, which has no training step."""
+    """None for a model at its initial values, or a checkpoint: neither has a training step."""
+    text: Text | None = None
+    """In the tokens of a checkpoint, of the same text as the others'."""
     routed: dict[str, list[float]] = field(default_factory=dict)
     """Timed metric -> what a mixture routed: assignments of each training step over all layers; experts of one layer
     that a decoding step reads, mean of layers and positions."""
@@ -146,10 +153,6 @@ def together(races: Sequence[Race]) -> Race:
         first.derived.update(race.derived)
         first.routed.update(race.routed)
     return first
-
-
-Text = Callable[[int], NDArray[Any]]
-"""Gives so many windows of training text, [rows, context + 1], the same for every model."""
 
 
 def race(racers: list[Racer], plan: SpeedPlan, text: Text, *, process: int, seconds: float) -> Race:
@@ -210,13 +213,13 @@ def _train_step(racer: Racer, text: Text) -> Timed:
 
 
 def _prefill(racer: Racer, text: Text, *, tokens: int) -> Timed:
-    subject, prompt_BT = racer.subject, _on(racer, text(1))[:, :tokens]
+    subject, prompt_BT = racer.subject, _on(racer, (racer.text or text)(1))[:, :tokens]
     return lambda: subject.extend(prompt_BT, subject.new_cache(1))
 
 
 def _decode_step(racer: Racer, text: Text, *, batch: int) -> Timed:
     subject, half = racer.subject, racer.subject.context // 2
-    text_BX = _on(racer, text(batch))
+    text_BX = _on(racer, (racer.text or text)(batch))
     if subject.mixtures:
         read_BT, start = (text_BX[:, :-1], half) if racer.trainable else (text_BX[:, half : half + FEW_TOKENS], 0)
         racer.routed[labelled(DECODE_STEP.name, batch=batch)] = [experts_read(subject, read_BT, start=start)]

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from moebench.planning.checkpoints import plan_checkpoint
 from moebench.planning.feasibility import Misfit, PlanError
 from moebench.planning.matching import Machine
 from moebench.planning.types import PlannedCheckpoint, PlannedExternal
@@ -40,4 +41,7 @@ def _not_yet(name: str, model: Any, **_: Any) -> PlannedElsewhere:
     raise PlanError(Misfit(at=("models", name), message=f"{model.tag} models cannot be planned yet"))
 
 
-PLANNERS: dict[str, Callable[..., PlannedElsewhere]] = {CheckpointModel.tag: _not_yet, ExternalModel.tag: _not_yet}
+PLANNERS: dict[str, Callable[..., PlannedElsewhere]] = {
+    CheckpointModel.tag: plan_checkpoint,
+    ExternalModel.tag: _not_yet,
+}

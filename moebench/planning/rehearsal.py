@@ -189,7 +189,7 @@ def rehearse_here(tasks: Sequence[Job], root: Path) -> Iterable[dict[str, Any]]:
     from moebench.data.prepare import prepare
     from moebench.jobs.loop import settle
 
-    settle(Run.model_validate(tasks[0].spec), tasks[0].threads)
+    settle(tasks[0].device, tasks[0].threads)
     for task in tasks:
         prepare(task.data, base=task.base, cache=root / "data")
     torch.ones(64, 64).matmul(torch.ones(64, 64))

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from moebench.counting.blueprint import Dense
-from moebench.counting.memory import kv_bytes_per_token
+from moebench.counting.memory import kv_bytes_per_token, passing_bytes
 from moebench.format import quantity
 from moebench.identity import digest_of
 from moebench.jobs.recipe import Run
 from moebench.planning.feasibility import Misfit, PlanError
-from moebench.planning.types import PlannedModel, SpeedPlan
+from moebench.planning.types import PlannedCheckpoint, PlannedModel, SpeedPlan
+from moebench.suite.external import ExternalModel
 from moebench.suite.model import DenseFFN
 from moebench.suite.types import SpeedSpec, SuiteSpec
 
@@ -27,19 +27,20 @@ PREFILLED = 0.5
 
 def speed_plan(
     spec: SuiteSpec,
-    models: Mapping[str, PlannedModel],
+    models: Mapping[str, PlannedModel | PlannedCheckpoint],
     *,
     trained: Sequence[str],
     untrained: Mapping[str, Run],
     machine: str,
     memory_bytes: int | None,
 ) -> SpeedPlan | None:
-    """The session; `trained` are ids of training jobs, `untrained` the runs of models at initial values, of any seed.
+    """The session; `trained` are ids of jobs that train or load a model, `untrained` the runs of models at initial
+    values, of any seed.
 
     Raises PlanError for a model that the memory cannot hold.
     """
     speed = spec.measure.speed
-    if speed is None:
+    if speed is None or not models:
         return None
     names, baseline = tuple(models), baseline_of(spec)
     wanted: dict[str, Any] = {
@@ -49,6 +50,9 @@ def speed_plan(
         "seconds": speed.seconds,
         "processes": tuple(spec.seeds[i % len(spec.seeds)] for i in range(speed.processes)),
     }
+    loaded = {name: model.blueprint.context for name, model in models.items() if isinstance(model, PlannedCheckpoint)}
+    if loaded:
+        wanted["checkpoints"] = loaded
     needs = {name: _bytes(model, speed) for name, model in models.items()}
     held, passing = sum(held for held, _ in needs.values()), max(passing for _, passing in needs.values())
     held += needs[baseline][0]  # it is raced against itself
@@ -63,27 +67,26 @@ def speed_plan(
         models=names,
         baseline=baseline,
         untrained=dict(untrained),
-        memory_bytes=held + passing if untrained else None,
+        memory_bytes=held + passing if untrained or loaded else None,
         **wanted,
     )
 
 
-def _bytes(model: PlannedModel, speed: SpeedSpec) -> tuple[int, int]:
+def _bytes(model: PlannedModel | PlannedCheckpoint, speed: SpeedSpec) -> tuple[int, int]:
     """What a model holds in a session, and what it needs besides for a while: a float32 copy while it is built, or the
     widest activations."""
-    recipe, context = model.recipe, model.architecture.context
-    total, b = model.costs.params.total, model.architecture.blueprint
+    b, total = model.blueprint, model.costs.params.total
+    assert b.context is not None
     batch = max(speed.decode.batch, default=1) if speed.decode is not None else 1
-    cache = batch * context * kv_bytes_per_token(b, recipe.dtype)
+    tokens = max([round(b.context * PREFILLED), *speed.prefill, batch])
+    if isinstance(model, PlannedCheckpoint):  # it is read straight into its type
+        cache = batch * b.context * kv_bytes_per_token(b, model.dtype)
+        return model.costs.weight_bytes + cache, passing_bytes(b, tokens=tokens)
+    recipe = model.recipe
+    cache = batch * b.context * kv_bytes_per_token(b, recipe.dtype)
     weights = 4 * total if recipe.trains else model.costs.weight_bytes
     training = model.costs.train_state_bytes - 4 * total if speed.train_step else 0
-    tokens = max([round(context * PREFILLED), *speed.prefill, batch])
-    widths = [
-        ffn.hidden if isinstance(ffn, Dense) else ffn.hidden * ffn.top_k
-        for layer in b.layers
-        if (ffn := layer.ffn) is not None
-    ]
-    return weights + training + cache, max(4 * total, 4 * 4 * tokens * max(widths, default=0))
+    return weights + training + cache, max(4 * total, passing_bytes(b, tokens=tokens))
 
 
 def _refuse_too_large(needs: Mapping[str, tuple[int, int]], memory_bytes: int) -> None:
@@ -104,11 +107,11 @@ def _refuse_too_large(needs: Mapping[str, tuple[int, int]], memory_bytes: int) -
 
 def baseline_of(spec: SuiteSpec) -> str:
     """The model that others are compared with most often in claims; the first dense model, or the first, if none is."""
-    counts = dict.fromkeys(spec.models, 0)
+    counts = {name: 0 for name, model in spec.models.items() if not isinstance(model, ExternalModel)}
     for claim in spec.claims.values():
         if claim.compare is not None and claim.compare.baseline in counts:
             counts[claim.compare.baseline] += 1
     if any(counts.values()):
         return max(counts, key=lambda name: counts[name])
     dense = [name for name, model in spec.decoders.items() if isinstance(model.ffn, DenseFFN)]
-    return (dense or list(spec.models))[0]
+    return (dense or list(counts) or list(spec.models))[0]

@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from moebench.amounts import Name
+from moebench.checkpoints.facts import came_about
 from moebench.counting.blueprint import Blueprint
 from moebench.counting.costs import Costs
 from moebench.counting.weights import ParameterCount
@@ -69,14 +70,25 @@ class PlannedCheckpoint(Frozen):
     revision: str | None = None
     family: str
     """Its class of transformers, such as MixtralForCausalLM; `moebench` for a run of ours."""
+    model_type: str
+    """What its configuration calls the family; `moebench` for a run of ours."""
     digest: str
     """Hash of its configuration, its tokenizer and its weights' files."""
     dtype: Literal["float32", "bfloat16", "float16"]
     """It is loaded in."""
     experts: str
-    """How its experts are computed."""
+    """How its experts are computed; `none` for a dense model."""
     blueprint: Blueprint
+    """With the context of the suite's windows, where that is shorter than its own."""
     costs: Costs
+    longest: int
+    """Longest sequence in tokens that it was made for."""
+    files: int
+    """Of its weights."""
+    file_bytes: int
+    """Of its weights as they are stored."""
+    device_map: str | None = None
+    """As transformers takes it; None for all of it on the machine's device."""
 
 
 class PlannedExternal(Frozen):
@@ -379,9 +391,10 @@ class Plan(Frozen):
     def training(self, model: str) -> str:
         """Hash of how a model came about: of two plans, equal where a seed stands for the same training."""
         planned = self.models[model]
-        if not isinstance(planned, PlannedModel):
-            what = ("checkpoint", "digest", "dtype") if isinstance(planned, PlannedCheckpoint) else ("model", "sha256")
-            return digest_of([planned.tag, *(getattr(planned, name) for name in what)])
+        if isinstance(planned, PlannedCheckpoint):
+            return came_about(planned.digest, planned.dtype)
+        if isinstance(planned, PlannedExternal):
+            return digest_of([planned.tag, planned.model, planned.sha256])
         architecture, recipe = planned.architecture.model_dump(mode="json"), planned.recipe.model_dump(mode="json")
         start = None if planned.start is None else planned.start.digest
         return training_of(architecture, recipe, self.data_of(model).digest, start)

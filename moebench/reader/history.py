@@ -240,7 +240,7 @@ def _lying(folder: Folder, plan: Plan, process: int, finished: Mapping[str, floa
     try:
         raw = folder.read(PROCESS)
         machine, samples = raw["environment"]["machine"], raw["samples"]
-        timed = {plan.training(name): frozenset(samples[name]) for name in plan.decoders.keys() & samples.keys()}
+        timed = {plan.training(name): frozenset(samples[name]) for name in plan.models.keys() & samples.keys()}
     except UNREADABLE:
         pass
     return _Timed(process=process, at=at, machine=machine if isinstance(machine, str) else None, timed=timed)

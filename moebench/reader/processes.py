@@ -77,7 +77,9 @@ def read_process(folder: Folder, index: int, plan: Plan) -> SpeedProcess:
     spec = SpeedSpec.model_validate(folder.spec())
     if (spec.session, spec.process) != (speed, index):
         raise CorruptFile(path, "is of another session than planned")
-    runs = {run.model: run.id for run in plan.runs if run.seed == speed.processes[index]}
+    seed = speed.processes[index]
+    runs = {run.model: run.id for run in plan.runs if run.seed == seed or run.model in speed.checkpoints}
+    runs = {model: run_id for model, run_id in runs.items() if model in speed.models}
     raw = folder.read(PROCESS)
     try:
         file = _ProcessFile.model_validate(raw)

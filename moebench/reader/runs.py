@@ -122,6 +122,7 @@ def read_elsewhere(folder: Folder, planned: PlannedJob, *, measured: Sequence[Fo
     for one in (folder, *measured):
         one.unchanged(LISTED)
         is_own(one, one.job_json()["job"])
+    scored = next((one.job_json() for one in measured if one.spec().get("measurement") == "quality"), {})
     values, absent, curves = _records([folder, *measured], None, most=files.MOST_ROWS)
     manifest, environment = folder.manifest() or {}, about.get("environment")
     here = None if environment is None else Environment.model_validate(environment)
@@ -136,6 +137,7 @@ def read_elsewhere(folder: Folder, planned: PlannedJob, *, measured: Sequence[Fo
         absent=absent,
         curves=curves,
         items=items,
+        test_digest=scored.get("data_splits", {}).get("test", {}).get("digest"),
         finished=float(manifest["finished"]),
         environment=here,
         machine=None if here is None else here.machine,

@@ -12,13 +12,14 @@ from itertools import pairwise
 from moebench.models.routers import ROUTERS, known_routers, router_class
 from moebench.plugins import PluginError
 from moebench.suite.check_claims import check_claims
+from moebench.suite.checkpoint import CheckpointModel
 from moebench.suite.errors import Problem
 from moebench.suite.explain import Path, place
 from moebench.suite.mixture import idle_gradient, problem, unread_losses, unread_renormalise
 from moebench.suite.model import Match, ModelSpec, MoEFFN
 from moebench.suite.parse import Node
 from moebench.suite.training import TrainSpec
-from moebench.suite.types import AnyModel, SuiteSpec
+from moebench.suite.types import AnyModel, SpeedSpec, SuiteSpec
 from moebench.text import listed, nearest, quoted
 
 _MADE_ELSEWHERE = {"checkpoint": "a checkpoint", "external": "measured elsewhere"}
@@ -239,6 +240,7 @@ def _check_measure(findings: Findings) -> None:
     for index, batch in enumerate(speed.decode.batch if speed.decode is not None else ()):
         if speed.decode is not None and batch in speed.decode.batch[:index]:
             findings.add((*path, "decode", "batch", index), f"{batch} is given twice")
+    _check_loaded(findings, path, speed)
     for name, model in findings.spec.decoders.items():
         if speed.train_step and model.train is None:
             message = f"{name} has `weights: random`: its training step is not timed"
@@ -248,6 +250,17 @@ def _check_measure(findings: Findings) -> None:
             findings.add((*path, "decode"), message, "leave decode out, or choose another router", key=True)
     if not speed.train_step and not speed.prefill and speed.decode is None:
         findings.add(path, "nothing is timed", "give train_step, prefill or decode, or leave `speed` out", key=True)
+
+
+def _check_loaded(findings: Findings, path: Path, speed: SpeedSpec) -> None:
+    """What is timed of checkpoints: they have no training step, and read text of the suite."""
+    loaded = [name for name, model in findings.spec.models.items() if isinstance(model, CheckpointModel)]
+    for name in loaded if speed.train_step else ():
+        message = f"{name} is a checkpoint: its training step is not timed"
+        findings.add((*path, "train_step"), message, "write train_step: false")
+    if loaded and findings.spec.data.source == "none":
+        message = "what is timed reads text, and this suite has none"
+        findings.add(path, message, "give it a `data:` block, such as data: {source: stdlib}", key=True)
 
 
 def _is_causal(word: str) -> bool:

@@ -9,15 +9,13 @@ import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from moebench.checkpoints.families import family_of
 from moebench.checkpoints.located import INSTALL, CheckpointError
 from moebench.counting.blueprint import Blueprint
 from moebench.systems.configs import load_config
 from moebench.text import listed, plain
-
-Experts = Literal["eager", "grouped_mm", "batched_mm"]
 
 
 def load(
@@ -26,7 +24,7 @@ def load(
     *,
     dtype: str,
     device: str = "cpu",
-    experts: Experts | None = None,
+    experts: str | None = None,
     device_map: str | None = None,
     context: int | None = None,
 ) -> Any:
@@ -53,7 +51,7 @@ def load(
 
 
 def _model(
-    folder: Path, *, dtype: str, device: str, experts: Experts | None, device_map: str | None
+    folder: Path, *, dtype: str, device: str, experts: str | None, device_map: str | None
 ) -> tuple[Any, dict[str, Any]]:
     """The model, and what transformers tells of its files."""
     import torch

@@ -1,0 +1,125 @@
+"""A checkpoint as measurements see it: the suite's own text, as the checkpoint's tokenizer reads it.
+
+The documents and spans of bytes are those that the suite's windows cover. Each span is read on its own, after the token
+that begins a text, and its bytes are counted in the text, not in tokens: tokenizers that compose letters or put a space
+before a text cost what they cost, over the same bytes as any other model.
+
+Legend: N spans, T tokens of the longest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moebench.data.batches import Windows, evaluation_windows, train_batch
+from moebench.data.corpus import Corpus, Document
+from moebench.metrics.speed import Text
+from moebench.models.subject import Subject, Tokenizer
+from moebench.suite.training import Evaluation
+
+WINDOWS_OF_TEXT = 64
+"""Windows of training text that are read at a time, for what is timed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spans:
+    """What an evaluation of a checkpoint scores; a `metrics.measurement.ScoredText`."""
+
+    inputs: NDArray[np.int64]
+    """[N, T]; the first is the token that begins a text. Padded with it."""
+    targets: NDArray[np.int64]
+    """[N, T]. Padded with the same."""
+    mask: NDArray[np.bool_]
+    """[N, T]"""
+    document: NDArray[np.int64]
+    """[N]"""
+    text_bytes: NDArray[np.int64]
+    """[N], bytes of the text of each."""
+
+
+class SpanTooLong(ValueError):  # noqa: N818  reads as what happened
+    """A span of the text has more tokens than the checkpoint was made for."""
+
+
+def spans(windows: Windows, tokenizer: Tokenizer, *, longest: int) -> Spans:
+    """The windows of a suite as a tokenizer reads them. Raises SpanTooLong."""
+    texts = [text_of(targets[mask]) for targets, mask in zip(windows.targets, windows.mask, strict=True)]
+    tokens = [tokenizer.encode(text) for text in texts]
+    length = max(map(len, tokens))
+    if length > longest:
+        raise SpanTooLong(f"a window of the suite is {length:,} tokens, the model was made for {longest:,}")
+    targets_NT = np.full((len(tokens), length), tokenizer.start, dtype=np.int64)
+    for row, ids in zip(targets_NT, tokens, strict=True):
+        row[: len(ids)] = ids
+    mask_NT = np.arange(length) < np.array([len(ids) for ids in tokens])[:, None]
+    inputs_NT = np.roll(targets_NT, 1, axis=1)
+    inputs_NT[:, 0] = tokenizer.start
+    return Spans(
+        inputs=inputs_NT,
+        targets=targets_NT,
+        mask=mask_NT,
+        document=windows.document,
+        text_bytes=np.array([len(text) for text in texts], dtype=np.int64),
+    )
+
+
+def text_of(ids: NDArray[Any]) -> bytes:
+    """The bytes that a corpus's tokens stand for."""
+    return bytes(ids.astype(np.uint8))
+
+
+class CheckpointContext:
+    """A `metrics.measurement.Context` of a loaded model."""
+
+    split, step, trainable = "test", None, None
+
+    def __init__(self, subject: Subject, corpus: Corpus, evaluation: Evaluation) -> None:
+        self.subject, self.corpus, self.evaluation = subject, corpus, evaluation
+
+    @cached_property
+    def text(self) -> Spans:
+        windows = evaluation_windows(
+            self.corpus,
+            self.split,
+            tokens=max(self.evaluation.final_tokens, self.evaluation.tokens),
+            windows_per_document=self.evaluation.windows_per_document,
+        )
+        return spans(windows, self.subject.tokenizer, longest=self.subject.context)
+
+    @property
+    def documents(self) -> Sequence[Document]:
+        return self.corpus.documents(self.split)
+
+    @cached_property
+    def batch(self) -> NDArray[Any]:
+        return own_text(self.corpus, self.subject.tokenizer, context=self.corpus.context)(1)
+
+
+def own_text(corpus: Corpus, tokenizer: Tokenizer, *, context: int) -> Text:
+    """Windows of training text in a tokenizer's own tokens, for what is timed."""
+
+    def pieces() -> Iterator[NDArray[Any]]:
+        step = 0
+        while True:
+            tokens = WINDOWS_OF_TEXT * corpus.context
+            text = b"".join(text_of(row) for row in train_batch(corpus, seed=0, step=step, batch_tokens=tokens))
+            yield np.array(tokenizer.encode(text), dtype=np.int64)
+            step += 1
+
+    def rows(number: int) -> NDArray[Any]:
+        wanted, found, held = number * (context + 1), [], 0
+        for piece in pieces():
+            found.append(piece)
+            held += len(piece)
+            if held >= wanted:
+                break
+        ids: NDArray[Any] = np.concatenate(found)[:wanted].reshape(number, context + 1)
+        return ids
+
+    return rows
