@@ -23,14 +23,17 @@ from moebench.jobs.recipe import Run
 from moebench.launch.options import LaunchOptions
 from moebench.launch.spawn import answers, read_order
 from moebench.planning.machine import machine
-from moebench.planning.types import Plan
+from moebench.planning.types import Plan, PlannedCheckpoint
 from moebench.store import JobFolder, Results, read_json, read_lines, write_json
+from moebench.suite.checkpoint import CheckpointModel
 
 if TYPE_CHECKING:
     from moebench.data.corpus import Corpus
 
 GUESSED_FLOPS_PER_S, GUESSED_START_S = 35e9, 3.0
 """What one core is taken to reach, and a process to need before its first step, before anything has been measured."""
+GUESSED_BYTES_PER_S = 1e9
+"""What reading and hashing a checkpoint is taken to reach."""
 REPORT_STARTS = 0.7
 """A report of few runs takes as long as so many starts of a process: both read libraries."""
 AT_MOST_S = 40.0
@@ -83,13 +86,17 @@ def estimate(plan: Plan, jobs: Sequence[Job], options: LaunchOptions) -> Estimat
     for name in plan.decoders:
         if name not in run_s:
             run_s[name], basis[name] = _guess(plan, name, run_s), "guessed"
+    loads = [job for job in jobs if job.kind == "load"]
+    run_s |= {job.model: _load_s(plan, job.model, run_s) for job in loads}
+    basis |= {job.model: "guessed" for job in loads}
+    left += [job for job in loads if results.run_status(plan, job.id) not in ("completed", "diverged")]
     speed_s = 0.0
     if plan.speed is not None:
         todo = [job for job in plan.sessions if results.job(job.id).status() != "completed"]
         speed_s = len(todo) * (start_s + plan.speed.seconds / len(plan.sessions))
     swept = [run_s[run[0]] for run in plan.tune.runs] if plan.tune else []
     return Estimate(
-        run_s={name: run_s[name] for name in plan.decoders},
+        run_s={name: run_s[name] for name in plan.models if name in run_s},
         basis=basis,
         start_s=start_s,
         runs_s=side_by_side([run_s[task.model] for task in left], workers=workers, start_s=start_s),
@@ -129,8 +136,27 @@ def _wall_s(folder: JobFolder) -> float:
 
 def _guess(plan: Plan, model: str, known: Mapping[str, float]) -> float:
     """By FLOPs, at the pace of the models that are known."""
-    paces = [plan.decoders[name].expected_train_flops / seconds for name, seconds in known.items() if seconds > 0]
-    return plan.decoders[model].expected_train_flops / (median(paces) if paces else GUESSED_FLOPS_PER_S)
+    return plan.decoders[model].expected_train_flops / _pace(plan, known)
+
+
+def _pace(plan: Plan, known: Mapping[str, float]) -> float:
+    """FLOPs a second."""
+    trained = {name: seconds for name, seconds in known.items() if name in plan.decoders and seconds > 0}
+    paces = [plan.decoders[name].expected_train_flops / seconds for name, seconds in trained.items()]
+    return median(paces) if paces else GUESSED_FLOPS_PER_S
+
+
+def _load_s(plan: Plan, model: str, known: Mapping[str, float]) -> float:
+    """Of a checkpoint, by its bytes and FLOPs: its files are hashed, and read for each measurement; its text is scored
+    twice where accuracy is asked for."""
+    planned, written = plan.models[model], plan.spec.models[model]
+    assert isinstance(planned, PlannedCheckpoint)
+    assert isinstance(written, CheckpointModel)
+    measured = sum(job.kind == "evaluate" and job.model == model for job in plan.jobs)
+    tokens = max(written.evaluate.tokens, written.evaluate.final_tokens) if plan.data.source != "none" else 0
+    passes = 1 + len([word for word in plan.spec.measure.quality if word != "bits_per_byte"])
+    flops = passes * tokens * planned.costs.train_flops_per_token / 3
+    return (1 + measured) * planned.file_bytes / GUESSED_BYTES_PER_S + flops / _pace(plan, known)
 
 
 # ------------------------------------------------------------------------------------------------ rehearsing

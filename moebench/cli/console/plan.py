@@ -11,6 +11,8 @@ from moebench.format import quantity
 from moebench.suite.model import DenseFFN, MoEFFN
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from moebench.api import Planned
     from moebench.models.architecture import Architecture
 
@@ -68,16 +70,45 @@ def plan_text(planned: Planned) -> str:
             if name in planned.plan.trained
         ),
     )
-    lines = [f"{facts['suite']}: {facts['question']}", "", models, ""]
+    lines = [f"{facts['suite']}: {facts['question']}", ""]
+    if facts["models"]:
+        lines += [models, ""]
     if facts["matches"]:
         lines += [matches, ""]
     if planned.plan.trained:
         lines += [budget, ""]
+    if facts["checkpoints"]:
+        lines += [_checkpoints(facts), ""]
     if facts["claims"]:
         lines.append("claims, as they will be judged (an interval that crosses a threshold is inconclusive)")
         lines += [f"  {name}: {words}" for name, words in facts["claims"].items()] + [""]
     lines += _plan_lines(facts)
     return printed(*lines)
+
+
+def _checkpoints(facts: dict[str, Any]) -> Table:
+    """What each checkpoint is, holds and takes."""
+    return table(
+        "checkpoints  (memory: weights and the widest activations while text is scored)",
+        ["model", "checkpoint", "family", "total", "active", "dtype", "experts", "files", "memory", "done", "about"],
+        (
+            [
+                name,
+                one["checkpoint"],
+                one["family"],
+                f"{one['params']['total']:,}",
+                f"{one['params']['active']:,}",
+                one["dtype"],
+                one["experts"],
+                quantity(one["file_bytes"], "bytes"),
+                quantity(one["memory_bytes"], "bytes"),
+                "yes" if all(run["done"] for run in facts["runs"] if run["model"] == name) else "no",
+                duration(one["estimated_s"]),
+            ]
+            for name, one in facts["checkpoints"].items()
+        ),
+        left=3,
+    )
 
 
 def _plan_lines(facts: dict[str, Any]) -> list[str]:
@@ -86,7 +117,9 @@ def _plan_lines(facts: dict[str, Any]) -> list[str]:
     lines = [
         f"data: {data['source']}, {splits}; digest {data['digest'][:12]}; "
         f"{data['leak_share']:.1%} of the test split's 50-byte windows occur in training "
-        f"(threshold {data['leak_threshold']:.0%})",
+        f"(threshold {data['leak_threshold']:.0%})"
+        if splits
+        else "data: no text of the suite's own",
     ]
     if facts["runs"]:
         todo = sum(run["status"] not in ("completed", "diverged") for run in facts["runs"])
@@ -96,7 +129,7 @@ def _plan_lines(facts: dict[str, Any]) -> list[str]:
         )
     if speed := facts["speed"]:
         lines.append(f"speed session: {len(speed['processes'])} processes, about {duration(expected['speed_s'])}")
-        if speed.get("untrained"):
+        if speed.get("untrained") or speed.get("checkpoints"):
             lines[-1] += f", each up to {quantity(speed['memory_bytes'], 'bytes')}, with " + (
                 "one model after the other, as they do not fit together" if speed.get("apart") else "all models in it"
             )
@@ -127,6 +160,8 @@ def _basis(facts: dict[str, Any]) -> str:
 def plan_json(planned: Planned) -> dict[str, Any]:
     """The plan as plain data, with what is done and how long the rest will take."""
     from moebench.api import estimate
+    from moebench.planning.checkpoints import scoring_bytes
+    from moebench.planning.types import PlannedCheckpoint
     from moebench.planning.understood import understood
     from moebench.store import Results
 
@@ -160,6 +195,16 @@ def plan_json(planned: Planned) -> dict[str, Any]:
                 "estimated_s": seconds[name],
             }
             for name, model in plan.decoders.items()
+        },
+        "checkpoints": {
+            name: {
+                **model.model_dump(mode="json", exclude={"blueprint", "costs"}),
+                **model.costs.model_dump(mode="json"),
+                "memory_bytes": scoring_bytes(model),
+                "estimated_s": seconds[name],
+            }
+            for name, model in plan.models.items()
+            if isinstance(model, PlannedCheckpoint)
         },
         "matches": [match.model_dump(mode="json") for match in plan.matches],
         "claims": {name: understood(plan.spec, name) for name in plan.spec.claims},
