@@ -23,6 +23,7 @@ from moebench.suite.rewrite import EXAMPLES, rewritten, written
 from moebench.suite.synonyms import answers, is_downloaded, meant, plainly
 from moebench.suite.training import TrainSpec
 from moebench.suite.types import SuiteSpec
+from moebench.suite.words import TOLD_BY
 from moebench.text import closest, cut, listed, nearest, quoted
 
 FILE_KEYS: dict[tuple[str, ...], tuple[str, ...]] = {(): ("extends", "scales", "train"), ("models",): ("base", "sweep")}
@@ -61,10 +62,14 @@ def place(tree: Node, path: Path, *, key: bool = False) -> Position:
     return key_at if key else at
 
 
+_KINDS_OF_MODEL = (ModelSpec.tag, *TOLD_BY.values())
+
+
 def _path_in(tree: Node, location: Sequence[str | int]) -> Path:
     """The location without the names that pydantic puts in for the members of a union."""
     node, path = tree, []
-    for part in location:
+    told = len(location) > 2 and location[0] == "models" and location[2] in _KINDS_OF_MODEL
+    for part in (*location[:2], *location[3:]) if told else location:  # a checkpoint has a key of its kind's name
         below = node.get(part)
         if below is not None:
             node = below
