@@ -33,9 +33,8 @@ LADDER: dict[str, tuple[str, ...]] = {
     ),
     "run": (
         "systems", "checkpoints", "planning.feasibility", "planning.session", "planning.matching",
-        "planning.checkpoints", "data",
-        "models.decoder", "models.hf", "models.convert", "models.generation", "tasks", "jobs.job", "jobs.kind",
-        "jobs.training",
+        "data", "models.decoder", "models.hf", "models.convert", "planning.checkpoints", "models.generation", "tasks",
+        "jobs.job", "jobs.kind", "jobs.training",
         "jobs.load", "jobs.elsewhere", "jobs.measuring", "jobs.loop", "jobs", "launch", "planning",
         "systems.inspection", "models",
     ),

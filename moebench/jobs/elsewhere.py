@@ -47,9 +47,10 @@ class SpanTooLong(ValueError):  # noqa: N818  reads as what happened
     """A span of the text has more tokens than the checkpoint was made for."""
 
 
-def spans(windows: Windows, tokenizer: Tokenizer, *, longest: int) -> Spans:
+def spans(windows: Windows, corpus: Corpus, tokenizer: Tokenizer, *, longest: int) -> Spans:
     """The windows of a suite as a tokenizer reads them. Raises SpanTooLong."""
-    texts = [text_of(targets[mask]) for targets, mask in zip(windows.targets, windows.mask, strict=True)]
+    read = corpus.tokenizer.decode
+    texts = [read(ids[mask].tolist()) for ids, mask in zip(windows.targets, windows.mask, strict=True)]
     tokens = [tokenizer.encode(text) for text in texts]
     length = max(map(len, tokens))
     if length > longest:
@@ -69,11 +70,6 @@ def spans(windows: Windows, tokenizer: Tokenizer, *, longest: int) -> Spans:
     )
 
 
-def text_of(ids: NDArray[Any]) -> bytes:
-    """The bytes that a corpus's tokens stand for."""
-    return bytes(ids.astype(np.uint8))
-
-
 class CheckpointContext:
     """A `metrics.measurement.Context` of a loaded model."""
 
@@ -83,14 +79,17 @@ class CheckpointContext:
         self.subject, self.corpus, self.evaluation = subject, corpus, evaluation
 
     @cached_property
-    def text(self) -> Spans:
+    def text(self) -> Windows | Spans:
+        """The suite's own windows where its tokens are the model's: a run of ours then gives the numbers it ended with."""
         windows = evaluation_windows(
             self.corpus,
             self.split,
             tokens=max(self.evaluation.final_tokens, self.evaluation.tokens),
             windows_per_document=self.evaluation.windows_per_document,
         )
-        return spans(windows, self.subject.tokenizer, longest=self.subject.context)
+        if self.subject.tokenizer.digest == self.corpus.tokenizer.digest:
+            return windows
+        return spans(windows, self.corpus, self.subject.tokenizer, longest=self.subject.context)
 
     @property
     def documents(self) -> Sequence[Document]:
@@ -108,7 +107,8 @@ def own_text(corpus: Corpus, tokenizer: Tokenizer, *, context: int) -> Text:
         step = 0
         while True:
             tokens = WINDOWS_OF_TEXT * corpus.context
-            text = b"".join(text_of(row) for row in train_batch(corpus, seed=0, step=step, batch_tokens=tokens))
+            batch = train_batch(corpus, seed=0, step=step, batch_tokens=tokens)
+            text = b"".join(corpus.tokenizer.decode(row.tolist()) for row in batch)
             yield np.array(tokenizer.encode(text), dtype=np.int64)
             step += 1
 

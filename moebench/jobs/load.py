@@ -119,11 +119,14 @@ def subject_of(spec: LoadSpec, place: Path, *, root: Path, context: int | None =
     """The loaded model, no longer than `context` where that is given. Raises what `checked` raises."""
     blueprint = checked(spec, place, root=root)
     if spec.family == OURS:
+        from moebench.data.tokenizer import tokenizer_of
         from moebench.models.decoder.subject import DecoderSubject
         from moebench.models.generation import load_trained
 
         model = load_trained(place.parent.parent, place.name)
-        return DecoderSubject(model.to(spec.device))
+        return DecoderSubject(model.to(spec.device), tokenizer_of(place))
+    if spec.native:
+        return _native(spec, place, blueprint.vocab, context=context)
     from moebench.models.hf.loading import load
 
     subject: Subject = load(
@@ -136,6 +139,16 @@ def subject_of(spec: LoadSpec, place: Path, *, root: Path, context: int | None =
         context=context,
     )
     return subject
+
+
+def _native(spec: LoadSpec, place: Path, vocab: int, *, context: int | None) -> Subject:
+    """A checkpoint in our own decoder, with its own tokenizer."""
+    from moebench.models.convert.reading import load_native
+    from moebench.models.decoder.subject import DecoderSubject
+    from moebench.models.hf.tokenizer import load_tokenizer
+
+    model = load_native(place, context=context, dtype=spec.dtype, device=spec.device)
+    return DecoderSubject(model, load_tokenizer(place, rows=vocab))
 
 
 LOAD = Kind(jobs=jobs, execute=execute)

@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from moebench.checkpoints.described import describe
-from moebench.checkpoints.facts import OURS, LoadSpec
+from moebench.checkpoints.facts import OURS, Dtype, LoadSpec
 from moebench.checkpoints.located import INSTALL, CheckpointError, Located, locate
 from moebench.counting.blueprint import Attention, Blueprint
 from moebench.counting.costs import costs_of
@@ -20,6 +20,7 @@ from moebench.counting.weights import parameters
 from moebench.format import quantity
 from moebench.identity import digest_of
 from moebench.jobs.recipe import Run
+from moebench.models.convert.stored import check, described
 from moebench.planning.feasibility import Misfit, PlanError
 from moebench.planning.matching import Machine
 from moebench.planning.session import FILLED
@@ -64,13 +65,13 @@ def is_run(folder: Path) -> bool:
 
 def _published(located: Located, model: CheckpointModel, machine: Machine) -> PlannedCheckpoint:
     try:
-        version("transformers")
+        version("transformers")  # its tokenizer, where our decoder computes it
     except PackageNotFoundError:
         raise CheckpointError(
             "checkpoints are loaded with transformers, which is not installed", hint=INSTALL
         ) from None
     facts, blueprint = describe(located, cache=machine.digests)
-    dtype = model.dtype or facts.stored_dtype
+    dtype = _check_native(located, model) if model.native else model.dtype or facts.stored_dtype
     assert blueprint.context is not None
     return PlannedCheckpoint(
         checkpoint=model.checkpoint,
@@ -79,14 +80,24 @@ def _published(located: Located, model: CheckpointModel, machine: Machine) -> Pl
         model_type=facts.model_type,
         digest=facts.digest,
         dtype=dtype,
-        experts=model.experts if blueprint.mixtures else "none",
+        experts="none" if not blueprint.mixtures else "sorted" if model.native else model.experts,
         blueprint=blueprint,
         costs=costs_of(blueprint, dtype=dtype),
         longest=facts.context,
         files=len(facts.files),
         file_bytes=facts.file_bytes,
         device_map=model.device_map,
+        native=model.native,
     )
+
+
+def _check_native(located: Located, model: CheckpointModel) -> Dtype:
+    """The type of products in our decoder, whose weights are float32. Raises CheckpointError where it cannot be had."""
+    if model.dtype == "float16" or model.device_map is not None:
+        raise CheckpointError("our decoder computes in float32 or bfloat16, on one device", hint="leave the other out")
+    architecture, family = described(located.folder)
+    check(located.folder, architecture, family)
+    return model.dtype or "float32"
 
 
 def _run_of_ours(located: Located, model: CheckpointModel) -> PlannedCheckpoint:
@@ -150,7 +161,7 @@ def _check_fits(name: str, planned: PlannedCheckpoint, machine: Machine) -> None
         return
     count = parameters(planned.blueprint).total
     message = (
-        f"{name} takes {quantity(needed, 'bytes')} to score ({quantity(count, 'parameters')} in {planned.dtype}), and "
+        f"{name} takes {quantity(needed, 'bytes')} to score ({count:,} parameters in {planned.dtype}), and "
         f"this machine has {quantity(there, 'bytes')}, of which {FILLED:.0%} are filled"
     )
     hint = "run it on a larger machine" + ("" if planned.dtype != "float32" else ", or give it dtype: bfloat16")
@@ -170,8 +181,9 @@ def load_spec(planned: PlannedCheckpoint, *, device: str) -> LoadSpec:
         digest=planned.digest,
         family=planned.model_type,
         dtype=planned.dtype,
-        experts=None if ours or planned.experts == "none" else planned.experts,
+        experts=None if ours or planned.native or planned.experts == "none" else planned.experts,
         device=device,
         device_map=planned.device_map,
+        native=planned.native,
         libraries={name: ".".join(version(name).split("+")[0].split(".")[:2]) for name in names},
     )

@@ -89,6 +89,8 @@ class PlannedCheckpoint(Frozen):
     """Of its weights as they are stored."""
     device_map: str | None = None
     """As transformers takes it; None for all of it on the machine's device."""
+    native: bool = later(False)
+    """Whether our own decoder computes it."""
 
 
 class PlannedExternal(Frozen):

@@ -70,7 +70,7 @@ def plan_text(planned: Planned) -> str:
             if name in planned.plan.trained
         ),
     )
-    lines = [f"{facts['suite']}: {facts['question']}", ""]
+    lines: list[str | Table] = [f"{facts['suite']}: {facts['question']}", ""]
     if facts["models"]:
         lines += [models, ""]
     if facts["matches"]:
