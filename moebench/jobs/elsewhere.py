@@ -80,7 +80,7 @@ class CheckpointContext:
 
     @cached_property
     def text(self) -> Windows | Spans:
-        """The suite's own windows where its tokens are the model's: a run of ours then gives the numbers it ended with."""
+        """The suite's own windows where its tokens are the model's: a run of ours gives the numbers it ended with."""
         windows = evaluation_windows(
             self.corpus,
             self.split,

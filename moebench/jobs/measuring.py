@@ -77,19 +77,9 @@ def load_state(run: Run, folder: JobFolder) -> State:
     return state
 
 
-def enter(
-    name: str, plan: SpeedPlan, trained: Mapping[str, JobFolder], *, seed: int, job: Job, corpus: Corpus, root: Path
-) -> Racer:
-    """A racer of a session by its name: trained weights of a completed run, a checkpoint, or initial values in their
-    dtype."""
+def enter(name: str, plan: SpeedPlan, trained: Mapping[str, JobFolder], *, seed: int) -> Racer:
+    """A racer of a session by its name: trained weights of a completed run, or initial values in their dtype."""
     model = name.removesuffix(AGAIN)
-    if model in plan.checkpoints:
-        context = plan.checkpoints[model]
-        loaded = LoadSpec.model_validate(trained[model].spec())
-        subject = subject_of(loaded, job.places[model], root=root, context=context)
-        return Racer(
-            name=name, subject=subject, trainable=None, text=own_text(corpus, subject.tokenizer, context=context)
-        )
     if model in trained:
         return load_racer(name, trained[model])
     run = plan.untrained[model].model_copy(update={"seed": seed})
@@ -101,6 +91,14 @@ def enter(
         backend=None if run.backend == "none" else run.backend,
     )
     return Racer(name=name, subject=DecoderSubject(weights.to(weights.dtype)), trainable=None)
+
+
+def enter_checkpoint(name: str, loaded: JobFolder, job: Job, corpus: Corpus, *, context: int, root: Path) -> Racer:
+    """A racer of a checkpoint that was loaded, with the text of the others in its own tokens."""
+    spec, place = LoadSpec.model_validate(loaded.spec()), job.places[name.removesuffix(AGAIN)]
+    subject = subject_of(spec, place, root=root, context=context)
+    text = own_text(corpus, subject.tokenizer, context=context)
+    return Racer(name=name, subject=subject, trainable=None, text=text)
 
 
 def racer(name: str, run: Run, state: State) -> Racer:

@@ -81,7 +81,7 @@ def execute(
 
     from moebench.data.prepare import prepare
     from moebench.environment import environment
-    from moebench.jobs.measuring import enter, text_of
+    from moebench.jobs.measuring import enter, enter_checkpoint, text_of
     from moebench.metrics import speed
     from moebench.store import Results, write_json
 
@@ -100,12 +100,17 @@ def execute(
     here = environment(job.threads, job.device).model_dump(mode="json")
     about = {"job": job.identity, "model": job.model, "seed": job.seed, "suite": job.suite, "environment": here}
     write_json(folder.path / "job.json", {**about, "data": job.data.model_dump(mode="json"), "started": time.time()})
+
+    def make(name: str) -> speed.Racer:
+        context = session.checkpoints.get(name.removesuffix(speed.AGAIN))
+        if context is None:
+            return enter(name, session, trained, seed=job.seed)
+        loaded = trained[name.removesuffix(speed.AGAIN)]
+        return enter_checkpoint(name, loaded, job, corpus, context=context, root=root)
+
     load, share, races = os.getloadavg()[0], session.seconds / len(session.processes), []
     for heat in rotated(names, spec.process) if session.apart else [names]:
-        made = {
-            name: enter(name, session, trained, seed=job.seed, job=job, corpus=corpus, root=root)
-            for name in in_turn(heat, spec.process)
-        }
+        made = {name: make(name) for name in in_turn(heat, spec.process)}
         racers = [made[name] for name in heat]
         seconds = share * len(heat) / len(names)
         races.append(speed.race(racers, session, text_of(corpus), process=spec.process, seconds=seconds))
