@@ -8,6 +8,7 @@ import io
 import json
 import tarfile
 import zipfile
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -20,9 +21,10 @@ from moebench import plugins
 from moebench.data import DataError, Gathered, Source, Text
 from moebench.data.corpus import Corpus
 from moebench.data.prepare import prepare
-from moebench.data.sources import decode, plugin, stdlib, text
-from moebench.data.sources.decode import NotTextError, read_text
+from moebench.data.sources import plugin, stdlib, unpack
+from moebench.data.sources.decode import read_text
 from moebench.data.sources.plugin import PluginData
+from moebench.data.sources.records import MOST_DOMAINS
 from moebench.data.sources.stdlib import StdlibData
 from moebench.data.sources.synthetic import (
     SyntheticData,
@@ -35,7 +37,8 @@ from moebench.data.sources.synthetic import (
     transitions,
     uniform,
 )
-from moebench.data.sources.text import CHUNK_BYTES, FEW_FILES, MOST_DOMAINS, TextData, chunks, files
+from moebench.data.sources.text import CHUNK_BYTES, FEW_FILES, TextData, chunks, files
+from moebench.data.sources.unpack import NotTextError
 from moebench.seeds import generator
 from tests.support.small_corpora import text as small_corpora_text
 from tests.support.small_corpora import words
@@ -58,6 +61,12 @@ def twelve(root: Path) -> Path:
     return root
 
 
+def gather(spec: TextData, base: Path) -> Gathered:
+    """What a source gives, all of it read."""
+    found = spec.gather(base)
+    return replace(found, texts=list(found.texts))
+
+
 def names(gathered: Gathered) -> list[str]:
     return [one.name for one in gathered.texts]
 
@@ -73,7 +82,7 @@ def test_domains_start_at_the_common_root(tmp_path: Path) -> None:
     found = spec("letters").gather(twelve(tmp_path))
     assert {one.domain for one in found.texts} == {"all"}
     write(tmp_path, letters__new__x_txt=words(50, 300), letters__y_txt=words(51, 300))
-    assert {one.domain for one in spec("letters").gather(tmp_path).texts} == {"old", "new", "top"}
+    assert {one.domain for one in gather(spec("letters"), tmp_path).texts} == {"old", "new", "top"}
 
 
 def test_a_file_named_twice_is_read_once_and_paths_may_be_absolute(tmp_path: Path) -> None:
@@ -91,13 +100,13 @@ def test_hidden_files_are_not_found_but_may_be_named(tmp_path: Path) -> None:
 
 def test_newlines_and_byte_order_mark_are_normalised(tmp_path: Path) -> None:
     write(twelve(tmp_path), poems__0_txt=b"\xef\xbb\xbfone\r\ntwo\rthree\n")
-    assert {one.name: one.body for one in spec(".").gather(tmp_path).texts}["poems/0.txt"] == b"one\ntwo\nthree\n"
+    assert {one.name: one.body for one in gather(spec("."), tmp_path).texts}["poems/0.txt"] == b"one\ntwo\nthree\n"
 
 
 def test_a_single_file_is_cut_into_documents_at_blank_lines(tmp_path: Path) -> None:
     paragraphs = [words(i, 500) for i in range(400)]
     write(tmp_path, book_txt=b"\n\n".join(paragraphs))
-    found = spec("book.txt").gather(tmp_path)
+    found = gather(spec("book.txt"), tmp_path)
     assert b"".join(one.body for one in found.texts) == b"\n\n".join(paragraphs)
     assert all(one.body.endswith(b"\n\n") for one in found.texts[:-1])
     assert all(CHUNK_BYTES <= len(one.body) <= CHUNK_BYTES + 502 for one in found.texts[:-1])
@@ -122,14 +131,16 @@ def test_a_dozen_long_files_are_cut_so_that_every_split_has_several_documents_of
 
 def test_many_files_are_documents_however_long_they_are(tmp_path: Path) -> None:
     write(tmp_path, **{f"f{i:02d}_txt": words(i, 9000) for i in range(FEW_FILES)})
-    assert len(spec(".").gather(tmp_path).texts) == FEW_FILES
+    assert len(gather(spec("."), tmp_path).texts) == FEW_FILES
     (tmp_path / "f00.txt").unlink()
-    assert len(spec(".").gather(tmp_path).texts) == 2 * (FEW_FILES - 1)
+    assert len(gather(spec("."), tmp_path).texts) == 2 * (FEW_FILES - 1)
 
 
 @given(st.text(max_size=400), st.integers(4, 50))
 def test_chunks_are_the_text_in_whole_characters(raw: str, size: int) -> None:
-    pieces = chunks(raw.encode(), size)
+    whole = raw.encode()
+    pieces = list(chunks([whole], size))
+    assert list(chunks([whole[at : at + 7] for at in range(0, len(whole), 7)], size)) == pieces
     assert b"".join(pieces).decode() == raw
     assert "".join(piece.decode() for piece in pieces) == raw
     assert all(len(piece) <= 2 * size + 3 for piece in pieces)
@@ -137,14 +148,14 @@ def test_chunks_are_the_text_in_whole_characters(raw: str, size: int) -> None:
 
 def test_folders_beyond_the_most_become_other(tmp_path: Path) -> None:
     write(tmp_path, **{f"d{i:02d}__x_txt": words(i, 300 + i) for i in range(20)})
-    domains = [one.domain for one in spec(".").gather(tmp_path).texts]
-    assert len(set(domains)) == MOST_DOMAINS
-    assert domains == ["other"] * 5 + [f"d{i:02d}" for i in range(5, 20)]
+    facts = prepare(spec("."), base=tmp_path, cache=tmp_path / "cache").facts
+    assert len(facts.domains) == MOST_DOMAINS
+    assert facts.domains == (*(f"d{i:02d}" for i in range(5, 20)), "other")
 
 
 def test_a_domain_is_a_word_that_a_label_may_hold(tmp_path: Path) -> None:
     write(twelve(tmp_path), **{"my [old], a=b__x_txt": words(99, 300)})
-    assert "my__old___a_b" in {one.domain for one in spec(".").gather(tmp_path).texts}
+    assert "my__old___a_b" in {one.domain for one in gather(spec("."), tmp_path).texts}
 
 
 # ------------------------------------------------------------------------------------------ errors
@@ -166,8 +177,8 @@ def test_an_unknown_home_is_no_match(tmp_path: Path) -> None:
 def test_binary_files_are_refused_when_named_and_passed_over_when_found(tmp_path: Path, body: bytes, why: str) -> None:
     write(twelve(tmp_path), poems__bad_txt=body)
     with pytest.raises(DataError, match=why):
-        spec("poems/bad.txt").gather(tmp_path)
-    found = spec(".").gather(tmp_path)
+        gather(spec("poems/bad.txt"), tmp_path)
+    found = gather(spec("."), tmp_path)
     assert len(found.texts) == 12
     assert "1 file passed over: bad.txt is not" in found.notes[-1]
 
@@ -175,7 +186,7 @@ def test_binary_files_are_refused_when_named_and_passed_over_when_found(tmp_path
 def test_empty_files_are_refused_when_there_is_nothing_else(tmp_path: Path) -> None:
     write(tmp_path, a_txt=b"", b_txt=b" \n")
     with pytest.raises(DataError, match="hold no text"):
-        spec(".").gather(tmp_path)
+        gather(spec("."), tmp_path)
 
 
 def test_too_small_for_three_splits(tmp_path: Path) -> None:
@@ -238,16 +249,17 @@ def test_the_same_text_gzipped_is_the_same_data(tmp_path: Path) -> None:
 
 
 def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode, "MOST_UNPACKED_FILE_BYTES", 1 << 20)
-    (tmp_path / "bomb.gz").write_bytes(gzip.compress(bytes(1 << 26)))
-    assert "unpacks to more than 1,048,576 bytes" in refused(tmp_path / "bomb.gz")
+    monkeypatch.setattr(unpack, "MOST_UNPACKED_FILE_BYTES", 1 << 20)
+    (tmp_path / "bomb.gz").write_bytes(gzip.compress(b"words  " * (1 << 23)))
+    most = 100 * (tmp_path / "bomb.gz").stat().st_size
+    assert f"unpacks to more than {most:,} bytes" in refused(tmp_path / "bomb.gz")
 
 
 def test_many_gzip_files_have_one_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text, "MOST_UNPACKED_BYTES", 2500)
+    monkeypatch.setattr(unpack, "MOST_UNPACKED_BYTES", 2500)
     for number in range(4):
         (tmp_path / f"{number}.gz").write_bytes(gzip.compress(b"some words " * 100))
-    notes = spec_decode(".").gather(tmp_path).notes
+    notes = gather(spec_decode("."), tmp_path).notes
     assert "2 files passed over" in notes[-1]
 
 
@@ -318,13 +330,10 @@ RECORDS = "".join(json.dumps({"text": f"record {n}", "id": n}) + "\n" for n in r
 @pytest.mark.parametrize(
     ("name", "raw", "words"),
     [
-        ("a.jsonl", RECORDS, "holds JSON records, not text: .*jq -r '.text"),
-        ("a.ndjson", b'{"text": "only one"}', "jq -r"),
-        ("a.jsonl.gz", gzip.compress(RECORDS), "jq -r"),
-        ("a.txt", RECORDS, "jq -r"),
-        ("a.zst", b"\x28\xb5\x2f\xfd" + bytes(40), "is compressed with zstd, not text: .*zstd -d"),
+        ("a.txt", RECORDS, "holds JSON records, not text: give it a name that ends in .jsonl"),
+        ("a.zst", b"\x28\xb5\x2f\xfd" + bytes(40), "cannot be unpacked .*: make it again with zstd"),
         ("a.bz2", b"BZh91AY", "bunzip2"),
-        ("a.parquet", b"PAR1\x15\x04", "is a Parquet table, not text: .*pandas.read_parquet"),
+        ("a.txt.gz", gzip.compress(b"PAR1\x15\x04"), "is a packed Parquet table, not text"),
         ("a.pdf", b"%PDF-1.7\n%\xe2\xe3", "is a PDF, not text: .*pdftotext"),
         ("a.docx", zipped(), "is a Word document, not text: .*pandoc"),
         ("a.zip", zipped(), "is a zip archive, not text: unpack it"),
@@ -339,9 +348,9 @@ def test_what_is_no_text_is_refused_with_what_makes_text_of_it(
 ) -> None:
     (tmp_path / name).write_bytes(raw)
     with pytest.raises(DataError, match=words):
-        spec_decode(name).gather(tmp_path)
+        gather(spec_decode(name), tmp_path)
     (tmp_path / "b.txt").write_text("Text enough for a document.")
-    found = spec_decode(".").gather(tmp_path)
+    found = gather(spec_decode("."), tmp_path)
     assert [one.name for one in found.texts] == ["b.txt"]
     assert f"1 file passed over: {name}" in found.notes[-1]
 
@@ -354,9 +363,9 @@ def test_text_that_only_looks_like_records_is_text(tmp_path: Path, body: bytes) 
 
 def test_a_folder_of_records_alone_says_what_to_do(tmp_path: Path) -> None:
     for number in range(7):
-        (tmp_path / f"{number}.jsonl").write_bytes(RECORDS)
-    with pytest.raises(DataError, match=r"hold no text: 0.jsonl holds JSON records.* and 2 more .*jq -r"):
-        spec_decode(".").gather(tmp_path)
+        (tmp_path / f"{number}.txt").write_bytes(RECORDS)
+    with pytest.raises(DataError, match=r"hold no text: 0.txt holds JSON records.* and 2 more .*in .jsonl"):
+        gather(spec_decode("."), tmp_path)
 
 
 # ------------------------------------------------------------------------------------------------ repeats

@@ -53,6 +53,8 @@ class Gathered:
     """Sentences for the plan and the report, such as which files were skipped; complete once the texts are read."""
     entropy_bits_per_byte: float | None = None
     """Where the source knows it; see the source for its exact meaning."""
+    most_domains: int | None = None
+    """Of more domains the largest keep their names and the rest become `other`; None: all do."""
     independent: bool = False
     """True when documents are drawn independently by construction, so that none is a copy of another."""
     versions: Mapping[str, str] = field(default_factory=dict)

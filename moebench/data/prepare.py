@@ -85,6 +85,10 @@ def build(spec: DataSpec, gathered: Gathered, folder: Path) -> Corpus:
     """Splits and tokenises the texts of a source into a folder and states the facts about them."""
     with Spool(folder.parent) as spool:
         columns = spool.read(gathered.texts)
+        if not len(columns):
+            raise DataError(f"the data hold no text{': ' if gathered.notes else ''}{'; '.join(gathered.notes)}")
+        if gathered.most_domains is not None:
+            columns = columns.with_domains(gathered.most_domains)
         if gathered.independent:
             of_text = split(columns, np.empty((0, 2), dtype=np.int64), spool.name)
             repeats = []

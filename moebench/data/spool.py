@@ -11,7 +11,7 @@ import hashlib
 import tempfile
 from array import array
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -93,6 +93,19 @@ class Columns:
 
     def __len__(self) -> int:
         return len(self.sizes)
+
+    def with_domains(self, most: int) -> Columns:
+        """The same with the largest domains alone, so many with `other`, which the rest become."""
+        count = len(self.domain_names)
+        if count <= most:
+            return self
+        sizes = np.bincount(self.domains, weights=self.sizes, minlength=count)
+        order = sorted(range(count), key=lambda number: (-sizes[number], self.domain_names[number]))
+        kept = {self.domain_names[number] for number in order[: most - 1]}
+        names = [name if name in kept else "other" for name in self.domain_names]
+        numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+        renumbered = np.array([numbers[name] for name in names], dtype=np.int32)
+        return replace(self, domains=renumbered[self.domains], domain_names=tuple(numbers))
 
 
 class Spool:

@@ -7,6 +7,7 @@ differ from their hashes is not loaded. All is written document by document and 
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -25,6 +26,8 @@ from moebench.store.files import read_json, replaced, write_json
 
 STREAM, PLACES, NAMES, FACTS = "{}.bin", "{}.documents.bin", "{}.names.bin", "facts.json"
 """Files of a split, and of all."""
+_PLACE = struct.Struct("<qqqi")
+"""A row of `TABLE`."""
 
 
 class Writer:
@@ -63,7 +66,7 @@ class Writer:
         stream.write(self._separator)
         stream.write(tokens)
         names.write(named)
-        places.write(np.array((start, ends[0], ends[1], number), dtype=TABLE).tobytes())
+        places.write(_PLACE.pack(start, ends[0], ends[1], number))
 
     @property
     def domains(self) -> tuple[str, ...]:

@@ -1,36 +1,38 @@
-"""The user's own text: files, folders and globs.
+"""The user's own text: files, folders and globs, packed or not.
 
-A file is a document and its first folder under the common root is its domain (`all` where there are no folders). Of
-fewer than 80 files a tenth is too few to test on: they are cut at blank lines into documents of about 4 KB, so that
-every split has several documents of a single book or of a dozen. Files are only read. A file is taken as unchanged when
-its path, size and times of change are.
+A plain file is a document and its first folder under the common root is its domain (`all` where there are no folders);
+of JSON Lines and Parquet tables a row is a document. Of fewer than 80 plain files a tenth is too few to test on: they
+are cut at blank lines into documents of about 4 KB, so that every split has several documents of a single book or of a
+dozen. Files are only read, each plain one twice: to see that it is text and how much, and to give it. A file is taken
+as unchanged when its path, size and times of change are.
 """
 
 from __future__ import annotations
 
 import glob
 import os
-import re
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
-from moebench.data.documents import DataError, Gathered, Text
-from moebench.data.sources.decode import MOST_UNPACKED_BYTES, NotTextError, read_text
-from moebench.data.sources.source import DataSource
+from moebench.data.documents import DataError, Gathered, Stream, Text
+from moebench.data.sources.decode import text_blocks
+from moebench.data.sources.records import MOST_DOMAINS, Kind, Reader, RecordSource, kind_of, label, rows_of, up_to
+from moebench.data.sources.unpack import Budget, NotTextError
 from moebench.frozen import later
 
 FEW_FILES = 80
 """Fewer files than this are cut into chunks: whole, a tenth of them gives under eight documents to a held-out split,
 too few to say how quality varies over documents."""
 CHUNK_BYTES = 4096
-MOST_DOMAINS = 16
-"""Of more folders the largest keep their names and the rest become `other`, since each is a row of many tables."""
 _CHUNKS_WANTED = 30
 _SMALLEST_CHUNK = 256
+_LONGEST_CHARACTER = 4
 
 Encoding = Literal[
     "utf-8", "utf-16", "utf-32", "latin-1", "cp1252", "cp1250", "cp1251", "cp437", "iso8859-2", "iso8859-15", "koi8-r",
@@ -38,10 +40,10 @@ Encoding = Literal[
 ]  # fmt: skip
 
 
-class TextData(DataSource):
-    """The user's own text files, gzipped or not. A file is a document; its top folder is its domain."""
+class TextData(RecordSource):
+    """The user's own files, packed or not: plain text, or JSON Lines and Parquet tables, a row a document."""
 
-    says = "your own text (gzipped or not): files, folders or globs; the first folder is the domain"
+    says = "your own files, folders or globs: plain text, .jsonl or .parquet, packed with gzip or zstd or not"
     scope = "the user's own text"
 
     source: Literal["text"]
@@ -49,32 +51,19 @@ class TextData(DataSource):
     files: list[str] = Field(min_length=1)
     """Files, folders or globs, relative to the suite file."""
     encoding: Encoding = later("utf-8")
-    """How the files are encoded; they are trained on as UTF-8."""
+    """How plain text files are encoded; they are trained on as UTF-8. Rows are always UTF-8."""
 
     def gather(self, base: Path) -> Gathered:
         """The user's texts. Raises DataError when there is nothing to read or a named file is not text."""
-        bodies, passed_over = _bodies(self, base)
-        root = Path(os.path.commonpath([path.parent for path in bodies]))
-        domains = _domains(bodies, root)
-        size = CHUNK_BYTES
-        if len(bodies) < FEW_FILES:
-            size = max(_SMALLEST_CHUNK, min(CHUNK_BYTES, sum(map(len, bodies.values())) // _CHUNKS_WANTED))
-        texts = []
-        for path, body in bodies.items():
-            name = path.relative_to(root).as_posix().encode("utf-8", "replace").decode()
-            pieces = chunks(body, size) if len(bodies) < FEW_FILES else [body]
-            for number, piece in enumerate(pieces):
-                own = name if len(pieces) == 1 else f"{name}#{number}"
-                texts.append(Text(name=own, domain=domains[path], group=own, body=piece))
-        notes = []
-        if len(texts) > len(bodies):
-            notes.append(
-                f"{_files(len(bodies))} cut into {len(texts)} documents at blank lines, about {size} bytes each: the "
-                "test split holds unseen passages, not unseen files"
-            )
-        if passed_over:
-            notes.append(f"{_files(len(passed_over))} passed over: {_reasons(passed_over)}")
-        return Gathered(texts=texts, notes=tuple(notes))
+        found = _look(self, base)
+        notes: list[str] = []
+
+        def read() -> Iterator[Text]:
+            reader, beyond, plain = Reader(self), list[str](), Counter[Path]()
+            yield from up_to(found.texts(self, reader, plain), self.limit, beyond)
+            notes[:] = [*found.notes(plain), *reader.notes, *beyond]
+
+        return Gathered(texts=Stream(read), notes=notes, most_domains=MOST_DOMAINS)
 
     def fingerprint(self, base: Path) -> Any:
         """Path, size, and times of modification and change of every file, and below how many they are cut."""
@@ -115,61 +104,135 @@ def _under(folder: Path) -> Iterator[Path]:
         yield from (path for name in names if not name.startswith(".") and (path := Path(parent, name)).is_file())
 
 
-def chunks(body: bytes, size: int) -> list[bytes]:
+def chunks(pieces: Iterable[bytes], size: int) -> Iterator[bytes]:
     """Cuts UTF-8 text after `size` bytes or a little more: at a blank line, else a line end, else between characters.
 
-    The chunks joined are the text. No chunk is longer than twice the size plus a character.
+    The text comes in pieces of any length. The chunks joined are the text, and none is longer than twice the size plus
+    a character.
     """
-    pieces, start = [], 0
-    while len(body) - start > 2 * size:
-        cut = start + 2 * size
-        for mark in (b"\n\n", b"\n"):
-            at = body.find(mark, start + size, start + 2 * size)
-            if at >= 0:
-                cut = at + len(mark)
-                break
-        while cut < len(body) and body[cut] & 0xC0 == 0x80:  # inside a UTF-8 character
-            cut += 1
-        pieces.append(body[start:cut])
+    held, start = b"", 0
+    for piece in pieces:
+        held, start = held[start:] + piece, 0
+        while len(held) - start > 2 * size + _LONGEST_CHARACTER:
+            cut = _cut(held, start, size)
+            yield held[start:cut]
+            start = cut
+    while len(held) - start > 2 * size:
+        cut = _cut(held, start, size)
+        yield held[start:cut]
         start = cut
-    return [*pieces, body[start:]]
+    yield held[start:]
 
 
-def _domains(bodies: dict[Path, bytes], root: Path) -> dict[Path, str]:
-    """First folder under the root, in letters that a metric's label may hold."""
-    folders = {path: path.relative_to(root).parts[:-1] for path in bodies}
+def _cut(held: bytes, start: int, size: int) -> int:
+    """Where a chunk that begins at `start` ends."""
+    for mark in (b"\n\n", b"\n"):
+        at = held.find(mark, start + size, start + 2 * size)
+        if at >= 0:
+            return at + len(mark)
+    cut = start + 2 * size
+    while cut < len(held) and held[cut] & 0xC0 == 0x80:  # inside a UTF-8 character
+        cut += 1
+    return cut
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """The files of a spec as they were found."""
+
+    plain: Mapping[Path, int]
+    """Those that are text, with its bytes."""
+    rows: Mapping[Path, Kind]
+    """Those that hold rows."""
+    passed_over: Sequence[tuple[Path, NotTextError]]
+
+    @property
+    def chunk(self) -> int | None:
+        """Bytes of the documents that plain files are cut into; None where a file is a document."""
+        if len(self.plain) >= FEW_FILES:
+            return None
+        return max(_SMALLEST_CHUNK, min(CHUNK_BYTES, sum(self.plain.values()) // _CHUNKS_WANTED))
+
+    def texts(self, spec: TextData, reader: Reader, documents: Counter[Path]) -> Iterator[Text]:
+        """The documents of all files, in order; counts those of plain ones."""
+        paths = sorted([*self.plain, *self.rows])
+        root = Path(os.path.commonpath([path.parent for path in paths]))
+        domains, budget = _domains(paths, root), Budget()
+        for path in paths:
+            name = path.relative_to(root).as_posix().encode("utf-8", "replace").decode()
+            if path in self.rows:
+                rows = rows_of(path, self.rows[path], spec=spec, budget=budget)
+                yield from reader.texts(rows, place=str(path), name=name, domain=domains[path])
+                continue
+            for text in _of_plain(path, name, domains[path], size=self.chunk, encoding=spec.encoding):
+                documents[path] += 1
+                yield text
+
+    def notes(self, documents: Counter[Path]) -> Iterator[str]:
+        """What was cut, and what was passed over."""
+        if documents.total() > len(documents):
+            yield (
+                f"{_files(len(documents))} cut into {documents.total()} documents at blank lines, about {self.chunk} "
+                "bytes each: the test split holds unseen passages, not unseen files"
+            )
+        if self.passed_over:
+            yield f"{_files(len(self.passed_over))} passed over: {_reasons(self.passed_over)}"
+
+
+def _of_plain(path: Path, name: str, domain: str, *, size: int | None, encoding: str) -> Iterator[Text]:
+    """The documents of one file; it has been read before and is text."""
+    blocks = text_blocks(path, encoding=encoding, budget=Budget())
+    try:
+        if size is None:
+            yield Text(name=name, domain=domain, group=name, body=b"".join(blocks))
+            return
+        pieces = chunks(blocks, size)
+        first = next(pieces)
+        second = next(pieces, None)
+        if second is None:
+            yield Text(name=name, domain=domain, group=name, body=first)
+            return
+        for number, body in enumerate(chain((first, second), pieces)):
+            own = f"{name}#{number}"
+            yield Text(name=own, domain=domain, group=own, body=body)
+    except NotTextError as error:
+        raise DataError(f"{path} changed while it was read ({error}): run the command again") from None
+
+
+def _domains(paths: Sequence[Path], root: Path) -> dict[Path, str]:
+    """First folder under the root."""
+    folders = {path: path.relative_to(root).parts[:-1] for path in paths}
     if not any(folders.values()):
-        return dict.fromkeys(bodies, "all")
-    domains = {path: re.sub(r"[^\w.+-]", "_", parts[0]) if parts else "top" for path, parts in folders.items()}
-    sizes: dict[str, int] = defaultdict(int)
-    for path, domain in domains.items():
-        sizes[domain] += len(bodies[path])
-    if len(sizes) <= MOST_DOMAINS:
-        return domains
-    kept = sorted(sizes, key=lambda domain: (-sizes[domain], domain))[: MOST_DOMAINS - 1]
-    return {path: domain if domain in kept else "other" for path, domain in domains.items()}
+        return dict.fromkeys(paths, "all")
+    return {path: label(parts[0]) if parts else "top" for path, parts in folders.items()}
 
 
-def _bodies(spec: TextData, base: Path) -> tuple[dict[Path, bytes], list[tuple[Path, NotTextError]]]:
-    """The texts that are not empty, and the files that were found and are no text, with the reason."""
-    bodies: dict[Path, bytes] = {}
+def _look(spec: TextData, base: Path) -> _Found:
+    """Which files are text or rows, and how much text. Raises DataError for a named one that is neither."""
+    plain: dict[Path, int] = {}
+    rows: dict[Path, Kind] = {}
     passed_over: list[tuple[Path, NotTextError]] = []
-    left = MOST_UNPACKED_BYTES
+    budget = Budget()
     for path, named in files(spec, base).items():
+        if (kind := kind_of(path)) is not None:
+            rows[path] = kind
+            continue
+        size, blank = 0, True
         try:
-            body = read_text(path, encoding=spec.encoding, budget=left)
+            for piece in text_blocks(path, encoding=spec.encoding, budget=budget):
+                size += len(piece)
+                blank = blank and not piece.strip()
         except NotTextError as error:
             if named:
                 raise DataError(f"{path} {error}: {error.advice}") from None
             passed_over.append((path, error))
             continue
-        left -= len(body) if path.suffix == ".gz" else 0
-        if body.strip():
-            bodies[path] = body
-    if not bodies:
+        if not blank:
+            plain[path] = size
+    if not plain and not rows:
         why = f": {_reasons(passed_over)}" if passed_over else "; give UTF-8 text files that are not empty"
         raise DataError(f"the files of {spec.files} hold no text{why}")
-    return bodies, passed_over
+    return _Found(plain=plain, rows=rows, passed_over=passed_over)
 
 
 def _reasons(passed_over: Sequence[tuple[Path, NotTextError]]) -> str:
