@@ -23,6 +23,7 @@ def input_errors() -> Iterator[None]:
     """Turns mistakes in what the user gave, stored results among it, into a message and exit code 2."""
     from pydantic import ValidationError
 
+    from moebench.checkpoints.located import CheckpointError
     from moebench.data import DataError
     from moebench.launch import LauncherMissing
     from moebench.planning.machine import CalibrationFailed
@@ -33,7 +34,7 @@ def input_errors() -> Iterator[None]:
 
     try:
         yield
-    except (SuiteError, DataError, PlanError, CorruptFile, UnsafeName, LauncherMissing) as error:
+    except (SuiteError, CheckpointError, DataError, PlanError, CorruptFile, UnsafeName, LauncherMissing) as error:
         click.echo(str(error) if isinstance(error, SuiteError) else f"error: {plain(error)}", err=True)
         sys.exit(EXIT_INPUT)
     except CalibrationFailed as error:

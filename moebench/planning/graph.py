@@ -64,7 +64,8 @@ def make_graph(
     elsewhere = planned_elsewhere(spec, base=base, machine=machine)
     checked = check(spec, facts=facts, vocab=vocab, machine=machine, views=views, smoke=asked.smoke)
     models, matches, warnings = checked
-    models = begun(spec, models, base=base, machine=machine)
+    read = {name: (views or {}).get(name, facts) for name in models}
+    models = begun(spec, models, read, base=base, machine=machine)
     plan = Plan(
         suite=spec.suite,
         scale=spec.scale,

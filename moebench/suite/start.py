@@ -18,7 +18,7 @@ from moebench.suite.merge import Models
 from moebench.suite.parse import Entry, Node
 from moebench.systems.configs import ConfigError, load_config
 
-OWN = frozenset({"start", "train"})
+OWN = frozenset({"start", "train", "data"})
 """Keys of such a model that are not the checkpoint's."""
 OF_TRAINING = frozenset({
     "balance_loss", "z_loss", "importance_loss", "load_loss", "entropy_loss", "balance_over", "capacity_factor",

@@ -1,17 +1,48 @@
-"""Bytes as tokens, in the format of the library tokenizers: what an exported model of bytes is given."""
+"""The tokenizer of an exported model, in the format of the library tokenizers: what transformers and lm-eval read.
+
+It adds no token by itself, as ours does not, so that both see the same tokens; the token that begins a text is its bos.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from moebench.models.architecture import Architecture
+from moebench.data.tokenizer import LETTERS, AnyTokenizer, Bytes
 
 SEPARATOR = "\0"
 """Byte 0, which stands before every document: begin, end and padding at once."""
-TOKENS = "ids 0 to 255 are the bytes of UTF-8 text; bos, eos and pad are id 0, the byte between documents"
 
 
-def tokenizer() -> dict[str, Any]:
+def tokens_in_words(tokenizer: AnyTokenizer) -> str:
+    """What its ids are."""
+    if isinstance(tokenizer, Bytes):
+        what = "ids 0 to 255 are the bytes of UTF-8 text; bos, eos and pad are id 0, the byte between documents"
+        return f"Tokens are bytes: {what}"
+    return f"{tokenizer.vocab:,} tokens; bos and pad are id {tokenizer.start}, which stands before every document"
+
+
+def tokenizer_file(tokenizer: AnyTokenizer) -> dict[str, Any]:
+    """`tokenizer.json`."""
+    return _of_bytes() if isinstance(tokenizer, Bytes) else {**tokenizer.content, "post_processor": None}
+
+
+def tokenizer_config(tokenizer: AnyTokenizer, *, context: int) -> dict[str, Any]:
+    """What transformers asks beside `tokenizer.json`."""
+    start = end = SEPARATOR
+    if not isinstance(tokenizer, Bytes):
+        named = {one["id"]: one["content"] for one in tokenizer.content["added_tokens"]}
+        start, end = tokenizer.start_token, named[tokenizer.end]
+    return {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": start,
+        "eos_token": end,
+        "pad_token": start,
+        "model_max_length": context,
+        "clean_up_tokenization_spaces": False,
+    }
+
+
+def _of_bytes() -> dict[str, Any]:
     """Bytes as tokens, in the format of the tokenizers library: a byte-level BPE without merges.
 
     Id n is byte n. The separator stands under its own character, so that it is special where it occurs in a text and
@@ -36,26 +67,7 @@ def tokenizer() -> dict[str, Any]:
             "end_of_word_suffix": None,
             "fuse_unk": False,
             "byte_fallback": False,
-            "vocab": {SEPARATOR if byte == 0 else letter: byte for byte, letter in enumerate(_letters())},
+            "vocab": {SEPARATOR if byte == 0 else letter: byte for byte, letter in enumerate(LETTERS)},
             "merges": [],
         },
-    }
-
-
-def _letters() -> list[str]:
-    """The character that byte-level BPE writes for each byte (Radford et al. 2019): itself where it prints."""
-    prints = {*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
-    others = iter(range(0x100, 0x200))
-    return [chr(byte) if byte in prints else chr(next(others)) for byte in range(256)]
-
-
-def tokenizer_config(a: Architecture) -> dict[str, Any]:
-    """What transformers asks beside `tokenizer.json`."""
-    return {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "bos_token": SEPARATOR,
-        "eos_token": SEPARATOR,
-        "pad_token": SEPARATOR,
-        "model_max_length": a.context,
-        "clean_up_tokenization_spaces": False,
     }
