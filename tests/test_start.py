@@ -12,6 +12,7 @@ import safetensors.torch
 import torch
 
 from moebench.checkpoints.located import CheckpointError
+from moebench.data import tokenizer
 from moebench.data.batches import train_batch
 from moebench.jobs import loop
 from moebench.jobs.training import start, train
@@ -217,3 +218,44 @@ def test_drawn_models_keep_their_ids(folder: Path) -> None:
     """A run that starts nowhere has no key for it."""
     drawn = tiny_suites.run_of(tiny_suites.planned(folder, models=MODELS), "drawn")
     assert "start" not in drawn.model_dump(mode="json")
+
+
+# ------------------------------------------------------------------------------------------ tokens
+
+
+@pytest.fixture
+def worded(tmp_path: Path) -> Path:
+    """A checkpoint whose tokens are words, with more rows than words, in the folder of suites."""
+    words = tokenizer.train([b"abcabc abd abe\n" * 9], vocab=270)
+    model = built(MODEL.model_copy(update={"vocab": 288}), seed=3)
+    export_checkpoint(model, tmp_path / "base", words)
+    return tmp_path
+
+
+def test_it_is_trained_on_with_the_checkpoints_own_tokens(worded: Path) -> None:
+    own = {**BEGUN, "data": {"tokenizer": {"checkpoint": "base"}}}
+    made = tiny_suites.planned(worded, models={**MODELS, "begun": own})
+    assert made.plan.decoders["begun"].architecture.vocab == 288
+    assert made.plan.data_of("begun").tokenizer == tokenizer.of_checkpoint(worded / "base").digest
+    assert made.plan.decoders["drawn"].architecture.vocab == 256
+    whole = {**tiny_suites.SYNTHETIC, "context": 16, "tokenizer": {"checkpoint": "base"}}
+    for model in (BEGUN, own):
+        again = tiny_suites.planned(worded, models={"begun": model}, data=whole)
+        assert ids(again)["begun"] == ids(made)["begun"]
+
+
+@pytest.mark.parametrize("data", ["bytes", {"bpe": 280}], ids=str)
+def test_other_tokens_than_the_checkpoints_are_refused_with_what_to_write(worded: Path, data: Any) -> None:
+    whole = {**tiny_suites.SYNTHETIC, "context": 16, "tokenizer": data}
+    with pytest.raises(SuiteError, match="its tokens are not the data's") as caught:
+        tiny_suites.planned(worded, models={"begun": BEGUN}, data=whole)
+    assert "give the model data: {tokenizer: {checkpoint: FOLDER}}" in str(caught.value)
+
+
+def test_words_for_a_checkpoint_of_bytes_are_refused_and_so_is_one_without_a_tokenizer(folder: Path) -> None:
+    whole = {**tiny_suites.SYNTHETIC, "context": 16, "tokenizer": {"bpe": 257}}
+    with pytest.raises(SuiteError, match=r"rows of tokens|its tokens are not the data's"):
+        tiny_suites.planned(folder, models={"begun": BEGUN}, data=whole)
+    (folder / "base" / "tokenizer.json").unlink()
+    with pytest.raises(SuiteError, match="whether its tokens are those of the data cannot be told"):
+        tiny_suites.planned(folder, models={"begun": BEGUN})

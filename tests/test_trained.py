@@ -15,6 +15,7 @@ import safetensors
 import safetensors.torch
 import torch
 
+from moebench.data.tokenizer import Subwords, train
 from moebench.jobs.recipe import Run
 from moebench.models.architecture import Architecture
 from moebench.models.convert.config import config, family_of
@@ -439,3 +440,51 @@ def test_the_folder_says_what_the_ids_are_and_keeps_a_readme_that_is_not_ours(ex
     (tmp_path / "README.md").write_text(said)
     export_checkpoint(built(MODELS["dense"]), tmp_path)
     assert "LlamaForCausalLM" in (tmp_path / "README.md").read_text()
+
+
+# ------------------------------------------------------------------------------------------------ words as tokens
+
+WORDS = b"import os\nfrom os import path\n\ndef read(name):\n    return name.read()  # caf\xc3\xa9 na\xc3\xafve\n"
+
+
+@pytest.fixture(scope="module")
+def worded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Subwords]:
+    """A checkpoint whose tokens are words learned from a text, with a table of more rows than there are words."""
+    words, folder = train([WORDS] * 3, vocab=300), tmp_path_factory.mktemp("worded")
+    model = built(MODELS["moe"].model_copy(update={"vocab": 320}))
+    export_checkpoint(model, folder, words)
+    return folder, words
+
+
+@pytest.mark.parametrize("text", [text for text in TEXTS.values() if "endoftext" not in text])
+def test_transformers_reads_the_words_that_we_read(worded: tuple[Path, Subwords], text: str) -> None:
+    from transformers import AutoTokenizer
+
+    folder, words = worded
+    theirs = AutoTokenizer.from_pretrained(folder)
+    for one in (text, WORDS.decode()):
+        ids = theirs(one)["input_ids"]
+        assert ids == words.encode(one.encode())
+        assert theirs.decode(ids) == one
+    assert max(words.encode(WORDS)) > 256
+
+
+def test_begin_and_end_of_words_are_known_to_model_and_tokenizer(worded: tuple[Path, Subwords]) -> None:
+    from transformers import AutoConfig, AutoTokenizer
+
+    folder, words = worded
+    known, theirs = AutoConfig.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    assert (known.bos_token_id, known.eos_token_id) == (words.start, words.end)
+    assert (theirs.bos_token_id, theirs.eos_token_id, theirs.pad_token_id) == (words.start, words.end, words.start)
+    assert (known.vocab_size, len(theirs)) == (320, words.vocab)
+    assert theirs.model_max_length == UNUSUAL["context"]
+    assert f"begin with id {words.start}" in (folder / "README.md").read_text().replace("began", "begin")
+
+
+def test_a_checkpoint_of_words_is_read_with_the_words_it_was_written_with(worded: tuple[Path, Subwords]) -> None:
+    from moebench.data.tokenizer import of_checkpoint
+
+    folder, words = worded
+    again = of_checkpoint(folder)
+    assert (again.digest, again.start, again.end, again.adds_start) == (words.digest, words.start, words.end, False)
+    assert again.encode(WORDS) == words.encode(WORDS)
