@@ -25,7 +25,7 @@ PACKAGE = Path(moebench.__file__).parent
 LADDER: dict[str, tuple[str, ...]] = {
     "ground": (
         "__init__", "text", "frozen", "amounts", "seeds", "format", "tables", "environment", "counting", "identity",
-        "plugins", "models.lazy", "models.initial", "models.routers", "models.subject", "metrics",
+        "plugins", "models.lazy", "models.initial", "models.routers", "models.subject", "metrics", "external",
         "data.documents", "data.sources",
         "claims.hypothesis", "claims.kinds", "systems.configs", "models.convert.families", "models.convert.words",
         "suite",

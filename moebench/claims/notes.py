@@ -76,7 +76,8 @@ def of_numbers(
     """What bears on the numbers. `models` are all that the claim compares."""
     plan, contrast = evidence.plan, hypothesis.contrast
     yield from bounds.notes(plan, contrast)
-    if elsewhere := [name for name in models if plan.is_external(name)]:
+    elsewhere = [name for name in models if plan.is_external(name)]
+    if elsewhere and contrast.kind != "counted":
         who = " and ".join(elsewhere)
         yield f"the numbers of {who} were measured elsewhere, before this plan was stored: {UNVERIFIED}"
     yield from idle.notes(contrast, sample.used)
@@ -170,7 +171,8 @@ def caveats(
         yield UNDECAYED
     if sample.single:
         yield "one run each" if sample.n == 1 or sample.clusters is not None else f"one run of {sample.single[0]}"
-    if any(evidence.plan.is_external(name) for name in hypothesis.contrast.models):
+    measured = hypothesis.contrast.kind != "counted"
+    if measured and any(evidence.plan.is_external(name) for name in hypothesis.contrast.models):
         yield "measured elsewhere, not verified"
     races = [race(evidence, timing) for timing in hypothesis.contrast.timings]
     if any(one is not None and one.state == "too_wide" for one in races):

@@ -25,6 +25,7 @@ def input_errors() -> Iterator[None]:
 
     from moebench.checkpoints.located import CheckpointError
     from moebench.data import DataError
+    from moebench.external import ResultsError
     from moebench.launch import LauncherMissing
     from moebench.planning.machine import CalibrationFailed
     from moebench.planning.matching import PlanError
@@ -34,7 +35,7 @@ def input_errors() -> Iterator[None]:
 
     try:
         yield
-    except (SuiteError, CheckpointError, DataError, PlanError, CorruptFile, UnsafeName, LauncherMissing) as error:
+    except (SuiteError, CheckpointError, DataError, PlanError, ResultsError, CorruptFile, UnsafeName, LauncherMissing) as error:
         click.echo(str(error) if isinstance(error, SuiteError) else f"error: {plain(error)}", err=True)
         sys.exit(EXIT_INPUT)
     except CalibrationFailed as error:

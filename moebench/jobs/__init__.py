@@ -6,6 +6,7 @@ this package loads no torch.
 
 from moebench.jobs.calibrate import CALIBRATE
 from moebench.jobs.evaluate import EVALUATE
+from moebench.jobs.imported import IMPORT
 from moebench.jobs.kind import Kind
 from moebench.jobs.load import LOAD
 from moebench.jobs.speed import SPEED
@@ -14,6 +15,7 @@ from moebench.jobs.train import TRAIN
 KINDS: dict[str, Kind] = {
     "train": TRAIN,
     "load": LOAD,
+    "import": IMPORT,
     "evaluate": EVALUATE,
     "speed": SPEED,
     "calibrate": CALIBRATE,

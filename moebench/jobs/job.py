@@ -40,7 +40,7 @@ class Job(Frozen):
     base: Path
     """Folder that the data's relative paths start from."""
     places: dict[str, Path] = Field(default={})
-    """Checkpoint -> the folder in which its files lie."""
+    """Checkpoint, or results from elsewhere -> where its files lie on this machine."""
     exclusive: bool = False
     """Whether it runs alone, with nothing else of ours on the machine."""
     fresh: bool = False

@@ -114,7 +114,9 @@ class Metric(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _range_of_its_unit(cls, facts: dict[str, Any]) -> dict[str, Any]:
-        return {"within": _OF_UNIT.get(facts.get("unit", ""), Range()), **facts}
+        lists = {name: tuple(value) for name, value in facts.items() if isinstance(value, list)}  # as JSON has them
+        values = {name: tuple(value) for name, value in facts.get("values", {}).items()}
+        return {"within": _OF_UNIT.get(facts.get("unit", ""), Range()), **facts, **lists, "values": values}
 
     def record(
         self, value: float | None = None, *, step: int | None = None, reason: str | None = None, **labels: object

@@ -7,10 +7,12 @@ is to change, for what cannot be read, is not known or does not fit.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from moebench.metrics.metric import Metric
 from moebench.planning.checkpoints import plan_checkpoint
+from moebench.planning.external import plan_external, task_metrics
 from moebench.planning.feasibility import Misfit, PlanError
 from moebench.planning.matching import Machine
 from moebench.planning.types import PlannedCheckpoint, PlannedExternal
@@ -21,7 +23,16 @@ from moebench.suite.types import SuiteSpec
 PlannedElsewhere = PlannedCheckpoint | PlannedExternal
 
 
-def planned_elsewhere(spec: SuiteSpec, *, base: Path, machine: Machine) -> dict[str, PlannedElsewhere]:
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What models made elsewhere bring into a plan beside themselves."""
+
+    metrics: dict[str, Metric]
+    """By their whole names: those of lm-eval's tasks."""
+    notes: tuple[str, ...]
+
+
+def planned_elsewhere(spec: SuiteSpec, *, base: Path, machine: Machine) -> tuple[dict[str, PlannedElsewhere], Told]:
     """Every checkpoint and external model of a suite; relative paths start from `base`. Raises PlanError with all that
     cannot be had."""
     found: dict[str, PlannedElsewhere] = {}
@@ -34,14 +45,12 @@ def planned_elsewhere(spec: SuiteSpec, *, base: Path, machine: Machine) -> dict[
                 misfits += error.problems
     if misfits:
         raise PlanError(*misfits)
-    return found
-
-
-def _not_yet(name: str, model: Any, **_: Any) -> PlannedElsewhere:
-    raise PlanError(Misfit(at=("models", name), message=f"{model.tag} models cannot be planned yet"))
+    metrics = task_metrics({name: one for name, one in spec.models.items() if isinstance(one, ExternalModel)}, base)
+    notes = [note for one in found.values() if isinstance(one, PlannedExternal) for note in one.notes]
+    return found, Told(metrics=metrics, notes=tuple(dict.fromkeys(notes)))
 
 
 PLANNERS: dict[str, Callable[..., PlannedElsewhere]] = {
     CheckpointModel.tag: plan_checkpoint,
-    ExternalModel.tag: _not_yet,
+    ExternalModel.tag: plan_external,
 }

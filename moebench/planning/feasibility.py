@@ -93,7 +93,7 @@ def _family(spec: SuiteSpec) -> Iterator[Misfit]:
     primary = {
         name: units_of(spec, claim.metric)
         for name, claim in spec.claims.items()
-        if claim.family == "primary" and metric_of(claim.metric).kind != "counted"
+        if claim.family == "primary" and metric_of(claim.metric).kind != "counted" and not _made_elsewhere(spec, claim)
     }
     for name, (pairs, _) in primary.items():
         if 2.0**-pairs >= FAMILY_LEVEL / len(primary):
@@ -101,6 +101,13 @@ def _family(spec: SuiteSpec) -> Iterator[Misfit]:
             message = f"with {pairs} pairs no outcome could reach significance in a primary family of {len(primary)}"
             hint = f"give {needed} seeds (or processes, for timed metrics), or call some exploratory"
             yield Misfit(at=("claims", name), message=message, hint=hint)
+
+
+def _made_elsewhere(spec: SuiteSpec, claim: Claim) -> bool:
+    """Whether a claim compares models made elsewhere alone, which may be judged over items: how many is not known."""
+    sides = claim.compare
+    named = {sides.treatment, sides.baseline, sides.ceiling} - {None} if sides is not None else set()
+    return bool(named) and named.isdisjoint(spec.decoders)
 
 
 def units_of(spec: SuiteSpec, metric: str) -> tuple[int, str]:

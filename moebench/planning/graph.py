@@ -61,7 +61,7 @@ def make_graph(
     stand among its warnings; relative paths of the data start from `base`.
     """
     asked = asked or Asked()
-    elsewhere = planned_elsewhere(spec, base=base, machine=machine)
+    elsewhere, told = planned_elsewhere(spec, base=base, machine=machine)
     checked = check(spec, facts=facts, vocab=vocab, machine=machine, views=views, smoke=asked.smoke)
     models, matches, warnings = checked
     read = {name: (views or {}).get(name, facts) for name in models}
@@ -79,8 +79,8 @@ def make_graph(
         views=dict(views or {}),
         systems=_systems(spec),
         claim_hashes={name: digest_of(claim.model_dump(mode="json")) for name, claim in spec.claims.items()},
-        extra_metrics=spec.declared,
-        warnings=(*notes, *warnings),
+        extra_metrics={**spec.declared, **told.metrics},
+        warnings=(*notes, *told.notes, *warnings),
         asked=asked,
     )
     draft = Draft(plan=plan, machine=machine, threads=threads, base=base)

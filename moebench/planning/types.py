@@ -113,6 +113,10 @@ class PlannedExternal(Frozen):
     blueprint: Blueprint | None = None
     """From its config.json, where the suite names one."""
     costs: Costs | None = None
+    counts: dict[str, float] = later({})
+    """Counted metric -> its value, where the suite or the table gives it."""
+    notes: tuple[str, ...] = later(())
+    """What of its file is left out, and why."""
 
 
 AnyPlanned = Annotated[
@@ -321,11 +325,8 @@ class Plan(Frozen):
     def counts(self, model: str) -> dict[str, float]:
         """Counted metric -> its value of a model, as far as it is known."""
         planned = self.models[model]
-        if planned.costs is not None:
-            return planned.costs.metrics
-        written = self.spec.models[model]
-        sizes = {f"cost.{name}": getattr(written, name, None) for name in ("total_params", "active_params")}
-        return {name: size for name, size in sizes.items() if size is not None}
+        counts = planned.counts if isinstance(planned, PlannedExternal) else {}
+        return counts if planned.costs is None else {**counts, **planned.costs.metrics}
 
     @property
     def sessions(self) -> tuple[PlannedJob, ...]:

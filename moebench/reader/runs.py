@@ -138,6 +138,7 @@ def read_elsewhere(folder: Folder, planned: PlannedJob, *, measured: Sequence[Fo
         curves=curves,
         items=items,
         test_digest=scored.get("data_splits", {}).get("test", {}).get("digest"),
+        conditions={str(name): plain(how, most=200) for name, how in about.get("conditions", {}).items()},
         finished=float(manifest["finished"]),
         environment=here,
         machine=None if here is None else here.machine,

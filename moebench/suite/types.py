@@ -14,7 +14,7 @@ from pydantic import Discriminator, Field, PositiveFloat, Tag
 from moebench.amounts import Name
 from moebench.data.sources import DataSpec
 from moebench.frozen import Frozen, later
-from moebench.metrics import MEASUREMENTS
+from moebench.metrics import MEASUREMENTS, tasks
 from moebench.metrics.metric import Metric
 from moebench.suite.checkpoint import CheckpointModel
 from moebench.suite.claim import Claim
@@ -133,8 +133,9 @@ class SuiteSpec(Frozen):
 
     @property
     def declared(self) -> dict[str, Metric]:
-        """The metrics that only this suite knows."""
-        return {name: one.metric(name) for name, one in self.metrics.items()}
+        """The metrics that only this suite knows, and those of lm-eval that its claims are about."""
+        claimed = tasks.of_names(name for claim in self.claims.values() for name in (claim.metric, claim.minus))
+        return {**claimed, **{name: one.metric(name) for name, one in self.metrics.items()}}
 
     def data_of(self, model: str) -> DataSpec:
         """What a model reads: the suite's data, under its own tokenizer where it has one."""

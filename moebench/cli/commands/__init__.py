@@ -11,7 +11,7 @@ import click
 
 import moebench
 from moebench.cli.commands.lookup import inspect, list_, schema, validate
-from moebench.cli.commands.report import compare, reference, report, status
+from moebench.cli.commands.report import compare, judge, reference, report, status
 from moebench.cli.commands.run import plan, run
 from moebench.cli.commands.trained import export, generate
 
@@ -32,5 +32,19 @@ def main() -> None:
     """
 
 
-for _command in (run, plan, report, status, compare, reference, validate, schema, list_, inspect, generate, export):
+for _command in (
+    run,
+    plan,
+    report,
+    status,
+    compare,
+    judge,
+    reference,
+    validate,
+    schema,
+    list_,
+    inspect,
+    generate,
+    export,
+):
     main.add_command(_command)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -13,6 +13,7 @@ from moebench.cli.commands.options import json_option, out_option, results_optio
 from moebench.cli.errors import EXIT_CLAIM_FAILED, EXIT_INPUT, EXIT_RUNS_FAILED, input_errors, warn_unreadable
 
 if TYPE_CHECKING:
+    from moebench.amounts import Amount
     from moebench.claims.verdict import Verdict
     from moebench.planning.types import Plan
 
@@ -160,3 +161,60 @@ def status(results: Path, *, as_json: bool) -> None:
         warn_unreadable(results, strict=False, suites=())
         told = statuses(open_results(results))
     click.echo(json.dumps(status_json(told), indent=1) if as_json else status_text(told, results))
+
+
+@click.command()
+@click.argument("path_a", metavar="PATH_A")
+@click.argument("path_b", metavar="PATH_B")
+@click.option("--metric", "metrics", multiple=True, metavar="NAME", help="Only this metric, such as acc; repeatable.")
+@click.option("--margin", metavar="AMOUNT", help="What B must be better by: 0.5% of A's, or in the metric's unit.")
+@click.option(
+    "--better", type=click.Choice(["lower", "higher"]), help="Which direction is better where nobody says so."
+)
+@click.option("--fail-above", type=float, metavar="PERCENT", help="Exit 1 when B is worse by more, interval and all.")
+@json_option
+def judge(
+    path_a: str,
+    path_b: str,
+    *,
+    metrics: tuple[str, ...],
+    margin: str | None,
+    better: Literal["lower", "higher"] | None,
+    fail_above: float | None,
+    as_json: bool,
+) -> None:
+    """Judge whether PATH_B is better than PATH_A: results from elsewhere, without any suite.
+
+    Each is a csv or jsonl table with columns model, metric, value (seed, step, unit, item, group where there are), or
+    the folder that lm_eval --output_path --log_samples wrote; PATH:MODEL names one of several models. Runs are paired
+    by seed, single runs by their items. Neither torch nor lm-eval is needed.
+
+    \b
+    Examples:
+      moebench judge out/dense out/moe
+      moebench judge out/dense out/moe --metric acc --margin 1%
+      moebench judge ours.csv:dense ours.csv:moe --fail-above 2
+    """
+    from moebench.reporting.sides import compare_sides, side, sides_text
+
+    with input_errors():
+        asked = None if margin is None else _amount(margin)
+        a, b = side(path_a), side(path_b)
+        rows = compare_sides(a, b, metrics=metrics, margin=asked, better=better, fail_above=fail_above)
+    click.echo(json.dumps([vars(row) for row in rows], indent=1) if as_json else sides_text(rows, a, b, margin=asked))
+    sys.exit(EXIT_CLAIM_FAILED if any(row.failed for row in rows) else 0)
+
+
+def _amount(text: str) -> Amount:
+    """A margin as it is typed. Raises click.UsageError."""
+    from pydantic import TypeAdapter, ValidationError
+
+    from moebench.amounts import Amount
+
+    try:
+        amount = TypeAdapter(Amount).validate_python(text if text.endswith("%") else float(text))
+    except (ValidationError, ValueError):
+        raise click.UsageError(f"--margin {text}: write a percentage such as 0.5%, or a number") from None
+    if amount.value < 0:
+        raise click.UsageError(f"--margin {text} is below 0")
+    return amount
