@@ -170,7 +170,7 @@ def repeated(row: dict[str, Any], key: str, value: Any) -> Change:
         ("items.jsonl", {"document": 7, "domain": "code", "bytes": 5, "bits": 1}, "document is 7, not a word"),
         ("items.jsonl", {"document": "new", "domain": "code", "bytes": HUGE, "bits": 1}, "400 digits"),
         ("items.jsonl", {"document": "doc-00", "domain": "code", "bytes": 7, "bits": 1.0}, "doc-00 is there twice"),
-        ("items.jsonl", {"document": "new", "domain": "code", "bytes": 9000, "bits": 9.0}, "its documents give"),
+        ("items.jsonl", {"document": "new", "domain": "code", "bytes": 9000, "bits": 9.0}, "its items give"),
         ("timed.jsonl", {"what": "train", "seconds": -1, "step_from": 0, "step_to": 9}, "impossible"),
         ("timed.jsonl", {"what": "train", "seconds": HUGE, "step_from": 0, "step_to": 9}, "400 digits"),
     ],

@@ -194,7 +194,7 @@ def _outcome(
     try:
         folder = results.job(run_id)
         status = folder.status()
-        if planned.kind != "train" and status == "completed":
+        if planned.kind != "train" and status in ("completed", "diverged"):
             waiting = [one for job in evaluations if (one := results.job(job.id)).status() != "completed"]
             if not waiting:
                 return read_elsewhere(folder, planned, measured=[results.job(job.id) for job in evaluations])
