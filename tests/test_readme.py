@@ -75,6 +75,7 @@ def test_every_block_and_command_is_one_that_is_tested_here() -> None:
         "moebench run quickstart", "moebench run efficiency_per_token", "moebench run systems", "moebench run latency"
     )
     known += [command for command in COMMANDS if command in ("moebench plan", "moebench run", "moebench report")]
+    known += of("moebench judge")
     known += of("moebench status", "moebench report --all")
     assert sorted(COMMANDS) == sorted(set(known))
     assert len(mine) == 9
@@ -225,6 +226,52 @@ def test_looking_things_up(command: str, tmp_path: Path, monkeypatch: pytest.Mon
 def test_what_set_is_said_to_do() -> None:
     (value,) = re.findall(r"`--set (train\.[^`]+)`", TEXT)
     assert load_suite("quickstart", sets=[value]).spec.models["dense"].train.budget.tokens == 2e6
+
+
+# ------------------------------------------------------------------------------------------ results from elsewhere
+
+
+def of_lm_eval(folder: Path, right: int) -> None:
+    """What lm-eval writes of one task with 60 questions."""
+    (folder / "model").mkdir(parents=True)
+    told = {"results": {"toy": {"acc,none": right / 60}}, "higher_is_better": {"toy": {"acc": True}}}
+    (folder / "model" / "results_2026-11-26T12-00-00.000001.json").write_text(json.dumps(told))
+    rows = [{"doc_id": n, "doc_hash": f"h{n}", "filter": "none", "acc": float(n < right)} for n in range(60)]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (folder / "model" / "samples_toy_2026-11-26T12-00-00.000001.jsonl").write_text(text)
+
+
+def one_of_each() -> str:
+    rows = [f"{m},{s},paloma.macro_loss,{b + s / 100}" for m, b in (("moe", 2.5), ("dense", 3.0)) for s in range(8)]
+    return "\n".join(["model,seed,metric,value", *rows, ""])
+
+
+def test_results_from_elsewhere_are_judged_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    of_lm_eval(tmp_path / "out" / "dense", 20)
+    of_lm_eval(tmp_path / "out" / "moe", 45)
+    (tmp_path / "ours.csv").write_text(one_of_each())
+    commands = of("moebench judge")
+    assert len(commands) == 3
+    for command in commands:
+        found = call(*shlex.split(command)[1:])
+        assert found.exit_code == 0, found.output
+        assert "better" in found.stdout
+
+
+def test_the_suite_of_results_from_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "logs" / "moe").mkdir(parents=True)
+    (tmp_path / "logs" / "ours.csv").write_text(one_of_each())
+    config = {
+        "model_type": "olmoe", "hidden_size": 64, "intermediate_size": 32, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_experts": 8, "num_experts_per_tok": 2, "vocab_size": 256,
+        "max_position_embeddings": 64,
+    }  # fmt: skip
+    (tmp_path / "logs" / "moe" / "config.json").write_text(json.dumps(config))
+    (tmp_path / "suite.yaml").write_text(block("yaml", "suite: elsewhere"))
+    plan = api.prepare_plan(tmp_path / "suite.yaml", results=tmp_path / "results").plan
+    assert len(plan.runs) == 16
+    assert plan.counts("moe")["cost.total_params"] > plan.counts("moe")["cost.active_params"]
 
 
 # ------------------------------------------------------------------------------------------ from Python

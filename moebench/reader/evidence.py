@@ -174,7 +174,11 @@ def _refused(run: Outcome, why: str, problems: list[str]) -> Outcome:
 
 def _at_ends_of_others(results: Source, run: Outcome, others: Iterable[Outcome]) -> Outcome:
     """The run with its digests where runs with the same seed ended early: up to there their tokens are compared."""
-    ends = {max(other.digests) for other in others if other.seed == run.seed and other.status == "diverged"}
+    ends = {
+        max(other.digests)
+        for other in others
+        if other.seed == run.seed and other.status == "diverged" and other.digests
+    }
     last = max(run.digests, default=0)
     wanted = {end for end in ends if end < last} - run.digests.keys()
     if not wanted:

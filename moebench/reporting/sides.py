@@ -102,7 +102,7 @@ def side(word: str) -> Side:
         path = Path(head).expanduser()
     found = read(path)
     if model is None and len(found.models) > 1:
-        some = next(iter(found.models))
+        some = min(found.models)
         many = f"holds {len(found.models)} models ({listed(sorted(found.models), last='and')})"
         raise ResultsError(path, f"{many}: name one, such as {path}:{some}")
     if model is not None and model not in found.models:
