@@ -35,7 +35,16 @@ def input_errors() -> Iterator[None]:
 
     try:
         yield
-    except (SuiteError, CheckpointError, DataError, PlanError, ResultsError, CorruptFile, UnsafeName, LauncherMissing) as error:
+    except (
+        SuiteError,
+        CheckpointError,
+        DataError,
+        PlanError,
+        ResultsError,
+        CorruptFile,
+        UnsafeName,
+        LauncherMissing,
+    ) as error:
         click.echo(str(error) if isinstance(error, SuiteError) else f"error: {plain(error)}", err=True)
         sys.exit(EXIT_INPUT)
     except CalibrationFailed as error:
