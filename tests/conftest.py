@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.offline import sitecustomize as offline
+from tests.support.every_python import sitecustomize as offline
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 SCRATCH = Path(tempfile.mkdtemp(prefix="moebench-tests-"))
@@ -48,6 +49,16 @@ def _no_other_machine_is_reached() -> Iterator[None]:
     refused = log.read_text().splitlines()[len(_TOLD) :] if log.exists() else []
     _TOLD.extend(refused)
     assert refused == []
+
+
+@pytest.fixture(autouse=True)
+def _threads_stay_as_they_are() -> Iterator[None]:
+    """A run sets the number of its process, which later tests would have."""
+    torch = sys.modules.get("torch")
+    before = torch.get_num_threads() if torch else None
+    yield
+    if torch and torch.get_num_threads() != before:
+        torch.set_num_threads(before)
 
 
 @pytest.fixture(autouse=True)

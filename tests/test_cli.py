@@ -299,8 +299,8 @@ def test_strict_exits_1_unless_every_primary_claim_is_supported(suite: Path, tmp
     where = ["--results", tmp_path / "results", "--out", tmp_path / "reports"]
     assert call("run", path, *where, "--launcher", "inline", "--strict").exit_code == 1
     assert call("run", path, *where, "--launcher", "inline").exit_code == 0
-    assert call("report", "tiny", *where, "--strict").exit_code == 1
-    assert call("report", "tiny", *where).exit_code == 0
+    assert call("report", "tiny", *where, "--strict", "--format", "json").exit_code == 1
+    assert call("report", "tiny", *where, "--format", "json").exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -435,7 +435,8 @@ def test_run_reports_the_plan_it_ran_and_report_says_which(tmp_path: Path) -> No
     for seeds, plan in ((1, narrow), (2, wide), (1, narrow)):
         assert call_run(tiny_suites.write(tmp_path, seeds=seeds)).exit_code == 0
         assert read_json(tmp_path / "reports" / "tiny" / "claims.json")["plan"] == plan.id
-    found = call("report", "--results", tmp_path / "results", "--out", tmp_path / "reports")
+    where = ["--results", tmp_path / "results", "--out", tmp_path / "reports"]
+    found = call("report", *where, "--format", "json")
     assert found.exit_code == 0
     assert wide.id in found.stderr
 
@@ -507,10 +508,11 @@ def test_reference_copies_everything_but_the_weights(suite: Path, tmp_path: Path
     found = call("reference", "tiny", "--results", suite.parent / "results", "--to", tmp_path / "reference")
     assert found.exit_code == 0
     assert not list((tmp_path / "reference").rglob("model.safetensors"))
+    reference = ["--results", tmp_path / "reference", "--format", "json"]
     verdicts = [
         read_json(out / "tiny" / "claims.json")["claims"]
         for out in (suite.parent / "reports", tmp_path / "reports")
-        if out.exists() or call("report", "--results", tmp_path / "reference", "--out", out).exit_code == 0
+        if out.exists() or call("report", *reference, "--out", out).exit_code == 0
     ]
     assert verdicts[0] == verdicts[1]
     refused = call("generate", run_id(suite, "moe"), "--results", tmp_path / "reference")

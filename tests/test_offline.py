@@ -1,4 +1,4 @@
-"""The guard of tests/support/offline: nothing in a test run reaches another machine, and who tries fails."""
+"""The guard of tests/support/every_python: nothing in a test run reaches another machine, and who tries fails."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from moebench.launch.process import child_environment
-from tests.support.offline import sitecustomize as offline
+from tests.support.every_python import sitecustomize as offline
 
 ROOT = Path(__file__).parents[1]
 ELSEWHERE = "192.0.2.1"

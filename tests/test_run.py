@@ -134,7 +134,7 @@ def test_another_number_of_threads_begins_anew(made: api.Planned) -> None:
     """Sums over threads round differently: a run must not be half of each."""
     run, events = tiny_suites.run_of(made), []
     carry_out(made, run, stop_after=6)
-    carry_out(made, run, events=events, threads=2)
+    carry_out(made, run, events=events, threads=2, stop_after=1)
     assert events[0]["step"] == 0
 
 

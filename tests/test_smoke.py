@@ -142,7 +142,8 @@ def test_strict_reports_are_not_about_smoke_runs(tmp_path: Path) -> None:
     path = tiny_suites.write(tmp_path, train={"budget": {"steps": 2}}, seeds=1, claims=claims)
     for options in ([], ["--smoke"]):
         assert run(path, *options).exit_code == 0
-    found = call("report", "--results", tmp_path / "results", "--out", tmp_path / "reports", "--strict")
+    where = ["--results", tmp_path / "results", "--out", tmp_path / "reports"]
+    found = call("report", *where, "--strict", "--format", "json")
     assert found.stdout.count("report: ") == 2
     assert found.exit_code == 0
 
@@ -168,10 +169,11 @@ def test_suites_at_different_values_have_reports_of_their_own(tmp_path: Path) ->
     made = sorted(folder.name for folder in (tmp_path / "reports").iterdir())
     assert len(made) == 3
     assert [name.partition("+")[0] for name in made] == ["tiny"] * 3
-    assert call("report", "--results", tmp_path / "results", "--out", tmp_path / "again").exit_code == 0
+    results = ["--results", tmp_path / "results", "--format", "json"]
+    assert call("report", *results, "--out", tmp_path / "again").exit_code == 0
     assert sorted(folder.name for folder in (tmp_path / "again").iterdir()) == made
     one = next(name for name in made if "+" in name)
-    assert call("report", one, "--results", tmp_path / "results", "--out", tmp_path / "one").exit_code == 0
+    assert call("report", one, *results, "--out", tmp_path / "one").exit_code == 0
     assert [folder.name for folder in (tmp_path / "one").iterdir()] == [one]
 
 

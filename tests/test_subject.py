@@ -106,6 +106,9 @@ class Step:
     def draws(self) -> None:
         return None
 
+    def tally(self, parts: object) -> int:
+        return 0
+
     def backward(self, batch_BX: Tensor, draws: torch.Generator | None, *, share: float = 1.0) -> Pass:
         loss = self.weights(torch.ones(batch_BX.shape[0], 4)).square().mean() * share
         loss.backward()
@@ -120,6 +123,7 @@ TEXT = SimpleNamespace(
     targets=np.array([[1, 2, 3, 1], [3, 2, 0, 0], [1, 3, 0, 0]]),
     mask=np.array([[1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0]], dtype=bool),
     document=np.array([0, 1, 0]),
+    text_bytes=None,
 )
 DOCUMENTS = [
     Document(name="one", domain="code", start=1, stop=2),

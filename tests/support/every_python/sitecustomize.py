@@ -1,9 +1,11 @@
-"""No socket leaves this machine while tests run: what a Python connects to or looks up must be loopback.
+"""What holds in every Python while tests run: it reaches no other machine, and waits for no disk.
 
 `tests/conftest.py` imports this file, and puts its folder on PYTHONPATH, so that every Python started by a test has it
-too. What is refused looks like a machine without a network, which libraries may pass over in silence, so it is written
-to the file that MOEBENCH_TESTS_SOCKETS names as well, and the test during which that file grew fails. Code that is not
-Python's own (a Ray daemon) is not seen.
+too. What it connects to or looks up must be loopback. A refusal looks like a machine without a network, which
+libraries may pass over in silence, so it is written to the file that MOEBENCH_TESTS_SOCKETS names as well, and the test
+during which that file grew fails. Code that is not Python's own (a Ray daemon) is not seen.
+
+Nothing is flushed to the disk: tests kill processes, not machines, and what the kernel holds outlives a process.
 """
 
 from __future__ import annotations
@@ -57,6 +59,11 @@ def guard(event: str, arguments: tuple[Any, ...]) -> None:
     raise OSError(errno.ENETUNREACH, f"tests reach no other machine: {said}")
 
 
-if not getattr(sys, "_moebench_tests_offline", False):
-    sys._moebench_tests_offline = True  # type: ignore[attr-defined]
+def flush(descriptor: Any) -> None:
+    """Like os.fsync, at once."""
+
+
+if not getattr(sys, "_moebench_tests", False):
+    sys._moebench_tests = True  # type: ignore[attr-defined]
     sys.addaudithook(guard)
+    os.fsync = flush
