@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Union
 
 from pydantic import Field
 
+from moebench.data.sources.hub import HubData
 from moebench.data.sources.none import NoData
 from moebench.data.sources.plugin import PluginData
 from moebench.data.sources.python import PythonData
@@ -22,6 +23,7 @@ SOURCES: dict[str, type[DataSource]] = {
     "stdlib": StdlibData,
     "python": PythonData,
     "text": TextData,
+    "hub": HubData,
     "synthetic": SyntheticData,
     "plugin": PluginData,
     "none": NoData,
