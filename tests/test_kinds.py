@@ -223,6 +223,63 @@ def test_interaction_is_a_difference_of_gains() -> None:
     assert judged(evidence_of(values, {"c": turned})).state == "refuted"
 
 
+PAIRS = {"compare": {"treatment": "moe", "baseline": "dense"}, "minus": {"treatment": "moe_b", "baseline": "dense_b"}}
+
+
+def two_gains(**other: list[float]) -> dict[str, dict[str, Any]]:
+    """A gain of `EIGHT` and 0.1 more in one pair, and of 0.1 in another of twice the loss."""
+    columns = {"moe": 2 - EIGHT - 0.1, "dense": [2.0] * 8, "moe_b": [4 - 0.1] * 8, "dense_b": [4.0] * 8, **other}
+    return {name: {BPB: column} for name, column in columns.items()}
+
+
+def test_interaction_of_two_pairs_is_a_difference_of_their_gains() -> None:
+    block = claim({"kind": "interaction", "margin": 0.02}, **PAIRS)
+    verdict = judged(evidence_of(two_gains(), {"c": block}))
+    assert (verdict.state, verdict.n) == ("supported", 8)
+    assert verdict.estimate == pytest.approx(-0.045)
+    assert (verdict.low, verdict.high) == (pytest.approx(-HIGH, abs=1e-6), pytest.approx(-LOW, abs=1e-6))
+    assert verdict.asked == "≥ 0.02 bits/byte lower than moe_b over dense_b"
+    turned = {"compare": PAIRS["minus"], "minus": PAIRS["compare"]}
+    assert judged(evidence_of(two_gains(), {"c": claim({"kind": "interaction"}, **turned)})).state == "refuted"
+
+
+def test_interaction_of_two_pairs_in_percent_is_a_ratio_of_their_ratios() -> None:
+    values = two_gains(moe=[1.8] * 7 + [1.8001], moe_b=[3.8] * 8)
+    verdict = judged(evidence_of(values, {"c": claim({"kind": "interaction", "margin": "4%"}, **PAIRS)}))
+    assert verdict.state == "supported"
+    assert verdict.estimate == pytest.approx(100 * (0.9 / 0.95 - 1), abs=1e-2)
+
+
+def test_a_model_in_both_pairs_is_held_once() -> None:
+    block = claim({"kind": "interaction"}, compare=PAIRS["compare"], minus={"treatment": "moe_b", "baseline": "dense"})
+    verdict = judged(evidence_of(two_gains(), {"c": block}))
+    assert verdict.estimate == pytest.approx(-(0.045 + 0.1 + 1.9)), "moe_b - moe: of dense nothing is left"
+
+
+@pytest.mark.parametrize("model", ["moe", "dense", "moe_b", "dense_b"])
+def test_a_run_that_diverged_in_either_pair_never_speaks_for_the_claim(model: str) -> None:
+    block = claim({"kind": "interaction"}, **PAIRS)
+    whole = judged(evidence_of(two_gains(), {"c": block}))
+    verdict = judged(evidence_of(two_gains(), {"c": block}, diverged={(model, 0)}))
+    assert whole.state == "supported"
+    assert verdict.p > whole.p
+
+
+def test_tokens_are_identical_within_each_of_two_pairs() -> None:
+    evidence = evidence_of(two_gains(), {"c": claim({"kind": "interaction"}, **PAIRS)})
+
+    def with_other_tokens(*models: str) -> Verdict:
+        outcomes = tuple(
+            replace(o, digests=dict.fromkeys(o.digests, "other")) if o.model in models else o for o in evidence.outcomes
+        )
+        return judged(replace(evidence, outcomes=outcomes))
+
+    assert with_other_tokens("moe_b", "dense_b").state == "supported"
+    broken = with_other_tokens("moe_b")
+    assert broken.state == "invalid"
+    assert "moe_b and dense_b with seed 0 did not see the same tokens" in broken.reason
+
+
 def test_interaction_of_different_units_needs_a_relative_margin() -> None:
     values = {name: {BPB: [2.0] * 8, "routing.entropy": [0.5] * 8} for name in ("moe", "dense")}
     verdict = judged(evidence_of(values, {"c": claim({"kind": "interaction"}, BPB, minus="routing.entropy")}))
@@ -468,6 +525,11 @@ WORDS: dict[str, tuple[str, str]] = {
         "test: {kind: interaction, margin: 0.01}}",
         "supported if moe's gain over dense exceeds by more than 0.01 bits/byte that on test.bits_per_byte"
         "[domain=source-0]",
+    ),
+    "pairs": (
+        f"{{{PAIR}, metric: test.bits_per_byte, minus: {{treatment: small, baseline: dense}}, "
+        "test: {kind: interaction, margin: 1%}}",
+        "supported if moe's gain over dense exceeds by more than 1% that of small over dense; refuted if it does not",
     ),
     "exact": (
         "{model: moe, metric: cost.total_params, test: {kind: exact, value: 123456, tolerance: 1%}}",

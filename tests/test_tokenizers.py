@@ -9,6 +9,7 @@ import itertools
 import json
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from moebench import api
+from moebench.claims import coverage
+from moebench.claims.judge import judge
 from moebench.data import tokenizer as tokenizers
 from moebench.data.batches import Windows, evaluation_windows
 from moebench.data.corpus import Corpus
@@ -28,8 +32,11 @@ from moebench.data.views import view
 from moebench.metrics.quality import evaluate
 from moebench.models.decoder import build
 from moebench.models.decoder.subject import DecoderSubject
+from moebench.models.generation import generate, load_trained
 from moebench.models.subject import Scores
-from tests.support import small_checkpoints, small_corpora
+from moebench.reader.evidence import Evidence, gather
+from moebench.store import Results
+from tests.support import small_checkpoints, small_corpora, tiny_suites
 from tests.support.small_models import architecture, dense
 
 TEXTS = [small_checkpoints.TEXT.encode(), b"a  b\n\n\tc \r\n", "naïve 日本 <|endoftext|> </s> ▁ Ġ".encode()]
@@ -351,3 +358,136 @@ def test_random_vocabularies_keep_the_laws() -> None:
         made = tokenizers.train([draws.randbytes(400), small_corpora.words(draws.randrange(99), 400)], vocab=290)
         text = draws.randbytes(300)
         assert made.decode(made.encode(text)) == text
+
+
+# ---------------------------------------------------------------------------------------------- in a suite
+
+DATA = {**tiny_suites.SYNTHETIC, "context": 16}
+DENSE = {"layers": 1, "width": 8, "heads": 2, "ffn": {"kind": "dense", "hidden": 8}}
+SPEC: dict[str, Any] = {
+    "seeds": 2,
+    "models": {
+        "dense": DENSE,
+        "wide": {"base": "dense", "ffn": {"hidden": 12}},
+        "dense_bpe": {"base": "dense", "data": {"tokenizer": {"bpe": 300}}},
+        "wide_bpe": {"base": "wide", "data": {"tokenizer": {"bpe": 300}}},
+    },
+    "train": {"budget": {"steps": 2}, "evaluate": {"points": 1, "tokens": 256, "final_tokens": 2000}},
+    "measure": {"memory": False},
+    "claims": {
+        "across": tiny_suites.claim(compare={"treatment": "dense_bpe", "baseline": "dense"}),
+        "by_tokens": tiny_suites.claim(
+            compare={"treatment": "dense_bpe", "baseline": "dense"},
+            metric="cost.train_flops_per_token",
+            test={"kind": "ratio_at_least", "value": 1.0},
+        ),
+        "pairs": tiny_suites.claim(
+            compare={"treatment": "wide", "baseline": "dense"},
+            minus={"treatment": "wide_bpe", "baseline": "dense_bpe"},
+            test={"kind": "interaction", "margin": "0.5%"},
+        ),
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> api.Planned:
+    folder = tmp_path_factory.mktemp("suite")
+    found = tiny_suites.call_run(tiny_suites.write(folder, **SPEC))
+    assert found.exit_code == 0, found.output
+    return api.prepare_plan(folder / "tiny.yaml", results=folder / "results")
+
+
+@pytest.fixture(scope="module")
+def evidence(ran: api.Planned) -> Evidence:
+    results = Results(ran.results)
+    return gather(results, next(one for one in results.plans() if one.plan.id == ran.plan.id))
+
+
+def test_each_model_has_the_vocabulary_and_the_data_of_its_tokenizer(ran: api.Planned) -> None:
+    plan = ran.plan
+    assert {name: a.architecture.vocab for name, a in plan.decoders.items()} == {
+        "dense": 256, "wide": 256, "dense_bpe": 300, "wide_bpe": 300,
+    }  # fmt: skip
+    assert set(plan.views) == {"dense_bpe", "wide_bpe"}
+    assert plan.data_of("wide_bpe").digest == plan.data_of("dense_bpe").digest != plan.data.digest
+    assert plan.data_of("wide_bpe").text_digest == plan.data.digest
+    assert type(plan).model_validate_json(plan.model_dump_json()) == plan
+    with pytest.raises(ValueError, match="does not say what its models read"):
+        type(plan).model_validate({**plan.model_dump(mode="json"), "views": {}})
+
+
+def test_a_run_keeps_its_tokenizer_and_says_which_text_it_was_tested_on(ran: api.Planned) -> None:
+    folders = {run.model: Results(ran.results).job(run.id) for run in ran.plan.runs}
+    texts = {folder.job_json()["data_splits"]["test"]["digest"] for folder in folders.values()}
+    assert len(texts) == 1, "the text's, not the tokens'"
+    assert not folders["dense"].has("tokenizer.json")
+    kept = folders["dense_bpe"]
+    assert "tokenizer.json" in (kept.manifest() or {})["files"]
+    made = tokenizers.tokenizer_of(kept.path)
+    assert made.digest == ran.plan.data_of("dense_bpe").tokenizer
+    assert (made.vocab, made.adds_start) == (300, False)
+    assert tokenizers.tokenizer_of(folders["dense"].path) is BYTES
+
+
+def test_what_was_scored_is_told_in_bytes_and_is_the_same_text(ran: api.Planned, evidence: Evidence) -> None:
+    scored = {run.model: run.values["test.scored_bytes"] for run in evidence.outcomes}
+    assert set(scored.values()) == {ran.plan.data.bytes_of("test")}
+    text = coverage.scored(evidence, "test.bits_per_byte", ["dense_bpe"])
+    assert text is not None
+    facts = ran.plan.data_of("dense_bpe")
+    a_token = scored["dense_bpe"] / (facts.tokens["test"] - facts.documents["test"])
+    assert text.asked_bytes == round(2000 * a_token)
+
+
+def test_quality_by_bytes_compares_across_tokenizers_and_nothing_by_tokens_does(evidence: Evidence) -> None:
+    verdicts = {verdict.id: verdict for verdict in judge(evidence)}
+    for name in ("across", "pairs"):  # two steps teach nothing: that is the first thing that is wrong
+        assert "learned nothing" in verdicts[name].reason, verdicts[name].reason
+    assert verdicts["by_tokens"].state == "invalid"
+    assert (
+        "dense_bpe and dense read different tokens, so cost.train_flops_per_token cannot"
+        in verdicts["by_tokens"].reason
+    )
+    other = evidence.plan.views["dense_bpe"]
+    assert other.text is not None
+    elsewhere = other.model_copy(update={"text": other.text.model_copy(update={"digest": "0" * 64})})
+    plan = evidence.plan.model_copy(update={"views": {**evidence.plan.views, "dense_bpe": elsewhere}})
+    changed = replace(evidence, stored=evidence.stored.model_copy(update={"plan": plan}))
+    assert "dense_bpe and dense read different texts" in {v.id: v for v in judge(changed)}["across"].reason
+
+
+def test_text_goes_on_in_the_words_of_the_tokenizer(ran: api.Planned) -> None:
+    folder = next(Results(ran.results).job(run.id) for run in ran.plan.runs if run.model == "dense_bpe")
+    subject = DecoderSubject(load_trained(ran.results, folder.id), tokenizers.tokenizer_of(folder.path))
+    assert generate(subject, b"abc", tokens=5, temperature=0, seed=0).startswith(b"abc")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"data": {**DATA, "tokenizer": "words"}}, "a tokenizer is bytes, {bpe: 4096}"),
+        ({"data": {**DATA, "tokenizer": {"bpe": 200}}}, "bpe must be at least 257"),
+        ({"data": {**DATA, "tokenizer": {"file": "no.json"}}}, "no.json cannot be read"),
+        ({"models": {"x": {**DENSE, "data": {"tokenizer": {"checkpoint": "no"}}}}}, "no checkpoint at"),
+        ({"models": {"x": {**DENSE, "data": {"context": 8}}}}, "unknown key 'context'"),
+        (
+            {"models": SPEC["models"], "measure": {"speed": {"train_step": True}}},
+            "dense_bpe reads another tokenizer than the suite's",
+        ),
+    ],
+)
+def test_what_a_suite_cannot_have_is_told_at_its_place(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+    found = tiny_suites.call("validate", tiny_suites.write(tmp_path, **changes))
+    assert found.exit_code == 2
+    assert words in found.output
+    assert "tiny.yaml:" in found.output
+
+
+def test_a_tokenizer_is_found_beside_the_suite_and_merges_replace_it(tmp_path: Path) -> None:
+    saved(tmp_path / "own", small_checkpoints.byte_level())
+    made = tiny_suites.planned(tmp_path, data={**DATA, "tokenizer": {"file": "own/tokenizer.json"}})
+    assert {a.architecture.vocab for a in made.plan.decoders.values()} == {316}
+    assert made.plan.views == {}
+    again = api.prepare_plan(made.loaded.path, sets=["data.tokenizer.bpe=280"], results=tmp_path / "results")
+    assert {a.architecture.vocab for a in again.plan.decoders.values()} == {280}

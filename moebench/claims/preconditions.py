@@ -8,7 +8,7 @@ makes the verdict INVALID whichever way it points.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Container, Hashable, Iterable
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -58,6 +58,17 @@ class Question:
         return tuple(name for name in self.models if name in self.plan.decoders)
 
     @functools.cached_property
+    def alike(self) -> tuple[tuple[str, ...], ...]:
+        """Those of them, in groups, that are to have read the same tokens: the models of a pair, by tokenizer."""
+        groups = self.claim.groups if len(self.claim.groups) > 1 else (self.planned,)
+        kinds = {name: self.plan.data_of(name).tokenizer for name in self.planned}
+        return tuple(
+            tuple(name for name in group if name in kinds and kinds[name] == kind)
+            for group in groups
+            for kind in dict.fromkeys(kinds.values())
+        )
+
+    @functools.cached_property
     def runs(self) -> tuple[Outcome, ...]:
         """Their runs that ran to an end."""
         if self.contrast.kind not in ("seeded", "event"):
@@ -82,7 +93,7 @@ class Question:
 
 def unfit(plan: Plan, claim: Claim, contrast: Contrast) -> str | None:
     """What the plan alone tells against a claim, whatever was measured; None when there is nothing."""
-    return _fixed(plan, contrast) or _not_causal(plan, claim, contrast)
+    return _fixed(plan, contrast) or _not_causal(plan, claim, contrast) or _same_tokens(plan, claim, contrast)
 
 
 def broken(question: Question) -> str | None:
@@ -137,8 +148,11 @@ def _matched(question: Question) -> str | None:
 
 def _same_data(question: Question) -> str | None:
     """With each seed, the shorter run's tokens are a prefix of the longer's, as far as the runs were made here."""
-    pairs = pairs_of_runs(run for run in question.runs if run.model in question.planned)
-    return next((f"data: {why}" for pair in pairs if (why := unlike(*pair)) is not None), None)
+    for group in question.alike:
+        pairs = pairs_of_runs(run for run in question.runs if run.model in group)
+        if (why := next(filter(None, (unlike(*pair) for pair in pairs)), None)) is not None:
+            return f"data: {why}"
+    return None
 
 
 def unlike(one: Outcome, other: Outcome) -> str | None:
@@ -154,6 +168,33 @@ def unlike(one: Outcome, other: Outcome) -> str | None:
     return None
 
 
+def _same_tokens(plan: Plan, claim: Claim, contrast: Contrast) -> str | None:
+    """Models of different tokenizers compare in what is counted by bytes of one text, and in no other measure."""
+    models = [name for name in dict.fromkeys((*contrast.models, *plan.models_of(claim))) if name in plan.decoders]
+    first, other = next((pair for pair in combinations(models, 2) if _reads_other(plan, *pair)), ("", ""))
+    if not other:
+        return None
+    if plan.data_of(first).text_digest != plan.data_of(other).text_digest:
+        return f"data: {first} and {other} read different texts"
+    unfit = next((term.metric for term in contrast.terms if not _is_of_no_tokens(term)), None)
+    if unfit is None:
+        return None
+    return (
+        f"tokenizer: {first} and {other} read different tokens, so {unfit} cannot be compared: across tokenizers claim "
+        f"{FINAL_LOSS}"
+    )
+
+
+def _is_of_no_tokens(term: Term) -> bool:
+    """Whether a metric means the same whatever the tokens: quality by bytes of text, tasks, sizes."""
+    counted = term.facts.kind == "counted" and "token" not in f"{term.facts.unit} {term.base}"
+    return counted or term.base == FINAL_LOSS or term.base.startswith("lm_eval.")
+
+
+def _reads_other(plan: Plan, one: str, other: str) -> bool:
+    return plan.data_of(one).tokenizer != plan.data_of(other).tokenizer
+
+
 def _same_test_split(question: Question) -> str | None:
     runs = (*(run for run in question.runs if run.model in question.planned), *question.scoring)
     unknown = next((run for run in runs if run.test_digest is None), None)
@@ -163,9 +204,17 @@ def _same_test_split(question: Question) -> str | None:
 
 
 def _same_text(question: Question) -> str | None:
-    """Every run was scored on the same bytes of the same documents."""
+    """Every run was scored on the same bytes of the same documents; of two pairs, each on its own."""
+    groups = question.claim.groups
+    sides = groups if len(groups) > 1 else ({run.model for run in question.scoring},)
+    return next(filter(None, (_one_text(question, side) for side in sides)), None)
+
+
+def _one_text(question: Question, models: Container[str]) -> str | None:
+    """The same of the runs of some models."""
     for text in sorted(question.texts):
-        read = [(run, coverage.documents_of(run, text)) for run in question.scoring]
+        scoring = [run for run in question.scoring if run.model in models]
+        read = [(run, coverage.documents_of(run, text)) for run in scoring]
         unknown = [run for run, documents in read if documents is None]
         if 0 < len(unknown) < len(read):
             which = f"{unknown[0].model} with seed {unknown[0].seed}"

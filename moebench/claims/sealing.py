@@ -187,7 +187,7 @@ def _other_sessions(evidence: Evidence, claim: Claim, sample: Sample) -> int:
     """Other sessions on this machine that timed the same of the same models, begun before this one was done."""
     if sample.units == "counts":
         return 0
-    metrics = {"speed.train_step_s"} if sample.second is not None else set(filter(None, (claim.metric, claim.minus)))
+    metrics = {"speed.train_step_s"} if sample.second is not None else set(claim.metrics)
     compared = _trainings(evidence, claim)
     here = {process.machine for process in evidence.processes if process.machine is not None}
     ready = math.inf if evidence.speed_finished is None else evidence.speed_finished

@@ -121,9 +121,8 @@ def _domains(spec: SuiteSpec, facts: DataFacts) -> Iterator[Misfit]:
     """Claims about a domain that the test split will not have."""
     known = facts.domains if facts.test_domains is None else facts.test_domains
     for name, claim in spec.claims.items():
-        for field in ("metric", "minus"):
-            metric = getattr(claim, field)
-            domain = MetricRef.parse(metric).get("domain") if metric is not None else None
+        for field, metric in zip(("metric", "minus"), claim.metrics, strict=False):
+            domain = MetricRef.parse(metric).get("domain")
             if domain is not None and known and domain not in known:
                 held = "" if domain not in facts.domains else " in its test split"
                 hint = nearest(domain, known) or f"its domains are {listed(known, last='and')}"
@@ -200,8 +199,7 @@ def _in_micro_batches(a: Architecture, recipe: Recipe) -> Iterator[str]:
 
 def _compared(spec: SuiteSpec, claim: Claim) -> list[str]:
     """The models of the suite whose numbers a claim compares."""
-    compare = claim.compare
-    named = [claim.model, *([compare.treatment, compare.baseline, compare.ceiling] if compare is not None else [])]
+    named = [claim.model, *(name for group in claim.groups for name in group)]
     named += spec.sweeps.get(claim.over or "", {})
     return [model for model in named if model is not None and model in spec.decoders]
 
@@ -209,7 +207,7 @@ def _compared(spec: SuiteSpec, claim: Claim) -> list[str]:
 def _constant(spec: SuiteSpec, models: Mapping[str, PlannedModel]) -> Iterator[str]:
     """Claims whose verdict will be INVALID, as a number in them is what it is whatever happens."""
     for name, claim in spec.claims.items():
-        for metric in filter(None, (claim.metric, claim.minus)):
+        for metric in claim.metrics:
             reasons = ((model, constant(metric, models[model].architecture)) for model in _compared(spec, claim))
             model, why = next(((model, why) for model, why in reasons if why is not None), ("", None))
             if why is not None:
@@ -220,11 +218,13 @@ def _constant(spec: SuiteSpec, models: Mapping[str, PlannedModel]) -> Iterator[s
 def _unlike(spec: SuiteSpec, models: Mapping[str, PlannedModel]) -> Iterator[str]:
     """Claims whose verdict will be INVALID, as their models are not measured alike."""
     for name, claim in spec.claims.items():
-        recipes = {model: models[model].recipe for model in _compared(spec, claim)}
-        base = MetricRef.parse(claim.metric).base
-        for what, beginnings, of in _HELD_EQUAL:
-            if base.startswith(beginnings) and len({of(recipe) for recipe in recipes.values()}) > 1:
-                yield f"claims.{name}: {listed(list(recipes), last='and')} differ in {what}, so it will be INVALID"
+        base, compared = MetricRef.parse(claim.metric).base, _compared(spec, claim)
+        # Of different tokenizers as much text is asked as different numbers of tokens.
+        for tokenizer in {str(spec.data_of(model).tokenizer): None for model in compared}:
+            recipes = {m: models[m].recipe for m in compared if str(spec.data_of(m).tokenizer) == tokenizer}
+            for what, beginnings, of in _HELD_EQUAL:
+                if base.startswith(beginnings) and len({of(recipe) for recipe in recipes.values()}) > 1:
+                    yield f"claims.{name}: {listed(list(recipes), last='and')} differ in {what}, so it will be INVALID"
 
 
 _HELD_EQUAL: tuple[tuple[str, tuple[str, ...], Callable[[Recipe], Hashable]], ...] = (

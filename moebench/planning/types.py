@@ -381,8 +381,8 @@ class Plan(Frozen):
 
     def models_of(self, claim: Claim) -> tuple[str, ...]:
         """Every model that a claim is about: compared, ceiling, points of its sweep, setter of its target."""
-        compare, target = claim.compare, claim.target
-        named = [compare.treatment, compare.baseline, compare.ceiling] if compare is not None else []
+        target = claim.target
+        named: list[str | None] = [name for group in claim.groups for name in group]
         named += self.spec.sweeps.get(claim.over or "", {})
         named += [claim.model, target.reach if target is not None and isinstance(target.reach, str) else None]
         return tuple(dict.fromkeys(name for name in named if name in self.models))

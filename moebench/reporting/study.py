@@ -155,7 +155,9 @@ def study(evidence: Evidence) -> Study:
             wall.append((outcome.model, outcome.seed, outcome.step_s))
     speed, samples, speed_reason = _speed(evidence)
     runs = [(o.model, o.seed, o.run_id, o.status, o.reason) for o in evidence.outcomes]
-    pairs = [unlike(*pair) for pair in pairs_of_runs(o for o in evidence.outcomes if o.done)]
+    data = {name: plan.data_of(name).digest for name in plan.models}
+    every = pairs_of_runs(o for o in evidence.outcomes if o.done)
+    pairs = [unlike(one, other) for one, other in every if data[one.model] == data[other.model]]
     return Study(
         evidence=evidence,
         runs=pd.DataFrame(runs, columns=["model", "seed", "id", "status", "reason"]),

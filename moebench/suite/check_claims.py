@@ -8,7 +8,7 @@ from moebench.claims.kinds import KINDS
 from moebench.metrics import METRICS, find, known, metric_of
 from moebench.metrics.metric import Metric
 from moebench.metrics.ref import MetricRef, labelled
-from moebench.suite.claim import Claim
+from moebench.suite.claim import Claim, Pair
 from moebench.suite.explain import Path
 from moebench.suite.model import DenseFFN, ModelSpec, MoEFFN
 from moebench.suite.synonyms import metric_meant
@@ -30,7 +30,7 @@ def check_claims(findings: Findings) -> None:
         _check_sides(findings, path, claim)
         models = _models(findings, path, claim)
         metric = _metric(findings, (*path, "metric"), claim.metric, models)
-        minus = _metric(findings, (*path, "minus"), claim.minus, models) if claim.minus is not None else None
+        minus = _metric(findings, (*path, "minus"), claim.minus, models) if isinstance(claim.minus, str) else None
         if metric is not None:
             _check_target(findings, path, claim, metric)
             if minus is not None and claim.metric == claim.minus:
@@ -86,6 +86,13 @@ def _models(findings: Findings, path: Path, claim: Claim) -> list[AnyModel]:
             if name in list(given.values())[:index]:
                 hint = "to compare a model with itself, use `controls: {same_model: ...}`"
                 findings.add((*path, "compare", side), f"{name} is compared with itself", hint)
+    if isinstance(claim.minus, Pair):
+        both = ("treatment", "baseline")
+        named += [findings.model((*path, "minus", side), getattr(claim.minus, side)) for side in both]
+        if claim.minus.treatment == claim.minus.baseline:
+            findings.add((*path, "minus", "baseline"), f"{claim.minus.baseline} is compared with itself")
+        elif claim.compare is not None and (claim.compare.treatment, claim.compare.baseline) == claim.groups[1]:
+            findings.add((*path, "minus"), "minus is the pair itself", "name another pair of models", key=True)
     if claim.model is not None and claim.model not in findings.spec.models:
         _check_system(findings, (*path, "model"), claim.model)
     elif claim.model is not None:

@@ -5,9 +5,9 @@ Whether a claim fits its suite is looked at in `check_claims`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal, Union
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
-from pydantic import Field, PositiveFloat
+from pydantic import Discriminator, Field, PositiveFloat, Tag
 
 from moebench.amounts import Name
 from moebench.claims.kinds import KINDS, ClaimKind
@@ -28,6 +28,22 @@ class Compare(Frozen):
     """The model it is compared with."""
     ceiling: Name | None = None
     """For `recovers`: the model whose gain over the baseline is to be recovered."""
+
+
+class Pair(Frozen):
+    """Two models whose difference is subtracted from that of the models compared."""
+
+    treatment: Name
+    """The model whose gain it is."""
+    baseline: Name
+    """The model it is compared with."""
+
+
+def _minuend(value: Any) -> str:
+    return "metric" if isinstance(value, str) else "pair"
+
+
+Minus = Annotated[Annotated[str, Tag("metric")] | Annotated[Pair, Tag("pair")], Discriminator(_minuend)]
 
 
 class Target(Frozen):
@@ -52,11 +68,26 @@ class Claim(Frozen):
     """For `exact`: a model of the suite or a published system."""
     metric: str
     """A metric with its labels, such as speed.decode_step_s[batch=8]."""
-    minus: str | None = None
-    """For `interaction`: the second metric."""
+    minus: Minus | None = None
+    """For `interaction`: the second metric of the same models, or a second pair of models in the same metric."""
     test: AnyKind
     """What would support or refute the claim."""
     target: Target | None = None
     """For tokens_to_quality, flops_to_quality and seconds_to_quality."""
     family: Literal["primary", "exploratory"] = "exploratory"
     """Primary claims are corrected for their number; the others are labelled exploratory."""
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Those that it rests on."""
+        return (self.metric, self.minus) if isinstance(self.minus, str) else (self.metric,)
+
+    @property
+    def groups(self) -> tuple[tuple[str, ...], ...]:
+        """The models that it holds against each other, and then the two differences against each other."""
+        sides = [self.compare, self.minus if isinstance(self.minus, Pair) else None]
+        return tuple(
+            tuple(filter(None, (side.treatment, side.baseline, getattr(side, "ceiling", None))))
+            for side in sides
+            if side is not None
+        )

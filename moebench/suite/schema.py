@@ -104,9 +104,10 @@ def _add_file_keys(definitions: dict[str, Any]) -> None:
     }
     router = definitions["MoEFFN"]["properties"]["router"]
     definitions["MoEFFN"]["properties"]["router"] = _suggested(router, ROUTERS)
+    claim = definitions["Claim"]["properties"]
     for name in ("metric", "minus"):
-        claim = definitions["Claim"]["properties"]
         claim[name] = _suggested(claim[name], sorted(METRICS))
+    claim["minus"]["anyOf"].insert(0, {"$ref": "#/$defs/Pair"})
 
 
 def _suggested(field: dict[str, Any], words: Any) -> dict[str, Any]:

@@ -170,7 +170,15 @@ def between(claim: Claim) -> str:
     if claim.compare is None:
         return f"{claim.metric} of {claim.model or claim.over}"
     words = f"{claim.compare.treatment} against {claim.compare.baseline} on {claim.metric}"
-    return words if claim.minus is None else f"{words} minus {claim.minus}"
+    return words if claim.minus is None else f"{words} minus {subtracted(claim)}"
+
+
+def subtracted(claim: Claim) -> str:
+    """What `minus` names: a metric, or `moe_b over dense_b`."""
+    minus = claim.minus
+    if minus is None or isinstance(minus, str):
+        return str(minus)
+    return f"{minus.treatment} over {minus.baseline}"
 
 
 def better_and_worse(claim: Claim) -> tuple[str, str]:
