@@ -141,7 +141,7 @@ def _claimed(name: str, runs: Mapping[int, Run], spec: SuiteSpec) -> Iterator[st
     for claim in spec.claims.values():
         sides = claim.compare
         about = {claim.model, *((sides.treatment, sides.baseline, sides.ceiling) if sides else ())}
-        for metric in (claim.metric, claim.minus):
+        for metric in claim.metrics:
             if name not in about or not isinstance(metric, str) or metric_of(metric).kind != "seeded":
                 continue
             lacking = [seed for seed, run in runs.items() if metric not in run.columns and not run.diverged]

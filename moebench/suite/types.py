@@ -134,7 +134,7 @@ class SuiteSpec(Frozen):
     @property
     def declared(self) -> dict[str, Metric]:
         """The metrics that only this suite knows, and those of lm-eval that its claims are about."""
-        claimed = tasks.of_names(name for claim in self.claims.values() for name in (claim.metric, claim.minus))
+        claimed = tasks.of_names(name for claim in self.claims.values() for name in claim.metrics)
         return {**claimed, **{name: one.metric(name) for name, one in self.metrics.items()}}
 
     def data_of(self, model: str) -> DataSpec:
