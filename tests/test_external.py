@@ -22,6 +22,7 @@ from moebench.reader.evidence import Evidence, gather
 from moebench.store import JobFolder, Results, open_results, read_lines
 from moebench.store.reference import write_bundle
 from moebench.suite.errors import SuiteError
+from tests.support import golden_results
 
 HEADER = "model,seed,metric,value\n"
 LOSS = "paloma.macro_loss"
@@ -389,3 +390,118 @@ def test_rows_are_kept_as_json(here: Path) -> None:
     folder = Results(here / "results").job(evidence.outcomes[0].run_id)
     expected: list[dict[str, Any]] = [{"metric": LOSS, "value": 2.8, "version": 1}]
     assert read_lines(folder.path / "records.jsonl") == expected
+
+
+def test_what_load_wrote_is_judged_as_its_runs_were(here: Path) -> None:
+    """Counts, losses, curves and memory of another results folder; its timings are left out, and that is said."""
+    golden_results.write(here / "theirs", seeds=6)
+    frame = api.load(here / "theirs")
+    wanted = ("test.bits_per_byte", "curve.", "train.tokens", "train.model_flops", "cost.", "speed.train_step_s")
+    frame[frame["metric"].str.startswith(wanted)].to_csv(here / "ours.csv")
+    block = "{treatment: moe, baseline: dense}"
+    suite = f"""\
+suite: loaded
+question: Is it so?
+seeds: 6
+models: {{moe: {{results: ours.csv, model: moe_8x2}}, dense: {{results: ours.csv}}}}
+claims:
+  better: {{compare: {block}, metric: test.bits_per_byte, test: {{kind: superior, margin: 0.5%}}}}
+  sooner: {{compare: {block}, metric: flops_to_quality, target: {{reach: 2.3}},
+           test: {{kind: ratio_at_least, value: 1}}}}
+  slower: {{compare: {block}, metric: seconds_to_quality, target: {{reach: 2.3}},
+           test: {{kind: ratio_at_least, value: 1}}}}
+  equal: {{compare: {block}, metric: cost.active_params, test: {{kind: ratio_within, low: 0.9, high: 1.1}}}}
+"""
+    evidence = done(here, suite.replace("claims:", "measure: {speed: {}}\nclaims:"))
+    better, sooner, slower, equal = judge(evidence)
+    theirs = Results(here / "theirs")
+    own = {run.seed: run for run in gather(theirs, theirs.plans()[0]).outcomes_of(["moe_8x2"])}
+    assert {run.seed: run.values["test.bits_per_byte"] for run in evidence.outcomes_of(["moe"])} == {
+        seed: run.values["test.bits_per_byte"] for seed, run in own.items()
+    }
+    assert (better.state, better.n) == ("supported", 6)
+    assert sooner.state in ("supported", "inconclusive")
+    assert (slower.state, "is not trained here" in slower.reason) == ("not_tested", True)
+    assert equal.state == "supported"
+    assert any("timings of the table are left out" in note for note in evidence.plan.warnings)
+
+
+def test_a_ladder_of_models_has_a_trend(here: Path) -> None:
+    sizes = {20_000_000: 3.1, 60_000_000: 2.9, 160_000_000: 2.7}
+    rows = [f"moe.active_params-{n},{s},{LOSS},{b + s / 1000}\n" for n, b in sizes.items() for s in SEEDS]
+    (here / "ours.csv").write_text(HEADER + "".join(rows))
+    suite = SUITE[: SUITE.index("  moe:")] + (
+        "  moe: {results: ours.csv, sweep: {active_params: [20000000, 60000000, 160000000]}}\n"
+        "metrics: {paloma.macro_loss: {unit: nats/token, better: lower}}\nclaims:\n"
+        "  falls: {over: moe, along: active_params, metric: paloma.macro_loss, test: {kind: trend, sign: falling}}\n"
+    )
+    (verdict,) = judge(done(here, suite))
+    assert (verdict.state, verdict.unit) == ("supported", "nats/token per doubling of active_params")
+
+
+def test_what_is_declared_per_item_needs_items(here: Path) -> None:
+    assert "is declared per item: a row needs the column item" in planning(
+        here, SUITE.replace("per: seed", "per: item")
+    )
+
+
+def lm_eval_folder(path: Path, results: dict[str, Any], samples: dict[str, list[dict[str, Any]]], **told: Any) -> Path:
+    """What lm-eval would write, by hand."""
+    (path / "m").mkdir(parents=True, exist_ok=True)
+    date = told.pop("date", "2026-11-26T12-00-00.000001")
+    (path / "m" / f"results_{date}.json").write_text(json.dumps({"results": results, "model_name": "m", **told}))
+    for task, rows in samples.items():
+        text = "".join(json.dumps({"doc_id": n, "filter": "none", **row}) + "\n" for n, row in enumerate(rows))
+        (path / "m" / f"samples_{task}_{date}.jsonl").write_text(text)
+    return path
+
+
+def test_a_group_of_tasks_has_the_items_of_its_tasks(tmp_path: Path) -> None:
+    rows = {
+        task: [{"doc_hash": f"h{n}", "acc": float(n < k)} for n in range(4)] for task, k in (("one", 1), ("two", 3))
+    }
+    results = {"all": {"acc,none": 0.5}, "one": {"acc,none": 0.25}, "two": {"acc,none": 0.75}}
+    found = read(
+        lm_eval_folder(tmp_path / "a", results, rows, group_subtasks={"all": ["one", "two"], "one": [], "two": []})
+    )
+    column = found.models["m"][None].columns["lm_eval.acc[task=all]"]
+    assert [found.names.words[item] for item in column.items][:5] == ["one:h0", "one:h1", "one:h2", "one:h3", "two:h0"]
+    assert found.notes == []
+
+
+def test_the_newest_results_of_a_task_count_and_a_metric_that_is_no_mean_has_no_items(tmp_path: Path) -> None:
+    rows = {"one": [{"doc_hash": "h", "acc": 1.0, "f1": 1.0}, {"doc_hash": "h", "acc": 0.0, "f1": 1.0}]}
+    lm_eval_folder(tmp_path / "a", {"one": {"acc,none": 0.0}}, {}, date="2026-11-25T12-00-00.000001")
+    lm_eval_folder(tmp_path / "a", {"one": {"acc,none": 0.5, "f1,none": 0.8, "acc_stderr,none": "N/A"}}, rows)
+    found = read(tmp_path / "a")
+    columns = found.models["m"][None].columns
+    assert (columns["lm_eval.acc[task=one]"].final, columns["lm_eval.f1[task=one]"].final) == (0.5, 0.8)
+    words = [found.names.words[item] for item in columns["lm_eval.acc[task=one]"].items]
+    assert words == ["h", "h#1"], "two documents that are equal are two"
+    assert len(columns["lm_eval.f1[task=one]"].items) == 0
+    assert [note.split(":")[0] for note in found.notes] == ["one of m", "f1 of one is no mean over its samples"]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{", "is no JSON"),
+        ("[]", "is no file of lm-eval's results"),
+        ('{"results": []}', "is no file of lm-eval's results: its results are no object"),
+        ('{"results": {}}', "its results hold no numbers"),
+    ],
+)
+def test_folders_that_lm_eval_did_not_write(tmp_path: Path, text: str, reason: str) -> None:
+    with pytest.raises(ResultsError, match="holds no results of lm-eval"):
+        read(tmp_path)
+    (tmp_path / "results_2026-11-26T12-00-00.json").write_text(text)
+    with pytest.raises(ResultsError, match=reason):
+        read(tmp_path)
+
+
+def test_links_in_a_folder_lead_nowhere(tmp_path: Path) -> None:
+    lm_eval_folder(tmp_path / "a", {"one": {"acc,none": 0.5}}, {"one": [{"doc_hash": "h", "acc": 0.5}]})
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "m").symlink_to(tmp_path / "a" / "m")
+    with pytest.raises(ResultsError, match="holds no results of lm-eval"):
+        read(tmp_path / "b")

@@ -88,11 +88,13 @@ def cost_to_quality(outcome: Outcome, metric: str, goal: Goal, plan: Plan) -> tu
     if not curve:
         raise Withheld("not_tested", f"{outcome.model} has no {CURVE}")
     paid_in = PAID_IN[MetricRef.parse(metric).base]
-    recipe = plan.decoders[outcome.model].recipe
-    micro_batches = recipe.batch_tokens / recipe.micro_batch_tokens
-    spent = {step: step * micro_batches for step, _ in curve}
     if paid_in is not None:
         spent = dict(outcome.curves.get(paid_in, ()))
+    elif outcome.model in plan.decoders:
+        recipe = plan.decoders[outcome.model].recipe
+        spent = {step: step * recipe.batch_tokens / recipe.micro_batch_tokens for step, _ in curve}
+    else:
+        raise Withheld("not_tested", f"{outcome.model} is not trained here: how long its steps take is not known")
     points = [(spent[step], value) for step, value in curve if spent.get(step, 0.0) > 0]
     if len(points) != len(curve):
         lost = len(curve) - len(points)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from moebench.claims import coverage, likeness
 from moebench.claims.samples import Sample
@@ -61,7 +62,7 @@ def _of_each(evidence: Evidence, models: tuple[str, ...], kind: str) -> Iterator
     planned = [plan.models[name] for name in models if name in plan.models]
     if loaded := [f"{one.checkpoint} in {one.dtype}" for one in planned if isinstance(one, PlannedCheckpoint)]:
         yield f"checkpoint{'s' if len(loaded) > 1 else ''} {' and '.join(loaded)}"
-    if files := list(dict.fromkeys(one.results for one in planned if isinstance(one, PlannedExternal))):
+    if files := list(dict.fromkeys(Path(one.results).name for one in planned if isinstance(one, PlannedExternal))):
         yield f"measured elsewhere ({', '.join(files)}): {UNVERIFIED}"
 
 

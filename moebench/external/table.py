@@ -35,6 +35,7 @@ ABSENT = frozenset({"", "NA", "<NA>", "NaN", "nan", "None", "null"})
 """Cells of seed, step, unit, item and group that stand for nothing."""
 DIVERGED = "diverged"
 """What stands in the place of a value that a run did not live to give."""
+TIMED = "timings of the table are left out: only a speed session here judges them"
 MOST_LINE_BYTES = 1 << 20
 MOST_ROWS = 20_000_000
 MOST_RUNS = 100_000
@@ -129,12 +130,13 @@ def _run(path: Path, into: Read, model: str, seed: str, line: int) -> Run:
 
 
 def _place(path: Path, into: Read, model: str, metric: str, seed: str, unit: str, line: int) -> Column | None:
-    """Where numbers of a metric and run go; None for a count, which is of the model."""
+    """Where numbers of a metric and run go; None for a count, which is of the model, and for a timing, which is of a
+    process and not judged here."""
     try:
         known = METRICS.get(MetricRef.parse(metric).base)
     except ValueError as error:
         raise ResultsError(path, f"{error}", line=line) from None
-    if known is not None and known.kind == "counted" and seed in ABSENT:
+    if known is not None and (known.kind == "timed" or (known.kind == "counted" and seed in ABSENT)):
         return None
     column = _run(path, into, model, seed, line).columns.setdefault(metric, Column(line=line))
     said = None if unit in ABSENT else unit
@@ -145,6 +147,10 @@ def _place(path: Path, into: Read, model: str, metric: str, seed: str, unit: str
 
 
 def _fact(path: Path, into: Read, model: str, metric: str, value: str, line: int) -> None:
+    if METRICS[MetricRef.parse(metric).base].kind == "timed":
+        if TIMED not in into.notes:
+            into.notes.append(TIMED)
+        return
     try:
         into.facts.setdefault(model, {})[metric] = float(value)
     except ValueError:

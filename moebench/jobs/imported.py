@@ -6,6 +6,8 @@ of it, needs the file no more. Another file, by its hash, is another job.
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -15,7 +17,6 @@ import numpy as np
 from moebench.external import read
 from moebench.external.numbers import Column, Names, Run
 from moebench.frozen import Frozen
-from moebench.identity import canonical
 from moebench.jobs.job import Job, OnEvent
 from moebench.jobs.kind import Draft, Kind
 from moebench.metrics import METRICS
@@ -118,10 +119,14 @@ def _items(name: str, column: Column, names: Names) -> Iterator[dict[str, Any]]:
 
 def _lines(path: Path, rows: Iterator[dict[str, Any]]) -> None:
     """Rows as JSON Lines, as they come: of millions none is held."""
-    temporary = path.with_name(f".{path.name}.tmp-import")
-    with temporary.open("wb") as file:
-        for row in rows:
-            file.write(canonical(row).encode() + b"\n")
+    from moebench.store.files import TEMPORARY
+
+    temporary = path.with_name(f".{path.name}{TEMPORARY}import")
+    encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+    with temporary.open("w", encoding="ascii") as file:
+        file.writelines(f"{encode(row)}\n" for row in rows)
+        file.flush()
+        os.fsync(file.fileno())
     temporary.replace(path)
 
 

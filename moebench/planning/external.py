@@ -43,7 +43,7 @@ def plan_external(name: str, model: ExternalModel, *, spec: SuiteSpec, base: Pat
         seeds, single = _seeds(name, found, named, spec, notes, at=at)
         chosen = {seed: runs[None if None in runs else seed] for seed in seeds if runs} if not single else {}
         chosen = chosen or {seeds[0]: next(iter(runs.values()))}
-        problems = [*_claimed(name, chosen, spec), *_wrong(name, chosen)]
+        problems = [*_claimed(name, chosen, spec), *_wrong(name, chosen, spec)]
     if problems:
         raise PlanError(*(Misfit(at=at, message=f"{plain(found.path)}: {why}") for why in problems[:MOST_NAMED]))
     if left := sorted({metric for run in chosen.values() for metric in run.columns if _base(metric) not in metrics}):
@@ -152,7 +152,7 @@ def _claimed(name: str, runs: Mapping[int, Run], spec: SuiteSpec) -> Iterator[st
                 yield f"{name} has no {metric} with seed {listed(list(map(str, lacking)), last='and')}"
 
 
-def _wrong(name: str, runs: Mapping[int, Run]) -> Iterator[str]:
+def _wrong(name: str, runs: Mapping[int, Run], spec: SuiteSpec) -> Iterator[str]:
     """Numbers in another unit than their metric has, or that cannot be."""
     for run in runs.values():
         for metric, column in run.columns.items():
@@ -163,7 +163,10 @@ def _wrong(name: str, runs: Mapping[int, Run]) -> Iterator[str]:
                     yield str(error.args[0])
                 continue
             where = "" if column.line is None else f"line {column.line}: "
-            if column.unit is not None and column.unit != known.unit:
+            declared = spec.metrics.get(_base(metric))
+            if declared is not None and declared.per == "item" and not column.items:
+                yield f"{where}{metric} of {name} is declared per item: a row needs the column item"
+            elif column.unit is not None and column.unit != known.unit:
                 yield f"{where}{metric} of {name} is in {quoted(column.unit)}, its unit is {known.unit}"
             elif (why := known.impossible(column.final, name=metric)) is not None:
                 yield f"{where}{name}: {why}"
