@@ -25,6 +25,7 @@ from moebench.models.decoder.subject import DecoderSubject
 from moebench.models.generation import generate, load_trained
 from moebench.planning.matching import PlanError
 from moebench.store import CorruptFile, JobFolder, Results, write_bytes, write_json
+from moebench.suite.attention import RopeScaling
 from moebench.suite.model import DenseFFN, MoEFFN
 from tests.support.small_models import architecture, built, dense, moe, odd, run, tokens
 
@@ -229,18 +230,42 @@ MIXED: dict[str, Any] = {"every": 2, "first_dense": 1, "dense_hidden": 24}
 GROUPED: dict[str, Any] = {"router": "sigmoid_bias", "groups": 4, "groups_chosen": 2, "scale": 2.5, "shared_hidden": 32}
 
 
+OSS: dict[str, Any] = {"router": "topk_softmax", "activation": "swiglu_clamped", "bias": True}
+
+
 def unusual(ffn: Any, **changes: Any) -> Architecture:
     return odd(ffn).model_copy(update=UNUSUAL | changes)
 
 
+def stretched(kind: str, **more: Any) -> dict[str, Any]:
+    return {"rope_scaling": RopeScaling(kind=kind, factor=4.0, original_context=16, **more)}
+
+
 LATER = {
-    "Llama": (architecture(dense(40), **UNUSUAL),),
-    "Qwen3": (unusual(dense(40), qk_norm="per_head"),),
+    "Llama": (
+        architecture(dense(40), **UNUSUAL),
+        unusual(dense(40), attention_bias="all", **stretched("llama3", low_freq_factor=1.0, high_freq_factor=4.0)),
+    ),
+    "Qwen3": (
+        unusual(dense(40), qk_norm="per_head"),
+        unusual(dense(40), qk_norm="per_head", window=9, full_every=2, **stretched("yarn", beta_fast=8.0)),
+    ),
+    "Mistral": (unusual(dense(40), window=9, rope_scaling=RopeScaling(kind="linear", factor=2)),),
+    "Qwen2": (
+        unusual(dense(40), attention_bias="qkv"),
+        unusual(dense(40), attention_bias="qkv", window=9, full_every=3),
+    ),
     "Mixtral": (
         unusual(moe(8, 2, 16, router="topk_softmax")),
         unusual(moe(8, 2, 16, router="gshard", capacity_factor=1.0, jitter=0.1)),
         unusual(moe(4, 4, 16, router="soft_mixture")),
         unusual(moe(4, 2, 16, router="frozen_random", balance_loss=0)),
+        unusual(moe(4, 2, 16), window=9),
+    ),
+    "gpt-oss": (
+        unusual(moe(8, 3, 16, **OSS), attention_sinks=True, window=9, full_every=2, attention_bias="all",
+                **stretched("yarn", truncate=False)),
+        unusual(moe(4, 2, 16, **OSS), attention_sinks=True),
     ),
     "OLMoE": (
         unusual(moe(8, 3, 16, renormalise=False), qk_norm="full", head_dim=8),
@@ -283,6 +308,11 @@ REFUSED = {
     ),
     "qk_norm full": architecture(dense(), qk_norm="full"),
     "head_dim 6 that is not width / heads": architecture(moe(renormalise=False), qk_norm="full", head_dim=6),
+    "window 9": architecture(moe(renormalise=False), qk_norm="full", window=9),
+    "full_every 2": architecture(moe(), window=9, full_every=2),
+    "attention_sinks": architecture(moe(), attention_sinks=True),
+    "attention_bias all": architecture(moe(), attention_bias="all"),
+    "layer without attention_sinks": architecture(moe(**OSS)),
     "bias True, no every 2": architecture(moe(bias=True, every=2, dense_hidden=24)),
 }
 """What the message names, and a model that has it."""
@@ -299,8 +329,8 @@ SAID = {
 FIELDS = sorted(MoEFFN.model_fields)
 
 
-def by_transformers(folder: Path, tokens_BT: torch.Tensor) -> torch.Tensor:
-    """Logits of the checkpoint, loaded offline by transformers with its plain expert loop."""
+def in_transformers(folder: Path) -> Any:
+    """The checkpoint, loaded offline by transformers with its plain expert loop."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of packages that transformers itself imports
         transformers = pytest.importorskip("transformers")
@@ -309,17 +339,28 @@ def by_transformers(folder: Path, tokens_BT: torch.Tensor) -> torch.Tensor:
             output_loading_info=True,
         )  # fmt: skip
     assert not any(report[problem] for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    return model.eval()
+
+
+def by_transformers(folder: Path, tokens_BT: torch.Tensor) -> torch.Tensor:
     with torch.inference_mode():
-        return model.eval()(tokens_BT).logits
+        return in_transformers(folder)(tokens_BT).logits
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_transformers_computes_the_same_logits(tmp_path: Path, name: str) -> None:
+def test_transformers_computes_the_same_logits_and_writes_the_same_text(tmp_path: Path, name: str) -> None:
     model, tokens_BT = built(MODELS[name]).eval(), tokens(2, 64)
     export_checkpoint(model, tmp_path)
+    theirs = in_transformers(tmp_path)
     with torch.inference_mode():
-        ours = model(tokens_BT).logits_BTV
-    torch.testing.assert_close(by_transformers(tmp_path, tokens_BT), ours, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(theirs(tokens_BT).logits, model(tokens_BT).logits_BTV, rtol=1e-4, atol=1e-4)
+    prompts = [b"def f", b"impor"]
+    prompts_BT = torch.tensor([[0, *prompt] for prompt in prompts])
+    asked = {"attention_mask": torch.ones_like(prompts_BT), "max_new_tokens": 30, "do_sample": False}
+    for prompt, written in zip(prompts, theirs.generate(prompts_BT, **asked).tolist(), strict=True):
+        text = greedy(model, prompt, 30)
+        assert [0, *text] == written[: len(text) + 1]
+        assert set(written[len(text) + 1 :]) <= {0}
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -140,6 +140,8 @@ def _windows(f: Family, a: Architecture) -> dict[str, Any]:
     if f.windows == "none":
         return {}
     said: dict[str, Any] = {"sliding_window": a.window}
+    if f.sinks and a.window is None:  # its class wants a number, though no layer uses it
+        said["sliding_window"] = a.context
     if f.switched:
         said["use_sliding_window"] = a.window is not None
     if f.windows == "listed":
