@@ -11,11 +11,13 @@ import pytest
 import safetensors.torch
 import torch
 
+from moebench import api
 from moebench.checkpoints.located import CheckpointError
 from moebench.data import tokenizer
 from moebench.data.batches import train_batch
 from moebench.jobs import loop
 from moebench.jobs.training import start, train
+from moebench.launch import launch
 from moebench.models.convert.export import export_checkpoint
 from moebench.models.convert.reading import begin_from, load_native
 from moebench.models.decoder.transformer import cross_entropy_bits
@@ -80,8 +82,6 @@ def test_it_is_trained_on_from_there_on_the_data_of_its_seed(folder: Path) -> No
 
 
 def test_a_run_goes_from_the_checkpoint_to_its_end_and_is_measured(folder: Path) -> None:
-    from moebench import api
-
     made = tiny_suites.planned(folder, models=MODELS, seeds=1)
     outcome = api.run_planned(made, reports=folder / "reports")
     assert set(outcome.statuses.values()) == {"completed"}
@@ -143,6 +143,42 @@ def test_one_that_is_not_trained_is_measured_as_it_is(folder: Path) -> None:
     one = load_suite(tiny_suites.write(folder, models=models)).spec.models["untouched"]
     assert (one.tag, one.checkpoint, one.native) == ("checkpoint", "base", True)
     assert one.evaluate.final_tokens == 512
+
+
+def quality(made: Any, model: str) -> dict[str, float]:
+    """What the finished jobs of a plan say of a model's quality."""
+    (job,) = (j for j in made.plan.jobs if j.model == model and j.measurement == "quality")
+    records = loop.Results(made.results).job(job.id).records()
+    return {record.metric: record.value for record in records if record.metric.startswith("test.")}
+
+
+@pytest.mark.parametrize("tokens", ["bytes", "words"])
+def test_it_is_measured_in_our_decoder_as_in_transformers_and_as_what_it_was_trained_to(
+    folder: Path, tokens: str
+) -> None:
+    """A checkpoint by our decoder, by transformers, and as a run that takes one step at next to no rate.
+
+    Its tokens are those of the suite, so all three read the same windows.
+    """
+    data: dict[str, Any] = {**tiny_suites.SYNTHETIC, "context": 16}
+    if tokens == "words":
+        words = tokenizer.train([b"abcabc abd abe\n" * 9], vocab=270)
+        export_checkpoint(built(MODEL.model_copy(update={"vocab": 288}), seed=3), folder / "base", words)
+        data["tokenizer"] = {"checkpoint": "base"}
+    scored = {"tokens": 256, "final_tokens": 512}
+    train = {"budget": {"steps": 1}, "optimizer": {"lr": 1e-12}, "evaluate": {"points": 1, **scored}}
+    models = {
+        "begun": BEGUN,
+        "ours": {"base": "begun", "train": None},
+        "theirs": {"checkpoint": "base", "evaluate": scored},
+    }
+    path = tiny_suites.write(folder, models=models, seeds=1, train=train, data=data)
+    made = api.prepare_plan(path, results=folder / "results", launcher="inline")
+    assert set(launch(list(made.graph.jobs), made.options).values()) == {"completed"}
+    ours, theirs, begun = (quality(made, model) for model in ("ours", "theirs", "begun"))
+    assert ours["test.scored_bytes"] == theirs["test.scored_bytes"] == begun["test.scored_bytes"] > 400
+    assert ours["test.bits_per_byte"] == pytest.approx(theirs["test.bits_per_byte"], rel=1e-6)
+    assert ours["test.bits_per_byte"] == pytest.approx(begun["test.bits_per_byte"], rel=1e-4)
 
 
 # ------------------------------------------------------------------------------------------ refusals

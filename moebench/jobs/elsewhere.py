@@ -70,6 +70,20 @@ def spans(windows: Windows, corpus: Corpus, tokenizer: Tokenizer, *, longest: in
     )
 
 
+def same_tokens(one: Tokenizer, suites: Tokenizer) -> bool:
+    """Whether each id of the suite's stands for the same text to a checkpoint, whoever reads its tokenizer's file.
+
+    One that puts a space before a text decodes a first token without it.
+    """
+    if one.digest == suites.digest:
+        return True
+    words = len(suites.token_bytes)
+    if one.start != suites.start or words > len(one.token_bytes):
+        return False
+    ids = [[token] for token in range(words) if token != suites.start]
+    return all(one.decode(token).removeprefix(b" ") == suites.decode(token).removeprefix(b" ") for token in ids)
+
+
 class CheckpointContext:
     """A `metrics.measurement.Context` of a loaded model."""
 
@@ -87,7 +101,7 @@ class CheckpointContext:
             tokens=max(self.evaluation.final_tokens, self.evaluation.tokens),
             windows_per_document=self.evaluation.windows_per_document,
         )
-        if self.subject.tokenizer.digest == self.corpus.tokenizer.digest:
+        if same_tokens(self.subject.tokenizer, self.corpus.tokenizer):
             return windows
         return spans(windows, self.corpus, self.subject.tokenizer, longest=self.subject.context)
 

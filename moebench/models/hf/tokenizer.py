@@ -24,6 +24,8 @@ from moebench.text import plain
 
 _ESCAPED = re.compile("[\udc80-\udcff]+")
 """Bytes that are no UTF-8, as `surrogateescape` writes them."""
+SEPARATOR = "\0"
+"""Byte 0 under its own name: models of ours whose tokens are bytes are exported with it as their special token."""
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 
 
@@ -75,7 +77,8 @@ class CheckpointTokenizer:
             for token, index in self._backend.get_vocab().items()
             if (found := _BYTE.fullmatch(token))
         }
-        of_byte = alone | named
+        separator = self._backend.token_to_id(SEPARATOR)
+        of_byte = ({} if separator is None else {0: separator}) | alone | named
         if len(of_byte) < 256:
             raise CheckpointError(
                 f"its tokenizer has tokens for {len(of_byte)} of the 256 bytes, so there are texts it cannot write"
@@ -107,7 +110,8 @@ class CheckpointTokenizer:
 def _writing(vocab: dict[str, int]) -> Callable[[str], bytes]:
     """Token as it is spelled -> its bytes."""
     byte_of = {letter: byte for byte, letter in enumerate(letters())}
-    if sum(letter in vocab for letter in byte_of) == len(byte_of):
+    lacking = [byte for letter, byte in byte_of.items() if letter not in vocab]
+    if not lacking or (lacking == [0] and SEPARATOR in vocab):
         # A token of other letters is one that its publisher added as it stands.
         return lambda token: bytes(byte_of[c] for c in token) if all(c in byte_of for c in token) else token.encode()
 
