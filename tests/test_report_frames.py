@@ -253,6 +253,8 @@ def test_every_figure_has_a_title_with_a_finding(found: Findings) -> None:
         drawn = {name: draw(found) for name, draw in FIGURES.items()}
     assert drawn.pop("sweep") == "The suite has no sweep over numbers."
     assert drawn.pop("dropped") == "No run of a model with a capacity has recorded what it dropped."
+    assert drawn.pop("tasks") == "No task has a score yet."
+    assert drawn.pop("task_fronts") == "No two models whose sizes are known have scores on the same tasks."
     for name, one in drawn.items():
         assert isinstance(one, Drawn), name
         assert any(model in one.title for model in found.study.models) or any(c.isdigit() for c in one.title), name

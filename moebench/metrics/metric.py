@@ -96,6 +96,8 @@ class Metric(Frozen):
     """Whether the same run measured again gives the same number: equal values of several seeds are then exact."""
     within: Range = Range()
     """The values it can have; those of its unit unless stated."""
+    chance: float | None = None
+    """What guessing gets, where that is known: of a choice among four 0.25."""
     asked_by: tuple[str, ...] = ()
     """What of a suite's `measure` block must be there for a claim about it: `memory`, `routing`, `speed`,
     `speed.train_step`, or a word of `quality`; nothing for what every suite has."""

@@ -211,7 +211,7 @@ def write(findings: Findings, path: Path, wanted: frozenset[str]) -> None:
     svgs: dict[str, bytes] = {}
     with settings():
         if wanted & {"html", "md", "svg", "png"}:
-            drawn = {name: make(findings) for name, make in FIGURES.items()}
+            drawn = {name: make(findings) for name, make in FIGURES.items() if make.asked(findings)}
         few = wanted >= {"html", "md"} and "svg" not in wanted
         files = {name for name, figure in FIGURES.items() if figure.leading or not few}
         for name, figure in drawn.items():

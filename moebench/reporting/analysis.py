@@ -11,28 +11,36 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from moebench import stats
+from moebench.claims.hypothesis import Contrast, Withheld
 from moebench.claims.order import Order, order
 from moebench.claims.preconditions import PER_STEP
+from moebench.claims.samples import draw
 from moebench.claims.sealing import Withdrawn
 from moebench.claims.verdict import ControlResult, Verdict
 from moebench.format import interval, listed
-from moebench.metrics import metric_of
-from moebench.metrics.ref import MetricRef
+from moebench.metrics import in_force, metric_of
+from moebench.metrics.ref import MetricRef, labelled
 from moebench.metrics.speed import AGAIN
 from moebench.planning.types import Plan
 from moebench.reporting.study import Study
 from moebench.reporting.theme import FEW, Style, styles
 from moebench.suite.claim import Claim
 
+if TYPE_CHECKING:
+    from moebench.reporting.tasks import Tasks
+
 QUALITY = "test.bits_per_byte"
 CURVE = "curve.bits_per_byte"
 _COSTS = {
+    "cost.active_params": "active parameters",
+    "cost.total_params": "total parameters",
     "cost.train_flops_per_token": "training FLOPs/token",
     "cost.decode_flops_per_token": "decode FLOPs/token",
     "cost.weight_bytes": "weight bytes",
@@ -102,7 +110,7 @@ class Findings:
     @property
     def many(self) -> bool:
         """Whether there are more models than one panel can hold."""
-        return len(self.plan.decoders) > FEW
+        return len(self.plan.models) > FEW
 
     @property
     def trains(self) -> bool:
@@ -153,6 +161,73 @@ class Findings:
         rows = rows[rows["domain"].isna()] if domain is None else rows[rows["domain"] == domain]
         return rows.set_index("seed")["value"].sort_index()
 
+    def level(self, model: str, domain: str | None = None) -> Mean:
+        """Final bits per byte of a model: over seeds, or over documents where it is a single run."""
+        if self.plan.is_single(model):
+            metric = QUALITY if domain is None else labelled(QUALITY, domain=domain)
+            if (drawn := self.drawn(Contrast.of(metric, {model: 1.0}))) is not None:
+                return drawn[0]
+        return mean(self.final(model, domain))
+
+    def change(self, model: str, domain: str | None = None) -> Mean | None:
+        """Change of final bits per byte from the baseline to a model in percent: paired by seed, or by document where
+        both are single runs. None where they share nothing."""
+        baseline = self.baseline
+        if baseline is None or model == baseline:
+            return None
+        if not (self.plan.is_single(model) or self.plan.is_single(baseline)):
+            return difference(self.final(model, domain), self.final(baseline, domain))
+        metric = QUALITY if domain is None else labelled(QUALITY, domain=domain)
+        logs = self.drawn(Contrast.of(metric, {model: 1.0, baseline: -1.0}, log=True))
+        if logs is None:
+            return None
+        ratio = exp(logs[0])
+        ends = (100 * (end - 1) for end in (ratio.centre, ratio.low, ratio.high))
+        return Mean(**dict(zip(("centre", "low", "high"), ends, strict=True)), n=ratio.n)
+
+    def drawn(self, contrast: Contrast) -> tuple[Mean, str] | None:
+        """The mean of a contrast with its interval, and what it varies over; None where it was not measured.
+
+        Of runs with known items it is the wider of the interval over seeds and that over items, as for a verdict.
+        """
+        try:
+            sample = draw(self.study.evidence, contrast)
+        except Withheld:
+            return None
+        effects = sample.effects[np.isfinite(sample.effects)]
+        if not len(effects):
+            return None
+        middle, over = mean(effects), sample.units
+        if sample.items is not None and middle.bounded and len(effects) == sample.n:
+            ends = sample.items.interval(0.95)
+            if ends.high - ends.low > middle.high - middle.low:
+                middle = Mean(centre=middle.centre, low=ends.low, high=ends.high, n=middle.n)
+        return middle, over
+
+    @property
+    def sizes_known(self) -> bool:
+        """Whether a model's size is known, or anything is to be said of the plan."""
+        return any(map(self.plan.counts, self.plan.models)) or bool(self.plan.warnings or self.plan.data.notes)
+
+    @property
+    def sized(self) -> list[str]:
+        """Models whose size is known and that have a quality or a score."""
+        scored = {*self.quality["model"], *self.tasks.models(self.study.models)}
+        return [model for model in self.study.models if model in scored and self.plan.counts(model)]
+
+    @property
+    def routed(self) -> bool:
+        """Whether the load of any router was seen."""
+        return bool(self.study.values["base"].str.startswith("routing.").any())
+
+    @cached_property
+    def tasks(self) -> Tasks:
+        """What was scored that only tasks and external tables know."""
+        from moebench.reporting.tasks import tasks
+
+        with in_force(self.plan.extra_metrics):
+            return tasks(self)
+
     def order(self, model: str, other: str, metric: str = QUALITY) -> Order:
         """Which of two models is lower in a metric, as far as verdicts decide it."""
         key = (model, other, metric)
@@ -186,6 +261,7 @@ class Findings:
     def curves(self) -> pd.DataFrame:
         """Loss at the evaluation points: model, seed, step, loss, tokens, flops, seconds (NaN without any timing)."""
         rows = self.study.of(CURVE)[["model", "seed", "step", "value"]].rename(columns={"value": "loss"})
+        rows = rows[rows["model"].isin(self.plan.decoders)]
         for base, name in (("train.tokens", "tokens"), ("train.model_flops", "flops")):
             spent = self.study.of(base)[["model", "seed", "step", "value"]].rename(columns={"value": name})
             rows = rows.merge(spent, on=["model", "seed", "step"], how="left")
@@ -208,7 +284,7 @@ class Findings:
             seconds = self.usual_time(model, "speed.train_step_s")
             if seconds is not None:
                 of[model] = seconds * planned.recipe.batch_tokens / planned.recipe.micro_batch_tokens
-        if set(of) == set(self.study.models):
+        if set(of) == set(self.plan.decoders):
             return of, "steps × step time of the speed session"
         wall = self.study.wall.groupby("model")["step_s"].median()
         return {
@@ -244,11 +320,12 @@ class Findings:
         return [*self._counted(self.baseline), *self._memory(self.baseline), *self._timed(self.baseline)]
 
     def _counted(self, baseline: str) -> Iterator[Ratio]:
-        below = self.plan.decoders[baseline].costs.metrics
-        for metric in ("cost.train_flops_per_token", "cost.decode_flops_per_token", "cost.weight_bytes"):
-            for model in self.study.models:
-                above = self.plan.decoders[model].costs.metrics[metric]
-                ratio = above / below[metric]
+        counts = {model: self.plan.counts(model) for model in self.study.models}
+        trained = ("cost.train_flops_per_token",) if self.plan.decoders else ("cost.active_params", "cost.total_params")
+        for metric in (*trained, "cost.decode_flops_per_token", "cost.weight_bytes"):
+            for model in (m for m in self.study.models if metric in counts[m] and metric in counts[baseline]):
+                above = counts[model][metric]
+                ratio = above / counts[baseline][metric]
                 yield self._ratio(metric, model, Mean(centre=ratio, low=ratio, high=ratio, n=1), "counted", above)
 
     def _memory(self, baseline: str) -> Iterator[Ratio]:
@@ -278,7 +355,8 @@ class Findings:
     def other_steps(self) -> dict[str, int]:
         """Models timed over other micro-batches than the baseline, which no ratio compares, with their tokens."""
         tokens = {name: model.recipe.micro_batch_tokens for name, model in self.plan.decoders.items()}
-        return {name: size for name, size in tokens.items() if self.baseline and size != tokens[self.baseline]}
+        mine = tokens.get(self.baseline or "")
+        return {name: size for name, size in tokens.items() if mine is not None and size != mine}
 
     def _ratio(self, metric: str, model: str, ratio: Mean, units: str, absolute: float) -> Ratio:
         unit = metric_of(metric).unit

@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from moebench import __version__
 from moebench.claims import coverage, likeness
 from moebench.claims.verdict import Verdict
-from moebench.format import TIMES, bracket, count, listed, plural, size_word
+from moebench.format import TIMES, bracket, count, listed, params, plural, size_word
 from moebench.jobs.recipe import TRAINING_VERSION
+from moebench.metrics import METRICS
+from moebench.metrics.ref import MetricRef
+from moebench.planning.types import PlannedCheckpoint
 from moebench.reporting.analysis import Findings
 from moebench.reporting.figures import FIGURES
 from moebench.reporting.part import placed
-from moebench.reporting.sections import OF_TRAINING, SECTIONS, source_text
+from moebench.reporting.sections import SECTIONS, shown, source_text
 from moebench.reporting.states import STATES, counted, decisive_p
 from moebench.reporting.tables import TABLES
 from moebench.suite.write import resolved_yaml
@@ -46,7 +49,7 @@ def sections(findings: Findings) -> list[Section]:
             tables=placed(TABLES, anchor, findings),
         )
         for anchor, (heading, words) in SECTIONS.items()
-        if findings.trains or anchor not in OF_TRAINING
+        if shown(findings, anchor)
     ]
 
 
@@ -88,8 +91,8 @@ def at_a_glance(findings: Findings) -> list[str]:
     span = count(tokens[0]) if len(tokens) == 1 else f"{count(tokens[0])} to {count(tokens[-1])}"
     done = int(findings.study.runs["status"].isin(["completed", "diverged"]).sum())
     facts = [
-        f"{plural(len(plan.spec.seeds), 'seed')} {TIMES} {plural(len(plan.decoders), 'model')}",
-        f"{done} of {plural(len(plan.runs), 'run')} done" if findings.trains else "none trained",
+        *_models(findings),
+        f"{done} of {plural(len(plan.runs), 'run')} done" if plan.runs else "none trained",
         listed(machines) if machines else findings.study.stored.environment.machine,
         *([f"{span} tokens each"] if findings.trains else []),
         *([coverage.words(findings.study.scored)] if findings.study.scored is not None else []),
@@ -97,6 +100,19 @@ def at_a_glance(findings: Findings) -> list[str]:
     facts += [f"with {value}" for value in plan.asked.sets]
     facts += ["at the best learning rates of its sweep"] if plan.asked.tuned else []
     return [*facts, date(findings.study.finished)] if findings.study.finished else facts
+
+
+def _models(findings: Findings) -> list[str]:
+    """How many models there are, and where those that were not trained here come from."""
+    plan = findings.plan
+    ours = f"{plural(len(plan.spec.seeds), 'seed')} {TIMES} {plural(len(plan.decoders), 'model')}"
+    checkpoints = sum(isinstance(model, PlannedCheckpoint) for model in plan.models.values())
+    read = sum(map(plan.is_external, plan.models))
+    return [
+        *([ours] if plan.decoders else []),
+        *([plural(checkpoints, "checkpoint")] if checkpoints else []),
+        *([f"{plural(read, 'model')} measured elsewhere"] if read else []),
+    ]
 
 
 def date(at: float) -> str:
@@ -107,6 +123,8 @@ def date(at: float) -> str:
 def scope(findings: Findings) -> str:
     """What "at this scale" means."""
     plan = findings.plan
+    if len(plan.decoders) < len(plan.models):
+        return _scope_elsewhere(findings)
     sizes = sorted(model.costs.params.total for model in plan.decoders.values())
     size = size_word(max(model.costs.params.active for model in plan.decoders.values()))
     steps = listed(map(str, sorted({model.recipe.steps for model in plan.trained.values()})))
@@ -117,6 +135,30 @@ def scope(findings: Findings) -> str:
         f"These are {size} models: {span} parameters, {weights} "
         f"on {source_text(findings)} with a context of {listed(map(str, contexts))} bytes. "
         "Nothing here says what happens at another size, on other data or on other hardware."
+    )
+
+
+def _scope_elsewhere(findings: Findings) -> str:
+    """The same where some models were not trained here."""
+    plan = findings.plan
+    sizes = {name: total for name in plan.models if (total := plan.counts(name).get("cost.total_params")) is not None}
+    span = (
+        " to ".join(dict.fromkeys(params(int(size)) for size in (min(sizes.values()), max(sizes.values()))))
+        if sizes
+        else ""
+    )
+    unknown = [name for name in plan.models if name not in sizes]
+    told = [f"These are models of {span} parameters" if span else "The sizes of these models are not known"]
+    if span and unknown:
+        told.append(f"that of {listed(unknown)} is not known")
+    trained = [f"{listed(plan.trained)} trained here on {source_text(findings)}"] if plan.trained else []
+    checkpoints = [name for name, model in plan.models.items() if isinstance(model, PlannedCheckpoint)]
+    trained += [f"{listed(checkpoints)} as published"] if checkpoints else []
+    read = [name for name in plan.models if plan.is_external(name)]
+    trained += [f"numbers of {listed(read)} as they were read, not verified"] if read else []
+    return (
+        f"{'; '.join(told)}: {'; '.join(trained)}. Nothing here says what happens at another size, with other data, "
+        "tasks or prompts, or on other hardware."
     )
 
 
@@ -137,7 +179,8 @@ def why(verdict: Verdict) -> str:
     if verdict.item_low is not None and verdict.item_high is not None:
         signed = verdict.unit != "ratio"
         ends = bracket(verdict.item_low, verdict.item_high, verdict.unit, signed=signed)
-        texts.append(f"95% interval clustered over documents {ends}")
+        what = "items" if MetricRef.parse(verdict.metric).base not in METRICS else "documents"
+        texts.append(f"95% interval clustered over {what} {ends}")
     texts.append(likeness.listed(verdict.beside, verdict.treatment, verdict.baseline))
     return f"{'; '.join(text.rstrip('.') for text in texts if text)}."
 
@@ -181,7 +224,7 @@ def provenance(findings: Findings) -> list[tuple[str, str]]:
     return [
         *facts,
         ("Plan", plan.id),
-        ("Data digest", plan.data.digest),
+        *([("Data digest", plan.data.digest)] if plan.data.tokens else []),
         *((f"Router {word}", str(router.code)) for word, router in plan.routers.items() if router.code),
         *([("Data source", str(plan.data.plugin))] if plan.data.plugin else []),
         ("Training recipe version", str(TRAINING_VERSION)),

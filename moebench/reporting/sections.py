@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 from moebench.format import count, interval, listed, plural, sentence
 from moebench.metrics.speed import AGAIN
+from moebench.planning.types import PlannedCheckpoint
 from moebench.reporting.analysis import Findings, cost_label
 from moebench.reporting.states import STATES
 
@@ -24,6 +25,16 @@ def source_text(findings: Findings) -> str:
 
 
 def _equal(findings: Findings) -> Iterator[str]:
+    if findings.plan.data.tokens:
+        yield from _data(findings)
+    if findings.plan.decoders and not findings.plan.matches:
+        yield "No model is matched to another in size or compute."
+    for note in dict.fromkeys((*findings.plan.data.notes, *findings.plan.warnings)):
+        named = note.partition(":")[0] in findings.plan.models  # a name keeps its letters
+        yield f"{note}." if named else sentence(note)
+
+
+def _data(findings: Findings) -> Iterator[str]:
     data = findings.plan.data
     tokens = " / ".join(f"{count(n)} {split}" for split, n in data.tokens.items())
     domains = f"; domains: {listed(data.domains)}" if data.domains else ""
@@ -47,11 +58,42 @@ def _equal(findings: Findings) -> Iterator[str]:
     if data.entropy_bits_per_byte is not None:
         floor = f"{data.entropy_bits_per_byte:.4f} bits per byte"
         yield f"The entropy rate of the source, {floor}, is the lowest possible loss."
-    if not findings.plan.matches:
-        yield "No model is matched to another in size or compute."
-    for note in dict.fromkeys((*data.notes, *findings.plan.warnings)):
-        named = note.partition(":")[0] in findings.plan.decoders  # a name keeps its letters
-        yield f"{note}." if named else sentence(note)
+
+
+def _elsewhere(findings: Findings) -> Iterator[str]:
+    plan = findings.plan
+    checkpoints = [name for name, model in plan.models.items() if isinstance(model, PlannedCheckpoint)]
+    read = [name for name in plan.models if plan.is_external(name)]
+    if checkpoints:
+        yield (
+            f"{listed(checkpoints)}: measured here as published. Training data, its amount and tuning are the "
+            "publishers' word; whether the text of a test was among the data is not known."
+        )
+    if read:
+        yield (
+            f"{listed(read)}: numbers that were measured elsewhere. That data, tasks and prompts were the same, that "
+            "all were tuned alike and on what hardware they ran is declared by the suite, and not verified."
+        )
+    single = [name for name in plan.models if plan.is_single(name)]
+    if single:
+        which = "one run, which says" if len(single) == 1 else "one run each, which say"
+        yield f"{listed(single)}: {which} nothing of other seeds. Models of one run are compared over items alone."
+        if len(single) < len(plan.models):
+            yield "Beside a model of several seeds, one of a single run is taken as given, and the seeds are the pairs."
+
+
+def _tasks(findings: Findings) -> Iterator[str]:
+    every = findings.tasks
+    low = every.at_chance()
+    if low:
+        yield f"On {listed(task.name for task in low)} no model is shown to be better than guessing."
+    if findings.baseline is not None:
+        yield (
+            f"Differences to {findings.baseline} are paired, by seed where there are several and by item where both "
+            "models are one run; better and worse are decided with Holm's correction over the tasks of a model."
+        )
+    for (metric, model), why in every.absent.items():
+        yield f"No {metric} of {model}: {why}."
 
 
 def _cost(findings: Findings) -> Iterator[str]:
@@ -101,8 +143,10 @@ def _utilisation(findings: Findings) -> dict[str, float]:
 def _quality(findings: Findings) -> Iterator[str]:
     if findings.quality.empty:
         yield "No run has a final loss yet."
-    else:
+    elif findings.plan.decoders:
         yield "Quality is cross-entropy alone, without auxiliary router losses."
+    else:
+        yield "Quality is cross-entropy in bits over the bytes of the text, whatever the tokenizer."
     diverged = findings.study.runs[findings.study.runs["status"] == "diverged"]
     if len(diverged):
         by_model = ", ".join(f"{model} {n}" for model, n in diverged["model"].value_counts(sort=False).items())
@@ -172,8 +216,10 @@ def _limits(_findings: Findings) -> Iterator[str]:
 SECTIONS: dict[str, tuple[str, Callable[[Findings], Iterator[str]]]] = {
     "answer": ("The figure that answers it", _nothing),
     "equal": ("What was equal", _equal),
+    "elsewhere": ("What was made elsewhere", _elsewhere),
     "cost": ("What it cost", _cost),
     "quality": ("Quality", _quality),
+    "tasks": ("Tasks", _tasks),
     "place": ("Where it sits", _nothing),
     "routing": ("Routing", _nothing),
     "sure": ("How sure", _sure),
@@ -182,5 +228,18 @@ SECTIONS: dict[str, tuple[str, Callable[[Findings], Iterator[str]]]] = {
 }
 """Anchor -> heading, and what makes its sentences."""
 
-OF_TRAINING = frozenset({"answer", "quality", "place", "routing"})
-"""Those that a suite has only where a model of it is trained."""
+_ASKED: dict[str, Callable[[Findings], bool]] = {
+    "answer": lambda findings: findings.trains,
+    "equal": lambda findings: bool(findings.plan.decoders or findings.plan.data.tokens or findings.sizes_known),
+    "elsewhere": lambda findings: len(findings.plan.decoders) < len(findings.plan.models),
+    "quality": lambda findings: findings.trains or not findings.quality.empty,
+    "tasks": lambda findings: bool(findings.tasks.tasks),
+    "place": lambda findings: findings.trains or any(findings.sized),
+    "routing": lambda findings: findings.trains or findings.routed,
+    "cost": lambda findings: bool(findings.plan.decoders) or bool(findings.ratios) or findings.plan.speed is not None,
+}
+
+
+def shown(findings: Findings, anchor: str) -> bool:
+    """Whether a suite has what a section is about; else the page does not mention it."""
+    return anchor not in _ASKED or _ASKED[anchor](findings)

@@ -29,7 +29,7 @@ from moebench.planning.types import Plan, StoredPlan
 from moebench.reader.evidence import NOT_RUN, Evidence, Outcome, gather
 from moebench.store import CorruptFile, newest, open_results
 
-LABELS = ("domain", "layer", "expert", "part", "tokens", "batch")
+LABELS = ("domain", "layer", "expert", "part", "tokens", "batch", "task")
 _TIMELY = ("curve.", "test.", "train.", "routing.")
 """Metrics that belong to a step; when measured once, to the last."""
 LONG = ("suite", "model", "seed", "metric", "value", "unit", "step", "run", "plan")
@@ -80,7 +80,7 @@ class Study:
 
     @property
     def models(self) -> list[str]:
-        return list(self.plan.decoders)
+        return list(self.plan.models)
 
     def of(self, base: str, **labels: str) -> pd.DataFrame:
         """Rows of a metric that have a value; labels not named must be absent. Columns as in `values`."""
@@ -155,8 +155,8 @@ def study(evidence: Evidence) -> Study:
             wall.append((outcome.model, outcome.seed, outcome.step_s))
     speed, samples, speed_reason = _speed(evidence)
     runs = [(o.model, o.seed, o.run_id, o.status, o.reason) for o in evidence.outcomes]
-    data = {name: plan.data_of(name).digest for name in plan.models}
-    every = pairs_of_runs(o for o in evidence.outcomes if o.done)
+    data = {name: plan.data_of(name).digest for name in plan.decoders}
+    every = pairs_of_runs(o for o in evidence.outcomes if o.done and o.model in plan.decoders)
     pairs = [unlike(one, other) for one, other in every if data[one.model] == data[other.model]]
     return Study(
         evidence=evidence,
@@ -168,7 +168,7 @@ def study(evidence: Evidence) -> Study:
         speed_reason=speed_reason,
         alike=pairs.count(None),
         unlike=tuple(why for why in pairs if why is not None),
-        scored=coverage.scored(evidence, "test.bits_per_byte", plan.decoders),
+        scored=coverage.scored(evidence, "test.bits_per_byte", plan.models),
         environments=tuple((Environment.model_validate_json(place), n) for place, n in sorted(places.items())),
         finished=max((o.finished for o in evidence.outcomes if o.finished is not None), default=None),
     )
@@ -179,7 +179,8 @@ def study(evidence: Evidence) -> Study:
 
 def _values(outcome: Outcome, plan: Plan) -> Iterator[tuple[Any, ...]]:
     """Rows of `Study.values`: every point of what was measured more than once, the value of all else."""
-    steps = plan.decoders[outcome.model].recipe.steps if outcome.status == "completed" else None
+    ours = plan.decoders.get(outcome.model)
+    steps = ours.recipe.steps if ours is not None and outcome.status == "completed" else None
     for metric, value in outcome.values.items():
         base = _parsed(metric)[0] or ""
         step = steps if base.startswith(_TIMELY) else None
@@ -240,8 +241,8 @@ def _long_rows(one: Study) -> Iterator[tuple[Any, ...]]:
         unit, run = metric_of(metric).unit, None if seed is None else ids.get((model, seed))
         return plan.title, model, seed, metric, value, unit, step, run, plan.id, swept.get(model, {})
 
-    for model, planned in plan.decoders.items():
-        for metric, value in planned.costs.metrics.items():
+    for model in plan.models:
+        for metric, value in plan.counts(model).items():
             yield row(model, None, metric, value, None)
     there = one.values[one.values["value"].notna()]
     columns: list[str] = ["model", "seed", "metric", "base", "value", "step"]

@@ -1,7 +1,8 @@
 """How every figure looks: paper, ink, type, and one colour and marker a model.
 
-Dense models are shades of blue, MoE models of orange, controls grey; the pair stays apart under the common forms of
-colour blindness, and markers repeat the distinction. A crowd, more models than shades of one hue can tell apart, takes
+Dense models are shades of blue, MoE models of orange, controls grey, whether they were trained here or are published
+checkpoints; models of which only numbers are known are green. The kinds stay apart under the common forms of colour
+blindness, and markers repeat the distinction. A crowd, more models than shades of one hue can tell apart, takes
 seven hues and eight markers in turn, so that no two share both, and is drawn in rows or small panels.
 """
 
@@ -15,8 +16,7 @@ import matplotlib as mpl
 import seaborn as sns
 from matplotlib.colors import to_hex, to_rgb
 
-from moebench.models.architecture import Architecture
-from moebench.planning.types import Plan
+from moebench.planning.types import AnyPlanned, Plan, PlannedModel
 from moebench.suite.model import DenseFFN
 
 INK, MUTED, GRID, PAPER, SHADE, GREY = "#1b1f24", "#58626d", "#dfe3e8", "#ffffff", "#e3ebe7", "#7d8590"
@@ -43,8 +43,8 @@ STATE_MARKERS = {
     "supported": "^", "refuted": "v", "inconclusive": "D", "interim": "d", "invalid": "X", "not_tested": "o",
 }  # fmt: skip
 
-_DENSE, _MOE = ("#12406f", "#3f8bd0"), ("#c9480a", "#ef8a3c")
-_MARKERS = {"dense": "sDhp", "moe": "o^vP"}
+_DENSE, _MOE, _UNKNOWN = ("#12406f", "#3f8bd0"), ("#c9480a", "#ef8a3c"), ("#2f6b1e", "#7fae3f")
+_MARKERS = {"dense": "sDhp", "moe": "o^vP", "unknown": "<X>*"}
 FEW = 6
 """Models that one panel can hold; with more, figures have a row or a panel for each."""
 _HUES = ("#c9480a", "#8a4b2a", "#c2296e", "#4f7a1c", "#7b3294", "#a87900", "#00877a")
@@ -98,7 +98,7 @@ class Style:
     colour: str
     marker: str
     kind: str
-    """dense or moe."""
+    """dense, moe, or unknown: a model of which only numbers are known."""
     control: bool = False
     """Whether its experts are chosen by a rule that is not learned: an arm for comparison."""
 
@@ -106,35 +106,39 @@ class Style:
 def styles(plan: Plan) -> dict[str, Style]:
     """Colour and marker of each model, by its place among the plan's models of its kind.
 
-    Dense: shades of blue; mixtures: shades of orange. In a crowd those whose routing is fixed are grey, and the other
-    mixtures take hues and markers in turn.
+    Dense: shades of blue; mixtures: shades of orange; others: of green. In a crowd those whose routing is fixed are
+    grey, and the other mixtures take hues and markers in turn.
     """
-    crowd = len(plan.decoders) > FEW
-    kinds = {name: _kind(model.architecture, crowd=crowd) for name, model in plan.decoders.items()}
+    crowd = len(plan.models) > FEW
+    kinds = {name: _kind(model, crowd=crowd) for name, model in plan.models.items()}
     placed = list(kinds.values())
-    dense, moe = (
+    dense, moe, unknown = (
         [to_hex(shade) for shade in sns.blend_palette(list(ends), max(2, placed.count(kind)))]
-        for kind, ends in (("dense", _DENSE), ("moe", _MOE))
+        for kind, ends in (("dense", _DENSE), ("moe", _MOE), ("unknown", _UNKNOWN))
     )
     looks = {
         "dense": (dense, _MARKERS["dense"]),
         "moe": (_HUES, _SHAPES) if crowd else (moe, _MARKERS["moe"]),
         "control": (_CONTROLS, _CONTROL_SHAPES),
+        "unknown": (unknown, _MARKERS["unknown"]),
     }
     made: dict[str, Style] = {}
     for at, (name, kind) in enumerate(kinds.items()):
         place, (colours, markers) = placed[:at].count(kind), looks[kind]
         made[name] = Style(
             colour=colours[place % len(colours)], marker=markers[place % len(markers)],
-            kind="dense" if kind == "dense" else "moe", control=kind == "control",
+            kind="moe" if kind == "control" else kind, control=kind == "control",
         )  # fmt: skip
     return made
 
 
-def _kind(a: Architecture, *, crowd: bool) -> str:
-    if isinstance(a.ffn, DenseFFN):
-        return "dense"
-    return "control" if crowd and not a.learns_routing else "moe"
+def _kind(model: AnyPlanned, *, crowd: bool) -> str:
+    if isinstance(model, PlannedModel):
+        a = model.architecture
+        return "dense" if isinstance(a.ffn, DenseFFN) else "control" if crowd and not a.learns_routing else "moe"
+    if model.blueprint is None:
+        return "unknown"
+    return "moe" if model.blueprint.mixtures else "dense"
 
 
 def on_dark(colour: str) -> str:

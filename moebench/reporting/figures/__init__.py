@@ -16,6 +16,7 @@ from moebench.reporting.figures import (
     loss,
     quality,
     sweep,
+    tasks,
     tuning,
 )
 from moebench.reporting.part import Part
@@ -28,7 +29,9 @@ FIGURES: dict[str, Part[Drawn | str]] = {
     "latency": latency.figure,
     "quality": quality.figure,
     "loss": loss.figure,
+    "tasks": tasks.figure,
     "fronts": fronts.figure,
+    "task_fronts": fronts.scores,
     "load": load.figure,
     "balance": balance.figure,
     "dropped": dropped.figure,

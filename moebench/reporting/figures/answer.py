@@ -20,7 +20,7 @@ from moebench.reporting.states import STATES, effect
 from moebench.reporting.theme import GREY, INK, MUTED
 
 
-@part("answer", leading=True)
+@part("answer", leading=True, asked=lambda findings: findings.trains)
 def figure(findings: Findings) -> Drawn | str:
     """Loss against training FLOPs, and beside it the paired difference to the baseline at equal tokens.
 
@@ -60,7 +60,7 @@ def _title(findings: Findings) -> str:
     treatment, baseline = findings.pair
     gap = difference(findings.final(treatment), findings.final(baseline)) if baseline else None
     if gap is None or baseline is None:
-        return f"Loss of {listed(findings.study.models)} against training compute"
+        return f"Loss of {listed(findings.plan.trained)} against training compute"
     order = findings.order(treatment, baseline)
     size = gap.text("%")
     if order.claimed and order.verdict is not None and order.verdict.estimate is not None:
@@ -132,7 +132,7 @@ def _ranked(findings: Findings) -> Drawn | str:
     baseline = findings.baseline
     below = findings.final(baseline) if baseline else pd.Series(dtype=float)
     finals = {m: findings.final(m) for m in findings.study.models if m != baseline}
-    gaps = {m: difference(final, below) for m, final in finals.items() if len(final)}
+    gaps = {m: findings.change(m) for m, final in finals.items() if len(final) and len(below)}
     shown = sorted(((m, gap) for m, gap in gaps.items() if gap is not None), key=lambda one: one[1].centre)
     if not shown:
         return "No model has a run that can be paired with the baseline's yet."

@@ -11,7 +11,7 @@ from moebench.reporting.part import part
 from moebench.reporting.theme import MUTED
 
 
-@part("routing", order=2)
+@part("routing", order=2, asked=lambda findings: findings.trains)
 def figure(findings: Findings) -> Drawn | str:
     """Busiest expert over the mean, along training; of many models a panel each."""
     rows = findings.study.of("routing.max_over_mean")

@@ -37,8 +37,9 @@ def figure(findings: Findings) -> Drawn | str:
     title = f"Of {plural(len(rows), 'claim')} with an estimate: {_tally(rows)}"
     scales = _scales(rows, common=findings.many)
     own = "rows that ask the same of the same metric on one scale" if findings.many else "each row on its own scale"
+    counts = "seeds, processes or items" if any(v.units == "items" for v in rows) else "seeds or processes"
     subtitle = (
-        f"Estimate and 95% interval of each claim (n counts seeds or processes), {own}. "
+        f"Estimate and 95% interval of each claim (n counts {counts}), {own}. "
         "Shaded: what the claim asks. Thin tick: no difference. Open markers: exploratory, uncorrected."
     )
     beside = [_Beside(verdict) for verdict in rows]

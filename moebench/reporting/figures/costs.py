@@ -16,6 +16,7 @@ from moebench.reporting.part import part
 from moebench.reporting.theme import INK, MUTED
 
 _PHRASES = {
+    "cost.active_params": "active parameters",
     "cost.train_flops_per_token": "training FLOPs", "cost.weight_bytes": "weight bytes",
     "speed.train_step_s": "step time",
 }  # fmt: skip

@@ -18,7 +18,7 @@ from moebench.reporting.part import part
 from moebench.reporting.theme import MUTED
 
 
-@part("cost", order=2)
+@part("cost", order=2, asked=lambda findings: bool(findings.plan.decoders) or findings.plan.speed is not None)
 def figure(findings: Findings) -> Drawn | str:
     """Left: times of every process. Right: paired ratios."""
     metrics = [m for m in findings.timed_metrics if m.startswith("speed.decode_step_s")]
@@ -35,7 +35,8 @@ def figure(findings: Findings) -> Drawn | str:
     )
     subtitle += f" Right: paired ratios to {baseline}." if baseline else ""
     again = [f"{baseline}{AGAIN}"] if baseline else []
-    looks = {row_name(m): style_of(findings, m) for m in [*findings.study.models, *again]}
+    raced = [m for m in findings.study.models if m in set(findings.study.speed["model"])]
+    looks = {row_name(m): style_of(findings, m) for m in [*raced, *again]}
     drawn, panels = canvas(
         title, subtitle, height=2.3, panels=2 if baseline else 1, gap=0.75, headroom=key_height(list(looks))
     )

@@ -17,7 +17,7 @@ NO_CURVES = "No run has reached an evaluation point yet."
 _CURRENCIES = {"tokens": "training tokens", "flops": "training FLOPs (model)", "seconds": "training seconds"}
 
 
-@part("quality", order=2)
+@part("quality", order=2, asked=lambda findings: findings.trains)
 def figure(findings: Findings) -> Drawn | str:
     """Three panels that share the axis of loss."""
     every = findings.curves
@@ -43,7 +43,7 @@ def figure(findings: Findings) -> Drawn | str:
 def _title(findings: Findings) -> str:
     """Which model ends lowest, where that is decided, and how far apart the models' FLOPs are."""
     every = findings.curves
-    ends = {m: float(findings.final(m).mean()) for m in findings.study.models if len(findings.final(m))}
+    ends = {m: float(findings.final(m).mean()) for m in findings.plan.decoders if len(findings.final(m))}
     ends = ends or every[every["step"] == every["step"].max()].groupby("model")["loss"].mean().to_dict()
     lowest = findings.lowest(ends)
     size = f"{significant(ends[lowest[0]], figures=4)} bits per byte"
@@ -53,7 +53,7 @@ def _title(findings: Findings) -> str:
         title = f"{lowest[0]} ends lowest at equal tokens ({size})"
     else:
         title = f"Final loss at equal tokens: undecided between {findings.several(lowest, ends)}"
-    spent = {m: findings.plan.decoders[m].expected_train_flops for m in findings.study.models}
+    spent = {m: model.expected_train_flops for m, model in findings.plan.decoders.items()}
     most, least = (pick(spent, key=lambda m: spent[m]) for pick in (max, min))
     if spent[most] > 1.1 * spent[least]:
         title += f"; {most} spends {spent[most] / spent[least]:.1f}{TIMES} the FLOPs of {least}"
@@ -127,8 +127,9 @@ def _each(findings: Findings, title: str) -> Drawn:
 
 
 def _corner(findings: Findings, model: str, step_s: Mapping[str, float]) -> str:
-    assert findings.baseline is not None
-    mine, below = findings.plan.decoders[model], findings.plan.decoders[findings.baseline]
+    mine, below = findings.plan.decoders[model], findings.plan.decoders.get(findings.baseline or "")
+    if below is None or findings.baseline is None:
+        return ""
     lines = [f"FLOPs {mine.costs.train_flops_per_token / below.costs.train_flops_per_token:.2f}{TIMES}"]
     if {model, findings.baseline} <= set(step_s):
         tokens = below.recipe.batch_tokens / mine.recipe.batch_tokens

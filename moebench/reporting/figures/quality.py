@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from moebench.format import plural, span
 from moebench.metrics.ref import labelled
-from moebench.reporting.analysis import QUALITY, Findings, mean
+from moebench.reporting.analysis import QUALITY, Findings
 from moebench.reporting.canvas import Drawn, canvas, fitted_title, widest
 from moebench.reporting.figures import marks
 from moebench.reporting.part import part
@@ -25,9 +25,11 @@ def figure(findings: Findings) -> Drawn | str:
         models.sort(key=lambda m: findings.final(m).mean())
     domains = [None, *sorted(findings.quality["domain"].dropna().unique())][:6]
     title = _title(findings, models, [str(domain) for domain in domains[1:]])
-    counts = [len(findings.final(m)) for m in models]
-    subtitle = f"{QUALITY} after the last step, lower is better. Small: seeds (n = {span(counts)}); "
-    subtitle += "large: mean with its 95% interval."
+    counts = [len(findings.final(m)) for m in models if not findings.plan.is_single(m)]
+    subtitle = f"{QUALITY} after the last step, lower is better. "
+    subtitle += f"Small: seeds (n = {span(counts)}); large: mean with its 95% interval." if counts else ""
+    if len(counts) < len(models):
+        subtitle += f"{' ' if counts else ''}Of models of one run: with the 95% interval over documents."
     drawn, panels = canvas(
         title, subtitle, height=0.28 * len(models) + 0.3, panels=len(domains), gap=0.2,
         left=0.25 + widest(models, 7.5), share="y", headroom=0.25, panel=0.9,
@@ -43,7 +45,7 @@ def _title(findings: Findings, models: Sequence[str], domains: Sequence[str]) ->
     """Which model has the lowest final loss, over all text and by domain, where that is decided."""
     means = {m: float(findings.final(m).mean()) for m in models}
     lowest = findings.lowest(means)
-    size = f"{mean(findings.final(lowest[0])).text()} bits per byte"
+    size = f"{findings.level(lowest[0]).text()} bits per byte"
     if len(models) == 1:
         return f"{models[0]} ends at {size}"
     if len(lowest) > 1:
@@ -62,8 +64,18 @@ def _strip(axes: Axes, findings: Findings, models: Sequence[str], domain: str | 
         values = findings.final(model, domain)
         if len(values):
             style = findings.styles[model]
-            marks.dots(axes, values, place + 0.16 + marks.jitter(len(values), 0.22), style)
-            marks.interval(axes, place - 0.16, mean(values), style, width=2, size=size, rim=rim)
+            single = findings.plan.is_single(model)
+            if not single:
+                marks.dots(axes, values, place + 0.16 + marks.jitter(len(values), 0.22), style)
+            marks.interval(
+                axes,
+                place if single else place - 0.16,
+                findings.level(model, domain),
+                style,
+                width=2,
+                size=size,
+                rim=rim,
+            )
     axes.set(yticks=range(len(models)), yticklabels=models, ylim=(len(models) - 0.45, -0.55))
     axes.grid(visible=False, axis="y")
     axes.spines["left"].set_visible(False)

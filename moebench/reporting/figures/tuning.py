@@ -14,7 +14,7 @@ from moebench.reporting.figures.marks import dots, end_labels
 from moebench.reporting.part import part
 
 
-@part("sure")
+@part("sure", asked=lambda findings: bool(findings.plan.decoders))
 def figure(findings: Findings) -> Drawn | str:
     """Bits per byte on the tune split against the peak learning rate, every seed a point."""
     tune = findings.study.tune

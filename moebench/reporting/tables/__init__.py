@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from moebench.reporting.analysis import Findings
 from moebench.reporting.part import Part
-from moebench.reporting.tables import cost, match, quality, routing, runs, sure
+from moebench.reporting.tables import cost, match, origins, quality, routing, runs, sure, tasks
 from moebench.reporting.tables.table import Column, Table
 
 TABLES: dict[str, Part[Table | None]] = {
     "claims": runs.claims,
     "match": match.match,
+    "origins": origins.origins,
     "costs": cost.costs,
     "timings": cost.timings,
     "memory": cost.memory,
     "quality": quality.quality,
+    "tasks": tasks.tasks,
     "curves": runs.curves,
     "routing": routing.routing,
     "tuning": sure.tuning,

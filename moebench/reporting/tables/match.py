@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -36,12 +39,20 @@ def match(findings: Findings) -> Table | None:
                 "tolerance": made.tolerance if made else np.nan, "data_digest": findings.plan.data_of(name).digest,
             }
         )  # fmt: skip
+    rows += list(_elsewhere(findings))
+    if not rows:
+        return None
 
     def matched(row: Row) -> str:
         return f"{_ON[row.matched_on]} of {row.matched_to}, by {row.solved}" if row.matched_on else "–"
 
     def bare(row: Row) -> str:
-        return f"{row.active_params_no_embedding:,} / {row.total_params_no_embedding:,}"
+        if pd.isna(row.total_params_no_embedding):
+            return "–"
+        return f"{int(row.active_params_no_embedding):,} / {int(row.total_params_no_embedding):,}"
+
+    def read(row: Row) -> str:
+        return "not known" if pd.isna(row.tokens) else f"{int(row.tokens):,} ({row.data_digest[:6]})"
 
     return Table(
         title="Sizes, matches and data",
@@ -56,6 +67,18 @@ def match(findings: Findings) -> Table | None:
             amount("train_flops_per_token", "FLOPs/token", whole),
             Column(key="matched_on", title="matched on", show=matched, number=False),
             amount("residual", "residual", lambda x: f"{'+' if x > 0 else ''}{number(100 * x, 2)}%"),
-            Column(key="tokens", title="tokens (digest)", show=lambda row: f"{row.tokens:,} ({row.data_digest[:6]})"),
+            Column(key="tokens", title="tokens (digest)", show=read),
         ),
     )
+
+
+def _elsewhere(findings: Findings) -> Iterator[dict[str, Any]]:
+    """Models that were not made here, as far as their sizes are known; what they were trained on is not."""
+    for name in findings.plan.models:
+        if name in findings.plan.decoders or not (counts := findings.plan.counts(name)):
+            continue
+        keys = ("active_params", "total_params", "active_params_no_embedding", "total_params_no_embedding")
+        sizes = {key: counts.get(f"cost.{key}", np.nan) for key in (*keys, "train_flops_per_token")}
+        nothing = dict.fromkeys(("matched_on", "matched_to", "solved", "data_digest"))
+        absent = dict.fromkeys(("tokens", "residual", "tolerance"), np.nan)
+        yield {"model": name, "kind": findings.styles[name].kind, **sizes, **nothing, **absent}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from moebench.format import interval
-from moebench.reporting.analysis import Findings, difference, mean
+from moebench.reporting.analysis import Findings
 from moebench.reporting.part import part
 from moebench.reporting.tables.table import Column, Row, Table, across, amount, ends, text, whole, with_interval
 
@@ -15,16 +15,14 @@ def quality(findings: Findings) -> Table | None:
     """A row a domain and model; of many models a row a model and a column a domain."""
     rows = []
     for domain in (None, *sorted(findings.quality["domain"].dropna().unique())):
-        below = findings.final(findings.baseline, domain) if findings.baseline else None
         for model in findings.study.models:
             values = findings.final(model, domain)
             if values.empty:
                 continue
-            m = mean(values)
-            change = None if below is None or model == findings.baseline else difference(values, below)
+            m, change = findings.level(model, domain), findings.change(model, domain)
             rows.append(
                 {
-                    "domain": domain or "all", "model": model, "bits_per_byte": m.centre, **ends(m), "n": m.n,
+                    "domain": domain or "all", "model": model, "bits_per_byte": m.centre, **ends(m), "n": len(values),
                     "change_percent": None if change is None else change.centre,
                     "change_low": None if change is None else change.low,
                     "change_high": None if change is None else change.high,
@@ -42,6 +40,7 @@ def quality(findings: Findings) -> Table | None:
         seeds,
         Column(key="change_percent", title=f"against {findings.baseline}", show=_changed),
     )
+    columns = columns if findings.baseline is not None else columns[:-1]
     shown = None
     if findings.many:
         shown, wide = across(frame, by="domain", value="bits_per_byte", show=loss.show)
@@ -54,7 +53,12 @@ def quality(findings: Findings) -> Table | None:
         columns = (*wide[:2], beside, *wide[2:], seeds)
     return Table(
         title="Final bits per byte",
-        note="Mean over seeds with its 95% interval; the change is paired by seed. Lower is better.",
+        note="Mean over seeds with its 95% interval; the change is paired by seed. Lower is better."
+        + (
+            " Of models of one run both are over documents."
+            if any(map(findings.plan.is_single, frame["model"]))
+            else ""
+        ),
         frame=frame,
         columns=columns,
         shown=shown,
