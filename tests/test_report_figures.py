@@ -242,7 +242,11 @@ def found(studied: Callable[[str], Study]) -> Findings:
 
 @pytest.fixture(scope="module")
 def drawn_many(studied: Callable[[str], Study]) -> Mapping[str, Drawn]:
-    assert studied("many").refused == {"sweep": "The suite has no sweep over numbers."}
+    assert studied("many").refused == {
+        "sweep": "The suite has no sweep over numbers.",
+        "tasks": "No task has a score yet.",
+        "task_fronts": "No two models whose sizes are known have scores on the same tasks.",
+    }
     return studied("many").drawn
 
 
