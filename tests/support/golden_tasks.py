@@ -82,7 +82,8 @@ def checkpoint(name: str) -> PlannedCheckpoint:
     return PlannedCheckpoint(
         checkpoint=f"allenai/{name}", revision="main", family="OlmoeForCausalLM" if mixture else "OlmoForCausalLM",
         digest=digest_of(name, length=64), dtype="bfloat16", experts="grouped_mm", blueprint=blueprint,
-        costs=costs_of(blueprint, dtype="bfloat16"),
+        costs=costs_of(blueprint, dtype="bfloat16"), model_type="olmoe" if mixture else "olmo", longest=4096, files=3,
+        file_bytes=2 * costs_of(blueprint, dtype="bfloat16").params.total,
     )  # fmt: skip
 
 

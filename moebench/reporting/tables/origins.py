@@ -46,7 +46,8 @@ def _rows(findings: Findings) -> Iterator[dict[str, Any]]:
         if isinstance(model, PlannedCheckpoint):
             revision = f" at {model.revision}" if model.revision else ""
             yield {
-                "model": name, "source": f"{model.checkpoint}{revision}", "format": f"{model.family}, {model.dtype}",
+                "model": name, "source": f"{model.checkpoint}{revision}",
+                "format": f"{model.family}, {model.dtype}{', our decoder' if model.native else ''}",
                 "digest": model.digest, "runs": "1", "read": read, "not_verified": "training data and tuning",
             }  # fmt: skip
         elif isinstance(model, PlannedExternal):
