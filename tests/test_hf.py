@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moebench.checkpoints.described import describe
+from moebench.checkpoints.families import family_of
 from moebench.checkpoints.located import CheckpointError, locate
 from moebench.counting.flops import attentions, forward_flops, pair_flops, twice_pairs
 from moebench.counting.memory import kv_bytes_per_token
@@ -25,6 +26,7 @@ from moebench.models.generation import generate
 from moebench.models.hf import loading
 from moebench.models.hf.subject import CheckpointSubject
 from moebench.models.hf.tokenizer import load_tokenizer
+from moebench.systems.configs import families, read_config
 from tests.support import small_checkpoints
 
 FAMILIES = tuple(small_checkpoints.FAMILIES)
@@ -385,3 +387,68 @@ def test_weights_that_transformers_would_make_up_are_refused(tmp_path: Path, mad
     save_file(tensors, tmp_path / "other" / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(CheckpointError, match=r"lack model\.layers\.0\.mlp\.up_proj\.weight"):
         subject_of(tmp_path / "other")
+
+
+# ------------------------------------------------------------------------------------------ every family
+
+SMALL_SIZES: dict[str, Any] = {
+    "vocab_size": 64, "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 32, "num_local_experts": 4, "num_experts": 4,
+    "n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "n_shared_experts": 1,
+    "shared_expert_intermediate_size": 16, "shared_intermediate_size": 16, "first_k_dense_replace": 1, "n_group": 1,
+    "topk_group": 1, "kv_lora_rank": 16, "q_lora_rank": 16, "qk_nope_head_dim": 8, "qk_rope_head_dim": 8,
+    "v_head_dim": 8, "sliding_window": 8, "attention_chunk_size": 8, "intermediate_size_mlp": 32, "moe_num_experts": 4,
+    "moe_k": 2, "moe_num_shared_experts": 1, "d_model": 32, "n_heads": 4, "n_layers": 2, "max_seq_len": 32,
+    "logits_scaling": 3.0, "embedding_multiplier": 2.0, "pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 0,
+    "ffn_config": {"ffn_hidden_size": 16, "moe_num_experts": 4, "moe_top_k": 2},
+    "attn_config": {"kv_n_heads": 2, "rope_theta": 10000.0, "clip_qkv": 8.0},
+}  # fmt: skip
+DECODERS = sorted(
+    word for word, one in families().items() if one.in_transformers and "is_encoder_decoder" not in one.defaults
+)
+
+
+@pytest.mark.parametrize("word", DECODERS)
+def test_every_family_scores_steps_and_is_tapped(word: str) -> None:
+    """Random weights of tiny sizes: against transformers' own forward, through the cache, and its experts' inputs."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    named = {**families()[word].defaults, "logits_scaling": 1, "embedding_multiplier": 1, "pad_token_id": 0,
+             "bos_token_id": 0, "eos_token_id": 0, "n_group": 1, "topk_group": 1}  # fmt: skip
+    latent = {"num_key_value_heads": 4} if "kv_lora_rank" in named else {}
+    sizes = {**SMALL_SIZES, **latent}
+    config = AutoConfig.for_model(word, **{key: value for key, value in sizes.items() if key in named})
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = AutoModelForCausalLM.from_config(config, experts_implementation="eager").eval()
+    blueprint, _ = read_config(json.loads(config.to_json_string(use_diff=False)), ignore_keys=True)
+    subject = CheckpointSubject(
+        weights=model, tokenizer=NoTokenizer(), counts=blueprint, context=32, family=family_of(word)
+    )
+    tokens_BT, targets_BT = ids(2, 20) % 64, ids(2, 20, seed=1) % 64
+    logits_BTV = logits_of(subject, tokens_BT)
+    expected_BT = logits_BTV.float().log_softmax(-1).gather(-1, targets_BT[..., None])[..., 0]
+    seen: list[torch.Tensor] = []
+    hooks = [
+        mixture.experts.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[-2 if len(inputs) > 2 else 0]))
+        for mixture in subject._mixtures.values()
+    ]
+    scores = subject.score(tokens_BT, targets_BT)
+    for hook in hooks:
+        hook.remove()
+    torch.testing.assert_close(scores.logprob_BT, expected_BT, **NEAR)
+    cache = subject.new_cache(2, room=20)
+    found = [subject.extend(tokens_BT[:, :12], cache)]
+    found += [subject.extend(tokens_BT[:, i : i + 1], cache) for i in range(12, 20)]
+    torch.testing.assert_close(torch.stack(found, 1), logits_BTV[:, 11:], **NEAR)
+    assert len(scores.routings) == len(subject.mixtures) == sum(times for times, _ in blueprint.mixtures)
+    for routing, handed in zip(scores.routings, seen, strict=True):
+        assert len(routing.expert_N) == 40 * blueprint.mixtures[0][1].top_k
+        if word != "llama4_text":  # its experts are given every token, most of them times 0
+            assert torch.equal(routing.expert_N, handed.flatten())
+
+
+class NoTokenizer:
+    """All that a subject asks of one to step through a cache."""
+
+    start = 0

@@ -93,7 +93,7 @@ def _family(spec: SuiteSpec) -> Iterator[Misfit]:
     primary = {
         name: units_of(spec, claim.metric)
         for name, claim in spec.claims.items()
-        if claim.family == "primary" and metric_of(claim.metric).kind != "counted" and not _made_elsewhere(spec, claim)
+        if claim.family == "primary" and metric_of(claim.metric).kind != "counted" and not made_elsewhere(spec, claim)
     }
     for name, (pairs, _) in primary.items():
         if 2.0**-pairs >= FAMILY_LEVEL / len(primary):
@@ -103,7 +103,7 @@ def _family(spec: SuiteSpec) -> Iterator[Misfit]:
             yield Misfit(at=("claims", name), message=message, hint=hint)
 
 
-def _made_elsewhere(spec: SuiteSpec, claim: Claim) -> bool:
+def made_elsewhere(spec: SuiteSpec, claim: Claim) -> bool:
     """Whether a claim compares models made elsewhere alone, which may be judged over items: how many is not known."""
     sides = claim.compare
     named = {sides.treatment, sides.baseline, sides.ceiling} - {None} if sides is not None else set()
@@ -157,7 +157,12 @@ def notes(spec: SuiteSpec, models: Mapping[str, PlannedModel]) -> Iterator[str]:
     """What is unusual about a suite and not wrong, as sentences."""
     if not spec.claims:
         yield "this suite makes no claims: it trains and measures, and there will be no verdict"
-    measured = [claim.metric for claim in spec.claims.values() if metric_of(claim.metric).kind != "counted"]
+    measured = [
+        claim.metric
+        for claim in spec.claims.values()
+        if metric_of(claim.metric).kind == "timed"
+        or (metric_of(claim.metric).kind != "counted" and not made_elsewhere(spec, claim))
+    ]
     for number, units in sorted({units_of(spec, metric) for metric in measured}):
         if number < FEWEST_UNITS:
             yield f"{number} {units}: no verdict over {units} is possible below {FEWEST_UNITS}"

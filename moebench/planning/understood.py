@@ -7,7 +7,7 @@ what refutes is said by the claim's kind.
 from __future__ import annotations
 
 from moebench.metrics import metric_of
-from moebench.planning.feasibility import units_of
+from moebench.planning.feasibility import made_elsewhere, units_of
 from moebench.suite.claim import Claim
 from moebench.suite.types import SuiteSpec
 
@@ -31,7 +31,10 @@ def _over(spec: SuiteSpec, claim: Claim) -> str:
     if metric_of(claim.metric).kind == "counted":
         return "counted, so without an interval"
     number, units = units_of(spec, claim.metric)
+    over = f"{number} {units}"
+    if units == "seeds" and made_elsewhere(spec, claim):
+        over = "items, where each model is a single run"
     if claim.family == "exploratory":
-        return f"over {number} {units}; exploratory, uncorrected"
+        return f"over {over}; exploratory, uncorrected"
     primary = [c for c in spec.claims.values() if c.family == "primary" and metric_of(c.metric).kind != "counted"]
-    return f"over {number} {units}; primary, of {len(primary)}"
+    return f"over {over}; primary, of {len(primary)}"

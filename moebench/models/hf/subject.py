@@ -142,8 +142,9 @@ class CheckpointSubject:
 
     @property
     def _body(self) -> Any:
-        """The model without its head."""
-        return self.weights.base_model
+        """The model without its head. Of Llama 4 the prefix that transformers names is that of a wrapper."""
+        base = self.weights.base_model
+        return base if base is not self.weights else self.weights.model
 
     def _read(self, tokens_BT: Tensor, cache: CheckpointCache | None) -> Tensor:
         """Hidden states after the last norm, [B, T, D]. Raises ValueError beyond a cache's room."""
