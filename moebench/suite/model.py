@@ -154,7 +154,7 @@ class ModelSpec(AttentionOptions):
     match: Match | None = None
     """What must be equal to another model, and the size solved for it."""
     vocab: Size | None = later()
-    """Rows of the token table, where they are more than the tokenizer has words."""
+    """Rows of the token table of a model with `start` or `weights: random`; another's are the tokenizer's words."""
     start: Start | None = later()
     """Sizes and initial values are this checkpoint's; it is trained on from there."""
     weights: Literal["random"] | None = later()
@@ -180,6 +180,9 @@ class ModelSpec(AttentionOptions):
             raise FieldError("dtype", "dtype is of a model with `weights: random`: a trained one has `train.dtype`")
         if self.weights is not None and self.train is not None:
             raise FieldError("train", "a model with `weights: random` is never trained")
+        if self.vocab is not None and self.weights is None and self.start is None:
+            text = "a trained model has its tokenizer's words: choose it under `data:`, as tokenizer: {bpe: 4096}"
+            raise FieldError("vocab", text)
         return self
 
     @model_validator(mode="after")

@@ -55,7 +55,6 @@ models:
     ffn: {kind: moe, experts: 8, top_k: 4, router: top_p, top_p: 0.4, entropy_loss: 0.0001, expert_hidden: 24}
   windowed:
     base: dense
-    vocab: 300
     attention_bias: all
     attention_sinks: true
     window: 16
@@ -65,7 +64,7 @@ models:
   llama3:
     base: dense
     rope_scaling: {kind: llama3, factor: 8.0, original_context: 32, low_freq_factor: 1.0, high_freq_factor: 4.0}
-  untrained: {base: dense, weights: random, dtype: bfloat16}
+  untrained: {base: dense, weights: random, dtype: bfloat16, vocab: 300}
   merged: {base: dense, data: {tokenizer: {bpe: 512}}}
 tune: {lr: [1.0e-3, 2.0e-3, 4.0e-3], models: [dense]}
 """
