@@ -224,6 +224,7 @@ def validate(
     from moebench.planning.graph import check
     from moebench.planning.machine import no_facts
     from moebench.planning.matching import Machine
+    from moebench.planning.tasks import check_claims, planned_tasks, task_metrics
     from moebench.suite.errors import SuiteError
     from moebench.suite.load import load_suite
 
@@ -242,6 +243,7 @@ def validate(
     # So fast a machine that no warm-up is too long for a budget in seconds: that is for the calibration to tell.
     fastest = Machine(device=device, step_seconds=dict.fromkeys(loaded.spec.models, 1e-6))
     with _at_their_place(loaded):
+        check_claims(spec, task_metrics(planned_tasks(spec, base=loaded.base)))
         _, _, warnings = check(spec, facts=facts, vocab=vocab, views=views, machine=fastest)
     return loaded, tuple(warnings)
 

@@ -89,6 +89,16 @@ def test_a_fresh_job_has_a_process_of_its_own(tmp_path: Path) -> None:
     assert len({pid[usual[0].id], pid[fresh[0].id], pid[fresh[1].id]}) == 3
 
 
+def test_jobs_of_a_lane_share_workers_with_nobody_else_and_come_last(tmp_path: Path) -> None:
+    usual = [task(seed=seed) for seed in range(2)]
+    own = [task(seed=seed, lane="own") for seed in (10, 11)]
+    launch_fakes([own[0], *usual, own[1], after(usual[1])], tmp_path, workers=1)
+    assert {job for job, _ in began(tmp_path)[-2:]} == {own[0].id, own[1].id}
+    pid = dict(began(tmp_path))
+    assert pid[own[0].id] == pid[own[1].id] != pid[usual[0].id]
+    assert len(set(pid.values())) == 2
+
+
 def test_a_job_may_be_silent_for_as_long_as_it_says(tmp_path: Path) -> None:
     patient, hung = task("naps", silence_s=60.0), task("hangs", seed=1)
     statuses = launch_fakes([patient, hung], tmp_path, timeout_s=1.0, retries=0)

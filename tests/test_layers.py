@@ -29,7 +29,8 @@ LADDER: dict[str, tuple[str, ...]] = {
         "data.documents", "data.sources",
         "claims.hypothesis", "claims.kinds", "systems.configs", "models.convert.families", "models.convert.words",
         "suite",
-        "models.architecture", "checkpoints.facts", "jobs.recipe", "jobs.session", "planning.types", "store",
+        "models.architecture", "checkpoints.facts", "jobs.recipe", "jobs.session", "tasks.facts",
+        "planning.types", "store",
     ),
     "run": (
         "systems", "checkpoints", "planning.feasibility", "planning.session", "planning.matching",
@@ -69,6 +70,7 @@ LAZY = {
     "jobs.load": "torch stays out of the process that plans",
     "models.hf": "transformers is optional, and loaded when a checkpoint is",
     "planning": "torch stays out of the process that plans",
+    "tasks": "lm-eval is imported where a task is carried out",
     "reporting": "pandas and matplotlib wait until a page is built",
 }
 """Below the top: which modules import moebench inside functions, and why."""

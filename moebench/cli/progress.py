@@ -41,6 +41,10 @@ def watching(*, quiet: bool = False) -> Iterator[Callable[[Event], None]]:
         yield _Lines(console)
 
 
+ONGOING = {"progress": ("step", "steps"), "answering": ("done", "of")}
+"""Events of a job on its way, and where they say how far it is."""
+
+
 class _Suite:
     """How much of the suite's work is done, in FLOPs, and how long the rest will take at the pace so far."""
 
@@ -103,7 +107,7 @@ class _Bars:
         text = shown(event)
         if kind == "planned" and event["missing"]:
             self.whole = self.bars.add_task("[bold]suite", total=1.0, facts="")
-        elif kind == "progress":
+        elif kind in ONGOING:
             self._progress(event)
         elif kind in ("finished", "failed", "stopped") and event["run"] in self.of_run:
             self.bars.remove_task(self.of_run.pop(event["run"]))
@@ -116,7 +120,8 @@ class _Bars:
         run = event["run"]
         if run not in self.of_run:
             self.of_run[run] = self.bars.add_task(escape(f"{event['model']} seed {event['seed']}"), total=1.0, facts="")
-        share = event["step"] / event["steps"]
+        done, of = ONGOING[event["event"]]
+        share = event[done] / event[of]
         self.bars.update(self.of_run[run], completed=share, facts=facts_of(event))
 
 
@@ -130,7 +135,7 @@ class _Lines:
     def __call__(self, event: Event) -> None:
         self.suite.on_event(event)
         text = shown(event)
-        if event["event"] == "progress":
+        if event["event"] in ONGOING:
             now = time.monotonic()
             if now - self.printed_at.get(event["run"], -PLAIN_SECONDS) < PLAIN_SECONDS:
                 return
@@ -143,7 +148,10 @@ class _Lines:
 
 
 def facts_of(event: Event) -> str:
-    """Step, loss, pace and time left of one run."""
+    """Step, loss, pace and time left of one run, or requests of a task."""
+    if event["event"] == "answering":
+        parts = [str(event["task"]), f"{event['done']:,}/{event['of']:,} requests"]
+        return ", ".join([*parts, *([f"{duration(event['left_s'])} left"] if event.get("left_s") else [])])
     parts = [f"step {event['step']}/{event['steps']}"]
     if event["phase"] != "train":
         parts.append({"evaluate": "evaluating", "measure": "measuring"}[event["phase"]])
@@ -168,7 +176,7 @@ def sentence(event: Event) -> str | None:
     """What an event says in words; None when it says nothing on its own."""
     kind = event["event"]
     who = f"{event['model']} seed {event['seed']}" if "model" in event else ""
-    who += f" ({event['measurement']})" if "measurement" in event else ""
+    who += f" ({event.get('task', event['measurement'])})" if "measurement" in event else ""
     if kind == "preparing":
         return f"preparing data: {event['source']}"
     if kind == "planned":

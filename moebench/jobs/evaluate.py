@@ -8,18 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from moebench.frozen import Frozen, later
 from moebench.identity import canonical, job_id
+from moebench.jobs import tasks
 from moebench.jobs.job import Job, OnEvent
 from moebench.jobs.kind import Draft, Kind
 from moebench.jobs.recipe import Run
 from moebench.metrics import MEASUREMENTS
 from moebench.suite.checkpoint import CheckpointModel
 from moebench.suite.training import Evaluation
+
+if TYPE_CHECKING:
+    from moebench.metrics.measurement import Measured
+    from moebench.store import JobFolder
 
 
 class TextSpec(Frozen):
@@ -35,7 +40,7 @@ class EvaluateSpec(Frozen):
     """What is measured of the input's model."""
 
     measurement: str
-    """A word of `metrics.MEASUREMENTS`."""
+    """A word of `metrics.MEASUREMENTS`, or `lm_eval`."""
     version: int = 1
     """Of the measurement: another one gives other numbers."""
     options: dict[str, Any] = Field(default={})
@@ -54,6 +59,7 @@ def jobs(draft: Draft) -> Iterator[Job]:
                 yield job(given, name)
             elif given.kind == "load" and not measurement.of_training and draft.plan.data.source != "none":
                 yield job(given, name, text=_text(draft, given.model))
+    yield from tasks.jobs(draft)
 
 
 def _text(draft: Draft, model: str) -> TextSpec:
@@ -91,32 +97,48 @@ def execute(
     should_stop: Callable[[], bool],  # noqa: ARG001  a measurement is short: it is done anew
 ) -> str:
     """Measures and writes the records: 'completed', or 'diverged' when the model gives no number."""
-    from moebench.jobs.loop import about, corpus_of, settle
-    from moebench.jobs.measuring import context_of
     from moebench.metrics.measurement import NotFinite
-    from moebench.store import Results, write_json
+    from moebench.store import Results
 
     results = Results(root)
     folder, spec = results.job(job.id), EvaluateSpec.model_validate(job.spec)
     for name in ("records.jsonl", "items.jsonl"):
         (folder.path / name).unlink(missing_ok=True)
     given = results.job(job.inputs[0])
-    settle(job.device, job.threads)
-    corpus = corpus_of(job, spec.text.data_digest if spec.text else Run.model_validate(given.spec()).data_digest, root)
-    on_event(job.event("measuring"))
-    write_json(folder.path / "job.json", about(job, job.device, corpus))
-    context = context_of(job, given, corpus, evaluation=spec.text.evaluation if spec.text else None, root=root)
     try:
-        measured = MEASUREMENTS[spec.measurement].measure(context)
+        if spec.measurement == tasks.MEASUREMENT:
+            measured = tasks.execute(job, folder, given, root=root, on_event=on_event)
+        else:
+            measured = _of_text(job, spec, folder, given, root=root, on_event=on_event)
     except NotFinite as problem:
-        at = "" if context.step is None else f"step {context.step}: "
-        folder.finish("diverged", reason=f"{at}{problem} on the {context.split} split is not finite")
+        folder.finish("diverged", reason=f"{problem} is not finite")
         return "diverged"
     _write(folder.path / "records.jsonl", (row.model_dump(exclude_none=True) for row in measured.records))
     if measured.items is not None:
         _write(folder.path / "items.jsonl", measured.items)
     folder.finish("completed")
     return "completed"
+
+
+def _of_text(
+    job: Job, spec: EvaluateSpec, folder: JobFolder, given: JobFolder, *, root: Path, on_event: OnEvent
+) -> Measured:
+    """One measurement on the suite's text. Raises NotFinite, which says where."""
+    from moebench.jobs.loop import about, corpus_of, settle
+    from moebench.jobs.measuring import context_of
+    from moebench.metrics.measurement import NotFinite
+    from moebench.store import write_json
+
+    settle(job.device, job.threads)
+    corpus = corpus_of(job, spec.text.data_digest if spec.text else Run.model_validate(given.spec()).data_digest, root)
+    on_event(job.event("measuring"))
+    write_json(folder.path / "job.json", about(job, job.device, corpus))
+    context = context_of(job, given, corpus, evaluation=spec.text.evaluation if spec.text else None, root=root)
+    try:
+        return MEASUREMENTS[spec.measurement].measure(context)
+    except NotFinite as problem:
+        at = "" if context.step is None else f"step {context.step}: "
+        raise NotFinite(f"{at}{problem} on the {context.split} split") from problem
 
 
 def _write(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

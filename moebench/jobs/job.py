@@ -45,6 +45,11 @@ class Job(Frozen):
     """Whether it runs alone, with nothing else of ours on the machine."""
     fresh: bool = False
     """Whether it has a process of its own."""
+    lane: str | None = None
+    """Word of the workers that carry out nothing else, where what it loads or changes in a process is not wanted in
+    others' jobs; None for a worker of all other jobs."""
+    means: dict[str, Any] = Field(default={})
+    """How its measurement is carried out, where that decides no number: a folder of tasks, whether to go online."""
     silence_s: float = 0.0
     """How long it may give no sign of life, where that is longer than the launch allows."""
 
@@ -62,4 +67,6 @@ class Job(Frozen):
         about = {"run": self.id, "job": self.kind, "model": self.model, "seed": self.seed}
         if "measurement" in self.spec:
             about["measurement"] = self.spec["measurement"]
+        if "task" in self.spec.get("options", {}):
+            about["task"] = self.spec["options"]["task"]
         return {"event": name, **about, **facts}

@@ -33,6 +33,8 @@ class Worker(ABC):
         """It takes no more jobs and is about to end."""
         self.is_used = False
         """Whether it has had a job."""
+        self.lane: str | None = None
+        """That of its jobs, once it has had one."""
         self.is_hung = False
         """Whether it was killed for its silence."""
 

@@ -89,7 +89,8 @@ class Scheduler:
     def _share_out(self) -> None:
         """Gives jobs to idle workers, starts workers while there are too few, and lets go those without work."""
         while len(self._at_work()) < self._place.num_workers and (job := self._next_job()) is not None:
-            idle = [worker for worker in self._workers if worker.job is None and not worker.retired]
+            free = [worker for worker in self._workers if worker.job is None and not worker.retired]
+            idle = [worker for worker in free if not worker.is_used or worker.lane == job.lane]
             if job.exclusive or job.fresh:
                 used = [worker for worker in self._workers if worker.is_used and worker.job is None]
                 for worker in used:
@@ -97,6 +98,8 @@ class Scheduler:
                 if used:  # it starts when they are gone
                     return
             elif not idle and len(self._workers) >= self._place.num_workers:
+                for worker in free[:1]:  # of another lane: it makes room
+                    self._retire(worker)
                 return
             if not idle:
                 idle = [self._place.start(job)]
@@ -113,6 +116,7 @@ class Scheduler:
     def _give(self, worker: Worker, job: Job) -> None:
         del self._pending[job.id]
         worker.job, worker.last_step, worker.heard, worker.is_used = job, None, time.monotonic(), True
+        worker.lane = job.lane
         worker.give(job)
 
     def _retire(self, worker: Worker) -> None:
@@ -120,7 +124,8 @@ class Scheduler:
             worker.retire()
 
     def _next_job(self) -> Job | None:
-        """The first job that can start now, what has inputs before what begins anew; exclusive ones when all is still.
+        """The first job that can start now, what has inputs before what begins anew; those of a lane when no other can,
+        so that few workers change, and exclusive ones when all is still.
 
         Those that turn out to be done or blocked are crossed off.
         """
@@ -129,7 +134,7 @@ class Scheduler:
             return None
         ready = [job for job in list(self._pending.values()) if self._is_ready(job)]
         while ready:
-            job = min(ready, key=lambda job: (job.exclusive, not job.inputs))
+            job = min(ready, key=lambda job: (job.exclusive, job.lane is not None, not job.inputs))
             if job.exclusive and at_work:
                 return None
             if (status := finished(job, self._root)) is None:
@@ -292,5 +297,6 @@ class Scheduler:
 
 def name_of(job: Job) -> str:
     """A job in words: `train job of moe seed 3`."""
-    what = f" ({job.spec['measurement']})" if "measurement" in job.spec else ""
+    measurement = job.spec.get("measurement")
+    what = f" ({job.spec.get('options', {}).get('task', measurement)})" if measurement else ""
     return f"{job.kind} job{what} of {job.model} seed {job.seed}"

@@ -18,6 +18,7 @@ from moebench.planning import feasibility
 from moebench.planning.beginnings import begun
 from moebench.planning.elsewhere import planned_elsewhere
 from moebench.planning.matching import Machine, PlanError, models_of
+from moebench.planning.tasks import check_claims, planned_tasks, task_metrics
 from moebench.planning.types import Asked, DataFacts, MatchResult, Plan, PlannedJob, PlannedModel, TunePlan
 from moebench.suite.model import DenseFFN
 from moebench.suite.types import SuiteSpec
@@ -64,6 +65,9 @@ def make_graph(
     elsewhere, told = planned_elsewhere(spec, base=base, machine=machine)
     checked = check(spec, facts=facts, vocab=vocab, machine=machine, views=views, smoke=asked.smoke)
     models, matches, warnings = checked
+    tasks = planned_tasks(spec, base=base)
+    of_tasks = task_metrics(tasks)
+    check_claims(spec, of_tasks)
     read = {name: (views or {}).get(name, facts) for name in models}
     models = begun(spec, models, read, base=base, machine=machine)
     plan = Plan(
@@ -79,7 +83,8 @@ def make_graph(
         views=dict(views or {}),
         systems=_systems(spec),
         claim_hashes={name: digest_of(claim.model_dump(mode="json")) for name, claim in spec.claims.items()},
-        extra_metrics={**spec.declared, **told.metrics},
+        tasks=tasks,
+        extra_metrics={**spec.declared, **told.metrics, **of_tasks},
         warnings=(*notes, *told.notes, *warnings),
         asked=asked,
     )
@@ -112,9 +117,14 @@ def check(
 
 
 def _brief(job: Job) -> PlannedJob:
-    measurement = job.spec.get("measurement")
     return PlannedJob(
-        kind=job.kind, model=job.model, seed=job.seed, id=job.id, inputs=job.inputs, measurement=measurement
+        kind=job.kind,
+        model=job.model,
+        seed=job.seed,
+        id=job.id,
+        inputs=job.inputs,
+        measurement=job.spec.get("measurement"),
+        task=job.spec.get("options", {}).get("task"),
     )
 
 

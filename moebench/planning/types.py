@@ -31,6 +31,7 @@ from moebench.suite.external import ExternalModel
 from moebench.suite.model import MatchOn, ModelSpec, MoEFFN
 from moebench.suite.smoke import SMOKE
 from moebench.suite.types import SuiteSpec, tag_of
+from moebench.tasks.facts import TaskFacts
 
 
 class PlannedStart(Frozen):
@@ -155,6 +156,8 @@ class PlannedJob(Frozen):
     """Ids of the jobs whose results it reads."""
     measurement: Name | None = Field(default=None, exclude_if=lambda value: value is None)
     """What it measures, of kind `evaluate`."""
+    task: str | None = later()
+    """The task of lm-eval, where it measures one."""
 
 
 class TextFacts(Frozen):
@@ -263,6 +266,8 @@ class Plan(Frozen):
     """Published systems that claims name, counted."""
     claim_hashes: dict[str, str]
     """Claim id -> hash of its text and test."""
+    tasks: dict[str, TaskFacts] = later({})
+    """Tasks of lm-eval that are measured, by name."""
     extra_metrics: dict[str, Metric] = later({})
     """What metrics mean that only its suite or its tasks know; see `metrics.in_force`."""
     warnings: tuple[str, ...] = ()

@@ -8,7 +8,7 @@ what that means. This module knows files and the plan; it knows no statistics.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from moebench.reader.items import Item
 from moebench.reader.processes import SpeedProcess, read_process
 from moebench.reader.runs import Outcome, digests, is_impossible, read_elsewhere, read_run
 from moebench.reader.sweeps import read_tune
+from moebench.reader.tasks import with_tasks
 from moebench.store import DONE, CorruptFile, Folder, Source, Status
 from moebench.store.files import MOST_SHOWN, words_of
 from moebench.text import plain
@@ -147,7 +148,7 @@ def _outcomes(results: Source, plan: Plan, problems: list[str]) -> tuple[Outcome
     """Every planned run. Those whose digests show that they are copies of each other are corrupt."""
     at = {step for model in plan.decoders.values() for step in (*model.recipe.evaluate_at, model.recipe.steps)}
     measured = plan.evaluations
-    outcomes = [_outcome(results, planned, plan, measured[planned.id], at, problems) for planned in plan.runs]
+    outcomes = [_measured(results, planned, plan, measured[planned.id], at, problems) for planned in plan.runs]
     twins: dict[tuple[str, str], list[Outcome]] = {}
     for run in outcomes:
         if run.digests:
@@ -165,6 +166,21 @@ def _outcomes(results: Source, plan: Plan, problems: list[str]) -> tuple[Outcome
         else _at_ends_of_others(results, run, outcomes)
         for run in outcomes
     )
+
+
+def _measured(
+    results: Source,
+    planned: PlannedJob,
+    plan: Plan,
+    jobs: Sequence[PlannedJob],
+    at: set[int],
+    problems: list[str],
+) -> Outcome:
+    """A run with all that was measured of it."""
+    run = _outcome(results, planned, plan, [job for job in jobs if job.task is None], at, problems)
+    if run.status != "completed":
+        return run
+    return with_tasks(results, run, [job for job in jobs if job.task is not None], plan, problems)
 
 
 def _refused(run: Outcome, why: str, problems: list[str]) -> Outcome:

@@ -90,7 +90,9 @@ def read_run(
         is_own(one, one.job_json()["job"])
     recipe = plan.decoders[planned.model].recipe
     most = _most_records(plan, planned.model)
-    values, absent, curves = _records([folder, *measured], _labels(plan, planned.model), most=most, steps=recipe.steps)
+    values, absent, curves = read_records(
+        [folder, *measured], _labels(plan, planned.model), most=most, steps=recipe.steps
+    )
     items = read_items(measured, values, split=recipe.split, documents=plan.data.documents[recipe.split])
     environment = Environment.model_validate(about["environment"]) if "environment" in about else None
     return Outcome(
@@ -123,7 +125,7 @@ def read_elsewhere(folder: Folder, planned: PlannedJob, *, measured: Sequence[Fo
         one.unchanged(LISTED)
         is_own(one, one.job_json()["job"])
     scored = next((one.job_json() for one in measured if one.spec().get("measurement") == "quality"), {})
-    values, absent, curves = _records([folder, *measured], None, most=files.MOST_ROWS)
+    values, absent, curves = read_records([folder, *measured], None, most=files.MOST_ROWS)
     manifest, environment = folder.manifest() or {}, about.get("environment")
     here = None if environment is None else Environment.model_validate(environment)
     items = read_items([folder, *measured], values, split="test", documents=files.MOST_ROWS)
@@ -176,7 +178,7 @@ def _labels(plan: Plan, model: str) -> Labels:
     )
 
 
-def _records(
+def read_records(
     folders: Sequence[Folder], labels: Labels | None, *, most: int, steps: int | None = None
 ) -> tuple[dict[str, float], dict[str, str], Curves]:
     """Last values, reasons of metrics without one, and curves; labels and steps are held against what there is.

@@ -260,6 +260,8 @@ def _relate(plain: dict[str, Any], tree: Node, base: Path) -> None:
             if (node := tree.get(*where, "tokenizer", way)) is not None:
                 inner = functools.reduce(operator.getitem, (*where, "tokenizer"), plain)
                 inner[way] = _relative(node, base)
+    if (node := tree.get("measure", "lm_eval", "include_path")) is not None:
+        plain["measure"]["lm_eval"]["include_path"] = _relative(node, base)
     files = tree.get("data", "files")
     if files is not None and isinstance(files.value, list):
         plain["data"]["files"] = [_relative(node, base) for node in files.value]

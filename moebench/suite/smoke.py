@@ -17,6 +17,8 @@ SHARE = 1 / 20
 SEEDS = PROCESSES = POINTS = 2
 NOTE = "smoke run: 2 seeds and a twentieth of the budget show that the suite works; its claims get no verdicts"
 FEWEST_EVALUATED = 256
+DOCUMENTS = 8
+"""Of each task."""
 """Tokens of an evaluation, the fewest that a suite may ask for."""
 
 
@@ -27,6 +29,9 @@ def smoke(spec: SuiteSpec) -> SuiteSpec:
     measure = spec.measure
     if measure.speed is not None:
         measure = measure.model_copy(update={"speed": _speed(measure.speed)})
+    if measure.lm_eval is not None:
+        limit = min(DOCUMENTS, measure.lm_eval.limit or DOCUMENTS)
+        measure = measure.model_copy(update={"lm_eval": measure.lm_eval.model_copy(update={"limit": limit})})
     models = {
         name: model.model_copy(update={"train": _train(model.train)})
         for name, model in spec.decoders.items()

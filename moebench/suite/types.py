@@ -47,6 +47,21 @@ class SpeedSpec(Frozen):
     """About how long the whole session may time, all processes together."""
 
 
+class LmEvalSpec(Frozen):
+    """Tasks of lm-eval, each measured on every model that is trained or loaded."""
+
+    tasks: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=200)]] = Field(min_length=1)
+    """Names of tasks, groups or tags, as `lm_eval ls tasks` lists them."""
+    num_fewshot: Annotated[int, Field(ge=0, le=100)] | None = None
+    """Examples before each question; the task's own number when absent."""
+    limit: Annotated[int, Field(ge=1)] | None = None
+    """The first so many documents of each task; all when absent."""
+    include_path: str | None = None
+    """Folder of task files besides lm-eval's own, from the suite's folder."""
+    online: bool = False
+    """Whether data sets may be downloaded."""
+
+
 class Measure(Frozen):
     """What is measured besides counts."""
 
@@ -58,6 +73,8 @@ class Measure(Frozen):
     """Whether claims may rest on peaks of tensor bytes. They are always measured, because suites share runs."""
     routing: bool = True
     """Whether claims may rest on the load of the experts. It is always recorded, because suites share runs."""
+    lm_eval: LmEvalSpec | None = later()
+    """Tasks of lm-eval; none when absent."""
 
 
 class Tune(Frozen):

@@ -74,6 +74,15 @@ class Adapter(TemplateLM):  # type: ignore[misc]  # lm-eval has no types
 
     # ------------------------------------------------------------------------------------------------ log-likelihood
 
+    def loglikelihood(
+        self,
+        requests: Sequence[Instance],
+        disable_tqdm: bool = False,  # noqa: ARG002  lm-eval's own name
+    ) -> list[tuple[float, bool]]:
+        """Of each continuation after its context."""
+        scores: list[tuple[float, bool]] = super().loglikelihood(requests, disable_tqdm=True)
+        return scores
+
     def _loglikelihood_tokens(
         self,
         requests: Sequence[tuple[tuple[str, str] | None, list[int], list[int]]],
