@@ -21,7 +21,8 @@ from moebench.metrics.metric import Better
 from moebench.metrics.ref import labelled
 
 _DATED = re.compile(r".*_(?P<date>\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d(?:\.\d+)?)\.json")
-_TASK = re.compile(r"[^\[\],=]{1,200}")
+_TASK = re.compile(r"[^\[\],=/\\\x00-\x1f\x7f\ud800-\udfff]{1,200}")
+"""Names that can be a label, and part of a file's name."""
 MOST_RESULT_BYTES = 1 << 28
 MOST_SAMPLE_BYTES = 1 << 24
 MOST_SAMPLES = 5_000_000
@@ -40,7 +41,7 @@ def read(folder: Path) -> Read:
     newest: dict[tuple[str, str], tuple[Path, str, dict[str, Any]]] = {}
     for path, date in files:
         written = _json(path, digests)
-        model = str(written.get("model_name") or path.parent.name)
+        model = _word(written.get("model_name") or path.parent.name)
         for task in _mapping(path, written, "results"):
             if (older := newest.get((model, task))) is not None:
                 into.notes.append(f"{task} of {model}: the newest results, of {date}; left out are those of {older[1]}")
@@ -138,8 +139,21 @@ def _numbers(row: object) -> dict[tuple[str, str], float]:
         metric, comma, filter_ = str(key).partition(",")
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if comma and number and not metric.endswith("_stderr"):
-            found[metric, filter_] = float(value)
+            found[metric, filter_] = _number(value)
     return found
+
+
+def _number(value: float) -> float:
+    """As a float; infinite where a whole number of JSON is too large for one."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def _word(value: object) -> str:
+    """As text that can be written: JSON may hold halves of letters."""
+    return str(value).encode(errors="backslashreplace").decode()
 
 
 def _name(metric: str, task: str, filter_: str | None) -> str | None:
@@ -154,7 +168,7 @@ def _name(metric: str, task: str, filter_: str | None) -> str | None:
 def _samples(into: Read, path: Path, columns: Mapping[tuple[str, str], Column], digests: list[str]) -> None:
     """The items of a task's metrics, each named by its document's hash, the second of two equal ones by `hash#1`."""
     digest, seen = hashlib.sha256(), dict[tuple[str, str], int]()
-    ids: set[tuple[str, Any]] = set()
+    ids: set[tuple[str, str]] = set()
     none = into.names.number("")
     with path.open("rb") as file:
         for number, line in enumerate(iter(lambda: file.readline(MOST_SAMPLE_BYTES + 1), b""), start=1):
@@ -162,10 +176,11 @@ def _samples(into: Read, path: Path, columns: Mapping[tuple[str, str], Column], 
                 raise ResultsError(path, "a line is too long" if len(line) > MOST_SAMPLE_BYTES else "too many lines")
             digest.update(line)
             row = _sample(path, line, number)
-            filter_, doc = str(row.get("filter", "none")), str(row["doc_hash"])
-            if (filter_, row.get("doc_id")) in ids:
-                raise ResultsError(path, f"document {row.get('doc_id')} is there twice", line=number)
-            ids.add((filter_, row.get("doc_id")))
+            filter_, doc = str(row.get("filter", "none")), _word(row["doc_hash"])
+            doc_id = str(row.get("doc_id"))
+            if (filter_, doc_id) in ids:
+                raise ResultsError(path, f"document {doc_id} is there twice", line=number)
+            ids.add((filter_, doc_id))
             again = seen[filter_, doc] = seen.get((filter_, doc), -1) + 1
             item = into.names.number(doc if not again else f"{doc}#{again}")
             for (metric, of), column in columns.items():
@@ -190,12 +205,12 @@ def _sample(path: Path, line: bytes, number: int) -> dict[str, Any]:
 
 def _part(metric: str, value: Any) -> tuple[float, float] | None:
     """Size and value of a sample; None where it has no part in a mean."""
-    if isinstance(value, int | float) and math.isfinite(value):
-        return 1.0, float(value)
+    if isinstance(value, int | float) and math.isfinite(number := _number(value)):
+        return 1.0, number
     if metric == "bits_per_byte" and isinstance(value, list) and len(value) == 2:
-        logprob, num_bytes = value
-        if all(isinstance(x, int | float) and math.isfinite(x) for x in value) and num_bytes > 0:
-            return float(num_bytes), -float(logprob) / math.log(2)
+        logprob, num_bytes = (_number(x) if isinstance(x, int | float) else math.nan for x in value)
+        if math.isfinite(logprob) and 0 < num_bytes < math.inf:
+            return num_bytes, -logprob / math.log(2)
     return None
 
 
@@ -216,7 +231,7 @@ def _is_close(one: float, other: float) -> bool:
 def _group(into: Read, path: Path, model: str, group: str, written: Mapping[str, Any]) -> None:
     """The samples of a group's tasks as the group's own, where its number is their mean over all of them."""
     subtasks = _mapping(path, written, "group_subtasks")
-    tasks = list(_leaves(subtasks, group, set()))
+    tasks = list(_leaves(subtasks, group))
     run = into.models.get(model, {}).get(None)
     if run is None or not tasks or tasks == [group]:
         return
@@ -236,14 +251,16 @@ def _group(into: Read, path: Path, model: str, group: str, written: Mapping[str,
         _keep_if_mean(into, f"{metric} of {group}", column, metric)
 
 
-def _leaves(subtasks: Mapping[str, Any], name: str, seen: set[str]) -> Iterator[str]:
+def _leaves(subtasks: Mapping[str, Any], group: str) -> Iterator[str]:
     """The tasks of a group, groups in it followed."""
-    if name in seen:
-        return
-    seen.add(name)
-    inner = subtasks.get(name)
-    if not isinstance(inner, list) or not inner:
-        yield name
-        return
-    for one in inner:
-        yield from _leaves(subtasks, str(one), seen)
+    left, seen = [group], set[str]()
+    while left:
+        name = left.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        inner = subtasks.get(name)
+        if isinstance(inner, list) and inner:
+            left += map(str, reversed(inner))
+        else:
+            yield name

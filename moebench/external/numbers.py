@@ -70,9 +70,12 @@ class Column:
 
     @property
     def final(self) -> float:
-        """The number itself: of its items, of its last step, or as it stands."""
+        """The number itself: of its items, of its last step, or as it stands; infinite where items add up to none."""
         if self.items:
-            return math.fsum(self.values) / math.fsum(self.sizes)
+            try:
+                return math.fsum(self.values) / math.fsum(self.sizes)
+            except OverflowError:
+                return math.inf
         if self.steps:
             return self.points[max(range(len(self.steps)), key=self.steps.__getitem__)]
         assert self.value is not None
@@ -103,6 +106,8 @@ class Read:
     """Model -> counted metric -> its value, which has no seed."""
     names: Names = field(default_factory=Names)
     """Of items and groups."""
+    units: dict[str, str] = field(default_factory=dict)
+    """Metric -> its unit, where a table says one."""
     notes: list[str] = field(default_factory=list)
     """What of it was left out, and why."""
 

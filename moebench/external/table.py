@@ -140,8 +140,8 @@ def _place(path: Path, into: Read, model: str, metric: str, seed: str, unit: str
         return None
     column = _run(path, into, model, seed, line).columns.setdefault(metric, Column(line=line))
     said = None if unit in ABSENT else unit
-    if column.unit is not None and said is not None and said != column.unit:
-        raise ResultsError(path, f"{metric} in {quoted(said)}, above it is in {quoted(column.unit)}", line=line)
+    if said is not None and said != (known_unit := into.units.setdefault(metric, said)):
+        raise ResultsError(path, f"{metric} in {quoted(said)}, above it is in {quoted(known_unit)}", line=line)
     column.unit = said or column.unit
     return column
 
@@ -151,10 +151,15 @@ def _fact(path: Path, into: Read, model: str, metric: str, value: str, line: int
         if TIMED not in into.notes:
             into.notes.append(TIMED)
         return
+    facts = into.facts.setdefault(model, {})
     try:
-        into.facts.setdefault(model, {})[metric] = float(value)
+        number = float(value)
     except ValueError:
-        raise ResultsError(path, _no_number(value), line=line) from None
+        number = math.nan
+    if not math.isfinite(number) or "_" in value:
+        raise ResultsError(path, _no_number(value), line=line)
+    if facts.setdefault(metric, number) != number:
+        raise ResultsError(path, f"{metric} of {model} is {number:g} here and {facts[metric]:g} above", line=line)
 
 
 def _whole_runs(path: Path, into: Read, lines: dict[int, array[int]]) -> None:
@@ -170,6 +175,8 @@ def _whole_runs(path: Path, into: Read, lines: dict[int, array[int]]) -> None:
                 raise ResultsError(path, f"{where} has items and steps: give the items of the last step alone")
             if column.value is not None and column.steps:
                 raise ResultsError(path, f"{where} has rows with a step and one without")
+            if not math.isfinite(column.final):
+                raise ResultsError(path, f"the items of {where} add up to no number")
             ids = column.items or column.steps
             if (twice := _twice(np.frombuffer(ids, dtype=np.int64))) is not None:
                 what = f"item {quoted(into.names.words[ids[twice]])}" if column.items else f"step {ids[twice]}"
@@ -337,4 +344,8 @@ def _cell(path: Path, value: Any, name: str, line: int) -> str:
             return DIVERGED
         raise ResultsError(path, f"{name} is {quoted(value)}, not a number" if name in ("value", "size", "step", "seed")
                            else f"{name} is {quoted(value)}, not a word", line=line)  # fmt: skip
-    return value.strip() if isinstance(value, str) else repr(value)
+    if not isinstance(value, str):
+        return repr(value)
+    if not value.isascii() and value != value.encode(errors="replace").decode():
+        raise ResultsError(path, f"{name} is {quoted(value)}, which holds half a letter", line=line)
+    return value.strip()

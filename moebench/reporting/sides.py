@@ -127,7 +127,7 @@ def compare_sides(
     margin = margin or Amount(value=0.0, relative=False)
     known = _known(a, b, better)
     named = _chosen(a, b, metrics)
-    both = [name for name in named if name in a.columns and name in b.columns]
+    both = [name for name in named if _why_not(name, a, b) is None]
     rows = {name: _plain(name, known[name], a, b) for name in named}
     if both:
         asked = {question: _ask(question, both, known, a, b, margin) for question in _QUESTIONS}
@@ -138,7 +138,8 @@ def compare_sides(
             worse = _ask("worse", both, known, a, b, share)
             rows |= {name: replace(rows[name], failed=_fails(worse[name])) for name in both}
     if fail_above is not None:
-        rows |= {name: replace(rows[name], failed=True) for name in named if name not in b.columns}
+        apart = [name for name in named if (name not in both and name in a.columns) or name not in b.columns]
+        rows |= {name: replace(rows[name], failed=True) for name in apart}
     return list(rows.values())
 
 
@@ -307,10 +308,19 @@ def _outcome(job: PlannedJob, run: Run, sides: Mapping[str, Side], names: Sequen
 def _plain(name: str, metric: Metric, a: Side, b: Side) -> Row:
     """What stands on each side, before anything is judged."""
     means = [_mean(one, name) for one in (a, b)]
-    lacking = [word for word, one in ((A, a), (B, b)) if name not in one.columns]
     row = Row(metric=name, unit=metric.unit, better=None if metric.better == "neither" else metric.better)
-    reason = f"{lacking[0]} has no such number" if lacking else ""
-    return replace(row, a=means[0], b=means[1], verdict="not comparable" if lacking else "undecided", reason=reason)
+    reason = _why_not(name, a, b)
+    verdict = "undecided" if reason is None else "not comparable"
+    return replace(row, a=means[0], b=means[1], verdict=verdict, reason=reason or "")
+
+
+def _why_not(name: str, a: Side, b: Side) -> str | None:
+    """Why a metric of the two is not compared; None where it is."""
+    for word, one in ((A, a), (B, b)):
+        if name not in one.columns:
+            return f"{word} has no such number"
+    in_a, in_b = (a.columns[name].unit, b.columns[name].unit)
+    return f"A is in {in_a}, B in {in_b}" if in_a and in_b and in_a != in_b else None
 
 
 def _mean(one: Side, name: str) -> float | None:

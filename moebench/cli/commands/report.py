@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -73,11 +74,21 @@ def report(
     sys.exit(EXIT_CLAIM_FAILED if strict and not strict_ok(verdicts) else 0)
 
 
+def _share(_context: click.Context, _option: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not 0 <= value < math.inf:
+        raise click.BadParameter(f"{value:g} is no percentage from 0")
+    return value
+
+
 @click.command()
 @click.argument("results_a", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.argument("results_b", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option(
-    "--fail-above", type=float, metavar="PERCENT", help="Exit 1 when a metric got worse by more, interval and all."
+    "--fail-above",
+    type=float,
+    callback=_share,
+    metavar="PERCENT",
+    help="Exit 1 when a metric got worse by more, interval and all.",
 )
 @json_option
 def compare(results_a: Path, results_b: Path, *, fail_above: float | None, as_json: bool) -> None:
@@ -171,7 +182,13 @@ def status(results: Path, *, as_json: bool) -> None:
 @click.option(
     "--better", type=click.Choice(["lower", "higher"]), help="Which direction is better where nobody says so."
 )
-@click.option("--fail-above", type=float, metavar="PERCENT", help="Exit 1 when B is worse by more, interval and all.")
+@click.option(
+    "--fail-above",
+    type=float,
+    callback=_share,
+    metavar="PERCENT",
+    help="Exit 1 when B is worse by more, interval and all.",
+)
 @json_option
 def judge(
     path_a: str,
