@@ -255,7 +255,7 @@ BROKEN: dict[str, tuple[str, str, str]] = {
     "an unknown kind": ("ffn: {kind: dense}", "ffn: {kind: §dens}", "unknown kind 'dens': use dense or moe"),
     "no kind": ("ffn: {kind: moe, ", "§ffn: {", "'kind' is missing in ffn: it is dense or moe"),
     "an unknown test": ("{kind: trend, sign", "{kind: §tend, sign", "unknown kind 'tend': use superior"),
-    "an unknown source": ("source: stdlib", "source: §wikipedia", "unknown source 'wikipedia': use stdlib, text, synthetic"),
+    "an unknown source": ("source: stdlib", "source: §wikipedia", "unknown source 'wikipedia': use stdlib, python, text, hub, synthetic"),
     "an unknown router": ("softmax_topk", "§softmax_top", "unknown router 'softmax_top'"),
     "an unknown sign": ("sign: falling", "sign: §down", "sign cannot be 'down': use rising or falling"),
     "an unknown match": ("on: active_params", "on: §active", "on cannot be 'active': use active_params"),
