@@ -151,6 +151,31 @@ def frame_of(found: Findings) -> pd.DataFrame:
     return table.frame
 
 
+def test_a_task_that_the_baseline_was_not_given_is_set_against_that_of_its_claim() -> None:
+    evidence = golden_tasks.checkpoints()
+    task = metric_name("hellaswag")  # its claim compares with olmo_1b
+    run = evidence.outcome("olmo_7b", 0)
+    assert run is not None
+    kept = ({name: held for name, held in of.items() if name != task} for of in (run.values, run.items))
+    found = findings_of(with_outcome(evidence, "olmo_7b", 0, **dict(zip(("values", "items"), kept, strict=True))))
+    assert found.tasks.others == ("olmo_7b", "olmo_1b")
+    assert {found.tasks.baselines[metric_name(one)] for one in CHANCE if one != "hellaswag"} == {"olmo_7b"}
+    assert found.tasks.gaps[task, "olmoe_1b_7b"].verdict.baseline == "olmo_1b"
+    assert (task, "olmo_1b") not in found.tasks.gaps
+
+
+def test_how_tasks_were_measured_is_told() -> None:
+    evidence = golden_tasks.checkpoints()
+    told = {metric_name(task): "0-shot, version 1" for task in CHANCE}
+    for name in golden_tasks.SYSTEMS:
+        evidence = with_outcome(evidence, name, 0, conditions=told)
+    found = findings_of(evidence)
+    assert {task.conditions for task in found.tasks.tasks} == {"0-shot, version 1"}
+    with in_force(found.plan.extra_metrics):
+        (tasks,) = (section for section in sections(found) if section.anchor == "tasks")
+    assert "All tasks: 0-shot, version 1." in tasks.words
+
+
 # ------------------------------------------------------------------------------------------ in words
 
 

@@ -210,12 +210,6 @@ class Findings:
         return any(map(self.plan.counts, self.plan.models)) or bool(self.plan.warnings or self.plan.data.notes)
 
     @property
-    def sized(self) -> list[str]:
-        """Models whose size is known and that have a quality or a score."""
-        scored = {*self.quality["model"], *self.tasks.models(self.study.models)}
-        return [model for model in self.study.models if model in scored and self.plan.counts(model)]
-
-    @property
     def routed(self) -> bool:
         """Whether the load of any router was seen."""
         return bool(self.study.values["base"].str.startswith("routing.").any())

@@ -40,7 +40,7 @@ class Section:
 
 def sections(findings: Findings) -> list[Section]:
     """The report below its first screen, in order."""
-    return [
+    made = (
         Section(
             anchor=anchor,
             heading=heading,
@@ -50,7 +50,8 @@ def sections(findings: Findings) -> list[Section]:
         )
         for anchor, (heading, words) in SECTIONS.items()
         if shown(findings, anchor)
-    ]
+    )
+    return [section for section in made if section.words or section.figures or section.tables]
 
 
 def answer(findings: Findings) -> str:

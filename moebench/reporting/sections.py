@@ -87,9 +87,15 @@ def _tasks(findings: Findings) -> Iterator[str]:
     low = every.at_chance()
     if low:
         yield f"On {listed(task.name for task in low)} no model is shown to be better than guessing."
-    if findings.baseline is not None:
+    ways: dict[str, list[str]] = {}
+    for task in every.tasks:
+        if task.conditions:
+            ways.setdefault(task.conditions, []).append(task.name)
+    for how, names in ways.items():
+        yield f"{'All tasks' if len(names) == len(every.tasks) > 1 else listed(names)}: {how}."
+    if every.baselines:
         yield (
-            f"Differences to {findings.baseline} are paired, by seed where there are several and by item where both "
+            f"Differences to {listed(every.others)} are paired, by seed where there are several and by item where both "
             "models are one run; better and worse are decided with Holm's correction over the tasks of a model."
         )
     for (metric, model), why in every.absent.items():
@@ -234,7 +240,6 @@ _ASKED: dict[str, Callable[[Findings], bool]] = {
     "elsewhere": lambda findings: len(findings.plan.decoders) < len(findings.plan.models),
     "quality": lambda findings: findings.trains or not findings.quality.empty,
     "tasks": lambda findings: bool(findings.tasks.tasks),
-    "place": lambda findings: findings.trains or any(findings.sized),
     "routing": lambda findings: findings.trains or findings.routed,
     "cost": lambda findings: bool(findings.plan.decoders) or bool(findings.ratios) or findings.plan.speed is not None,
 }

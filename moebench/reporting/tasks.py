@@ -44,6 +44,8 @@ class Task:
     """What guessing gets; None where that is not known."""
     ceiling: float | None
     """The best there is; None where there is none."""
+    conditions: str
+    """How it was measured, `0-shot, version 1`; several where runs differ, empty where that is not known."""
 
     def text(self, value: Mean) -> str:
         """A score as it is written everywhere."""
@@ -106,8 +108,15 @@ class Tasks:
     """(metric, model) -> its score."""
     gaps: Mapping[tuple[str, str], Gap] = field(default_factory=dict)
     """(metric, model) -> the model against the baseline."""
+    baselines: Mapping[str, str] = field(default_factory=dict)
+    """Metric -> what the others are set against: the suite's baseline, or that of the claims about the metric."""
     absent: Mapping[tuple[str, str], str] = field(default_factory=dict)
     """(metric, model) -> why there is no score."""
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The models that others are set against."""
+        return tuple(dict.fromkeys(self.baselines.values()))
 
     def models(self, among: Sequence[str]) -> list[str]:
         """Those that have a score."""
@@ -146,18 +155,39 @@ def tasks(findings: Findings) -> Tasks:
         for metric in shown
         if metric in run.absent and (metric, run.model) not in scores
     }
-    made = tuple(_task(metric, shown) for metric in shown)
-    return Tasks(tasks=made, scores=scores, gaps=_gaps(findings, made, scores), absent=absent)
+    made = tuple(_task(findings, metric, shown) for metric in shown)
+    baselines = {task.metric: one for task in made if (one := _baseline(findings, task, scores)) is not None}
+    gaps = _gaps(findings, baselines, scores)
+    return Tasks(tasks=made, scores=scores, gaps=gaps, baselines=baselines, absent=absent)
+
+
+def _baseline(findings: Findings, task: Task, scores: Mapping[tuple[str, str], Score]) -> str | None:
+    """What a task's scores are set against; None where there is nothing, or neither direction is better."""
+    if task.better == "neither" or sum(metric == task.metric for metric, _ in scores) < 2:
+        return None
+    claims = findings.plan.spec.claims.values()
+    asked = [claim.compare.baseline for claim in claims if claim.compare and claim.metric == task.metric]
+    named = [findings.baseline, *asked]
+    return next((one for one in named if one is not None and (task.metric, one) in scores), None)
 
 
 def _metrics(findings: Findings) -> Iterator[str]:
-    """Every metric of the runs that is in no table of moebench's, tasks in the order of the runs' records."""
+    """Every metric of the runs that is in no table of moebench's, tasks in the order of the runs' records.
+
+    A perplexity is left out where bits per byte of the same task say the same.
+    """
     for run in findings.study.evidence.outcomes:
-        yield from (metric for metric in run.values if MetricRef.parse(metric).base not in METRICS)
+        for metric in run.values:
+            ref = MetricRef.parse(metric)
+            again = str(ref).replace("word_perplexity", "bits_per_byte").replace("byte_perplexity", "bits_per_byte")
+            if ref.base not in METRICS and (again == metric or again not in run.values):
+                yield metric
 
 
-def _task(metric: str, every: Sequence[str]) -> Task:
+def _task(findings: Findings, metric: str, every: Sequence[str]) -> Task:
     ref, facts = MetricRef.parse(metric), metric_of(metric)
+    told = {run.conditions[metric] for run in findings.study.evidence.outcomes if metric in run.conditions}
+    best = {"higher": facts.within.high, "lower": facts.within.low}
     named, word = ref.get("task"), ref.base.rpartition(".")[2]
     alone = named is not None and sum(MetricRef.parse(one).get("task") == named for one in every) == 1
     return Task(
@@ -167,11 +197,8 @@ def _task(metric: str, every: Sequence[str]) -> Task:
         share=facts.unit == "1" and facts.within.high == 1,
         better=facts.better,
         chance=facts.chance,
-        ceiling=facts.within.high
-        if facts.better == "higher"
-        else facts.within.low
-        if facts.better == "lower"
-        else None,
+        ceiling=best.get(facts.better),
+        conditions="; ".join(sorted(told)),
     )
 
 
@@ -191,18 +218,15 @@ def _score(findings: Findings, metric: str, model: str) -> Score | None:
 
 
 def _gaps(
-    findings: Findings, every: Sequence[Task], scores: Mapping[tuple[str, str], Score]
+    findings: Findings, baselines: Mapping[str, str], scores: Mapping[tuple[str, str], Score]
 ) -> dict[tuple[str, str], Gap]:
-    baseline = findings.baseline
     pairs = {
-        f"{task.metric} {model}": (task.metric, model)
-        for task in every
+        f"{metric} {model}": (metric, model)
+        for metric, baseline in baselines.items()
         for model in findings.study.models
-        if task.better != "neither"
-        and model != baseline
-        and {(task.metric, model), (task.metric, baseline)} <= set(scores)
+        if model != baseline and (metric, model) in scores
     }
-    questions = {name: _question(metric, model, str(baseline)) for name, (metric, model) in pairs.items()}
+    questions = {name: _question(metric, model, baselines[metric]) for name, (metric, model) in pairs.items()}
     verdicts = {pairs[verdict.id]: verdict for verdict in ask(findings.study.evidence, questions)}
     gaps: dict[tuple[str, str], Gap] = {}
     for model in findings.study.models:
@@ -210,7 +234,7 @@ def _gaps(
         tested = {key: min(v.p, v.p_against) for key, v in mine.items() if v.p is not None and v.p_against is not None}
         adjusted = dict(zip(tested, stats.holm(list(tested.values())), strict=True))
         for (metric, _), verdict in mine.items():
-            won = _won(findings, metric, model, str(baseline))
+            won = _won(findings, metric, model, baselines[metric])
             gaps[metric, model] = Gap(verdict=verdict, p=adjusted.get((metric, model)), **won)
     return gaps
 
@@ -243,7 +267,9 @@ def headline(findings: Findings) -> str:
     """What is decided of the suite's pair over all tasks, or of its one task."""
     every, treatment, baseline = findings.tasks, findings.treatment, findings.baseline
     mine = [
-        (task, every.gaps[task.metric, treatment]) for task in every.tasks if (task.metric, treatment) in every.gaps
+        (task, every.gaps[task.metric, treatment])
+        for task in every.tasks
+        if (task.metric, treatment) in every.gaps and every.baselines[task.metric] == baseline
     ]
     if not mine:
         return _alone(findings)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
-from moebench.format import MINUS, number
+from moebench.format import MINUS, listed, number
 from moebench.reporting.analysis import Findings, Mean
 from moebench.reporting.canvas import Drawn, canvas, fitted_title, key, key_height, labelled, widest
 from moebench.reporting.figures.marks import interval, name_rows
@@ -61,7 +61,8 @@ def _chosen(findings: Findings, tasks: Sequence[Task], most: int) -> list[Task]:
 
 
 def _rows(findings: Findings, tasks: Sequence[Task], title: str, subtitle: str) -> Drawn:
-    every, baseline = findings.tasks, findings.baseline
+    every = findings.tasks
+    baseline = listed(dict.fromkeys(every.baselines[task.metric] for task in tasks if task.metric in every.baselines))
     models = every.models(findings.study.models)
     others = [m for m in models if any((task.metric, m) in every.gaps for task in tasks)]
     names = [task.name for task in tasks]

@@ -28,6 +28,7 @@ def tasks(findings: Findings) -> Table | None:
         return None
     frame = pd.DataFrame(rows)
     held = {task.metric: task for task in every.tasks}
+    against = every.others[0] if len(every.others) == 1 else "the baseline"
 
     def score(row: Row) -> str:
         return held[row.metric].text(every.scores[row.metric, row.model].mean)
@@ -38,17 +39,17 @@ def tasks(findings: Findings) -> Table | None:
         Column(key="score", title="score", show=score),
         text("n", "over"),
         Column(key="chance", title="chance", show=lambda row: _bound(held[row.metric], row.chance)),
-        Column(key="difference", title=f"against {findings.baseline}", show=lambda row: _difference(held, row)),
+        Column(key="difference", title=f"against {against}", show=lambda row: _difference(held, row)),
         Column(key="won", title="items won : lost", show=_won),
         text("decided", "decided"),
     )
-    if findings.baseline is None:
+    if not every.baselines:
         columns = columns[:5]
     note = (
-        f"Difference: paired, 95% interval, unadjusted. Decided: against {findings.baseline} with Holm's correction "
+        f"Difference: paired, 95% interval, unadjusted. Decided: against {against} with Holm's correction "
         "over the tasks of a model. Items won: those on which a model is better, mean over seeds."
     )
-    note = note if findings.baseline is not None else "With 95% intervals over seeds, or over items of one run."
+    note = note if every.baselines else "With 95% intervals over seeds, or over items of one run."
     shown = None
     if findings.many:
         shown, columns = across(frame, by="model", value="score", show=score, rows="task")
@@ -67,6 +68,7 @@ def _scored(task: Task, model: str, score: Score) -> dict[str, Any]:
         "n": score.n,
         "chance": _float(task.chance),
         "ceiling": _float(task.ceiling),
+        "conditions": task.conditions or None,
     }
 
 
@@ -75,7 +77,7 @@ def _against(findings: Findings, task: Task, model: str) -> dict[str, Any]:
     gap = findings.tasks.gaps.get((task.metric, model))
     v = None if gap is None else gap.verdict
     is_valid = v is not None and v.state not in ("invalid", "not_tested")
-    decided = "baseline" if model == findings.baseline else "–"
+    decided = "baseline" if model == findings.tasks.baselines.get(task.metric) else "–"
     if gap is not None and v is not None:
         decided = f"{gap.side} (Holm {p_value(gap.p)})" if gap.side else "undecided" if is_valid else v.reason
     return {
