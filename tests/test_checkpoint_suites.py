@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from moebench import api
+from moebench.claims.judge import judge
 from moebench.counting.memory import kv_bytes_per_token
 from moebench.counting.weights import parameters
 from moebench.data.batches import evaluation_windows
@@ -41,8 +42,8 @@ def text_folder(folder: Path) -> None:
     """Documents with letters of one, two and three bytes, so that windows begin and end within letters."""
     (folder / "text").mkdir(exist_ok=True)
     lines = small_checkpoints.TEXT.splitlines(keepends=True)
-    for index in range(40):
-        (folder / "text" / f"{index}.txt").write_text("".join(lines[10 * index : 10 * index + 10]) + f"{index}\n")
+    for index in range(260):
+        (folder / "text" / f"{index}.txt").write_text(f"{index} {lines[index]}{lines[index + 100]}")
 
 
 def write(path: Path, **blocks: Any) -> Path:
@@ -370,6 +371,13 @@ def test_spans_beyond_what_a_model_was_made_for_are_refused(folder: Path, done: 
     windows = evaluation_windows(corpus, "test", tokens=256)
     with pytest.raises(SpanTooLong, match="tokens, the model was made for 4"):
         spans(windows, corpus, load_tokenizer(folder / "mixtral", rows=384), longest=4)
+
+
+def test_claims_between_checkpoints_are_judged_over_items(done: Done) -> None:
+    (verdict,) = judge(done.evidence)
+    assert (verdict.state, verdict.units) == ("supported", "items")
+    assert verdict.n >= 20
+    assert "one run each: says nothing about another training run" in verdict.scope
 
 
 def test_a_second_call_does_nothing(done: Done) -> None:
