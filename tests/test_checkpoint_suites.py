@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -179,25 +180,54 @@ def test_a_checkpoint_that_was_moved_is_the_same(folder: Path, done: Done, tmp_p
     assert moved.training("other") == done.plan.training("moe")
 
 
-@pytest.mark.parametrize(
-    ("model", "message"),
-    [
-        ({"checkpoint": "nothing/there"}, "nothing/there is neither a folder nor in this machine's cache"),
-        ({"checkpoint": "pickled"}, "model.bin, pickle or another format that can run code"),
-        ({"checkpoint": "mixtral", "dtype": "int8"}, "dtype cannot be 'int8'"),
-    ],
-)
-def test_what_cannot_be_had_is_refused_at_its_place(folder: Path, tmp_path: Path, model: Any, message: str) -> None:
+def configured(folder: Path, **changes: Any) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def renamed(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "model.bin")
+
+
+def truncated(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-10])
+
+
+BROKEN: dict[str, tuple[Callable[[Path], None], dict[str, Any], str]] = {
+    "absent": (shutil.rmtree, {}, "there is no folder 'mixtral'"),
+    "a name": (
+        shutil.rmtree,
+        {"checkpoint": "nothing/there"},
+        "nothing/there is neither a folder nor in this machine's",
+    ),
+    "pickled": (renamed, {}, "model.bin, pickle or another format that can run code"),
+    "truncated": (truncated, {}, "10 bytes short of what its header says"),
+    "remote code": (lambda to: configured(to, auto_map={"AutoConfig": "x.Y"}), {}, "asks for code of its publisher"),
+    "nested": (
+        lambda to: (to / "config.json").write_text('{"model_type": "llava", "text_config": {"model_type": "qwen2"}}'),
+        {},
+        "a model of more than text ('llava', around 'qwen2') is not measured",
+    ),
+    "another vocabulary": (lambda to: configured(to, vocab_size=300), {}, "its files hold 68,256 parameters"),
+    "no tokenizer": (lambda to: (to / "tokenizer.json").unlink(), {}, "no tokenizer"),
+    "an unknown family": (lambda to: configured(to, model_type="mistrall"), {}, "did you mean 'mistral'"),
+    "an unknown type": (lambda _: None, {"dtype": "int8"}, "dtype cannot be 'int8'"),
+}
+
+
+@pytest.mark.parametrize("word", BROKEN)
+def test_what_cannot_be_had_is_refused_at_its_place(folder: Path, tmp_path: Path, word: str) -> None:
+    break_it, changes, message = BROKEN[word]
     text_folder(tmp_path)
-    shutil.copytree(folder / "mixtral", tmp_path / "pickled")
-    (tmp_path / "pickled" / "model.safetensors").rename(tmp_path / "pickled" / "model.bin")
     shutil.copytree(folder / "mixtral", tmp_path / "mixtral")
-    suite = write(tmp_path / "suite.yaml", models={"moe": model})
-    found = call("run", suite, "--results", tmp_path / "results")
+    break_it(tmp_path / "mixtral")
+    suite = write(tmp_path / "suite.yaml", models={"moe": {"checkpoint": "mixtral", **changes}})
+    found = call("run", suite, "--results", tmp_path / "results", "--out", tmp_path / "reports")
     assert found.exit_code == 2
     assert message in found.output
     assert "suite.yaml:" in found.output
-    assert not (tmp_path / "results" / "jobs").exists()
+    assert not list((tmp_path / "results").glob("[jp]*"))
+    assert not (tmp_path / "reports").exists()
 
 
 def test_a_suite_without_weights_is_valid(tmp_path: Path) -> None:
