@@ -68,7 +68,8 @@ class Bytes:
         return list(text)
 
     def decode(self, ids: Sequence[int]) -> bytes:
-        return bytes(ids)
+        """Rows of a model's table beyond the 256 stand for nothing."""
+        return bytes([token for token in ids if token < self.vocab])
 
 
 class Subwords:
@@ -155,7 +156,8 @@ class Subwords:
             yield ids
 
     def decode(self, ids: Sequence[int]) -> bytes:
-        return b"".join([self._pieces[token] for token in ids])
+        """Rows of a model's table beyond its words stand for nothing."""
+        return b"".join([self._pieces[token] for token in ids if token < self.vocab])
 
 
 AnyTokenizer = Bytes | Subwords
