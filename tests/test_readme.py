@@ -24,10 +24,11 @@ from click.testing import CliRunner, Result
 import moebench
 from moebench import api
 from moebench.cli.commands import main
+from moebench.models.convert.export import export_checkpoint
 from moebench.store import Results
 from moebench.suite import words
 from moebench.suite.load import load_suite
-from tests.support import another_python, tiny_suites
+from tests.support import another_python, small_models, tiny_suites
 
 ROOT = Path(moebench.__file__).parents[1]
 PAGES = {path.name: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
@@ -71,6 +72,7 @@ def test_every_block_and_command_is_one_that_is_tested_here() -> None:
     assert {language for language, _ in BLOCKS if language} == {"yaml", "python", "toml"}
     mine = [command for command in of("moebench ") if "mine" in command]
     known = [*mine, *of("moebench inspect", "moebench list", "moebench schema", "moebench export", "nox", "pip")]
+    known += of("moebench generate")
     known += of(
         "moebench run quickstart", "moebench run efficiency_per_token", "moebench run systems", "moebench run latency"
     )
@@ -112,6 +114,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with README's suite as printed, and text of one's own."""
     folder = tmp_path_factory.mktemp("readme")
     (folder / "mine.yaml").write_text(block("yaml", "suite: mine"))
+    exported = small_models.architecture(small_models.moe(), context=1024)
+    export_checkpoint(small_models.built(exported), folder / "checkpoints" / "moe")
     sentences = [f"Line {n} of what somebody wrote: {n * n} is the square of {n}.\n" for n in range(4000)]
     for topic in ("one", "two"):
         (folder / "corpus" / topic).mkdir(parents=True)
@@ -144,6 +148,7 @@ FRAGMENTS = [text for language, text in BLOCKS if language == "yaml" and "suite:
 def test_pieces_of_suites_go_over_the_suite_of_readme(here: Path, tmp_path: Path, text: str) -> None:
     path = tmp_path / "laid_over.yaml"
     path.write_text(f"suite: laid_over\nextends: {here / 'mine.yaml'}\n{text}")
+    (tmp_path / "checkpoints").symlink_to(here / "checkpoints")
     loaded, _ = api.validate(path)
     for scale in loaded.scales:
         api.validate(path, scale=scale)
@@ -194,6 +199,10 @@ def test_its_commands_work_one_after_the_other(here: Path) -> None:
     found = call(*[run_id if word == "RUN" else word for word in shlex.split(export)[1:]])
     assert found.exit_code == 0, found.output
     assert Path(shlex.split(export)[-1], "tokenizer.json").is_file()
+    (generate,) = of("moebench generate")
+    found = call(*[run_id if word == "RUN" else word for word in shlex.split(generate)[1:]], "--tokens", "5")
+    assert found.exit_code == 0, found.output
+    assert found.stdout.count("\ndef ") >= 2
 
 
 # ------------------------------------------------------------------------------------------ other people's suites
