@@ -505,3 +505,10 @@ def test_links_in_a_folder_lead_nowhere(tmp_path: Path) -> None:
     (tmp_path / "b" / "m").symlink_to(tmp_path / "a" / "m")
     with pytest.raises(ResultsError, match="holds no results of lm-eval"):
         read(tmp_path / "b")
+
+
+def test_plan_says_where_numbers_are_from_and_over_what_they_are_judged(here: Path) -> None:
+    found = run("plan", "suite.yaml")
+    assert found.exit_code == 0, found.output
+    for said in ("measured elsewhere", "ours.csv", "483,000,000", "primary, of 1", "nothing is trained"):
+        assert said in found.stdout

@@ -79,6 +79,8 @@ def plan_text(planned: Planned) -> str:
         lines += [budget, ""]
     if facts["checkpoints"]:
         lines += [_checkpoints(facts), ""]
+    if facts["external"]:
+        lines += [_external(facts), ""]
     if facts["claims"]:
         lines.append("claims, as they will be judged (an interval that crosses a threshold is inconclusive)")
         lines += [f"  {name}: {words}" for name, words in facts["claims"].items()] + [""]
@@ -109,6 +111,29 @@ def _checkpoints(facts: dict[str, Any]) -> Table:
         ),
         left=3,
     )
+
+
+def _external(facts: dict[str, Any]) -> Table:
+    """Where the numbers of each external model are from."""
+    return table(
+        "measured elsewhere",
+        ["model", "results", "there", "runs", "total", "active", "done"],
+        (
+            [
+                name,
+                one["results"],
+                one["model"],
+                "one" if one["single"] else len(one["seeds"]),
+                *(f"{one['counts'][of]:,.0f}" if of in one["counts"] else "" for of in _SIZES),
+                sum(run["done"] for run in facts["runs"] if run["model"] == name),
+            ]
+            for name, one in facts["external"].items()
+        ),
+        left=3,
+    )
+
+
+_SIZES = ("cost.total_params", "cost.active_params")
 
 
 def _plan_lines(facts: dict[str, Any]) -> list[str]:
@@ -152,6 +177,8 @@ def _basis(facts: dict[str, Any]) -> str:
         "rehearsed": "a few steps timed here",
         "guessed": "a guess by FLOPs",
     }
+    if not by_basis:
+        return "nothing is trained"
     if len(by_basis) == 1:
         return words[next(iter(by_basis))]
     return "; ".join(f"{', '.join(names)}: {words[basis]}" for basis, names in by_basis.items())
@@ -160,8 +187,9 @@ def _basis(facts: dict[str, Any]) -> str:
 def plan_json(planned: Planned) -> dict[str, Any]:
     """The plan as plain data, with what is done and how long the rest will take."""
     from moebench.api import estimate
+    from moebench.metrics import in_force
     from moebench.planning.checkpoints import scoring_bytes
-    from moebench.planning.types import PlannedCheckpoint
+    from moebench.planning.types import PlannedCheckpoint, PlannedExternal
     from moebench.planning.understood import understood
     from moebench.store import Results
 
@@ -169,6 +197,8 @@ def plan_json(planned: Planned) -> dict[str, Any]:
     expected = estimate(planned)
     status = {run.id: results.run_status(plan, run.id) for run in plan.runs}
     seconds = expected.run_s
+    with in_force(plan.extra_metrics):
+        claims = {name: understood(plan.spec, name) for name in plan.spec.claims}
     runs = [
         {
             **run.model_dump(include={"model", "seed", "id"}),
@@ -207,7 +237,12 @@ def plan_json(planned: Planned) -> dict[str, Any]:
             if isinstance(model, PlannedCheckpoint)
         },
         "matches": [match.model_dump(mode="json") for match in plan.matches],
-        "claims": {name: understood(plan.spec, name) for name in plan.spec.claims},
+        "external": {
+            name: {**model.model_dump(mode="json", exclude={"blueprint", "costs"}), "counts": plan.counts(name)}
+            for name, model in plan.models.items()
+            if isinstance(model, PlannedExternal)
+        },
+        "claims": claims,
         "seeds": plan.spec.seeds,
         "runs": runs,
         "speed": plan.speed.model_dump(mode="json") if plan.speed else None,
