@@ -33,7 +33,8 @@ def _over(spec: SuiteSpec, claim: Claim) -> str:
     number, units = units_of(spec, claim.metric)
     over = f"{number} {units}"
     if units == "seeds" and made_elsewhere(spec, claim):
-        over = "items, where each model is a single run"
+        over = f"{number} seeds, or items where" if number > 1 else "items, where"
+        over += " each model is a single run"
     if claim.family == "exploratory":
         return f"over {over}; exploratory, uncorrected"
     primary = [c for c in spec.claims.values() if c.family == "primary" and metric_of(c.metric).kind != "counted"]
