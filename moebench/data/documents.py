@@ -44,6 +44,17 @@ class Stream:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Part:
+    """One of several sources whose texts stand together; its domains begin with its label and a point."""
+
+    label: str
+    weight: float
+    """Its share of the training bytes, beside those of the others."""
+    most_domains: int | None
+    independent: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Gathered:
     """All texts of a source, in a fixed order, and notes about them."""
 
@@ -59,6 +70,8 @@ class Gathered:
     """True when documents are drawn independently by construction, so that none is a copy of another."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """What the texts are from -> its version, where that is part of what they are."""
+    parts: Sequence[Part] = ()
+    """The sources of a mixture; none where there is but one."""
     plugin: PluginCode | None = None
     """The code that gave them, when it is an installed package's."""
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from moebench.data.copies import Sample
 from moebench.data.corpus import DATA_VERSION, Corpus, corpus_digest, unigram_bits_per_byte
 from moebench.data.documents import DataError, Gathered
+from moebench.data.mixing import mix
 from moebench.data.overlap import WINDOW_BYTES, leak_share
 from moebench.data.sources import DataSpec
 from moebench.data.splits import SPLITS, split, united
@@ -87,20 +88,19 @@ def build(spec: DataSpec, gathered: Gathered, folder: Path) -> Corpus:
         columns = spool.read(gathered.texts)
         if not len(columns):
             raise DataError(f"the data hold no text{': ' if gathered.notes else ''}{'; '.join(gathered.notes)}")
-        if gathered.most_domains is not None:
-            columns = columns.with_domains(gathered.most_domains)
+        columns = _with_domains(columns, gathered)
         if gathered.independent:
-            of_text = split(columns, np.empty((0, 2), dtype=np.int64), spool.name)
+            of_text, mixed = mix(columns, split(columns, np.empty((0, 2), dtype=np.int64), spool.name), gathered.parts)
             repeats = []
         else:
-            with Sample(spool.bodies(), columns, folder.parent) as sample:
+            with Sample(_compared(spool, columns, gathered), columns, folder.parent) as sample:
                 related = sample.near_duplicates()
-                of_text = split(columns, related, spool.name)
+                of_text, mixed = mix(columns, split(columns, related, spool.name), gathered.parts)
                 repeats = list(_repeats(columns, related, sample, training=of_text == SPLITS.index("train")))
         domains = _write(spool, columns, of_text, folder)
     tokens, documents = opened(folder, domains=domains)
     leak = leak_share(tokens["test"], tokens["train"])
-    notes = [*gathered.notes, *repeats]
+    notes = [*gathered.notes, *mixed, *repeats]
     if leak > LEAK_THRESHOLD:
         means = "by chance, for its entropy is low" if gathered.independent else "so quality on it is partly memory"
         notes.append(
@@ -126,10 +126,31 @@ def build(spec: DataSpec, gathered: Gathered, folder: Path) -> Corpus:
     return Corpus(tokens=tokens, documents=documents, facts=facts, context=spec.context)
 
 
+def _with_domains(columns: Columns, gathered: Gathered) -> Columns:
+    """With no more domains than the source, or each source of a mixture, wants."""
+    if gathered.most_domains is not None:
+        columns = columns.with_domains(gathered.most_domains)
+    for part in gathered.parts:
+        if part.most_domains is not None:
+            columns = columns.with_domains(part.most_domains, start=f"{part.label}.")
+    return columns
+
+
+def _compared(spool: Spool, columns: Columns, gathered: Gathered) -> Iterator[bytes]:
+    """The texts that may be copies of each other; nothing in the place of those that are drawn independently."""
+    drawn = np.zeros(len(columns), dtype=bool)
+    for part in gathered.parts:
+        if part.independent:
+            drawn |= columns.of_domains(f"{part.label}.")
+    return (b"" if drawn[index] else body for index, body in enumerate(spool.bodies()))
+
+
 def _write(spool: Spool, columns: Columns, of_text: NDArray[np.int8], folder: Path) -> tuple[str, ...]:
     """Each text into its split, in the order of the source; gives the domains as they are numbered there."""
     with Writer(folder) as writer:
         for index, (name, body) in enumerate(zip(spool.names(), spool.bodies(), strict=True)):
+            if of_text[index] < 0:  # left out of a mixture
+                continue
             domain = columns.domain_names[columns.domains[index]]
             writer.add(SPLITS[of_text[index]], name=name, domain=domain, tokens=body)
     return writer.domains

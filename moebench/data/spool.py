@@ -94,15 +94,20 @@ class Columns:
     def __len__(self) -> int:
         return len(self.sizes)
 
-    def with_domains(self, most: int) -> Columns:
-        """The same with the largest domains alone, so many with `other`, which the rest become."""
+    def of_domains(self, start: str) -> NDArray[np.bool_]:
+        """Which texts are of domains that begin so: [n]."""
+        return np.array([name.startswith(start) for name in self.domain_names], dtype=bool)[self.domains]
+
+    def with_domains(self, most: int, *, start: str = "") -> Columns:
+        """The same with the largest alone of the domains that begin so, so many with `other`, which the rest become."""
         count = len(self.domain_names)
-        if count <= most:
+        some = [number for number in range(count) if self.domain_names[number].startswith(start)]
+        if len(some) <= most:
             return self
         sizes = np.bincount(self.domains, weights=self.sizes, minlength=count)
-        order = sorted(range(count), key=lambda number: (-sizes[number], self.domain_names[number]))
-        kept = {self.domain_names[number] for number in order[: most - 1]}
-        names = [name if name in kept else "other" for name in self.domain_names]
+        order = sorted(some, key=lambda number: (-sizes[number], self.domain_names[number]))
+        gone = {self.domain_names[number] for number in order[most - 1 :]}
+        names = [f"{start}other" if name in gone else name for name in self.domain_names]
         numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
         renumbered = np.array([numbers[name] for name in names], dtype=np.int32)
         return replace(self, domains=renumbered[self.domains], domain_names=tuple(numbers))

@@ -249,6 +249,8 @@ def _plain(tree: Node, models: Models, base: Path, problems: list[Problem]) -> d
     given = plain.get("sweeps") or {}
     if models.sweeps and isinstance(given, dict):
         plain["sweeps"] = {**models.sweeps, **given}
+    if isinstance(plain.get("data"), dict) and "mixture" in plain["data"]:
+        plain["data"].setdefault("source", "mixture")
     _relate(plain, tree, base)
     return plain
 
@@ -262,9 +264,7 @@ def _relate(plain: dict[str, Any], tree: Node, base: Path) -> None:
                 inner[way] = _relative(node, base)
     if (node := tree.get("measure", "lm_eval", "include_path")) is not None:
         plain["measure"]["lm_eval"]["include_path"] = _relative(node, base)
-    files = tree.get("data", "files")
-    if files is not None and isinstance(files.value, list):
-        plain["data"]["files"] = [_relative(node, base) for node in files.value]
+    _relate_data(plain.get("data"), tree.get("data"), base)
     models = plain.get("models")
     for name, model in models.items() if isinstance(models, dict) else ():
         for key in ("results", "config", "checkpoint"):
@@ -272,6 +272,25 @@ def _relate(plain: dict[str, Any], tree: Node, base: Path) -> None:
                 model[key] = _relative(node, base)
         if (node := tree.get("models", name, "start", "checkpoint")) is not None:
             model["start"]["checkpoint"] = _relative(node, base)
+
+
+def _relate_data(plain: Any, node: Node | None, base: Path) -> None:
+    """The paths of a `data:` block, or of a source of a mixture in it."""
+    if node is None or not isinstance(plain, dict):
+        return
+    files, name, parts = (node.get(key) for key in ("files", "name", "mixture"))
+    if files is not None and isinstance(files.value, list):
+        plain["files"] = [_relative(one, base) for one in files.value]
+    if plain.get("source") == "hub" and name is not None and _is_folder(name):
+        plain["name"] = _relative(name, base)
+    if parts is not None and isinstance(parts.value, list):
+        for inner, one in zip(plain["mixture"], parts.value, strict=True):
+            _relate_data(inner, one, base)
+
+
+def _is_folder(node: Node) -> bool:
+    """Whether a name is a folder beside the file that wrote it; else it is a name of the hub."""
+    return isinstance(node.value, str) and Path(node.at.source.folder, node.value).is_dir()
 
 
 def _is_made_elsewhere(model: Any) -> bool:

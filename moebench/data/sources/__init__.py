@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Union
 from pydantic import Field
 
 from moebench.data.sources.hub import HubData
+from moebench.data.sources.mixture import MixtureData
 from moebench.data.sources.none import NoData
 from moebench.data.sources.plugin import PluginData
 from moebench.data.sources.python import PythonData
@@ -24,6 +25,7 @@ SOURCES: dict[str, type[DataSource]] = {
     "python": PythonData,
     "text": TextData,
     "hub": HubData,
+    "mixture": MixtureData,
     "synthetic": SyntheticData,
     "plugin": PluginData,
     "none": NoData,
