@@ -76,3 +76,11 @@ def bench(session: nox.Session) -> None:
     _install(session, "test")
     options = ("--override-ini=addopts=", "-p", "no:xdist", "--benchmark-only", "-s")
     session.run("pytest", "tests/bench", *options, *session.posargs, env={"OMP_NUM_THREADS": "1"})
+
+
+@nox.session(default=False)
+def memory(session: nox.Session) -> None:
+    """Prepares 2 GB of text made on the fly, and prints the most memory that it took beside that of 0.1 GB: minutes."""
+    _install(session, "test")
+    for megabytes in session.posargs or ("100", "2000"):
+        session.run("python", "-m", "tests.support.large_texts", megabytes, session.create_tmp())

@@ -19,7 +19,7 @@ from moebench.data.spool import Hashes, blocks
 from moebench.seeds import generator
 
 WINDOW_BYTES = 50
-MOST_ASKED = 1 << 23
+MOST_ASKED = 1 << 21
 """Windows of the test split that are looked for; of more those whose hash is a multiple of a power of two stand for
 all. Each stands or falls for all equal ones, so that the share expected is the same."""
 CHUNK = 1 << 15
@@ -93,15 +93,18 @@ def leak_share(test: Bytes, train: Bytes) -> float:
     Both are streams of documents, each preceded by the separator.
     """
     one_in = 1 << max(0, len(test) // MOST_ASKED).bit_length()
-    asked, times = np.unique(np.concatenate([*hashes_of(test, one_in=one_in)]), return_counts=True)
-    if not len(asked):
+    every = np.concatenate([*hashes_of(test, one_in=one_in)])
+    if not len(every):
         return 0.0
+    every.sort()
+    first = np.flatnonzero(np.concatenate([[True], every[1:] != every[:-1]]))
+    asked, times = every[first], np.diff(first, append=len(every))
     bits = min((8 * len(asked)).bit_length(), _MOST_BITS)
     marked = np.zeros(1 << bits, dtype=bool)  # most windows that do not occur are told from these alone
     marked[_place(asked, bits)] = True
     occurs = np.zeros(len(asked), dtype=bool)
     for known in hashes_of(train, one_in=one_in):
-        known = known[marked[_place(known, bits)]]
+        known = np.sort(known[marked[_place(known, bits)]])
         at = np.searchsorted(asked, known)
         occurs[at[asked[np.minimum(at, len(asked) - 1)] == known]] = True
     return float(times[occurs].sum() / times.sum())

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from moebench.data.copies import Sample
+from moebench.data.copies import Sample, num_different
 from moebench.data.corpus import DATA_VERSION, Corpus, corpus_digest, unigram_bits_per_byte
 from moebench.data.documents import DataError, Gathered
 from moebench.data.mixing import mix
@@ -167,7 +167,7 @@ def _repeats(columns: Columns, related: Indices, sample: Sample, *, training: ND
     if share <= REPEAT_THRESHOLD:
         return
     tokens = int(training.sum() + columns.sizes[training].sum())
-    exact = len(columns) - len(np.unique(columns.bodies))
+    exact = len(columns) - num_different(columns.bodies)
     alike = len(columns) - len(np.unique(united(len(columns), related)))
     yield (
         f"{share:.0%} of the training text repeats text before it ({WINDOW_BYTES}-byte windows): {exact:,} of "
