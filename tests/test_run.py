@@ -107,6 +107,8 @@ def test_quality_is_measured_at_the_points_and_on_more_text_at_the_end(made: api
         for layer in range(2):
             loads = [found[labelled("routing.tokens", layer=layer, expert=e), step] for e in range(4)]
             assert sum(loads) == 2 * scored  # every scored byte goes to two experts
+    windows = (len(corpus.tokens("train")) - corpus.context) // corpus.context
+    assert found["train.epochs", 12] == 12 * (128 // corpus.context) / windows, "how often the text was read, by hand"
     items = folder.items()
     total = sum(row["bits"] for row in items) / sum(row["bytes"] for row in items)
     assert found["test.bits_per_byte", 12] == pytest.approx(total, rel=1e-12)

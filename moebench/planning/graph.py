@@ -197,9 +197,9 @@ def _warnings(
     """What is unusual; `data` are those of each model, and `suite` those of the suite."""
     found = [*dict.fromkeys(note for facts in (suite, *data.values()) for note in facts.notes)]
     for name, model in models.items():
-        facts, tokens = data[name], model.recipe.steps * model.recipe.batch_tokens
-        if tokens > facts.tokens.get("train", tokens):
-            epochs = tokens / facts.tokens["train"]
+        stream = data[name].tokens.get("train")
+        epochs = model.recipe.epochs(stream=stream, context=model.architecture.context) if stream is not None else None
+        if epochs is not None and epochs > 1:
             found.append(f"{name} reads the training split {epochs:.1f} times")
     found += _scored(models, data)
     if len({model.recipe.batch_tokens for model in models.values() if model.recipe.trains}) > 1:
