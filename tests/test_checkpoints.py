@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
+import torch
 
 from moebench.checkpoints.described import describe
 from moebench.checkpoints.digest import digest
@@ -162,6 +164,61 @@ def test_truncated_files_are_refused(copy: Callable[..., Path]) -> None:
     refused(folder, "its header does not read")
     path.write_bytes(b"")
     refused(folder, "no safetensors file, or cut short")
+
+
+def headed(folder: Path, name: str, **changes: Any) -> Path:
+    """The checkpoint with another row for a tensor in its header."""
+    path = folder / "model.safetensors"
+    data = path.read_bytes()
+    end = 8 + int.from_bytes(data[:8], "little")
+    rows = json.loads(data[8:end])
+    text = json.dumps({**rows, name: {**rows[name], **changes}}).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data[end:])
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data_offsets": [0, 4096]}, "its tensors do not stand one behind the other"),
+        ({"data_offsets": [0, 0]}, "has not as many bytes as its shape takes"),
+        ({"dtype": "F64"}, "has not as many bytes as its shape takes"),
+        ({"dtype": "F31"}, "of 'F31', which is no type that is known"),
+        ({"shape": [10**30]}, "has not as many bytes as its shape takes"),
+        ({"shape": [32.0, 32.0]}, "has impossible places"),
+        ({"shape": [-32, -32]}, "has impossible places"),
+        ({"data_offsets": [0, 10**400]}, "has not as many bytes as its shape takes"),
+    ],
+)
+def test_a_header_that_cannot_be_is_refused(copy: Callable[..., Path], changes: dict[str, Any], message: str) -> None:
+    folder = copy("llama")
+    refused(headed(folder, "model.layers.0.self_attn.q_proj.weight", **changes), message)
+
+
+def test_whole_numbers_are_no_weights(copy: Callable[..., Path]) -> None:
+    folder = copy("llama")
+    name, path = "model.layers.0.self_attn.q_proj.weight", folder / "model.safetensors"
+    tensors = safetensors.torch.load_file(path)
+    safetensors.torch.save_file({**tensors, name: tensors[name].to(torch.int8)}, path)
+    refused(folder, "weights of I8 are not read: take the unquantised checkpoint")
+
+
+@pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation_internal", "experts_implementation"])
+def test_code_of_the_hub_is_not_asked_for_by_a_configuration(copy: Callable[..., Path], key: str) -> None:
+    """transformers takes such a name for a repository of kernels, which it downloads and runs."""
+    folder = copy()
+    refused(configured(folder, **{key: "someone/kernels"}), rf"asks for code of its publisher \({key}.*never run")
+    refused(configured(folder, **{key: {"": "someone/kernels"}}), "asks for code of its publisher")
+    assert described(configured(folder, **{key: "eager"}))
+
+
+@pytest.mark.parametrize("number", [-1, None, "1", True])
+def test_ids_are_whole_numbers_from_0(copy: Callable[..., Path], number: object) -> None:
+    folder = copy()
+    value = json.loads((folder / "tokenizer.json").read_text())
+    value["model"]["vocab"]["the"] = number
+    (folder / "tokenizer.json").write_text(json.dumps(value))
+    refused(folder, "no tokenizer of the library .* is no id")
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "consolidated.00.pth"])

@@ -7,6 +7,7 @@ leads out of the folder, weights in pickle: each is refused by name with what to
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,9 @@ BESIDE = ("config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.
 """Files that decide what is measured, beside the weights."""
 MOST_HEADER_BYTES = 100 * 2**20
 """As the format has it."""
+BITS = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4,
+        "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U64": 64, "U32": 32, "U16": 16, "U8": 8, "BOOL": 8}  # fmt: skip
+"""Of one number, by the format's word for its type."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,14 +129,23 @@ def header(path: Path) -> dict[str, Stored]:
 
 
 def _tensors(rows: Mapping[str, Any]) -> Iterator[tuple[str, Stored]]:
+    """Each tensor, one behind the other, as many bytes as its shape takes. Raises ValueError for what cannot be."""
+    spans: list[tuple[int, int]] = []
     for name, row in rows.items():
         if name == "__metadata__":
             continue
-        first, stop = row["data_offsets"]
-        shape = tuple(int(size) for size in row["shape"])
-        if not 0 <= int(first) <= int(stop) or any(size < 0 for size in shape):
+        dtype, shape, (first, stop) = str(row["dtype"]), tuple(row["shape"]), row["data_offsets"]
+        if not all(type(number) is int and number >= 0 for number in (first, stop, *shape)):
             raise ValueError(f"{quoted(name)} has impossible places")
-        yield str(name), Stored(dtype=str(row["dtype"]), shape=shape, num_bytes=int(stop) - int(first))
+        if dtype not in BITS:
+            raise ValueError(f"{quoted(name)} is of {quoted(dtype)}, which is no type that is known")
+        if 8 * (stop - first) != math.prod(shape) * BITS[dtype]:
+            raise ValueError(f"{quoted(name)} has not as many bytes as its shape takes")
+        spans.append((first, stop))
+        yield str(name), Stored(dtype=dtype, shape=shape, num_bytes=stop - first)
+    spans.sort()
+    if any(stop != first for (_, stop), (first, _) in zip([(0, 0), *spans], spans, strict=False)):
+        raise ValueError("its tensors do not stand one behind the other")
 
 
 def tokenizer_file(folder: Path) -> str:
@@ -154,6 +167,9 @@ def largest_id(folder: Path) -> int | None:
         value = read_json(path)
         vocab = value["model"]["vocab"]
         ids = list(vocab.values()) if isinstance(vocab, dict) else [len(vocab) - 1]
-        return max([*ids, *(int(token["id"]) for token in value.get("added_tokens") or [])])
+        ids += [token["id"] for token in value.get("added_tokens") or []]
+        if odd := [number for number in ids if type(number) is not int or number < 0]:
+            raise ValueError(f"{quoted(odd[0])} is no id")
+        return max(ids)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path}: no tokenizer of the library `tokenizers`: {plain(error, most=120)}") from None

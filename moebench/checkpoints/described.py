@@ -18,8 +18,13 @@ from moebench.checkpoints.located import CheckpointError, Located
 from moebench.counting.blueprint import Blueprint
 from moebench.counting.weights import parameters
 from moebench.systems.configs import ConfigError, families, load_config, read_config
-from moebench.text import nearest, quoted
+from moebench.text import listed, nearest, quoted
 
+_KERNELS = tuple(
+    f"{start}{what}_implementation{end}"
+    for what in ("attn", "experts") for start in ("", "_") for end in ("", "_internal")
+)  # fmt: skip
+"""Keys of a configuration that name the code of its layers."""
 _DTYPES: Mapping[str, Dtype] = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
 
@@ -33,7 +38,7 @@ def describe(located: Located, *, cache: Path | None) -> tuple[CheckpointFacts, 
     blueprint, notes = _counted(folder, config)
     family = family_of(config["model_type"])
     held = contents(folder)
-    _same_parameters(folder, family, blueprint, held)
+    _same_parameters(folder, family, blueprint, held, packed=bool(config.get("quantization_config")))
     tokens_from = tokenizer_file(folder)
     last = largest_id(folder)
     if last is not None and last >= blueprint.vocab:
@@ -84,7 +89,20 @@ def _config(folder: Path) -> dict[str, Any]:
             hint=f"where transformers' own {known[word].architecture} reads it, take `auto_map` out of config.json",
         )
     _check_quantised(folder, config)
+    _check_kernels(folder, config)
     return config
+
+
+def _check_kernels(folder: Path, config: Mapping[str, Any]) -> None:
+    """transformers takes a name of the hub for code to download and run."""
+    for key in _KERNELS:
+        word = config.get(key)
+        words = word.values() if isinstance(word, dict) else (word,)
+        if any(one is not None and (not isinstance(one, str) or "/" in one) for one in words):
+            raise CheckpointError(
+                f"{folder}: config.json asks for code of its publisher ({key}: {quoted(word)}), which is never run",
+                hint=f"take `{key}` out of config.json",
+            )
 
 
 def _check_quantised(folder: Path, config: Mapping[str, Any]) -> None:
@@ -105,8 +123,12 @@ def _counted(folder: Path, config: Mapping[str, Any]) -> tuple[Blueprint, tuple[
         raise CheckpointError(f"{folder}: config.json: {error}") from None
 
 
-def _same_parameters(folder: Path, family: Family, b: Blueprint, held: Contents) -> None:
-    """The files hold as many parameters as the configuration stands for."""
+def _same_parameters(folder: Path, family: Family, b: Blueprint, held: Contents, *, packed: bool) -> None:
+    """The files hold as many parameters as the configuration stands for, as fractions unless they are packed."""
+    whole = {one.dtype for name, one in held.tensors.items() if family.is_parameter(name, b)} - {*_DTYPES, "F64"}
+    if whole and not packed:
+        kinds = listed(sorted(whole), last="and")
+        raise CheckpointError(f"{folder}: weights of {kinds} are not read", hint="take the unquantised checkpoint")
     stored = sum(family.size(name, one.shape) for name, one in held.tensors.items() if family.is_parameter(name, b))
     if (planned := parameters(b).total) != stored:
         raise CheckpointError(

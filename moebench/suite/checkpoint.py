@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from moebench.frozen import Frozen, later
 from moebench.suite.training import Evaluation
+from moebench.text import quoted
+
+
+def _places(word: str) -> str:
+    if not re.fullmatch(r"auto|balanced(_low_0)?|sequential|cpu|mps|(cuda|xpu)(:[0-9]{1,3})?", word):
+        raise ValueError(f"{quoted(word)} is no place for weights: write auto, balanced, sequential, cpu or cuda:0")
+    return word
 
 
 class CheckpointModel(Frozen):
@@ -25,7 +33,7 @@ class CheckpointModel(Frozen):
     """How transformers computes its experts; a dense checkpoint has none."""
     native: bool = later(False)
     """Whether our own decoder computes it, as a model that is trained on from there; for families it knows."""
-    device_map: str | None = Field(default=None, max_length=100)
+    device_map: Annotated[str, AfterValidator(_places)] | None = None
     """As transformers takes it (auto, cuda:0); the machine's device when absent."""
     online: bool = False
     """Whether what is not in the local cache may be downloaded."""

@@ -74,10 +74,14 @@ def _model(
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # whatever a library raises of files that may hold anything
-        raise CheckpointError(f"{folder} does not load: {plain(error, most=400)}") from None
+        raise CheckpointError(f"{folder} does not load: {_said(error)}") from None
     if device_map is None:
         model = model.to(device)
     return model.eval(), told
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {plain(error, most=400)}"
 
 
 def _unpacked(folder: Path) -> dict[str, Any]:
@@ -116,7 +120,10 @@ def built_parameters(folder: Path) -> int:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    with _quiet(), torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        with _quiet(), torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    except Exception as error:  # whatever a library raises of a file that may hold anything
+        raise CheckpointError(f"{folder}: transformers builds no model of its config.json: {_said(error)}") from None
     return sum(parameter.numel() for parameter in model.parameters())
