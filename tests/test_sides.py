@@ -177,6 +177,7 @@ def test_what_lm_eval_wrote_is_read_whole(folders: Path) -> None:
     assert columns[BPB].final == pytest.approx(written["toy_text"]["bits_per_byte,none"])
     assert (columns[ACC].better, columns[BPB].better) == ("higher", "lower")
     assert columns[ACC].condition == "0-shot, version 2.0"
+    assert (columns[ACC].chance, columns[BPB].chance) == (pytest.approx(1 / 3), None)
     assert [len(columns[name].items) for name in (ACC, BPB)] == [QUESTIONS] * 2
     assert len(columns["lm_eval.word_perplexity[task=toy_text]"].items) == 0, "no mean over documents"
     assert found.notes == []
@@ -255,6 +256,7 @@ claims:
     assert (better.estimate, better.low, better.high) == (row.difference, row.low, row.high)
     assert text.state == "supported"
     assert evidence.plan.extra_metrics[ACC].better == "higher"
+    assert evidence.plan.extra_metrics[ACC].chance == pytest.approx(1 / 3)
     assert evidence.outcomes[0].conditions[ACC] == "0-shot, version 2.0"
 
 

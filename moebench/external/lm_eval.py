@@ -26,6 +26,8 @@ _TASK = re.compile(r"[^\[\],=/\\\x00-\x1f\x7f\ud800-\udfff]{1,200}")
 MOST_RESULT_BYTES = 1 << 28
 MOST_SAMPLE_BYTES = 1 << 24
 MOST_SAMPLES = 5_000_000
+GUESSED = frozenset({"acc", "acc_norm", "acc_bytes"})
+"""Metrics of choices, of which guessing gets its share."""
 NO_ITEMS = frozenset({"perplexity", "word_perplexity", "byte_perplexity"})
 """Metrics that are known to be no mean over samples."""
 
@@ -118,7 +120,9 @@ def _task(
         if task not in _mapping(path, written, "group_subtasks"):
             into.notes.append(f"{task} of {model}: no samples (--log_samples), so no items")
         return
-    _samples(into, samples, columns, digests)
+    configs = _mapping(path, written, "configs").get(task)
+    of_choices = isinstance(configs, dict) and configs.get("output_type") == "multiple_choice"
+    _samples(into, samples, columns, digests, of_choices=of_choices)
     for (metric, _), column in columns.items():
         _keep_if_mean(into, f"{metric} of {task}", column, metric)
 
@@ -165,8 +169,14 @@ def _name(metric: str, task: str, filter_: str | None) -> str | None:
 # ---------------------------------------------------------------------------------------------- samples
 
 
-def _samples(into: Read, path: Path, columns: Mapping[tuple[str, str], Column], digests: list[str]) -> None:
-    """The items of a task's metrics, each named by its document's hash, the second of two equal ones by `hash#1`."""
+def _samples(
+    into: Read, path: Path, columns: Mapping[tuple[str, str], Column], digests: list[str], *, of_choices: bool
+) -> None:
+    """The items of a task's metrics, each named by its document's hash, the second of two equal ones by `hash#1`.
+
+    Where they are `of_choices`, guessing gets one in as many as were scored.
+    """
+    guessed: list[float] = []
     digest, seen = hashlib.sha256(), dict[tuple[str, str], int]()
     ids: set[tuple[str, str]] = set()
     none = into.names.number("")
@@ -181,6 +191,8 @@ def _samples(into: Read, path: Path, columns: Mapping[tuple[str, str], Column], 
             if (filter_, doc_id) in ids:
                 raise ResultsError(path, f"document {doc_id} is there twice", line=number)
             ids.add((filter_, doc_id))
+            if of_choices and isinstance(row.get("arguments"), dict) and row["arguments"]:
+                guessed.append(1 / len(row["arguments"]))
             again = seen[filter_, doc] = seen.get((filter_, doc), -1) + 1
             item = into.names.number(doc if not again else f"{doc}#{again}")
             for (metric, of), column in columns.items():
@@ -190,6 +202,9 @@ def _samples(into: Read, path: Path, columns: Mapping[tuple[str, str], Column], 
                     column.sizes.append(part[0])
                     column.values.append(part[1])
     digests.append(f"{path.name} {digest.hexdigest()}")
+    for (metric, _), column in columns.items():
+        if guessed and metric in GUESSED:
+            column.chance = math.fsum(guessed) / len(guessed)
 
 
 def _sample(path: Path, line: bytes, number: int) -> dict[str, Any]:

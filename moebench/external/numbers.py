@@ -56,6 +56,8 @@ class Column:
     """Which direction is better, where what was read says so."""
     condition: str | None = None
     """How it was measured, where what was read says so."""
+    chance: float | None = None
+    """What guessing gets, where its items say so."""
     value: float | None = None
     """A number without a step; None where there is none."""
     steps: array[int] = field(default_factory=lambda: array("q"))

@@ -84,7 +84,9 @@ def task_metrics(models: Mapping[str, ExternalModel], base: Path) -> dict[str, M
 
 def _of_tasks(found: Read) -> dict[str, Metric]:
     columns = {name: column for _, _, run in found.runs() for name, column in run.columns.items()}
-    made = {name: task_metric(_base(name), better=column.better) for name, column in columns.items()}
+    made = {
+        name: task_metric(_base(name), better=column.better, chance=column.chance) for name, column in columns.items()
+    }
     return {name: metric for name, metric in made.items() if metric is not None}
 
 
