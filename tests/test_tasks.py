@@ -342,3 +342,18 @@ def test_items_of_a_group_add_up_as_it_weighs_its_tasks(weighed: bool, expected:
 
 def test_numbers_of_another_version_are_not_mixed() -> None:
     assert [version_number(one) for one in ("1.0", "1.1", "2", "0", "Yaml")] == [10, 11, 20, 0, 1]
+
+
+def test_the_suite_of_the_documentation_validates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is printed; of lm-eval's own tasks only the folder that it names is searched, for all take seconds."""
+    from moebench import api
+
+    monkeypatch.setattr(
+        "moebench.tasks.configs.manager_of", lambda _include, *_names: _own_alone(bundled_folder() / "arc")
+    )
+    text = (ROOT / "docs" / "suites.md").read_text()
+    (block,) = [part for part in text.split("```") if "suite: knows" in part]
+    (tmp_path / "knows.yaml").write_text(block.removeprefix("yaml\n"))
+    spec = api.validate(tmp_path / "knows.yaml")[0].spec
+    assert spec.measure.lm_eval is not None
+    assert spec.measure.lm_eval.limit == 200

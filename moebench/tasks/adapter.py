@@ -197,7 +197,9 @@ class Adapter(TemplateLM):  # type: ignore[misc]  # lm-eval has no types
     def _text(self, ids: Sequence[int], *, skip: bool = True) -> str:
         tokenizer = self._subject.tokenizer
         special = {tokenizer.start, tokenizer.end} if skip else set()
-        return tokenizer.decode([token for token in ids if token not in special]).decode(errors="replace")
+        known = len(tokenizer.token_bytes)  # a model may have room for more words than its tokenizer has
+        kept = [token for token in ids if token not in special and token < known]
+        return tokenizer.decode(kept).decode(errors="replace")
 
 
 def _sampling(options: dict[str, Any]) -> Sampling:

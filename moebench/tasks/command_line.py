@@ -1,7 +1,7 @@
-"""A model of ours as lm-eval's own command line sees it: `lm_eval --model moebench --model_args run=JOB --tasks ...`.
+"""A trained run as lm-eval's own command line sees it: `lm_eval --model moebench --model_args run=JOB --tasks ...`.
 
-JOB is a run's id or the beginning of one, in `results` unless `results=FOLDER` says where, the path of its folder, or
-the folder of a checkpoint.
+JOB is a run's id or the beginning of one, in `results` unless `results=FOLDER` says where, or the path of its folder. A
+checkpoint is lm-eval's own `hf` model's to read.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ class Model(Adapter):
         """
         if unknown:
             raise ValueError(f"--model_args {', '.join(sorted(unknown))}: not known; there are run and results")
+        if (Path(str(run)) / "config.json").is_file():
+            raise ValueError(f"--model_args run={run}: a checkpoint, which lm-eval reads itself: --model hf")
         try:
             subject = load_subject(Path(results), str(run))
         except (OSError, ValueError) as error:

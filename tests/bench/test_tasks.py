@@ -25,7 +25,7 @@ from moebench.suite.model import DenseFFN, MoEFFN
 pytest.importorskip("lm_eval")
 pytest.importorskip("transformers")
 
-CONTEXT, LAYERS, HEAD_DIM, QUESTIONS = 512, 4, 32, 24
+CONTEXT, LAYERS, HEAD_DIM, QUESTIONS = 512, 4, 32, 12
 BATCHES = (1, 8, 32)
 SHAPES = {
     "endings": ((150, 300), (40, 100), 0),
@@ -94,6 +94,7 @@ def contenders(a: Architecture, asked: list[Any], folder: Path) -> dict[str, Con
     }
 
 
+@pytest.mark.timeout(3600)
 @pytest.mark.filterwarnings("default")
 def test_requests(benchmark, device: str, seconds: float, reference: Path | None, tmp_path: Path) -> None:
     if device != "cpu":

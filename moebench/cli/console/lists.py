@@ -79,6 +79,8 @@ def _metrics() -> list[tuple[str, str, str]]:
         for m in METRICS.values()
         if m.retired is None
     ]
+    what = "a metric of a task of lm-eval, asked for under measure.lm_eval (direction and version are the task's)"
+    rows.append(("lm_eval.METRIC[task=NAME]", what, "quality on other tasks, or with other prompts"))
     return rows + [(name, f"of an installed package: {why}", "anything") for name, why in BROKEN.items()]
 
 
