@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from moebench.checkpoints.located import CheckpointError
@@ -189,6 +192,30 @@ def test_what_our_decoder_does_not_compute_is_refused_by_name(says: str) -> None
     written = json.loads(small_checkpoints.config_of(family).to_json_string(use_diff=False))
     with pytest.raises(ConfigError, match=says):
         describe(written | changes)
+
+
+ODD = st.sampled_from([
+    None, True, 0, -1, 3, 10**30, 0.5, float("nan"), "", "abc", [], [1], [None], ["sliding_attention"], {}, {"a": 1},
+    {"rope_type": ["x"]}, {"rope_type": "yarn", "factor": "x"}, {"rope_type": "linear"}, {"rope_theta": "abc"},
+    {"rope_type": "yarn", "factor": 0, "original_max_position_embeddings": 0}, {"rope_type": "yarn", "factor": None},
+    {"rope_type": "yarn", "factor": 4.0, "mscale": "a", "mscale_all_dim": 1},
+])  # fmt: skip
+KEYS = (
+    "rope_scaling", "rope_parameters", "rope_theta", "partial_rotary_factor", "original_max_position_embeddings",
+    "max_position_embeddings", "max_window_layers", "use_sliding_window", "sliding_window", "layer_types",
+    "mlp_only_layers", "decoder_sparse_step", "norm_topk_prob", "head_dim", "rms_norm_eps", "qkv_bias",
+    "attention_bias", "clip_qkv", "swiglu_limit", "quantization_config", "num_experts", "num_key_value_heads",
+    "tie_word_embeddings", "model_type", "architectures",
+)  # fmt: skip
+
+
+@settings(max_examples=200, deadline=None)
+@given(family=st.sampled_from(PLAIN), changes=st.dictionaries(st.sampled_from(KEYS), ODD, min_size=1, max_size=3))
+def test_a_configuration_that_holds_anything_is_read_or_refused(family: str, changes: dict[str, Any]) -> None:
+    sizes = {**small_checkpoints._COMMON, **small_checkpoints.FAMILIES[family], "model_type": family}
+    with contextlib.suppress(ConfigError):
+        found = describe(sizes | changes)
+        assert isinstance(json.dumps(found.words, allow_nan=False), str)
 
 
 def test_files_that_are_not_those_of_the_configuration_are_refused(made: Any, tmp_path: Path) -> None:

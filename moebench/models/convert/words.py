@@ -7,14 +7,14 @@ Sizes are checked by `systems.configs`, types by the suite's own types. Weights 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from moebench.models.convert.families import BY_TYPE, Family
 from moebench.systems.configs import ConfigError, families, read_config
 from moebench.systems.configs.fields import renamed, shown
-from moebench.text import quoted
+from moebench.text import plain, quoted
 
 SLIDING = "sliding_attention"
 GPT_OSS_ROPE = {"rope_type": "yarn", "factor": 32.0, "beta_fast": 32.0, "beta_slow": 1.0, "truncate": False,
@@ -44,9 +44,23 @@ def describe(config: Mapping[str, Any]) -> Described:
             method = config[key].get("quant_method") if isinstance(config[key], dict) else None
             raise ConfigError(f"{key}: {why}{f' ({quoted(method)})' if method else ''}, which our decoder has not")
     read_config(config)
-    read = _Read(BY_TYPE[word], config)
-    words = read.values() | read.attention()
-    return Described(family=read.family, words=words, context=read.of("max_position_embeddings"))
+    try:
+        read = _Read(BY_TYPE[word], config)
+        words = read.values() | read.attention()
+        context = read.of("max_position_embeddings")
+    except ConfigError:
+        raise
+    except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError) as error:
+        raise ConfigError(f"a value is not of the kind that {word} has there: {plain(error, most=120)}") from None
+    for name, value in _leaves(words | {"max_position_embeddings": context}):
+        if not isinstance(value, int | float | str) or (isinstance(value, float) and not math.isfinite(value)):
+            raise ConfigError(f"{name}: {shown(value)} is no value of a model")
+    return Described(family=read.family, words=words, context=context)
+
+
+def _leaves(words: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in words.items():
+        yield from _leaves(value) if isinstance(value, dict) else [(name, value)]
 
 
 class _Read:
