@@ -55,11 +55,11 @@ def test_pieces_of_a_stream_are_the_text_after_the_prompt() -> None:
 
 def test_rows_that_stand_for_no_word_are_never_drawn() -> None:
     """A table of 300 rows whose last are by far the likeliest, and a tokenizer of 256 words."""
-    model = built(architecture(dense(), vocab=300, tied_embeddings=False))
+    model = wordy(architecture(dense(), vocab=300, tied_embeddings=False))
     with torch.no_grad():
         model.head[256:] = 100 * model.head[97]  # type: ignore[index]
     for temperature in (0.0, 1.0):
-        generate(DecoderSubject(model), b"def ", tokens=20, temperature=temperature, seed=0)
+        assert len(generate(DecoderSubject(model), b"def ", tokens=20, temperature=temperature, seed=0)) == 4 + 20
 
 
 def test_what_a_prompt_costs_by_hand() -> None:
