@@ -132,6 +132,7 @@ class Corpus:
         self.context = context
         """Tokens in a window."""
         self.tokenizer = tokenizer
+        self._digests: dict[str, str] = {}
 
     @property
     def vocab(self) -> int:
@@ -152,7 +153,9 @@ class Corpus:
 
     def split_digest(self, split: str) -> str:
         """Hash of one split's tokens. Raises KeyError for no such split."""
-        return split_digest(self._tokens[split], self._documents[split])
+        if split not in self._digests:  # every job asks, and it takes a second a gigabyte
+            self._digests[split] = split_digest(self._tokens[split], self._documents[split])
+        return self._digests[split]
 
     def text_digest(self, split: str) -> str:
         """Hash of a split's text: with equal ones two corpora are the same test. Raises KeyError for no such split."""

@@ -7,6 +7,7 @@ names and sizes alone, never on a seed: the test split is the same for all runs.
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -67,26 +68,24 @@ class _Groups:
 
 
 def _groups(columns: Columns, roots: Indices, names: Names) -> _Groups:
-    firsts, of, members = np.unique(roots, return_inverse=True, return_counts=True)
+    is_first = roots == np.arange(len(roots))
+    firsts = np.flatnonzero(is_first)
+    of = (np.cumsum(is_first) - 1)[roots]
     alphabetical = np.argsort(np.argsort(np.array(columns.domain_names)))[columns.domains]
-    # Bytes of each group by domain, the largest of a group first, then by the alphabet.
-    keys, at = np.unique(of * len(columns.domain_names) + alphabetical, return_inverse=True)
-    held = np.zeros(len(keys), dtype=np.int64)
-    np.add.at(held, at, columns.sizes)
-    group, domain = np.divmod(keys, len(columns.domain_names))
-    order = np.lexsort((domain, -held, group))
-    leading = order[np.unique(group[order], return_index=True)[1]]
-    sizes = np.zeros(len(firsts), dtype=np.int64)
-    np.add.at(sizes, of, columns.sizes)
-    ranks = columns.ranks[firsts]
-    for number, texts in _several(of, members):
+    sizes = np.bincount(of, weights=columns.sizes).astype(np.int64)
+    domains, ranks = alphabetical[firsts], columns.ranks[firsts]
+    for number, texts in _several(of):
+        held: Counter[int] = Counter()
+        for index in texts:
+            held[int(alphabetical[index])] += int(columns.sizes[index])
+        domains[number] = min(held, key=lambda domain: (-held[domain], domain))
         ranks[number] = int.from_bytes(name_hash(min(map(names, texts)))[:8], "big")
-    return _Groups(of=of, sizes=sizes, domains=domain[leading], ranks=ranks)
+    return _Groups(of=of, sizes=sizes, domains=domains, ranks=ranks)
 
 
-def _several(of: Indices, members: Indices) -> Iterator[tuple[int, list[int]]]:
+def _several(of: Indices) -> Iterator[tuple[int, list[int]]]:
     """The groups of more than one text, with these."""
-    some = np.flatnonzero(members[of] > 1)
+    some = np.flatnonzero((np.bincount(of) > 1)[of])
     some = some[np.argsort(of[some], kind="stable")]
     ends = np.flatnonzero(np.diff(of[some], append=-1)) + 1
     start = 0

@@ -120,8 +120,7 @@ class Spool:
         self.folder = folder
         self._bodies, self._names = Scratch(folder), Scratch(folder)
         self._sizes, self._name_ends = array("q"), array("q")
-        self._hashes = bytearray()
-        """Of each text those of its name, its group and its body, eight bytes each."""
+        self._ranks, self._groups, self._contents = (array("Q") for _ in range(3))
         self._domains, self._domain_ids = array("i"), dict[str, int]()
 
     def __enter__(self) -> Self:
@@ -143,20 +142,20 @@ class Spool:
             self._bodies.write(text.body)
             self._sizes.append(len(text.body))
             self._name_ends.append(self._names.size)
-            rank = name_hash(text.name)[:8]
-            self._hashes += rank
-            self._hashes += rank if text.group == text.name else name_hash(text.group)[:8]
-            self._hashes += hashlib.blake2b(text.body, digest_size=8).digest()
+            rank = _number(name_hash(text.name))
+            self._ranks.append(rank)
+            self._groups.append(rank if text.group == text.name else _number(name_hash(text.group)))
+            self._contents.append(_number(hashlib.blake2b(text.body, digest_size=8).digest()))
             self._domains.append(self._domain_ids.setdefault(text.domain, len(self._domain_ids)))
-        ranks, groups, bodies = np.frombuffer(self._hashes, dtype=">u8").astype(np.uint64).reshape(-1, 3).T
+        ranks = np.frombuffer(self._ranks, dtype=np.uint64)
         self._refuse_twins(ranks)
         return Columns(
             sizes=np.frombuffer(self._sizes, dtype=np.int64),
             domains=np.frombuffer(self._domains, dtype=np.int32),
             domain_names=tuple(self._domain_ids),
             ranks=ranks,
-            groups=groups,
-            bodies=bodies,
+            groups=np.frombuffer(self._groups, dtype=np.uint64),
+            bodies=np.frombuffer(self._contents, dtype=np.uint64),
         )
 
     def _refuse_twins(self, ranks: Hashes) -> None:
@@ -178,6 +177,11 @@ class Spool:
     def bodies(self) -> Iterator[bytes]:
         """The texts' bytes, in order."""
         return self._bodies.in_turn(self._sizes)
+
+
+def _number(digest: bytes) -> int:
+    """Its first eight bytes."""
+    return int.from_bytes(digest[:8], "big")
 
 
 class Parts:
