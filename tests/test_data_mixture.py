@@ -76,6 +76,8 @@ def test_the_scarcest_for_its_weight_is_kept_whole(root: Path) -> None:
     assert sizes(corpus, "train") == {"text-1": 8000, "text-2": 2700}
     corpus = made(root, texts("a", 1), texts("b", 9))
     assert sizes(corpus, "train") == {"text-1": 2700, "text-2": 24000}
+    corpus = made(root, texts("a", 5), texts("b", 4))  # 6,400 asked: a 22nd document would overshoot by 200
+    assert sizes(corpus, "train") == {"text-1": 8000, "text-2": 6300}
 
 
 def test_only_ratios_count_and_they_are_part_of_the_digest(root: Path) -> None:
@@ -114,9 +116,10 @@ def test_copies_across_sources_are_in_one_split(root: Path) -> None:
 
 def test_drawn_documents_are_not_compared(root: Path) -> None:
     """Of low entropy they share text by chance: compared, they would be one group."""
-    drawn = {"source": "synthetic", "symbols": 2, "order": 1, "sources": 1, "documents": 60, "document_bytes": 400}
+    drawn = {"source": "synthetic", "symbols": 2, "order": 3, "sources": 8, "documents": 80, "document_bytes": 400}
     corpus = made(root, texts("a", 1), {**drawn, "weight": 1})
-    assert sizes(corpus, "test")["synthetic"] == 6 * 400
+    assert sizes(corpus, "test")["synthetic"] == 8 * 400
+    assert len({one.domain for one in corpus.documents("test")}) == 9, "one of each"
 
 
 def test_a_tokenizer_and_a_context_are_of_the_whole(root: Path) -> None:
