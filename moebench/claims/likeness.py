@@ -20,6 +20,8 @@ from moebench.suite.claim import Claim
 from moebench.suite.model import MatchOn, MoEFFN
 
 TOKENS = "training tokens"
+BYTES = "bytes"
+"""The tokenizer that is not told where it is that of all models."""
 Value = int | float | str | None
 
 
@@ -116,7 +118,15 @@ def beside(
         values = {name: fact.of(evidence, name) if of_all or name in trained else None for name in named}
         ratio = _ratio(values.get(treatment or ""), values.get(baseline or ""))
         rows.append(Beside(what=fact.says, values=values, ratio=ratio))
+    tokenizers: dict[str, Value] = {name: _tokenizer(evidence.plan, name) for name in named}
+    if set(tokenizers.values()) - {BYTES}:
+        rows.append(Beside(what="tokenizer", values=tokenizers, ratio=None))
     return tuple(rows)
+
+
+def _tokenizer(plan: Plan, model: str) -> str:
+    facts = plan.data_of(model)
+    return BYTES if facts.tokenizer is None else f"{facts.vocab:,} tokens"
 
 
 def _sizes(plan: Plan, models: list[str], treatment: str | None, baseline: str | None) -> Iterator[Beside]:

@@ -41,6 +41,8 @@ START = "<|endoftext|>"
 """Stands between documents in a vocabulary of our own."""
 PIECE_BYTES = 2**20
 """Longer texts are encoded in pieces, cut after a line feed."""
+LEARNED_BYTES = 2**16
+"""The same of texts that merges are learned from, of which the library holds 256 pieces at a time."""
 TRAINED_ON = 2**28
 """Bytes of text that merges are learned from at most, of documents evenly spaced."""
 MOST_BYTES = 2**27
@@ -127,7 +129,7 @@ class Subwords:
     def encode_all(self, texts: Iterable[bytes]) -> Iterator[NDArray[np.int64]]:
         """The ids of each text. Holds few texts at a time, and few pieces of a long one."""
         for some in _in_handfuls(texts):
-            cut = [list(_cut(text)) for text in some]
+            cut = [list(_cut(text, PIECE_BYTES)) for text in some]
             ids = self._encoded([piece for pieces in cut for piece in pieces])
             for pieces in cut:
                 parts = list(itertools.islice(ids, len(pieces)))
@@ -190,7 +192,7 @@ def train(texts: Iterable[bytes], *, vocab: int) -> Subwords:
     trainer = library.trainers.BpeTrainer(
         vocab_size=vocab, special_tokens=[START], initial_alphabet=level.alphabet(), show_progress=False
     )
-    pieces = (piece.decode("utf-8", "ignore") for text in texts for piece in _cut(text))
+    pieces = (piece.decode("utf-8", "ignore") for text in texts for piece in _cut(text, LEARNED_BYTES))
     made.train_from_iterator(pieces, trainer)
     return Subwords(json.loads(made.to_str()), start=START, where="the trained tokenizer")
 
@@ -424,14 +426,14 @@ def _in_handfuls(texts: Iterable[bytes]) -> Iterator[list[bytes]]:
         yield some
 
 
-def _cut(text: bytes) -> Iterator[bytes]:
-    """A text in pieces of at most `PIECE_BYTES`: after the last line feed, or between two characters."""
+def _cut(text: bytes, size: int) -> Iterator[bytes]:
+    """A text in pieces of at most that size: after the last line feed, or between two characters."""
     first = 0
-    while len(text) - first > PIECE_BYTES:
-        stop = text.rfind(b"\n", first, first + PIECE_BYTES) + 1
+    while len(text) - first > size:
+        stop = text.rfind(b"\n", first, first + size) + 1
         if stop <= first:
-            stop = first + PIECE_BYTES
-            while stop > first + PIECE_BYTES - 4 and text[stop] & 0xC0 == 0x80:
+            stop = first + size
+            while stop > first + size - 4 and text[stop] & 0xC0 == 0x80:
                 stop -= 1
         yield text[first:stop]
         first = stop

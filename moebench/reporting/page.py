@@ -131,10 +131,11 @@ def scope(findings: Findings) -> str:
     steps = listed(map(str, sorted({model.recipe.steps for model in plan.trained.values()})))
     weights = f"trained for {steps} steps" if plan.trained else "at their initial values"
     contexts = sorted({model.architecture.context for model in plan.decoders.values()})
+    unit = "bytes" if {plan.data_of(name).tokenizer for name in plan.decoders} == {None} else "tokens"
     span = " to ".join(dict.fromkeys(count(size) for size in (sizes[0], sizes[-1])))
     return (
         f"These are {size} models: {span} parameters, {weights} "
-        f"on {source_text(findings)} with a context of {listed(map(str, contexts))} bytes. "
+        f"on {source_text(findings)} with a context of {listed(map(str, contexts))} {unit}. "
         "Nothing here says what happens at another size, on other data or on other hardware."
     )
 

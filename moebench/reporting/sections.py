@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from moebench.format import count, interval, listed, plural, sentence
 from moebench.metrics.speed import AGAIN
-from moebench.planning.types import PlannedCheckpoint
+from moebench.planning.types import DataFacts, PlannedCheckpoint
 from moebench.reporting.analysis import Findings, cost_label
 from moebench.reporting.states import STATES
 
@@ -38,12 +38,18 @@ def _data(findings: Findings) -> Iterator[str]:
     data = findings.plan.data
     tokens = " / ".join(f"{count(n)} {split}" for split, n in data.tokens.items())
     domains = f"; domains: {listed(data.domains)}" if data.domains else ""
-    yield f"Data: {source_text(findings)} ({tokens} tokens{domains}), digest {data.digest[:16]}."
+    yield f"Data: {source_text(findings)} ({tokens} tokens{_of_words(data)}{domains}), digest {data.digest[:16]}."
+    for digest, facts in {view.digest: view for view in findings.plan.views.values()}.items():
+        whose = listed([name for name, view in findings.plan.views.items() if view.digest == digest])
+        read = " / ".join(f"{count(n)} {split}" for split, n in facts.tokens.items())
+        under = f"under another tokenizer ({read} tokens{_of_words(facts)})"
+        yield f"The same text for {whose} {under}, digest {digest[:16]}."
     done = int(findings.study.runs["status"].isin(["completed", "diverged"]).sum())
     if findings.study.unlike:
         yield f"Runs with the same seed did NOT read identical data: {'; '.join(findings.study.unlike)}."
     elif findings.study.alike:
         every = f"All {done} runs" if done > 2 else "Both runs"
+        every = "Of each tokenizer all runs" if findings.plan.views else every
         yield (
             f"{every} read identical data, seed by seed: runs with one seed have equal digests of the tokens they "
             "consumed, as far as the shorter run goes."
@@ -100,6 +106,11 @@ def _tasks(findings: Findings) -> Iterator[str]:
         )
     for (metric, model), why in every.absent.items():
         yield f"No {metric} of {model}: {why}."
+
+
+def _of_words(data: DataFacts) -> str:
+    """Of which vocabulary tokens are, where they are not bytes."""
+    return "" if data.tokenizer is None else f" of a vocabulary of {data.vocab:,}"
 
 
 def _cost(findings: Findings) -> Iterator[str]:
