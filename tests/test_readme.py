@@ -74,7 +74,11 @@ def test_every_block_and_command_is_one_that_is_tested_here() -> None:
     known = [*mine, *of("moebench inspect", "moebench list", "moebench schema", "moebench export", "nox", "pip")]
     known += of("moebench generate")
     known += of(
-        "moebench run quickstart", "moebench run efficiency_per_token", "moebench run systems", "moebench run latency"
+        "moebench run quickstart",
+        "moebench run efficiency_per_token",
+        "moebench run systems",
+        "moebench run latency",
+        "moebench run tokenizers",
     )
     known += [command for command in COMMANDS if command in ("moebench plan", "moebench run", "moebench report")]
     known += of("moebench judge")
@@ -210,7 +214,14 @@ def test_its_commands_work_one_after_the_other(here: Path) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    of("moebench run quickstart", "moebench run eff", "moebench run systems", "moebench run lat", "moebench plan q"),
+    of(
+        "moebench run quickstart",
+        "moebench run eff",
+        "moebench run systems",
+        "moebench run lat",
+        "moebench run tok",
+        "moebench plan q",
+    ),
 )
 def test_bundled_suites_can_be_had(command: str) -> None:
     suite, *options = shlex.split(command)[2:]

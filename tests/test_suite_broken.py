@@ -256,6 +256,8 @@ BROKEN: dict[str, tuple[str, str, str]] = {
     "no kind": ("ffn: {kind: moe, ", "§ffn: {", "'kind' is missing in ffn: it is dense or moe"),
     "an unknown test": ("{kind: trend, sign", "{kind: §tend, sign", "unknown kind 'tend': use superior"),
     "an unknown source": ("source: stdlib", "source: §wikipedia", "unknown source 'wikipedia': use stdlib, python, text, hub, synthetic"),
+    "a tokenizer of two kinds": ("context: 256}", "tokenizer: §{bpe: 300, file: a.json}, context: 256}", "a tokenizer is bytes, {bpe: 4096}"),
+    "a pair of no models": ("metric: flops_to_quality", "minus: {treatment: §mo, baseline: dense}\n    metric: flops_to_quality", "no model of this suite is called 'mo'"),
     "an unknown router": ("softmax_topk", "§softmax_top", "unknown router 'softmax_top'"),
     "an unknown sign": ("sign: falling", "sign: §down", "sign cannot be 'down': use rising or falling"),
     "an unknown match": ("on: active_params", "on: §active", "on cannot be 'active': use active_params"),
