@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from moebench.cli.commands import main
 from moebench.cli.console import generated
+from moebench.models.convert import reading
 from moebench.models.convert.export import export_checkpoint
 from moebench.models.decoder.subject import DecoderSubject
 from moebench.models.generation import bits_per_byte, generate, load_subject, stream
@@ -137,7 +138,7 @@ def test_two_models_as_json(models: Path) -> None:
     assert math.isfinite(other["seconds"])
 
 
-def test_what_names_no_model_exits_2(models: Path) -> None:
+def test_what_names_no_model_exits_2(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for words, says in (
         (["nowhere/at/all", "ab"], "there is no folder 'nowhere/at/all'"),
         (["zzz", "ab"], "no run begins with 'zzz'"),
@@ -150,6 +151,7 @@ def test_what_names_no_model_exits_2(models: Path) -> None:
         assert says in found.stderr
     (models / "broken").mkdir(exist_ok=True)
     (models / "broken" / "config.json").write_text('{"model_type": "llama"}')
+    monkeypatch.setattr(reading, "build", lambda *_, **__: pytest.fail("a model of 7 billion parameters is made"))
     found = call(models / "broken", "--results", models / "results")
     assert found.exit_code == 2
     assert found.stderr.startswith("error: ")

@@ -25,6 +25,7 @@ def load_native(
     `dtype` is that of products; weights are float32.
     """
     a, family = described(folder, context=context)
+    check(folder, a, family)  # before anything of that size is made
     model = build(a, seed=None, dtype=dtype, backend=backend)
     fill(model, folder, family)
     return model.to(device).eval()
