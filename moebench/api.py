@@ -179,9 +179,12 @@ def _plan_of(loaded: LoadedSuite, asked: Asked, notes: Sequence[str], options: L
     from moebench.data.tokenizer import BYTES
     from moebench.planning import built
     from moebench.planning import machine as machines
+    from moebench.planning.external import check_external
     from moebench.planning.graph import make_graph
 
     root, threads = options.root, options.threads
+    with _at_their_place(loaded):
+        check_external(loaded.spec, base=loaded.base)
     options.on_event({"event": "preparing", "source": loaded.spec.data.source})
     if loaded.spec.data.source == "none":
         facts, vocab = machines.no_facts(), BYTES.vocab

@@ -320,6 +320,15 @@ def test_what_does_not_fit_is_refused_at_its_key_and_nothing_is_written(here: Pa
     assert "suite.yaml:5:" in said or what == "one seed asked for"
 
 
+def test_a_file_is_refused_before_any_data_are_made_ready(here: Path) -> None:
+    ours = "models:\n  own: {layers: 1, width: 16, heads: 2, ffn: {kind: dense, hidden: 16}}\n"
+    recipe = "data: {source: stdlib}\ntrain: {budget: {steps: 2}, batch_tokens: 256}\n"
+    mixed = SUITE.replace("models:\n", recipe + ours)
+    assert "theirs.csv: cannot be read" in planning(
+        here, mixed.replace("dense: {results: ours", "dense: {results: theirs")
+    )
+
+
 def test_the_command_line_ends_with_2(here: Path) -> None:
     (here / "ours.csv").write_text(TABLE.replace("2.83", "oops"))
     found = run("run", "suite.yaml")
