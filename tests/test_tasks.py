@@ -22,7 +22,7 @@ from moebench.store import Results
 from moebench.tasks.configs import CODE_VARIABLE, TaskError, bundled_folder, task_facts
 from moebench.tasks.facts import TaskFacts, TaskMetric, version_number
 from moebench.tasks.harness import measured
-from tests.support import small_tasks, tiny_suites
+from tests.support import small_checkpoints, small_tasks, tiny_suites
 
 pytest.importorskip("lm_eval")
 pytestmark = pytest.mark.filterwarnings("default")  # of datasets and what it imports
@@ -191,6 +191,29 @@ def test_a_task_that_fails_costs_its_own_metrics_alone(done: Path, tmp_path: Pat
     assert run.status == "completed"
     assert "documents of the task small_writing cannot be had" in run.absent["lm_eval.exact_match[task=small_writing]"]
     assert {"test.bits_per_byte", "lm_eval.acc[task=small_choice]"} <= run.values.keys()
+
+
+def test_checkpoints_are_measured_on_tasks_and_judged_over_items_alone(tmp_path: Path) -> None:
+    """Two of one run each, with tokenizers of their own; the scope of the verdict says so."""
+    from ruamel.yaml import YAML
+
+    small_tasks.write(tmp_path / "tasks")
+    for name, family, tokens in (("moe", "mixtral", "byte_level"), ("dense", "llama", "metaspace")):
+        small_checkpoints.save(tmp_path / name, family, tokenizer=tokens, steps=5)
+    suite = {
+        "suite": "published",
+        "question": "Which knows more?",
+        "models": {"moe": {"checkpoint": "moe"}, "dense": {"checkpoint": "dense"}},
+        "measure": {"lm_eval": {"tasks": ["small_choice"], "include_path": "tasks"}},
+        "claims": {"more": tiny_suites.claim(metric="lm_eval.acc[task=small_choice]")},
+    }
+    with (tmp_path / "published.yaml").open("w") as file:
+        YAML().dump(suite, file)
+    found = tiny_suites.call_run(tmp_path / "published.yaml")
+    assert found.exit_code == 0, found.output
+    (verdict,) = json.loads((tmp_path / "reports" / "published" / "claims.json").read_text())["claims"]
+    assert (verdict["units"], verdict["n"]) == ("items", 24)
+    assert "one run each" in found.output
 
 
 # ------------------------------------------------------------------------------------------------ planned
