@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+import moebench
 from moebench import api
 from moebench.claims.judge import judge
 from moebench.counting.memory import kv_bytes_per_token
@@ -27,14 +28,19 @@ from moebench.jobs import load
 from moebench.jobs.elsewhere import own_text, spans
 from moebench.launch import launch
 from moebench.planning.checkpoints import digest_of_run, scoring_bytes
+from moebench.planning.elsewhere import planned_elsewhere
+from moebench.planning.feasibility import PlanError
 from moebench.planning.matching import Machine
 from moebench.planning.types import Plan, PlannedCheckpoint
 from moebench.reader.evidence import Evidence, Outcome, gather
 from moebench.store import JobFolder, Results
+from moebench.suite.checkpoint import CheckpointModel
 from moebench.suite.errors import SuiteError
+from moebench.suite.load import load_suite
 from tests.support import small_checkpoints
 from tests.support.tiny_suites import call
 
+ROOT = Path(moebench.__file__).parents[1]
 TEXT = {"source": "text", "files": ["text/*.txt"], "context": 32}
 EVALUATE = {"tokens": 512, "final_tokens": 1024}
 
@@ -228,6 +234,22 @@ def test_what_cannot_be_had_is_refused_at_its_place(folder: Path, tmp_path: Path
     assert "suite.yaml:" in found.output
     assert not list((tmp_path / "results").glob("[jp]*"))
     assert not (tmp_path / "reports").exists()
+
+
+PUBLISHED = sorted(path.stem for path in (ROOT / "suites").glob("checkpoints_*.yaml"))
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_suites_of_published_checkpoints_say_what_to_download(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", "/nowhere")
+    loaded = load_suite(name)
+    with pytest.raises(PlanError) as refused:
+        planned_elsewhere(loaded.spec, base=loaded.base, machine=Machine())
+    names = [model.checkpoint for model in loaded.spec.models.values() if isinstance(model, CheckpointModel)]
+    assert len(names) == len(loaded.spec.models) == len(refused.value.problems)
+    for asked, problem in zip(names, refused.value.problems, strict=True):
+        assert problem.message.startswith(f"{asked} is neither a folder nor in this machine's cache")
+        assert f"`hf download {asked} " in str(problem.hint)
 
 
 def test_a_suite_without_weights_is_valid(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_every_block_and_command_is_one_that_is_tested_here() -> None:
         "moebench run tokenizers",
     )
     known += [command for command in COMMANDS if command in ("moebench plan", "moebench run", "moebench report")]
-    known += of("moebench judge")
+    known += of("moebench judge", "moebench plan checkpoints")
     known += of("moebench status", "moebench report --all")
     assert sorted(COMMANDS) == sorted(set(known))
     assert len(mine) == 9
@@ -221,6 +221,7 @@ def test_its_commands_work_one_after_the_other(here: Path) -> None:
         "moebench run lat",
         "moebench run tok",
         "moebench plan q",
+        "moebench plan checkpoints",
     ),
 )
 def test_bundled_suites_can_be_had(command: str) -> None:

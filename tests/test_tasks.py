@@ -16,9 +16,11 @@ import torch
 
 from moebench.launch.process import child_environment
 from moebench.metrics import in_force, metric_of
+from moebench.planning.tasks import check_claims, planned_tasks, task_metrics
 from moebench.planning.types import Plan
 from moebench.reader.evidence import Evidence, gather
 from moebench.store import Results
+from moebench.suite.load import load_suite
 from moebench.tasks.configs import CODE_VARIABLE, TaskError, bundled_folder, task_facts
 from moebench.tasks.facts import TaskFacts, TaskMetric, version_number
 from moebench.tasks.harness import measured
@@ -380,3 +382,9 @@ def test_the_suite_of_the_documentation_validates(tmp_path: Path, monkeypatch: p
     spec = api.validate(tmp_path / "knows.yaml")[0].spec
     assert spec.measure.lm_eval is not None
     assert spec.measure.lm_eval.limit == 200
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "suites").glob("checkpoints_*.yaml")), ids=lambda path: path.stem)
+def test_claims_of_published_checkpoints_are_on_what_their_tasks_measure(path: Path) -> None:
+    loaded = load_suite(path)
+    check_claims(loaded.spec, task_metrics(planned_tasks(loaded.spec, base=loaded.base)))

@@ -14,9 +14,14 @@ from moebench.amounts import NAME, Amount
 from moebench.metrics import METRICS
 from moebench.models.routers import ROUTERS
 from moebench.suite.types import SuiteSpec
-from moebench.suite.words import MAX_SEEDS
+from moebench.suite.words import MAX_SEEDS, TOLD_BY
 
-_REQUIRED = ["suite", "question", "seeds", "data", "models"]
+_ALWAYS = ["suite", "question", "models"]
+_REQUIRED = [*_ALWAYS, "seeds", "data"]
+_MADE_ELSEWHERE = {
+    "properties": {"models": {"additionalProperties": {"anyOf": [{"required": [key]} for key in TOLD_BY]}}}
+}
+"""A suite none of whose models is made here."""
 
 
 def schema() -> dict[str, Any]:
@@ -60,7 +65,7 @@ def schema() -> dict[str, Any]:
         "additionalProperties": False,
         "properties": top,
         "if": {"not": {"required": ["extends"]}},
-        "then": {"required": _REQUIRED},
+        "then": {"if": _MADE_ELSEWHERE, "then": {"required": _ALWAYS}, "else": {"required": _REQUIRED}},
         "$defs": dict(sorted(definitions.items())),
     }
 
