@@ -327,14 +327,17 @@ class RareEvents:
     df: float
 
     @staticmethod
-    def of(x: Array, *, farthest: float, tied: float) -> RareEvents:
-        """From effects x [n], n >= 2: the share `tied` of them is 0 by nature, and one may lie `farthest` off."""
+    def of(x: Array, *, farthest: float, tied: float, df: float | None = None) -> RareEvents:
+        """From effects x [n], n >= 2: the share `tied` of them is 0 by nature, and one may lie `farthest` off.
+
+        `df` is n - 1 unless some effects weigh more than others.
+        """
         n, centre = len(x), float(np.mean(x))
         centred = x - centre
         square = float(np.sum(centred**2))
         skew = float(np.sum(centred**3)) / square if square > 0 else 0.0
         variance = (n / (n - 1) * square + UNSEEN * tied * farthest**2) / n**2
-        return RareEvents(centre=centre, variance=variance, slope=tied * skew / n, df=n - 1)
+        return RareEvents(centre=centre, variance=variance, slope=tied * skew / n, df=n - 1 if df is None else df)
 
     def p_above(self, null: float) -> float:
         """One-sided p of "it is above `null`"."""

@@ -264,7 +264,7 @@ class _OverItems:
 
     def __init__(self, sample: Sample, clusters: Clusters) -> None:
         self.x = sample.effects
-        self.own = stats.RareEvents.of(self.x, farthest=clusters.farthest, tied=clusters.tied)
+        self.own = stats.RareEvents.of(self.x, farthest=clusters.farthest, tied=clusters.tied, df=clusters.df)
         self.centre = self.own.centre
         self.sd = math.sqrt(self.own.variance * sample.n)
         over = f"{sample.n:,} groups of items" if clusters.grouped else f"{sample.n:,} items"

@@ -45,6 +45,8 @@ class Clusters:
     num_items: int
     grouped: bool
     """Whether clusters hold several items."""
+    df: float
+    """Degrees of freedom: one fewer than the clusters of equal size that would weigh as much (Kish 1965)."""
     farthest: float
     """How far from the mean a cluster not seen could lie."""
     tied: float
@@ -99,7 +101,8 @@ def over_clusters(contrast: Contrast, runs: Sequence[Outcome]) -> Clusters | Non
     if len(names) < 2:
         return None
     place = {name: n for n, name in enumerate(names)}
-    influence_C, centre, farthest, untied = np.zeros(len(names)), 0.0, 0.0, np.zeros(len(names), dtype=bool)
+    influence_C, shares_C, untied = np.zeros(len(names)), np.zeros(len(names)), np.zeros(len(names), dtype=bool)
+    centre = farthest = 0.0
     for block in blocks:
         values_MC = block.values_SMC[0]
         try:
@@ -108,16 +111,21 @@ def over_clusters(contrast: Contrast, runs: Sequence[Outcome]) -> Clusters | Non
             margin = "give the margin in the metric's own unit"
             raise Withheld("invalid", f"a model has {block.metric} without a ratio ({error}): {margin}") from None
         at = np.array([place[name] for name in block.clusters])
-        influence_C[at] += own.influence_C
+        of_all_C = block.sizes_C / np.sum(block.sizes_C)
+        # As a jackknife has it: what a large cluster adds is near the whole that it is compared with.
+        influence_C[at] += own.influence_C * (1 - 1 / len(at)) / np.maximum(1 - of_all_C, 1 / len(at))
+        shares_C[at] += of_all_C / len(blocks)
         untied[at] |= np.ptp(values_MC, axis=0) > 0
         centre += own.centre
         reach = block.spread * float(np.max(np.abs(block.weights_M / (own.ratios_M if contrast.log else 1.0))))
         farthest = max(farthest, reach * float(np.median(block.sizes_C)) / float(np.sum(block.sizes_C)))
+    influence_C -= np.mean(influence_C)
     num_items = sum(block.num_items for block in blocks)
     return Clusters(
         effects_C=centre + len(names) * influence_C,
         num_items=num_items,
         grouped=len(names) < num_items,
+        df=max(1.0, 1 / float(np.sum(shares_C**2)) - 1),
         farthest=max(len(names) * farthest, float(np.max(np.abs(len(names) * influence_C)))),
         tied=1.0 - float(np.mean(untied)),
     )
