@@ -255,7 +255,7 @@ BROKEN: dict[str, tuple[str, str, str]] = {
     "an unknown kind": ("ffn: {kind: dense}", "ffn: {kind: §dens}", "unknown kind 'dens': use dense or moe"),
     "no kind": ("ffn: {kind: moe, ", "§ffn: {", "'kind' is missing in ffn: it is dense or moe"),
     "an unknown test": ("{kind: trend, sign", "{kind: §tend, sign", "unknown kind 'tend': use superior"),
-    "an unknown source": ("source: stdlib", "source: §wikipedia", "unknown source 'wikipedia': use stdlib, python, text, hub, synthetic"),
+    "an unknown source": ("source: stdlib", "source: §wikipedia", "unknown source 'wikipedia': use stdlib, python, text, hub, mixture, synthetic"),
     "a tokenizer of two kinds": ("context: 256}", "tokenizer: §{bpe: 300, file: a.json}, context: 256}", "a tokenizer is bytes, {bpe: 4096}"),
     "a pair of no models": ("metric: flops_to_quality", "minus: {treatment: §mo, baseline: dense}\n    metric: flops_to_quality", "no model of this suite is called 'mo'"),
     "an unknown router": ("softmax_topk", "§softmax_top", "unknown router 'softmax_top'"),
