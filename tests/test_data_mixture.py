@@ -81,6 +81,8 @@ def test_the_scarcest_for_its_weight_is_kept_whole(root: Path) -> None:
 
 
 def test_only_ratios_count_and_they_are_part_of_the_digest(root: Path) -> None:
+    stored = spec(texts("a", 1), texts("b", 2))
+    assert MixtureData.model_validate_json(stored.model_dump_json(), strict=True) == stored, "as a plan keeps it"
     same, twice, other = (made(root, texts("a", one), texts("b", two)).digest for one, two in ((1, 1), (2, 2), (1, 2)))
     assert same == twice != other
 
@@ -123,7 +125,7 @@ def test_drawn_documents_are_not_compared(root: Path) -> None:
 
 
 def test_a_tokenizer_and_a_context_are_of_the_whole(root: Path) -> None:
-    for key, value in (("context", 64), ("tokenizer", "bytes")):
+    for key, value in (("context", 64), ("tokenizer", {"bpe": 300})):
         with pytest.raises(ValidationError, match=f"{key} is of the whole mixture"):
             spec(texts("a", 1), {**texts("b", 1), key: value})
     assert made(root, texts("a", 1), texts("b", 1), tokenizer={"bpe": 300}).vocab == 300

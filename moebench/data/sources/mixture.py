@@ -77,8 +77,9 @@ class MixtureData(DataSource):
     @model_validator(mode="after")
     def _one_window(self) -> MixtureData:
         for part in self.mixture:
-            if own := {"context", "tokenizer"} & part.model_fields_set:
-                raise ValueError(f"{' and '.join(sorted(own))} is of the whole mixture: write it beside `mixture`")
+            for key in ("context", "tokenizer"):
+                if getattr(part, key) != DataSource.model_fields[key].default:  # a stored plan has the defaults
+                    raise ValueError(f"{key} is of the whole mixture: write it beside `mixture`")
         return self
 
     @property
