@@ -135,7 +135,7 @@ def test_a_limit_takes_the_first_documents_that_fit_in_it(tmp_path: Path) -> Non
     texts, notes = read(tmp_path, "a.jsonl", limit=1999)
     assert len(texts) == 9
     assert notes == ["the first 1,800 bytes of the text: its limit is 1,999"]
-    assert len(read(tmp_path, "a.jsonl", limit=8000)[0]) == 40
+    assert len(read(tmp_path, "a.jsonl", limit=8e3)[0]) == 40
     assert read(tmp_path, "a.jsonl", limit=8000)[1] == []
     assert "200 bytes, more than the limit of 10" in refused(tmp_path, "a.jsonl", limit=10)
 

@@ -46,7 +46,7 @@ class RecordSource(DataSource):
     """Field of a row that holds its text; `a.b` is the field b inside the field a."""
     domain: str | None = later(min_length=1, max_length=200)
     """Field of a row that names its domain; absent, rows have their file's."""
-    limit: int | None = later(ge=1)
+    limit: float | None = later(ge=1)
     """Bytes of text to read, from the beginning; absent: all."""
 
 
@@ -180,7 +180,7 @@ def _kind_of(value: Any, field: str) -> str:
     return f"{plain(type(value).__name__)}, not text"
 
 
-def up_to(texts: Iterator[Text], limit: int | None, notes: list[str]) -> Iterator[Text]:
+def up_to(texts: Iterator[Text], limit: float | None, notes: list[str]) -> Iterator[Text]:
     """The first texts that together have no more bytes than the limit; notes that there were more.
 
     Raises DataError when not even the first fits.
@@ -189,8 +189,8 @@ def up_to(texts: Iterator[Text], limit: int | None, notes: list[str]) -> Iterato
     for text in texts:
         if limit is not None and read + len(text.body) > limit:
             if not read:
-                raise DataError(f"the first document has {len(text.body):,} bytes, more than the limit of {limit:,}")
-            notes.append(f"the first {read:,} bytes of the text: its limit is {limit:,}")
+                raise DataError(f"the first document has {len(text.body):,} bytes, more than the limit of {limit:,.0f}")
+            notes.append(f"the first {read:,} bytes of the text: its limit is {limit:,.0f}")
             return
         read += len(text.body)
         yield text
