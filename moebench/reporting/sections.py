@@ -54,7 +54,7 @@ def _data(findings: Findings) -> Iterator[str]:
             f"{every} read identical data, seed by seed: runs with one seed have equal digests of the tokens they "
             "consumed, as far as the shorter run goes."
         )
-    elif findings.trains:
+    elif len(findings.plan.trained) > 1:
         yield "Whether runs with one seed read identical data is not known: no two of them are done."
     state = "below" if data.leak_share <= data.leak_threshold else "ABOVE"
     yield (

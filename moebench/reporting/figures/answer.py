@@ -58,7 +58,8 @@ def figure(findings: Findings) -> Drawn | str:
 def _title(findings: Findings) -> str:
     """What the verdicts decide about the pair that the suite compares, with the estimate."""
     treatment, baseline = findings.pair
-    gap = difference(findings.final(treatment), findings.final(baseline)) if baseline else None
+    here = baseline is not None and {treatment, baseline} <= set(findings.plan.trained)
+    gap = difference(findings.final(treatment), findings.final(baseline)) if here and baseline else None
     if gap is None or baseline is None:
         return f"Loss of {listed(findings.plan.trained)} against training compute"
     order = findings.order(treatment, baseline)

@@ -35,7 +35,8 @@ def figure(findings: Findings) -> Drawn | str:
     shown = dict(list(grids.items())[:_SHOWN])
     worst = {model: float(grid.to_numpy().max()) for model, grid in shown.items()}
     busiest = max(worst, key=lambda m: worst[m])
-    title = f"The busiest expert of {busiest} takes {worst[busiest]:.2f}{TIMES} an even share after training"
+    when = " after training" if findings.trains else ""
+    title = f"The busiest expert of {busiest} takes {worst[busiest]:.2f}{TIMES} an even share{when}"
     subtitle = (
         "Load of each expert over the mean of its layer, at the last evaluation; 1 is an even share. One row a layer "
         "and seed; experts are sorted by load within a row, for their numbers mean nothing across seeds."
@@ -93,12 +94,19 @@ def _scale(figure: Figure, axes: Axes, limit: float, *, more: bool = False) -> N
 
 
 def _loads(findings: Findings, model: str) -> pd.DataFrame:
-    """Load over the layer's mean, experts sorted: a row a (layer, seed), the last evaluation of each run."""
+    """Load over the layer's mean, experts sorted: a row a (layer, seed), the last evaluation of each run.
+
+    Of a checkpoint it is that of the text it was scored on, all domains together.
+    """
     rows = findings.study.of("routing.tokens", layer="*", expert="*")
     rows = rows[rows["model"] == model]
+    if rows.empty and model not in findings.plan.decoders:
+        rows = findings.study.of("routing.domain_tokens", layer="*", expert="*", domain="*")
+        rows = rows[rows["model"] == model].groupby(["seed", "layer", "expert"])[["value"]].sum().reset_index()
+    elif not rows.empty:
+        rows = rows[rows["step"] == rows.groupby("seed")["step"].transform("max")]
     if rows.empty:
         return pd.DataFrame()
-    rows = rows[rows["step"] == rows.groupby("seed")["step"].transform("max")]
     rows = rows.assign(layer=rows["layer"].astype(int), expert=rows["expert"].astype(int))
     wide = rows.pivot_table(index=["layer", "seed"], columns="expert", values="value", fill_value=0.0)
     share = wide.to_numpy() / np.maximum(wide.to_numpy().mean(axis=1, keepdims=True), 1e-12)

@@ -70,7 +70,9 @@ def costs(findings: Findings) -> Table | None:
 
 
 def _n(row: Row) -> str:
-    return "exact" if row.n_counts == "counted" else f"{row.n} {row.n_counts}"
+    if row.n_counts == "counted":
+        return "exact"
+    return "1 run" if (row.n, row.n_counts) == (1, "seeds") else f"{row.n} {row.n_counts}"
 
 
 @part("cost", order=2)
