@@ -13,6 +13,7 @@ import pytest
 
 from moebench import stats
 from moebench.metrics import in_force
+from moebench.metrics.tasks import task_metric
 from moebench.reader.evidence import Evidence, Item
 from moebench.reporting import FORMATS, write
 from moebench.reporting.analysis import Findings
@@ -162,6 +163,24 @@ def test_a_task_that_the_baseline_was_not_given_is_set_against_that_of_its_claim
     assert {found.tasks.baselines[metric_name(one)] for one in CHANCE if one != "hellaswag"} == {"olmo_7b"}
     assert found.tasks.gaps[task, "olmoe_1b_7b"].verdict.baseline == "olmo_1b"
     assert (task, "olmo_1b") not in found.tasks.gaps
+
+
+def test_what_was_recorded_of_guessing_is_the_chance_of_accuracies() -> None:
+    evidence = golden_tasks.checkpoints()
+    facts = {name: metric.model_copy(update={"chance": None}) for name, metric in golden_tasks.metrics().items()}
+    recorded = "lm_eval.chance[task=arc_easy]"
+    guessing = task_metric("lm_eval.chance")
+    assert guessing is not None
+    plan = evidence.plan.model_copy(update={"extra_metrics": {**facts, recorded: guessing}})
+    evidence = replace(evidence, stored=evidence.stored.model_copy(update={"plan": plan}))
+    for name in golden_tasks.SYSTEMS:
+        run = evidence.outcome(name, 0)
+        assert run is not None
+        evidence = with_outcome(evidence, name, 0, values={**run.values, recorded: 0.26})
+    found = findings_of(evidence).tasks
+    assert {task.name: task.chance for task in found.tasks} == {**dict.fromkeys(CHANCE), "arc_easy": 0.26}
+    other = with_outcome(evidence, "mixtral", 0, values={**run.values, recorded: 0.5})
+    assert {task.chance for task in findings_of(other).tasks.tasks} == {None}, "of other questions"
 
 
 def test_how_tasks_were_measured_is_told() -> None:

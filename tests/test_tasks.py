@@ -23,7 +23,7 @@ from moebench.store import Results
 from moebench.suite.load import load_suite
 from moebench.tasks.configs import CODE_VARIABLE, TaskError, bundled_folder, task_facts
 from moebench.tasks.facts import TaskFacts, TaskMetric, version_number
-from moebench.tasks.harness import measured
+from moebench.tasks.harness import chance_of, measured
 from tests.support import small_checkpoints, small_tasks, tiny_suites
 
 pytest.importorskip("lm_eval")
@@ -363,6 +363,18 @@ def test_items_of_a_group_add_up_as_it_weighs_its_tasks(weighed: bool, expected:
     assert sum(item["value"] for item in found.items) / size == pytest.approx(expected)
     none = measured(facts, {"results": {"both": {"acc,none": 0.1}}, "samples": samples})
     assert none.items is None
+
+
+def test_what_guessing_gets_is_recorded_of_a_task_of_choices(evidence: Evidence) -> None:
+    for run in evidence.outcomes:
+        guessing = {metric: value for metric, value in run.values.items() if metric.startswith("lm_eval.chance")}
+        assert guessing == {"lm_eval.chance[task=small_choice]": 0.25}
+    facts = evidence.plan.tasks["small_choice"]
+    rows = [{"filtered_resps": [0.0] * number} for number in (2, 4, 4)]
+    assert chance_of(facts, rows) == pytest.approx((1 / 2 + 1 / 4 + 1 / 4) / 3)
+    twice = facts.model_copy(update={"metrics": (TaskMetric(metric="acc_mutual_info", better="higher"),)})
+    assert chance_of(twice, [{"filtered_resps": [0.0] * 8}]) == pytest.approx(1 / 4)
+    assert chance_of(facts, [*rows, {}]) is None
 
 
 def test_numbers_of_another_version_are_not_mixed() -> None:

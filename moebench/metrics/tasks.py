@@ -14,6 +14,8 @@ from moebench.metrics.metric import SHARE, Better, Metric, Range
 from moebench.metrics.ref import MetricRef
 
 GROUP = "lm_eval"
+CHANCE = f"{GROUP}.chance"
+"""What guessing gets on a task of choices, for its accuracies: recorded beside them, and compared with nothing."""
 SHARES = ("acc", "acc_norm", "acc_bytes", "acc_mutual_info", "acc_all", "exact_match", "f1", "likelihood")
 HIGHER = (*SHARES, "mcc", "bleu", "chrf", "chrf__", "rouge1", "rouge2", "rougel", "em", "bleu_acc", "pass_at_1")
 LOWER = ("perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "brier_score", "ter")
@@ -22,6 +24,10 @@ LOWER = ("perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "b
 
 def task_metric(base: str, *, better: Better | None = None, **facts: Any) -> Metric | None:
     """The metric `lm_eval.<name>`; None where neither its task nor lm-eval says which direction is better."""
+    if base == CHANCE:
+        says, cannot = "what guessing gets: the mean over questions of 1 / choices", "anything about a model"
+        made = Metric(name=base, unit="1", better="neither", labels=("task",), within=SHARE, says=says, cannot=cannot)
+        return made.model_copy(update=facts)
     group, _, name = base.partition(".")
     if better is None and name in (*HIGHER, *LOWER):
         better = "higher" if name in HIGHER else "lower"

@@ -20,7 +20,8 @@ from moebench.claims.judge import ask
 from moebench.claims.verdict import Verdict
 from moebench.format import interval, listed, plural
 from moebench.metrics import METRICS, metric_of
-from moebench.metrics.ref import MetricRef
+from moebench.metrics.ref import MetricRef, labelled
+from moebench.metrics.tasks import CHANCE
 from moebench.reporting.analysis import Findings, Mean
 from moebench.suite.claim import Claim
 
@@ -180,7 +181,7 @@ def _metrics(findings: Findings) -> Iterator[str]:
         for metric in run.values:
             ref = MetricRef.parse(metric)
             again = str(ref).replace("word_perplexity", "bits_per_byte").replace("byte_perplexity", "bits_per_byte")
-            if ref.base not in METRICS and (again == metric or again not in run.values):
+            if ref.base not in (*METRICS, CHANCE) and (again == metric or again not in run.values):
                 yield metric
 
 
@@ -196,10 +197,20 @@ def _task(findings: Findings, metric: str, every: Sequence[str]) -> Task:
         unit=facts.unit,
         share=facts.unit == "1" and facts.within.high == 1,
         better=facts.better,
-        chance=facts.chance,
+        chance=facts.chance if facts.chance is not None else _guessing(findings, ref),
         ceiling=best.get(facts.better),
         conditions="; ".join(sorted(told)),
     )
+
+
+def _guessing(findings: Findings, ref: MetricRef) -> float | None:
+    """What was recorded of guessing, for an accuracy; None where runs differ in it."""
+    task = (ref.get("task") or "").partition(":")[0]
+    if not task or not ref.base.rpartition(".")[2].startswith("acc"):
+        return None
+    name = labelled(CHANCE, task=task)
+    told = {run.values[name] for run in findings.study.evidence.outcomes if name in run.values}
+    return told.pop() if len(told) == 1 else None
 
 
 def _score(findings: Findings, metric: str, model: str) -> Score | None:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from moebench.frozen import Frozen, later
 from moebench.metrics.ref import labelled
-from moebench.metrics.tasks import GROUP
+from moebench.metrics.tasks import CHANCE, GROUP
 
 UNFILTERED = "none"
 """lm-eval's name for answers that are taken as they come."""
@@ -61,6 +61,11 @@ class TaskFacts(Frozen):
         filters = {one.filter for one in self.metrics}
         task = self.name if len(filters) == 1 else f"{self.name}:{metric.filter}"
         return labelled(f"{GROUP}.{word(metric.metric)}", task=task)
+
+    @property
+    def chance(self) -> str | None:
+        """The full name of what guessing gets on it; None for a task of no choices."""
+        return labelled(CHANCE, task=self.name) if self.output == "multiple_choice" else None
 
     @property
     def conditions(self) -> str:

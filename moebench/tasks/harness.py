@@ -185,7 +185,19 @@ def measured(facts: TaskFacts, results: Mapping[str, Any], *, step: int | None =
             continue
         records.append(Record(metric=name, value=float(value), step=step, version=version))
         items += [{"metric": name, **row} for row in items_of(facts, metric, samples, total=float(value)) or ()]
+    if facts.chance is not None and (chance := chance_of(facts, samples)) is not None:
+        records.append(Record(metric=facts.chance, value=chance, step=step, version=version))
     return Measured(records=records, items=items or None)
+
+
+def chance_of(facts: TaskFacts, samples: Sequence[Mapping[str, Any]]) -> float | None:
+    """What guessing gets: the mean over documents of 1 / choices; None where a document shows none.
+
+    Each choice is a request, and one more where mutual information is asked for.
+    """
+    each = 2 if any(metric.metric == "acc_mutual_info" for metric in facts.metrics) else 1
+    choices = [len(row.get("filtered_resps", ())) // each for row in samples]
+    return math.fsum(1 / number for number in choices) / len(choices) if choices and min(choices) > 0 else None
 
 
 def _no_number(value: Any) -> str | None:
