@@ -13,6 +13,7 @@ import torch
 
 from moebench import api
 from moebench.checkpoints.located import CheckpointError
+from moebench.claims import scope
 from moebench.data import tokenizer
 from moebench.data.batches import train_batch
 from moebench.jobs import loop
@@ -93,6 +94,12 @@ def test_a_run_goes_from_the_checkpoint_to_its_end_and_is_measured(folder: Path)
     assert set(api.load(made.results).query("metric == 'test.bits_per_byte'").model) == {"begun", "drawn"}
 
 
+def test_a_verdict_says_where_its_models_started(folder: Path) -> None:
+    plan = tiny_suites.planned(folder, models=MODELS).plan
+    assert scope._begun(plan, ["begun", "drawn"]) == " (begun from base, whose own training is not counted)"
+    assert scope._begun(plan, ["drawn"]) == ""
+
+
 def ids(made: Any) -> dict[str, str]:
     return {run.model: run.id for run in made.plan.runs if run.seed == 0}
 
@@ -143,6 +150,20 @@ def test_one_that_is_not_trained_is_measured_as_it_is(folder: Path) -> None:
     one = load_suite(tiny_suites.write(folder, models=models)).spec.models["untouched"]
     assert (one.tag, one.checkpoint, one.native) == ("checkpoint", "base", True)
     assert one.evaluate.final_tokens == 512
+
+
+def test_a_killed_run_goes_on_without_its_checkpoint_to_the_same_bits(folder: Path) -> None:
+    made = tiny_suites.planned(folder, models=MODELS, seeds=1)
+    job = next(job for job in made.graph.jobs if job.model == "begun" and job.kind == "train")
+    asked = iter([False] * 4 + [True])
+    for root, stop in ((folder / "once", lambda: False), (folder / "twice", lambda: next(asked))):
+        loop.Results(root).job(job.id).path.mkdir(parents=True)
+        status = loop.execute(job, root=root, on_event=lambda _: None, should_stop=stop)
+    assert status == "stopped"
+    shutil.rmtree(folder / "base")
+    assert loop.execute(job, root=folder / "twice", on_event=lambda _: None, should_stop=lambda: False) == "completed"
+    once, twice = (loop.Results(folder / name).job(job.id).path / "model.safetensors" for name in ("once", "twice"))
+    assert once.read_bytes() == twice.read_bytes()
 
 
 def quality(made: Any, model: str) -> dict[str, float]:

@@ -46,8 +46,16 @@ def _place(evidence: Evidence, models: tuple[str, ...], kind: str) -> str:
         return f"{sizes}, counted from the architecture: the same on any hardware"
     recipes = [plan.decoders[name].recipe for name in known if name in plan.trained]
     spent = f"{_range([r.steps * r.batch_tokens for r in recipes])} tokens" if recipes else "initial values"
+    spent += _begun(plan, known)
     dispatch = f", {DISPATCH}" if kind == "timed" and any(_is_small(plan.decoders[name]) for name in known) else ""
     return f"{sizes}, {plan.spec.data.scope}, {spent}, {_machines(evidence, kind)}{dispatch}"
+
+
+def _begun(plan: Plan, names: list[str]) -> str:
+    """` (begun from checkpoints/olmoe)`, of models that were not trained from the start."""
+    starts = {name: start.checkpoint for name in names if (start := plan.decoders[name].start) is not None}
+    from_ = dict.fromkeys(starts.values())
+    return f" ({', '.join(starts)} from {' and '.join(from_)}, whose own training is not counted)" if starts else ""
 
 
 def _of_each(evidence: Evidence, models: tuple[str, ...], kind: str) -> Iterator[str]:
