@@ -8,6 +8,7 @@ import io
 import json
 import tarfile
 import zipfile
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -635,7 +636,7 @@ def test_more_sources_than_documents_use_a_document_each() -> None:
 # Sources from other packages: found by entry point, checked like any text.
 
 
-def offer(monkeypatch: pytest.MonkeyPatch, texts: list[Text]) -> None:
+def offer(monkeypatch: pytest.MonkeyPatch, texts: Iterable[Text]) -> None:
     source = Source(says="", gather=lambda spec, base: Gathered(texts=texts), fingerprint=lambda spec, base: None)
     monkeypatch.setattr(plugin, "OFFERED_HERE", source, raising=False)
     point = EntryPoint(name="letters", value="moebench.data.sources.plugin:OFFERED_HERE", group=plugin.GROUP)
@@ -652,6 +653,20 @@ def test_an_entry_point_gives_a_corpus(monkeypatch: pytest.MonkeyPatch, tmp_path
     corpus = prepare(asked(), base=tmp_path, cache=tmp_path)
     assert sum(corpus.facts.documents.values()) == 20
     assert prepare(asked(), base=tmp_path, cache=tmp_path).digest == corpus.digest
+
+
+def test_texts_may_come_one_after_the_other_and_fail_on_the_way(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def some(last: int) -> Iterator[Text]:
+        for number in range(20):
+            yield small_corpora_text(str(number), words(number, abs(2000 // (number - last))))
+
+    offer(monkeypatch, some(-1))
+    assert sum(prepare(asked(), base=tmp_path, cache=tmp_path / "a").facts.documents.values()) == 20
+    offer(monkeypatch, some(10))
+    with pytest.raises(DataError, match=r"data source 'letters' fails: .*ZeroDivisionError"):
+        prepare(asked(), base=tmp_path, cache=tmp_path / "b")
 
 
 @pytest.mark.parametrize("bad", [b"", b"a\0b"])

@@ -7,7 +7,8 @@ is part of the fingerprint and of the data's digest: what another version gather
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from moebench.amounts import Name
-from moebench.data.documents import DataError, Gathered
+from moebench.data.documents import DataError, Gathered, Stream, Text
 from moebench.data.sources.source import DataSource
 from moebench.plugins import SOURCES as GROUP
 from moebench.plugins import PluginCode, PluginError, cause, code_of, load, offered
@@ -50,22 +51,26 @@ class PluginData(DataSource):
     """What the source asks for; its package says what."""
 
     def gather(self, base: Path) -> Gathered:
-        """What the plugged-in source gives. Raises DataError when it fails or a text is not fit for a corpus."""
+        """What the plugged-in source gives. Raises DataError when it fails, then or while its texts are read."""
         source, code = plugged_in(self.name)
-        try:
+        with self._blamed(source):
             gathered = source.gather(self, base)
+
+        def read() -> Iterator[Text]:
+            with self._blamed(source):
+                yield from gathered.texts
+
+        return replace(gathered, plugin=code, texts=Stream(read))
+
+    @contextmanager
+    def _blamed(self, source: Source) -> Iterator[None]:
+        """Turns what a source raises into a DataError that says which and where."""
+        try:
+            yield
         except DataError:
             raise
         except Exception as error:
             raise DataError(f"data source {self.name!r} fails: {cause(error, source.gather.__module__)}") from error
-        names: set[str] = set()
-        for text in gathered.texts:
-            if text.name in names:
-                raise DataError(f"data source {self.name!r} gives two documents named {text.name!r}")
-            if not text.body or b"\0" in text.body:
-                raise DataError(f"data source {self.name!r} gives document {text.name!r} empty or with a NUL byte")
-            names.add(text.name)
-        return replace(gathered, plugin=code)
 
     def fingerprint(self, base: Path) -> Any:
         """The plugged-in source's own, and its code."""
