@@ -25,7 +25,7 @@ from moebench.data.batches import evaluation_windows
 from moebench.data.prepare import prepare
 from moebench.environment import environment
 from moebench.jobs import load
-from moebench.jobs.elsewhere import own_text, spans
+from moebench.jobs.elsewhere import own_text, same_tokens, spans
 from moebench.launch import launch
 from moebench.planning.checkpoints import digest_of_run, scoring_bytes
 from moebench.planning.elsewhere import planned_elsewhere
@@ -423,6 +423,16 @@ def test_spans_beyond_what_a_model_was_made_for_are_refused(folder: Path, done: 
     windows = evaluation_windows(corpus, "test", tokens=256)
     with pytest.raises(SpanTooLong, match="tokens, the model was made for 4"):
         spans(windows, corpus, load_tokenizer(folder / "mixtral", rows=384), longest=4)
+
+
+def test_a_tokenizer_with_further_words_is_another(folder: Path) -> None:
+    """Though the suite's ids mean the same to it."""
+    from moebench.models.hf.tokenizer import load_tokenizer
+
+    whole, part = (load_tokenizer(folder / "mixtral", rows=384) for _ in range(2))
+    assert same_tokens(whole, part)
+    part.digest, part.token_bytes = "other", part.token_bytes[:300]
+    assert not same_tokens(whole, part)
 
 
 def test_claims_between_checkpoints_are_judged_over_items(done: Done) -> None:

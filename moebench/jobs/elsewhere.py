@@ -78,8 +78,8 @@ def same_tokens(one: Tokenizer, suites: Tokenizer) -> bool:
     if one.digest == suites.digest:
         return True
     words = len(suites.token_bytes)
-    if one.start != suites.start or words > len(one.token_bytes):
-        return False
+    if one.start != suites.start or words > len(one.token_bytes) or one.token_bytes[words:].any():
+        return False  # with further words it would write a text in fewer
     ids = [[token] for token in range(words) if token != suites.start]
     return all(one.decode(token).removeprefix(b" ") == suites.decode(token).removeprefix(b" ") for token in ids)
 
