@@ -280,6 +280,24 @@ def test_results_from_elsewhere_are_judged_as_written(tmp_path: Path, monkeypatc
         assert "better" in found.stdout
 
 
+def test_the_suite_of_models_one_has_already(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It validates as written; without the checkpoints, which nobody has here, its tables come to a verdict."""
+    monkeypatch.chdir(tmp_path)
+    Path("theirs.yaml").write_text(block("yaml", "suite: theirs"))
+    assert call("validate", "theirs.yaml").exit_code == 0
+    refused = call("plan", "theirs.yaml")
+    assert refused.exit_code == 2
+    assert "hf download allenai/OLMoE-1B-7B-0924" in refused.output
+    without = "suite: tables\nextends: theirs.yaml\nmodels: {olmoe: null, olmo: null}\nclaims: {answers-more: null}\n"
+    Path("tables.yaml").write_text(without + "measure: {lm_eval: null}\n")
+    Path("logs").mkdir()
+    for model, loss in (("our_moe", 2.9), ("our_dense", 3.0)):
+        rows = [f"{model},{seed},paloma.loss,{loss + seed / 100 + seed % 2 / 500}" for seed in range(10)]
+        Path("logs", f"{model.removeprefix('our_')}.csv").write_text("\n".join(["model,seed,metric,value", *rows, ""]))
+    outcome = moebench.run("tables.yaml", launcher="inline")
+    assert [(verdict.id, verdict.state) for verdict in outcome.verdicts] == [("lower-loss", "supported")]
+
+
 def test_the_suite_of_results_from_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "logs" / "moe").mkdir(parents=True)
     (tmp_path / "logs" / "ours.csv").write_text(one_of_each())
