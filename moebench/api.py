@@ -179,21 +179,21 @@ def _plan_of(loaded: LoadedSuite, asked: Asked, notes: Sequence[str], options: L
     from moebench.data.tokenizer import BYTES
     from moebench.planning import built
     from moebench.planning import machine as machines
-    from moebench.planning.external import check_external
+    from moebench.planning.elsewhere import planned_elsewhere
     from moebench.planning.graph import make_graph
 
     root, threads = options.root, options.threads
+    machine = machines.machine(device=options.device, threads=threads)
+    machine = replace(machine, digests=root / "data" / "digests")
     with _at_their_place(loaded):
-        check_external(loaded.spec, base=loaded.base)
-    options.on_event({"event": "preparing", "source": loaded.spec.data.source})
+        elsewhere = planned_elsewhere(loaded.spec, base=loaded.base, machine=machine)
     if loaded.spec.data.source == "none":
         facts, vocab = machines.no_facts(), BYTES.vocab
     else:
+        options.on_event({"event": "preparing", "source": loaded.spec.data.source})
         corpus = prepare(loaded.spec.data, base=loaded.base, cache=root / "data")
         facts, vocab = corpus.facts, corpus.vocab
     views = views_of(loaded.spec, base=loaded.base, cache=root / "data")
-    machine = machines.machine(device=options.device, threads=threads)
-    machine = replace(machine, digests=root / "data" / "digests")
     trained = [model.train for model in loaded.spec.decoders.values() if model.train is not None]
     if any(train.budget.seconds is not None for train in trained):
         options.on_event({"event": "calibrating"})
@@ -205,6 +205,7 @@ def _plan_of(loaded: LoadedSuite, asked: Asked, notes: Sequence[str], options: L
             vocab=vocab,
             machine=machine,
             views=views,
+            elsewhere=elsewhere,
             asked=asked,
             notes=notes,
             threads=threads,

@@ -32,7 +32,10 @@ class Told:
     notes: tuple[str, ...]
 
 
-def planned_elsewhere(spec: SuiteSpec, *, base: Path, machine: Machine) -> tuple[dict[str, PlannedElsewhere], Told]:
+Elsewhere = tuple[dict[str, PlannedElsewhere], Told]
+
+
+def planned_elsewhere(spec: SuiteSpec, *, base: Path, machine: Machine) -> Elsewhere:
     """Every checkpoint and external model of a suite; relative paths start from `base`. Raises PlanError with all that
     cannot be had."""
     found: dict[str, PlannedElsewhere] = {}

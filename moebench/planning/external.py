@@ -63,19 +63,6 @@ def plan_external(name: str, model: ExternalModel, *, spec: SuiteSpec, base: Pat
     )
 
 
-def check_external(spec: SuiteSpec, *, base: Path) -> None:
-    """Reads every external model of a suite, before anything else is made ready. Raises PlanError with all mistakes."""
-    problems: list[Misfit] = []
-    for name, model in spec.models.items():
-        if isinstance(model, ExternalModel):
-            try:
-                plan_external(name, model, spec=spec, base=base)
-            except PlanError as error:
-                problems += error.problems
-    if problems:
-        raise PlanError(*problems)
-
-
 def path_of(model: ExternalModel, base: Path) -> Path:
     """Where its results lie on this machine."""
     return base / Path(model.results).expanduser()

@@ -16,7 +16,7 @@ from moebench.jobs.recipe import Recipe, Run
 from moebench.metrics import in_force
 from moebench.planning import feasibility
 from moebench.planning.beginnings import begun
-from moebench.planning.elsewhere import planned_elsewhere
+from moebench.planning.elsewhere import Elsewhere, planned_elsewhere
 from moebench.planning.matching import Machine, PlanError, models_of
 from moebench.planning.tasks import check_claims, planned_tasks, task_metrics
 from moebench.planning.types import Asked, DataFacts, MatchResult, Plan, PlannedJob, PlannedModel, TunePlan
@@ -51,6 +51,7 @@ def make_graph(
     vocab: int,
     machine: Machine,
     views: Mapping[str, DataFacts] | None = None,
+    elsewhere: Elsewhere | None = None,
     asked: Asked | None = None,
     notes: Sequence[str] = (),
     threads: int = 1,
@@ -58,11 +59,12 @@ def make_graph(
 ) -> Graph:
     """Everything that will run. Raises PlanError when something asked for cannot be had.
 
-    `views` are the data of models that do not read the suite's; `asked` is how the plan was asked for; `notes` are to
+    `views` are the data of models that do not read the suite's; `elsewhere` its models made elsewhere,
+    planned here when absent; `asked` is how the plan was asked for; `notes` are to
     stand among its warnings; relative paths of the data start from `base`.
     """
     asked = asked or Asked()
-    elsewhere, told = planned_elsewhere(spec, base=base, machine=machine)
+    made, told = elsewhere or planned_elsewhere(spec, base=base, machine=machine)
     checked = check(spec, facts=facts, vocab=vocab, machine=machine, views=views, smoke=asked.smoke)
     models, matches, warnings = checked
     tasks = planned_tasks(spec, base=base)
@@ -74,7 +76,7 @@ def make_graph(
         suite=spec.suite,
         scale=spec.scale,
         spec=spec,
-        models={name: elsewhere[name] if name in elsewhere else models[name] for name in spec.models},
+        models={name: made[name] if name in made else models[name] for name in spec.models},
         matches=tuple(matches),
         jobs=(),
         speed=None,
