@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -169,3 +170,91 @@ def test_words_of_json_that_cannot_be_written(here: Path) -> None:
 def test_a_threshold_is_a_percentage(here: Path, command: str, share: str) -> None:
     (here / "a").mkdir()
     refused(command, "a", "a", "--fail-above", share, words=["--fail-above", "is no percentage from 0"])
+
+
+# ---------------------------------------------------------------------------------------------- typing errors
+
+SUITE = """\
+suite: everything
+question: Is what people type wrong told where it stands?
+seeds: 2
+data:
+  source: hub
+  name: someone/corpus
+  config: english
+  split: train
+  revision: main
+  online: false
+  field: text
+  domain: topic
+  limit: 1000000
+  tokenizer: {bpe: 512}
+  context: 64
+train:
+  budget: {steps: 10}
+  batch_tokens: 256
+  micro_batch_tokens: 128
+models:
+  ours:
+    layers: 2
+    width: 32
+    heads: 4
+    attention_bias: qkv
+    attention_sinks: true
+    window: 16
+    full_every: 2
+    rope_scaling: {kind: yarn, factor: 2.0, original_context: 32, beta_fast: 30.0, beta_slow: 2.0, truncate: false}
+    ffn: {kind: dense, hidden: 64}
+  stretched:
+    layers: 2
+    width: 32
+    heads: 4
+    rope_scaling: {kind: llama3, factor: 2.0, original_context: 32, low_freq_factor: 1.0, high_freq_factor: 4.0}
+    ffn: {kind: dense, hidden: 64}
+  published:
+    checkpoint: someone/model
+    revision: main
+    dtype: float32
+    experts: eager
+    device_map: cpu
+    online: false
+    evaluate: {tokens: 512, final_tokens: 1024}
+  elsewhere:
+    results: ours.csv
+    model: theirs
+    total_params: 1000
+    active_params: 500
+metrics:
+  paloma.loss: {unit: nats/token, better: lower, per: seed, says: what they measure}
+measure:
+  lm_eval: {tasks: [arc_easy], num_fewshot: 0, limit: 10, include_path: tasks, online: false}
+"""
+KEYS = ("source", "name", "config", "split", "revision", "online", "field", "domain", "limit", "tokenizer", "bpe",
+        "attention_bias", "attention_sinks", "window", "full_every", "rope_scaling", "factor", "original_context",
+        "beta_fast", "beta_slow", "truncate", "low_freq_factor", "high_freq_factor", "micro_batch_tokens",
+        "checkpoint", "dtype", "experts", "device_map", "results", "model", "total_params", "active_params",
+        "metrics", "unit", "better", "per", "says", "lm_eval", "tasks", "num_fewshot", "include_path")  # fmt: skip
+
+
+OF_ITS_BLOCK = {"source": "4:1", "bpe": "14:14"}
+"""Where a key decides what its block is, the block is told."""
+
+
+def test_a_suite_with_every_new_key_is_valid(here: Path) -> None:
+    (here / "tasks").mkdir()
+    (here / "s.yaml").write_text(SUITE)
+    assert call("validate", "s.yaml").exit_code == 0, call("validate", "s.yaml").output
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_key_that_is_mistyped_is_told_with_its_place_and_the_one_that_was_meant(here: Path, key: str) -> None:
+    """Wherever it stands: one letter is lacking, at that line and column."""
+    wrong = key[:-2] + key[-1] if len(key) > 3 else key + key[-1]
+    (here / "tasks").mkdir()
+    for found in re.finditer(rf"(?<![\w.]){key}:", SUITE):
+        text = SUITE[: found.start()] + wrong + SUITE[found.end() - 1 :]
+        (here / "s.yaml").write_text(text)
+        line, column = text[: found.start()].count("\n") + 1, found.start() - text.rfind("\n", 0, found.start())
+        said = refused("validate", "s.yaml", words=[f"'{key}'?"]).stderr
+        assert f"s.yaml:{OF_ITS_BLOCK.get(key, f'{line}:{column}')}: " in said
+        assert said.count("s.yaml:") <= 2, "one mistake is not told many times"

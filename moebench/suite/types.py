@@ -21,6 +21,7 @@ from moebench.suite.claim import Claim
 from moebench.suite.external import DeclaredMetric, ExternalModel
 from moebench.suite.model import ModelSpec
 from moebench.suite.words import TOLD_BY
+from moebench.text import closest
 
 QUALITY = ("bits_per_byte", *(name for name, measurement in MEASUREMENTS.items() if measurement.optional))
 
@@ -99,9 +100,13 @@ class Controls(Frozen):
 
 
 def tag_of(model: Any) -> str:
-    """The kind of a model, as it is written or as its type."""
+    """The kind of a model, as it is written, or nearly so, or as its type."""
     if isinstance(model, Mapping):
-        return next((tag for key, tag in TOLD_BY.items() if key in model), ModelSpec.tag)
+        written = [key for key in TOLD_BY if key in model]
+        if not written and not {"layers", "width", "heads", "ffn", "start"} & set(model):
+            likely = (closest(key, TOLD_BY) for key in model if key not in ModelSpec.model_fields)
+            written = [key for key in likely if key is not None]
+        return TOLD_BY[written[0]] if written else ModelSpec.tag
     return str(getattr(model, "tag", ModelSpec.tag))
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
 from moebench.frozen import Frozen
+from moebench.text import nearest
 
 MOST_TOKENS = 2**20
 """Larger vocabularies are refused."""
@@ -51,7 +52,9 @@ def _is_one_way(value: Any) -> Any:
     """One of the ways, so that no mistake is told once for each of them."""
     known = value == "bytes" or isinstance(value, Frozen)
     if not known and not (isinstance(value, dict) and len(value) == 1 and next(iter(value)) in KEYS):
-        raise ValueError(f"a tokenizer is {WAYS}")
+        typed = next(iter(value), "") if isinstance(value, dict) else value
+        near = nearest(str(typed), ("bytes", *KEYS))
+        raise ValueError(f"a tokenizer is {WAYS}" + (f": {near}" if near else ""))
     return value
 
 
