@@ -223,30 +223,19 @@ def validate(
     Gives the suite and what is unusual about it. Raises SuiteError, with every mistake and its place; nothing is read
     but the suite and the tokenizers that it names, and nothing is written.
     """
-    from moebench.data.documents import DataError
-    from moebench.data.tokenizer import vocab_of
     from moebench.planning.graph import check
-    from moebench.planning.machine import no_facts
+    from moebench.planning.machine import expected_vocabularies, no_facts
     from moebench.planning.matching import Machine
     from moebench.planning.tasks import check_claims, planned_tasks, task_metrics
-    from moebench.suite.errors import SuiteError
     from moebench.suite.load import load_suite
 
     loaded = load_suite(suite, scale=scale, sets=sets)
     spec = loaded.spec
     facts = no_facts().model_copy(update={"domains": spec.data.domains()})
-    at: tuple[str, ...] = ("data", "tokenizer")
-    try:
-        vocab, views = vocab_of(spec.data.tokenizer, base=loaded.base), {}
-        for name in spec.retold:
-            at = ("models", name, "data", "tokenizer")
-            tokens = vocab_of(spec.data_of(name).tokenizer, base=loaded.base)
-            views[name] = facts.model_copy(update={"vocab": tokens})
-    except DataError as error:
-        raise SuiteError([loaded.source.problem(at, str(error))]) from None
     # So fast a machine that no warm-up is too long for a budget in seconds: that is for the calibration to tell.
     fastest = Machine(device=device, step_seconds=dict.fromkeys(loaded.spec.models, 1e-6))
     with _at_their_place(loaded):
+        vocab, views = expected_vocabularies(spec, base=loaded.base)
         check_claims(spec, task_metrics(planned_tasks(spec, base=loaded.base)))
         _, _, warnings = check(spec, facts=facts, vocab=vocab, views=views, machine=fastest)
     return loaded, tuple(warnings)

@@ -97,7 +97,7 @@ def test_reference_results_are_still_the_runs_of_their_plans(path: Path) -> None
 
 
 def test_reference_results_are_those_of_three_suites() -> None:
-    assert {"quickstart", "efficiency_per_token", "systems"} <= {path.name for path in BUNDLES}
+    assert {"quickstart", "efficiency_per_token", "systems", "tokenizers"} <= {path.name for path in BUNDLES}
     for path in BUNDLES:
         files = list(path.iterdir())
         assert len(files) <= 10
@@ -114,7 +114,8 @@ def test_a_bundled_suite_still_plans_the_committed_runs(path: Path, monkeypatch:
     ]
     monkeypatch.setattr(train, "version", lambda _: one["torch"])
     spec = load_suite(plan.suite, scale=plan.scale).spec
-    again = graph.make_plan(spec, facts=plan.data, vocab=256, machine=matching.Machine(device=one["device"]))
+    here = matching.Machine(device=one["device"])
+    again = graph.make_plan(spec, facts=plan.data, vocab=plan.data.vocab, views=plan.views, machine=here)
     assert [job for job in again.jobs if job.kind != "speed"] == [job for job in plan.jobs if job.kind != "speed"]
     assert [job.inputs for job in again.sessions] == [job.inputs for job in plan.sessions], "of another machine"
     assert again.tune == plan.tune

@@ -36,6 +36,7 @@ from moebench.models.generation import generate, load_trained
 from moebench.models.subject import Scores
 from moebench.reader.evidence import Evidence, gather
 from moebench.store import Results
+from moebench.systems.inspection import inspect_model
 from tests.support import small_checkpoints, small_corpora, tiny_suites
 from tests.support.small_models import architecture, dense
 
@@ -491,3 +492,9 @@ def test_a_tokenizer_is_found_beside_the_suite_and_merges_replace_it(tmp_path: P
     assert made.plan.views == {}
     again = api.prepare_plan(made.loaded.path, sets=["data.tokenizer.bpe=280"], results=tmp_path / "results")
     assert {a.architecture.vocab for a in again.plan.decoders.values()} == {280}
+
+
+def test_a_model_is_inspected_with_the_words_of_its_tokenizer(tmp_path: Path) -> None:
+    path = tiny_suites.write(tmp_path, **SPEC)
+    sizes = {model: inspect_model(f"{path}:{model}")["params"]["total"] for model in ("dense", "dense_bpe")}
+    assert sizes["dense_bpe"] - sizes["dense"] == (300 - 256) * 8

@@ -7,18 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from moebench.counting.costs import costs_of
+from moebench.data.documents import DataError
+from moebench.data.tokenizer import BYTES, vocab_of
 from moebench.environment import environment
 from moebench.identity import digest_of
 from moebench.jobs.calibrate import STEP, TIMED_STEPS, CalibrateSpec
 from moebench.jobs.job import Job
 from moebench.jobs.train import run_of
 from moebench.launch import LaunchOptions, launch
-from moebench.planning.matching import Machine, match_all, recipe_of
+from moebench.planning.feasibility import Misfit
+from moebench.planning.matching import Machine, PlanError, match_all, recipe_of
 from moebench.planning.types import DataFacts, PlannedModel
 from moebench.store import Results
 from moebench.suite.load import LoadedSuite
+from moebench.suite.types import SuiteSpec
 
 
 class CalibrationFailed(RuntimeError):  # noqa: N818  the name is read in `except CalibrationFailed`
@@ -86,3 +91,22 @@ def no_facts() -> DataFacts:
     return DataFacts(
         source="none", digest="none", documents={}, tokens={}, domains=(), leak_share=0.0, leak_threshold=1.0
     )
+
+
+def expected_vocabularies(spec: SuiteSpec, *, base: Path) -> tuple[int, dict[str, DataFacts]]:
+    """The tokens of the suite's tokenizer, and what stands for the data of models of another, before any text is read.
+
+    Raises PlanError for a tokenizer that cannot be had, at its place.
+    """
+    vocab, views = BYTES.vocab, dict[str, DataFacts]()
+    at: tuple[str, ...] = ("data", "tokenizer")
+    try:
+        if spec.data.source != "none":
+            vocab = vocab_of(spec.data.tokenizer, base=base)
+        for name in spec.retold:
+            at = ("models", name, "data", "tokenizer")
+            tokens = vocab_of(spec.data_of(name).tokenizer, base=base)
+            views[name] = no_facts().model_copy(update={"vocab": tokens, "domains": spec.data.domains()})
+    except DataError as error:
+        raise PlanError(Misfit(message=str(error), at=at)) from None
+    return vocab, views

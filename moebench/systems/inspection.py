@@ -12,8 +12,8 @@ from typing import Any
 
 from moebench.counting import flops, memory, weights
 from moebench.counting.blueprint import Blueprint, LatentAttention
-from moebench.data.tokenizer import BYTES
 from moebench.models.architecture import Architecture
+from moebench.planning.machine import expected_vocabularies
 from moebench.planning.matching import PlanError, match_all
 from moebench.suite.designs import designs
 from moebench.suite.load import load_suite
@@ -121,7 +121,9 @@ def _of_config(word: str, path: Path, *, context: int | None, ignore_keys: bool)
 
 
 def _of_suite(suite: str, model: str) -> Architecture:
-    solved, _ = match_all(load_suite(suite).spec, vocab=BYTES.vocab)
+    loaded = load_suite(suite)
+    vocab, views = expected_vocabularies(loaded.spec, base=loaded.base)
+    solved, _ = match_all(loaded.spec, vocab=vocab, views=views)
     if model not in solved:
         raise PlanError(f"{suite} has no model {model!r}; it has {', '.join(solved)}")
     return solved[model]
