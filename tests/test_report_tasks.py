@@ -28,6 +28,7 @@ from moebench.reporting.theme import settings
 from tests.support import golden_tasks
 from tests.support.builders import with_outcome
 from tests.support.golden_tasks import CHANCE, ITEMS, findings_of, metric_name
+from tests.test_report_figures import seen
 
 MANY = tuple(f"{name}-{k}" if k else name for k in range(2) for name in golden_tasks.SYSTEMS)
 KINDS: Mapping[str, Callable[[], Evidence]] = {
@@ -221,6 +222,20 @@ def test_a_front_of_scores_is_over_the_tasks_that_all_were_given(published: Find
     assert isinstance(drawn, Drawn)
     assert drawn.title == "olmo_1b and mixtral are on both fronts: no model beats them in both score and cost"
     assert "the mean of 6 tasks" in drawn.subtitle
+
+
+@pytest.mark.parametrize("kind", ["checkpoints", "all kinds", "numbers that were read"])
+def test_no_words_leave_a_figure_of_tasks(kind: str) -> None:
+    found = findings_of(KINDS[kind]())
+    with settings(), in_force(found.plan.extra_metrics):
+        drawn = [FIGURES[name](found) for name in ("tasks", "task_fronts")]
+        for one in (one for one in drawn if isinstance(one, Drawn)):
+            wide, high = one.figure.get_size_inches()
+            one.figure.draw_without_rendering()  # labels of axes find their places
+            for words in seen(one.figure):
+                assert min(words.box[:2]) > -0.01, words.text
+                assert words.box[2] < wide + 0.01, words.text
+                assert words.box[3] < high + 0.01, words.text
 
 
 # ------------------------------------------------------------------------------------------ where it comes from

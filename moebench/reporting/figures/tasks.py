@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from moebench.format import MINUS, listed, number
 from moebench.reporting.analysis import Findings, Mean
-from moebench.reporting.canvas import Drawn, canvas, fitted_title, key, key_height, labelled, widest
+from moebench.reporting.canvas import Drawn, canvas, fitted_title, key, key_height, labelled, ticks, widest
 from moebench.reporting.figures.marks import interval, name_rows
 from moebench.reporting.part import part
 from moebench.reporting.tasks import Gap, Task, headline
@@ -116,7 +116,8 @@ def _score_rows(axes: Axes, findings: Findings, tasks: Sequence[Task], models: S
                 at = place + _lane(lane, len(models))
                 interval(axes, at, _scaled(score.mean, by), findings.styles[model], size=5)
     if all(task.share for task in tasks):
-        axes.set_xlim(0, 100)
+        axes.set_xlim(-2.5, 102.5)
+        ticks(axes.xaxis, range(0, 101, 20))
         axes.axvline(100, color=GREY, linewidth=1.2, zorder=1)
         labelled(axes.xaxis, lambda x: f"{x:g}%")
         axes.set_xlabel("score (line at 100%: the ceiling)")
