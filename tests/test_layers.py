@@ -19,6 +19,7 @@ import pytest
 
 import moebench
 from moebench.launch.process import child_environment
+from tests.support import tiny_suites
 
 PACKAGE = Path(moebench.__file__).parent
 
@@ -220,7 +221,10 @@ def loaded_after(code: str) -> set[str]:
     return set(done.stdout.splitlines()[-1].split())
 
 
-HEAVY = {"torch", "pandas", "seaborn", "matplotlib", "scipy", "transformers"}
+HEAVY = {
+    "torch", "pandas", "seaborn", "matplotlib", "scipy", "transformers", "tokenizers", "lm_eval", "datasets", "pyarrow",
+    "huggingface_hub",
+}  # fmt: skip
 
 
 def test_the_command_line_and_its_help_load_nothing_heavy() -> None:
@@ -253,6 +257,59 @@ def test_the_report_wing_loads_no_torch() -> None:
 def test_the_run_wing_loads_no_pandas() -> None:
     modules = ", ".join(f"moebench.{module}" for module in LADDER["run"])
     assert not loaded_after(f"import {modules}") & {"pandas", "seaborn", "matplotlib"}
+
+
+EXTRAS = ("ray", "transformers", "tokenizers", "huggingface_hub", "accelerate", "lm_eval", "datasets", "pyarrow",
+          "zstandard")  # fmt: skip
+"""What `pip install moebench` does not bring."""
+WITHOUT = f"""
+import importlib.metadata
+import sys
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {EXTRAS}:
+            raise ModuleNotFoundError("No module named " + repr(name), name=name)
+
+def version(name):
+    if name.replace("-", "_") in {EXTRAS}:
+        raise importlib.metadata.PackageNotFoundError(name)
+    return honest(name)
+
+honest, importlib.metadata.version = importlib.metadata.version, version
+sys.meta_path.insert(0, Blocked())
+from pathlib import Path
+from click.testing import CliRunner
+from moebench.cli import main
+
+def call(*command, code=0):
+    done = CliRunner().invoke(main, list(command))
+    assert done.exit_code == code, (command, done.output, done.exception)
+    return done.output
+
+call("run", "tiny.yaml", "--launcher", "inline")
+(run,) = [path.parent.name for path in Path("results/jobs").glob("*/model.safetensors")]
+call("generate", run, "ab", "--tokens", "4")
+call("export", run, "exported")
+for command in ("list", "schema", "status", "report", "inspect --all"):
+    call(*command.split())
+assert "pip install 'moebench[hf]'" in call("plan", "checkpoint.yaml", code=2)
+assert "pip install 'moebench[eval]'" in call("plan", "tasks.yaml", code=2)
+assert "pip install 'moebench[ray]'" in call("run", "tiny.yaml", "--set", "seeds=[5]", "--launcher", "ray", code=2)
+"""
+
+
+def test_without_the_extras_all_else_works_and_they_are_named_where_they_are_needed(tmp_path: Path) -> None:
+    """As after `pip install .`: the optional packages cannot be imported."""
+    dense = {"layers": 1, "width": 16, "heads": 2, "ffn": {"kind": "dense", "hidden": 16}}
+    small = {"seeds": 1, "models": {"dense": dense}, "train": {"budget": {"steps": 2}}}
+    tiny_suites.write(tmp_path, **small, measure={"lm_eval": {"tasks": ["arc_easy"]}}).rename(tmp_path / "tasks.yaml")
+    model = {"checkpoint": "exported"}
+    tiny_suites.write(tmp_path, seeds=1, models={"published": model}).rename(tmp_path / "checkpoint.yaml")
+    tiny_suites.write(tmp_path, **small)
+    command = [sys.executable, "-c", WITHOUT]
+    done = subprocess.run(command, cwd=tmp_path, env=child_environment(1), text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_walk_sees_imports_wherever_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
