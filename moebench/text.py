@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import PurePath
 
 
 def plain(value: object, *, most: int | None = None) -> str:
@@ -78,3 +79,8 @@ def nearest(word: object, known: Iterable[str]) -> str | None:
     """A hint that names the known word most like `word`, or None when none is like it."""
     found = closest(word, known)
     return f"did you mean {found!r}?" if found is not None else None
+
+
+def shown_path(path: str) -> str:
+    """A path for a reader elsewhere: its last part where it begins at this machine's root or at somebody's home."""
+    return PurePath(path).name if path.startswith(("/", "~")) or PurePath(path).is_absolute() else path

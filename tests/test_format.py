@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from moebench.claims.verdict import Verdict
 from moebench.format import MINUS, NBSP, bracket, digits_for, interval, significant
+from moebench.text import shown_path
 
 
 def plain(text: str) -> str:
@@ -86,3 +87,8 @@ def test_an_end_that_is_not_a_number_says_what_it_means(fields: dict[str, object
 
 def test_an_infinite_half_width_leaves_digits_alone() -> None:
     assert digits_for(math.inf) == 3
+
+
+def test_a_path_is_shown_without_the_folders_of_this_machine() -> None:
+    given = ("/home/me/ours.csv", "~/ours.csv", "logs/ours.csv", "allenai/OLMoE-1B-7B-0924")
+    assert [shown_path(path) for path in given] == ["ours.csv", "ours.csv", "logs/ours.csv", "allenai/OLMoE-1B-7B-0924"]

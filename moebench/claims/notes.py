@@ -205,8 +205,11 @@ def untuned(evidence: Evidence, models: tuple[str, ...]) -> str | None:
     """Why the learning rate is not shown to be tuned alike for these models, or from which sweep it was transferred;
     None when each has a sweep of its own that found the rate it was trained with.
 
-    A rate is held to the one that the plan trains with, whatever the suite had when its sweep was summarised.
+    A rate is held to the one that the plan trains with, whatever the suite had when its sweep was summarised. Models
+    that are all made elsewhere have none here: what is not known of them is said otherwise.
     """
+    if models and evidence.plan.decoders.keys().isdisjoint(models):
+        return None
     swept = {name: tuned for name in models if (tuned := evidence.tuned.get(name)) is not None}
     others = [name for name in models if name not in swept and name in evidence.plan.decoders]
     if not swept and not evidence.tuned:

@@ -16,6 +16,7 @@ from moebench.metrics import metric_of
 from moebench.planning.types import Plan, PlannedCheckpoint, PlannedExternal, PlannedModel
 from moebench.reader.evidence import Evidence
 from moebench.suite.claim import Claim
+from moebench.text import shown_path
 
 SMALL_LAYER = 10**6
 """Parameters that a token uses of one layer, below which its time is that of dispatching operations."""
@@ -54,7 +55,7 @@ def _place(evidence: Evidence, models: tuple[str, ...], kind: str) -> str:
 def _begun(plan: Plan, names: list[str]) -> str:
     """` (begun from checkpoints/olmoe)`, of models that were not trained from the start."""
     starts = {name: start.checkpoint for name in names if (start := plan.decoders[name].start) is not None}
-    from_ = dict.fromkeys(starts.values())
+    from_ = dict.fromkeys(map(shown_path, starts.values()))
     return f" ({', '.join(starts)} from {' and '.join(from_)}, whose own training is not counted)" if starts else ""
 
 
@@ -68,7 +69,8 @@ def _of_each(evidence: Evidence, models: tuple[str, ...], kind: str) -> Iterator
     if ours:
         yield f"{' and '.join(ours)}: {_place(evidence, ours, kind)}"
     planned = [plan.models[name] for name in models if name in plan.models]
-    if loaded := [f"{one.checkpoint} in {one.dtype}" for one in planned if isinstance(one, PlannedCheckpoint)]:
+    checkpoints = [one for one in planned if isinstance(one, PlannedCheckpoint)]
+    if loaded := [f"{shown_path(one.checkpoint)} in {one.dtype}" for one in checkpoints]:
         yield f"checkpoint{'s' if len(loaded) > 1 else ''} {' and '.join(loaded)}"
     if files := list(dict.fromkeys(Path(one.results).name for one in planned if isinstance(one, PlannedExternal))):
         yield f"measured elsewhere ({', '.join(files)}): {UNVERIFIED}"

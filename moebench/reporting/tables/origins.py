@@ -12,6 +12,7 @@ from moebench.planning.types import PlannedCheckpoint, PlannedExternal
 from moebench.reporting.analysis import Findings
 from moebench.reporting.part import part
 from moebench.reporting.tables.table import Table, text
+from moebench.text import shown_path
 
 _FORMS = {"table": "tidy table", "lm_eval": "folder written by lm-eval"}
 _UNVERIFIED = "data, tasks and prompts, tuning, hardware"
@@ -46,13 +47,14 @@ def _rows(findings: Findings) -> Iterator[dict[str, Any]]:
         if isinstance(model, PlannedCheckpoint):
             revision = f" at {model.revision}" if model.revision else ""
             yield {
-                "model": name, "source": f"{model.checkpoint}{revision}",
+                "model": name, "source": f"{shown_path(model.checkpoint)}{revision}",
                 "format": f"{model.family}, {model.dtype}{', our decoder' if model.native else ''}",
                 "digest": model.digest, "runs": "1", "read": read, "not_verified": "training data and tuning",
             }  # fmt: skip
         elif isinstance(model, PlannedExternal):
             named = "" if model.model == name else f" ({model.model})"
             yield {
-                "model": name, "source": f"{model.results}{named}", "format": _FORMS.get(model.form, model.form),
+                "model": name, "source": f"{shown_path(model.results)}{named}",
+                "format": _FORMS.get(model.form, model.form),
                 "digest": model.sha256, "runs": f"{len(model.seeds)}", "read": read, "not_verified": _UNVERIFIED,
             }  # fmt: skip
