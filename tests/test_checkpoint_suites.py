@@ -379,7 +379,8 @@ def test_memory_by_part_is_what_is_counted(done: Done) -> None:
     assert isinstance(planned, PlannedCheckpoint)
     assert values["memory.inference_peak_bytes[part=weights]"] == pytest.approx(planned.costs.weight_bytes, rel=0.01)
     cache = values["memory.inference_peak_bytes[part=kv_cache]"]
-    assert cache == planned.longest * kv_bytes_per_token(planned.blueprint, "float32")
+    assert (planned.blueprint.context, planned.longest) == (32, 64), "of a sequence of the suite's context"
+    assert cache == 32 * kv_bytes_per_token(planned.blueprint, "float32")
     assert not any(metric.startswith("memory.train") for metric in values)
 
 

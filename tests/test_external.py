@@ -487,8 +487,24 @@ def test_the_newest_results_of_a_task_count_and_a_metric_that_is_no_mean_has_no_
     assert (columns["lm_eval.acc[task=one]"].final, columns["lm_eval.f1[task=one]"].final) == (0.5, 0.8)
     words = [found.names.words[item] for item in columns["lm_eval.acc[task=one]"].items]
     assert words == ["h", "h#1"], "two documents that are equal are two"
+    groups = [found.names.words[group] for group in columns["lm_eval.acc[task=one]"].groups]
+    assert groups == ["h", "h"], "and one cluster"
     assert len(columns["lm_eval.f1[task=one]"].items) == 0
     assert [note.split(":")[0] for note in found.notes] == ["one of m", "f1 of one is no mean over its samples"]
+
+
+def test_questions_about_one_passage_are_one_cluster(tmp_path: Path) -> None:
+    """As in the tasks that are carried out here: by a field that all have, and that tells them apart."""
+
+    def groups(*docs: dict[str, Any]) -> list[str]:
+        rows = [{"doc_hash": f"h{n}", "acc": float(n % 2), "doc": doc} for n, doc in enumerate(docs)]
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        found = read(lm_eval_folder(folder, {"one": {"acc,none": 0.5}}, {"one": rows}))
+        return [found.names.words[group] for group in found.models["m"][None].columns["lm_eval.acc[task=one]"].groups]
+
+    assert groups({"group": "a"}, {"group": "a"}, {"group": "b"}, {"group": 3}) == ["a", "a", "b", "3"]
+    assert groups({"group": "a", "subject": "x"}, {"group": "a", "subject": "y"}) == ["x", "y"]
+    assert groups({"group": "a"}, {"group": "b"}, {}, {"group": "b"}) == ["", "", "", ""]
 
 
 @pytest.mark.parametrize(

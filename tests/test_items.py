@@ -147,6 +147,27 @@ def test_models_on_other_items_are_not_compared() -> None:
     assert "moe and dense were scored on different items of exam.acc: 300 of 400 items in common" in verdict.reason
 
 
+def test_seeds_do_not_hide_that_items_are_others() -> None:
+    """Of several seeds too: other questions, or tokens of another length, are no measurement of the same thing."""
+    columns = {"moe": [0.70 + i / 1000 for i in range(8)], "dense": [0.50 + i / 900 for i in range(8)]}
+    block = claim({"kind": "superior", "margin": 0.0}, ACC)
+    made = elsewhere({m: {ACC: x} for m, x in columns.items()}, {"c": block}, metrics=METRICS)
+
+    def with_items(number: int, size: float) -> Verdict:
+        sides = {"moe": (400, 1.0), "dense": (number, size)}
+        named = {
+            m: tuple(Item(name=f"q{i}", group="", size=s, value=0.5) for i in range(n)) for m, (n, s) in sides.items()
+        }
+        runs = tuple(replace(run, items={ACC: named[run.model]}) for run in made.outcomes)
+        return judged(replace(made, outcomes=runs))
+
+    assert judged(made).state == with_items(400, 1.0).state == "supported"
+    other, longer = with_items(300, 1.0), with_items(400, 2.0)
+    assert (other.state, longer.state) == ("invalid", "invalid")
+    assert "moe and dense were scored on different items of exam.acc: 300 of 400 items in common" in other.reason
+    assert "of the same items in other sizes" in longer.reason
+
+
 # ---------------------------------------------------------------------------------------------- one number each
 
 

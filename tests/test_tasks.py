@@ -14,6 +14,9 @@ import numpy as np
 import pytest
 import torch
 
+from moebench import api
+from moebench.environment import environment
+from moebench.launch import launch
 from moebench.launch.process import child_environment
 from moebench.metrics import in_force, metric_of
 from moebench.planning.tasks import check_claims, planned_tasks, task_metrics
@@ -326,6 +329,55 @@ def test_identity_of_a_task_is_what_it_says_and_its_data_wherever_they_lie(tmp_p
     (other / "small_choice.jsonl").write_text("\n".join(lines[:-1]) + "\n")
     assert facts_of("small_choice", one).digest != facts_of("small_choice", other).digest
     assert facts_of("small_choice", one, num_fewshot=2).options != facts_of("small_choice", one).options
+
+
+def test_a_folder_of_lm_eval_stands_beside_tasks_that_are_measured_here(tmp_path: Path) -> None:
+    """Its task is of the same version, 2.0; that it was imported is not another version."""
+    small_tasks.write(tmp_path / "tasks")
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    told = {"results": {"small_choice": {"acc,none": 0.5}}, "versions": {"small_choice": 2.0}, "model_name": "m"}
+    (theirs / "results_2026-11-26T12-00-00.json").write_text(json.dumps({**told, "n-shot": {"small_choice": 0}}))
+    models = {**tiny_suites.suite()["models"], "theirs": {"results": "theirs"}}
+    suite = suite_in(tmp_path, models=models, measure=asked(["small_choice"]))
+    planned = api.prepare_plan(suite, results=tmp_path / "results", launcher="inline")
+    results = Results(planned.results)
+    results.make_room()
+    results.save_plan(planned.plan, environment(1, "cpu"))
+    launch([job for job in planned.graph.jobs if job.kind == "import"], planned.options)
+    outcome = gathered(tmp_path).outcome("theirs", 0)
+    assert outcome is not None
+    assert (outcome.status, outcome.reason) == ("completed", None)
+    assert outcome.values == {"lm_eval.acc[task=small_choice]": 0.5}
+    assert outcome.conditions == {"lm_eval.acc[task=small_choice]": "0-shot, version 2.0"}
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"dataset_kwargs": {"data_files": {"test": "DATA/*.jsonl"}}},
+        {"dataset_kwargs": {"data_files": ["DATA/**/*.jsonl"]}},
+        {"dataset_kwargs": {"data_dir": "DATA"}},
+        {"dataset_kwargs": {"data_dir": "DATA", "data_files": {"test": "one.jsonl"}}},
+        {"dataset_path": "DATA"},
+    ],
+)
+def test_identity_of_a_task_holds_its_data_however_they_are_named(tmp_path: Path, named: dict[str, Any]) -> None:
+    digests = []
+    for name in ("a", "b", "c"):
+        folder, data = tmp_path / name, tmp_path / name / "data"
+        data.mkdir(parents=True)
+        (data / "one.jsonl").write_text('{"q": "%s"}\n' % ("else" if name == "c" else "same"))
+        config = {
+            "task": "asked",
+            "output_type": "loglikelihood",
+            "dataset_path": "json",
+            "test_split": "test",
+            **named,
+        }
+        small_tasks.write_yaml(folder / "asked.yaml", json.loads(json.dumps(config).replace("DATA", str(data))))
+        digests.append(facts_of("asked", folder).digest)
+    assert digests[0] == digests[1] != digests[2]
 
 
 def test_facts_of_lm_evals_own_tasks() -> None:

@@ -8,7 +8,7 @@ to the contrast, linearised, about the whole (their mean is the contrast, their 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -131,12 +131,13 @@ def over_clusters(contrast: Contrast, runs: Sequence[Outcome]) -> Clusters | Non
     )
 
 
-def unlike(metric: str, runs: Iterable[Outcome]) -> str:
+def unlike(metric: str, runs: Sequence[Outcome]) -> str:
     """That models were scored on different items, in words."""
-    sets = {run.model: {(item.name, item.group, item.size) for item in items_of(run, metric)} for run in runs}
-    names = {model: {name for name, _, _ in items} for model, items in sets.items()}
+    one = len({run.model for run in runs}) == len(runs)
+    told = {run.model if one else f"{run.model} with seed {run.seed}": items_of(run, metric) for run in runs}
+    names = {model: {item.name for item in items} for model, items in told.items()}
     shared, most = len(set.intersection(*names.values())), max(map(len, names.values()))
-    who = " and ".join(sets)
+    who = " and ".join(told)
     if shared == most == min(map(len, names.values())):
         return f"evaluation: {metric} of {who} is of the same items in other sizes or groups: they do not pair"
     return (

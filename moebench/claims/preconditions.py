@@ -15,11 +15,11 @@ from itertools import combinations
 import numpy as np
 
 from moebench import stats
-from moebench.claims import controls, coverage, idle, likeness
+from moebench.claims import controls, coverage, idle, items, likeness
 from moebench.claims.hypothesis import Contrast, Term
 from moebench.claims.samples import Sample
 from moebench.format import MINUS, interval
-from moebench.metrics import constant
+from moebench.metrics import constant, metric_of
 from moebench.planning.types import Plan
 from moebench.reader.evidence import Evidence, Outcome
 from moebench.suite.claim import Claim
@@ -252,6 +252,19 @@ def _same_task(question: Question) -> str | None:
     return None
 
 
+def _same_items(question: Question) -> str | None:
+    """Every run has the same items, as far as they are known; text by bytes is held alike for itself."""
+    for metric in dict.fromkeys(term.metric for term in question.contrast.terms):
+        if metric_of(metric).name == FINAL_LOSS:
+            continue
+        known = [run for run in question.runs if items.items_of(run, metric)]
+        sets = [{(item.name, item.group, item.size) for item in items.items_of(run, metric)} for run in known]
+        other = next((run for run, found in zip(known, sets, strict=True) if found != sets[0]), None)
+        if other is not None:
+            return items.unlike(metric, (known[0], other))
+    return None
+
+
 def _enough_text(question: Question) -> str | None:
     """What was scored is a fair share of what was asked, of several documents."""
     for term in question.contrast.terms:
@@ -409,6 +422,7 @@ PRECONDITIONS: tuple[Callable[[Question], str | None], ...] = (
     _same_test_split,
     _same_text,
     _same_task,
+    _same_items,
     _above_entropy,
     _enough_text,
     _same_memory,

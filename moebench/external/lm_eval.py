@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import re
+from array import array
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 from moebench.external.numbers import CLOSE, Column, Read, ResultsError, Run
 from moebench.metrics.metric import Better
 from moebench.metrics.ref import labelled
+from moebench.metrics.tasks import CLUSTERED_BY
 
 _DATED = re.compile(r".*_(?P<date>\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d(?:\.\d+)?)\.json")
 _TASK = re.compile(r"[^\[\],=/\\\x00-\x1f\x7f\ud800-\udfff]{1,200}")
@@ -174,12 +176,15 @@ def _samples(
 ) -> None:
     """The items of a task's metrics, each named by its document's hash, the second of two equal ones by `hash#1`.
 
-    Where they are `of_choices`, guessing gets one in as many as were scored.
+    They are grouped as those of tasks that are carried out here. Where they are `of_choices`, guessing gets one in as
+    many as were scored.
     """
     guessed: list[float] = []
+    docs: list[tuple[str, str]] = []
+    fields: dict[str, list[str]] = {field: [] for field in CLUSTERED_BY}
+    rows: dict[int, array[int]] = {id(column): array("q") for column in columns.values()}
     digest, seen = hashlib.sha256(), dict[tuple[str, str], int]()
     ids: set[tuple[str, str]] = set()
-    none = into.names.number("")
     with path.open("rb") as file:
         for number, line in enumerate(iter(lambda: file.readline(MOST_SAMPLE_BYTES + 1), b""), start=1):
             if len(line) > MOST_SAMPLE_BYTES or number > MOST_SAMPLES:
@@ -193,18 +198,32 @@ def _samples(
             ids.add((filter_, doc_id))
             if of_choices and isinstance(row.get("arguments"), dict) and row["arguments"]:
                 guessed.append(1 / len(row["arguments"]))
-            again = seen[filter_, doc] = seen.get((filter_, doc), -1) + 1
+            docs.append(key := (filter_, doc))
+            _note_fields(fields, row.get("doc"), rows=number)
+            again = seen[key] = seen.get(key, -1) + 1
             item = into.names.number(doc if not again else f"{doc}#{again}")
             for (metric, of), column in columns.items():
                 if of == filter_ and (part := _part(metric, row.get(metric))) is not None:
                     column.items.append(item)
-                    column.groups.append(none)
+                    rows[id(column)].append(number - 1)
                     column.sizes.append(part[0])
                     column.values.append(part[1])
     digests.append(f"{path.name} {digest.hexdigest()}")
+    of_field = next((values for values in fields.values() if len(values) == len(docs) and len(set(values)) > 1), None)
     for (metric, _), column in columns.items():
+        for at in rows[id(column)]:
+            alone = "" if not seen[docs[at]] else docs[at][1]
+            column.groups.append(into.names.number(of_field[at] if of_field is not None else alone))
         if guessed and metric in GUESSED:
             column.chance = math.fsum(guessed) / len(guessed)
+
+
+def _note_fields(fields: dict[str, list[str]], doc: object, *, rows: int) -> None:
+    """Notes what says of a document which others it belongs to; a field that one of them lacks is given up."""
+    for field, values in fields.items():
+        value = doc.get(field) if isinstance(doc, dict) else None
+        if len(values) == rows - 1 and isinstance(value, str | int) and value != "":
+            values.append(_word(value))
 
 
 def _sample(path: Path, line: bytes, number: int) -> dict[str, Any]:

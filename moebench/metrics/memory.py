@@ -94,7 +94,7 @@ def _inference_peak(subject: Subject, tokens_BT: Tensor) -> dict[str, int]:
     from torch.distributed._tools.mem_tracker import MemTracker
 
     subject.weights.eval()
-    cache = subject.new_cache(1)
+    cache = subject.new_cache(1, tokens_BT.shape[1])  # a checkpoint may be made for longer texts than are asked of it
     cache_bytes = sum(held.numel() * held.element_size() for held in cache.tensors)
     tracker = MemTracker()
     tracker.track_external(subject.weights, tokens_BT, *cache.tensors)

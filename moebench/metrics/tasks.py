@@ -16,6 +16,8 @@ from moebench.metrics.ref import MetricRef
 GROUP = "lm_eval"
 CHANCE = f"{GROUP}.chance"
 """What guessing gets on a task of choices, for its accuracies: recorded beside them, and compared with nothing."""
+CLUSTERED_BY = ("group", "subject")
+"""Fields of a task's document that say which others it belongs to."""
 SHARES = ("acc", "acc_norm", "acc_bytes", "acc_mutual_info", "acc_all", "exact_match", "f1", "likelihood")
 HIGHER = (*SHARES, "mcc", "bleu", "chrf", "chrf__", "rouge1", "rouge2", "rougel", "em", "bleu_acc", "pass_at_1")
 LOWER = ("perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "brier_score", "ter")

@@ -7,6 +7,7 @@ refused by name, unless whoever starts moebench says that it may (`MOEBENCH_TASK
 from __future__ import annotations
 
 import functools
+import glob
 import hashlib
 import json
 import os
@@ -185,10 +186,21 @@ class _Config:
         return digest_of([text, files, code], length=20)
 
     def _files(self) -> list[Path]:
-        given = (self.values.get("dataset_kwargs") or {}).get("data_files") or ()
+        """Of its data: named one by one, by a pattern, or by the folder that they lie in."""
+        asked = self.values.get("dataset_kwargs") or {}
+        given, inside = asked.get("data_files") or (), str(asked.get("data_dir") or "")
         named = given.values() if isinstance(given, dict) else [given]
-        flat = [one for many in named for one in (many if isinstance(many, list) else [many])]
-        return sorted({Path(str(one)) for one in flat if one and Path(str(one)).is_file()})
+        flat = [str(one) for many in named for one in (many if isinstance(many, list | tuple) else [many]) if one]
+        words = [os.path.join(inside, one) for one in flat] or [inside]  # noqa: PTH118  of a pattern, or an address
+        return sorted({path for word in (*words, str(self.values.get("dataset_path") or "")) for path in _lying(word)})
+
+
+def _lying(word: str) -> Iterator[Path]:
+    """The files here that a name, a folder or a pattern of data stands for; none for data from elsewhere."""
+    if not word:
+        return
+    for path in map(Path, glob.glob(word, recursive=True)) if glob.has_magic(word) else [Path(word)]:  # noqa: PTH207
+        yield from (one for one in (path.rglob("*") if path.is_dir() else [path]) if one.is_file())
 
 
 def bundled_folder() -> Path:

@@ -23,14 +23,13 @@ import numpy as np
 from moebench.identity import digest_of
 from moebench.metrics.measurement import Measured
 from moebench.metrics.metric import MOST, Record
+from moebench.metrics.tasks import CLUSTERED_BY
 from moebench.models.subject import Subject
 from moebench.tasks.configs import TaskError, code_is_trusted, manager_of, task_facts
 from moebench.tasks.facts import TaskFacts, TaskMetric, version_number
 
 SEEDS = {"random": 0, "numpy": 1234, "torch": 1234, "fewshot": 1234}
 """lm-eval's own."""
-CLUSTERED_BY = ("group", "subject")
-"""Fields of a document that say which others it belongs to."""
 CLOSE = 1e-9
 """How far items may be from adding up to lm-eval's aggregate, relative: rounding."""
 
