@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import subprocess
 import sys
 import warnings
@@ -15,6 +16,8 @@ import pytest
 import torch
 
 from moebench import api
+from moebench.claims.judge import judge
+from moebench.claims.sealing import post_hoc
 from moebench.environment import environment
 from moebench.launch import launch
 from moebench.launch.process import child_environment
@@ -22,6 +25,7 @@ from moebench.metrics import in_force, metric_of
 from moebench.planning.tasks import check_claims, planned_tasks, task_metrics
 from moebench.planning.types import Plan
 from moebench.reader.evidence import Evidence, gather
+from moebench.reporting import _findings
 from moebench.store import Results
 from moebench.suite.load import load_suite
 from moebench.tasks.configs import CODE_VARIABLE, TaskError, bundled_folder, task_facts
@@ -329,6 +333,44 @@ def test_identity_of_a_task_is_what_it_says_and_its_data_wherever_they_lie(tmp_p
     (other / "small_choice.jsonl").write_text("\n".join(lines[:-1]) + "\n")
     assert facts_of("small_choice", one).digest != facts_of("small_choice", other).digest
     assert facts_of("small_choice", one, num_fewshot=2).options != facts_of("small_choice", one).options
+
+
+def test_a_task_that_is_asked_otherwise_once_it_was_seen_is_another_claim(done: Path, tmp_path: Path) -> None:
+    """Who saw the answers to no examples and asks with two, or fewer questions, has chosen."""
+    again = shutil.copytree(done, tmp_path / "again")
+    small_tasks.write(again / "tasks")
+
+    results = Results(again / "results")
+
+    def late(**options: Any) -> str:
+        suite = suite_in(again, measure=asked(TASKS, **options))
+        plan = api.prepare_plan(suite, results=results.root, launcher="inline").plan
+        results.save_plan(plan, environment(1, "cpu"))
+        stored = next(one for one in results.plans() if one.plan.id == plan.id)
+        with in_force(plan.extra_metrics):
+            return " ".join(post_hoc(gather(results, stored), "knows", plan.spec.claims["knows"]))
+
+    assert late() == ""
+    assert "after a run it uses was done" in late(limit=12)
+    assert "after a run it uses was done" in late(num_fewshot=2)
+
+
+def test_a_suite_that_asks_for_no_tasks_any_more_is_judged(tmp_path: Path) -> None:
+    """Its earlier plan, with metrics that this one does not know, is counted all the same."""
+    small_tasks.write(tmp_path / "tasks")
+    results, states = Results(tmp_path / "results"), []
+    knows = tiny_suites.claim(metric="lm_eval.acc[task=small_choice]", family="primary")
+    learns = tiny_suites.claim(family="primary")
+    for changes in ({"measure": asked(["small_choice"]), "claims": {"knows": knows}}, {"claims": {"learns": learns}}):
+        suite = suite_in(tmp_path, seeds=6, **changes)
+        plan = api.prepare_plan(suite, results=results.root, launcher="inline").plan
+        results.make_room()
+        results.save_plan(plan, environment(1, "cpu"))
+        stored = next(one for one in results.plans() if one.plan.id == plan.id)
+        states += [verdict.state for verdict in judge(gather(results, stored))]
+    assert states == ["not_tested", "not_tested"]
+    (told,) = _findings(results, stored, "results").withdrawn
+    assert told.id == "knows"
 
 
 def test_a_folder_of_lm_eval_stands_beside_tasks_that_are_measured_here(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from moebench.suite.claim import Claim
 
 def judge(evidence: Evidence) -> list[Verdict]:
     """A verdict for each claim of the plan, in the suite's order."""
-    with in_force(evidence.plan.extra_metrics):
+    with in_force(evidence.metrics):
         return _judged(evidence)
 
 
@@ -63,7 +63,7 @@ def _unjudged(verdict: Verdict) -> Verdict:
 def ask(evidence: Evidence, questions: Mapping[str, Claim]) -> list[Verdict]:
     """Verdicts on questions that are no claims of the suite: exploratory, and outside the family that Holm counts."""
     alone = _Family(size=0, withdrawn=0, names=())
-    with in_force(evidence.plan.extra_metrics):
+    with in_force(evidence.metrics):
         drafts = [_draft(evidence, name, claim) for name, claim in questions.items()]
         return [_verdict(evidence, draft, _correction(draft, None, alone), alone) for draft in drafts]
 

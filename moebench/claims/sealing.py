@@ -107,9 +107,10 @@ def _asks(claim: Claim) -> Claim:
 
 
 def _made(told: Told, claim: Claim) -> object:
-    """How the models of a claim are defined, and the data."""
+    """How the models of a claim are defined and asked, and the data."""
     models = {name: told.plan.models[name] for name in told.plan.models_of(claim)}
-    return {name: (_definition(one), told.plan.data_of(name).digest) for name, one in models.items()}
+    defined = {name: (_definition(one), told.plan.data_of(name).digest) for name, one in models.items()}
+    return defined, told.plan.asking(claim)
 
 
 def _definition(planned: AnyPlanned) -> object:

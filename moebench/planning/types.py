@@ -422,9 +422,29 @@ class Plan(Frozen):
         return not self.trainings.isdisjoint(other.trainings) or not self.seals.isdisjoint(other.seals)
 
     def seal(self, name: str) -> str:
-        """Hash of a claim with how its models are made: one whose models change is another claim."""
-        made = [self.training(model) for model in self.models_of(self.spec.claims[name])]
-        return digest_of([self.claim_hashes[name], made])
+        """Hash of a claim with how its models are made and asked: one whose models or tasks change is another claim."""
+        claim = self.spec.claims[name]
+        made, asked = [self.training(model) for model in self.models_of(claim)], self.asking(claim)
+        return digest_of([self.claim_hashes[name], made, *([asked] if asked else [])])
+
+    def asking(self, claim: Claim) -> list[object]:
+        """How a claim's models are measured, where their training does not say it: tasks, and the text of checkpoints.
+
+        Without the version of lm-eval: a later one asks the same.
+        """
+        metrics = [str(metric) for metric in claim.metrics]
+        asked: list[object] = [
+            {key: value for key, value in facts.options.items() if key != "lm_eval"}
+            for facts in self.tasks.values()
+            if any(facts.named(metric) in metrics for metric in facts.metrics)
+        ]
+        if not any(metric.startswith("test.") for metric in metrics):
+            return asked
+        written = [
+            one for name in self.models_of(claim) if isinstance(one := self.spec.models.get(name), CheckpointModel)
+        ]
+        text = [self.data.digest, self.spec.data.context]
+        return asked + [[*text, one.evaluate.model_dump(mode="json")] for one in written]
 
     def solved_spec(self) -> SuiteSpec:
         """The suite with the widths that were solved written in; its matches stay, and solve to the same again."""

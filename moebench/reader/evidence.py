@@ -82,6 +82,12 @@ class Evidence:
         return tuple(map(Told.of, self.history.plans))
 
     @functools.cached_property
+    def metrics(self) -> Mapping[str, Metric]:
+        """Metrics of suites and tasks by name: the plan's own, and those that the claims of the others are about."""
+        others = {name: metric for one in self.others for name, metric in one.plan.extra_metrics.items()}
+        return {**others, **self.plan.extra_metrics}
+
+    @functools.cached_property
     def finished(self) -> Mapping[str, float]:
         """Run id -> Unix time at which it was first done, of this plan's runs and of all others in the folder."""
         own = {run.run_id: run.finished for run in self.outcomes if run.finished is not None}

@@ -166,7 +166,7 @@ def _findings(results: Source, stored: StoredPlan, name: str) -> Findings:
     from moebench.reporting.study import study
 
     evidence = gather(results, stored)
-    with in_force(stored.plan.extra_metrics):
+    with in_force(evidence.metrics):
         return Findings(
             study=study(evidence),
             verdicts=tuple(judge(evidence)),
