@@ -53,6 +53,7 @@ def cluster(head: Any) -> Iterator[Any]:
     yield head
     if head.second is not None:
         head.remove_node(head.second, allow_graceful=False)
+    head.wait_for_nodes(timeout=120)  # or the next test is given a node that is gone and not yet missed
 
 
 def bits(root: Path) -> dict[str, dict[str, bytes]]:
