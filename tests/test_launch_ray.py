@@ -28,8 +28,12 @@ LONG = {
 }
 
 
+NOTICED = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 500}
+"""A node that is gone is noticed within seconds, one that is slow as ever."""
+
+
 @pytest.fixture(scope="module")
-def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A cluster whose head has one CPU; each test adds nodes of its own."""
     home = tmp_path_factory.mktemp("home")
     (home / "ray_bootstrap_config.yaml").write_text("provider: {type: local}\n")  # or it asks clouds for their metadata
@@ -37,7 +41,8 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         for name, value in {**LOOPBACK, "HOME": str(home)}.items():
             patch.setenv(name, value)
         cluster_utils = pytest.importorskip("ray.cluster_utils")
-        made = cluster_utils.Cluster(initialize_head=True, head_node_args={**node(1), "include_dashboard": False})
+        first = {**node(1), "include_dashboard": False, "_system_config": NOTICED}
+        made = cluster_utils.Cluster(initialize_head=True, head_node_args=first)
         yield made
         made.shutdown()
 
@@ -47,13 +52,19 @@ def node(cpus: int) -> dict[str, Any]:
 
 
 @pytest.fixture
+def head(started: Any) -> Any:
+    """The head alone: the nodes of the test before are known to be gone, so that nothing is sent to them."""
+    started.wait_for_nodes(timeout=120)
+    return started
+
+
+@pytest.fixture
 def cluster(head: Any) -> Iterator[Any]:
     """The cluster with a second node, which the test may lose."""
     head.second = head.add_node(**node(1))
     yield head
     if head.second is not None:
-        head.remove_node(head.second, allow_graceful=False)
-    head.wait_for_nodes(timeout=120)  # or the next test is given a node that is gone and not yet missed
+        head.remove_node(head.second)
 
 
 def bits(root: Path) -> dict[str, dict[str, bytes]]:
@@ -115,7 +126,7 @@ def test_an_exclusive_job_has_a_whole_node(cluster: Any, tmp_path: Path) -> None
         launcher="ray", address=cluster.address, results=planned.results, on_event=on_event, workers=2
     )
     statuses = launch(planned.graph.jobs, options)
-    cluster.remove_node(largest, allow_graceful=False)
+    cluster.remove_node(largest)
     assert set(statuses.values()) == {"completed"}
     assert free == [2.0, 2.0]  # of four: both of the largest node are taken, and nothing else of ours runs
 
