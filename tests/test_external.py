@@ -276,6 +276,17 @@ def test_the_worst_is_kept_of_a_run_that_diverged(here: Path) -> None:
     assert judge(evidence)[0].unbounded == ("high",)
 
 
+def test_a_curve_that_ends_before_those_of_other_seeds_is_told(here: Path) -> None:
+    rows = [f"moe,{seed},{LOSS},{3 - step / 1000},{step}\n" for seed in SEEDS for step in (100, 200)]
+    rows = [row for row in rows if not row.startswith("moe,3") or row.endswith(",100\n")]
+    dense = "".join(f"dense,{seed},{LOSS},{3.0 + seed / 100},\n" for seed in SEEDS)
+    (here / "ours.csv").write_text("model,seed,metric,value,step\n" + "".join(rows) + dense)
+    found = run("plan", "suite.yaml")
+    assert found.exit_code == 0, found.output
+    told = f"moe: {LOSS} ends before step 200 with seed 3 (step 100): what stands there counts as its final value"
+    assert told in " ".join(found.output.split())
+
+
 def test_long_curves_are_kept_in_part_and_their_end_whole(here: Path) -> None:
     rows = [f"{m},{s},{LOSS},{5 - t / 5000},{t}\n" for m in ("moe", "dense") for s in SEEDS for t in range(2500)]
     (here / "ours.csv").write_text("model,seed,metric,value,step\n" + "".join(rows))

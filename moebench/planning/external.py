@@ -46,6 +46,7 @@ def plan_external(name: str, model: ExternalModel, *, spec: SuiteSpec, base: Pat
         problems = [*_claimed(name, chosen, spec), *_wrong(name, chosen, spec)]
     if problems:
         raise PlanError(*(Misfit(at=at, message=f"{plain(found.path)}: {why}") for why in problems[:MOST_NAMED]))
+    notes += _ends(name, chosen, spec)
     if left := sorted({metric for run in chosen.values() for metric in run.columns if _base(metric) not in metrics}):
         notes.append(f"{name}: metrics that the suite does not declare: {listed(left, last='and')}")
     blueprint, costs = _costs(name, model, base)
@@ -151,6 +152,18 @@ def _claimed(name: str, runs: Mapping[int, Run], spec: SuiteSpec) -> Iterator[st
                 yield f"{name} has no {metric}: it has {listed(there, last='and')}"
             elif lacking:
                 yield f"{name} has no {metric} with seed {listed(list(map(str, lacking)), last='and')}"
+
+
+def _ends(name: str, runs: Mapping[int, Run], spec: SuiteSpec) -> Iterator[str]:
+    """Curves that a claim rests on and that end at another step than those of other seeds: cut short, or unfinished."""
+    for metric in dict.fromkeys(str(metric) for claim in spec.claims.values() for metric in claim.metrics):
+        columns = {seed: run.columns[metric] for seed, run in runs.items() if metric in run.columns}
+        ends = {seed: max(column.steps) for seed, column in columns.items() if column.steps}
+        if len(set(ends.values())) > 1:
+            last = max(ends.values())
+            early = [f"{seed} (step {end:,})" for seed, end in ends.items() if end < last]
+            counted = "what stands there counts as its final value"
+            yield f"{name}: {metric} ends before step {last:,} with seed {listed(early, last='and')}: {counted}"
 
 
 def _wrong(name: str, runs: Mapping[int, Run], spec: SuiteSpec) -> Iterator[str]:
