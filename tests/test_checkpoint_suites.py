@@ -31,7 +31,8 @@ from moebench.planning.checkpoints import digest_of_run, scoring_bytes
 from moebench.planning.elsewhere import planned_elsewhere
 from moebench.planning.feasibility import PlanError
 from moebench.planning.matching import Machine
-from moebench.planning.types import Plan, PlannedCheckpoint
+from moebench.planning.planned import PlannedCheckpoint
+from moebench.planning.types import Plan
 from moebench.reader.evidence import Evidence, Outcome, gather
 from moebench.store import JobFolder, Results
 from moebench.suite.checkpoint import CheckpointModel

@@ -14,7 +14,8 @@ from moebench.claims import coverage
 from moebench.claims.verdict import Beside
 from moebench.format import TIMES
 from moebench.jobs.recipe import not_of_batch
-from moebench.planning.types import Plan, PlannedModel
+from moebench.planning.planned import PlannedModel
+from moebench.planning.types import Plan
 from moebench.reader.evidence import Evidence
 from moebench.suite.claim import Claim
 from moebench.suite.model import MatchOn, MoEFFN

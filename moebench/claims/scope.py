@@ -13,7 +13,8 @@ from moebench.claims.samples import Sample
 from moebench.claims.verdict import Beside, Scored
 from moebench.format import plural, size_word
 from moebench.metrics import metric_of
-from moebench.planning.types import Plan, PlannedCheckpoint, PlannedExternal, PlannedModel
+from moebench.planning.planned import PlannedCheckpoint, PlannedExternal, PlannedModel
+from moebench.planning.types import Plan
 from moebench.reader.evidence import Evidence
 from moebench.suite.claim import Claim
 from moebench.text import shown_path

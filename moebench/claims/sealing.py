@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from moebench.claims.samples import Sample
 from moebench.metrics import metric_of
 from moebench.metrics.ref import MetricRef
-from moebench.planning.types import AnyPlanned, PlannedModel
+from moebench.planning.planned import AnyPlanned, PlannedModel
 from moebench.reader.evidence import Evidence
 from moebench.reader.history import Told
 from moebench.suite.claim import Claim

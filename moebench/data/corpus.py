@@ -20,7 +20,7 @@ from moebench.data.spool import blocks
 from moebench.data.tokenizer import BYTES, AnyTokenizer, Subwords
 from moebench.frozen import Frozen
 from moebench.identity import canonical, digest_of
-from moebench.planning.types import DataFacts
+from moebench.planning.planned import DataFacts
 from moebench.plugins import PluginCode
 
 DATA_VERSION = 1

@@ -25,7 +25,7 @@ from moebench.data.spool import Columns, Indices, Spool
 from moebench.data.stored import Writer, load, opened, seal
 from moebench.data.views import view
 from moebench.identity import digest_of
-from moebench.planning.types import DataFacts
+from moebench.planning.planned import DataFacts
 from moebench.suite.types import SuiteSpec
 
 LEAK_THRESHOLD = 0.05

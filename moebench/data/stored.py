@@ -21,7 +21,7 @@ from moebench.data.documents import SEPARATOR
 from moebench.data.splits import SPLITS
 from moebench.data.tokenizer import BYTES, tokenizer_of
 from moebench.identity import canonical
-from moebench.planning.types import DataFacts
+from moebench.planning.planned import DataFacts
 from moebench.store.files import read_json, replaced, write_json
 
 STREAM, PLACES, NAMES, FACTS = "{}.bin", "{}.documents.bin", "{}.names.bin", "facts.json"

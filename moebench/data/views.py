@@ -16,7 +16,7 @@ from moebench.data.spool import blocks
 from moebench.data.stored import Writer, load, opened, seal
 from moebench.data.tokenizer import FILE, TRAINED_ON, AnyTokenizer, Subwords, make
 from moebench.identity import digest_of
-from moebench.planning.types import TextFacts
+from moebench.planning.planned import TextFacts
 from moebench.store.files import write_bytes
 
 VIEW_VERSION = 1

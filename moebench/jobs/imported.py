@@ -23,7 +23,7 @@ from moebench.metrics import METRICS
 from moebench.metrics.ref import MetricRef
 
 if TYPE_CHECKING:
-    from moebench.planning.types import PlannedExternal
+    from moebench.planning.planned import PlannedExternal
 
 MOST_POINTS = 1000
 """Points of a curve that are kept, evenly, the last among them."""

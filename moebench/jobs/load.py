@@ -32,7 +32,7 @@ def jobs(draft: Draft) -> Iterator[Job]:
     """One for each checkpoint."""
     from moebench.checkpoints.located import locate
     from moebench.planning.checkpoints import goes_alone, load_spec
-    from moebench.planning.types import PlannedCheckpoint
+    from moebench.planning.planned import PlannedCheckpoint
 
     for name, planned in draft.plan.models.items():
         if isinstance(planned, PlannedCheckpoint):

@@ -51,8 +51,8 @@ def jobs(draft: Draft) -> Iterator[Job]:
 
 def session_of(draft: Draft) -> SpeedPlan | None:
     """The session of a plan whose training is known; None when the suite asks for none."""
+    from moebench.planning.planned import PlannedExternal
     from moebench.planning.session import speed_plan
-    from moebench.planning.types import PlannedExternal
 
     plan, machine = draft.plan, draft.machine
     return speed_plan(

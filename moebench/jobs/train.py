@@ -15,7 +15,7 @@ from moebench.suite.model import DenseFFN
 
 if TYPE_CHECKING:
     from moebench.planning.matching import Machine
-    from moebench.planning.types import DataFacts, PlannedModel
+    from moebench.planning.planned import DataFacts, PlannedModel
 
 FUSED_FROM = 2**17
 """Numbers in the activations of a micro-batch, tokens times width, from which fused kernels gain: 1 to 13% from 2**17

@@ -15,7 +15,7 @@ from moebench.data.tokenizer import of_checkpoint
 from moebench.models.convert.stored import check, described
 from moebench.planning.feasibility import Misfit, PlanError
 from moebench.planning.matching import Machine
-from moebench.planning.types import DataFacts, PlannedModel, PlannedStart
+from moebench.planning.planned import DataFacts, PlannedModel, PlannedStart
 from moebench.suite.types import SuiteSpec
 
 

@@ -13,7 +13,7 @@ import torch
 from moebench.models.decoder.moe import MoE
 from moebench.models.decoder.transformer import Transformer
 from moebench.planning.feasibility import Misfit, PlanError
-from moebench.planning.types import PlannedModel
+from moebench.planning.planned import PlannedModel
 from moebench.text import plain
 
 

@@ -23,8 +23,8 @@ from moebench.jobs.recipe import Run
 from moebench.models.convert.stored import check, described
 from moebench.planning.feasibility import Misfit, PlanError
 from moebench.planning.matching import Machine
+from moebench.planning.planned import PlannedCheckpoint
 from moebench.planning.session import FILLED
-from moebench.planning.types import PlannedCheckpoint
 from moebench.store import WEIGHTS, CorruptFile, JobFolder, Results
 from moebench.suite.checkpoint import CheckpointModel
 from moebench.suite.types import SuiteSpec

@@ -15,7 +15,7 @@ from moebench.planning.checkpoints import plan_checkpoint
 from moebench.planning.external import plan_external, task_metrics
 from moebench.planning.feasibility import Misfit, PlanError
 from moebench.planning.matching import Machine
-from moebench.planning.types import PlannedCheckpoint, PlannedExternal
+from moebench.planning.planned import PlannedCheckpoint, PlannedExternal
 from moebench.suite.checkpoint import CheckpointModel
 from moebench.suite.external import ExternalModel
 from moebench.suite.types import SuiteSpec

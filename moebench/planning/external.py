@@ -20,7 +20,7 @@ from moebench.metrics.metric import Metric
 from moebench.metrics.ref import MetricRef
 from moebench.metrics.tasks import task_metric
 from moebench.planning.feasibility import Misfit, PlanError
-from moebench.planning.types import PlannedExternal
+from moebench.planning.planned import PlannedExternal
 from moebench.suite.external import ExternalModel
 from moebench.suite.types import SuiteSpec
 from moebench.systems.configs import ConfigError, load_config, read_config

@@ -14,7 +14,7 @@ from moebench.jobs.recipe import Recipe, not_of_batch
 from moebench.metrics import constant, metric_of
 from moebench.metrics.ref import MetricRef
 from moebench.models.architecture import Architecture
-from moebench.planning.types import DataFacts, PlannedModel
+from moebench.planning.planned import DataFacts, PlannedModel
 from moebench.suite.claim import Claim
 from moebench.suite.model import DenseFFN
 from moebench.suite.types import SuiteSpec

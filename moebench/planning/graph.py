@@ -18,8 +18,9 @@ from moebench.planning import feasibility
 from moebench.planning.beginnings import begun
 from moebench.planning.elsewhere import Elsewhere, planned_elsewhere
 from moebench.planning.matching import Machine, PlanError, models_of
+from moebench.planning.planned import DataFacts, PlannedModel
 from moebench.planning.tasks import check_claims, planned_tasks, task_metrics
-from moebench.planning.types import Asked, DataFacts, MatchResult, Plan, PlannedJob, PlannedModel, TunePlan
+from moebench.planning.types import Asked, MatchResult, Plan, PlannedJob, TunePlan
 from moebench.suite.model import DenseFFN
 from moebench.suite.types import SuiteSpec
 from moebench.systems import system

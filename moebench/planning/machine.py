@@ -20,7 +20,7 @@ from moebench.jobs.train import run_of
 from moebench.launch import LaunchOptions, launch
 from moebench.planning.feasibility import Misfit
 from moebench.planning.matching import Machine, PlanError, match_all, recipe_of
-from moebench.planning.types import DataFacts, PlannedModel
+from moebench.planning.planned import DataFacts, PlannedModel
 from moebench.store import Results
 from moebench.suite.load import LoadedSuite
 from moebench.suite.types import SuiteSpec

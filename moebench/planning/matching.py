@@ -23,7 +23,8 @@ from moebench.models.architecture import Architecture
 from moebench.models.routers import trial
 from moebench.planning.feasibility import Misfit
 from moebench.planning.feasibility import PlanError as PlanError
-from moebench.planning.types import DataFacts, MatchResult, PlannedModel
+from moebench.planning.planned import DataFacts, PlannedModel
+from moebench.planning.types import MatchResult
 from moebench.plugins import PluginError
 from moebench.suite.attention import AttentionOptions
 from moebench.suite.model import DenseFFN, Match, MatchOn, ModelSpec, MoEFFN

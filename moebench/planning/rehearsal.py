@@ -23,7 +23,8 @@ from moebench.jobs.recipe import Run
 from moebench.launch.options import LaunchOptions
 from moebench.launch.spawn import answers, read_order
 from moebench.planning.machine import machine
-from moebench.planning.types import Plan, PlannedCheckpoint
+from moebench.planning.planned import PlannedCheckpoint
+from moebench.planning.types import Plan
 from moebench.store import JobFolder, Results, read_json, read_lines, write_json
 from moebench.suite.checkpoint import CheckpointModel
 

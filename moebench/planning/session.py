@@ -14,7 +14,8 @@ from moebench.format import quantity
 from moebench.identity import digest_of
 from moebench.jobs.recipe import Run
 from moebench.planning.feasibility import Misfit, PlanError
-from moebench.planning.types import PlannedCheckpoint, PlannedModel, SpeedPlan
+from moebench.planning.planned import PlannedCheckpoint, PlannedModel
+from moebench.planning.types import SpeedPlan
 from moebench.suite.external import ExternalModel
 from moebench.suite.model import DenseFFN
 from moebench.suite.types import SpeedSpec, SuiteSpec

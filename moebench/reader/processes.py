@@ -14,7 +14,8 @@ from moebench.jobs.session import SpeedSpec
 from moebench.metrics import impossible, metric_of
 from moebench.metrics.ref import MetricRef
 from moebench.metrics.speed import AGAIN
-from moebench.planning.types import Plan, PlannedModel
+from moebench.planning.planned import PlannedModel
+from moebench.planning.types import Plan
 from moebench.reader.checks import is_own, misfit, wrong
 from moebench.store import PROCESS, CorruptFile, Folder
 from moebench.store.files import MOST_SHOWN

@@ -17,7 +17,7 @@ from moebench.format import TIMES, bracket, count, listed, params, plural, size_
 from moebench.jobs.recipe import TRAINING_VERSION
 from moebench.metrics import METRICS
 from moebench.metrics.ref import MetricRef
-from moebench.planning.types import PlannedCheckpoint
+from moebench.planning.planned import PlannedCheckpoint
 from moebench.reporting.analysis import Findings
 from moebench.reporting.figures import FIGURES
 from moebench.reporting.part import placed

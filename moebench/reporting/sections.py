@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from moebench.format import count, interval, listed, plural, sentence
 from moebench.metrics.speed import AGAIN
-from moebench.planning.types import DataFacts, PlannedCheckpoint
+from moebench.planning.planned import DataFacts, PlannedCheckpoint
 from moebench.reporting.analysis import Findings, cost_label
 from moebench.reporting.states import STATES
 

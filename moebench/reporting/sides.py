@@ -26,7 +26,8 @@ from moebench.metrics import METRICS
 from moebench.metrics.metric import Better, Metric
 from moebench.metrics.ref import MetricRef
 from moebench.metrics.tasks import GROUP, task_metric
-from moebench.planning.types import DataFacts, Plan, PlannedExternal, PlannedJob, StoredPlan
+from moebench.planning.planned import DataFacts, PlannedExternal
+from moebench.planning.types import Plan, PlannedJob, StoredPlan
 from moebench.reader.evidence import Evidence, Item, Outcome
 from moebench.suite.types import SuiteSpec
 from moebench.text import listed, nearest, visible

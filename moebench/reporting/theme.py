@@ -16,7 +16,8 @@ import matplotlib as mpl
 import seaborn as sns
 from matplotlib.colors import to_hex, to_rgb
 
-from moebench.planning.types import AnyPlanned, Plan, PlannedModel
+from moebench.planning.planned import AnyPlanned, PlannedModel
+from moebench.planning.types import Plan
 from moebench.suite.model import DenseFFN
 
 INK, MUTED, GRID, PAPER, SHADE, GREY = "#1b1f24", "#58626d", "#dfe3e8", "#ffffff", "#e3ebe7", "#7d8590"

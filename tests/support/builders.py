@@ -26,16 +26,8 @@ from moebench.identity import digest_of
 from moebench.jobs.recipe import Recipe
 from moebench.models.architecture import Architecture
 from moebench.planning.machine import no_facts
-from moebench.planning.types import (
-    DataFacts,
-    MatchResult,
-    Plan,
-    PlannedExternal,
-    PlannedJob,
-    PlannedModel,
-    SpeedPlan,
-    StoredPlan,
-)
+from moebench.planning.planned import DataFacts, PlannedExternal, PlannedModel
+from moebench.planning.types import MatchResult, Plan, PlannedJob, SpeedPlan, StoredPlan
 from moebench.reader.evidence import Evidence, Item, Outcome, SpeedProcess, TunedModel
 from moebench.suite.model import DenseFFN, MoEFFN
 from moebench.suite.types import SuiteSpec

@@ -26,7 +26,8 @@ from moebench.jobs.recipe import Recipe, Run
 from moebench.jobs.session import SpeedPlan, SpeedSpec
 from moebench.metrics.ref import labelled
 from moebench.models.architecture import Architecture
-from moebench.planning.types import DataFacts, MatchResult, Plan, PlannedJob, PlannedModel, TunePlan
+from moebench.planning.planned import DataFacts, PlannedModel
+from moebench.planning.types import MatchResult, Plan, PlannedJob, TunePlan
 from moebench.suite.model import DenseFFN, MoEFFN
 from moebench.suite.types import SuiteSpec
 

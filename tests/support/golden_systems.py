@@ -23,7 +23,8 @@ from moebench.jobs.train import run_of
 from moebench.metrics.ref import labelled
 from moebench.planning.graph import make_plan
 from moebench.planning.matching import Machine
-from moebench.planning.types import DataFacts, Plan, PlannedJob, PlannedModel
+from moebench.planning.planned import DataFacts, PlannedModel
+from moebench.planning.types import Plan, PlannedJob
 from moebench.suite.load import load_suite
 from moebench.suite.model import MoEFFN
 from tests.support.golden_results import (

@@ -21,7 +21,8 @@ from moebench.identity import digest_of
 from moebench.metrics import in_force
 from moebench.metrics.metric import SHARE, Metric
 from moebench.planning.machine import no_facts
-from moebench.planning.types import AnyPlanned, Plan, PlannedCheckpoint, PlannedExternal, PlannedJob, StoredPlan
+from moebench.planning.planned import AnyPlanned, PlannedCheckpoint, PlannedExternal
+from moebench.planning.types import Plan, PlannedJob, StoredPlan
 from moebench.reader.evidence import Evidence, Item, Outcome
 from moebench.reporting.analysis import Findings
 from moebench.reporting.study import study

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from moebench.data.corpus import Corpus, Document, corpus_digest
 from moebench.data.documents import Text
 from moebench.data.splits import SPLITS
-from moebench.planning.types import DataFacts
+from moebench.planning.planned import DataFacts
 
 
 def words(seed: int, size: int) -> bytes:

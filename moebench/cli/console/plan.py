@@ -189,7 +189,7 @@ def plan_json(planned: Planned) -> dict[str, Any]:
     from moebench.api import estimate
     from moebench.metrics import in_force
     from moebench.planning.checkpoints import scoring_bytes
-    from moebench.planning.types import PlannedCheckpoint, PlannedExternal
+    from moebench.planning.planned import PlannedCheckpoint, PlannedExternal
     from moebench.planning.understood import understood
     from moebench.store import Results
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from moebench.planning.types import PlannedCheckpoint, PlannedExternal
+from moebench.planning.planned import PlannedCheckpoint, PlannedExternal
 from moebench.reporting.analysis import Findings
 from moebench.reporting.part import part
 from moebench.reporting.tables.table import Table, text
