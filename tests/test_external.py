@@ -273,7 +273,9 @@ def test_the_worst_is_kept_of_a_run_that_diverged(here: Path) -> None:
     lost = evidence.outcome("moe", 3)
     assert lost is not None
     assert (lost.status, lost.reason) == ("diverged", "its results say so")
-    assert judge(evidence)[0].unbounded == ("high",)
+    verdict = judge(evidence)[0]
+    assert verdict.unbounded == ("high",)
+    assert verdict.effect.endswith("diverged]"), "said where the suite's metrics are not in force"
 
 
 def test_a_curve_that_ends_before_those_of_other_seeds_is_told(here: Path) -> None:
@@ -492,7 +494,8 @@ def test_a_group_of_tasks_has_the_items_of_its_tasks(tmp_path: Path) -> None:
 def test_the_newest_results_of_a_task_count_and_a_metric_that_is_no_mean_has_no_items(tmp_path: Path) -> None:
     rows = {"one": [{"doc_hash": "h", "acc": 1.0, "f1": 1.0}, {"doc_hash": "h", "acc": 0.0, "f1": 1.0}]}
     lm_eval_folder(tmp_path / "a", {"one": {"acc,none": 0.0}}, {}, date="2026-11-25T12-00-00.000001")
-    lm_eval_folder(tmp_path / "a", {"one": {"acc,none": 0.5, "f1,none": 0.8, "acc_stderr,none": "N/A"}}, rows)
+    numbers = {"acc,none": 0.5, "f1,none": 0.8, "acc_stderr,none": "N/A", "perplexity,none": 1e40}
+    lm_eval_folder(tmp_path / "a", {"one": numbers}, rows)
     found = read(tmp_path / "a")
     columns = found.models["m"][None].columns
     assert (columns["lm_eval.acc[task=one]"].final, columns["lm_eval.f1[task=one]"].final) == (0.5, 0.8)
@@ -501,7 +504,9 @@ def test_the_newest_results_of_a_task_count_and_a_metric_that_is_no_mean_has_no_
     groups = [found.names.words[group] for group in columns["lm_eval.acc[task=one]"].groups]
     assert groups == ["h", "h"], "and one cluster"
     assert len(columns["lm_eval.f1[task=one]"].items) == 0
-    assert [note.split(":")[0] for note in found.notes] == ["one of m", "f1 of one is no mean over its samples"]
+    assert "perplexity of one: 1e+40 is beyond any measurement" in found.notes, "it costs no other number"
+    about = {note.split(":")[0] for note in found.notes}
+    assert about == {"one of m", "f1 of one is no mean over its samples", "perplexity of one"}
 
 
 def test_questions_about_one_passage_are_one_cluster(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from moebench.reporting import _findings
 from moebench.store import Results
 from moebench.suite.load import load_suite
 from moebench.tasks.configs import CODE_VARIABLE, TaskError, bundled_folder, task_facts
-from moebench.tasks.facts import TaskFacts, TaskMetric, version_number
+from moebench.tasks.facts import TaskFacts, TaskMetric
 from moebench.tasks.harness import chance_of, measured
 from tests.support import small_checkpoints, small_tasks, tiny_suites
 
@@ -153,7 +153,6 @@ def test_direction_version_and_conditions_come_from_the_task(evidence: Evidence)
     plan = evidence.plan
     assert plan.tasks["small_choice"].version == "2.0"
     with in_force(plan.extra_metrics):
-        assert metric_of("lm_eval.acc[task=small_choice]").version == 20
         assert metric_of("lm_eval.acc[task=small_choice]").better == "higher"
         assert metric_of("lm_eval.brier_score[task=small_choice]").better == "lower"
         assert metric_of("lm_eval.bits_per_byte[task=small_rolling]").unit == "bits/byte"
@@ -172,6 +171,28 @@ def test_a_task_asked_for_later_trains_nothing_and_another_limit_is_another_job(
     run = later.outcome("moe", 0)
     assert run is not None
     assert len(run.items["lm_eval.acc[task=small_choice]"]) == 5
+
+
+def test_what_lm_eval_wrote_stands_beside_what_is_measured_here(done: Path, theirs: dict[str, Any]) -> None:
+    """The same task at the same version, from a folder and from a job of ours: one metric, and equal numbers."""
+    models = {**tiny_suites.suite()["models"], "written": {"results": "out"}}
+    claim = tiny_suites.claim(
+        compare={"treatment": "written", "baseline": "moe"}, metric="lm_eval.acc[task=small_choice]"
+    )
+    path = suite_in(done, suite="beside", models=models, measure=asked(TASKS), claims={"same": claim})
+    found = tiny_suites.call_run(path)
+    assert found.exit_code == 0, found.output
+    assert "corrupt" not in found.output
+    beside = gathered(done, "beside")
+    written, ours = beside.outcome("written", 0), beside.outcome("moe", 0)
+    assert written is not None
+    assert ours is not None
+    name = "lm_eval.acc[task=small_choice]"
+    assert written.values[name] == pytest.approx(ours.values[name]) == theirs["results"]["small_choice"]["acc,none"]
+    assert written.conditions[name] == ours.conditions[name]
+    planned = tiny_suites.call("plan", path, "--results", done / "results").output
+    assert "small_choice (0-shot, version 2.0)" in planned
+    assert f"; 0 of {2 * len(TASKS)} measurements to do" in planned
 
 
 def test_global_generators_are_as_they_were(done: Path, evidence: Evidence) -> None:
@@ -469,10 +490,6 @@ def test_what_guessing_gets_is_recorded_of_a_task_of_choices(evidence: Evidence)
     twice = facts.model_copy(update={"metrics": (TaskMetric(metric="acc_mutual_info", better="higher"),)})
     assert chance_of(twice, [{"filtered_resps": [0.0] * 8}]) == pytest.approx(1 / 4)
     assert chance_of(facts, [*rows, {}]) is None
-
-
-def test_numbers_of_another_version_are_not_mixed() -> None:
-    assert [version_number(one) for one in ("1.0", "1.1", "2", "0", "Yaml")] == [10, 11, 20, 0, 1]
 
 
 def test_the_suite_of_the_documentation_validates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

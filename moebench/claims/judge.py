@@ -25,7 +25,8 @@ from moebench.claims.samples import Sample, draw
 from moebench.claims.scope import of_units, scope
 from moebench.claims.verdict import Verdict
 from moebench.format import interval
-from moebench.metrics import in_force, metric_of
+from moebench.metrics import METRICS, in_force, metric_of
+from moebench.metrics.ref import MetricRef
 from moebench.reader.evidence import Evidence
 from moebench.suite.claim import Claim
 
@@ -172,6 +173,7 @@ def _verdict(evidence: Evidence, draft: _Draft, correction: Correction, family: 
         "post_hoc": bool(draft.post_hoc),
         "looks": draft.looks,
         "metric": claim.metric,
+        "better": None if MetricRef.parse(claim.metric).base in METRICS else metric_of(claim.metric).better,
         "treatment": treatment,
         "baseline": baseline,
         "unit": hypothesis.reading.unit if hypothesis else metric_of(claim.metric).unit,

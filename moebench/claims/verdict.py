@@ -11,8 +11,10 @@ from typing import Literal
 
 from moebench.claims.kinds import KINDS
 from moebench.format import INFINITE, MINUS, End, exact_number, interval
-from moebench.frozen import Frozen
-from moebench.metrics import metric_of
+from moebench.frozen import Frozen, later
+from moebench.metrics import find
+from moebench.metrics.metric import Better
+from moebench.metrics.ref import MetricRef
 
 State = Literal["supported", "refuted", "inconclusive", "interim", "invalid", "not_tested"]
 """`interim`: an estimate and no verdict, as not all is there that was planned for the claim."""
@@ -77,6 +79,8 @@ class Verdict(Frozen):
     looks: int = 1
     """How often it could be looked at, on other runs or sessions of its models too: p is multiplied by it."""
     metric: str
+    better: Better | None = later()
+    """Direction of the metric, where its suite or a task says it and not moebench."""
     treatment: str | None = None
     baseline: str | None = None
     """What the treatment is compared with; None for a trend or an exact value."""
@@ -187,12 +191,13 @@ class Verdict(Frozen):
 
     def _infinite(self, *, up: bool) -> str:
         """What an end without a number means: which model did not reach the quality, or diverged."""
-        metric = metric_of(self.metric)
+        metric = find(MetricRef.parse(self.metric))
+        better = metric.better if metric is not None else self.better
         if self.treatment is None or self.baseline is None or not KINDS[self.kind].of_two:
             return INFINITE if up else f"{MINUS}{INFINITE}"
         # A larger number is more of the treatment, but for speed-ups, which divide the baseline by it.
-        treatment = (up == (metric.better != "higher")) != KINDS[self.kind].divides
-        words = "not reached" if metric.kind == "event" else "diverged"
+        treatment = (up == (better != "higher")) != KINDS[self.kind].divides
+        words = "not reached" if metric is not None and metric.kind == "event" else "diverged"
         return words if treatment else f"baseline {words}"
 
 

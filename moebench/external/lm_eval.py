@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from moebench.external.numbers import CLOSE, Column, Read, ResultsError, Run
-from moebench.metrics.metric import Better
+from moebench.metrics.metric import MOST, Better
 from moebench.metrics.ref import labelled
 from moebench.metrics.tasks import CLUSTERED_BY
 
@@ -107,8 +107,9 @@ def _task(
     for (metric, filter_), value in numbers.items():
         several = sum(name == metric for name, _ in numbers) > 1
         name = _name(metric, task, filter_ if several else None)
-        if name is None or not math.isfinite(value):
-            into.notes.append(f"{metric} of {task}: {'no number' if name else 'its name cannot be written'}")
+        if name is None or not abs(value) <= MOST:
+            no_number = f"{value:.3g} is beyond any measurement" if math.isfinite(value) else "no number"
+            into.notes.append(f"{metric} of {task}: {no_number if name else 'its name cannot be written'}")
             continue
         higher = directions.get(metric) if isinstance(directions, dict) else None
         better: Better | None = None if higher is None else "higher" if higher else "lower"

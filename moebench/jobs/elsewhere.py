@@ -54,7 +54,8 @@ def spans(windows: Windows, corpus: Corpus, tokenizer: Tokenizer, *, longest: in
     tokens = [tokenizer.encode(text) for text in texts]
     length = max(map(len, tokens))
     if length > longest:
-        raise SpanTooLong(f"a window of the suite is {length:,} tokens, the model was made for {longest:,}")
+        words = f"a window of the suite is {length:,} tokens, the model was made for {longest:,}"
+        raise SpanTooLong(f"{words}: give the data a shorter `context`")
     targets_NT = np.full((len(tokens), length), tokenizer.start, dtype=np.int64)
     for row, ids in zip(targets_NT, tokens, strict=True):
         row[: len(ids)] = ids

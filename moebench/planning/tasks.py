@@ -16,7 +16,7 @@ from moebench.planning.feasibility import Misfit, PlanError
 from moebench.suite.external import ExternalModel
 from moebench.suite.types import SuiteSpec
 from moebench.tasks.configs import TaskError, task_facts
-from moebench.tasks.facts import TaskFacts, version_number
+from moebench.tasks.facts import TaskFacts
 from moebench.text import listed, nearest
 
 _AT = ("measure", "lm_eval")
@@ -63,13 +63,12 @@ def task_metrics(tasks: Mapping[str, TaskFacts]) -> dict[str, Metric]:
             made = task_metric(
                 MetricRef.parse(name).base,
                 better=metric.better,
-                version=version_number(facts.version),
                 chance=1 / facts.choices if of_choices and facts.choices else None,
             )
             assert made is not None
             found[name] = made
         if facts.chance is not None:
-            guessing = task_metric(CHANCE, version=version_number(facts.version))
+            guessing = task_metric(CHANCE)
             assert guessing is not None
             found[facts.chance] = guessing
     return found

@@ -187,7 +187,9 @@ def _meant(findings: Findings, word: str) -> str | None:
 
 
 def _measured(findings: Findings, label: str) -> list[str]:
-    """The values of a label that the suite's speed session measures."""
+    """The values of a label that the suite's speed session measures, or its tasks."""
+    if label == "task":
+        return list(findings.spec.measure.lm_eval.tasks) if findings.spec.measure.lm_eval else ["NAME"]
     speed = findings.spec.measure.speed
     if speed is None:
         return []

@@ -293,7 +293,11 @@ def _type_at(location: Sequence[str | int]) -> Any:
     """The annotated type at a place of a suite."""
     current: Any = SuiteSpec
     for part in location:
-        current = next((step for option in _members(current) if (step := _step(option, part)) is not None), current)
+        options = _members(current)
+        if len(options) == 1 and str(part) in getattr(options[0], "model_fields", {}):  # no tag, whatever its word
+            current = options[0].model_fields[str(part)].annotation
+            continue
+        current = next((step for option in options if (step := _step(option, part)) is not None), current)
     return current
 
 

@@ -86,6 +86,8 @@ def rewritten(kind: str, value: Any, subject: str) -> str | None:
 
 _NUMBER = r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
 _SUFFIXES = {"k": 3, "m": 6, "b": 9, "g": 9, "t": 12, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+_SUFFIXES |= {"kb": 3, "mb": 6, "gb": 9, "tb": 12}
+_POWERS_OF_1024 = {"kib": 1, "mib": 2, "gib": 3, "tib": 4}
 _SECONDS = {"m": 60, "s": 1, "sec": 1, "min": 60, "h": 3600, "hours": 3600, "minutes": 60, "seconds": 1}
 
 
@@ -109,6 +111,8 @@ def _as_number(text: str, *, seconds: bool = False) -> str | None:
         size = number.scaleb(_SUFFIXES[unit.lower()])
         binary = f" (or {int(number) * 1024}, if 1024 is meant)" if unit in {"k", "K"} and number == int(number) else ""
         return f"write {f'{size:f}' if size == int(size) and size < 10**7 else f'{float(size):.12g}'}{binary}"
+    if unit.lower() in _POWERS_OF_1024 and abs(number.adjusted()) < 30:
+        return f"write {int(number * 1024 ** _POWERS_OF_1024[unit.lower()])}"
     if unit.lower() in _SECONDS and abs(number.adjusted()) < 30:
         return f"write {float(number) * _SECONDS[unit.lower()]:.12g}, in seconds"
     return f"write {cut(scaled[1])}"

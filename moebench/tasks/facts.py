@@ -89,10 +89,4 @@ def word(metric: str) -> str:
     return re.sub(r"[^a-z0-9_]", "_", metric.lower())
 
 
-def version_number(version: str) -> int:
-    """A task's version as a whole number, so that numbers of another are not mixed: 1.0 is 10, 2 is 20."""
-    match = re.fullmatch(r"(\d{1,6})(?:\.(\d))?", version)
-    return 1 if match is None else 10 * int(match[1]) + int(match[2] or 0)
-
-
 Tasks = Mapping[str, TaskFacts]

@@ -26,7 +26,7 @@ from moebench.metrics.metric import MOST, Record
 from moebench.metrics.tasks import CLUSTERED_BY
 from moebench.models.subject import Subject
 from moebench.tasks.configs import TaskError, code_is_trusted, manager_of, task_facts
-from moebench.tasks.facts import TaskFacts, TaskMetric, version_number
+from moebench.tasks.facts import TaskFacts, TaskMetric
 
 SEEDS = {"random": 0, "numpy": 1234, "torch": 1234, "fewshot": 1234}
 """lm-eval's own."""
@@ -174,18 +174,17 @@ def measured(facts: TaskFacts, results: Mapping[str, Any], *, step: int | None =
     """What lm-eval's results say of a task: a record a metric, and items where the metric is a sum over them."""
     records: list[Record] = []
     items: list[dict[str, Any]] = []
-    version = version_number(facts.version)
     samples = [row for name in facts.members or (facts.name,) for row in _samples(results, name)]
     for metric in facts.metrics:
         name = facts.named(metric)
         value = results["results"].get(facts.name, {}).get(metric.key)
         if (reason := _no_number(value)) is not None:
-            records.append(Record(metric=name, reason=reason, step=step, version=version))
+            records.append(Record(metric=name, reason=reason, step=step))
             continue
-        records.append(Record(metric=name, value=float(value), step=step, version=version))
+        records.append(Record(metric=name, value=float(value), step=step))
         items += [{"metric": name, **row} for row in items_of(facts, metric, samples, total=float(value)) or ()]
     if facts.chance is not None and (chance := chance_of(facts, samples)) is not None:
-        records.append(Record(metric=facts.chance, value=chance, step=step, version=version))
+        records.append(Record(metric=facts.chance, value=chance, step=step))
     return Measured(records=records, items=items or None)
 
 

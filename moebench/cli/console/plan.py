@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from moebench.cli.console import printed, table
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from moebench.api import Planned
     from moebench.models.architecture import Architecture
+    from moebench.planning.types import Plan
+    from moebench.store import Results
 
 
 def plan_text(planned: Planned) -> str:
@@ -161,10 +163,18 @@ def _plan_lines(facts: dict[str, Any]) -> list[str]:
     lines.append(
         f"in all about {duration(expected['total_s'])}, start-up, evaluation and report included ({_basis(facts)})"
     )
+    if facts["tasks"]:
+        lines.append(_tasks(facts["tasks"]))
     if facts["tune"]:
         runs = len(facts["tune"]["runs"])
         lines.append(f"learning-rate sweep (with --tune): {runs} runs, about {duration(expected['tune_s'])}")
     return lines + [f"note: {text}" for text in facts["warnings"]]
+
+
+def _tasks(asked: Mapping[str, Any]) -> str:
+    """The tasks of lm-eval and how they are asked, and how many measurements are to do."""
+    ways = ", ".join(f"{name} ({how})" for name, how in asked["ways"].items())
+    return f"tasks, in no estimate of time: {ways}; {asked['to_do']} of {asked['jobs']} measurements to do"
 
 
 def _basis(facts: dict[str, Any]) -> str:
@@ -246,12 +256,21 @@ def plan_json(planned: Planned) -> dict[str, Any]:
         "seeds": plan.spec.seeds,
         "runs": runs,
         "speed": plan.speed.model_dump(mode="json") if plan.speed else None,
+        "tasks": _of_tasks(plan, results),
         "tune": plan.tune.model_dump(mode="json") if plan.tune else None,
         "data": plan.data.model_dump(mode="json"),
         "estimated_s": sum(run["estimated_s"] for run in runs if run["status"] not in ("completed", "diverged")),
         "estimate": {**vars(expected), "total_s": expected.total_s},
         "warnings": list(plan.warnings),
     }
+
+
+def _of_tasks(plan: Plan, results: Results) -> dict[str, Any] | None:
+    """How each task is asked, and its jobs: one for each run and task. None where no task is asked."""
+    jobs = [job for job in plan.jobs if job.task is not None]
+    to_do = sum(results.job(job.id).status() != "completed" for job in jobs)
+    ways = {name: facts.conditions for name, facts in plan.tasks.items()}
+    return {"ways": ways, "jobs": len(jobs), "to_do": to_do} if ways else None
 
 
 def shape_of(a: Architecture) -> str:
