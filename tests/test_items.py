@@ -370,3 +370,15 @@ def test_rows_that_are_no_items_are_not_bundled(change: Mapping[str, Any]) -> No
 def test_judge_is_not_slow_over_many_items() -> None:
     many = np.tile(MOE, 50), np.tile(DENSE, 50)
     assert over_items(*many, {"kind": "superior"}).n == 20_000
+
+
+def test_a_verdict_says_whose_prompts_were_cut() -> None:
+    task, cut = "lm_eval.acc[task=quiz]", "lm_eval.prompts_cut[task=quiz]"
+    pair = {"treatment": "moe", "baseline": "dense"}
+    block = {"says": "More.", "compare": pair, "metric": task, "test": {"kind": "superior", "margin": 0}}
+    scores = {model: {task: [base + seed / 100 for seed in range(8)]} for model, base in (("moe", 0.6), ("dense", 0.5))}
+    found = elsewhere(scores, {"c": block}, metrics={})
+    shares = {"moe": 0.25, "dense": 0.0}
+    runs = tuple(replace(run, values={**run.values, cut: shares[run.model]}) for run in found.outcomes)
+    caveats = judged(replace(found, outcomes=runs)).caveats
+    assert [words for words in caveats if "prompts" in words] == ["25% of moe's prompts cut to its context"]

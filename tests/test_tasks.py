@@ -482,6 +482,7 @@ def test_items_of_a_group_add_up_as_it_weighs_its_tasks(weighed: bool, expected:
 
 def test_what_guessing_gets_is_recorded_of_a_task_of_choices(evidence: Evidence) -> None:
     for run in evidence.outcomes:
+        assert run.values["lm_eval.prompts_cut[task=small_choice]"] == 0
         guessing = {metric: value for metric, value in run.values.items() if metric.startswith("lm_eval.chance")}
         assert guessing == {"lm_eval.chance[task=small_choice]": 0.25}
     facts = evidence.plan.tasks["small_choice"]

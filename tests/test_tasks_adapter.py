@@ -308,6 +308,18 @@ def test_sampling_follows_the_distribution_of_what_it_leaves() -> None:
     assert shares() == [1, 0, 0, 0]
 
 
+def test_prompts_that_do_not_fit_are_counted(subject: DecoderSubject) -> None:
+    from moebench.tasks.adapter import Adapter
+
+    ours, room = Adapter(subject), subject.context
+    ours.loglikelihood(requests("loglikelihood", ("a" * (room - 1), "b"), ("a" * room, "bc"), ("", "d")))
+    assert (ours.read, ours.cut) == (3, 1)
+    ours.generate_until(requests("generate_until", *((text, {"until": ["\n"], "max_gen_toks": 4}) for text in "a" * 2)))
+    assert (ours.read, ours.cut) == (5, 1)
+    ours.generate_until(requests("generate_until", ("a" * room, {"until": ["\n"], "max_gen_toks": 4})))
+    assert (ours.read, ours.cut) == (6, 2)
+
+
 def test_a_score_that_is_no_number_is_none(subject: DecoderSubject) -> None:
     broken = built(architecture(dense(), context=CONTEXT))
     with torch.no_grad():

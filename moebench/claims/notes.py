@@ -21,6 +21,8 @@ from moebench.claims.scope import UNVERIFIED
 from moebench.claims.verdict import TRIFLE, Beside, Scored
 from moebench.format import MINUS, TIMES, interval, number
 from moebench.metrics import metric_of
+from moebench.metrics.ref import MetricRef, labelled
+from moebench.metrics.tasks import CUT, GROUP
 from moebench.planning.types import Plan
 from moebench.reader.evidence import Evidence
 from moebench.suite.claim import Claim
@@ -189,6 +191,20 @@ def caveats(
             yield "not matched"
     if tried := _tried(evidence, name, claim):
         yield tried
+    yield from _cut(sample, claim)
+
+
+def _cut(sample: Sample, claim: Claim) -> Iterator[str]:
+    """Models whose prompts of a claim's task did not fit their contexts: they were read from their end only."""
+    tasks = {ref.get("task") for ref in map(MetricRef.parse, claim.metrics) if ref.group == GROUP}
+    shares: dict[str, float] = {}
+    for run in sample.used:
+        for task in filter(None, tasks):
+            share = run.values.get(labelled(CUT, task=task.partition(":")[0]), 0.0)
+            shares[run.model] = max(share, shares.get(run.model, 0.0))
+    for model, share in shares.items():
+        if share:
+            yield f"{max(1, round(100 * share))}% of {model}'s prompts cut to its context"
 
 
 def _contamination(plan: Plan) -> str | None:

@@ -16,6 +16,8 @@ from moebench.metrics.ref import MetricRef
 GROUP = "lm_eval"
 CHANCE = f"{GROUP}.chance"
 """What guessing gets on a task of choices, for its accuracies: recorded beside them, and compared with nothing."""
+CUT = f"{GROUP}.prompts_cut"
+"""Share of a task's prompts that did not fit the model's context and were read from their end only."""
 CLUSTERED_BY = ("group", "subject")
 """Fields of a task's document that say which others it belongs to."""
 SHARES = ("acc", "acc_norm", "acc_bytes", "acc_mutual_info", "acc_all", "exact_match", "f1", "likelihood")
@@ -24,10 +26,16 @@ LOWER = ("perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "b
 """Metrics of lm-eval, as labels are written: letters, digits and `_`."""
 
 
+_SAYS = {
+    CHANCE: ("what guessing gets: the mean over questions of 1 / choices", "anything about a model"),
+    CUT: ("share of prompts that were cut on the left to fit the context", "how much of them was cut"),
+}
+
+
 def task_metric(base: str, *, better: Better | None = None, **facts: Any) -> Metric | None:
     """The metric `lm_eval.<name>`; None where neither its task nor lm-eval says which direction is better."""
-    if base == CHANCE:
-        says, cannot = "what guessing gets: the mean over questions of 1 / choices", "anything about a model"
+    if base in (CHANCE, CUT):
+        says, cannot = _SAYS[base]
         made = Metric(name=base, unit="1", better="neither", labels=("task",), within=SHARE, says=says, cannot=cannot)
         return made.model_copy(update=facts)
     group, _, name = base.partition(".")

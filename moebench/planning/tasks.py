@@ -11,7 +11,7 @@ from pathlib import Path
 
 from moebench.metrics.metric import Metric
 from moebench.metrics.ref import MetricRef
-from moebench.metrics.tasks import CHANCE, GROUP, task_metric
+from moebench.metrics.tasks import GROUP, task_metric
 from moebench.planning.feasibility import Misfit, PlanError
 from moebench.suite.external import ExternalModel
 from moebench.suite.types import SuiteSpec
@@ -67,10 +67,10 @@ def task_metrics(tasks: Mapping[str, TaskFacts]) -> dict[str, Metric]:
             )
             assert made is not None
             found[name] = made
-        if facts.chance is not None:
-            guessing = task_metric(CHANCE)
-            assert guessing is not None
-            found[facts.chance] = guessing
+        for beside in filter(None, (facts.chance, facts.cut)):
+            about = task_metric(MetricRef.parse(beside).base)
+            assert about is not None
+            found[beside] = about
     return found
 
 

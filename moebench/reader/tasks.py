@@ -31,7 +31,7 @@ def with_tasks(results: Source, run: Outcome, jobs: Iterable[PlannedJob], plan: 
             folder = results.job(job.id)
             status = folder.status()
             if status == "completed":
-                run = _with_task(folder, run, names, facts.chance)
+                run = _with_task(folder, run, names, beside=(facts.chance, facts.cut))
                 continue
             why = _why_not(folder, status)
         except UNREADABLE as error:
@@ -42,11 +42,11 @@ def with_tasks(results: Source, run: Outcome, jobs: Iterable[PlannedJob], plan: 
     return run
 
 
-def _with_task(folder: Folder, run: Outcome, names: tuple[str, ...], chance: str | None) -> Outcome:
+def _with_task(folder: Folder, run: Outcome, names: tuple[str, ...], *, beside: tuple[str | None, ...]) -> Outcome:
     folder.unchanged(LISTED)
     is_own(folder, folder.job_json()["job"])
     values, absent, _ = read_records([folder], None, most=MOST_RECORDS)
-    if stray := sorted({*values, *absent} - {*names, chance}):
+    if stray := sorted({*values, *absent} - {*names, *beside}):
         raise CorruptFile(folder.path / "records.jsonl", f"{stray[0]} is no metric of this task")
     missing = dict.fromkeys({*names} - {*values, *absent}, "it was not recorded")
     items = read_items([folder], values, split="test", documents=0)

@@ -21,7 +21,7 @@ from moebench.claims.verdict import Verdict
 from moebench.format import interval, listed, plural
 from moebench.metrics import METRICS, metric_of
 from moebench.metrics.ref import MetricRef, labelled
-from moebench.metrics.tasks import CHANCE
+from moebench.metrics.tasks import CHANCE, CUT
 from moebench.reporting.analysis import Findings, Mean
 from moebench.suite.claim import Claim
 
@@ -181,7 +181,7 @@ def _metrics(findings: Findings) -> Iterator[str]:
         for metric in run.values:
             ref = MetricRef.parse(metric)
             again = str(ref).replace("word_perplexity", "bits_per_byte").replace("byte_perplexity", "bits_per_byte")
-            if ref.base not in (*METRICS, CHANCE) and (again == metric or again not in run.values):
+            if ref.base not in (*METRICS, CHANCE, CUT) and (again == metric or again not in run.values):
                 yield metric
 
 

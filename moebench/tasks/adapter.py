@@ -43,6 +43,8 @@ class Adapter(TemplateLM):  # type: ignore[misc]  # lm-eval has no types
         super().__init__()
         self._subject, self._rows, self._on_progress = subject, rows, on_progress
         self._last: tuple[str, list[int]] | None = None
+        self.read = self.cut = 0
+        """Prompts so far, and those of them that did not fit the context: they are read from their end only."""
 
     @property
     def device(self) -> torch.device:
@@ -112,6 +114,8 @@ class Adapter(TemplateLM):  # type: ignore[misc]  # lm-eval has no types
                 f"{(text[1] if text else '')[:40]!r}"
             )
         ids = np.array([*(context or [self.prefix_token_id]), *continuation], dtype=np.int64)
+        self.read += 1
+        self.cut += len(ids) > self.max_length + 1
         return Span(ids=ids[-(self.max_length + 1) :], scored=len(continuation))
 
     def loglikelihood_rolling(
@@ -172,7 +176,10 @@ class Adapter(TemplateLM):  # type: ignore[misc]  # lm-eval has no types
                 "give the task's generation_kwargs a smaller max_gen_toks"
             )
         looked_at = max(len(stop.encode()) for stop in until) + _LOOK_BACK
-        prompts = [np.array(self._prompt(text)[-(self.max_length - most) :], dtype=np.int64) for text in contexts]
+        whole = [np.array(self._prompt(text), dtype=np.int64) for text in contexts]
+        self.read += len(whole)
+        self.cut += sum(len(prompt) > self.max_length - most for prompt in whole)
+        prompts = [prompt[-(self.max_length - most) :] for prompt in whole]
 
         def is_done(written: Sequence[int]) -> bool:
             if written[-1] == self.eot_token_id:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from moebench.frozen import Frozen, later
 from moebench.metrics.ref import labelled
-from moebench.metrics.tasks import CHANCE, GROUP
+from moebench.metrics.tasks import CHANCE, CUT, GROUP
 
 UNFILTERED = "none"
 """lm-eval's name for answers that are taken as they come."""
@@ -66,6 +66,11 @@ class TaskFacts(Frozen):
     def chance(self) -> str | None:
         """The full name of what guessing gets on it; None for a task of no choices."""
         return labelled(CHANCE, task=self.name) if self.output == "multiple_choice" else None
+
+    @property
+    def cut(self) -> str:
+        """The full name of the share of its prompts that did not fit."""
+        return labelled(CUT, task=self.name)
 
     @property
     def conditions(self) -> str:

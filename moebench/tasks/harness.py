@@ -60,8 +60,9 @@ def measure_task(
         facts = _planned(options, place)
         with _reseeded():
             loaded = _loaded(facts, place, users_cache)
-            results = _evaluated(Adapter(subject, on_progress=on_progress), facts, loaded)
-    return measured(facts, results, step=step)
+            adapter = Adapter(subject, on_progress=on_progress)
+            results = _evaluated(adapter, facts, loaded)
+    return measured(facts, results, step=step, cut=adapter.cut / adapter.read if adapter.read else None)
 
 
 def _planned(options: Mapping[str, Any], place: Place) -> TaskFacts:
@@ -170,8 +171,13 @@ def _reseeded() -> Iterator[None]:
 # ------------------------------------------------------------------------------------------------ numbers
 
 
-def measured(facts: TaskFacts, results: Mapping[str, Any], *, step: int | None = None) -> Measured:
-    """What lm-eval's results say of a task: a record a metric, and items where the metric is a sum over them."""
+def measured(
+    facts: TaskFacts, results: Mapping[str, Any], *, step: int | None = None, cut: float | None = None
+) -> Measured:
+    """What lm-eval's results say of a task: a record a metric, and items where the metric is a sum over them.
+
+    `cut` is the share of prompts that did not fit the context.
+    """
     records: list[Record] = []
     items: list[dict[str, Any]] = []
     samples = [row for name in facts.members or (facts.name,) for row in _samples(results, name)]
@@ -185,6 +191,8 @@ def measured(facts: TaskFacts, results: Mapping[str, Any], *, step: int | None =
         items += [{"metric": name, **row} for row in items_of(facts, metric, samples, total=float(value)) or ()]
     if facts.chance is not None and (chance := chance_of(facts, samples)) is not None:
         records.append(Record(metric=facts.chance, value=chance, step=step))
+    if cut is not None:
+        records.append(Record(metric=facts.cut, value=cut, step=step))
     return Measured(records=records, items=items or None)
 
 
