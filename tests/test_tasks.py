@@ -190,6 +190,7 @@ def test_what_lm_eval_wrote_stands_beside_what_is_measured_here(done: Path, thei
     name = "lm_eval.acc[task=small_choice]"
     assert written.values[name] == pytest.approx(ours.values[name]) == theirs["results"]["small_choice"]["acc,none"]
     assert written.conditions[name] == ours.conditions[name]
+    assert written.items[name] == ours.items[name], "of the same documents, in the same groups"
     planned = tiny_suites.call("plan", path, "--results", done / "results").output
     assert "small_choice (0-shot, version 2.0)" in planned
     assert f"; 0 of {2 * len(TASKS)} measurements to do" in planned

@@ -224,8 +224,7 @@ def _outcome(
         if planned.kind != "train" and status in ("completed", "diverged"):
             waiting = [one for job in evaluations if (one := results.job(job.id)).status() != "completed"]
             if not waiting:
-                with in_force(_imported(plan) if planned.kind == "import" else {}):
-                    return read_elsewhere(folder, planned, measured=[results.job(job.id) for job in evaluations])
+                return read_elsewhere(folder, planned, measured=[results.job(job.id) for job in evaluations])
             folder, status = waiting[0], waiting[0].status()
             status = "partial" if status == "missing" else status
         elif status == "diverged":
@@ -249,11 +248,6 @@ def _outcome(
     if status in ("corrupt", "failed"):
         problems.append(f"run {run_id} ({model}, seed {seed}) is {status}: {reason}")
     return Outcome(model=model, seed=seed, run_id=run_id, status=status, reason=reason)
-
-
-def _imported(plan: Plan) -> dict[str, Metric]:
-    """Metrics as imports are written: of which version a task was is one of the conditions of its numbers."""
-    return {name: metric.model_copy(update={"version": 1}) for name, metric in plan.extra_metrics.items()}
 
 
 def _why_not_done(folder: Folder, status: Status) -> str:
