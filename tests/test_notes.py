@@ -14,11 +14,12 @@ import pytest
 
 from moebench import api
 from moebench.claims import coverage, likeness
-from moebench.claims.judge import judge
+from moebench.claims.judge import ask, judge
 from moebench.jobs.recipe import Recipe
 from moebench.planning.types import MatchResult
 from moebench.reader.evidence import Evidence, TunedModel
-from tests.support import tiny_suites
+from moebench.suite.claim import Claim
+from tests.support import golden_tasks, tiny_suites
 from tests.support.builders import (
     BPB,
     DENSE,
@@ -574,3 +575,12 @@ def test_few_bytes_are_said_even_if_no_more_were_asked() -> None:
     for model in ("moe", "dense"):
         evidence = with_recipe(evidence, model, final_eval_tokens=1024)
     assert "only 1,024 bytes were scored" in judged(evidence).notes
+
+
+def test_a_checkpoint_that_knows_nothing_of_the_text_is_told() -> None:
+    pair = {"treatment": "olmoe_1b_7b", "baseline": "olmo_1b"}
+    block = {"says": "Lower loss.", "compare": pair, "metric": BPB, "test": {"kind": "superior", "margin": 0.0}}
+    found = with_data(golden_tasks.checkpoints(), unigram_bits_per_byte=0.82)  # theirs are about 0.78 and 0.86
+    (verdict,) = ask(found, {"lower": Claim.model_validate(block)})
+    told = [caveat for caveat in verdict.caveats if "counting its bytes" in caveat]
+    assert [caveat.partition(" ")[0] for caveat in told] == ["olmo_1b"]

@@ -23,6 +23,7 @@ from moebench.format import MINUS, TIMES, interval, number
 from moebench.metrics import metric_of
 from moebench.metrics.ref import MetricRef, labelled
 from moebench.metrics.tasks import CUT, GROUP
+from moebench.planning.planned import PlannedCheckpoint
 from moebench.planning.types import Plan
 from moebench.reader.evidence import Evidence
 from moebench.suite.claim import Claim
@@ -192,6 +193,18 @@ def caveats(
     if tried := _tried(evidence, name, claim):
         yield tried
     yield from _cut(sample, claim)
+    yield from _strangers(evidence, hypothesis)
+
+
+def _strangers(evidence: Evidence, hypothesis: Hypothesis) -> Iterator[str]:
+    """Checkpoints that lose more on the text than who only counts its bytes: mostly another's tokenizer or weights."""
+    unigram = evidence.plan.data.unigram_bits_per_byte
+    if not hypothesis.contrast.rests_on_loss or unigram is None:
+        return
+    for model in hypothesis.contrast.models:
+        run = evidence.outcome(model, 0) if isinstance(evidence.plan.models.get(model), PlannedCheckpoint) else None
+        if run is not None and run.values.get("test.bits_per_byte", 0.0) > unigram:
+            yield f"{model} knows less of this text than counting its bytes tells: is the tokenizer its own?"
 
 
 def _cut(sample: Sample, claim: Claim) -> Iterator[str]:
