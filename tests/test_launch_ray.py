@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import builtins
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from click.testing import CliRunner
 
 from moebench.cli import main
 from moebench.launch import LauncherMissing, LaunchOptions, launch
+from moebench.launch.ray import RayPlace
 from moebench.store import Results
 from tests.support import tiny_suites
 
@@ -162,3 +165,18 @@ def test_a_launcher_that_there_is_not_is_refused_with_the_nearest(tmp_path: Path
     assert done.exit_code == 2
     assert "'rey' is not one of 'process', 'inline', 'ray'" in done.output
     assert "did you mean 'ray'?" in done.output
+
+
+def test_a_head_of_ours_reports_to_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[str | None] = []
+
+    def init(**_: Any) -> None:
+        asked.append(os.environ.get("RAY_USAGE_STATS_ENABLED"))
+        raise ConnectionError("nobody is there")
+
+    monkeypatch.delenv("RAY_USAGE_STATS_ENABLED", raising=False)
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(is_initialized=lambda: False, init=init))
+    with pytest.raises(LauncherMissing, match="nobody is there"):
+        RayPlace(LaunchOptions(results=tmp_path), is_stopping=lambda: False)
+    monkeypatch.delenv("RAY_USAGE_STATS_ENABLED")
+    assert asked == ["0"]

@@ -8,6 +8,7 @@ a speed session are of one machine. Nothing is asked of the submitting host but 
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -127,6 +128,7 @@ class RayPlace(Place):
 
     def __init__(self, options: LaunchOptions, *, is_stopping: Callable[[], bool]) -> None:
         super().__init__(options, is_stopping=is_stopping)
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a head that starts here would report to Ray's makers
         try:
             import ray
         except ImportError:
