@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,6 @@ def read_run(
 
     Raises one of `UNREADABLE` when a file is not what was written, or not that of the planned run.
     """
-    manifest = folder.manifest() or {}
     folder.unchanged(LISTED)
     about = folder.job_json()
     _is_planned(folder, about, planned, plan)
@@ -94,25 +93,39 @@ def read_run(
         [folder, *measured], _labels(plan, planned.model), most=most, steps=recipe.steps
     )
     items = read_items(measured, values, split=recipe.split, documents=plan.data.documents[recipe.split])
-    environment = Environment.model_validate(about["environment"]) if "environment" in about else None
+    run = _finished(folder, planned, about)
+    return replace(
+        run,
+        values=values,
+        absent=absent,
+        curves=curves,
+        items=items,
+        digests=digests(folder, steps=recipe.steps, at=at, whole=run.status == "completed"),
+        test_digest=_test_digest(about),
+        step_s=_step_s(folder, recipe.steps),
+        kernels=Run.model_validate(folder.spec()).kernels,
+    )
+
+
+def _finished(folder: Folder, planned: PlannedJob, about: Mapping[str, Any]) -> Outcome:
+    """What its manifest and `job.json` say of a run that is done: how it ended, when and where."""
+    manifest = folder.manifest() or {}
+    here = Environment.model_validate(about["environment"]) if about.get("environment") is not None else None
     return Outcome(
         model=planned.model,
         seed=planned.seed,
         run_id=planned.id,
         status=manifest["status"],
         reason=None if manifest.get("reason") is None else plain(manifest["reason"], most=MOST_SHOWN),
-        values=values,
-        absent=absent,
-        curves=curves,
-        items=items,
-        digests=digests(folder, steps=recipe.steps, at=at, whole=manifest["status"] == "completed"),
-        test_digest=about.get("data_splits", {}).get("test", {}).get("digest"),
         finished=float(manifest["finished"]),
-        environment=environment,
-        step_s=_step_s(folder, recipe.steps),
-        machine=None if environment is None else environment.machine,
-        kernels=Run.model_validate(folder.spec()).kernels,
+        environment=here,
+        machine=None if here is None else here.machine,
     )
+
+
+def _test_digest(about: Mapping[str, Any]) -> str | None:
+    digest: str | None = about.get("data_splits", {}).get("test", {}).get("digest")
+    return digest
 
 
 def read_elsewhere(folder: Folder, planned: PlannedJob, *, measured: Sequence[Folder] = ()) -> Outcome:
@@ -126,24 +139,15 @@ def read_elsewhere(folder: Folder, planned: PlannedJob, *, measured: Sequence[Fo
         is_own(one, one.job_json()["job"])
     scored = next((one.job_json() for one in measured if one.spec().get("measurement") == "quality"), {})
     values, absent, curves = read_records([folder, *measured], None, most=files.MOST_ROWS)
-    manifest, environment = folder.manifest() or {}, about.get("environment")
-    here = None if environment is None else Environment.model_validate(environment)
     items = read_items([folder, *measured], values, split="test", documents=files.MOST_ROWS)
-    return Outcome(
-        model=planned.model,
-        seed=planned.seed,
-        run_id=planned.id,
-        status=manifest["status"],
-        reason=None if manifest.get("reason") is None else plain(manifest["reason"], most=MOST_SHOWN),
+    return replace(
+        _finished(folder, planned, about),
         values=values,
         absent=absent,
         curves=curves,
         items=items,
-        test_digest=scored.get("data_splits", {}).get("test", {}).get("digest"),
+        test_digest=_test_digest(scored),
         conditions={str(name): plain(how, most=200) for name, how in about.get("conditions", {}).items()},
-        finished=float(manifest["finished"]),
-        environment=here,
-        machine=None if here is None else here.machine,
     )
 
 
