@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from moebench.data.corpus import Corpus, Document, Documents
+from moebench.data.corpus import Corpus, Document, Documents, token_counts
 from moebench.data.documents import DataError, name_hash
 from moebench.seeds import generator
 
@@ -75,10 +75,20 @@ def _permuted(places: NDArray[np.uint64], size: int, keys: NDArray[np.uint64]) -
     return out
 
 
-def train_batch(corpus: Corpus, *, seed: int, step: int, batch_tokens: int) -> Tokens:
+def _disordered(places: Tokens, size: int, split: str) -> Tokens:
+    """Where a split's stream has the tokens of these places once all stand in a random order, the same for every seed.
+
+    What stands between documents is shuffled too, so no token tells anything of another.
+    """
+    drawn = generator(0, f"disorder.{split}").bit_generator.random_raw(_ROUNDS)
+    return _permuted(places.ravel().astype(np.uint64), size, drawn).astype(np.int64).reshape(places.shape)
+
+
+def train_batch(corpus: Corpus, *, seed: int, step: int, batch_tokens: int, shuffled: bool = False) -> Tokens:
     """The windows of one optimizer step (0-based): [batch_tokens // context, context + 1].
 
-    Columns 0 to context - 1 are inputs and 1 to context are targets. Raises ValueError for a batch smaller than one
+    Columns 0 to context - 1 are inputs and 1 to context are targets. With `shuffled` the stream is one in random order,
+    for a control. Raises ValueError for a batch smaller than one
     window and DataError when the training split has not one whole window.
     """
     context, stream = corpus.context, corpus.tokens("train")
@@ -96,6 +106,8 @@ def train_batch(corpus: Corpus, *, seed: int, step: int, batch_tokens: int) -> T
         pieces.append(starts)
         first, size = first + len(starts), size - len(starts)
     places = np.concatenate(pieces)[:, None] + np.arange(context + 1)
+    if shuffled:
+        places = _disordered(places, len(stream), "train")
     batch: Tokens = stream[places].astype(np.int64)
     return batch
 
@@ -118,13 +130,16 @@ class Windows:
     """None, as each token says how many bytes it stands for."""
 
 
-def evaluation_windows(corpus: Corpus, split: str, *, tokens: int, windows_per_document: int | None = None) -> Windows:
+def evaluation_windows(
+    corpus: Corpus, split: str, *, tokens: int, windows_per_document: int | None = None, shuffled: bool = False
+) -> Windows:
     """The first windows of a fixed order that score at least `tokens` bytes, or all that there are.
 
     Windows start fresh and lie in one document. Domains take turns; within a domain every document gives one window,
     in hash order, before any gives its second, and so on until what was asked is scored, or `windows_per_document` are
     taken of each. The windows of a document come in the order of a hash, so that beginnings weigh no more than ends.
-    Asking for fewer tokens gives a prefix of asking for more. Raises ValueError for fewer than one token and KeyError
+    Asking for fewer tokens gives a prefix of asking for more. With `shuffled` the windows are the same, and the tokens
+    in them those of the whole split in a random order. Raises ValueError for fewer than one token and KeyError
     for no such split.
     """
     if tokens < 1:
@@ -142,9 +157,20 @@ def evaluation_windows(corpus: Corpus, split: str, *, tokens: int, windows_per_d
     places = starts[:, None] + np.arange(context)
     mask = places < stops[:, None]
     last = len(stream) - 1
-    targets = np.where(mask, stream[np.minimum(places, last)], 0).astype(np.int64)
-    inputs = np.where(mask, stream[np.minimum(places - 1, last)], 0).astype(np.int64)
+    read, before = np.minimum(places, last), np.minimum(places - 1, last)
+    if shuffled:
+        read, before = (_disordered(some, len(stream), split) for some in (read, before))
+    targets = np.where(mask, stream[read], 0).astype(np.int64)
+    inputs = np.where(mask, stream[before], 0).astype(np.int64)
     return Windows(inputs=inputs, targets=targets, mask=mask, document=document, start=starts)
+
+
+def unigram_bits_per_byte(corpus: Corpus, windows: Windows) -> float:
+    """What scored text costs who knows only how often each token occurs in the training stream, one more of each."""
+    train_V = token_counts(corpus.tokens("train"), corpus.vocab) + 1.0
+    bits_V = -np.log2(train_V / train_V.sum())
+    scored = windows.targets[windows.mask]
+    return float(bits_V[scored].sum() / corpus.tokenizer.token_bytes[scored].sum())
 
 
 def _in_turns(documents: Documents, context: int, most: int | None) -> Iterator[tuple[int, int]]:

@@ -203,13 +203,14 @@ def width_of(vocab: int) -> np.dtype[np.unsignedinteger[Any]]:
 
 def unigram_bits_per_byte(train: Stream, test: Stream, tokenizer: AnyTokenizer = BYTES) -> float:
     """What a test stream costs who knows only how often each token occurs in the training stream, one more of each."""
-    train_V, test_V = (_counts(stream, tokenizer.vocab).astype(np.float64) for stream in (train, test))
+    train_V, test_V = (token_counts(stream, tokenizer.vocab).astype(np.float64) for stream in (train, test))
     train_V[tokenizer.start] = test_V[tokenizer.start] = 0.0
     known_V = (train_V + 1.0) / (train_V.sum() + tokenizer.vocab)
     return float(-(test_V * np.log2(known_V)).sum() / (test_V * tokenizer.token_bytes).sum())
 
 
-def _counts(stream: Stream, vocab: int) -> NDArray[np.int64]:
+def token_counts(stream: Stream, vocab: int) -> NDArray[np.int64]:
+    """How often each token occurs: [V]."""
     counts = np.zeros(vocab, dtype=np.int64)
     for block in blocks(stream):
         counts += np.bincount(block, minlength=vocab)

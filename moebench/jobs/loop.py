@@ -17,7 +17,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from moebench.data.batches import Windows, train_batch
+from moebench.data.batches import Windows, train_batch, unigram_bits_per_byte
 from moebench.data.corpus import Corpus
 from moebench.data.prepare import prepare
 from moebench.data.tokenizer import FILE, AnyTokenizer, Subwords
@@ -31,7 +31,7 @@ from moebench.metrics.measurement import NotFinite
 from moebench.metrics.metric import Record
 from moebench.metrics.quality import Evaluated, evaluate, point_records
 from moebench.metrics.routing import routing_records
-from moebench.metrics.training import dropped_share, ended, initial, spent
+from moebench.metrics.training import UNIGRAM, dropped_share, ended, initial, spent
 from moebench.models.convert.reading import begin_from
 from moebench.models.decoder.subject import DecoderSubject, ffn_output_rms
 from moebench.store import WEIGHTS, Checkpoints, JobFolder, Results, append_lines, keep_lines, write_bytes, write_json
@@ -272,7 +272,11 @@ def _point_records(run: Run, state: State, windows: Windows, seen: Evaluated) ->
 
 
 def _last_records(run: Run, folder: JobFolder, corpus: Corpus) -> list[Record]:
-    """The loss of the last tenth of the steps, and how often the training split was read."""
+    """The loss of the last tenth of the steps, how often the training split was read, and what shuffled text costs."""
     last = [row["loss"] for row in folder.steps()[-max(1, run.recipe.steps // 10) :]]
     epochs = run.recipe.epochs(stream=len(corpus.tokens("train")), context=corpus.context)
-    return list(ended(last, epochs=epochs, step=run.recipe.steps))
+    records = list(ended(last, epochs=epochs, step=run.recipe.steps))
+    if run.recipe.shuffled:
+        text = scored_windows(corpus, run.recipe, tokens=run.recipe.final_eval_tokens)
+        records.append(UNIGRAM.record(unigram_bits_per_byte(corpus, text), step=run.recipe.steps))
+    return records

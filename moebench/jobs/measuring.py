@@ -60,7 +60,13 @@ def context_of(
 
 def scored_windows(corpus: Corpus, recipe: Recipe, *, tokens: int) -> Windows:
     """What an evaluation of a recipe scores."""
-    return evaluation_windows(corpus, recipe.split, tokens=tokens, windows_per_document=recipe.windows_per_document)
+    return evaluation_windows(
+        corpus,
+        recipe.split,
+        tokens=tokens,
+        windows_per_document=recipe.windows_per_document,
+        shuffled=recipe.shuffled,
+    )
 
 
 def load_racer(name: str, folder: JobFolder) -> Racer:

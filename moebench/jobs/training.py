@@ -176,7 +176,9 @@ def train(state: State, run: Run, corpus: Corpus) -> Iterator[Step]:
     recipe = run.recipe
     state.model.train()
     while state.step < recipe.steps:
-        batch = train_batch(corpus, seed=run.seed, step=state.step, batch_tokens=recipe.batch_tokens)
+        batch = train_batch(
+            corpus, seed=run.seed, step=state.step, batch_tokens=recipe.batch_tokens, shuffled=recipe.shuffled
+        )
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate(recipe, state.step)
         loss, passes, tallied = _accumulate(state, run, torch.from_numpy(batch).to(run.device))
@@ -187,6 +189,8 @@ def train(state: State, run: Run, corpus: Corpus) -> Iterator[Step]:
         state.optimizer.zero_grad()
         state.model.after_step()
         state.step += 1
+        if recipe.permute_experts_every is not None and state.step % recipe.permute_experts_every == 0:
+            state.model.permute_experts(derive(run.seed, f"permute.{state.step}"))
         state.digest = roll(state.digest, batch)
         _count(state, run, sequences=batch.shape[0], passes=passes, tallied=tallied)
         yield Step(step=state.step, loss=loss, grad_norm=grad_norm, digest=state.digest.hex()[:16])

@@ -81,6 +81,14 @@ DROPPED_SHARE = Metric(
     cannot="anything about evaluation, where no assignment is dropped; it depends on the micro-batch that "
     "a capacity is shared over",
 )
+UNIGRAM = Metric(
+    name="control.unigram_bits_per_byte",
+    unit="bits/byte",
+    better="neither",
+    unclaimable=("is of the text that is scored and of no model", None),
+    says="what the scored text costs who knows only how often each token occurs in training: of shuffled runs",
+    cannot="anything about a model: it is what none beats on text in random order",
+)
 FFN_OUTPUT_RMS = Metric(
     name="init.ffn_output_rms",
     unit="1",
@@ -90,7 +98,7 @@ FFN_OUTPUT_RMS = Metric(
     cannot="anything about trained models",
 )
 
-METRICS = (BITS_PER_TOKEN, TOKENS, EPOCHS, MODEL_FLOPS, EXECUTED_FLOPS, DROPPED_SHARE, FFN_OUTPUT_RMS)
+METRICS = (BITS_PER_TOKEN, TOKENS, EPOCHS, MODEL_FLOPS, EXECUTED_FLOPS, DROPPED_SHARE, UNIGRAM, FFN_OUTPUT_RMS)
 
 
 def initial(rms: Sequence[float]) -> list[Record]:

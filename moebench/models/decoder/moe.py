@@ -91,6 +91,13 @@ class MoE(nn.Module):
         )
 
     @torch.no_grad()
+    def permute(self, order_E: Tensor) -> None:
+        """Puts expert `order_E[e]` in the place of expert e; the router does not hear of it."""
+        for weights in (self.gate_up, self.down, self.gate_up_bias, self.down_bias):
+            if weights is not None:
+                weights.copy_(weights[order_E.to(weights.device)])
+
+    @torch.no_grad()
     def initialise(self, seed: int, prefix: str, *, depth_scale: float) -> None:
         """Fills router and experts in place; biases and the shared expert's gate start at 0."""
         self.router.initialise(seed, f"{prefix}.router")

@@ -24,6 +24,7 @@ from moebench.models.decoder.products import linear
 from moebench.models.decoder.rotary import rotary_table
 from moebench.models.initial import normal_
 from moebench.models.routers import Router, Routing, Text, same_code
+from moebench.seeds import generator
 from moebench.suite.model import MoEFFN
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -163,6 +164,13 @@ class Transformer(nn.Module):
         """Called after every optimizer step, for routers that balance their load from step to step."""
         for router in self.routers:
             router.after_step()
+
+    def permute_experts(self, seed: int) -> None:
+        """Puts the experts of every mixture in an order drawn anew, so that what its router has learned is lost."""
+        for index, layer in enumerate(self.layers):
+            if isinstance(layer.ffn, MoE):
+                order = generator(seed, f"layers.{index}.experts").permutation(layer.ffn.gate_up.shape[0])
+                layer.ffn.permute(torch.from_numpy(order))
 
     @torch.no_grad()
     def initialise(self, seed: int) -> None:
