@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from moebench import stats
-from moebench.claims.kinds.trend import slope_weights
+from moebench.claims.kinds.sweeping import slope_weights
 
 ONE_TO_EIGHT = np.arange(1.0, 9.0)
 

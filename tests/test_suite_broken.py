@@ -432,7 +432,7 @@ AS_WRITTEN: dict[str, tuple[str, str, str, str]] = {
     "another file by another name": ("suite: good", "suite: good\n§include: a.yaml", "unknown key 'include'", "did you mean 'extends'?"),
     "nothing for the claims": (GOOD[GOOD.index("claims:") : GOOD.index("scales:")], "claims:§\n", "claims must be a mapping", "leave claims out"),
     "two baselines": ("baseline: dense}\n    metric: test", "baseline: §[dense, total]}\n    metric: test", "baseline must be a word or text, not a list", "a claim has one baseline"),
-    "a trend of a comparison": ("{kind: superior, margin: 0.5%}", "{kind: trend, sign: falling}", "a trend test needs 'over' and 'along'", ""),
+    "a trend of a comparison": ("{kind: superior, margin: 0.5%}", "{kind: trend, sign: falling}", "a trend test needs 'along'", ""),
     "dropout": ("    width: 64", "    width: 64\n    §dropout: 0.1", "unknown key 'dropout'", "there is no dropout here"),
     "a vocabulary by a shorter name": ("    width: 64", "    width: 64\n    vocab: §50257", "a trained model has its tokenizer's words", ""),
     "a vocabulary": ("    width: 64", "    width: 64\n    §vocab_size: 50257", "unknown key 'vocab_size'", "the vocabulary is the tokenizer's"),

@@ -131,16 +131,17 @@ def settle(finding: Finding, hypothesis: Hypothesis, sample: Sample, correction:
 def stands(guard: Guard, sample: Sample) -> bool:
     """Whether what a guard asks for is so. Where it must be shown, too little shows nothing."""
     if sample.exact is not None and sample.units == "counts":
-        return sample.exact > 0 if guard.must == "be above 0" else sample.exact >= 0
+        zero = as_written(guard.zero)
+        return sample.exact > zero if guard.must == "be above 0" else sample.exact >= zero
     if guard.must == "be above 0":
         return sample.n >= enough(sample) and shown_p(guard, sample) <= ALPHA
-    return sample.n < enough(sample) or _scale(sample).p(Bound(side="below", value=0.0)) > ALPHA
+    return sample.n < enough(sample) or _scale(sample).p(Bound(side="below", value=guard.zero)) > ALPHA
 
 
 def shown_p(guard: Guard, sample: Sample) -> float:
     """The p of what a guard asks to be shown; 0 where nothing must be shown. A verdict has no smaller one."""
     if guard.must == "be above 0":
-        return _scale(sample).p(Bound(side="above", value=0.0))
+        return _scale(sample).p(Bound(side="above", value=guard.zero))
     return 0.0
 
 

@@ -1,17 +1,21 @@
 """What a claim asks in numbers: a contrast between models, and bounds on it.
 
 A `Contrast` is a weighted sum of one metric's values, or of their logs, over models: a difference, a log-ratio, a slope
-over a sweep, a share of a gain. It is oriented so that + favours the claim, which is supported when all bounds in
+over a sweep, a share of a gain. Where it is no sum, as the best point of a sweep or a rank correlation, `formed` makes
+one effect a seed of the values. It is oriented so that + favours the claim, which is supported when all bounds in
 `support` hold and refuted when any in `refute` does. `samples` fills it in, `decide` holds it against its bounds.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
 
 from moebench.metrics import metric_of
 from moebench.metrics.metric import Kind, Metric
@@ -44,9 +48,15 @@ class Term:
         return metric_of(self.metric)
 
 
+Array = npt.NDArray[np.float64]
+Form = Callable[[Array], Array]
+"""From the values [seeds, terms] of a contrast's terms, all finite, to one effect a seed. Raises ValueError with the
+reason where there is none."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Contrast:
-    """A weighted sum over models, oriented so that + favours the claim."""
+    """A weighted sum over models, or what `formed` makes of their values; oriented so that + favours the claim."""
 
     terms: tuple[Term, ...]
     """Never with weight 0."""
@@ -57,6 +67,9 @@ class Contrast:
     sided: bool = True
     """Whether the models stand on two sides, so that a diverged run is as bad as can be for its own. Along a sweep
     they do not: a run that diverged never speaks for the claim."""
+    formed: Form | None = None
+    """What makes effects of the values where it is no weighted sum: weights then say nothing, and there are no items.
+    A seed of which a run diverged is unknown both ways, and no part of what is made of the others."""
 
     @staticmethod
     def of(metric: str, weights: Mapping[str, float], *, log: bool = False, rests_on: tuple[str, ...] = (),
@@ -64,6 +77,21 @@ class Contrast:
         """The sum of weight x value over models; those of weight 0 are left out."""
         terms = tuple(Term(model=name, metric=metric, weight=float(w)) for name, w in weights.items() if w)
         return Contrast(terms=terms, log=log, rests_on=rests_on, sided=sided)
+
+    def plus(self, other: Contrast, *, sided: bool) -> Contrast:
+        """The sum of both; a model that stands in each with one metric is held once, with both its weights.
+
+        Where other models come in the sum has no sides: a run of theirs that diverged would speak for the claim.
+        """
+        weights: dict[tuple[str, str], float] = {}
+        for term in (*self.terms, *other.terms):
+            weights[term.model, term.metric] = weights.get((term.model, term.metric), 0.0) + term.weight
+        terms = tuple(Term(model=m, metric=name, weight=w) for (m, name), w in weights.items() if w)
+        rests_on = self.rests_on if sided else tuple(dict.fromkeys((*self.models, *other.models)))
+        return replace(self, terms=terms, rests_on=rests_on, sided=sided)
+
+    def times(self, factor: float) -> Contrast:
+        return replace(self, terms=tuple(replace(term, weight=factor * term.weight) for term in self.terms))
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -79,8 +107,10 @@ class Contrast:
 
     @property
     def kind(self) -> Kind:
-        """Kind of its metrics. Raises Withheld when they have several."""
+        """Kind of its metrics. Raises Withheld when they have several; what is formed may rest on counts beside."""
         kinds = {term.facts.kind for term in self.terms}
+        if self.formed is not None and len(kinds) > 1:
+            kinds -= {"counted"}
         if len(kinds) > 1:
             raise Withheld("invalid", f"metrics of different kinds ({', '.join(sorted(kinds))}) cannot be paired")
         return kinds.pop()
@@ -136,22 +166,30 @@ class Level:
 class Reading:
     """How an oriented effect reads as a printed number."""
 
-    form: Literal["percent", "ratio", "difference"]
+    form: Literal["percent", "ratio", "difference", "correlation"]
+    """Effects are log-ratios for the first two, Fisher's z for the last."""
     sign: int
     """-1 when the printed number falls as the claim is favoured."""
     unit: str
+    threshold: float = 0.0
+    """Of a correlation: the effect at the bound, from which distances are told."""
 
     def show(self, effect: float) -> float:
         """The printed number; may be infinite."""
         value = self.sign * effect
         if self.form == "difference":
             return value
+        if self.form == "correlation":
+            return math.tanh(value)
         grown = math.inf if value > 700 else math.exp(value)
         return grown if self.form == "ratio" else 100 * (grown - 1)
 
     def show_distance(self, distance: float) -> float:
         """A distance > 0 between two effects, in the printed unit: a percentage, a factor or a difference."""
-        return Reading(form=self.form, sign=1, unit=self.unit).show(distance)
+        upright = replace(self, sign=1)
+        if self.form == "correlation":
+            return abs(upright.show(self.threshold + distance) - upright.show(self.threshold))
+        return upright.show(distance)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,6 +199,8 @@ class Guard:
     contrast: Contrast
     must: Literal["be above 0", "not be below 0"]
     """Shown to be above 0, or not shown to be below it; each one-sided at the level of a verdict."""
+    zero: float = 0.0
+    """What stands in the place of that 0."""
     blocks: tuple[Literal["supported", "refuted"], ...]
     """The verdicts that do not stand without it."""
     otherwise: str

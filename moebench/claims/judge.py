@@ -19,6 +19,8 @@ from moebench import stats
 from moebench.claims import bounds, coverage, interim, likeness, notes, sealing
 from moebench.claims.decide import ALPHA, Correction, Finding, settle, shown_p, stands, weigh
 from moebench.claims.hypothesis import Guard, Hypothesis, Withheld
+from moebench.claims.kinds.kind import subtracted
+from moebench.claims.kinds.recovers import whole_gain
 from moebench.claims.power import Needs, needs, needs_of_guard
 from moebench.claims.preconditions import Question, broken, unfit
 from moebench.claims.samples import Sample, draw
@@ -163,7 +165,7 @@ def _verdict(evidence: Evidence, draft: _Draft, correction: Correction, family: 
     models = tuple(dict.fromkeys((*weighed, *likeness.compared(claim, plan))))
     text = coverage.scored(evidence, claim.metric, models)
     beside = likeness.beside(evidence, models, treatment, baseline)
-    matched_on = likeness.matched_on(plan, treatment, baseline) if treatment and baseline else ()
+    matched_on = likeness.all_matched_on(plan, claim)
     units = "" if sample is None else of_units(sample)
     facts: dict[str, Any] = {
         "id": draft.id,
@@ -173,6 +175,7 @@ def _verdict(evidence: Evidence, draft: _Draft, correction: Correction, family: 
         "post_hoc": bool(draft.post_hoc),
         "looks": draft.looks,
         "metric": claim.metric,
+        "minus": subtracted(claim) if claim.minus is not None else None,
         "better": None if MetricRef.parse(claim.metric).base in METRICS else metric_of(claim.metric).better,
         "treatment": treatment,
         "baseline": baseline,
@@ -197,7 +200,7 @@ def _verdict(evidence: Evidence, draft: _Draft, correction: Correction, family: 
         lines.append("an exact count, not part of the Holm family")
     lines += notes.of_numbers(evidence, hypothesis, sample, metric=claim.metric, models=models, text=text)
     share = _recovered_share(evidence, hypothesis)
-    lines += [] if share is None else [_share_words(share, sample.units)]
+    lines += [] if share is None else [_share_words(share, whole_gain(claim), sample.units)]
     hints = notes.caveats(
         evidence, draft.id, claim, hypothesis, sample, text=text, beside=beside, matched=bool(matched_on)
     )
@@ -282,7 +285,7 @@ def _asked_ends(hypothesis: Hypothesis) -> dict[str, float]:
 
 
 def _recovered_share(evidence: Evidence, hypothesis: Hypothesis) -> dict[str, Any] | None:
-    """The share of the ceiling's gain that was recovered, in %, with Fieller's interval.
+    """The share of the whole gain that was recovered, in %, with Fieller's interval.
 
     None for other kinds of claim; empty when the gain is not shown to be above 0, or a run of the three diverged, so
     that no share can be stated.
@@ -302,8 +305,8 @@ def _recovered_share(evidence: Evidence, hypothesis: Hypothesis) -> dict[str, An
     return {"share": 100 * share, "share_low": 100 * shares.low, "share_high": 100 * shares.high}
 
 
-def _share_words(share: dict[str, Any], units: str) -> str:
+def _share_words(share: dict[str, Any], whole: str, units: str) -> str:
     if not share:
-        return "no share of the ceiling's gain can be stated: that gain is not shown to be above 0"
+        return f"no share of {whole} can be stated: that gain is not shown to be above 0"
     shown = interval(share["share"], share["share_low"], share["share_high"], "%", signed=False)
-    return f"recovers {shown} of the ceiling's gain (Fieller interval over {units})"
+    return f"recovers {shown} of {whole} (Fieller interval over {units})"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from moebench.claims import coverage
+from moebench.claims.kinds.sweeping import key_of
 from moebench.claims.verdict import Beside
 from moebench.format import TIMES
 from moebench.jobs.recipe import not_of_batch
@@ -152,6 +153,18 @@ def _ratio(one: Value, other: Value) -> float | None:
 def compared(claim: Claim, plan: Plan) -> tuple[str, ...]:
     """The models of the plan that a claim compares: not that which only sets its target, but every point of a sweep."""
     return plan.models_of(claim.model_copy(update={"target": None}))
+
+
+def all_matched_on(plan: Plan, claim: Claim) -> tuple[MatchOn, ...]:
+    """Quantities in which matches tie treatment to baseline, of two sweeps at every point."""
+    if claim.compare is None:
+        return ()
+    one, other = (
+        {key_of(point): name for name, point in plan.spec.sweeps.get(side, {side: {}}).items()}
+        for side in (claim.compare.treatment, claim.compare.baseline)
+    )
+    tied = [matched_on(plan, name, other[key]) for key, name in one.items() if key in other]
+    return tuple(on for on in tied[0] if all(on in rest for rest in tied)) if tied else ()
 
 
 def matched_on(plan: Plan, one: str, other: str) -> tuple[MatchOn, ...]:

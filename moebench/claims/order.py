@@ -56,7 +56,7 @@ def _about(verdicts: Iterable[Verdict], pair: set[str], metric: str) -> list[Ver
     return [
         verdict
         for verdict in verdicts
-        if KINDS[verdict.kind].of_two and verdict.metric == metric and {verdict.treatment, verdict.baseline} == pair
+        if verdict.of_two and verdict.metric == metric and {verdict.treatment, verdict.baseline} == pair
     ]
 
 

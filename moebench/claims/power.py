@@ -125,8 +125,8 @@ def needs_of_guard(guard: Guard, sample: Sample, hypothesis: Hypothesis, *, look
     alone = replace(
         hypothesis,
         contrast=guard.contrast,
-        support=(Bound(side="above", value=0.0),),
-        refute=(Bound(side="below", value=0.0),),
+        support=(Bound(side="above", value=guard.zero),),
+        refute=(Bound(side="below", value=guard.zero),),
         level=ALPHA,
         guards=(),
     )

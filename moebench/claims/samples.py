@@ -1,16 +1,17 @@
 """From a claim's comparison to one effect per seed, per process, or per count.
 
-Every kind of claim but `exact` is a weighted sum of one metric's values (or their logs) over models: a difference, a
-log-ratio, a slope over a sweep, a share of a gain. A `Contrast` is such a sum, signed so that + favours the claim;
-`draw` fills it in with what was measured. A diverged run has the worst value there is; a quality never reached costs
-all that was spent on it or more, without a bound. Nothing is averaged over only those runs that made it, and a number
-that a ratio cannot take (0) makes the claim invalid: leaving its seed out would choose the seeds by their values.
+Most kinds of claim are a weighted sum of one metric's values (or their logs) over models: a difference, a log-ratio, a
+slope over a sweep, a share of a gain. A `Contrast` is such a sum, or what is formed of the values instead, signed so
+that + favours the claim; `draw` fills it in with what was measured. A diverged run has the worst value there is; a
+quality never reached costs all that was spent on it or more, without a bound. Nothing is averaged over only those runs
+that made it, and a number that a ratio cannot take (0) makes the claim invalid: leaving its seed out would choose the
+seeds by their values.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
@@ -19,7 +20,7 @@ import numpy as np
 
 from moebench import stats
 from moebench.claims import items, reaching
-from moebench.claims.hypothesis import Contrast, Withheld, as_written, orientation
+from moebench.claims.hypothesis import Contrast, Form, Term, Withheld, as_written, orientation
 from moebench.claims.items import Clusters
 from moebench.format import MINUS
 from moebench.metrics import metric_of
@@ -142,6 +143,8 @@ def counted_value(plan: Plan, model: str, metric: str) -> float:
 
 
 def _seeded(evidence: Evidence, contrast: Contrast, _claim: Claim | None) -> Sample:
+    if contrast.formed is not None:
+        return _formed(evidence, contrast, contrast.formed)
     single = tuple(name for name in contrast.models if evidence.plan.is_single(name))
     if single and len(single) == len(contrast.models):
         return _of_single_runs(evidence, contrast)
@@ -213,7 +216,11 @@ def _event(evidence: Evidence, contrast: Contrast, claim: Claim | None) -> Sampl
         return replace(sample, notes=notes)
     if not contrast.log:
         raise Withheld("invalid", "seconds to a quality are compared as ratios: give the margin in %")
-    steps = Contrast.of("speed.train_step_s", {term.model: term.weight for term in contrast.terms}, log=True)
+    of_steps: dict[str, float] = {}
+    for term in contrast.terms:
+        if term.base == "seconds_to_quality":
+            of_steps[term.model] = of_steps.get(term.model, 0.0) + term.weight
+    steps = Contrast.of("speed.train_step_s", of_steps, log=True)
     session = _timed(evidence, steps, None)
     if session.n < 2:
         raise Withheld("not_tested", f"{session.n} of {session.planned} processes timed the training step")
@@ -269,6 +276,63 @@ SAMPLERS: dict[Kind, Callable[[Evidence, Contrast, Claim | None], Sample]] = {
 
 
 # ---------------------------------------------------------------------------------------------- over seeds
+
+
+NOT_LINEAR = "judged over seeds alone: what is asked is no sum over documents, so they add no error that could be told"
+
+
+def _formed(evidence: Evidence, contrast: Contrast, form: Form) -> Sample:
+    """What is formed of the values of all seeds of which every run completed; a diverged run leaves its seed unknown.
+
+    Raises Withheld where nothing can be formed: for the claim, since one seed's values are at fault whichever it is.
+    """
+    rows: dict[int, list[float] | None] = {}
+    missing: list[str] = []
+    used: list[Outcome] = []
+    for seed in sorted(evidence.plan.spec.seeds):
+        try:
+            runs = {name: _run(evidence, name, seed) for name in contrast.models if not _is_counted(contrast, name)}
+            diverged = any(run.status == "diverged" for run in runs.values())
+            rows[seed] = None if diverged else [_value(evidence, contrast, term, runs) for term in contrast.terms]
+        except Withheld as absent:
+            if absent.state == "invalid":
+                raise
+            missing.append(f"seed {seed}: {absent.reason}")
+            continue
+        used += runs.values()
+    planned, known = len(evidence.plan.spec.seeds), [seed for seed, row in rows.items() if row is not None]
+    if not known:
+        raise Withheld("not_tested", f"0 of {planned} seeds present ({missing[0] if missing else 'all diverged'})")
+    try:
+        formed = form(np.array([rows[seed] for seed in known]))
+    except ValueError as error:
+        raise Withheld("invalid", str(error)) from None
+    place = {seed: n for n, seed in enumerate(known)}
+    effects = np.array([formed[place[seed]] if seed in place else math.nan for seed in rows])
+    unknown = np.isnan(effects)
+    return Sample(
+        effects=effects,
+        least=np.where(unknown, -np.inf, effects) if np.any(unknown) else None,
+        most=np.where(unknown, np.inf, effects) if np.any(unknown) else None,
+        seeds=tuple(rows),
+        units="seeds",
+        planned=planned,
+        missing=tuple(missing),
+        used=tuple(used),
+        notes=(NOT_LINEAR,),
+    )
+
+
+def _is_counted(contrast: Contrast, model: str) -> bool:
+    """Whether all that is asked of a model is counted in the plan: it needs no run."""
+    return all(term.facts.kind == "counted" for term in contrast.terms if term.model == model)
+
+
+def _value(evidence: Evidence, contrast: Contrast, term: Term, runs: Mapping[str, Outcome]) -> float:
+    """The value of a term, or its log."""
+    counted = term.facts.kind == "counted"
+    value = counted_value(evidence.plan, term.model, term.metric) if counted else _final(runs[term.model], term.metric)
+    return _scaled(value, contrast.log, f"{term.metric} of {term.model}")
 
 
 Ends = tuple[float, float]

@@ -79,6 +79,8 @@ class Verdict(Frozen):
     looks: int = 1
     """How often it could be looked at, on other runs or sessions of its models too: p is multiplied by it."""
     metric: str
+    minus: str | None = later()
+    """What was subtracted from the comparison: a second metric, or another pair of models."""
     better: Better | None = later()
     """Direction of the metric, where its suite or a task says it and not moebench."""
     treatment: str | None = None
@@ -176,6 +178,11 @@ class Verdict(Frozen):
         return interval(self.estimate, low, high, self.unit, signed=self._signed)
 
     @property
+    def of_two(self) -> bool:
+        """Whether it compares two models in one metric and nothing else."""
+        return KINDS[self.kind].of_two and self.minus is None
+
+    @property
     def _of_one(self) -> bool:
         """Whether the estimate is a number of one model, and no change."""
         return "model" in KINDS[self.kind].takes
@@ -193,7 +200,7 @@ class Verdict(Frozen):
         """What an end without a number means: which model did not reach the quality, or diverged."""
         metric = find(MetricRef.parse(self.metric))
         better = metric.better if metric is not None else self.better
-        if self.treatment is None or self.baseline is None or not KINDS[self.kind].of_two:
+        if self.treatment is None or self.baseline is None or not self.of_two:
             return INFINITE if up else f"{MINUS}{INFINITE}"
         # A larger number is more of the treatment, but for speed-ups, which divide the baseline by it.
         treatment = (up == (better != "higher")) != KINDS[self.kind].divides

@@ -142,7 +142,7 @@ def _seeds(
 def _claimed(name: str, runs: Mapping[int, Run], spec: SuiteSpec) -> Iterator[str]:
     """Numbers that a claim about the model needs and a run has not."""
     for claim in spec.claims.values():
-        about = {claim.model, *(model for group in claim.groups for model in group)}
+        about = claim.about(spec.sweeps)
         for metric in claim.metrics:
             if name not in about or not isinstance(metric, str) or metric_of(metric).kind != "seeded":
                 continue

@@ -105,9 +105,8 @@ def _family(spec: SuiteSpec) -> Iterator[Misfit]:
 
 def made_elsewhere(spec: SuiteSpec, claim: Claim) -> bool:
     """Whether a claim compares models made elsewhere alone, which may be judged over items: how many is not known."""
-    sides = claim.compare
-    named = {sides.treatment, sides.baseline, sides.ceiling} - {None} if sides is not None else set()
-    return bool(named) and named.isdisjoint(spec.decoders)
+    named = claim.about(spec.sweeps) if claim.compare is not None else ()
+    return bool(named) and spec.decoders.keys().isdisjoint(named)
 
 
 def units_of(spec: SuiteSpec, metric: str) -> tuple[int, str]:
@@ -121,7 +120,7 @@ def _domains(spec: SuiteSpec, facts: DataFacts) -> Iterator[Misfit]:
     """Claims about a domain that the test split will not have."""
     known = facts.domains if facts.test_domains is None else facts.test_domains
     for name, claim in spec.claims.items():
-        for field, metric in zip(("metric", "minus"), claim.metrics, strict=False):
+        for field, metric in claim.metrics_at.items():
             domain = MetricRef.parse(metric).get("domain")
             if domain is not None and known and domain not in known:
                 held = "" if domain not in facts.domains else " in its test split"
@@ -204,9 +203,7 @@ def _in_micro_batches(a: Architecture, recipe: Recipe) -> Iterator[str]:
 
 def _compared(spec: SuiteSpec, claim: Claim) -> list[str]:
     """The models of the suite whose numbers a claim compares."""
-    named = [claim.model, *(name for group in claim.groups for name in group)]
-    named += spec.sweeps.get(claim.over or "", {})
-    return [model for model in named if model is not None and model in spec.decoders]
+    return [model for model in claim.about(spec.sweeps) if model in spec.decoders]
 
 
 def _constant(spec: SuiteSpec, models: Mapping[str, PlannedModel]) -> Iterator[str]:

@@ -96,6 +96,4 @@ def check_claims(spec: SuiteSpec, metrics: Mapping[str, Metric]) -> None:
 
 def _is_external(spec: SuiteSpec, claim: str) -> bool:
     """Whether a claim is about a model whose numbers come from elsewhere, and may be of any task."""
-    sides = spec.claims[claim].compare
-    named = [sides.treatment, sides.baseline, sides.ceiling] if sides is not None else [spec.claims[claim].model]
-    return any(isinstance(spec.models.get(str(name)), ExternalModel) for name in named)
+    return any(isinstance(spec.models.get(name), ExternalModel) for name in spec.claims[claim].about(spec.sweeps))

@@ -234,9 +234,8 @@ class Plan(Frozen):
     def models_of(self, claim: Claim) -> tuple[str, ...]:
         """Every model that a claim is about: compared, ceiling, points of its sweep, setter of its target."""
         target = claim.target
-        named: list[str | None] = [name for group in claim.groups for name in group]
-        named += self.spec.sweeps.get(claim.over or "", {})
-        named += [claim.model, target.reach if target is not None and isinstance(target.reach, str) else None]
+        setter = target.reach if target is not None and isinstance(target.reach, str) else None
+        named = (*claim.about(self.spec.sweeps), setter)
         return tuple(dict.fromkeys(name for name in named if name in self.models))
 
     def data_of(self, model: str) -> DataFacts:

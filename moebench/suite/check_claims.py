@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from moebench.suite.check import Findings
     from moebench.suite.types import AnyModel, Measure
 
-SIDES = ("compare", "compare.ceiling", "over", "along", "model", "minus")
+SIDES = ("compare", "compare.ceiling", "share_of", "over", "along", "model", "minus", "against")
 """The keys of a claim of which each kind takes some."""
 
 
@@ -54,20 +54,16 @@ def _check_kind(findings: Findings, path: Path, claim: Claim, metric: Metric) ->
 
 def _check_sides(findings: Findings, path: Path, claim: Claim) -> None:
     """A test has what it needs of `compare`, `over`, `model` and the like, and nothing else."""
-    kind, needs = claim.test.kind, claim.test.takes
+    kind, needs, may = claim.test.kind, claim.test.takes, claim.test.may
     what = f"{'an' if kind[0] in 'aeiou' else 'a'} {kind} test"
     missing = []
     for side in SIDES:
         first, _, second = side.partition(".")
         value = getattr(claim, first)
         given = value is not None and (not second or getattr(value, second) is not None)
-        if given and side not in needs:
-            findings.add(
-                (*path, *side.split(".")),
-                f"{what} takes no {side!r}",
-                f"it takes {listed(needs, last='and')}",
-                key=True,
-            )
+        if given and side not in (*needs, *may):
+            takes = listed((*needs, *may), last="and")
+            findings.add((*path, *side.split(".")), f"{what} takes no {side!r}", f"it takes {takes}", key=True)
         elif not given and side in needs and not (second and value is None):
             missing.append(side)
     if missing:
@@ -82,23 +78,25 @@ def _models(findings: Findings, path: Path, claim: Claim) -> list[AnyModel]:
         sides = {side: getattr(claim.compare, side) for side in ("treatment", "baseline", "ceiling")}
         given = {side: name for side, name in sides.items() if name is not None}
         for index, (side, name) in enumerate(given.items()):
-            named.append(findings.model((*path, "compare", side), name))
+            named += _side(findings, (*path, "compare", side), claim, name)
             if name in list(given.values())[:index]:
                 hint = "to compare a model with itself, use `controls: {same_model: ...}`"
                 findings.add((*path, "compare", side), f"{name} is compared with itself", hint)
-    if isinstance(claim.minus, Pair):
-        both = ("treatment", "baseline")
-        named += [findings.model((*path, "minus", side), getattr(claim.minus, side)) for side in both]
-        if claim.minus.treatment == claim.minus.baseline:
-            findings.add((*path, "minus", "baseline"), f"{claim.minus.baseline} is compared with itself")
-        elif claim.compare is not None and (claim.compare.treatment, claim.compare.baseline) == claim.groups[1]:
-            findings.add((*path, "minus"), "minus is the pair itself", "name another pair of models", key=True)
+    for key, second in (("minus", claim.minus), ("share_of", claim.share_of)):
+        if not isinstance(second, Pair):
+            continue
+        for side in ("treatment", "baseline"):
+            named += _side(findings, (*path, key, side), claim, getattr(second, side))
+        if second.treatment == second.baseline:
+            findings.add((*path, key, "baseline"), f"{second.baseline} is compared with itself")
+        elif claim.compare is not None and claim.groups[0] == (second.treatment, second.baseline):
+            findings.add((*path, key), f"{key} is the pair itself", "name another pair of models", key=True)
     if claim.model is not None and claim.model not in findings.spec.models:
         _check_system(findings, (*path, "model"), claim.model)
     elif claim.model is not None:
         named.append(findings.spec.models[claim.model])
     if claim.over is not None:
-        _check_over(findings, path, claim)
+        _check_sweep(findings, (*path, "over"), claim, claim.over)
         named.extend(findings.spec.models.get(name) for name in findings.spec.sweeps.get(claim.over, {}))
     return [model for model in named if model is not None]
 
@@ -111,24 +109,30 @@ def _check_system(findings: Findings, path: Path, name: str) -> None:
         findings.add(path, f"neither a model of this suite nor a published system is called {quoted(name)}", hint)
 
 
-def _check_over(findings: Findings, path: Path, claim: Claim) -> None:
+def _side(findings: Findings, path: Path, claim: Claim, name: str) -> list[AnyModel | None]:
+    """A model that a claim compares, or every point of a swept one."""
+    if not claim.test.of_sweeps:
+        return [findings.model(path, name)]
+    _check_sweep(findings, path, claim, name)
+    return [findings.spec.models.get(point) for point in findings.spec.sweeps.get(name, {})]
+
+
+def _check_sweep(findings: Findings, path: Path, claim: Claim, name: str) -> None:
     sweeps = findings.spec.sweeps
-    if claim.over not in sweeps:
-        if claim.over in findings.broken:
+    if name not in sweeps:
+        if name in findings.broken:
             return
-        if claim.over in findings.spec.models:
-            message = f"{claim.over} is one model: a trend needs a model with a `sweep`"
+        if name in findings.spec.models:
+            message = f"{name} is one model: a {claim.test.kind} needs a model with a `sweep`"
         else:
-            message = f"no sweep of this suite is called {quoted(claim.over)}"
-        hint = nearest(claim.over, sweeps) or f"the sweeps are {listed(list(sweeps), last='and')}"
-        findings.add((*path, "over"), message, hint)
+            message = f"no sweep of this suite is called {quoted(name)}"
+        hint = nearest(name, sweeps) or f"the sweeps are {listed(list(sweeps), last='and')}"
+        findings.add(path, message, hint)
         return
-    points = list(sweeps[str(claim.over)].values())
-    if claim.along is None:
-        return
-    if claim.along not in points[0]:
+    points = list(sweeps[name].values())
+    if claim.along is not None and claim.along not in points[0]:
         hint = nearest(claim.along, points[0]) or f"it is swept over {listed(list(points[0]), last='and')}"
-        findings.add((*path, "along"), f"{claim.over} is not swept over {quoted(claim.along)}", hint)
+        findings.add((*path[:2], "along"), f"{name} is not swept over {quoted(claim.along)}", hint)
 
 
 # ------------------------------------------------------------------------------------------------ metrics

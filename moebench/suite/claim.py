@@ -11,9 +11,11 @@ from pydantic import Discriminator, Field, PositiveFloat, Tag
 
 from moebench.amounts import Name
 from moebench.claims.kinds import KINDS, ClaimKind
-from moebench.frozen import Frozen
+from moebench.frozen import Frozen, later
 
 if TYPE_CHECKING:
+    from moebench.claims.kinds.kind import Sweeps
+
     AnyKind = ClaimKind
 else:
     AnyKind = Annotated[Union[tuple(KINDS.values())], Field(discriminator="kind")]  # noqa: UP007
@@ -23,15 +25,15 @@ class Compare(Frozen):
     """The models of a claim."""
 
     treatment: Name
-    """The model the claim is for."""
+    """The model the claim is for; of a `trend`, a swept model."""
     baseline: Name
-    """The model it is compared with."""
+    """The model it is compared with; of a `trend`, one that is swept over the same values."""
     ceiling: Name | None = None
     """For `recovers`: the model whose gain over the baseline is to be recovered."""
 
 
 class Pair(Frozen):
-    """Two models whose difference is subtracted from that of the models compared."""
+    """Two models whose difference is held against that of the models compared."""
 
     treatment: Name
     """The model whose gain it is."""
@@ -61,15 +63,19 @@ class Claim(Frozen):
     compare: Compare | None = None
     """The models compared."""
     over: Name | None = None
-    """For `trend`: the swept model."""
+    """For tests over a sweep: the swept model."""
     along: str | None = None
-    """For `trend`: the swept key, such as ffn.experts."""
+    """For tests over a sweep: the swept key, such as ffn.experts."""
     model: Name | None = None
     """For `exact`: a model of the suite or a published system."""
     metric: str
     """A metric with its labels, such as speed.decode_step_s[batch=8]."""
     minus: Minus | None = None
-    """For `interaction`: the second metric of the same models, or a second pair of models in the same metric."""
+    """What is subtracted: the difference in a second metric, or of a second pair of models in the same metric."""
+    share_of: Pair | None = later()
+    """For `recovers`: two models whose difference is the gain of which a share is asked."""
+    against: str | None = later()
+    """For `correlates`: the second metric."""
     test: AnyKind
     """What would support or refute the claim."""
     target: Target | None = None
@@ -78,16 +84,32 @@ class Claim(Frozen):
     """Primary claims are corrected for their number; the others are labelled exploratory."""
 
     @property
+    def metrics_at(self) -> dict[str, str]:
+        """Those that it rests on, by the key that names each."""
+        minus = self.minus if isinstance(self.minus, str) else None
+        named = {"metric": self.metric, "minus": minus, "against": self.against}
+        return {key: metric for key, metric in named.items() if metric is not None}
+
+    @property
     def metrics(self) -> tuple[str, ...]:
         """Those that it rests on."""
-        return (self.metric, self.minus) if isinstance(self.minus, str) else (self.metric,)
+        return tuple(self.metrics_at.values())
 
     @property
     def groups(self) -> tuple[tuple[str, ...], ...]:
-        """The models that it holds against each other, and then the two differences against each other."""
-        sides = [self.compare, self.minus if isinstance(self.minus, Pair) else None]
+        """The models that it holds against each other, and then the two differences against each other.
+
+        Of a test of two sweeps they are the swept models; `about` has their points.
+        """
+        sides = [self.compare, self.minus if isinstance(self.minus, Pair) else None, self.share_of]
         return tuple(
             tuple(filter(None, (side.treatment, side.baseline, getattr(side, "ceiling", None))))
             for side in sides
             if side is not None
         )
+
+    def about(self, sweeps: Sweeps) -> tuple[str, ...]:
+        """Every model whose numbers it compares, in the place of a swept model each of its points."""
+        named = (*(name for group in self.groups for name in group), self.over, self.model)
+        every = (point for name in named if name is not None for point in sweeps.get(name, (name,)))
+        return tuple(dict.fromkeys(every))

@@ -56,7 +56,7 @@ def written(kind: str, path: Sequence[str | int], node: Node | None) -> str | No
     if isinstance(value, list):
         if name == "lr" and kind == "float_type":
             return "one rate is trained with; to try several, give the suite a `tune: {lr: [...]}`"
-        if name in {"metric", "minus", "treatment", "baseline", "ceiling"}:
+        if name in {"metric", "minus", "against", "treatment", "baseline", "ceiling"}:
             return f"a claim has one {name}: write a claim for each"
         if kind in {"int_type", "float_type"}:
             key = ".".join(map(str, path[2:]))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 from moebench.claims.hypothesis import Hypothesis, Level, orientation
-from moebench.claims.kinds.kind import Fault, MarginKind, Sweeps, compared, difference, exactly
+from moebench.claims.kinds.kind import Fault, MarginKind, Sweeps, compared, difference, exactly, less
 from moebench.format import TIMES
 from moebench.metrics.metric import Metric
 
@@ -21,6 +21,7 @@ class Equivalent(MarginKind):
         "{compare: {treatment: moe, baseline: dense}, metric: test.bits_per_byte, test: {kind: equivalent, margin: 1%}}"
     )
     of_two = True
+    may = ("minus",)
     allows = True
 
     kind: Literal["equivalent"]
@@ -40,7 +41,7 @@ class Equivalent(MarginKind):
 
     def supported_if(self, claim: Claim) -> tuple[str, str]:
         pair, by = compared(claim), self.by(claim)
-        return f"{pair.treatment} and {pair.baseline} differ by less than {by}", "they differ by more"
+        return f"{pair.treatment} and {pair.baseline} differ by less than {by}{less(claim)}", "they differ by more"
 
     def hypothesis(self, claim: Claim, sweeps: Sweeps) -> Hypothesis:
         """Two one-sided tests (Schuirmann 1987): the 90% interval lies inside the margins.
@@ -60,6 +61,6 @@ class Equivalent(MarginKind):
             support=(low.above(), high.below()),
             refute=(low.below(), high.above()),
             reading=self.reading(claim, sign),
-            asked=f"within {self.by(claim)}{either}",
+            asked=f"within {self.by(claim)}{either}{less(claim)}",
             level=0.05,
         )

@@ -55,6 +55,10 @@ class ClaimKind(Frozen, ABC):
     """A claim of this kind as a suite has it, for `moebench list claims`."""
     takes: ClassVar[tuple[str, ...]] = ("compare",)
     """The keys of a claim that it needs beside metric and test; others of `SIDES` are refused."""
+    may: ClassVar[tuple[str, ...]] = ()
+    """Those that it takes where they are given."""
+    of_sweeps: ClassVar[bool] = False
+    """Whether `compare` names two swept models instead of two models."""
     directed: ClassVar[bool] = False
     """Whether it asks which is better, so that the metric must have a better direction."""
     of_two: ClassVar[bool] = False
@@ -110,6 +114,13 @@ class MarginKind(ClaimKind):
             percentage = f"{metric.name} is compared as a ratio: write a percentage, such as 10%"
             message = f"margin {margin} has no unit that fits"
             yield Fault(at=("test", "margin"), message=message, hint=percentage)
+        yield from self.fits_minus(metric, minus)
+
+    def fits_minus(self, metric: Metric, minus: Metric | None) -> Iterator[Fault]:
+        """Differences in two metrics are subtracted in one unit, or as percentages."""
+        if minus is not None and metric.unit != minus.unit and not self.margin.relative:
+            message = f"{metric.unit} and {minus.unit} cannot be subtracted"
+            yield Fault(at=("minus",), message=message, hint="give the margin as a percentage")
 
     def by(self, claim: Claim) -> str:
         """The margin in words."""
@@ -137,7 +148,7 @@ class MarginKind(ClaimKind):
     def asked_better(self, claim: Claim, sign: int) -> str:
         """`≥ 0.5% lower`, or `lower` where the margin is 0."""
         word = "higher" if sign > 0 else "lower"
-        return f"≥ {self.by(claim)} {word}" if self.margin.value else word
+        return (f"≥ {self.by(claim)} {word}" if self.margin.value else word) + than(claim)
 
     def bounds_below(self, metric: Metric) -> bool:
         """Whether the margin asks how much lower a number may be: not by 100%."""
@@ -181,6 +192,27 @@ def subtracted(claim: Claim) -> str:
     return f"{minus.treatment} over {minus.baseline}"
 
 
+def than(claim: Claim) -> str:
+    """` than on test.bits_per_byte`, or ` than moe_b over dense_b`; empty where nothing is subtracted."""
+    if claim.minus is None:
+        return ""
+    return f" than on {claim.minus}" if isinstance(claim.minus, str) else f" than {subtracted(claim)}"
+
+
+def less(claim: Claim) -> str:
+    """The same behind what supports or refutes a claim."""
+    if claim.minus is None:
+        return ""
+    return f", less the same {'on' if isinstance(claim.minus, str) else 'of'} {subtracted(claim)}"
+
+
+def divided(claim: Claim) -> str:
+    """The same behind a ratio."""
+    if claim.minus is None:
+        return ""
+    return f", divided by the same {'on' if isinstance(claim.minus, str) else 'of'} {subtracted(claim)}"
+
+
 def better_and_worse(claim: Claim) -> tuple[str, str]:
     return ("higher", "lower") if metric_of(claim.metric).better == "higher" else ("lower", "higher")
 
@@ -207,10 +239,31 @@ def direction(metric: str) -> int:
     return sign
 
 
-def difference(claim: Claim, sign: int, *, log: bool, metric: str | None = None) -> Contrast:
-    """Treatment minus baseline, or the other way round for sign -1."""
-    pair = compared(claim)
-    return Contrast.of(metric or claim.metric, {pair.treatment: sign, pair.baseline: -sign}, log=log)
+def difference(claim: Claim, sign: int, *, log: bool, oriented: bool = True) -> Contrast:
+    """Treatment minus baseline, or the other way round for sign -1; less that in the metric, or of the pair, `minus`.
+
+    A second metric has its own better direction, so that gains are subtracted from gains, unless not `oriented`.
+    """
+    pair, minus = compared(claim), claim.minus
+    here = Contrast.of(claim.metric, {pair.treatment: sign, pair.baseline: -sign}, log=log)
+    if minus is None:
+        return here
+    if not isinstance(minus, str):
+        there = Contrast.of(claim.metric, {minus.treatment: -sign, minus.baseline: sign}, log=log)
+        return here.plus(there, sided=False)
+    if not log and metric_of(claim.metric).unit != metric_of(minus).unit:
+        raise Withheld("invalid", f"{claim.metric} and {minus} have different units: give the margin in %")
+    other = second_sign(claim.metric, minus) if oriented else sign
+    return here.plus(Contrast.of(minus, {pair.treatment: -other, pair.baseline: other}, log=log), sided=True)
+
+
+def second_sign(metric: str, minus: str) -> int:
+    """The direction of a second metric beside that of the first. Raises Withheld where only one of them has any."""
+    one, other = orientation(metric), orientation(minus)
+    if (one == 0) != (other == 0):
+        lacking = metric if one == 0 else minus
+        raise Withheld("invalid", f"neither a higher nor a lower {lacking} is better")
+    return other or 1
 
 
 def exactly(amount: Amount) -> Fraction:

@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from moebench.claims.hypothesis import Hypothesis
-from moebench.claims.kinds.kind import MarginKind, Sweeps, better_and_worse, compared, difference, direction
+from moebench.claims.kinds.kind import (
+    MarginKind,
+    Sweeps,
+    better_and_worse,
+    compared,
+    difference,
+    direction,
+    less,
+    than,
+)
 
 if TYPE_CHECKING:
     from moebench.suite.claim import Claim
@@ -20,6 +29,7 @@ class NonInferior(MarginKind):
     )
     directed = True
     of_two = True
+    may = ("minus",)
     allows = True
 
     kind: Literal["non_inferior"]
@@ -27,7 +37,8 @@ class NonInferior(MarginKind):
 
     def supported_if(self, claim: Claim) -> tuple[str, str]:
         pair, (_, worse), by = compared(claim), better_and_worse(claim), self.by(claim)
-        return f"{pair.treatment} is at most {by} {worse} than {pair.baseline}", f"it is more than {by} {worse}"
+        supported = f"{pair.treatment} is at most {by} {worse} than {pair.baseline}{less(claim)}"
+        return supported, f"it is more than {by} {worse}"
 
     def hypothesis(self, claim: Claim, sweeps: Sweeps) -> Hypothesis:
         sign = direction(claim.metric)
@@ -37,5 +48,5 @@ class NonInferior(MarginKind):
             support=(bound.above(),),
             refute=(bound.below(),),
             reading=self.reading(claim, sign),
-            asked=f"≤ {self.by(claim)} {'lower' if sign > 0 else 'higher'}",
+            asked=f"≤ {self.by(claim)} {'lower' if sign > 0 else 'higher'}{than(claim)}",
         )

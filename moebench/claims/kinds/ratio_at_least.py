@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import PositiveFloat
 
 from moebench.claims.hypothesis import Hypothesis, Level, as_written, orientation
-from moebench.claims.kinds.kind import RATIO, AskedEffect, ClaimKind, Sweeps, between, compared, difference
+from moebench.claims.kinds.kind import RATIO, AskedEffect, ClaimKind, Sweeps, between, compared, difference, divided
 from moebench.format import TIMES
 from moebench.metrics import metric_of
 
@@ -26,6 +26,7 @@ class RatioAtLeast(ClaimKind):
     )
     directed = True
     of_two = True
+    may = ("minus",)
     divides = True
 
     kind: Literal["ratio_at_least"]
@@ -40,7 +41,8 @@ class RatioAtLeast(ClaimKind):
         above, below = compared(claim).treatment, compared(claim).baseline
         if metric_of(claim.metric).better != "higher":
             above, below = below, above
-        return f"{above} over {below} is at least {self.value:g}", "it is less"
+        over = f"{above} over {below}" + divided(claim)
+        return f"{over} is at least {self.value:g}", "it is less"
 
     def hypothesis(self, claim: Claim, sweeps: Sweeps) -> Hypothesis:
         sign, bound = orientation(claim.metric) or 1, Level.log(as_written(self.value))
@@ -49,7 +51,7 @@ class RatioAtLeast(ClaimKind):
             support=(bound.above(),),
             refute=(bound.below(),),
             reading=RATIO,
-            asked=f"≥ {self.value:g}{TIMES}",
+            asked=f"≥ {self.value:g}{TIMES}{divided(claim)}",
         )
 
     def asked_effect(self) -> AskedEffect:

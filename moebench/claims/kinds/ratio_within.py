@@ -10,7 +10,7 @@ from pydantic import PositiveFloat, model_validator
 
 from moebench.amounts import FieldError
 from moebench.claims.hypothesis import Hypothesis, Level, as_written
-from moebench.claims.kinds.kind import RATIO, ClaimKind, Sweeps, between, compared, difference
+from moebench.claims.kinds.kind import RATIO, ClaimKind, Sweeps, between, compared, difference, divided
 from moebench.format import TIMES
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ class RatioWithin(ClaimKind):
         "test: {kind: ratio_within, low: 0.9, high: 1.1}}"
     )
     of_two = True
+    may = ("minus",)
 
     kind: Literal["ratio_within"]
     """ratio_within: a ratio between two bounds."""
@@ -43,17 +44,17 @@ class RatioWithin(ClaimKind):
         return f"{between(claim)}: the ratio is between {self.low:g} and {self.high:g}."
 
     def supported_if(self, claim: Claim) -> tuple[str, str]:
-        over = f"{compared(claim).treatment} over {compared(claim).baseline}"
+        over = f"{compared(claim).treatment} over {compared(claim).baseline}{divided(claim)}"
         return f"{over} lies between {self.low:g} and {self.high:g}", "it lies outside"
 
     def hypothesis(self, claim: Claim, sweeps: Sweeps) -> Hypothesis:
         low, high = Level.log(as_written(self.low)), Level.log(as_written(self.high))
         return Hypothesis(
-            contrast=difference(claim, 1, log=True),
+            contrast=difference(claim, 1, log=True, oriented=False),
             support=(low.above(), high.below()),
             refute=(low.below(), high.above()),
             reading=RATIO,
-            asked=f"{self.low:g}{TIMES} to {self.high:g}{TIMES}",
+            asked=f"{self.low:g}{TIMES} to {self.high:g}{TIMES}{divided(claim)}",
         )
 
     def equal_within(self, usual: float | None) -> Iterator[float]:

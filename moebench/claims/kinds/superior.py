@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from moebench.amounts import Amount
 from moebench.claims.hypothesis import Hypothesis
-from moebench.claims.kinds.kind import MarginKind, Sweeps, better_and_worse, compared, difference, direction
+from moebench.claims.kinds.kind import MarginKind, Sweeps, better_and_worse, compared, difference, direction, less
 
 if TYPE_CHECKING:
     from moebench.suite.claim import Claim
@@ -20,6 +20,7 @@ class Superior(MarginKind):
     )
     directed = True
     of_two = True
+    may = ("minus",)
 
     kind: Literal["superior"]
     """superior: better by more than the margin."""
@@ -29,18 +30,23 @@ class Superior(MarginKind):
     def supported_if(self, claim: Claim) -> tuple[str, str]:
         pair, (better, worse) = compared(claim), better_and_worse(claim)
         if self.margin.value == 0:
-            return f"{pair.treatment} is {better} than {pair.baseline}", f"it is equal or {worse}"
+            return f"{pair.treatment} is {better} than {pair.baseline}{less(claim)}", f"it is equal or {worse}"
         by = self.by(claim)
-        supported = f"{pair.treatment} is more than {by} {better} than {pair.baseline}"
+        supported = f"{pair.treatment} is more than {by} {better} than {pair.baseline}{less(claim)}"
         return supported, f"it is less than {by} {better}, or {worse}"
 
     def hypothesis(self, claim: Claim, sweeps: Sweeps) -> Hypothesis:
-        sign = direction(claim.metric)
-        bound = self.level(sign, better=True)
-        return Hypothesis(
-            contrast=difference(claim, sign, log=self.margin.relative),
-            support=(bound.above(strict=True),),
-            refute=(bound.below(),),
-            reading=self.reading(claim, sign),
-            asked=self.asked_better(claim, sign),
-        )
+        return beyond(self, claim)
+
+
+def beyond(kind: MarginKind, claim: Claim) -> Hypothesis:
+    """The treatment, or its gain less another, is better by more than a margin."""
+    sign = direction(claim.metric)
+    bound = kind.level(sign, better=True)
+    return Hypothesis(
+        contrast=difference(claim, sign, log=kind.margin.relative),
+        support=(bound.above(strict=True),),
+        refute=(bound.below(),),
+        reading=kind.reading(claim, sign),
+        asked=kind.asked_better(claim, sign),
+    )

@@ -1,120 +1,143 @@
-"""`trend`: a metric rises or falls with a value that is swept."""
+"""`trend`: a metric, or a gain over a second sweep, rises or falls with a value that is swept."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-import numpy.typing as npt
-
-from moebench.claims.hypothesis import Bound, Contrast, Guard, Hypothesis, Reading, Withheld
-from moebench.claims.kinds.kind import ClaimKind, Fault, Sweeps, between
+from moebench.claims.hypothesis import Bound, Contrast, Guard, Hypothesis, Reading, Withheld, orientation
+from moebench.claims.kinds.kind import ClaimKind, Fault, Sweeps, compared, less, second_sign
+from moebench.claims.kinds.sweeping import Slope, along_numbers, key_of, points_of
 from moebench.metrics import metric_of
 from moebench.metrics.metric import Metric
 
 if TYPE_CHECKING:
-    from moebench.suite.claim import Claim
-
-Points = Mapping[str, Mapping[str, Any]]
-"""Expanded model -> its swept keys and values; the one that the trend runs along is a number."""
+    from moebench.suite.claim import Claim, Compare, Pair
 
 
 class Trend(ClaimKind):
-    """The metric rises or falls with the swept value."""
+    """The metric, or the gain of one swept model over another, rises or falls with the swept value."""
 
     example = "{over: moe_sweep, along: ffn.experts, metric: test.bits_per_byte, test: {kind: trend, sign: falling}}"
-    takes = ("over", "along")
+    takes = ("along",)
+    may = ("over", "compare", "minus")
+    of_sweeps = True
 
     kind: Literal["trend"]
     """trend: a direction over a swept value."""
     sign: Literal["rising", "falling"]
-    """Which way the metric goes as the swept value rises."""
+    """Which way the metric, or the gain, goes as the swept value rises."""
 
     def check(self, claim: Claim, metric: Metric, minus: Metric | None, sweeps: Sweeps) -> Iterator[Fault]:
-        values = {point.get(str(claim.along)) for point in sweeps.get(str(claim.over), {}).values()} - {None}
-        if any(isinstance(value, str | bool) for value in values):
-            yield Fault(at=("along",), message=f"{claim.along} takes words: a trend needs numbers")
-        elif 0 < len(values) < 3:
-            message = f"{claim.along} takes {len(values)} values: a trend needs at least 3"
-            yield Fault(at=("along",), message=message)
+        if (claim.over is None) == (claim.compare is None):
+            message = "a trend test needs 'over', or 'compare' with two sweeps"
+            many = "a trend is of one sweep or of the gain between two: give `over` or `compare`, not both"
+            yield Fault(at=("over",), message=message if claim.over is None else many)
+            return
+        if claim.minus is not None and claim.compare is None:
+            yield Fault(at=("minus",), message="a trend over one sweep takes no 'minus'", hint="compare two sweeps")
+        swept = [name for name in _swept(claim) if name in sweeps]
+        for name in swept:
+            yield from along_numbers(claim, name, sweeps, least=3)
+        for other in swept[1:]:
+            here, there = ({key_of(point) for point in sweeps[name].values()} for name in (swept[0], other))
+            if here != there:
+                message = f"{swept[0]} and {other} are not swept over the same values"
+                at = ("minus",) if other not in swept[:2] else ("compare", "baseline")
+                yield Fault(at=at, message=message, hint="give both the same `sweep`")
 
     def says(self, claim: Claim) -> str:
-        return f"{between(claim)} is {self.sign} along {claim.along}."
+        of = f"{claim.metric} of {claim.over}" if claim.compare is None else _gain(claim)
+        return f"{of} is {self.sign} along {claim.along}."
 
     def supported_if(self, claim: Claim) -> tuple[str, str]:
         way = "rises" if self.sign == "rising" else "falls"
-        return f"it {way} with {claim.along}, over the models of {claim.over}", "it does not"
+        if claim.compare is None:
+            return f"it {way} with {claim.along}, over the models of {claim.over}", "it does not"
+        return f"{_gain(claim)} {way} with {claim.along}", "it does not"
 
     def hypothesis(self, claim: Claim, sweeps: Sweeps) -> Hypothesis:
         """The least-squares slope of each seed over the swept value, on a log scale where all values are positive.
 
-        Points whose weight in the slope is 0 count as well: each step between neighbours must not be shown to go the
-        other way. Which way a diverged run would have bent the slope is unknown.
+        Of two sweeps it is the slope of the gain, the log-ratio of the one's value to the other's at each point: one
+        sum over the models of both. Points whose weight in the slope is 0 count as well: each step between neighbours
+        must not be shown to go the other way. Which way a diverged run would have bent the slope is unknown.
         """
-        points, along = _points(claim, sweeps), str(claim.along)
-        values = np.array([float(point[along]) for point in points.values()])
-        doubling = bool(np.all(values > 0))
-        x = np.log2(values) if doubling else values
-        # Where other keys are swept too, slopes are taken within each combination of them and pooled.
-        others = [{key: value for key, value in point.items() if key != along} for point in points.values()]
-        every = range(len(x))
-        centred = np.array([x[i] - np.mean([x[j] for j in every if others[j] == others[i]]) for i in every])
-        if not np.any(centred):
-            raise Withheld("invalid", f"the sweep has one value of {along} only: no slope")
+        lines, log = _lines(claim), claim.compare is not None
+        slope, along = Slope.of(points_of(claim, lines[0].swept, sweeps), str(claim.along)), str(claim.along)
         sign = 1 if self.sign == "rising" else -1
-        weights = dict(zip(points, sign * slope_weights(centred), strict=True))
-        per = f"per doubling of {along}" if doubling else f"per unit of {along}"
-        steps = tuple(_steps(claim, sign, points, others))
+        per = f"per doubling of {along}" if slope.doubling else f"per unit of {along}"
+        subject, way = _gain(claim) if log else claim.metric, "fall" if sign > 0 else "rise"
+        steps = tuple(
+            Guard(
+                contrast=_sum(claim, lines, sign, weights, sweeps),
+                must="not be below 0",
+                blocks=("supported",),
+                otherwise=f"from {along} {low:g} to {high:g} {subject} is shown to {way}: "
+                "the slope holds end to end only",
+            )
+            for low, high, weights in slope.steps()
+        )
+        unit = f"% {per}" if log else f"{metric_of(claim.metric).unit} {per}"
         return Hypothesis(
-            contrast=Contrast.of(claim.metric, weights, rests_on=tuple(points), sided=False),
+            contrast=_sum(claim, lines, sign, slope.weights, sweeps),
             support=(Bound(side="above", value=0.0, strict=True),),
             refute=(Bound(side="below", value=0.0),),
-            reading=Reading(form="difference", sign=sign, unit=f"{metric_of(claim.metric).unit} {per}"),
+            reading=Reading(form="percent" if log else "difference", sign=sign, unit=unit),
             asked=f"{self.sign} with {along}" + (", no step against it" if steps else ""),
             guards=steps,
         )
 
 
-def slope_weights(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Weights w [k] so that w @ y is the least-squares slope of y over x [k]. Raises ValueError when x is constant."""
-    centred = x - np.mean(x)
-    spread = float(np.sum(centred**2))
-    if spread == 0:
-        raise ValueError("a slope needs at least two different values")
-    return np.asarray(centred / spread, dtype=np.float64)
+@dataclass(frozen=True, kw_only=True)
+class _Line:
+    """One sweep in what a trend is of: its values, or their logs, with a sign."""
+
+    swept: str
+    metric: str
+    sign: int
 
 
-def _points(claim: Claim, sweeps: Sweeps) -> Points:
-    points = sweeps.get(claim.over or "", {})
-    if not points:
-        raise Withheld("invalid", f"{claim.over} is not a sweep of this suite")
-    if claim.along is None or any(claim.along not in point for point in points.values()):
-        raise Withheld("invalid", f"{claim.over} does not sweep {claim.along}")
-    if any(isinstance(point[claim.along], str | bool) for point in points.values()):
-        raise Withheld("invalid", f"{claim.along} is not swept over numbers: no slope")
-    return points
+def _lines(claim: Claim) -> tuple[_Line, ...]:
+    """One sweep, or the gain of one over another in logs, less the gain on a second metric or of a second pair."""
+    if claim.compare is None:
+        return (_Line(swept=str(claim.over), metric=claim.metric, sign=1),)
+    pair, minus, up = claim.compare, claim.minus, orientation(claim.metric) or 1
+
+    def gain(of: Pair | Compare, metric: str, sign: int) -> tuple[_Line, _Line]:
+        first = _Line(swept=of.treatment, metric=metric, sign=sign)
+        return first, _Line(swept=of.baseline, metric=metric, sign=-sign)
+
+    lines = gain(pair, claim.metric, up)
+    if minus is None:
+        return lines
+    if isinstance(minus, str):
+        return (*lines, *gain(pair, minus, -second_sign(claim.metric, minus)))
+    return (*lines, *gain(minus, claim.metric, -up))
 
 
-def _steps(claim: Claim, sign: int, points: Points, others: list[dict[str, Any]]) -> Iterator[Guard]:
-    """Each step of a trend between neighbours of the swept value, averaged over combinations of what else is swept."""
-    along = str(claim.along)
-    levels = sorted({float(point[along]) for point in points.values()})
-    for low, high in itertools.pairwise(levels) if len(levels) > 2 else ():
-        at = [
-            {str(rest): name for name, rest in zip(points, others, strict=True) if float(points[name][along]) == level}
-            for level in (low, high)
-        ]
-        both = [rest for rest in at[0] if rest in at[1]]
-        if not both:
-            continue
-        weights = {at[0][rest]: -sign / len(both) for rest in both} | {at[1][rest]: sign / len(both) for rest in both}
-        way = "rise" if sign < 0 else "fall"
-        holds = "the slope holds end to end only"
-        yield Guard(
-            contrast=Contrast.of(claim.metric, weights, rests_on=tuple(points), sided=False),
-            must="not be below 0",
-            blocks=("supported",),
-            otherwise=f"from {along} {low:g} to {high:g} {claim.metric} is shown to {way}: {holds}",
-        )
+def _sum(claim: Claim, lines: Sequence[_Line], sign: int, weights: Sequence[float], sweeps: Sweeps) -> Contrast:
+    """The weighted sum over the points of all sweeps, each point of a further one in the place of the first's."""
+    keys = [key_of(point) for point in points_of(claim, lines[0].swept, sweeps).values()]
+    made: list[Contrast] = []
+    for line in lines:
+        points = points_of(claim, line.swept, sweeps)
+        places = {key_of(point): name for name, point in points.items()}
+        if set(places) != set(keys):
+            raise Withheld("invalid", f"{lines[0].swept} and {line.swept} are not swept over the same values")
+        of_models = {places[key]: sign * line.sign * w for key, w in zip(keys, weights, strict=True)}
+        log, every = claim.compare is not None, tuple(points)
+        made.append(Contrast.of(line.metric, of_models, log=log, rests_on=every, sided=False))
+    return functools.reduce(lambda one, other: one.plus(other, sided=False), made)
+
+
+def _swept(claim: Claim) -> list[str]:
+    return list(dict.fromkeys(line.swept for line in _lines(claim)))
+
+
+def _gain(claim: Claim) -> str:
+    """`the gain of moe_sweep over dense_sweep`, and what is subtracted."""
+    pair = compared(claim)
+    return f"the gain of {pair.treatment} over {pair.baseline} in {claim.metric}{less(claim)}"
