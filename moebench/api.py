@@ -271,21 +271,38 @@ def run(suite: str | Path, *, reports: Path | str = REPORTS, tune: bool = False,
 def run_planned(planned: Planned, *, reports: Path = REPORTS, tune: bool = False) -> Outcome:
     """Carries out a plan: its jobs and the report; or, with `tune`, its learning-rate sweep alone."""
     from moebench.environment import environment
-    from moebench.planning.sweep import summarise
     from moebench.store import Results
 
     results, made, options = Results(planned.results), planned.plan, planned.options
-    if tune:
-        _tune_plan(made)
-    else:  # a sweep makes no claims, so nothing of them is fixed by it
-        (reports / made.title).mkdir(parents=True, exist_ok=True)  # refused now rather than after hours of training
-        results.save_plan(made, environment(options.threads, options.device))
-    done = _launch(planned, planned.graph.sweep if tune else planned.graph.jobs, results)
-    if tune:
-        return replace(done, sweep=summarise(made, results))
+    if tune:  # a sweep makes no claims, so nothing of them is fixed by it
+        return _tune(planned, results)
+    (reports / made.title).mkdir(parents=True, exist_ok=True)  # refused now rather than after hours of training
+    results.save_plan(made, environment(options.threads, options.device))
+    done = _launch(planned, planned.graph.jobs, results)
     options.on_event({"event": "reporting"})
     path, verdicts = write_report(planned.results, title=made.title, plan_id=made.id, out=reports)
     return replace(done, report=path, verdicts=tuple(verdicts))
+
+
+def _tune(planned: Planned, results: Results) -> Outcome:
+    """Carries out the sweep, and its one extension where a best point lies at an end of what was tried."""
+    from moebench.planning.sweep import outermost, summarise
+
+    _tune_plan(planned.plan)
+    sweep = planned.graph.sweep
+    assert sweep is not None
+    done = _launch(planned, sweep.jobs, results)
+    wider = sweep.extend(outermost(planned.plan, results))
+    if wider is None:
+        return replace(done, sweep=summarise(planned.plan, results))
+    if results.tune(sweep.plan.id).status() != "completed":  # so that there is one if this is stopped now
+        summarise(planned.plan, results)
+    first = set(done.statuses)
+    planned.options.on_event({"event": "warning", "text": "a best point lies at an end: the sweep is extended once"})
+    more = _launch(planned, wider.jobs, results)
+    found = summarise(planned.plan, results, extended=wider.plan)
+    new = [failed for failed in more.failures if failed.run not in first]
+    return replace(more, started=done.started + more.started, failures=(*done.failures, *new), sweep=found)
 
 
 def _launch(planned: Planned, jobs: Sequence[Job], results: Results) -> Outcome:

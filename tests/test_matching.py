@@ -22,10 +22,11 @@ from moebench.models.architecture import Architecture
 from moebench.models.routers import ROUTERS
 from moebench.models.routers.softmax_topk import SoftmaxTopK
 from moebench.planning import built
-from moebench.planning.graph import TUNE_SEED, make_plan
+from moebench.planning.graph import make_plan
 from moebench.planning.matching import QUANTITIES, Machine, PlanError, Solver, match_all, recipe_of, steps_of, with_size
 from moebench.planning.planned import DataFacts, PlannedModel
 from moebench.planning.session import baseline_of
+from moebench.planning.tuning import TUNE_SEED
 from moebench.planning.types import MatchResult, Plan
 from moebench.suite.errors import SuiteError
 from moebench.suite.model import Match, MatchOn

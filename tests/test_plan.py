@@ -14,7 +14,7 @@ from moebench.identity import canonical, digest_of, job_id
 from moebench.jobs import train
 from moebench.jobs.recipe import Run
 from moebench.planning import graph, matching
-from moebench.planning.graph import tune_identity
+from moebench.planning.tuning import tune_identity
 from moebench.planning.types import Plan
 from moebench.seeds import derive, generator
 from moebench.store import open_results

@@ -26,6 +26,7 @@ from moebench.metrics.tasks import CUT, GROUP
 from moebench.planning.planned import PlannedCheckpoint
 from moebench.planning.types import Plan
 from moebench.reader.evidence import Evidence
+from moebench.suite import fields
 from moebench.suite.claim import Claim
 from moebench.text import plain
 
@@ -278,7 +279,18 @@ def _not_its_best(evidence: Evidence, name: str, *, of: str) -> str | None:
     if tuned.best_lr is None:
         return f"no rate of the sweep of {of} completed"
     if not tuned.interior:
+        at = [end for end in tuned.ends if end != "lr"]
+        if at and "lr" not in tuned.ends:
+            return f"the best {at[0]} of {of}, {tuned.best[at[0]]:g}, is at the end of its range"
         return f"the best rate of {of}, {tuned.best_lr:g}, is at the end of its range"
+    model = evidence.plan.spec.decoders[name]
+    for path, best in tuned.best.items():
+        if not fields.has(model, path):
+            continue
+        own, best = (fields.value_of(one, path) for one in (model, fields.with_values(model, {path: best})))
+        if own != best:
+            whose = "its best" if name == of else f"the best of {of}"
+            return f"{name} was trained with {path} {own}, {whose} was {best}"
     if not math.isclose(rate, tuned.best_lr, rel_tol=1e-9):
         whose = "its best" if name == of else f"the best of {of}"
         return f"{name} was trained with {rate:g}, {whose} was {tuned.best_lr:g}"

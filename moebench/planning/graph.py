@@ -9,10 +9,9 @@ from typing import Any
 
 from moebench.counting.weights import ParameterCount
 from moebench.identity import digest_of
-from moebench.jobs import KINDS, evaluate, speed, train
+from moebench.jobs import KINDS, speed
 from moebench.jobs.job import Job
 from moebench.jobs.kind import Draft
-from moebench.jobs.recipe import Recipe, Run
 from moebench.metrics import in_force
 from moebench.planning import feasibility
 from moebench.planning.beginnings import begun
@@ -20,13 +19,11 @@ from moebench.planning.elsewhere import Elsewhere, planned_elsewhere
 from moebench.planning.matching import Machine, PlanError, models_of
 from moebench.planning.planned import DataFacts, PlannedModel
 from moebench.planning.tasks import check_claims, planned_tasks, task_metrics
-from moebench.planning.types import Asked, MatchResult, Plan, PlannedJob, TunePlan
+from moebench.planning.tuning import Sweep, sweep_of
+from moebench.planning.types import Asked, MatchResult, Plan, PlannedJob
 from moebench.suite.model import DenseFFN
 from moebench.suite.types import SuiteSpec
 from moebench.systems import system
-
-TUNE_SEED = 1_000_003
-"""Tuning seeds count up from here, away from any suite's own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +33,8 @@ class Graph:
     plan: Plan
     jobs: tuple[Job, ...]
     """Inputs before what is made of them."""
-    sweep: tuple[Job, ...]
-    """Those of its learning-rate sweep, which only `--tune` does."""
+    sweep: Sweep | None
+    """Its tuning sweep, which only `--tune` does."""
 
 
 def make_plan(spec: SuiteSpec, *, facts: DataFacts, vocab: int, machine: Machine, **more: Any) -> Plan:
@@ -94,7 +91,13 @@ def make_graph(
     draft = Draft(plan=plan, machine=machine, threads=threads, base=base)
     for kind in KINDS.values():
         draft.jobs += list(kind.jobs(draft))
-    tune, sweep = _sweep(draft)
+
+    def solve(other: SuiteSpec) -> Mapping[str, PlannedModel]:
+        models = models_of(other, vocab=vocab, machine=machine, views=views)[0]
+        return begun(other, models, read, base=base, machine=machine)
+
+    sweep = sweep_of(draft, solve)
+    tune = None if sweep is None else sweep.plan
     jobs = tuple(map(_brief, draft.jobs))
     changes = {"jobs": jobs, "speed": speed.session_of(draft), "tune": tune}
     return Graph(plan=plan.model_copy(update=changes), jobs=tuple(draft.jobs), sweep=sweep)
@@ -129,37 +132,6 @@ def _brief(job: Job) -> PlannedJob:
         measurement=job.spec.get("measurement"),
         task=job.spec.get("options", {}).get("task"),
     )
-
-
-def _sweep(draft: Draft) -> tuple[TunePlan | None, tuple[Job, ...]]:
-    """Training of each model at each rate, and its quality on the tune split."""
-    spec = draft.plan.spec
-    if spec.tune is None:
-        return None, ()
-    seeds = tuple(TUNE_SEED + i for i in range(spec.tune.seeds))
-    lrs = tuple(sorted(spec.tune.lr))
-    trainable = [name for name, model in draft.plan.decoders.items() if model.recipe.trains]
-    chosen = [(name, lr, seed) for lr in lrs for name in spec.tune.models or trainable for seed in seeds]
-    trained = [
-        train.job(draft, name, seed, tune_recipe(draft.plan.decoders[name].recipe, lr=lr)) for name, lr, seed in chosen
-    ]
-    runs = tuple((*which, job.id) for which, job in zip(chosen, trained, strict=True))
-    plan = TunePlan(id=digest_of([job.id for job in trained], length=20), lrs=lrs, seeds=seeds, runs=runs)
-    return plan, (*trained, *(evaluate.job(job, "quality") for job in trained))
-
-
-def tune_recipe(recipe: Recipe, *, lr: float) -> Recipe:
-    """The same training at another rate, read on the tune split and evaluated once, at the end."""
-    return recipe.model_copy(update={"lr": lr, "split": "tune", "evaluate_at": (recipe.steps,)})
-
-
-def tune_identity(run: Run) -> str:
-    """Hash of a run without learning rate, seed, split and evaluation points: what a tuned rate is valid for."""
-    value = run.model_dump(mode="json")
-    value.pop("seed")
-    for key in ("lr", "split", "evaluate_at"):
-        value["recipe"].pop(key)
-    return digest_of(value)
 
 
 def _systems(spec: SuiteSpec) -> dict[str, ParameterCount]:

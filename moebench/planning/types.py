@@ -21,6 +21,7 @@ from moebench.jobs.recipe import training_of
 from moebench.jobs.session import SpeedPlan as SpeedPlan
 from moebench.metrics.metric import Metric
 from moebench.models.routers.facts import RouterFacts
+from moebench.planning.grid import TunePlan as TunePlan
 from moebench.planning.planned import AnyPlanned, DataFacts, PlannedCheckpoint, PlannedExternal, PlannedModel
 from moebench.suite.checkpoint import CheckpointModel
 from moebench.suite.claim import Claim
@@ -61,16 +62,6 @@ class PlannedJob(Frozen):
     """What it measures, of kind `evaluate`."""
     task: str | None = later()
     """The task of lm-eval, where it measures one."""
-
-
-class TunePlan(Frozen):
-    """A learning-rate sweep: runs by model, rate and seed."""
-
-    id: str
-    lrs: tuple[float, ...]
-    seeds: tuple[int, ...]
-    runs: tuple[tuple[str, float, int, str], ...]
-    """(model, learning rate, seed, run id)."""
 
 
 class Asked(Frozen):

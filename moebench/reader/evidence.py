@@ -32,17 +32,21 @@ NOT_RUN = "not run yet"
 
 @dataclass(frozen=True, kw_only=True)
 class TunedModel:
-    """A model's learning-rate sweep."""
+    """What a tuning sweep found of a model."""
 
     lrs: tuple[float, ...]
     """Rates tried, ascending; one entry per rate and seed."""
     best_lr: float | None
     interior: bool
-    """Whether the best rate is neither the lowest nor the highest."""
+    """Whether the best point is at no end of the rates, nor of another field's values."""
     configured_lr: float | None
     """The rate the suite trained with when the sweep was summarised."""
     whole: bool = True
     """Whether every run of it ran to an end: completed or diverged."""
+    best: Mapping[str, bool | int | float | str] = field(default_factory=dict)
+    """Other fields that were swept -> their best values; none for a model that lacks them."""
+    ends: tuple[str, ...] = ()
+    """What of `best` is the lowest or highest tried, `lr` for the rate."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -337,6 +341,8 @@ def _tuned(sweep: Mapping[str, Any] | None) -> dict[str, TunedModel]:
             interior=bool(model["interior"]),
             configured_lr=model["configured_lr"],
             whole=not any(point["reason"] in _NOT_RUN for point in model["curve"]),
+            best=model.get("best", {}),
+            ends=tuple(end[0] for end in model.get("ends", ())),
         )
         for name, model in (sweep or {"models": {}})["models"].items()
     }

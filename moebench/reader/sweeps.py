@@ -1,12 +1,15 @@
-"""The summary of a learning-rate sweep, read without trusting it: its rates, seeds and losses are the planned ones."""
+"""The summary of a tuning sweep, read without trusting it: its points, seeds and losses are the planned ones, or those
+of the one extension that the plan leads to."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from moebench.metrics import impossible
+from moebench.planning.grid import SIDES, Cell, End, cells, extended
 from moebench.planning.types import TunePlan
 from moebench.reader.checks import wrong
 from moebench.store import CorruptFile, Folder
@@ -18,20 +21,24 @@ class _Point(BaseModel):
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
     lr: float
+    over: dict[str, bool | int | float | str] = Field(default={}, max_length=2)
     seed: int
     bits_per_byte: float | None
     reason: str | None = None
+    extension: bool = False
 
 
 class _SweptModel(BaseModel):
-    """One model's learning-rate curve."""
+    """One model's points, and which is best."""
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
     curve: list[_Point]
     best_lr: float | None
     interior: bool
+    ends: list[list[str]] = Field(default=[], max_length=6)
     configured_lr: float | None
+    best: dict[str, bool | int | float | str] = Field(default={}, max_length=2)
 
 
 def read_tune(folder: Folder, tune: TunePlan) -> dict[str, Any]:
@@ -40,17 +47,40 @@ def read_tune(folder: Folder, tune: TunePlan) -> dict[str, Any]:
     raw: dict[str, Any] = folder.read(path.name)
     if TunePlan.model_validate(raw["plan"]) != tune:
         raise CorruptFile(path, "is of another sweep than planned")
+    whole = tune if "extended" not in raw else _extended(path, TunePlan.model_validate(raw["extended"]), tune)
+    first = {run[-1] for run in tune.runs}
     for name, model in raw["models"].items():
         try:
             swept = _SweptModel.model_validate(model)
         except ValidationError as error:
             raise CorruptFile(path, f"not what a sweep writes: {wrong(error)}") from error
-        if sorted((point.lr, point.seed) for point in swept.curve) != sorted(
-            (lr, seed) for of, lr, seed, _ in tune.runs if of == name
-        ):
+        told = [_key(Cell(one.lr, tuple(map(one.over.get, tune.over)), one.seed), one.extension) for one in swept.curve]
+        planned = [_key(cell, run not in first) for cell, run in whole.cells(name)]
+        if sorted(told) != sorted(planned):
             raise CorruptFile(path, f"the rates and seeds of {name} are not those planned")
+        known = all(len(end) == 2 and end[0] in whole.axes and end[1] in SIDES for end in swept.ends)
+        if not known or not set(swept.best) <= set(tune.over):
+            raise CorruptFile(path, f"{name} has a best point that the sweep has not")
         for point in swept.curve:
             why = None if point.bits_per_byte is None else impossible("tune.bits_per_byte", point.bits_per_byte)
             if why is not None:
                 raise CorruptFile(path, why)
     return raw
+
+
+def _key(cell: Cell, late: bool) -> tuple[float, str, int, bool]:
+    return cell.lr, repr(cell.over), cell.seed, late
+
+
+def _extended(path: Path, wider: TunePlan, tune: TunePlan) -> TunePlan:
+    """The sweep with its extension: at most one step more on each side of an axis, and as many runs for each model."""
+    every = [End(axis, side) for axis in tune.axes for side in SIDES]
+    steps = [end for end in every if set(extended(tune.axes, [end])[end.axis]) <= set(wider.axes.get(end.axis, ()))]
+    fits = wider.axes == extended(tune.axes, steps) and wider.models == tune.models and wider.seeds == tune.seeds
+    for name in tune.models if fits else ():
+        at = [cell for cell, _ in wider.cells(name)]
+        fits = fits and sorted(map(repr, at)) == sorted(map(repr, cells(wider.axes, tune.has(name), tune.seeds)))
+        fits = fits and set(tune.cells(name)) <= set(wider.cells(name))
+    if not fits:
+        raise CorruptFile(path, "its extension is not the one step that the planned sweep may take")
+    return wider

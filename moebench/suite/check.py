@@ -6,11 +6,13 @@ of their own, `check_claims`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 from moebench.models.routers import ROUTERS, known_routers, router_class
 from moebench.plugins import PluginError
+from moebench.suite import fields
 from moebench.suite.check_claims import check_claims
 from moebench.suite.checkpoint import CheckpointModel
 from moebench.suite.errors import Problem
@@ -85,8 +87,6 @@ def check(spec: SuiteSpec, tree: Node, *, raw: Node, broken: set[str]) -> list[P
             _check_match(findings, name, model.match)
     _check_measure(findings)
     _check_tune(findings)
-    for index, name in enumerate((spec.tune.models if spec.tune is not None else None) or ()):
-        findings.trained(("tune", "models", index), name)
     if spec.controls.same_model is not None:
         findings.trained(("controls", "same_model"), spec.controls.same_model)
     for swept, models in spec.sweeps.items():
@@ -272,11 +272,54 @@ def _is_causal(word: str) -> bool:
 
 
 def _check_tune(findings: Findings) -> None:
-    rates = findings.spec.tune.lr if findings.spec.tune is not None else []
-    decoders = findings.spec.decoders.values()
-    if rates and findings.spec.models and all(model.train is None for model in decoders):
+    tune, decoders = findings.spec.tune, findings.spec.decoders
+    if tune is None:
+        return
+    if decoders and all(model.train is None for model in decoders.values()):
         findings.add(("tune",), "no model of this suite is trained: there is no learning rate to tune", key=True)
-    for index, (before, rate) in enumerate(pairwise(rates), start=1):
-        if rate <= before:
-            message = f"{rate:g} is given twice" if rate == before else f"{rate:g} comes after {before:g}"
-            findings.add(("tune", "lr", index), message, "list the rates from low to high, each once")
+        return
+    _check_order(findings, ("tune", "lr"), tune.lr, "the rates")
+    for index, name in enumerate(tune.models or ()):
+        findings.trained(("tune", "models", index), name)
+    covered = {name: decoders[name] for name in tune.models or decoders if name in decoders}
+    trained = {name: model for name, model in covered.items() if model.train is not None}
+    for path, values in tune.over.items():
+        _check_tuned(findings, path, values, trained)
+
+
+def _check_tuned(findings: Findings, path: str, values: list[fields.Value], models: dict[str, ModelSpec]) -> None:
+    """A field that is tuned is one of some model, and every value to try is one that it may have."""
+    at: Path = ("tune", "over", path)
+    if path == fields.LR:
+        findings.add(at, "the learning rate has a list of its own", "give it as tune.lr", key=True)
+    elif path.startswith(fields.NOT_TUNED):
+        findings.add(at, f"{path} is not tuned: it says how long is trained, or what is measured", key=True)
+    elif not (having := {name: model for name, model in models.items() if fields.has(model, path)}):
+        known = list(dict.fromkeys(each for model in models.values() for each in fields.paths_of(model)))
+        ends = [each for each in known if each.endswith(f".{path}")]
+        hint = f"did you mean {ends[0]!r}?" if ends else nearest(path, known)
+        message = f"no model that is swept has a field {quoted(path)}"
+        findings.add(at, message, hint or "name it as in a `sweep`: ffn.balance_loss, train.optimizer.weight_decay",
+                     key=True) if models else None  # fmt: skip
+    else:
+        numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+        if numbers and len(numbers) < len(values):
+            findings.add(at, f"{path} is given both numbers and words")
+        elif numbers:
+            _check_order(findings, at, numbers, "the values")
+        elif len(set(values)) < len(values):
+            findings.add(at, f"a value of {path} is given twice")
+        for index, value in enumerate(values):
+            for model in having.values():
+                try:
+                    fields.with_values(model, {path: value})
+                except ValueError as error:
+                    findings.add((*at, index), str(error))
+                    break
+
+
+def _check_order(findings: Findings, at: Path, values: Sequence[float], what: str) -> None:
+    for index, (before, value) in enumerate(pairwise(values), start=1):
+        if value <= before:
+            message = f"{value:g} is given twice" if value == before else f"{value:g} comes after {before:g}"
+            findings.add((*at, index), message, f"list {what} from low to high, each once")

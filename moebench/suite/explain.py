@@ -94,7 +94,7 @@ def _problem(detail: dict[str, Any], path: Path, tree: Node, raw: Node) -> Probl
         return _wrong_choice(kind, context, path, tree)
     if kind == "value_error":
         return _together(context["error"], path, tree, raw)
-    message, hint = _words(kind, context, _subject(path), node.value if node is not None else None)
+    message, hint = words_of(kind, context, _subject(path), node.value if node is not None else None)
     return Problem(position=place(tree, path), message=message, hint=hint or written(kind, path, node))
 
 
@@ -207,7 +207,7 @@ def _wrong_choice(kind: str, context: Mapping[str, Any], path: Path, tree: Node)
     return Problem(position=given.at, message=message, hint=hint)
 
 
-def _words(kind: str, context: Mapping[str, Any], subject: str, value: Any) -> tuple[str, str | None]:
+def words_of(kind: str, context: Mapping[str, Any], subject: str, value: Any) -> tuple[str, str | None]:
     """The message for an error of one value, and a hint."""
     if kind == "literal_error":
         choices = re.findall(r"'([^']*)'", context["expected"])

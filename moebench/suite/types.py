@@ -78,13 +78,21 @@ class Measure(Frozen):
     """Tasks of lm-eval; none when absent."""
 
 
+TunedField = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*$", max_length=100)]
+"""A field of a model as a sweep names it: `ffn.balance_loss`, `train.optimizer.weight_decay`."""
+TunedValues = Annotated[list[bool | int | float | str], Field(min_length=2, max_length=16)]
+
+
 class Tune(Frozen):
-    """A learning-rate sweep on the `tune` split, the same for all models it covers: `moebench run --tune`."""
+    """A sweep on the `tune` split, with as many runs for each model it covers: `moebench run --tune`."""
 
     lr: list[PositiveFloat] = Field(min_length=3)
     """Peak learning rates to try, the same list for every model."""
+    over: dict[TunedField, TunedValues] = later({}, max_length=2)
+    """Up to two more fields of the models -> values to try, in every combination with the rates. A model without such
+    a field (dense has no ffn.balance_loss) gets as many runs by more seeds."""
     seeds: Annotated[int, Field(ge=1, le=100)] = 1
-    """Seeds per rate; they are none of the suite's own seeds."""
+    """Seeds per point; they are none of the suite's own seeds. From 3 on the sweep can tell how sure its choice is."""
     models: list[Name] | None = later()
     """The models it covers, all when absent. The others' rates are transferred, and their verdicts say so."""
 

@@ -66,6 +66,6 @@ models:
     rope_scaling: {kind: llama3, factor: 8.0, original_context: 32, low_freq_factor: 1.0, high_freq_factor: 4.0}
   untrained: {base: dense, weights: random, dtype: bfloat16, vocab: 300}
   merged: {base: dense, data: {tokenizer: {bpe: 512}}}
-tune: {lr: [1.0e-3, 2.0e-3, 4.0e-3], models: [dense]}
+tune: {lr: [1.0e-3, 2.0e-3, 4.0e-3], over: {train.optimizer.weight_decay: [0.05, 0.1]}, models: [dense]}
 """
 """A suite that gives every field of the second version somewhere."""

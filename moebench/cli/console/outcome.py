@@ -58,26 +58,43 @@ def failures_text(outcome: Outcome) -> str:
 
 
 def sweep_text(sweep: dict[str, Any], *, plan: Plan) -> str:
-    """The learning-rate curves of a sweep, and how to train at the best rates."""
+    """What a sweep found at each point, and how to train at the best."""
     from moebench.planning.sweep import block_to_paste, edges
 
     rates = sorted({point["lr"] for model in sweep.values() for point in model["curve"]})
     rows = []
     for name, model in sweep.items():
-        cells = []
-        for rate in rates:
-            values = [point["bits_per_byte"] for point in model["curve"] if point["lr"] == rate]
-            cells.append("-" if None in values else f"{sum(values) / len(values):.4f}")
-        best = "none: no rate completed" if model["best_lr"] is None else f"{model['best_lr']:g}"
-        edge = "" if model["interior"] or model["best_lr"] is None else " (at the edge)"
-        rows.append([name, best + edge, f"{model['configured_lr']:g}", *cells])
+        for over in _combinations(model):
+            at = [point for point in model["curve"] if point.get("over", {}) == over]
+            cells = [_mean([point["bits_per_byte"] for point in at if point["lr"] == rate]) for rate in rates]
+            best = "none: no rate completed" if model["best_lr"] is None else f"{model['best_lr']:g}"
+            best = best if over == model.get("best", {}) or model["best_lr"] is None else ""
+            edge = " (at the edge)" if best and not model["interior"] and model["best_lr"] is not None else ""
+            own = ", ".join(f"{path.rpartition('.')[2]} {value}" for path, value in over.items())
+            rows.append([f"{name}: {own}" if own else name, best + edge, f"{model['configured_lr']:g}", *cells])
     title = "tune.bits_per_byte by learning rate, mean over seeds"
     rates_tried = table(title, ["model", "best", "configured", *(f"{rate:g}" for rate in rates)], rows, left=2)
-    lines = ["", *(f"note: {text}" for text in edges(sweep)), f"to train at the best rates: {plan.command} --tuned"]
+    late = any(point.get("extension") for model in sweep.values() for point in model["curve"])
+    inside = all(model["interior"] for model in sweep.values())
+    told = [f"extended once; every best point lies inside now: {'yes' if inside else 'no'}"] if late else []
+    lines = ["", *told, *(f"note: {text}" for text in edges(sweep))]
+    lines += [f"to train at the best rates: {plan.command} --tuned"]
     expanded = {name for made in plan.spec.sweeps.values() for name in made}
     if block := block_to_paste(sweep, declared=set(plan.spec.models) - expanded):
         lines += ["or put them into the suite:", "models:", block.rstrip("\n")]
     return printed(rates_tried, *lines)
+
+
+def _combinations(model: dict[str, Any]) -> list[dict[str, Any]]:
+    """The values of the fields besides the rate that were tried of a model, each once."""
+    found: list[dict[str, Any]] = []
+    found += [over for point in model["curve"] if (over := point.get("over", {})) not in found]
+    return [over for index, over in enumerate(found) if over not in found[:index]]
+
+
+def _mean(values: list[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return f"{sum(known) / len(known):.4f}" if known and len(known) == len(values) else "-"
 
 
 def _beside(verdict: Verdict) -> str:

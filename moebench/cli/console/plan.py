@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from moebench.cli.console import printed, table
 from moebench.cli.progress import duration
-from moebench.format import quantity
+from moebench.format import plural, quantity
+from moebench.planning.grid import TunePlan
 from moebench.suite.model import DenseFFN, MoEFFN
 
 if TYPE_CHECKING:
@@ -166,9 +167,27 @@ def _plan_lines(facts: dict[str, Any]) -> list[str]:
     if facts["tasks"]:
         lines.append(_tasks(facts["tasks"]))
     if facts["tune"]:
-        runs = len(facts["tune"]["runs"])
-        lines.append(f"learning-rate sweep (with --tune): {runs} runs, about {duration(expected['tune_s'])}")
+        lines += _tuning(facts["tune"], expected["tune_s"])
     return lines + [f"note: {text}" for text in facts["warnings"]]
+
+
+def _tuning(tune: Mapping[str, Any], seconds: float) -> Iterator[str]:
+    """The sweep: what is tried, with how many runs for each model, and what it cannot tell."""
+    plan = TunePlan.model_validate(tune)
+    runs, each = len(plan.runs), len(plan.runs) // max(1, len(plan.models))
+    over = f" and {' and '.join(plan.over)}" if plan.over else ""
+    yield (
+        f"sweep of the learning rate{over} (with --tune): {runs} runs, {each} for each model, about "
+        f"{duration(seconds)}; one step more on a side where a best point is the last tried"
+    )
+    for name in plan.models:
+        lacks = [path for path, there in zip(plan.over, plan.has(name), strict=True) if not there]
+        if lacks:
+            seeds = len({cell.seed for cell, _ in plan.cells(name)})
+            yield f"note: {name} has no {' or '.join(lacks)}: as many runs by {seeds} seeds at each of its points"
+    if len(plan.seeds) < 3:
+        few = plural(len(plan.seeds), "tuning seed")
+        yield f"note: {few}: an interval at the second-best points wants 3 (tune.seeds)"
 
 
 def _tasks(asked: Mapping[str, Any]) -> str:

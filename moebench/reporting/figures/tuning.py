@@ -1,7 +1,8 @@
-"""The learning-rate sweep: whether each model was tuned, and alike."""
+"""The tuning sweep: whether each model was tuned, and alike."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pandas as pd
@@ -12,6 +13,7 @@ from moebench.reporting.analysis import Findings
 from moebench.reporting.canvas import Drawn, canvas, ticks, widest
 from moebench.reporting.figures.marks import dots, end_labels
 from moebench.reporting.part import part
+from moebench.text import listed
 
 
 @part("sure", asked=lambda findings: bool(findings.plan.decoders))
@@ -26,11 +28,17 @@ def figure(findings: Findings) -> Drawn | str:
         )
     models = [m for m in findings.study.models if m in tune["models"]]
     inside = [m for m in models if tune["models"][m]["interior"]]
-    title = f"The best learning rate lies inside the range tried for {len(inside)} of {plural(len(models), 'model')}"
+    over = tune["plan"].get("over", {})
+    what = "point" if over else "learning rate"
+    title = f"The best {what} lies inside the range tried for {len(inside)} of {plural(len(models), 'model')}"
     lost = sum(point["bits_per_byte"] is None for m in models for point in tune["models"][m]["curve"])
     seeds = len(tune["plan"]["seeds"])
     subtitle = "Bits per byte on the tune split after training at each peak rate; "
     subtitle += f"points are seeds (n = {seeds}), lines their mean. "
+    if over:
+        subtitle += f"Of {listed(list(over), last='and')}, at each rate, those values that do best; a model without "
+        subtitle += "such a field has as many runs by more seeds. "
+    subtitle += "Extended once, as a best point lay at an end. " if "extended" in tune else ""
     subtitle += "Ring: the rate the suite trains with." + (
         f" {plural(lost, 'run')} without a value left out." if lost else ""
     )
@@ -42,7 +50,7 @@ def figure(findings: Findings) -> Drawn | str:
         if end:
             ends.append((*end, model))
     axes.set_xscale("log")
-    ticks(axes.xaxis, tune["plan"]["lrs"], lambda x: f"{x:g}")
+    ticks(axes.xaxis, tune.get("extended", tune["plan"])["lrs"], lambda x: f"{x:g}")
     axes.set(xlabel="peak learning rate", ylabel="bits per byte, tune split")
     end_labels(axes, findings, ends)
     return Drawn(title=title, subtitle=subtitle, figure=drawn)
@@ -51,7 +59,8 @@ def figure(findings: Findings) -> Drawn | str:
 def _curve(axes: Axes, findings: Findings, model: str) -> tuple[float, float] | None:
     assert findings.study.tune is not None
     held = findings.study.tune["models"][model]
-    points = pd.DataFrame(held["curve"]).dropna(subset=["bits_per_byte"]).astype({"bits_per_byte": float})
+    points = pd.DataFrame(_best_at_each_rate(held["curve"])).dropna(subset=["bits_per_byte"])
+    points = points.astype({"bits_per_byte": float})
     if points.empty:
         return None
     style = findings.styles[model]
@@ -63,3 +72,21 @@ def _curve(axes: Axes, findings: Findings, model: str) -> tuple[float, float] | 
         ring: dict[str, Any] = {"markerfacecolor": "none", "markeredgecolor": style.colour, "markeredgewidth": 1.1}
         axes.plot(chosen, centre[chosen], "o", markersize=11, **ring)
     return float(centre.index[-1]), float(centre.iloc[-1])
+
+
+def _best_at_each_rate(curve: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of each rate, the points of those values of the other fields whose mean is lowest."""
+    kept: list[dict[str, Any]] = []
+    for lr in dict.fromkeys(point["lr"] for point in curve):
+        by_over: dict[str, list[dict[str, Any]]] = {}
+        for point in curve:
+            if point["lr"] == lr:
+                by_over.setdefault(repr(point.get("over")), []).append(point)
+        best = min(by_over.values(), key=_mean)
+        kept.extend(best)
+    return kept
+
+
+def _mean(points: list[dict[str, Any]]) -> float:
+    values = [point["bits_per_byte"] for point in points]
+    return math.inf if None in values else sum(values) / len(values)

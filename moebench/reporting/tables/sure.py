@@ -16,13 +16,14 @@ from moebench.reporting.tables.table import Column, Row, Table, amount, text, wh
 
 @part(None)
 def tuning(findings: Findings) -> Table | None:
-    """The learning-rate sweep, run by run."""
+    """The tuning sweep, run by run."""
     if findings.study.tune is None:
         return None
     rows = [
         {
-            "model": model, "lr": point["lr"], "seed": point["seed"], "bits_per_byte": point["bits_per_byte"],
-            "reason": point["reason"],
+            "model": model, "lr": point["lr"], **point.get("over", {}), "seed": point["seed"],
+            "bits_per_byte": point["bits_per_byte"], "reason": point["reason"],
+            **({"extension": point.get("extension", False)} if "extended" in findings.study.tune else {}),
             "best_lr": held["best_lr"], "interior": held["interior"], "configured_lr": held["configured_lr"],
         }
         for model, held in findings.study.tune["models"].items()
