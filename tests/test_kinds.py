@@ -535,11 +535,20 @@ WORDS: dict[str, tuple[str, str]] = {
         "{model: moe, metric: cost.total_params, test: {kind: exact, value: 123456, tolerance: 1%}}",
         "supported if moe has 123,456 within 1%; refuted if it has not",
     ),
+    "all_of": (
+        "{test: {kind: all_of, claims: [better, counted]}}",
+        "supported if better and counted all hold; refuted if any of them fails; over 8 seeds; exploratory",
+    ),
+    "any_of": (
+        "{test: {kind: any_of, claims: [better, counted]}}",
+        "supported if better or counted holds; refuted if every one of them fails; over 8 seeds",
+    ),
 }
 
 
 def suite(tmp_path: Path, claim: str) -> Path:
     text = GOOD.replace("measure:\n", SWEEP, 1) + f"  asked: {claim}\n"
+    text += f"  counted: {WORDS['exact'][0]}\n"
     if "routing" in claim:  # a dense model has none
         text = text.replace("  small:\n    base: dense\n    match: {on: total_params}\n", "  small:\n    base: moe\n")
         text = text.replace(f"asked: {claim}", f"asked: {claim.replace('baseline: dense', 'baseline: small')}")

@@ -160,7 +160,9 @@ def _races(evidence: Evidence) -> list[ControlResult]:
 def _margins(evidence: Evidence, about: Callable[[str], bool], usual: float | None) -> list[float]:
     """Differences, as shares, that claims about these metrics turn on; one in the metric's unit is over `usual`."""
     claims = evidence.plan.spec.claims.values()
-    return [margin for claim in claims if about(claim.metric) for margin in claim.test.equal_within(usual)]
+    return [
+        margin for claim in claims if claim.metric and about(claim.metric) for margin in claim.test.equal_within(usual)
+    ]
 
 
 def _units(df: Callable[[int], int], sd: float, reach: float) -> int | None:

@@ -16,16 +16,17 @@ from typing import Any
 import numpy as np
 
 from moebench import stats
-from moebench.claims import bounds, coverage, interim, likeness, notes, sealing
-from moebench.claims.decide import ALPHA, Correction, Finding, settle, shown_p, stands, weigh
+from moebench.claims import bounds, compound, coverage, interim, likeness, notes, sealing
+from moebench.claims.decide import ALPHA, Correction, Finding, enough, settle, shown_p, stands, weigh
 from moebench.claims.hypothesis import Guard, Hypothesis, Withheld
 from moebench.claims.kinds.kind import subtracted
+from moebench.claims.kinds.part import Parts
 from moebench.claims.kinds.recovers import whole_gain
 from moebench.claims.power import Needs, needs, needs_of_guard
 from moebench.claims.preconditions import Question, broken, unfit
 from moebench.claims.samples import Sample, draw
 from moebench.claims.scope import of_units, scope
-from moebench.claims.verdict import Verdict
+from moebench.claims.verdict import State, Verdict
 from moebench.format import interval
 from moebench.metrics import METRICS, in_force, metric_of
 from moebench.metrics.ref import MetricRef
@@ -107,24 +108,74 @@ class _Draft:
     p_guards: tuple[float, float] = (0.0, 0.0)
     """The largest p of what else must be shown before it is supported, and before it is refuted."""
     withheld: Withheld | None = None
+    exact: bool = False
+    """Whether it is settled without chance."""
+    parts: Parts | None = None
+    of: tuple[_Draft, ...] = ()
+    """A draft of each of its parts."""
 
     @property
     def in_family(self) -> bool:
-        return self.claim.family == "primary" and not self.post_hoc and not sealing.is_exact(self.claim)
+        return self.claim.family == "primary" and not self.post_hoc and not self.exact
 
-    def p(self, *, against: bool) -> float:
+    def p(self, *, against: bool, looks: bool = True) -> float:
         """One-sided p, times the number of looks taken; 1 where there is none, or no verdict to come of it yet."""
-        if self.finding is None or self.unfinished is not None:
+        if self.unfinished is not None or self.withheld is not None:
+            return 1.0
+        if self.parts is not None:
+            need = self.parts.need_against if against else self.parts.need
+            return compound.p_of([part.p_as_part(against=against, looks=looks) for part in self.of], need)
+        if self.finding is None:
             return 1.0
         own = self.finding.p_against if against else self.finding.p_for
-        return 1.0 if own is None else min(1.0, max(own, self.p_guards[against]) * self.looks)
+        return 1.0 if own is None else min(1.0, max(own, self.p_guards[against]) * (self.looks if looks else 1))
+
+    def p_as_part(self, *, against: bool, looks: bool = True) -> float:
+        """What it adds to a claim that it is a part of: 1 where alone it could not have that verdict; counts 0 or 1."""
+        if self.parts is not None or self.finding is None or self.sample is None:
+            return self.p(against=against, looks=looks)
+        if self.exact:
+            return 0.0 if (self.finding.refutes if against else self.finding.supports) else 1.0
+        blocked = any(("refuted" if against else "supported") in guard.blocks for guard, _ in self.unmet)
+        return 1.0 if blocked or self.sample.n < enough(self.sample) else self.p(against=against, looks=looks)
 
 
 def _draft(evidence: Evidence, name: str, claim: Claim) -> _Draft:
-    made = evidence.plan.spec.claims.get(name) == claim
-    draft = _Draft(id=name, claim=claim, post_hoc=sealing.post_hoc(evidence, name, claim) if made else ())
+    spec = evidence.plan.spec
+    late = sealing.post_hoc(evidence, name, claim) if spec.claims.get(name) == claim else ()
+    draft = _Draft(id=name, claim=claim, post_hoc=late, exact=sealing.is_exact(spec, claim))
     try:
-        hypothesis = claim.test.hypothesis(claim, evidence.plan.spec.sweeps)
+        parts = claim.test.parts(claim, evidence.plan.known)
+    except Withheld as withheld:
+        return replace(draft, withheld=withheld)
+    return _of_one(evidence, draft, None) if parts is None else _of_parts(evidence, draft, parts)
+
+
+def _of_parts(evidence: Evidence, draft: _Draft, parts: Parts) -> _Draft:
+    """A claim whose parts are each drafted as if they stood alone: what one of them lacks, it lacks."""
+    spec, drafts = evidence.plan.spec, []
+    for part in parts.of:
+        one = _Draft(id=part.name, claim=part.claim, exact=sealing.is_exact(spec, part.claim))
+        own = None if part.hypothesis is not None else part.claim.test.parts(part.claim, evidence.plan.known)
+        drafts.append(_of_one(evidence, one, part.hypothesis) if own is None else _of_parts(evidence, one, own))
+    withheld = [(one.id, one.withheld) for one in drafts if one.withheld is not None]
+    first = next((pair for pair in withheld if pair[1].state == "invalid"), *withheld[:1]) if withheld else None
+    absent = dict.fromkeys(one.unfinished for one in drafts if one.unfinished is not None)
+    return replace(
+        draft,
+        parts=parts,
+        of=tuple(drafts),
+        looks=max(one.looks for one in drafts),
+        withheld=None if first is None else Withheld(first[1].state, f"{first[0]}: {first[1].reason}"),
+        unfinished="; ".join(filter(None, absent)) or None,
+    )
+
+
+def _of_one(evidence: Evidence, draft: _Draft, asked: Hypothesis | None) -> _Draft:
+    """A claim of one contrast."""
+    claim = draft.claim
+    try:
+        hypothesis = asked or claim.test.hypothesis(claim, evidence.plan.spec.sweeps)
         draft = replace(draft, hypothesis=hypothesis)
         if (why := unfit(evidence.plan, claim, hypothesis.contrast)) is not None:
             raise Withheld("invalid", why)
@@ -158,6 +209,8 @@ def _correction(draft: _Draft, holm: tuple[float, float] | None, family: _Family
 
 
 def _verdict(evidence: Evidence, draft: _Draft, correction: Correction, family: _Family) -> Verdict:
+    if draft.parts is not None:
+        return _together(evidence, draft, draft.parts, correction, family)
     claim, hypothesis, sample, finding = draft.claim, draft.hypothesis, draft.sample, draft.finding
     pair, plan = claim.compare, evidence.plan
     treatment, baseline = (pair.treatment, pair.baseline) if pair else (claim.model, None)
@@ -213,6 +266,113 @@ def _verdict(evidence: Evidence, draft: _Draft, correction: Correction, family: 
         caveats=tuple(hints),
         notes=tuple(lines),
     )
+
+
+def _together(evidence: Evidence, draft: _Draft, parts: Parts, correction: Correction, family: _Family) -> Verdict:
+    """The verdict on a claim of several parts: theirs, each as if it stood alone, and what they say together.
+
+    Its numbers are those of one part, which it names.
+    """
+    claim, of = draft.claim, draft.of
+    alone = _Family(size=0, withdrawn=0, names=())
+    own = [_verdict(evidence, one, _correction(one, None, alone), alone) for one in of]
+    at = _deciding(of, parts)
+    shown, m = own[at], len(of)
+    lines = [*notes.of_claim(evidence, draft.id, claim, draft.post_hoc, draft.looks)]
+    if correction.in_family and draft.unfinished is None and draft.withheld is None:
+        lines += notes.of_family(correction, family.names if family.withdrawn else ())
+    lines += compound.merged([(one.id, one.notes) for one in own], m)
+    caveats = compound.merged([(one.id, one.caveats) for one in own], m)
+    decided = _decided_together(draft, parts, [one.state for one in own], at, correction, family)
+    numbers = {} if draft.withheld is not None else {name: getattr(shown, name) for name in _OF_NUMBERS}
+    which = f"numbers of {shown.id}, {compound.ordinal(parts.need)} of {m} by p"
+    told = "parts" if parts.what == "claims" else parts.what
+    pair = claim.compare
+    return Verdict(
+        id=draft.id,
+        says=claim.says,
+        kind=claim.test.kind,
+        family=claim.family,
+        post_hoc=bool(draft.post_hoc),
+        looks=draft.looks,
+        metric=claim.metric,
+        better=shown.better,
+        treatment=pair.treatment if pair else claim.model,
+        baseline=pair.baseline if pair else None,
+        unit=shown.unit,
+        asked=compound.asked(parts, shown.asked),
+        scored=shown.scored,
+        beside=shown.beside,
+        matched_on=shown.matched_on,
+        scope=f"{m} {told}, of which {shown.id}: {shown.scope}",
+        notes=tuple(lines),
+        caveats=caveats if draft.withheld is not None else (which, *caveats),
+        parts=tuple(one.model_copy(update={"beside": (), "family": "exploratory"}) for one in own),
+        shown=None if draft.withheld is not None else shown.id,
+        **numbers,
+        **decided,
+    )
+
+
+_OF_NUMBERS = (
+    *("n", "units", "method", "estimate", "low", "high", "low90", "high90", "item_low", "item_high", "unbounded"),
+    *("share", "share_low", "share_high", "asked_low", "asked_high"),
+)
+"""What a claim of several parts has from one of them."""
+
+
+def _decided_together(
+    draft: _Draft, parts: Parts, states: Sequence[State], at: int, correction: Correction, family: _Family
+) -> dict[str, Any]:
+    """State, reason, p values, and what it would take to decide, of a claim of several parts."""
+    if draft.withheld is not None:
+        return {"state": draft.withheld.state, "reason": draft.withheld.reason}
+    if draft.unfinished is not None:
+        return {"state": "interim", "reason": draft.unfinished}
+    own = (draft.p(against=False), draft.p(against=True))
+    state, reason = compound.settle(parts, states, own, correction, _level(draft))
+    decided: dict[str, Any] = {"state": state, "reason": reason}
+    if not draft.exact:
+        decided |= {"p": draft.p(against=False, looks=False), "p_against": draft.p(against=True, looks=False)}
+        if correction.in_family:
+            decided |= {"p_adjusted": correction.p_for, "p_against_adjusted": correction.p_against}
+    if state == "inconclusive" and (lacking := _lacking(draft, parts, at, correction, family)) is not None:
+        decided |= {"needs": lacking.words, "detectable": lacking.detectable, "units_needed": lacking.units}
+        decided |= {"units_low": lacking.low, "units_high": lacking.high}
+    return decided
+
+
+def _deciding(of: Sequence[_Draft], parts: Parts) -> int:
+    p_for, p_against = ([one.p_as_part(against=against) for one in of] for against in (False, True))
+    return compound.deciding(p_for, p_against, [_cleared(one) for one in of], parts.need)
+
+
+def _cleared(draft: _Draft) -> float:
+    if draft.parts is not None:
+        return _cleared(draft.of[_deciding(draft.of, draft.parts)])
+    if draft.hypothesis is None or draft.finding is None or draft.sample is None:
+        return 0.0
+    return compound.cleared(draft.finding, draft.hypothesis, draft.sample.n)
+
+
+def _level(draft: _Draft) -> float:
+    """One-sided level of a claim outside the family: the strictest of its parts."""
+    if draft.parts is not None:
+        return min(map(_level, draft.of))
+    return ALPHA if draft.hypothesis is None else draft.hypothesis.level
+
+
+def _lacking(draft: _Draft, parts: Parts, at: int, correction: Correction, family: _Family) -> Needs | None:
+    """What the part that decides would need, at the level that its place among the others leaves it."""
+    one, share = draft.of[at], len(parts.of) - parts.need + 1
+    while one.parts is not None:
+        share *= len(one.of) - one.parts.need + 1
+        one = one.of[_deciding(one.of, one.parts)]
+    if one.hypothesis is None or one.sample is None or one.finding is None or one.exact:
+        return None
+    corrected = family.size if correction.in_family else 0
+    lacking = needs(one.finding, one.hypothesis, one.sample, family=corrected, looks=draft.looks, share=share)
+    return replace(lacking, words=f"{one.id}: {lacking.words}")
 
 
 def _counted(sample: Sample) -> dict[str, Any]:

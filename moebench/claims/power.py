@@ -40,11 +40,16 @@ class Needs:
     """Ends of the range that the measured effect leaves; None where there is no upper end, or no number at all."""
 
 
-def needs(finding: Finding, hypothesis: Hypothesis, sample: Sample, *, family: int, looks: int) -> Needs:
-    """`family` is the number of primary claims, 0 for a claim outside them; `looks` those taken, this one included."""
+def needs(
+    finding: Finding, hypothesis: Hypothesis, sample: Sample, *, family: int, looks: int, share: int = 1
+) -> Needs:
+    """`family` is the number of primary claims, 0 for a claim outside them; `looks` those taken, this one included.
+
+    Where it is of one part of several, the level is divided by `share`.
+    """
     unit = _unit(sample)
     if sample.single and sample.n == 1 and math.isfinite(finding.centre):
-        return _needs_of_one(finding, hypothesis, sample, family=family, looks=looks)
+        return _needs_of_one(finding, hypothesis, sample, family=family, looks=looks, share=share)
     if finding.sd is None:
         if np.all(np.isfinite(sample.effects)):
             return Needs(words=f"needs at least {MIN_UNITS} {unit}", units=MIN_UNITS, low=MIN_UNITS)
@@ -58,6 +63,7 @@ def needs(finding: Finding, hypothesis: Hypothesis, sample: Sample, *, family: i
         in_family=family > 0,
         standard_error=error,
         least=MIN_UNITS if sample.clusters is None else MIN_ITEMS,
+        share=share,
     )
     if claim.nearest == 0 and finding.sd == 0:
         return Needs(words=f"identical in all {sample.n} {unit}, exactly at the threshold: more {unit} will not decide")
@@ -91,11 +97,13 @@ RUNS = (6, 10)
 """Runs a model for which a single number is told how little it may scatter."""
 
 
-def _needs_of_one(finding: Finding, hypothesis: Hypothesis, sample: Sample, *, family: int, looks: int) -> Needs:
+def _needs_of_one(
+    finding: Finding, hypothesis: Hypothesis, sample: Sample, *, family: int, looks: int, share: int
+) -> Needs:
     """What would decide where there is one number of each model: runs, by how much they scatter where that is known."""
     if sample.known_sd is not None:
         known = replace(finding, sd=sample.known_sd)
-        level = _Level(known, hypothesis, family=max(1, family), in_family=family > 0, standard_error=0.0)
+        level = _Level(known, hypothesis, family=max(1, family), in_family=family > 0, standard_error=0.0, share=share)
         units = level.units("middle", looks + 1, MIN_UNITS - 1)
         scatter = "if they scatter as the suite's other models do"
         if units is None:
@@ -104,7 +112,7 @@ def _needs_of_one(finding: Finding, hypothesis: Hypothesis, sample: Sample, *, f
             )
             return Needs(words=words)
         return Needs(words=f"{units} runs of each model would decide, {scatter}", units=units, low=units)
-    level = _Level(finding, hypothesis, family=max(1, family), in_family=family > 0, standard_error=0.0)
+    level = _Level(finding, hypothesis, family=max(1, family), in_family=family > 0, standard_error=0.0, share=share)
     least = max(MIN_UNITS, level.floor(looks))
     words = f"needs at least {least} runs of each model"
     if level.nearest > 0:
@@ -157,8 +165,9 @@ class _Level:
         in_family: bool,
         standard_error: float,
         least: int = MIN_UNITS,
+        share: int = 1,
     ) -> None:
-        self.least = least
+        self.least, self.share = least, share
         self.finding, self.family = finding, family
         beyond = [_beyond(finding.centre, b.value, b.side) for b in hypothesis.support]
         self.holds = all(distance > 0 for distance in beyond)
@@ -171,7 +180,7 @@ class _Level:
         self.level = (ALPHA if in_family else hypothesis.level) if self.holds else ALPHA / (2 if close else 1)
 
     def alpha(self, looks: int) -> float:
-        return self.level / self.family / looks
+        return self.level / self.family / looks / self.share
 
     def floor(self, looks: int) -> int:
         """The first n at which any effect can decide."""

@@ -23,21 +23,23 @@ from moebench.planning.planned import AnyPlanned, PlannedModel
 from moebench.reader.evidence import Evidence
 from moebench.reader.history import Told
 from moebench.suite.claim import Claim
+from moebench.suite.types import SuiteSpec
 
 MOST_NAMED = 3
 """Seeds that a reason names one by one."""
 
 
-def rests_on(claim: Claim) -> tuple[bool, bool]:
+def rests_on(spec: SuiteSpec, claim: Claim) -> tuple[bool, bool]:
     """Whether a claim is about finished runs, and whether it is about the speed session."""
-    kind = metric_of(claim.metric).kind
-    seconds = MetricRef.parse(claim.metric).base == "seconds_to_quality"
-    return kind in ("seeded", "event"), kind == "timed" or seconds
+    metrics = [one.metric for one in spec.concerns(claim)]
+    kinds = {metric_of(metric).kind for metric in metrics}
+    seconds = any(MetricRef.parse(metric).base == "seconds_to_quality" for metric in metrics)
+    return not kinds.isdisjoint(("seeded", "event")), "timed" in kinds or seconds
 
 
-def is_exact(claim: Claim) -> bool:
+def is_exact(spec: SuiteSpec, claim: Claim) -> bool:
     """Whether a claim is settled without chance, so that no correction for chance concerns it."""
-    return metric_of(claim.metric).kind == "counted" or claim.test.without_chance
+    return all(metric_of(one.metric).kind == "counted" or one.test.without_chance for one in spec.concerns(claim))
 
 
 # ---------------------------------------------------------------------------------------------- post hoc
@@ -47,10 +49,11 @@ def post_hoc(evidence: Evidence, name: str, claim: Claim) -> tuple[str, ...]:
     """Why a claim cannot count as made before the data, in words; empty when it can."""
     reasons: list[str] = []
     if _is_late(evidence, evidence.told, name):
-        what = "a run" if rests_on(claim)[0] else "the speed session"
-        afresh = " (with seeds that are not done yet it would come first)" if rests_on(claim)[0] else ""
+        on_runs = rests_on(evidence.plan.spec, claim)[0]
+        what = "a run" if on_runs else "the speed session"
+        afresh = " (with seeds that are not done yet it would come first)" if on_runs else ""
         reasons.append(f"first stored, with its models as they are, after {what} it uses was done{afresh}")
-    if rests_on(claim)[0] and (words := _chosen_seeds(evidence, name, claim)) is not None:
+    if rests_on(evidence.plan.spec, claim)[0] and (words := _chosen_seeds(evidence, name, claim)) is not None:
         reasons.append(words)
     return tuple(reasons)
 
@@ -68,7 +71,7 @@ def _seen(evidence: Evidence, told: Told, name: str) -> float:
     """
     plan = told.plan
     claim = plan.spec.claims[name]
-    on_runs, on_session = rests_on(claim)
+    on_runs, on_session = rests_on(plan.spec, claim)
     about = {told.trainings[model] for model in plan.models_of(claim)}
     runs = [(training, seed) for training in about for seed in plan.spec.seeds] if on_runs else []
     begun = _begun(evidence, told) if on_session else None
@@ -93,17 +96,21 @@ def _first_asked(evidence: Evidence, told: Told, name: str) -> tuple[float, Clai
     first = told.first_stored(name), claim
     for other in (evidence.told, *evidence.others):
         then = other.plan.spec.claims.get(name)
-        if then is None or then == claim or name not in other.seals or other.plan.title != told.plan.title:
+        if then is None or name not in other.seals or other.plan.title != told.plan.title:
+            continue
+        if other.plan.claim_hashes[name] == told.plan.claim_hashes[name]:
             continue
         raised = (then.family, claim.family) == ("exploratory", "primary")
-        if not raised and _asks(then) == _asks(claim) and _made(other, then) == _made(told, claim):
+        same = _asks(other.plan.spec, then) == _asks(told.plan.spec, claim)
+        if not raised and same and _made(other, then) == _made(told, claim):
             first = min(first, (other.first_stored(name), then), key=lambda one: one[0])
     return first
 
 
-def _asks(claim: Claim) -> Claim:
-    """A claim without its words and its family."""
-    return claim.model_copy(update={"says": "", "family": "exploratory"})
+def _asks(spec: SuiteSpec, claim: Claim) -> tuple[Claim, ...]:
+    """A claim without its words and its family, and so those that it puts together."""
+    every = (claim, *(spec.concerns(claim) if claim.test.combines else ()))
+    return tuple(one.model_copy(update={"says": "", "family": "exploratory"}) for one in every)
 
 
 def _made(told: Told, claim: Claim) -> object:
@@ -154,9 +161,10 @@ def _seeds_stored(evidence: Evidence, claim: Claim) -> float:
 def looks(evidence: Evidence, claim: Claim, sample: Sample) -> int:
     """How often this claim could be looked at: now, and at each other set of runs, or session, of the same models."""
     number = 1
-    if rests_on(claim)[0] and sample.units != "counts":
+    on_runs, on_session = rests_on(evidence.plan.spec, claim)
+    if on_runs and sample.units != "counts":
         number += _other_runs(evidence, claim)
-    if rests_on(claim)[1]:
+    if on_session:
         number += _other_sessions(evidence, claim, sample)
     return number
 
@@ -268,15 +276,18 @@ def withdrawn(evidence: Evidence) -> tuple[Withdrawn, ...]:
 
 def _questions(told: Told, names: Iterable[str]) -> set[str]:
     """What claims of a plan ask, in whatever words."""
-    claims = told.plan.spec.claims
-    return {f"{claims[name].family} {name}: {_asks(claims[name]).model_dump_json()}" for name in names}
+    spec = told.plan.spec
+    asked = {name: [one.model_dump_json() for one in _asks(spec, spec.claims[name])] for name in names}
+    return {f"{spec.claims[name].family} {name}: {' '.join(texts)}" for name, texts in asked.items()}
 
 
 def _family(evidence: Evidence, told: Told) -> list[str]:
     """A plan's primary claims that chance concerns and that came before the data."""
     claims = told.plan.spec.claims
     primary = [name for name in told.seals if claims[name].family == "primary"]
-    return [name for name in primary if not is_exact(claims[name]) and not _is_late(evidence, told, name)]
+    return [
+        name for name in primary if not is_exact(told.plan.spec, claims[name]) and not _is_late(evidence, told, name)
+    ]
 
 
 def _same_jobs(evidence: Evidence) -> list[Told]:

@@ -145,6 +145,10 @@ class Verdict(Frozen):
     notes: tuple[str, ...] = ()
     caveats: tuple[str, ...] = ()
     """What stands beside the state in every view, each in a few words; the notes have them in full."""
+    parts: tuple[Verdict, ...] = later(())
+    """Of a claim of several parts each of them, as if it stood alone and uncorrected."""
+    shown: str | None = later()
+    """The part whose estimate and interval stand for the claim's: by p the one on which it turns."""
 
     @property
     def label(self) -> Literal["primary", "exploratory", "post hoc"]:
@@ -163,6 +167,8 @@ class Verdict(Frozen):
         For `recovers` it is the share that a reader wants, not the contrast. A side that is infinite, as a run never
         got there or diverged, says so in the number's place. Empty when nothing was measured.
         """
+        if self.shown is not None:
+            return next((part.effect for part in self.parts if part.id == self.shown), "")
         if self.share is not None:
             return f"{interval(self.share, self.share_low, self.share_high, '%', signed=False)} recovered"
         if self._of_one and self.estimate is not None and self.low == self.high:

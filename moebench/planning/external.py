@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from moebench.claims.kinds.spread import EVERY_VALUE
 from moebench.counting.blueprint import Blueprint
 from moebench.counting.costs import Costs, costs_of
 from moebench.counting.weights import parameters
@@ -144,7 +145,7 @@ def _claimed(name: str, runs: Mapping[int, Run], spec: SuiteSpec) -> Iterator[st
     for claim in spec.claims.values():
         about = claim.about(spec.sweeps)
         for metric in claim.metrics:
-            if name not in about or not isinstance(metric, str) or metric_of(metric).kind != "seeded":
+            if name not in about or f"={EVERY_VALUE}" in metric or metric_of(metric).kind != "seeded":
                 continue
             lacking = [seed for seed, run in runs.items() if metric not in run.columns and not run.diverged]
             if lacking and len(lacking) == len(runs):

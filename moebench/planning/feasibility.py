@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 
+from moebench.claims.hypothesis import Withheld
+from moebench.claims.kinds.part import Parts
+from moebench.claims.kinds.spread import EVERY_VALUE
 from moebench.counting.kernels import executed_step_flops, tally_flops
 from moebench.jobs.recipe import Recipe, not_of_batch
 from moebench.metrics import constant, metric_of
@@ -55,7 +58,7 @@ def check(
     spec: SuiteSpec, models: Mapping[str, PlannedModel], facts: DataFacts, *, smoke: bool = False
 ) -> list[Misfit]:
     """Everything that cannot be had of a suite whose sizes are solved; of a `smoke` run whatever its length."""
-    of_its_length = [] if smoke else [*_training(spec, models), *_family(spec)]
+    of_its_length = [] if smoke else [*_training(spec, models), *_family(spec, facts)]
     return [*of_its_length, *_domains(spec, facts), *_targets(spec, facts)]
 
 
@@ -88,24 +91,51 @@ def _training(spec: SuiteSpec, models: Mapping[str, PlannedModel]) -> Iterator[M
 # ------------------------------------------------------------------------------------------------ claims
 
 
-def _family(spec: SuiteSpec) -> Iterator[Misfit]:
-    """Refuses a primary family so large that no outcome at its number of pairs could be significant."""
+def _family(spec: SuiteSpec, facts: DataFacts) -> Iterator[Misfit]:
+    """Refuses a primary family so large that no outcome at its number of pairs could be significant.
+
+    A claim that is to hold in u of m places pays for the choice as well: its p is m - u + 1 times that of a place.
+    """
     primary = {
-        name: units_of(spec, claim.metric)
+        name: claim
         for name, claim in spec.claims.items()
-        if claim.family == "primary" and metric_of(claim.metric).kind != "counted" and not made_elsewhere(spec, claim)
+        if claim.family == "primary" and is_measured(spec, claim) and not made_elsewhere(spec, claim)
     }
-    for name, (pairs, _) in primary.items():
-        if 2.0**-pairs >= FAMILY_LEVEL / len(primary):
-            needed = next(n for n in range(1, 64) if 2.0**-n < FAMILY_LEVEL / len(primary))
-            message = f"with {pairs} pairs no outcome could reach significance in a primary family of {len(primary)}"
+    for name, claim in primary.items():
+        parts = parts_of(spec, claim, facts)
+        choices = 1 if parts is None else len(parts.of) - parts.need + 1
+        fewest = min(units_of(spec, one.metric)[0] for one in spec.concerns(claim) if is_measured(spec, one))
+        level = FAMILY_LEVEL / len(primary) / choices
+        if 2.0**-fewest >= level:
+            needed = next(n for n in range(1, 64) if 2.0**-n < level)
+            message = f"with {fewest} pairs no outcome could reach significance in a primary family of {len(primary)}"
+            if parts is not None and choices > 1:
+                message += f", as {parts.need} of {len(parts.of)} {parts.what} are to hold (p × {choices})"
             hint = f"give {needed} seeds (or processes, for timed metrics), or call some exploratory"
             yield Misfit(at=("claims", name), message=message, hint=hint)
 
 
+def is_measured(spec: SuiteSpec, claim: Claim) -> bool:
+    """Whether chance has a part in any of what a claim rests on."""
+    return any(metric_of(one.metric).kind != "counted" for one in spec.concerns(claim))
+
+
+def parts_of(spec: SuiteSpec, claim: Claim, facts: DataFacts) -> Parts | None:
+    """The parts of a claim; None of one without, and where they are not known or too many."""
+    try:
+        return claim.test.parts(claim, spec.known(test_domains(facts)))
+    except Withheld:
+        return None
+
+
+def test_domains(facts: DataFacts) -> tuple[str, ...]:
+    """The domains that the test split has; those of the data where that is not known."""
+    return facts.domains if facts.test_domains is None else facts.test_domains
+
+
 def made_elsewhere(spec: SuiteSpec, claim: Claim) -> bool:
     """Whether a claim compares models made elsewhere alone, which may be judged over items: how many is not known."""
-    named = claim.about(spec.sweeps) if claim.compare is not None else ()
+    named = [name for one in spec.concerns(claim) if one.compare is not None for name in one.about(spec.sweeps)]
     return bool(named) and spec.decoders.keys().isdisjoint(named)
 
 
@@ -118,11 +148,11 @@ def units_of(spec: SuiteSpec, metric: str) -> tuple[int, str]:
 
 def _domains(spec: SuiteSpec, facts: DataFacts) -> Iterator[Misfit]:
     """Claims about a domain that the test split will not have."""
-    known = facts.domains if facts.test_domains is None else facts.test_domains
+    known = test_domains(facts)
     for name, claim in spec.claims.items():
         for field, metric in claim.metrics_at.items():
             domain = MetricRef.parse(metric).get("domain")
-            if domain is not None and known and domain not in known:
+            if domain not in (None, EVERY_VALUE) and known and domain not in known:
                 held = "" if domain not in facts.domains else " in its test split"
                 hint = nearest(domain, known) or f"its domains are {listed(known, last='and')}"
                 yield Misfit(
@@ -159,8 +189,11 @@ def notes(spec: SuiteSpec, models: Mapping[str, PlannedModel]) -> Iterator[str]:
     measured = [
         claim.metric
         for claim in spec.claims.values()
-        if metric_of(claim.metric).kind == "timed"
-        or (metric_of(claim.metric).kind != "counted" and not made_elsewhere(spec, claim))
+        if claim.metric
+        and (
+            metric_of(claim.metric).kind == "timed"
+            or (metric_of(claim.metric).kind != "counted" and not made_elsewhere(spec, claim))
+        )
     ]
     for number, units in sorted({units_of(spec, metric) for metric in measured}):
         if number < FEWEST_UNITS:
@@ -220,6 +253,8 @@ def _constant(spec: SuiteSpec, models: Mapping[str, PlannedModel]) -> Iterator[s
 def _unlike(spec: SuiteSpec, models: Mapping[str, PlannedModel]) -> Iterator[str]:
     """Claims whose verdict will be INVALID, as their models are not measured alike."""
     for name, claim in spec.claims.items():
+        if not claim.metric:
+            continue
         base, compared = MetricRef.parse(claim.metric).base, _compared(spec, claim)
         # Of different tokenizers as much text is asked as different numbers of tokens.
         for tokenizer in {str(spec.data_of(model).tokenizer): None for model in compared}:

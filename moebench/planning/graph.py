@@ -82,7 +82,7 @@ def make_graph(
         data=facts,
         views=dict(views or {}),
         systems=_systems(spec),
-        claim_hashes={name: digest_of(claim.model_dump(mode="json")) for name, claim in spec.claims.items()},
+        claim_hashes=spec.claim_hashes,
         tasks=tasks,
         extra_metrics={**spec.declared, **told.metrics, **of_tasks},
         warnings=(*notes, *told.notes, *warnings),
@@ -135,9 +135,9 @@ def _brief(job: Job) -> PlannedJob:
 
 
 def _systems(spec: SuiteSpec) -> dict[str, ParameterCount]:
-    named = {claim.model for claim in spec.claims.values() if claim.model is not None} - set(spec.models)
+    named = {claim.model for claim in spec.claims.values() if claim.model is not None}
     try:
-        return {name: system(name).parameters for name in sorted(named)}
+        return {name: system(name).parameters for name in sorted(named - set(spec.models) - set(spec.sweeps))}
     except LookupError as error:
         raise PlanError(f"claims: {error.args[0]}") from None
 

@@ -13,6 +13,8 @@ from pydantic import Field, model_validator
 
 from moebench.amounts import Name
 from moebench.checkpoints.facts import came_about
+from moebench.claims.kinds.part import Known
+from moebench.claims.kinds.spread import every_metric
 from moebench.counting.weights import ParameterCount
 from moebench.environment import Environment
 from moebench.frozen import Frozen, later
@@ -224,10 +226,18 @@ class Plan(Frozen):
 
     def models_of(self, claim: Claim) -> tuple[str, ...]:
         """Every model that a claim is about: compared, ceiling, points of its sweep, setter of its target."""
-        target = claim.target
-        setter = target.reach if target is not None and isinstance(target.reach, str) else None
-        named = (*claim.about(self.spec.sweeps), setter)
+        named: list[str] = []
+        for one in self.spec.concerns(claim):
+            target = one.target
+            named += one.about(self.spec.sweeps)
+            named += [target.reach] if target is not None and isinstance(target.reach, str) else []
         return tuple(dict.fromkeys(name for name in named if name in self.models))
+
+    @property
+    def known(self) -> Known:
+        """What tells the parts of a claim."""
+        held = self.data.test_domains
+        return self.spec.known(self.data.domains if held is None else held)
 
     def data_of(self, model: str) -> DataFacts:
         """What a model reads."""
@@ -269,7 +279,7 @@ class Plan(Frozen):
 
         Without the version of lm-eval: a later one asks the same.
         """
-        metrics = [str(metric) for metric in claim.metrics]
+        metrics = [metric for one in self.spec.concerns(claim) for metric in every_metric(one, self.known)]
         asked: list[object] = [
             {key: value for key, value in facts.options.items() if key != "lm_eval"}
             for facts in self.tasks.values()

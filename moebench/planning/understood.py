@@ -6,17 +6,36 @@ what refutes is said by the claim's kind.
 
 from __future__ import annotations
 
-from moebench.metrics import metric_of
-from moebench.planning.feasibility import made_elsewhere, units_of
+from moebench.planning.feasibility import is_measured, made_elsewhere, parts_of, units_of
+from moebench.planning.planned import DataFacts
 from moebench.suite.claim import Claim
 from moebench.suite.types import SuiteSpec
 
 
-def understood(spec: SuiteSpec, name: str) -> str:
-    """One claim of a suite: `supported if ...; refuted if ...; over 8 seeds; primary, of 3`."""
+def understood(spec: SuiteSpec, name: str, facts: DataFacts | None = None) -> str:
+    """One claim of a suite: `supported if ...; refuted if ...; over 8 seeds; primary, of 3`.
+
+    Without `facts` of its data it is not known how many domains there are.
+    """
     claim = spec.claims[name]
     supported, refuted = claim.test.supported_if(claim)
-    return f"{claim.metric}{_target(claim)}: supported if {supported}; refuted if {refuted}; {_over(spec, claim)}"
+    where = _where(spec, claim, facts)
+    what = f"{claim.metric}{_target(claim)}: " if claim.metric else ""
+    return f"{what}supported if {where[0]}{supported}; refuted if {where[1]}{refuted}; {_over(spec, claim)}"
+
+
+def _where(spec: SuiteSpec, claim: Claim, facts: DataFacts | None) -> tuple[str, str]:
+    """In how many places a claim is to hold, and to fail, before what is asked in each of them."""
+    share = claim.test.in_
+    if share is None:
+        return "", ""
+    parts = parts_of(spec, claim, facts) if facts is not None else None
+    if parts is None:
+        words = share if isinstance(share, str) else f"at least {share}"
+        return f"in {words} of its places ", "in too many of them "
+    m = len(parts.of)
+    need, against = (f"all {m}" if n == m else f"at least {n} of {m}" for n in (parts.need, parts.need_against))
+    return f"in {need} {parts.what} ", f"in {against} "
 
 
 def _target(claim: Claim) -> str:
@@ -28,14 +47,15 @@ def _target(claim: Claim) -> str:
 
 def _over(spec: SuiteSpec, claim: Claim) -> str:
     """What a claim is judged over, and in which family."""
-    if metric_of(claim.metric).kind == "counted":
+    if not is_measured(spec, claim):
         return "counted, so without an interval"
-    number, units = units_of(spec, claim.metric)
-    over = f"{number} {units}"
+    measured = dict.fromkeys(units_of(spec, one.metric) for one in spec.concerns(claim) if is_measured(spec, one))
+    number, units = next(iter(measured))
+    over = " and ".join(f"{number} {units}" for number, units in measured)
     if units == "seeds" and made_elsewhere(spec, claim):
         over = f"{number} seeds, or items where" if number > 1 else "items, where"
         over += " each model is a single run"
     if claim.family == "exploratory":
         return f"over {over}; exploratory, uncorrected"
-    primary = [c for c in spec.claims.values() if c.family == "primary" and metric_of(c.metric).kind != "counted"]
+    primary = [c for c in spec.claims.values() if c.family == "primary" and is_measured(spec, c)]
     return f"over {over}; primary, of {len(primary)}"

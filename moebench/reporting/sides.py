@@ -256,7 +256,7 @@ def _evidence(
         speed=None,
         tune=None,
         data=NO_DATA,
-        claim_hashes={name: digest_of(claim.model_dump(mode="json")) for name, claim in spec.claims.items()},
+        claim_hashes=spec.claim_hashes,
         extra_metrics=dict(metrics),
     )
     now = time.time()

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from moebench.claims.kinds import KINDS
+from moebench.claims.kinds.spread import EVERY_VALUE
 from moebench.metrics import METRICS, find, known, metric_of
 from moebench.metrics.metric import Metric
 from moebench.metrics.ref import MetricRef, labelled
+from moebench.suite.check_parts import a_or_an, check_combined, check_places
 from moebench.suite.claim import Claim, Pair
 from moebench.suite.explain import Path
-from moebench.suite.model import DenseFFN, ModelSpec, MoEFFN
+from moebench.suite.labels import measured, numbers
+from moebench.suite.model import DenseFFN, ModelSpec
 from moebench.suite.synonyms import metric_meant
 from moebench.suite.words import known_systems
 from moebench.text import listed, nearest, quoted
@@ -28,7 +31,14 @@ def check_claims(findings: Findings) -> None:
     for name, claim in findings.spec.claims.items():
         path: Path = ("claims", name)
         _check_sides(findings, path, claim)
+        if claim.test.combines:
+            check_combined(findings, path, name, claim)
+            continue
         models = _models(findings, path, claim)
+        if not claim.metric:
+            hint = "such as metric: test.bits_per_byte"
+            findings.add(path, f"'metric' is missing in {name!r}", hint, key=True)
+            continue
         metric = _metric(findings, (*path, "metric"), claim.metric, models)
         minus = _metric(findings, (*path, "minus"), claim.minus, models) if isinstance(claim.minus, str) else None
         if metric is not None:
@@ -37,6 +47,7 @@ def check_claims(findings: Findings) -> None:
                 findings.add((*path, "minus"), f"minus is the metric itself, {claim.metric}")
                 minus = None
             _check_kind(findings, path, claim, metric)
+            check_places(findings, path, claim, metric)
             for fault in claim.test.check(claim, metric, minus, findings.spec.sweeps):
                 findings.add((*path, *fault.at), fault.message, fault.hint)
 
@@ -55,7 +66,7 @@ def _check_kind(findings: Findings, path: Path, claim: Claim, metric: Metric) ->
 def _check_sides(findings: Findings, path: Path, claim: Claim) -> None:
     """A test has what it needs of `compare`, `over`, `model` and the like, and nothing else."""
     kind, needs, may = claim.test.kind, claim.test.takes, claim.test.may
-    what = f"{'an' if kind[0] in 'aeiou' else 'a'} {kind} test"
+    what = f"{a_or_an(kind)} test"
     missing = []
     for side in SIDES:
         first, _, second = side.partition(".")
@@ -91,26 +102,32 @@ def _models(findings: Findings, path: Path, claim: Claim) -> list[AnyModel]:
             findings.add((*path, key, "baseline"), f"{second.baseline} is compared with itself")
         elif claim.compare is not None and claim.groups[0] == (second.treatment, second.baseline):
             findings.add((*path, key), f"{key} is the pair itself", "name another pair of models", key=True)
-    if claim.model is not None and claim.model not in findings.spec.models:
-        _check_system(findings, (*path, "model"), claim.model)
-    elif claim.model is not None:
-        named.append(findings.spec.models[claim.model])
+    if claim.model is not None:
+        named += _one_model(findings, (*path, "model"), claim, claim.model)
     if claim.over is not None:
         _check_sweep(findings, (*path, "over"), claim, claim.over)
         named.extend(findings.spec.models.get(name) for name in findings.spec.sweeps.get(claim.over, {}))
     return [model for model in named if model is not None]
 
 
-def _check_system(findings: Findings, path: Path, name: str) -> None:
+def _one_model(findings: Findings, path: Path, claim: Claim, name: str) -> list[AnyModel | None]:
+    """A model of the suite, every point of a swept one, or a published system, of which there is no model."""
+    if name in findings.spec.sweeps:
+        return _side(findings, path, claim, name)
     systems = known_systems()
+    if name in findings.spec.models:
+        return [findings.spec.models[name]]
     if name not in systems and name not in findings.broken:
         known = [*findings.spec.models, *systems]
         hint = nearest(name, known) or f"known are {listed(known, last='and')}"
         findings.add(path, f"neither a model of this suite nor a published system is called {quoted(name)}", hint)
+    return []
 
 
 def _side(findings: Findings, path: Path, claim: Claim, name: str) -> list[AnyModel | None]:
     """A model that a claim compares, or every point of a swept one."""
+    if claim.test.in_ is not None and name in findings.spec.sweeps and not claim.test.of_sweeps:
+        return [findings.spec.models.get(point) for point in findings.spec.sweeps[name]]
     if not claim.test.of_sweeps:
         return [findings.model(path, name)]
     _check_sweep(findings, path, claim, name)
@@ -192,12 +209,7 @@ def _meant(findings: Findings, word: str) -> str | None:
 
 def _measured(findings: Findings, label: str) -> list[str]:
     """The values of a label that the suite's speed session measures, or its tasks."""
-    if label == "task":
-        return list(findings.spec.measure.lm_eval.tasks) if findings.spec.measure.lm_eval else ["NAME"]
-    speed = findings.spec.measure.speed
-    if speed is None:
-        return []
-    return list(map(str, {"tokens": speed.prefill, "batch": speed.decode.batch if speed.decode else []}.get(label, [])))
+    return measured(findings.spec.measure, label) or (["NAME"] if label == "task" else [])
 
 
 def _unmeasured(findings: Findings, ref: MetricRef) -> tuple[str, str | None] | None:
@@ -213,7 +225,7 @@ def _unmeasured(findings: Findings, ref: MetricRef) -> tuple[str, str | None] | 
             return f"this suite does not measure {ref.base}", hint
     for label, where in (("tokens", "measure.speed.prefill"), ("batch", "measure.speed.decode.batch")):
         value = ref.get(label)
-        if metric.kind == "timed" and value is not None and value not in _measured(findings, label):
+        if metric.kind == "timed" and value not in (None, EVERY_VALUE) and value not in _measured(findings, label):
             have = listed(_measured(findings, label), last="and")
             return f"this suite does not measure {ref.base} at {label}={value}", f"{where} has {have}"
     return None
@@ -242,26 +254,20 @@ def _not_there(metric: Metric, labels: dict[str, str], named: list[AnyModel]) ->
     if routed and any(isinstance(model.ffn, DenseFFN) for model in models):
         return f"{metric.name} of a dense model: it has no router", None
     for label, value in labels.items():
+        if value == EVERY_VALUE:
+            continue
         if label in metric.values and value not in metric.values[label]:
             there = metric.values[label]
             hint = nearest(value, there) or f"the {label}s are {listed(there, last='and')}"
             return f"{metric.name} has no {label} {quoted(value)}", hint
         for model in models if label in {"layer", "expert"} else ():
-            numbers = _numbers(label, model, routed=routed)
-            if value not in map(str, numbers):
-                which = f"its mixtures are layers {listed(list(map(str, numbers)), last='and')}"
-                if len(numbers) == numbers[-1] + 1:
-                    which = f"{label}s count from 0 to {numbers[-1]}"
+            those = numbers(label, model, routed=routed)
+            if value not in map(str, those):
+                which = f"its mixtures are layers {listed(list(map(str, those)), last='and')}"
+                if len(those) == those[-1] + 1:
+                    which = f"{label}s count from 0 to {those[-1]}"
                 return f"{label} {quoted(value)} is not one of a model that this claim is about", which
     return None
-
-
-def _numbers(label: str, model: ModelSpec, *, routed: bool) -> list[int]:
-    """The layers, or experts, of a model that a metric has numbers of."""
-    if label == "expert":
-        return list(range(model.ffn.experts)) if isinstance(model.ffn, MoEFFN) else []
-    layers = range(model.layers)
-    return [i for i in layers if not routed or (isinstance(model.ffn, MoEFFN) and model.ffn.is_mixture(i))]
 
 
 def _check_target(findings: Findings, path: Path, claim: Claim, metric: Metric) -> None:

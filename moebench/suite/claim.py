@@ -68,8 +68,9 @@ class Claim(Frozen):
     """For tests over a sweep: the swept key, such as ffn.experts."""
     model: Name | None = None
     """For `exact`: a model of the suite or a published system."""
-    metric: str
-    """A metric with its labels, such as speed.decode_step_s[batch=8]."""
+    metric: str = later("")
+    """A metric with its labels, such as speed.decode_step_s[batch=8]; `*` for every value of a label, with `in`. None
+    for `all_of` and `any_of`."""
     minus: Minus | None = None
     """What is subtracted: the difference in a second metric, or of a second pair of models in the same metric."""
     share_of: Pair | None = later()
@@ -88,11 +89,11 @@ class Claim(Frozen):
         """Those that it rests on, by the key that names each."""
         minus = self.minus if isinstance(self.minus, str) else None
         named = {"metric": self.metric, "minus": minus, "against": self.against}
-        return {key: metric for key, metric in named.items() if metric is not None}
+        return {key: metric for key, metric in named.items() if metric}
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Those that it rests on."""
+        """Those that it rests on; none of a claim that puts others together."""
         return tuple(self.metrics_at.values())
 
     @property

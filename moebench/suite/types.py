@@ -6,19 +6,22 @@ a match will solve are None here and whole numbers in the plan. This module read
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, PositiveFloat, Tag
 
 from moebench.amounts import Name
+from moebench.claims.kinds.part import Known
 from moebench.data.sources import DataSpec
 from moebench.frozen import Frozen, later
+from moebench.identity import digest_of
 from moebench.metrics import MEASUREMENTS, tasks
 from moebench.metrics.metric import Metric
 from moebench.suite.checkpoint import CheckpointModel
 from moebench.suite.claim import Claim
 from moebench.suite.external import DeclaredMetric, ExternalModel
+from moebench.suite.labels import every_value
 from moebench.suite.model import ModelSpec
 from moebench.suite.words import TOLD_BY
 from moebench.text import closest
@@ -160,6 +163,32 @@ class SuiteSpec(Frozen):
     def decoders(self) -> dict[Name, ModelSpec]:
         """Its models that moebench builds: trained ones, and those at their initial values."""
         return {name: model for name, model in self.models.items() if isinstance(model, ModelSpec)}
+
+    def concerns(self, claim: Claim) -> tuple[Claim, ...]:
+        """The claims with a metric that one rests on: itself, or those that it puts together."""
+        if not claim.test.combines:
+            return (claim,)
+        return tuple(self.claims[name] for name in claim.test.combines if name in self.claims)
+
+    def known(self, domains: Sequence[str] = ()) -> Known:
+        """What tells the parts of a claim; `domains` are those of the test split."""
+        return Known(
+            sweeps=self.sweeps,
+            claims=self.claims,
+            values=lambda label, models: every_value(self, label, models, domains),
+        )
+
+    @property
+    def claim_hashes(self) -> dict[str, str]:
+        """Hash of each claim, with those that it puts together."""
+        return {
+            name: digest_of(
+                [one.model_dump(mode="json") for one in (claim, *self.concerns(claim))]
+                if claim.test.combines
+                else claim.model_dump(mode="json")
+            )
+            for name, claim in self.claims.items()
+        }
 
     @property
     def declared(self) -> dict[str, Metric]:

@@ -95,7 +95,7 @@ def plan_of(
             source="stdlib", digest="d" * 16, documents={"test": 9}, tokens={"test": 9000}, domains=("code",),
             leak_share=0.0, leak_threshold=0.05,
         ),
-        claim_hashes={name: digest_of(block.model_dump(mode="json")) for name, block in spec.claims.items()},
+        claim_hashes=spec.claim_hashes,
     )  # fmt: skip
 
 
@@ -202,7 +202,7 @@ def elsewhere(
     plan = Plan(
         suite="read", scale=None, spec=spec, models=planned, matches=(), speed=None, tune=None, data=no_facts(),
         jobs=tuple(PlannedJob(kind="import", model=m, seed=s, id=digest_of([m, s], length=20)) for m, s in jobs),
-        claim_hashes={name: digest_of(block.model_dump(mode="json")) for name, block in spec.claims.items()},
+        claim_hashes=spec.claim_hashes,
         extra_metrics=spec.declared,
     )  # fmt: skip
     outcomes = [

@@ -6,6 +6,8 @@ and its JSON schema, `list claims`, what `plan` says of a claim and the judge fo
 
 from __future__ import annotations
 
+from moebench.claims.kinds.all_of import AllOf
+from moebench.claims.kinds.any_of import AnyOf
 from moebench.claims.kinds.equivalent import Equivalent
 from moebench.claims.kinds.exact import Exact
 from moebench.claims.kinds.interaction import Interaction
@@ -27,6 +29,8 @@ KINDS: dict[str, type[ClaimKind]] = {
     "trend": Trend,
     "interaction": Interaction,
     "exact": Exact,
+    "all_of": AllOf,
+    "any_of": AnyOf,
 }
 
 __all__ = ["KINDS", "ClaimKind"]

@@ -8,22 +8,24 @@ as class variables and methods. `KINDS` (in the package) is all the house knows 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import ConfigDict
 
 from moebench.amounts import Amount
 from moebench.claims.hypothesis import Contrast, Hypothesis, Level, Reading, Withheld, as_written, orientation
-from moebench.frozen import Frozen
+from moebench.claims.kinds.part import Known, Parts
+from moebench.claims.kinds.part import Sweeps as Sweeps
+from moebench.claims.kinds.spread import over_places
+from moebench.frozen import Frozen, later
 from moebench.metrics import metric_of
 from moebench.metrics.metric import Metric
 
 if TYPE_CHECKING:
     from moebench.suite.claim import Claim, Compare
-
-Sweeps = Mapping[str, Mapping[str, Mapping[str, float | str | bool]]]
-"""Swept model -> expanded model -> its swept keys and values."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +70,25 @@ class ClaimKind(Frozen, ABC):
     """Whether its number is the baseline over the treatment where lower is better: a speed-up."""
     without_chance: ClassVar[bool] = False
     """Whether it is settled without an interval, so that no correction for chance concerns it."""
+    measures: ClassVar[bool] = True
+    """Whether it is about a metric, and not about other claims."""
+    spreads: ClassVar[bool] = True
+    """Whether it may be asked in several places, with `in`."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
 
     kind: str
+    in_: Literal["every", "some"] | Amount | None = later(alias="in")
+    """In how many of several domains, labels or points of a sweep it holds: `every`, `some`, or a share such as 75%."""
+
+    @property
+    def combines(self) -> tuple[str, ...]:
+        """Other claims of the suite that it puts together."""
+        return ()
+
+    def parts(self, claim: Claim, known: Known) -> Parts | None:
+        """What a claim of several parts is made of; None for one of a single contrast. Raises Withheld for no parts."""
+        return over_places(claim, known)
 
     def check(self, claim: Claim, metric: Metric, minus: Metric | None, sweeps: Sweeps) -> Iterator[Fault]:
         """What of a claim does not fit this kind, names and keys being right; `minus` is None where there is none."""

@@ -227,7 +227,7 @@ def plan_json(planned: Planned) -> dict[str, Any]:
     status = {run.id: results.run_status(plan, run.id) for run in plan.runs}
     seconds = expected.run_s
     with in_force(plan.extra_metrics):
-        claims = {name: understood(plan.spec, name) for name in plan.spec.claims}
+        claims = {name: understood(plan.spec, name, plan.data) for name in plan.spec.claims}
     runs = [
         {
             **run.model_dump(include={"model", "seed", "id"}),

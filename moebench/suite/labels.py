@@ -1,0 +1,41 @@
+"""The values that a metric's label takes in a suite: what it measures, and what its models have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from moebench.suite.model import ModelSpec, MoEFFN
+
+if TYPE_CHECKING:
+    from moebench.suite.types import Measure, SuiteSpec
+
+
+def measured(measure: Measure, label: str) -> list[str]:
+    """The values of a label that the speed session measures, or tasks."""
+    if label == "task":
+        return list(measure.lm_eval.tasks) if measure.lm_eval else []
+    speed = measure.speed
+    if speed is None:
+        return []
+    return list(map(str, {"tokens": speed.prefill, "batch": speed.decode.batch if speed.decode else []}.get(label, [])))
+
+
+def numbers(label: str, model: ModelSpec, *, routed: bool) -> list[int]:
+    """The layers, or experts, of a model that a metric has numbers of."""
+    if label == "expert":
+        return list(range(model.ffn.experts)) if isinstance(model.ffn, MoEFFN) else []
+    layers = range(model.layers)
+    return [i for i in layers if not routed or (isinstance(model.ffn, MoEFFN) and model.ffn.is_mixture(i))]
+
+
+def every_value(spec: SuiteSpec, label: str, models: Sequence[str], domains: Sequence[str]) -> tuple[str, ...]:
+    """All values of a label: those that each of the models has, of layers and experts; empty where none is known."""
+    if label == "domain":
+        return tuple(domains)
+    if label not in ("layer", "expert"):
+        return tuple(measured(spec.measure, label))
+    decoders = [spec.decoders[name] for name in models if name in spec.decoders]
+    routed = any(isinstance(model.ffn, MoEFFN) for model in decoders)
+    shared = [set(numbers(label, model, routed=routed)) for model in decoders]
+    return tuple(map(str, sorted(set.intersection(*shared)))) if shared else ()
