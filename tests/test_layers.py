@@ -40,7 +40,7 @@ LADDER: dict[str, tuple[str, ...]] = {
         "jobs.load", "jobs.elsewhere", "jobs.measuring", "jobs.loop", "jobs", "launch", "planning",
         "systems.inspection", "models",
     ),
-    "report": ("stats", "reader", "claims", "reporting"),
+    "report": ("stats", "reader", "leverage", "claims", "reporting"),
     "top": ("api", "cli", "__main__"),
 }  # fmt: skip
 """Wing -> its packages and modules, each importing only earlier ones of its wing. A module that stands here by its own

@@ -30,6 +30,8 @@ def text_of(metric: str) -> str | None:
     base = MetricRef.parse(metric).base
     if base.endswith("_to_quality"):
         return "curve"
+    if base.startswith(("effective_", "leverage.")):
+        return "test"
     group, _, name = base.partition(".")
     if group == "routing":
         return "test" if name == "domain_tokens" else "curve"

@@ -96,7 +96,7 @@ def of_numbers(
             yield why
         if plan.asked.tuned:
             yield f"learning rates from the sweep {plan.asked.tuned}"
-    if contrast.kind in ("seeded", "event"):
+    if contrast.kind in ("seeded", "event", "laddered"):
         yield from likeness.notes(evidence, models)
     yield from _of_sample(sample)
     for timing in contrast.timings:

@@ -49,8 +49,9 @@ class Question:
 
     @functools.cached_property
     def models(self) -> tuple[str, ...]:
-        """The models it compares, those of weight 0 included: every point of a sweep."""
-        return tuple(dict.fromkeys((*self.contrast.models, *likeness.compared(self.claim, self.plan))))
+        """The models it compares, those of weight 0 included: every point of a sweep, every rung of a ladder."""
+        rungs = self.plan.rungs_of(self.claim)
+        return tuple(dict.fromkeys((*self.contrast.models, *likeness.compared(self.claim, self.plan), *rungs)))
 
     @functools.cached_property
     def planned(self) -> tuple[str, ...]:
@@ -71,7 +72,7 @@ class Question:
     @functools.cached_property
     def runs(self) -> tuple[Outcome, ...]:
         """Their runs that ran to an end."""
-        if self.contrast.kind not in ("seeded", "event"):
+        if self.contrast.kind not in ("seeded", "event", "laddered"):
             return ()
         return tuple(run for run in self.evidence.outcomes_of(self.models) if run.done)
 
@@ -365,6 +366,23 @@ def _same_schedule(question: Question) -> str | None:
     )
 
 
+def _same_budget(question: Question) -> str | None:
+    """What stands on a ladder was trained on as many tokens as its rungs."""
+    rungs = question.plan.rungs_of(question.claim)
+    tokens = {name: _tokens(question.plan, name) for name in question.planned}
+    other = next((name for name in question.planned if rungs and tokens[name] != tokens.get(rungs[0])), None)
+    if other is None:
+        return None
+    return (
+        f"ladder: {other} was trained on {tokens[other]:,} tokens and {rungs[0]} on {tokens[rungs[0]]:,}: what is held "
+        "against a ladder has its budget"
+    )
+
+
+def _tokens(plan: Plan, model: str) -> int:
+    return plan.decoders[model].recipe.steps * plan.decoders[model].recipe.batch_tokens
+
+
 def _same_step(question: Question) -> str | None:
     """A step that is timed trains on as many tokens in every model."""
     if not any(term.base in PER_STEP for term in question.contrast.terms):
@@ -428,6 +446,7 @@ PRECONDITIONS: tuple[Callable[[Question], str | None], ...] = (
     _same_memory,
     _same_treatment,
     _same_schedule,
+    _same_budget,
     _same_step,
     _one_machine,
     _learned,

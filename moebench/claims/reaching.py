@@ -59,6 +59,8 @@ class Goal:
         and it reaches its own final value by construction. Any other model sets one goal for all, its mean.
         """
         seeds = evidence.plan.spec.seeds
+        if target.reach is None:
+            raise Withheld("invalid", "no target says which quality is to be reached")
         if not isinstance(target.reach, str):
             return Goal(by_seed=dict.fromkeys(seeds, float(target.reach)), says=f"to {target.reach:g} bits/byte")
         model = target.reach

@@ -19,7 +19,8 @@ from typing import Literal
 import numpy as np
 
 from moebench import stats
-from moebench.claims import items, reaching
+from moebench.claims import effective, items, reaching
+from moebench.claims.effective import Ladder
 from moebench.claims.hypothesis import Contrast, Form, Term, Withheld, as_written, orientation
 from moebench.claims.items import Clusters
 from moebench.format import MINUS
@@ -81,17 +82,18 @@ def draw(evidence: Evidence, contrast: Contrast, claim: Claim | None = None) -> 
     Of a claim only its target is read, and which model is the baseline.
     """
     target = claim.target if claim is not None else None
-    setter = target.reach if target is not None and isinstance(target.reach, str) else None
-    if (why := next(_impossible(evidence, contrast, setter), None)) is not None:
+    setters = (target.reach,) if target is not None and isinstance(target.reach, str) else ()
+    setters = (*setters, *(evidence.plan.rungs_of(claim) if claim is not None else ()))
+    if (why := next(_impossible(evidence, contrast, setters), None)) is not None:
         raise Withheld("invalid", why)
     return SAMPLERS[contrast.kind](evidence, contrast, claim)
 
 
-def _impossible(evidence: Evidence, contrast: Contrast, setter: str | None) -> Iterator[str]:
-    """Values that were measured and cannot be, among those a contrast rests on; `setter` sets its target."""
+def _impossible(evidence: Evidence, contrast: Contrast, setters: tuple[str, ...]) -> Iterator[str]:
+    """Values that were measured and cannot be, among those a contrast rests on; `setters` set its target."""
     for model, name in contrast.measured:
-        metrics = {name, *reaching.rests_on(name)}
-        for run in evidence.outcomes_of([model, setter or model]):
+        metrics = {name, *reaching.rests_on(name), *effective.rests_on(name)}
+        for run in evidence.outcomes_of([model, *setters]):
             for metric in sorted(metrics & run.absent.keys()):
                 if is_impossible(run.absent[metric]):
                     yield f"{run.model} with seed {run.seed}: {run.absent[metric]}"
@@ -227,6 +229,17 @@ def _event(evidence: Evidence, contrast: Contrast, claim: Claim | None) -> Sampl
     return replace(sample, notes=notes, second=session.effects, missing=sample.missing + session.missing)
 
 
+def _laddered(evidence: Evidence, contrast: Contrast, claim: Claim | None) -> Sample:
+    """Of what is read off a ladder of dense models; times of its rungs add as those of models do."""
+    seconds = any(term.base == "leverage.seconds" for term in contrast.terms)
+    if seconds and not contrast.log:
+        raise Withheld("invalid", "leverage in seconds is compared as a ratio: give the margin in %")
+    ladder = Ladder.of(evidence, claim, timed=contrast.models if seconds else ())
+    sample = _over_seeds(evidence, contrast, ladder.worth)
+    second = ladder.of_processes(contrast, sample.used) if seconds else None
+    return replace(sample, second=second, notes=tuple(ladder.notes(sample.used)))
+
+
 def _timed(evidence: Evidence, contrast: Contrast, _claim: Claim | None) -> Sample:
     speed, suite = evidence.plan.speed, evidence.plan.suite
     if speed is None:
@@ -272,6 +285,7 @@ SAMPLERS: dict[Kind, Callable[[Evidence, Contrast, Claim | None], Sample]] = {
     "seeded": _seeded,
     "event": _event,
     "timed": _timed,
+    "laddered": _laddered,
 }
 
 
@@ -387,7 +401,9 @@ def _middle(least: float, most: float) -> float:
     """What stands for an effect in a centre: infinite when it is open one way, NaN when both ways."""
     if math.isinf(least) and math.isinf(most):
         return least if least == most else math.nan
-    return most if math.isinf(most) else least
+    if math.isinf(least) or least == most:
+        return least
+    return most if math.isinf(most) else (least + most) / 2
 
 
 def _run(evidence: Evidence, model: str, seed: int) -> Outcome:

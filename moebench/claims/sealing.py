@@ -33,8 +33,8 @@ def rests_on(spec: SuiteSpec, claim: Claim) -> tuple[bool, bool]:
     """Whether a claim is about finished runs, and whether it is about the speed session."""
     metrics = [one.metric for one in spec.concerns(claim)]
     kinds = {metric_of(metric).kind for metric in metrics}
-    seconds = any(MetricRef.parse(metric).base == "seconds_to_quality" for metric in metrics)
-    return not kinds.isdisjoint(("seeded", "event")), "timed" in kinds or seconds
+    seconds = any(MetricRef.parse(metric).base in ("seconds_to_quality", "leverage.seconds") for metric in metrics)
+    return not kinds.isdisjoint(("seeded", "event", "laddered")), "timed" in kinds or seconds
 
 
 def is_exact(spec: SuiteSpec, claim: Claim) -> bool:

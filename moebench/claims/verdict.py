@@ -208,6 +208,8 @@ class Verdict(Frozen):
         better = metric.better if metric is not None else self.better
         if self.treatment is None or self.baseline is None or not self.of_two:
             return INFINITE if up else f"{MINUS}{INFINITE}"
+        if metric is not None and metric.kind == "laddered":
+            return "beyond the ladder"
         # A larger number is more of the treatment, but for speed-ups, which divide the baseline by it.
         treatment = (up == (better != "higher")) != KINDS[self.kind].divides
         words = "not reached" if metric is not None and metric.kind == "event" else "diverged"

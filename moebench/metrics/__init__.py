@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from moebench import plugins
-from moebench.metrics import accuracy, counts, events, flops, memory, quality, routing, speed, training
+from moebench.metrics import accuracy, counts, events, flops, leverage, memory, quality, routing, speed, training
 from moebench.metrics.measurement import Measurement
 from moebench.metrics.metric import Metric, Record
 from moebench.metrics.ref import MetricRef
@@ -98,6 +98,7 @@ FILES: dict[str, ModuleType] = {
     "routing": routing,
     "speed": speed,
     "events": events,
+    "leverage": leverage,
 }
 
 METRICS: dict[str, Metric] = {metric.name: metric for file in FILES.values() for metric in file.METRICS}

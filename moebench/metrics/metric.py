@@ -17,7 +17,7 @@ from moebench.frozen import Frozen
 from moebench.metrics.ref import labelled
 
 Better = Literal["lower", "higher", "neither"]
-Kind = Literal["counted", "seeded", "timed", "event"]
+Kind = Literal["counted", "seeded", "timed", "event", "laddered"]
 
 ROUNDING = 1e-6
 """How far a computed number may lie beyond an exact bound."""
@@ -77,7 +77,8 @@ class Metric(Frozen):
     unit: str
     better: Better = "lower"
     kind: Kind = "seeded"
-    """counted: exact, no interval; seeded: one value a seed; timed: one value a fresh process; event: a crossing."""
+    """counted: exact, no interval; seeded: one value a seed; timed: one value a fresh process; event: a crossing;
+    laddered: a place on a ladder of dense models, one a seed."""
     version: int = 1
     """Raised when the definition changes: records of another version are refused, not mixed."""
     labels: tuple[str, ...] = ()

@@ -13,7 +13,7 @@ from moebench.jobs import KINDS, speed
 from moebench.jobs.job import Job
 from moebench.jobs.kind import Draft
 from moebench.metrics import in_force
-from moebench.planning import feasibility
+from moebench.planning import feasibility, ladders
 from moebench.planning.beginnings import begun
 from moebench.planning.elsewhere import Elsewhere, planned_elsewhere
 from moebench.planning.matching import Machine, PlanError, models_of
@@ -115,7 +115,7 @@ def check(
     """Every decoder with its sizes, how they match, and what is unusual. Raises PlanError for what cannot be had."""
     with in_force(spec.declared):
         models, matches = models_of(spec, vocab=vocab, machine=machine, views=views)
-        if misfits := feasibility.check(spec, models, facts, smoke=smoke):
+        if misfits := [*feasibility.check(spec, models, facts, smoke=smoke), *ladders.misfits(spec, models)]:
             raise PlanError(*misfits)
         _systems(spec)
         data = {name: (views or {}).get(name, facts) for name in models}
@@ -198,4 +198,4 @@ def _warnings(
             found.append(
                 f"{name}: its FLOPs are an upper bound: it may drop tokens, or use fewer than top_k experts on one"
             )
-    return [*found, *feasibility.notes(spec, models)]
+    return [*found, *feasibility.notes(spec, models), *ladders.notes(spec, models)]

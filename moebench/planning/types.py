@@ -225,13 +225,19 @@ class Plan(Frozen):
         return {word: router.losses for word, router in self.routers.items()}
 
     def models_of(self, claim: Claim) -> tuple[str, ...]:
-        """Every model that a claim is about: compared, ceiling, points of its sweep, setter of its target."""
+        """Every model that a claim is about: compared, ceiling, points of its sweep, what its target names."""
         named: list[str] = []
         for one in self.spec.concerns(claim):
             target = one.target
             named += one.about(self.spec.sweeps)
             named += [target.reach] if target is not None and isinstance(target.reach, str) else []
+            named += self.rungs_of(one)
         return tuple(dict.fromkeys(name for name in named if name in self.models))
+
+    def rungs_of(self, claim: Claim) -> tuple[str, ...]:
+        """The dense models that a claim holds others against, from small to large; nothing where there are none."""
+        ladder = claim.target.ladder if claim.target is not None else None
+        return tuple(self.spec.ladders.get(ladder, ())) if ladder is not None else ()
 
     @property
     def known(self) -> Known:

@@ -41,6 +41,8 @@ def _where(spec: SuiteSpec, claim: Claim, facts: DataFacts | None) -> tuple[str,
 def _target(claim: Claim) -> str:
     if claim.target is None:
         return ""
+    if claim.target.ladder is not None:
+        return f" (on the ladder {claim.target.ladder})"
     reach = claim.target.reach
     return f" (to the final quality of {reach})" if isinstance(reach, str) else f" (to {reach:g} bits/byte)"
 

@@ -49,7 +49,8 @@ class Findings:
             return self.spec.models[str(name)]
         if name in self.spec.sweeps:
             hint = f"name one of them: {listed(list(self.spec.sweeps[str(name)]))}"
-            self.add(path, f"{name} is a sweep of several models", hint)
+            kind = "ladder" if name in self.spec.ladders else "sweep"
+            self.add(path, f"{name} is a {kind} of several models", hint)
         elif known and name not in known:  # that there are none at all is reported already
             hint = nearest(name, known) or f"the models are {listed(known, last='and')}"
             self.add(path, f"no model of this suite is called {quoted(name)}", hint)
@@ -92,6 +93,9 @@ def check(spec: SuiteSpec, tree: Node, *, raw: Node, broken: set[str]) -> list[P
     for swept, models in spec.sweeps.items():
         for name in models:
             findings.model(("sweeps", swept, name), name)
+    for ladder, rungs in spec.ladders.items():
+        for index, name in enumerate(rungs):
+            findings.model(("ladders", ladder, index), name)
     check_claims(findings)
     return findings.problems
 

@@ -271,10 +271,36 @@ def _not_there(metric: Metric, labels: dict[str, str], named: list[AnyModel]) ->
 
 
 def _check_target(findings: Findings, path: Path, claim: Claim, metric: Metric) -> None:
-    if metric.kind == "event" and claim.target is None:
-        message = f"{metric.name} needs a target"
-        findings.add(path, message, "write target: {reach: MODEL}, or a number of bits per byte", key=True)
-    elif metric.kind != "event" and claim.target is not None:
-        findings.add((*path, "target"), f"{metric.name} takes no target", "targets are for ..._to_quality", key=True)
-    if claim.target is not None and isinstance(claim.target.reach, str):
+    wanted = {"event": "reach", "laddered": "ladder"}.get(metric.kind)
+    write = {"reach": "{reach: MODEL}, or a number of bits per byte", "ladder": "{ladder: NAME}"}
+    given = None if claim.target is None else "reach" if claim.target.reach is not None else "ladder"
+    if wanted is not None and given is None:
+        findings.add(path, f"{metric.name} needs a target", f"write target: {write[wanted]}", key=True)
+    elif wanted is None and given is not None:
+        hint = "targets are for ..._to_quality, and of a ladder for effective sizes and leverage"
+        findings.add((*path, "target"), f"{metric.name} takes no target", hint, key=True)
+    elif wanted is not None and given is not None and given != wanted:
+        message = f"{metric.name} takes a target of another form"
+        findings.add((*path, "target", given), message, f"write target: {write[wanted]}", key=True)
+    elif claim.target is not None and isinstance(claim.target.reach, str):
         findings.trained((*path, "target", "reach"), claim.target.reach)
+    elif claim.target is not None and claim.target.ladder is not None:
+        _check_ladder(findings, (*path, "target", "ladder"), claim.target.ladder)
+
+
+def _check_ladder(findings: Findings, path: Path, name: str) -> None:
+    """The ladder is one, of dense models that are trained."""
+    ladders = findings.spec.ladders
+    if name in findings.broken:
+        return
+    if name not in ladders:
+        hint = nearest(name, ladders) or (f"the ladders are {listed(list(ladders), last='and')}" if ladders else None)
+        hint = hint or "write a model with a ladder, such as ladder: {width: [16, 32, 64], ffn.hidden: [32, 64, 128]}"
+        findings.add(path, f"no ladder of this suite is called {quoted(name)}", hint)
+        return
+    for rung in ladders[name]:
+        model = findings.spec.decoders.get(rung)
+        if model is not None and (isinstance(model.ffn, MoEFFN) or model.train is None):
+            why = "a mixture" if isinstance(model.ffn, MoEFFN) else "never trained"
+            findings.add(path, f"{rung} is {why}: the models that others are held against are dense and trained")
+            return

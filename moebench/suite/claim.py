@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
-from pydantic import Discriminator, Field, PositiveFloat, Tag
+from pydantic import Discriminator, Field, PositiveFloat, Tag, model_validator
 
-from moebench.amounts import Name
+from moebench.amounts import FieldError, Name
 from moebench.claims.kinds import KINDS, ClaimKind
 from moebench.frozen import Frozen, later
 
@@ -49,10 +49,18 @@ Minus = Annotated[Annotated[str, Tag("metric")] | Annotated[Pair, Tag("pair")], 
 
 
 class Target(Frozen):
-    """The quality to reach: a model's final mean quality, or bits per byte fixed beforehand."""
+    """What a cost is the cost of: the quality to reach, or the dense models of which one is as good."""
 
-    reach: Name | PositiveFloat
-    """A model of the suite, or bits per byte."""
+    reach: Name | PositiveFloat | None = later()
+    """A model of the suite, to whose final mean quality, or bits per byte fixed beforehand."""
+    ladder: Name | None = later()
+    """A `ladder` of dense models of the suite."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Target:
+        if (self.reach is None) == (self.ladder is None):
+            raise FieldError("reach", "a target is {reach: MODEL} or {ladder: NAME}, one of the two")
+        return self
 
 
 class Claim(Frozen):
@@ -80,7 +88,8 @@ class Claim(Frozen):
     test: AnyKind
     """What would support or refute the claim."""
     target: Target | None = None
-    """For tokens_to_quality, flops_to_quality and seconds_to_quality."""
+    """For tokens_to_quality, flops_to_quality and seconds_to_quality: `reach`; for effective sizes and leverage:
+    `ladder`."""
     family: Literal["primary", "exploratory"] = "exploratory"
     """Primary claims are corrected for their number; the others are labelled exploratory."""
 

@@ -26,7 +26,10 @@ from moebench.suite.types import SuiteSpec
 from moebench.suite.words import TOLD_BY
 from moebench.text import closest, cut, listed, nearest, quoted
 
-FILE_KEYS: dict[tuple[str, ...], tuple[str, ...]] = {(): ("extends", "scales", "train"), ("models",): ("base", "sweep")}
+FILE_KEYS: dict[tuple[str, ...], tuple[str, ...]] = {
+    (): ("extends", "scales", "train"),
+    ("models",): ("base", "sweep", "ladder"),
+}
 """Keys that only the file has, besides those of the types: of the suite, and of each model."""
 
 Path = tuple[str | int, ...]

@@ -249,6 +249,9 @@ def _plain(tree: Node, models: Models, base: Path, problems: list[Problem]) -> d
     given = plain.get("sweeps") or {}
     if models.sweeps and isinstance(given, dict):
         plain["sweeps"] = {**models.sweeps, **given}
+    given = plain.get("ladders") or {}
+    if models.ladders and isinstance(given, dict):
+        plain["ladders"] = {**models.ladders, **given}
     if isinstance(plain.get("data"), dict) and "mixture" in plain["data"]:
         plain["data"].setdefault("source", "mixture")
     _relate(plain, tree, base)

@@ -1,4 +1,4 @@
-"""Merging: one suite over another, a scale over a suite, a model over its base, a grid over a swept model.
+"""Merging: one suite over another, a scale over a suite, a model over its base, a grid or ladder over a model.
 
 One rule serves them all. Mappings merge key by key; lists and single values replace. A mapping that makes another
 choice replaces whole: another `kind`, a budget in another currency, another tokenizer. Another `source` of data keeps
@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from moebench.suite.errors import Position, Problem, Source, SuiteError
@@ -23,6 +23,8 @@ CURRENCIES = frozenset({"tokens", "flops", "steps", "seconds"})
 TOKENIZERS = frozenset({"bpe", "file", "checkpoint"})
 MAX_SWEPT = 64
 """Models that one sweep may make."""
+RUNGS = (3, 12)
+"""The fewest and the most models of a ladder."""
 
 MAX_MODELS = 500
 MAX_BASES = 20
@@ -30,7 +32,7 @@ MAX_BASES = 20
 
 _OF_EVERY_SOURCE = frozenset({"tokenizer", "context"})
 _SAFE = re.compile(r"[A-Za-z0-9_.-]+")
-_FIXED_BY_FILE = ("extends", "scales", "scale", "suite", "sweeps")
+_FIXED_BY_FILE = ("extends", "scales", "scale", "suite", "sweeps", "ladders")
 """Keys that neither a scale nor --set may change."""
 
 
@@ -179,7 +181,9 @@ class Models:
 
     resolved: dict[str, Entry] = field(default_factory=dict)
     sweeps: dict[str, dict[str, dict[str, float | str | bool]]] = field(default_factory=dict)
-    """Swept model -> model it became -> swept key -> value."""
+    """Swept model, or ladder -> model it became -> swept key -> value; of a ladder its first key alone."""
+    ladders: dict[str, list[str]] = field(default_factory=dict)
+    """Ladder -> its rungs, in their order."""
     broken: set[str] = field(default_factory=set)
     """Names whose model could not be worked out; the reason is among the problems."""
     bases: dict[str, str] = field(default_factory=dict)
@@ -205,19 +209,27 @@ def resolve_models(tree: Node, problems: list[Problem]) -> Models:
             models.broken.add(name)
             continue
         merged = _with_train(merged, entry.node, train, problems)
-        sweep = entry.node.get("sweep")
-        if sweep is None:
-            models.resolved[name] = Entry(key_at=entry.key_at, node=without(merged, "base", "sweep"))
+        sweep, ladder = entry.node.get("sweep"), entry.node.get("ladder")
+        merged = without(merged, "base", "sweep", "ladder")
+        if sweep is not None and ladder is not None:
+            text = "a model is swept or a ladder, not both"
+            problems.append(Problem(position=ladder.at, message=text, hint="give each value of the sweep a ladder"))
+            models.broken.add(name)
+        elif sweep is not None:
+            _expand(name, entry, merged, sweep, models, problems)
+        elif ladder is not None:
+            _climb(name, entry, merged, ladder, models, problems)
         else:
-            _expand(name, entry, without(merged, "base", "sweep"), sweep, models, problems)
+            models.resolved[name] = Entry(key_at=entry.key_at, node=merged)
     if len(models.resolved) > MAX_MODELS:
         text = f"this suite has {len(models.resolved)} models; at most {MAX_MODELS} are allowed"
         raise SuiteError([*problems, Problem(position=node.at, message=text)])
     for name in models.sweeps:
+        made = f"also made by the {'ladder' if name in models.ladders else 'sweep'} {name!r}"
         for expanded in models.sweeps[name]:
             if expanded in node.value:
                 at = node.value[expanded].key_at
-                problems.append(Problem(position=at, message=f"{expanded!r} is also made by the sweep {name!r}"))
+                problems.append(Problem(position=at, message=f"{expanded!r} is {made}"))
     return models
 
 
@@ -261,9 +273,9 @@ def _wrong_base(raw: Mapping[str, Entry], base: Node, chain: tuple[str, ...]) ->
     if base.value in chain:
         circle = " -> ".join((*chain[chain.index(base.value) :], base.value))
         return Problem(position=base.at, message=f"base is cyclic: {circle}")
-    if "sweep" in raw[base.value].node.mapping():
-        text = f"base cannot be {base.value!r}, which is a sweep of several models"
-        return Problem(position=base.at, message=text, hint="base it on the model that is swept")
+    if several := {"sweep", "ladder"} & raw[base.value].node.mapping().keys():
+        text = f"base cannot be {base.value!r}, which is a {' and a '.join(sorted(several))} of several models"
+        return Problem(position=base.at, message=text, hint="base it on what that one is based on")
     return None
 
 
@@ -293,19 +305,49 @@ def _expand(name: str, entry: Entry, model: Node, sweep: Node, models: Models, p
         return
     axes = sweep.mapping()
     models.sweeps[name] = {}
-    short = [key.rsplit(".", 1)[-1] for key in axes]
-    labels = short if len(set(short)) == len(short) else [key.replace(".", "_") for key in axes]
+    labels = _labels(axes)
     for point in itertools.product(*(axis.node.value for axis in axes.values() if isinstance(axis.node.value, list))):
-        node = model
-        for (path, axis), value in zip(axes.items(), point, strict=True):
-            node = merge(node, _nested(path.split("."), value, axis.key_at, node.at))
         parts = [f"{label}-{_word(value)}" for label, value in zip(labels, point, strict=True)]
         expanded = ".".join([name, *parts])
-        models.resolved[expanded] = Entry(key_at=entry.key_at, node=node)
+        _add(name, expanded, entry, _at(model, axes, point), models)
         swept = zip(axes, (value.value for value in point), strict=True)
         models.sweeps[name][expanded] = {path: value for path, value in swept if isinstance(value, int | float | str)}
-        if name in models.bases:
-            models.bases[expanded] = models.bases[name]
+
+
+def _climb(name: str, entry: Entry, model: Node, ladder: Node, models: Models, problems: list[Problem]) -> None:
+    """Adds one model for every rung, which takes one value of each list, named by its first key: `dense.width-64`."""
+    wrong = _sweep_problems(ladder, "ladder") or list(_ladder_problems(ladder))
+    if wrong:
+        problems.extend(wrong)
+        models.broken.add(name)
+        return
+    axes = ladder.mapping()
+    first, label = next(iter(axes)), _labels(axes)[0]
+    models.sweeps[name], models.ladders[name] = {}, []
+    for rung in zip(*(axis.node.value for axis in axes.values() if isinstance(axis.node.value, list)), strict=True):
+        expanded = f"{name}.{label}-{_word(rung[0])}"
+        _add(name, expanded, entry, _at(model, axes, rung), models)
+        models.sweeps[name][expanded] = {first: rung[0].value}
+        models.ladders[name].append(expanded)
+
+
+def _labels(axes: Mapping[str, Entry]) -> list[str]:
+    """The last words of the keys, or all of them where two keys end alike."""
+    short = [key.rsplit(".", 1)[-1] for key in axes]
+    return short if len(set(short)) == len(short) else [key.replace(".", "_") for key in axes]
+
+
+def _at(model: Node, axes: Mapping[str, Entry], point: Sequence[Node]) -> Node:
+    """The model with one value for each key."""
+    for (path, axis), value in zip(axes.items(), point, strict=True):
+        model = merge(model, _nested(path.split("."), value, axis.key_at, model.at))
+    return model
+
+
+def _add(name: str, expanded: str, entry: Entry, node: Node, models: Models) -> None:
+    models.resolved[expanded] = Entry(key_at=entry.key_at, node=node)
+    if name in models.bases:
+        models.bases[expanded] = models.bases[name]
 
 
 def _nested(path: Sequence[str], value: Node, key_at: Position, at: Position) -> Node:
@@ -321,14 +363,18 @@ def _word(value: Node) -> str:
     return f"{value.value:.12g}" if isinstance(value.value, float) else str(value.value)
 
 
-def _sweep_problems(sweep: Node) -> list[Problem]:
-    """What is wrong with a grid: it maps dotted keys to lists of different words or numbers."""
+_SUCH_AS = {"sweep": "{ffn.experts: [2, 4, 8]}", "ladder": "{width: [16, 32, 64], ffn.hidden: [32, 64, 128]}"}
+
+
+def _sweep_problems(sweep: Node, what: str = "sweep") -> list[Problem]:
+    """What is wrong with a grid: it maps dotted keys to lists of different words or numbers; those of a ladder's rungs
+    may be the same."""
     if not isinstance(sweep.value, dict) or not sweep.value:
-        text = "sweep must map keys to lists of values, such as {ffn.experts: [2, 4, 8]}"
+        text = f"{what} must map keys to lists of values, such as {_SUCH_AS[what]}"
         return [Problem(position=sweep.at, message=text)]
     wrong = []
     for path, axis in sweep.value.items():
-        if not all(path.split(".")) or path.split(".")[0] in {"base", "sweep"}:
+        if not all(path.split(".")) or path.split(".")[0] in {"base", "sweep", "ladder"}:
             wrong.append(Problem(position=axis.key_at, message=f"{quoted(path)} cannot be swept"))
         if not isinstance(axis.node.value, list) or not axis.node.value:
             inner = next(iter(axis.node.mapping()), None)
@@ -340,7 +386,7 @@ def _sweep_problems(sweep: Node) -> list[Problem]:
                 if single
                 else None
             )
-            message = f"sweep needs a list of values for {quoted(path)}"
+            message = f"{what} needs a list of values for {quoted(path)}"
             wrong.append(Problem(position=axis.node.at, message=message, hint=hint))
             continue
         seen: set[str] = set()
@@ -349,11 +395,34 @@ def _sweep_problems(sweep: Node) -> list[Problem]:
             if not isinstance(value.value, int | float | str) or not _SAFE.fullmatch(word):
                 text = f"a swept value must be a number or a plain word, not {kind_of(value.value)}"
                 wrong.append(Problem(position=value.at, message=text))
-            elif word in seen:
+            elif word in seen and what == "sweep":
                 wrong.append(Problem(position=value.at, message=f"{word} is swept twice"))
             seen.add(word)
     sizes = [len(axis.node.value) for axis in sweep.value.values() if isinstance(axis.node.value, list)]
-    if math.prod(sizes) > MAX_SWEPT:
+    if what == "sweep" and math.prod(sizes) > MAX_SWEPT:
         text = f"this sweep makes {math.prod(sizes)} models; at most {MAX_SWEPT} are allowed"
         wrong.append(Problem(position=sweep.at, message=text))
     return wrong
+
+
+def _ladder_problems(ladder: Node) -> Iterator[Problem]:
+    """What is wrong with lists of values that are a ladder's: equally long, the first rising."""
+    lists = {path: axis.node.value for path, axis in ladder.mapping().items() if isinstance(axis.node.value, list)}
+    first = next(iter(lists))
+    rungs, (fewest, most) = len(lists[first]), RUNGS
+    if not fewest <= rungs <= most:
+        yield Problem(position=ladder.at, message=f"a ladder has {fewest} to {most} rungs, not {rungs}")
+    for path, values in lists.items():
+        if len(values) != rungs:
+            message = f"{quoted(path)} has {len(values)} values and {quoted(first)} has {rungs}"
+            hint = "the lists of a ladder are equally long: each rung takes one value of each"
+            yield Problem(position=ladder.mapping()[path].node.at, message=message, hint=hint)
+    numbers = [value.value for value in lists[first]]
+    if any(isinstance(number, str | bool) for number in numbers):
+        message = f"the first key of a ladder names its rungs and needs numbers: {quoted(first)} has words"
+        yield Problem(position=ladder.mapping()[first].node.at, message=message)
+        return
+    for value, below in zip(lists[first][1:], lists[first], strict=False):
+        if value.value <= below.value:  # type: ignore[operator]  # numbers: looked at above
+            message = f"{_word(value)} comes after {_word(below)}"
+            yield Problem(position=value.at, message=message, hint="a ladder goes from small to large")

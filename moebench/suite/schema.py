@@ -13,6 +13,7 @@ from typing import Any
 from moebench.amounts import NAME, Amount
 from moebench.metrics import METRICS
 from moebench.models.routers import ROUTERS
+from moebench.suite.merge import RUNGS
 from moebench.suite.types import SuiteSpec
 from moebench.suite.words import MAX_SEEDS, TOLD_BY
 
@@ -39,9 +40,9 @@ def schema() -> dict[str, Any]:
         "anyOf": [{"type": "integer", "minimum": 1, "maximum": MAX_SEEDS}, top["seeds"]],
     }
     top["train"] = {"$ref": "#/$defs/TrainSpec", "description": "The training recipe of all models."}
-    for name in ("scale", "sweeps"):
+    for name in ("scale", "sweeps", "ladders"):
         top[name]["description"] = f"Written by `moebench plan --resolved`. {top[name]['description']}"
-    fixed = {"suite", "scale", "sweeps"}
+    fixed = {"suite", "scale", "sweeps", "ladders"}
     definitions["Scale"] = {
         "description": "What this scale changes, merged over the suite.",
         "type": "object",
@@ -106,6 +107,20 @@ def _add_file_keys(definitions: dict[str, Any]) -> None:
         "description": "Keys and the values they take: one model is made for each combination.",
         "additionalProperties": {"type": "array", "minItems": 1, "items": {"type": ["number", "string", "boolean"]}},
         "examples": [{"ffn.experts": [2, 4, 8, 16]}],
+    }
+    fewest, most = RUNGS
+    model["properties"]["ladder"] = {
+        "type": "object",
+        "minProperties": 1,
+        "description": "Keys and the values they take, equally many: one model is made of the first values, one of "
+        "the second, and so on, from small to large.",
+        "additionalProperties": {
+            "type": "array",
+            "minItems": fewest,
+            "maxItems": most,
+            "items": {"type": ["number", "string", "boolean"]},
+        },
+        "examples": [{"width": [16, 32, 64], "ffn.hidden": [32, 64, 128]}],
     }
     router = definitions["MoEFFN"]["properties"]["router"]
     definitions["MoEFFN"]["properties"]["router"] = _suggested(router, ROUTERS)

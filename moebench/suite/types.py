@@ -149,7 +149,9 @@ class SuiteSpec(Frozen):
     metrics: dict[MetricName, DeclaredMetric] = later({})
     """What metrics mean that moebench does not know, by name: those of external results."""
     sweeps: dict[Name, dict[Name, dict[str, float | str | bool]]] = Field(default={})
-    """Swept model -> expanded model -> its swept keys and values."""
+    """Swept model -> expanded model -> its swept keys and values; of a ladder its first key alone."""
+    ladders: dict[Name, list[Name]] = later({})
+    """Ladder -> its rungs, from small to large."""
     measure: Measure = Measure()
     """What is measured besides counts."""
     tune: Tune | None = None

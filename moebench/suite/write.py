@@ -18,7 +18,7 @@ _WIDTH = 110
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*(?: [A-Za-z0-9_./-]+)*|[0-9.]+%")
 _NOT_WORDS = {"true", "false", "null"}
 _ORDER = (
-    "suite", "question", "scale", "seeds", "data", "train", "models", "sweeps", "metrics",
+    "suite", "question", "scale", "seeds", "data", "train", "models", "sweeps", "ladders", "metrics",
     "measure", "tune", "controls", "claims",
 )  # fmt: skip
 

@@ -56,6 +56,7 @@ def plan_of(
     *,
     seeds: Sequence[int] = tuple(range(8)),
     sweeps: Mapping[str, Mapping[str, Mapping[str, float]]] | None = None,
+    ladders: Mapping[str, Sequence[str]] | None = None,
     params: Mapping[str, tuple[int, int]] | None = None,
     processes: int = 0,
     residual: float = 0.0,
@@ -73,6 +74,7 @@ def plan_of(
             "data": {"source": "stdlib"},
             "models": {name: {**shape, "ffn": _ffn(name).model_dump()} for name in models},
             "sweeps": sweeps or {},
+            "ladders": ladders or {},
             "controls": {"same_model": same_model},
             "claims": claims,
         }
@@ -82,7 +84,8 @@ def plan_of(
         achieved=100_000 * (1 + residual), residual=residual, tolerance=0.01,
     )  # fmt: skip
     speed = SpeedPlan(
-        id=digest_of("speed"), models=tuple(models), baseline="dense", processes=tuple(range(processes)),
+        id=digest_of("speed"), models=tuple(models),
+        baseline="dense" if "dense" in models else models[0], processes=tuple(range(processes)),
         train_step=True, prefill=(), decode_batches=(1, 8), seconds=60.0,
     )  # fmt: skip
     return Plan(

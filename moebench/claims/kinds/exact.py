@@ -49,7 +49,7 @@ class Exact(ClaimKind):
         if claim.model is None:
             raise Withheld("invalid", "`exact` needs a model")
         metric = metric_of(claim.metric)
-        if metric.kind in ("timed", "event"):
+        if metric.kind in ("timed", "event", "laddered"):
             raise Withheld("invalid", f"{claim.metric} is {metric.kind}: only counts can be exact")
         value, slack = as_written(self.value), exactly(self.tolerance)
         slack = abs(value) * slack if self.tolerance.relative else slack

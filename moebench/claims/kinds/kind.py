@@ -129,7 +129,7 @@ class MarginKind(ClaimKind):
         if margin.relative and margin.value >= 1 and self.bounds_below(metric):
             message = f"margin {margin}: nothing can be {margin} lower"
             yield Fault(at=("test", "margin"), message=message, hint=factor)
-        elif not margin.relative and margin.value > 0 and metric.kind in {"timed", "event"}:
+        elif not margin.relative and margin.value > 0 and metric.kind in {"timed", "event", "laddered"}:
             percentage = f"{metric.name} is compared as a ratio: write a percentage, such as 10%"
             message = f"margin {margin} has no unit that fits"
             yield Fault(at=("test", "margin"), message=message, hint=percentage)
