@@ -201,6 +201,26 @@ def test_a_rung_that_is_no_better_than_the_one_below_is_told() -> None:
     assert told in judged(evidence).notes
 
 
+@pytest.mark.parametrize(("worths", "state"), [((1.2, 1.6, 2.1), "supported"), ((2.1, 1.6, 1.2), "refuted")])
+def test_leverage_over_sizes_is_a_trend_of_logs(worths: tuple[float, ...], state: str) -> None:
+    """Three mixtures of 40,000, 60,000 and 90,000 active weights, each worth so many times its own."""
+    own = (40_000, 60_000, 90_000)
+    family = {f"moe.width-{width}": size for width, size in zip((16, 24, 36), own, strict=True)}
+    rng = np.random.default_rng(3)
+    values = {rung: {BPB: list(law(size) * np.exp(NOISE))} for rung, size in zip(RUNGS, SIZES, strict=True)}
+    for (name, size), worth_of in zip(family.items(), worths, strict=True):
+        values[name] = {BPB: list(law(size * worth_of) * np.exp(NOISE + rng.normal(0, 0.002, 8)))}
+    trend = {"kind": "trend", "sign": "rising"}
+    block = claim(trend, "leverage.flops", over="moe", along="width", target={"ladder": "dense"})
+    swept = {name: {"width": float(name.rpartition("-")[2])} for name in family}
+    sizes = {name: (size, size) for name, size in zip(RUNGS, SIZES, strict=True)} | {
+        n: (3 * s, s) for n, s in family.items()
+    }
+    verdict = judged(evidence_of(values, {"c": block}, params=sizes, ladders={"dense": RUNGS}, sweeps={"moe": swept}))
+    assert verdict.state == state
+    assert verdict.unit == "% per doubling of width"
+
+
 # ---------------------------------------------------------------------------------------------- error rates
 
 

@@ -17,7 +17,7 @@ from moebench import stats
 from moebench.leverage.fits import Law, fit
 from moebench.leverage.place import Array
 
-DRAWS = 1000
+DRAWS = 500
 PARAMETERS = {False: 2, True: 3}
 """Of a law without and with a floor."""
 
@@ -36,7 +36,15 @@ class Reach:
     """Whether it lies outside the ladder."""
 
 
-def reaches(log_cost: Array, losses: Array, levels: Array, *, floor: bool, generator: np.random.Generator) -> list[Reach]:
+def reaches(
+    log_cost: Array,
+    losses: Array,
+    levels: Array,
+    *,
+    floor: bool,
+    generator: np.random.Generator,
+    draws: int = DRAWS,
+) -> list[Reach]:
     """Where the law of a ladder has each model's loss, with 95% intervals.
 
     `log_cost` [K] is the log size or compute of the rungs, `losses` [S, K] their log losses by seed, `levels` [S, M]
@@ -44,13 +52,13 @@ def reaches(log_cost: Array, losses: Array, levels: Array, *, floor: bool, gener
     """
     seeds, rungs = losses.shape
     law = fit(log_cost, losses.mean(axis=0), floor=floor)
-    draws = generator.integers(seeds, size=(DRAWS, seeds))
-    again = losses[draws].mean(axis=1) + _missed(losses, law, log_cost, floor=floor) * generator.normal(size=(DRAWS, rungs))
-    laws = fit(log_cost, again, floor=floor)
+    drawn = generator.integers(seeds, size=(draws, seeds))
+    missed = _missed(losses, law, log_cost, floor=floor) * generator.normal(size=(draws, rungs))
+    laws = fit(log_cost, losses[drawn].mean(axis=1) + missed, floor=floor)
     found: list[Reach] = []
     for column in levels.T:
         centre = float(law.log_size(np.array(column.mean())))
-        scattered = laws.log_size(column[draws].mean(axis=1))
+        scattered = laws.log_size(column[drawn].mean(axis=1))
         found.append(_interval(law, centre, scattered, seeds, (log_cost[0], log_cost[-1])))
     return found
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 
-EXPONENTS: Array = np.geomspace(0.01, 3.0, 240)
+EXPONENTS: Array = np.geomspace(0.01, 3.0, 120)
 NEARLY = 1.2
 """Factor of the least RMS residual within which an exponent fits nearly as well."""
 _TINY = 1e-9

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from moebench.counting.weights import ParameterCount
-from moebench.identity import digest_of
 from moebench.jobs import KINDS, speed
 from moebench.jobs.job import Job
 from moebench.jobs.kind import Draft

@@ -44,8 +44,7 @@ def notes(spec: SuiteSpec, models: Mapping[str, PlannedModel]) -> Iterator[str]:
 def _other_budget(spec: SuiteSpec, models: Mapping[str, PlannedModel], name: str, claim: Claim) -> Iterator[str]:
     ladder = claim.target.ladder if claim.target is not None else None
     rungs = spec.ladders.get(ladder, []) if ladder is not None else []
-    named = [claim.model, *(one for group in claim.groups for one in group), *spec.sweeps.get(claim.over or "", {})]
-    for model in dict.fromkeys(one for one in named if rungs and one is not None and one in models):
+    for model in dict.fromkeys(one for one in claim.about(spec.sweeps) if rungs and one in models):
         own, theirs = trained_for(models[model]), trained_for(models[rungs[0]])
         if own != theirs:
             on = f"{model} is trained on {own:,} tokens and {rungs[0]} on {theirs:,}"

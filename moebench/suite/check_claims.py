@@ -13,7 +13,7 @@ from moebench.suite.check_parts import a_or_an, check_combined, check_places
 from moebench.suite.claim import Claim, Pair
 from moebench.suite.explain import Path
 from moebench.suite.labels import measured, numbers
-from moebench.suite.model import DenseFFN, ModelSpec
+from moebench.suite.model import DenseFFN, ModelSpec, MoEFFN
 from moebench.suite.synonyms import metric_meant
 from moebench.suite.words import known_systems
 from moebench.text import listed, nearest, quoted

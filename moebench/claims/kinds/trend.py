@@ -65,11 +65,11 @@ class Trend(ClaimKind):
         sum over the models of both. Points whose weight in the slope is 0 count as well: each step between neighbours
         must not be shown to go the other way. Which way a diverged run would have bent the slope is unknown.
         """
-        lines, log = _lines(claim), claim.compare is not None
+        lines, log = _lines(claim), _in_logs(claim)
         slope, along = Slope.of(points_of(claim, lines[0].swept, sweeps), str(claim.along)), str(claim.along)
         sign = 1 if self.sign == "rising" else -1
         per = f"per doubling of {along}" if slope.doubling else f"per unit of {along}"
-        subject, way = _gain(claim) if log else claim.metric, "fall" if sign > 0 else "rise"
+        subject, way = _gain(claim) if claim.compare is not None else claim.metric, "fall" if sign > 0 else "rise"
         steps = tuple(
             Guard(
                 contrast=_sum(claim, lines, sign, weights, sweeps),
@@ -128,9 +128,14 @@ def _sum(claim: Claim, lines: Sequence[_Line], sign: int, weights: Sequence[floa
         if set(places) != set(keys):
             raise Withheld("invalid", f"{lines[0].swept} and {line.swept} are not swept over the same values")
         of_models = {places[key]: sign * line.sign * w for key, w in zip(keys, weights, strict=True)}
-        log, every = claim.compare is not None, tuple(points)
+        log, every = _in_logs(claim), tuple(points)
         made.append(Contrast.of(line.metric, of_models, log=log, rests_on=every, sided=False))
     return functools.reduce(lambda one, other: one.plus(other, sided=False), made)
+
+
+def _in_logs(claim: Claim) -> bool:
+    """Whether it is a trend of logs: of gains, and of what is a ratio itself."""
+    return claim.compare is not None or metric_of(claim.metric).kind == "laddered"
 
 
 def _swept(claim: Claim) -> list[str]:
