@@ -535,6 +535,25 @@ WORDS: dict[str, tuple[str, str]] = {
         "{model: moe, metric: cost.total_params, test: {kind: exact, value: 123456, tolerance: 1%}}",
         "supported if moe has 123,456 within 1%; refuted if it has not",
     ),
+    "at_least": (
+        "{model: moe, metric: routing.entropy, test: {kind: at_least, value: 90%}}",
+        "routing.entropy: supported if moe has at least 90%; refuted if it has less; over 8 seeds; exploratory",
+    ),
+    "at_most": (
+        "{model: dense, metric: test.bits_per_byte, test: {kind: at_most, value: 2.5}}",
+        "supported if dense has at most 2.5 bits/byte; refuted if it has more",
+    ),
+    "crosses": (
+        "{compare: {treatment: sweep, baseline: dense}, along: ffn.experts, metric: test.bits_per_byte, "
+        "test: {kind: crosses, margin: 1%}}",
+        "supported if sweep is by more than 1% lower than dense at the largest ffn.experts and not at the smallest; "
+        "refuted if either of the two fails",
+    ),
+    "near_best": (
+        "{over: sweep, along: ffn.experts, metric: test.bits_per_byte, test: {kind: near_best, at: 4, margin: 1%}}",
+        "supported if sweep at ffn.experts 4 is at most 1% higher than at any other; "
+        "refuted if it is more than 1% higher than at one of them",
+    ),
     "all_of": (
         "{test: {kind: all_of, claims: [better, counted]}}",
         "supported if better and counted all hold; refuted if any of them fails; over 8 seeds; exploratory",

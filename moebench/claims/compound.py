@@ -68,7 +68,9 @@ def settle(
 
 def _hold(parts: Parts, shown: int) -> str:
     m = len(parts.of)
-    return f"it holds in all {m} {parts.what}" if parts.need == m else f"it holds in {shown} of {m} {parts.what}"
+    if parts.need < m:
+        return f"it holds in {shown} of {m} {parts.what}"
+    return f"it holds in {'both' if m == 2 else f'all {m}'} {parts.what}"
 
 
 def _undecided(parts: Parts, states: Sequence[State], need: int) -> str:
@@ -107,6 +109,8 @@ def merged(notes: Iterable[tuple[str, Iterable[str]]], total: int) -> tuple[str,
 def asked(parts: Parts, of_part: str) -> str:
     """`≥ 0.5% lower in all 3 domains`, or the names of the claims that are put together."""
     m, need = len(parts.of), parts.need
+    if parts.asked is not None:
+        return parts.asked
     if parts.what == "claims":
         return f"{'all' if need == m else 'any'} of {listed([part.name for part in parts.of], last='and')}"
     return f"{of_part} in {f'all {m}' if need == m else f'at least {need} of {m}'} {parts.what}"

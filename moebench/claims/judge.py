@@ -8,12 +8,9 @@ that the correction is fixed before anything is run; counts are exact and outsid
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-
-import numpy as np
 
 from moebench import stats
 from moebench.claims import bounds, compound, coverage, interim, likeness, notes, sealing
@@ -24,10 +21,10 @@ from moebench.claims.kinds.part import Parts
 from moebench.claims.kinds.recovers import whole_gain
 from moebench.claims.power import Needs, needs, needs_of_guard
 from moebench.claims.preconditions import Question, broken, unfit
+from moebench.claims.printed import asked_ends, printed, recovered_share, share_words
 from moebench.claims.samples import Sample, draw
 from moebench.claims.scope import of_units, scope
 from moebench.claims.verdict import State, Verdict
-from moebench.format import interval
 from moebench.metrics import METRICS, in_force, metric_of
 from moebench.metrics.ref import MetricRef
 from moebench.reader.evidence import Evidence
@@ -238,7 +235,7 @@ def _verdict(evidence: Evidence, draft: _Draft, correction: Correction, family: 
         "beside": beside,
         "matched_on": matched_on,
         "scope": "; ".join(filter(None, (scope(evidence, claim, models, text, beside), units))),
-        **(_asked_ends(hypothesis) if hypothesis else {}),
+        **(asked_ends(hypothesis) if hypothesis else {}),
         **(_counted(sample) if sample else {}),
     }
     lines = [*notes.of_claim(evidence, draft.id, claim, draft.post_hoc, draft.looks)]
@@ -252,15 +249,15 @@ def _verdict(evidence: Evidence, draft: _Draft, correction: Correction, family: 
     elif claim.family == "primary" and not draft.post_hoc and not draft.in_family:
         lines.append("an exact count, not part of the Holm family")
     lines += notes.of_numbers(evidence, hypothesis, sample, metric=claim.metric, models=models, text=text)
-    share = _recovered_share(evidence, hypothesis)
-    lines += [] if share is None else [_share_words(share, whole_gain(claim), sample.units)]
+    share = recovered_share(evidence, hypothesis)
+    lines += [] if share is None else [share_words(share, whole_gain(claim), sample.units)]
     hints = notes.caveats(
         evidence, draft.id, claim, hypothesis, sample, text=text, beside=beside, matched=bool(matched_on)
     )
     return Verdict(
         **facts,
         **_decided(draft, hypothesis, sample, finding, correction, family),
-        **_printed(hypothesis, finding),
+        **printed(hypothesis, finding),
         **(share or {}),
         method=finding.method,
         caveats=tuple(hints),
@@ -410,63 +407,3 @@ def _p_guards(guards: Iterable[tuple[Guard, Sample]]) -> tuple[float, float]:
     shown = [(guard.blocks, shown_p(guard, sample)) for guard, sample in guards]
     of_support, of_refutation = ([p for blocks, p in shown if state in blocks] for state in ("supported", "refuted"))
     return max(of_support, default=0.0), max(of_refutation, default=0.0)
-
-
-# ---------------------------------------------------------------------------------------------- printed numbers
-
-
-def _printed(hypothesis: Hypothesis, finding: Finding) -> dict[str, Any]:
-    """Estimate and intervals as the metric reads; infinite ends are named and have no number."""
-    low, high = _shown(hypothesis, finding.interval)
-    estimate = None if math.isnan(finding.centre) else hypothesis.reading.show(finding.centre)
-    shown = {"estimate": estimate, "low": low, "high": high}
-    unbounded = tuple(name for name, value in shown.items() if value is not None and math.isinf(value))
-    shown["low90"], shown["high90"] = _shown(hypothesis, finding.narrow)
-    shown["item_low"], shown["item_high"] = _shown(hypothesis, finding.items)
-    finite = {name: value for name, value in shown.items() if value is not None and math.isfinite(value)}
-    return {**finite, "unbounded": unbounded}
-
-
-def _shown(hypothesis: Hypothesis, interval: stats.Interval | None) -> tuple[float | None, float | None]:
-    """An oriented interval's ends as the metric reads, the lower first; may be infinite."""
-    if interval is None:
-        return None, None
-    low, high = sorted((hypothesis.reading.show(interval.low), hypothesis.reading.show(interval.high)))
-    return low, high
-
-
-def _asked_ends(hypothesis: Hypothesis) -> dict[str, float]:
-    """The range asked for, as the metric reads."""
-    ends: dict[str, float] = {}
-    for bound in hypothesis.support:
-        upwards = (bound.side == "above") == (hypothesis.reading.sign > 0)
-        ends["asked_low" if upwards else "asked_high"] = hypothesis.reading.show(bound.value)
-    return ends
-
-
-def _recovered_share(evidence: Evidence, hypothesis: Hypothesis) -> dict[str, Any] | None:
-    """The share of the whole gain that was recovered, in %, with Fieller's interval.
-
-    None for other kinds of claim; empty when the gain is not shown to be above 0, or a run of the three diverged, so
-    that no share can be stated.
-    """
-    if hypothesis.gain is None or hypothesis.share_of is None:
-        return None
-    try:
-        gain, whole = (draw(evidence, part).effects for part in (hypothesis.gain, hypothesis.share_of))
-    except Withheld:
-        return None
-    if len(gain) < 2 or len(gain) != len(whole) or not np.all(np.isfinite([gain, whole])):
-        return {}
-    shares = stats.fieller(gain, whole, 1 - 2 * ALPHA)
-    if shares is None or np.mean(whole) <= 0:
-        return {}
-    share = float(np.mean(gain) / np.mean(whole))
-    return {"share": 100 * share, "share_low": 100 * shares.low, "share_high": 100 * shares.high}
-
-
-def _share_words(share: dict[str, Any], whole: str, units: str) -> str:
-    if not share:
-        return f"no share of {whole} can be stated: that gain is not shown to be above 0"
-    shown = interval(share["share"], share["share_low"], share["share_high"], "%", signed=False)
-    return f"recovers {shown} of {whole} (Fieller interval over {units})"

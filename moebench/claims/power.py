@@ -15,7 +15,7 @@ import numpy as np
 
 from moebench import stats
 from moebench.claims.decide import ALPHA, MIN_ITEMS, MIN_UNITS, Finding, weigh
-from moebench.claims.hypothesis import Bound, Guard, Hypothesis
+from moebench.claims.hypothesis import Bound, Guard, Hypothesis, Reading
 from moebench.claims.samples import Sample
 from moebench.format import interval
 
@@ -73,9 +73,10 @@ def needs(
     least = stats.detectable(sample.n, claim.alpha(looks)) * spread
     could, detectable = "too few for any effect to be seen", None
     if math.isfinite(least):
-        detectable = hypothesis.reading.show_distance(least)
+        in_unit = hypothesis.reading.show_distance(least)
         beyond = " beyond the threshold" if any(bound.value for bound in hypothesis.support) else ""
-        could = f"smallest detectable effect {_distance(detectable, hypothesis.reading.unit)}{beyond} (80% power)"
+        detectable = None if _is_factor(hypothesis.reading) else in_unit
+        could = f"smallest detectable effect {_distance(in_unit, hypothesis.reading)}{beyond} (80% power)"
     if finding.by_items:
         return Needs(
             words=f"{could}; score more test text, not more seeds, to narrow the interval", detectable=detectable
@@ -118,7 +119,7 @@ def _needs_of_one(
     if level.nearest > 0:
         runs = [max(n, least) for n in RUNS]
         spreads = [level.nearest / stats.detectable(n, level.alpha(looks)) for n in runs]
-        shown = [_distance(hypothesis.reading.show_distance(sd), hypothesis.reading.unit) for sd in spreads]
+        shown = [_distance(hypothesis.reading.show_distance(sd), hypothesis.reading) for sd in spreads]
         words += f": {runs[0]} decide if their difference has an SD of {shown[0]} or less over seeds"
         words += f", {runs[1]} if {shown[1]} or less" if runs[1] > runs[0] else ""
     return Needs(words=words, units=least, low=least)
@@ -219,7 +220,12 @@ def _unbounded(sample: Sample) -> str:
     return "runs never reached the target: a longer budget, or an easier target"
 
 
-def _distance(value: float, unit: str) -> str:
-    if unit == "ratio":
+def _distance(value: float, reading: Reading) -> str:
+    if reading.form == "ratio":
         return f"a factor of {value:.3g}"
-    return f"{value:.2g}%" if unit == "%" else interval(value, None, None, unit, signed=False)
+    return f"{value:.2g}%" if reading.unit == "%" else interval(value, None, None, reading.unit, signed=False)
+
+
+def _is_factor(reading: Reading) -> bool:
+    """Whether distances are factors though the number itself is none, as of a time on its log scale."""
+    return reading.form == "ratio" and reading.unit != "ratio"

@@ -126,7 +126,8 @@ def _one_model(findings: Findings, path: Path, claim: Claim, name: str) -> list[
 
 def _side(findings: Findings, path: Path, claim: Claim, name: str) -> list[AnyModel | None]:
     """A model that a claim compares, or every point of a swept one."""
-    if claim.test.in_ is not None and name in findings.spec.sweeps and not claim.test.of_sweeps:
+    spread = claim.test.in_ is not None or claim.test.of_points
+    if spread and name in findings.spec.sweeps and not claim.test.of_sweeps:
         return [findings.spec.models.get(point) for point in findings.spec.sweeps[name]]
     if not claim.test.of_sweeps:
         return [findings.model(path, name)]

@@ -49,6 +49,8 @@ def check_places(findings: Findings, path: Path, claim: Claim, metric: Metric) -
         if labels:
             hint = "write in how many it is to hold: `test: {in: every}`, `some`, or a share such as 75%"
             findings.add((*path, "metric"), f"{claim.metric} stands for several {labels[0]}s", hint)
+        if claim.test.of_points and swept:
+            _check_points(findings, path, swept)
         return
     if not claim.test.spreads:
         findings.add((*test, "in"), f"{a_or_an(claim.test.kind)} test takes no 'in'", key=True)

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from moebench.claims.kinds.all_of import AllOf
 from moebench.claims.kinds.any_of import AnyOf
+from moebench.claims.kinds.at_least import AtLeast
+from moebench.claims.kinds.at_most import AtMost
+from moebench.claims.kinds.crosses import Crosses
 from moebench.claims.kinds.equivalent import Equivalent
 from moebench.claims.kinds.exact import Exact
 from moebench.claims.kinds.interaction import Interaction
 from moebench.claims.kinds.kind import ClaimKind
+from moebench.claims.kinds.near_best import NearBest
 from moebench.claims.kinds.non_inferior import NonInferior
 from moebench.claims.kinds.ratio_at_least import RatioAtLeast
 from moebench.claims.kinds.ratio_within import RatioWithin
@@ -29,6 +33,10 @@ KINDS: dict[str, type[ClaimKind]] = {
     "trend": Trend,
     "interaction": Interaction,
     "exact": Exact,
+    "at_least": AtLeast,
+    "at_most": AtMost,
+    "crosses": Crosses,
+    "near_best": NearBest,
     "all_of": AllOf,
     "any_of": AnyOf,
 }

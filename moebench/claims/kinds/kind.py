@@ -74,6 +74,8 @@ class ClaimKind(Frozen, ABC):
     """Whether it is about a metric, and not about other claims."""
     spreads: ClassVar[bool] = True
     """Whether it may be asked in several places, with `in`."""
+    of_points: ClassVar[bool] = False
+    """Whether `compare` may name swept models, at whose points it is asked."""
 
     model_config = ConfigDict(serialize_by_alias=True)
 

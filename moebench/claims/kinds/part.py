@@ -47,12 +47,14 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """Those of a claim, at least two, and how many are to hold."""
+    """Those of a claim, and how many are to hold."""
 
     of: tuple[Part, ...]
     need: int
     what: str
     """What they are, such as `domains`."""
+    asked: str | None = None
+    """What is asked of them together, where it is not the same in each."""
 
     @property
     def need_against(self) -> int:

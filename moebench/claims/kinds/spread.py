@@ -8,7 +8,7 @@ stands at every point. Both together make every combination.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,8 @@ class Place:
 
     name: str
     claim: Claim
+    at: Mapping[str, float | str | bool] = field(default_factory=dict)
+    """Of a point of a sweep its keys and values."""
 
 
 def open_labels(claim: Claim) -> tuple[str, ...]:
@@ -62,7 +64,7 @@ def over_places(claim: Claim, known: Known) -> Parts | None:
     words: list[str] = []
     swept = swept_sides(claim, known.sweeps)
     if swept:
-        places, words = list(_points(places[0].claim, swept, known.sweeps)), ["points"]
+        places, words = list(at_points(places[0].claim, swept, known.sweeps)), ["points"]
     for label in open_labels(claim):
         values = _values(claim, label, known)
         places = [_with_label(place, label, value) for place, value in product(places, values)]
@@ -100,7 +102,7 @@ def alone(claim: Claim) -> Claim:
     return claim.model_copy(update={"test": claim.test.model_copy(update={"in_": None})})
 
 
-def _points(claim: Claim, swept: Mapping[Side, str], sweeps: Sweeps) -> Iterator[Place]:
+def at_points(claim: Claim, swept: Mapping[Side, str], sweeps: Sweeps) -> Iterator[Place]:
     """The claim at each point that all its sweeps have."""
     first, *others = dict.fromkeys(swept.values())
     for point, at in sweeps[first].items():
@@ -111,7 +113,7 @@ def _points(claim: Claim, swept: Mapping[Side, str], sweeps: Sweeps) -> Iterator
         for (key, *rest), sweep in swept.items():
             pair = changes.get(key, getattr(claim, key))
             changes[key] = pair.model_copy(update={rest[0]: names[sweep]}) if rest else names[sweep]
-        yield Place(name=point_words(at), claim=claim.model_copy(update=changes))
+        yield Place(name=point_words(at), claim=claim.model_copy(update=changes), at=at)
 
 
 def twin(points: Mapping[str, Mapping[str, float | str | bool]], at: Mapping[str, float | str | bool]) -> str | None:
