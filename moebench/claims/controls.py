@@ -2,20 +2,22 @@
 
 A model against itself with other seeds must show no difference, and a timing raced against itself (A/A) must come out
 equal. That is an equivalence: only an interval narrow enough to exclude what would matter passes. One that holds both
-no difference and too much of one is too wide to tell, and says how many seeds or processes would tell. No control makes
-a verdict INVALID by itself (the A/A gate of timed claims does): it is printed beside them.
+no difference and too much of one is too wide to tell, and says how many seeds or processes would tell. Controls that
+train runs of their own are in `control_runs`. One that failed makes the claims that rest on it INVALID (`gated`); one
+that is too wide to tell is printed beside them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from scipy import stats as distributions
 
 from moebench import stats
+from moebench.claims.control_runs import check_runs
 from moebench.claims.hypothesis import Contrast, Term, Withheld
 from moebench.claims.samples import draw
 from moebench.claims.verdict import ControlResult, ControlState
@@ -23,6 +25,7 @@ from moebench.format import TIMES, significant
 from moebench.metrics import metric_of
 from moebench.metrics.speed import AGAIN
 from moebench.reader.evidence import Evidence
+from moebench.suite.model import DenseFFN
 
 QUALITY = "test.bits_per_byte"
 AA_RANGE = (0.98, 1.02)
@@ -40,7 +43,21 @@ def check_controls(evidence: Evidence) -> list[ControlResult]:
     """Every control the suite asks for, and the races of its speed session against itself."""
     model = evidence.plan.spec.controls.same_model
     same = [same_model(evidence, model)] if model is not None else []
-    return same + _races(evidence)
+    return same + check_runs(evidence) + _races(evidence)
+
+
+def gated(evidence: Evidence, models: Sequence[str]) -> str | None:
+    """Why no loss of these models is to be trusted: the first control that failed on which a claim about them rests."""
+    asked = evidence.plan.spec.controls
+    same = [same_model(evidence, asked.same_model)] if asked.same_model is not None else []
+    trained = [evidence.plan.decoders[name] for name in models if name in evidence.plan.trained]
+    dense = [isinstance(one.architecture.ffn, DenseFFN) for one in trained]
+    rests = {"same_model": bool(dense), "shuffled": bool(dense), "handicap": not all(dense)}
+    rests["one_expert"] = any(dense) and not all(dense)
+    for control in (*same, *check_runs(evidence)):
+        if control.state == "failed" and rests.get(control.id.partition("[")[0], False):
+            return f"control {control.id} failed: {control.reason}"
+    return None
 
 
 def same_model(evidence: Evidence, model: str) -> ControlResult:

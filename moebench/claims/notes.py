@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from moebench import stats
-from moebench.claims import bounds, coverage, idle, likeness, sealing
+from moebench.claims import bounds, control_runs, coverage, idle, likeness, sealing
 from moebench.claims.controls import race
 from moebench.claims.decide import MIN_UNITS, Correction
 from moebench.claims.hypothesis import Hypothesis
@@ -90,6 +90,7 @@ def of_numbers(
     if text is not None and (little := coverage.note(evidence, text, models)) is not None:
         yield little
     if metric_of(metric).rests_on_loss:
+        yield from control_runs.beside(evidence, models)
         if leak := _contamination(plan):
             yield f"{leak}: a model may have learned it by heart"
         if why := untuned(evidence, models):

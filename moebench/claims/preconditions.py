@@ -430,6 +430,13 @@ def _quiet_machine(question: Question) -> str | None:
     return None
 
 
+def _controls_passed(question: Question) -> str | None:
+    """No control failed on which a loss of these models rests."""
+    if not question.contrast.rests_on_loss:
+        return None
+    return controls.gated(question.evidence, [*question.models, *question.plan.models_of(question.claim)])
+
+
 def _more_than_chance(question: Question) -> str | None:
     return idle.by_chance(question.plan, question.contrast, question.runs)
 
@@ -442,6 +449,7 @@ PRECONDITIONS: tuple[Callable[[Question], str | None], ...] = (
     _same_task,
     _same_items,
     _above_entropy,
+    _controls_passed,
     _enough_text,
     _same_memory,
     _same_treatment,

@@ -18,8 +18,9 @@ from moebench.metrics.ref import MetricRef
 
 State = Literal["supported", "refuted", "inconclusive", "interim", "invalid", "not_tested"]
 """`interim`: an estimate and no verdict, as not all is there that was planned for the claim."""
-ControlState = Literal["passed", "failed", "too_wide", "not_tested"]
-"""`too_wide`: the interval holds both an instrument that is right and one that is off by more than is allowed."""
+ControlState = Literal["passed", "failed", "too_wide", "found", "not_tested"]
+"""`too_wide`: the interval holds both an instrument that is right and one that is off by more than is allowed. `found`:
+it has no right answer, and what it found stands beside the claims that it bears on."""
 TRIFLE = 0.01
 """Numbers of two models that differ by less are called equal."""
 Unbounded = tuple[Literal["estimate", "low", "high"], ...]
@@ -220,7 +221,8 @@ class ControlResult(Frozen):
     """A check of the instrument itself."""
 
     id: str
-    """`same_model`, or `against_itself[<metric>]` for a timing raced against itself."""
+    """`same_model`, `shuffled[<model>]`, `handicap`, `round_robin`, `one_expert`, or `against_itself[<metric>]` for a
+    timing raced against itself."""
     says: str
     model: str
     state: ControlState

@@ -59,7 +59,7 @@ class _Suite:
     def on_event(self, event: Event) -> None:
         kind = event["event"]
         if kind == "planned":
-            models = event["plan"].decoders
+            models = {**event["plan"].decoders, **getattr(event["plan"].controls, "models", {})}
             trained = [job for job in event["missing"] if job.kind == "train"]
             self.cost = {job.id: models[job.model].expected_train_flops for job in trained}
             self.runs, self.began = event["runs"], time.monotonic()

@@ -55,9 +55,9 @@ class Recipe(Frozen):
     split: Literal["test", "tune"]
     """Which split is evaluated: `tune` only in a learning-rate sweep."""
     shuffled: bool = later(False)
-    """Whether the tokens of each split stand in a random order, in training and where quality is measured: a control."""
+    """Whether the tokens of each split stand in a random order, trained on and scored: a control."""
     permute_experts_every: int | None = later()
-    """Steps after which the experts of each mixture change places behind their router, again and again: a control."""
+    """Steps after which the experts of each mixture change places behind their router, time and again: a control."""
 
     @classmethod
     def untrained(cls, *, dtype: Literal["float32", "bfloat16"], context: int) -> Recipe:

@@ -14,12 +14,13 @@ from moebench.jobs.kind import Draft
 from moebench.metrics import in_force
 from moebench.planning import feasibility, ladders
 from moebench.planning.beginnings import begun
+from moebench.planning.controls import control_jobs
 from moebench.planning.elsewhere import Elsewhere, planned_elsewhere
 from moebench.planning.matching import Machine, PlanError, models_of
 from moebench.planning.planned import DataFacts, PlannedModel
 from moebench.planning.tasks import check_claims, planned_tasks, task_metrics
 from moebench.planning.tuning import Sweep, sweep_of
-from moebench.planning.types import Asked, MatchResult, Plan, PlannedJob
+from moebench.planning.types import Asked, MatchResult, Plan, PlannedControls, PlannedJob
 from moebench.suite.model import DenseFFN
 from moebench.suite.types import SuiteSpec
 from moebench.systems import system
@@ -97,9 +98,11 @@ def make_graph(
 
     sweep = sweep_of(draft, solve)
     tune = None if sweep is None else sweep.plan
+    of_controls, spoilt = control_jobs(draft)
+    controls = PlannedControls(models=of_controls, jobs=tuple(map(_brief, spoilt))) if spoilt else None
     jobs = tuple(map(_brief, draft.jobs))
-    changes = {"jobs": jobs, "speed": speed.session_of(draft), "tune": tune}
-    return Graph(plan=plan.model_copy(update=changes), jobs=tuple(draft.jobs), sweep=sweep)
+    changes = {"jobs": jobs, "speed": speed.session_of(draft), "tune": tune, "controls": controls}
+    return Graph(plan=plan.model_copy(update=changes), jobs=(*draft.jobs, *spoilt), sweep=sweep)
 
 
 def check(

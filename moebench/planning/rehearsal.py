@@ -57,7 +57,9 @@ class Estimate:
     start_s: float
     """Before a fresh process is at its first step."""
     runs_s: float
-    """All runs that are not done, side by side."""
+    """All runs that are not done, side by side, those of controls among them."""
+    controls_s: float
+    """Those of controls alone, one after the other."""
     speed_s: float
     report_s: float
     tune_s: float
@@ -73,7 +75,7 @@ def estimate(plan: Plan, jobs: Sequence[Job], options: LaunchOptions) -> Estimat
     """How long the jobs of a plan that are not done, its speed session and the report will take."""
     root, threads, device, workers = options.root, options.threads, options.device, options.num_workers
     results = Results(root)
-    tasks = [job for job in jobs if job.kind == "train"]
+    tasks = [job for job in jobs if job.kind == "train" and job.model in plan.decoders]
     left = [task for task in tasks if results.run_status(plan, task.id) not in ("completed", "diverged")]
     run_s: dict[str, float] = {name: s for name in plan.decoders if (s := _finished_s(plan, name, results)) is not None}
     basis: dict[str, Basis] = dict.fromkeys(run_s, "finished runs")
@@ -91,6 +93,7 @@ def estimate(plan: Plan, jobs: Sequence[Job], options: LaunchOptions) -> Estimat
     run_s |= {job.model: _load_s(plan, job.model, run_s) for job in loads}
     basis |= {job.model: "guessed" for job in loads}
     left += [job for job in loads if results.run_status(plan, job.id) not in ("completed", "diverged")]
+    spoilt = [] if plan.of_controls is None else _controls_left(plan, plan.of_controls, results, run_s)
     speed_s = 0.0
     if plan.speed is not None:
         todo = [job for job in plan.sessions if results.job(job.id).status() != "completed"]
@@ -100,7 +103,8 @@ def estimate(plan: Plan, jobs: Sequence[Job], options: LaunchOptions) -> Estimat
         run_s={name: run_s[name] for name in plan.models if name in run_s},
         basis=basis,
         start_s=start_s,
-        runs_s=side_by_side([run_s[task.model] for task in left], workers=workers, start_s=start_s),
+        runs_s=side_by_side([*(run_s[task.model] for task in left), *spoilt], workers=workers, start_s=start_s),
+        controls_s=sum(spoilt),
         speed_s=speed_s,
         report_s=start_s * (REPORT_STARTS + len(plan.runs) / 200),
         tune_s=side_by_side(swept, workers=workers, start_s=start_s),
@@ -133,6 +137,14 @@ def _finished_s(plan: Plan, model: str, results: Results) -> float | None:
 
 def _wall_s(folder: JobFolder) -> float:
     return float((folder.manifest() or {})["finished"]) - float(folder.job_json()["started"])
+
+
+def _controls_left(plan: Plan, of_controls: Plan, results: Results, known: Mapping[str, float]) -> list[float]:
+    """Of each run of a control that is not done: by its FLOPs, at the pace of the model that it is made of."""
+    left = [run for run in of_controls.runs if results.run_status(of_controls, run.id) not in ("completed", "diverged")]
+    bases = {run.model: run.model.partition("/")[0] for run in left}
+    paces = {name: known[base] / plan.decoders[base].expected_train_flops for name, base in bases.items()}
+    return [of_controls.decoders[run.model].expected_train_flops * paces[run.model] for run in left]
 
 
 def _guess(plan: Plan, model: str, known: Mapping[str, float]) -> float:

@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from moebench.amounts import Name
+from moebench.amounts import NAME, Name
 from moebench.checkpoints.facts import came_about
 from moebench.claims.kinds.part import Known
 from moebench.claims.kinds.spread import every_metric
@@ -50,12 +50,16 @@ class MatchResult(Frozen):
     tolerance: float
 
 
+DisplayName = Annotated[str, Field(pattern=NAME[:-1] + r"(/[a-z_]+)?$")]
+"""A model of the suite, or what a control makes of it: `moe/shuffled`."""
+
+
 class PlannedJob(Frozen):
     """One job of a plan, as briefly as the report needs it."""
 
     kind: Name
     """A word of `jobs.KINDS`."""
-    model: Name
+    model: DisplayName
     seed: int
     id: str
     inputs: tuple[str, ...] = Field(default=(), exclude_if=lambda value: value == ())
@@ -64,6 +68,22 @@ class PlannedJob(Frozen):
     """What it measures, of kind `evaluate`."""
     task: str | None = later()
     """The task of lm-eval, where it measures one."""
+
+
+class PlannedControls(Frozen):
+    """What the controls train: models that no claim is about and no table of models shows."""
+
+    models: dict[DisplayName, PlannedModel]
+    jobs: tuple[PlannedJob, ...]
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> PlannedControls:
+        trained = {job.id for job in self.jobs if job.kind == "train"}
+        if any(job.model not in self.models or "/" not in job.model for job in self.jobs):
+            raise ValueError("its controls train what they have no model of")
+        if any(job.kind != "train" and not trained.issuperset(job.inputs) for job in self.jobs):
+            raise ValueError("its controls measure what they do not train")
+        return self
 
 
 class Asked(Frozen):
@@ -112,6 +132,8 @@ class Plan(Frozen):
     """What metrics mean that only its suite or its tasks know; see `metrics.in_force`."""
     warnings: tuple[str, ...] = ()
     asked: Asked = Field(default=Asked(), exclude_if=lambda value: value == Asked())
+    controls: PlannedControls | None = later()
+    """The short runs of its controls; None where it asks for none."""
 
     @model_validator(mode="after")
     def _is_of_its_suite(self) -> Plan:
@@ -146,7 +168,25 @@ class Plan(Frozen):
         """Hash of what will run and what is claimed; the plan's file is `<suite>@<scale>-<id>.json`."""
         speed, tune = self.speed and self.speed.id, self.tune and self.tune.id
         variant = [self.asked.variant] if self.asked.variant else []
-        return digest_of([[job.id for job in self.jobs], self.claim_hashes, speed, tune, *variant], length=10)
+        controls = [[job.id for job in self.controls.jobs]] if self.controls is not None else []
+        return digest_of(
+            [[job.id for job in self.jobs], self.claim_hashes, speed, tune, *variant, *controls], length=10
+        )
+
+    @property
+    def of_controls(self) -> Plan | None:
+        """The runs of its controls as a plan of their own, so that they are read as any runs are."""
+        if self.controls is None:
+            return None
+        models = self.controls.models
+        views = {name: self.views[base] for name in models if (base := name.partition("/")[0]) in self.views}
+        alone = {"models": dict(models), "jobs": self.controls.jobs, "views": views, "matches": ()}
+        return self.model_copy(update={**alone, "speed": None, "tune": None, "controls": None})
+
+    @property
+    def every_job(self) -> tuple[PlannedJob, ...]:
+        """Its jobs, and then those of its controls."""
+        return self.jobs + (self.controls.jobs if self.controls is not None else ())
 
     @property
     def decoders(self) -> dict[str, PlannedModel]:

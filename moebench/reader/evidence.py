@@ -64,6 +64,8 @@ class Evidence:
     speed_finished: float | None = None
     tuned: Mapping[str, TunedModel] = field(default_factory=dict)
     """Empty until a sweep is recorded."""
+    controls: tuple[Outcome, ...] = ()
+    """The runs of its controls, under their own names: `moe/shuffled`."""
     sweep: Mapping[str, Any] | None = None
     """The same sweep's summary as it was written, its curves included; None when it is not there or does not read."""
     history: History = field(default_factory=History)
@@ -144,6 +146,7 @@ def _gathered(results: Source, stored: StoredPlan) -> Evidence:
     return Evidence(
         stored=stored,
         outcomes=_outcomes(results, plan, problems),
+        controls=() if plan.of_controls is None else _outcomes(results, plan.of_controls, problems),
         processes=session.processes,
         unread=session.unread,
         speed_reason=session.reason,

@@ -89,6 +89,7 @@ def read_history(results: Source, stored: StoredPlan) -> History:
         finished[run_id] = min(note.finished, finished.get(run_id, note.finished))
     known = {run.id for one in (stored, *every) for run in one.plan.runs}
     known |= {run[-1] for one in every if one.plan.tune for run in one.plan.tune.runs}
+    known |= {job.id for one in (stored, *every) if one.plan.controls for job in one.plan.controls.jobs}
     strays = [note for run_id, note in noted.items() if run_id not in known]
     unknown = lying.keys() - known - noted.keys()
     strays += filter(None, (_stray(run_id, *lying[run_id]) for run_id in sorted(unknown)))

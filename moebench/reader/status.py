@@ -81,7 +81,7 @@ def statuses(source: Source) -> list[SuiteStatus]:
 def _jobs(source: Source, plan: Plan) -> Iterator[JobStatus]:
     """Each job, inputs before what is made of them."""
     known: dict[str, JobStatus] = {}
-    for job in plan.jobs:
+    for job in plan.every_job:
         known[job.id] = status = _job(source, job, known)
         yield status
 

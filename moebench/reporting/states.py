@@ -14,7 +14,10 @@ STATES = {
     "not_tested": "NOT TESTED",
 }
 SHAPES = {"supported": "▲", "refuted": "▼", "inconclusive": "◆", "interim": "◇", "invalid": "✕", "not_tested": "○"}
-CONTROLS = {"passed": "passed", "failed": "FAILED", "too_wide": "too wide to tell", "not_tested": "not tested"}
+CONTROLS = {
+    "passed": "passed", "failed": "FAILED", "too_wide": "too wide to tell", "found": "a finding",
+    "not_tested": "not tested",
+}  # fmt: skip
 UNITS = {"seeds": ("seed",), "processes": ("process", "processes"), "counts": ("count",), "items": ("item",)}
 
 

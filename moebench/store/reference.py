@@ -86,7 +86,7 @@ def write_bundle(source: Source, stored: StoredPlan, path: Path) -> list[Path]:
 def _groups(source: Source, plan: Plan) -> dict[str, list[Folder]]:
     """The jobs of a plan that ran to an end or failed, by kind and model, in the plan's order."""
     groups: dict[str, list[Folder]] = {}
-    for job in plan.jobs:
+    for job in plan.every_job:
         folder = source.job(job.id)
         status = folder.status()
         if status in ("completed", "diverged", "corrupt") and (wrong := folder.verify()):
@@ -139,7 +139,8 @@ def _entry(folder: Folder) -> dict[str, Any]:
 
 def _digested_steps(groups: Mapping[str, Sequence[Folder]], plan: Plan) -> set[int]:
     """Steps whose digests are compared: where any model is evaluated, and where a run diverged."""
-    steps = {step for model in plan.decoders.values() for step in (*model.recipe.evaluate_at, model.recipe.steps)}
+    every = [*plan.decoders.values(), *(plan.controls.models.values() if plan.controls is not None else ())]
+    steps = {step for model in every for step in (*model.recipe.evaluate_at, model.recipe.steps)}
     diverged = (folder for folders in groups.values() for folder in folders if folder.status() == "diverged")
     return steps | {max((row["step"] for row in folder.each_row("steps.jsonl")), default=0) for folder in diverged}
 

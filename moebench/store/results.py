@@ -82,7 +82,7 @@ class Results(Source):
         return plans
 
     def num_bytes(self, plan: Plan) -> int:
-        return sum(self.job(job.id).num_bytes() for job in plan.jobs)
+        return sum(self.job(job.id).num_bytes() for job in plan.every_job)
 
     def done_notes(self) -> Iterator[dict[str, Any]]:
         for path in sorted(self._inside("plans").glob("done-*.jsonl")):

@@ -24,6 +24,8 @@ from moebench.suite.training import TrainSpec
 from moebench.suite.types import AnyModel, SpeedSpec, SuiteSpec
 from moebench.text import listed, nearest, quoted
 
+OF_MIXTURES = ("handicap", "round_robin")
+"""Controls of a mixture's routing."""
 _MADE_ELSEWHERE = {"checkpoint": "a checkpoint", "external": "measured elsewhere"}
 
 
@@ -88,8 +90,7 @@ def check(spec: SuiteSpec, tree: Node, *, raw: Node, broken: set[str]) -> list[P
             _check_match(findings, name, model.match)
     _check_measure(findings)
     _check_tune(findings)
-    if spec.controls.same_model is not None:
-        findings.trained(("controls", "same_model"), spec.controls.same_model)
+    _check_controls(findings)
     for swept, models in spec.sweeps.items():
         for name in models:
             findings.model(("sweeps", swept, name), name)
@@ -98,6 +99,21 @@ def check(spec: SuiteSpec, tree: Node, *, raw: Node, broken: set[str]) -> list[P
             findings.model(("ladders", ladder, index), name)
     check_claims(findings)
     return findings.problems
+
+
+def _check_controls(findings: Findings) -> None:
+    """Every control names a model that is trained, and one of mixtures a mixture."""
+    asked = findings.spec.controls
+    for word in ("same_model", "one_expert", *OF_MIXTURES):
+        if (name := getattr(asked, word)) is not None:
+            findings.trained(("controls", word), name)
+    for index, name in enumerate(asked.shuffled):
+        findings.trained(("controls", "shuffled", index), name)
+    for word in OF_MIXTURES:
+        model = findings.spec.decoders.get(getattr(asked, word) or "")
+        if model is not None and not isinstance(model.ffn, MoEFFN):
+            hint = "name a model with `kind: moe`"
+            findings.add(("controls", word), f"{getattr(asked, word)} is no mixture: it has no routing", hint)
 
 
 def _check_training(findings: Findings, path: Path, train: TrainSpec) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, PositiveFloat, Tag
+from pydantic import BeforeValidator, Discriminator, Field, PositiveFloat, Tag
 
 from moebench.amounts import Name
 from moebench.claims.kinds.part import Known
@@ -100,11 +100,29 @@ class Tune(Frozen):
     """The models it covers, all when absent. The others' rates are transferred, and their verdicts say so."""
 
 
+def _listed(value: Any) -> Any:
+    """One name as the list of it."""
+    return [value] if isinstance(value, str) else value
+
+
+Names = Annotated[list[Name], BeforeValidator(_listed, json_schema_input_type=Name | list[Name])]
+
+
 class Controls(Frozen):
-    """Checks that prove the instrument itself."""
+    """Checks that prove the instrument itself; those but the first train short runs of their own."""
 
     same_model: Name | None = None
     """A model compared with itself over disjoint seeds: the difference's 99% interval must hold 0."""
+    shuffled: Names = later([])
+    """Models, or one, trained and scored on text in random order: none may beat a unigram model on it."""
+    handicap: Name | None = later()
+    """A mixture whose experts change places every tenth step: it must be found worse than without."""
+    round_robin: Name | None = later()
+    """A mixture against its twin that takes experts in turn: what its learned routing adds to its weights."""
+    one_expert: Name | None = later()
+    """A model whose network, as the one expert of a mixture, must give the same losses as the dense network."""
+    steps: Annotated[int, Field(ge=1)] | None = later()
+    """Optimizer steps of the short runs; a twentieth of the model's, at least 50, when absent."""
 
 
 # ---------------------------------------------------------------------------------------------- the suite

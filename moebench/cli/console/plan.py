@@ -161,6 +161,11 @@ def _plan_lines(facts: dict[str, Any]) -> list[str]:
             lines[-1] += f", each up to {quantity(speed['memory_bytes'], 'bytes')}, with " + (
                 "one model after the other, as they do not fit together" if speed.get("apart") else "all models in it"
             )
+    if controls := facts["controls"]:
+        lines.append(
+            f"controls: {controls['to_do']} of {controls['runs']} short runs to do ({', '.join(controls['models'])}), "
+            f"about {duration(expected['controls_s'])} of one core, in the runs' time above"
+        )
     lines.append(
         f"in all about {duration(expected['total_s'])}, start-up, evaluation and report included ({_basis(facts)})"
     )
@@ -276,12 +281,22 @@ def plan_json(planned: Planned) -> dict[str, Any]:
         "runs": runs,
         "speed": plan.speed.model_dump(mode="json") if plan.speed else None,
         "tasks": _of_tasks(plan, results),
+        "controls": _of_controls(plan, results),
         "tune": plan.tune.model_dump(mode="json") if plan.tune else None,
         "data": plan.data.model_dump(mode="json"),
         "estimated_s": sum(run["estimated_s"] for run in runs if run["status"] not in ("completed", "diverged")),
         "estimate": {**vars(expected), "total_s": expected.total_s},
         "warnings": list(plan.warnings),
     }
+
+
+def _of_controls(plan: Plan, results: Results) -> dict[str, Any] | None:
+    """The models that its controls train, and how many runs of them are to do. None where it asks for none."""
+    if (of_controls := plan.of_controls) is None:
+        return None
+    status = [results.run_status(of_controls, run.id) for run in of_controls.runs]
+    to_do = sum(one not in ("completed", "diverged") for one in status)
+    return {"models": list(of_controls.models), "runs": len(status), "to_do": to_do}
 
 
 def _of_tasks(plan: Plan, results: Results) -> dict[str, Any] | None:
