@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from moebench.counting.costs import costs_of
 from moebench.jobs import evaluate, train
@@ -21,8 +20,8 @@ from moebench.jobs.job import Job
 from moebench.jobs.kind import Draft
 from moebench.jobs.recipe import Recipe
 from moebench.models.architecture import Architecture
-from moebench.models.routers import LOSSES, OPTIONS, facts_of
 from moebench.planning.planned import PlannedModel
+from moebench.suite.mixture import routed_by
 from moebench.suite.model import DenseFFN, MoEFFN
 
 SHARE, FEWEST = 20, 50
@@ -120,31 +119,23 @@ def _trained(a: Architecture, recipe: Recipe, **changes: object) -> PlannedModel
 
 
 def _in_turn(a: Architecture) -> Architecture:
-    """The mixture with experts taken in turn; what only its router reads is left out."""
+    """The mixture with experts taken in turn."""
     assert isinstance(a.ffn, MoEFFN)
-    left = {*OPTIONS, *LOSSES, "renormalise"}
-    kept = {name: value for name, value in a.ffn.model_dump().items() if name not in left}
-    return _with(a, MoEFFN(**{**kept, **_no_losses(), "router": "round_robin"}))
+    return _with(a, routed_by(a.ffn, "round_robin"))
 
 
 def _alone(a: Architecture) -> dict[str, Architecture]:
     """The model's network in every layer: dense, and as the one expert of a mixture that adds nothing to the loss."""
     hidden, activation = a.ffn_hidden, a.ffn.activation
-    expert = MoEFFN(kind="moe", experts=1, top_k=1, expert_hidden=hidden, activation=activation, **_no_losses())
+    expert = MoEFFN(kind="moe", experts=1, top_k=1, expert_hidden=hidden, activation=activation)
     return {
         "dense": _with(a, DenseFFN(kind="dense", hidden=hidden, activation=activation)),
-        "one_expert": _with(a, expert),
+        "one_expert": _with(a, routed_by(expert, "softmax_topk")),
     }
 
 
-def _no_losses() -> dict[str, Any]:
-    """Every auxiliary loss that a mixture has without being asked, at 0."""
-    return {name: 0.0 for name, loss in LOSSES.items() if loss.default is not None}
-
-
 def _with(a: Architecture, ffn: DenseFFN | MoEFFN) -> Architecture:
-    router = facts_of(ffn, width=a.width) if isinstance(ffn, MoEFFN) else None
-    return a.model_copy(update={"ffn": ffn, "router": router})
+    return Architecture.model_validate({**a.model_dump(), "ffn": ffn, "router": None})
 
 
 def control_jobs(draft: Draft) -> tuple[dict[str, PlannedModel], tuple[Job, ...]]:

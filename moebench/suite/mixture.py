@@ -26,6 +26,14 @@ def problem(ffn: MoEFFN, router: type[Router] | None) -> tuple[str, str] | None:
     return router.unfit(ffn)
 
 
+def routed_by(ffn: MoEFFN, word: str) -> MoEFFN:
+    """The mixture under a router that needs no options: without the options of its own router, and without losses."""
+    left = {*OPTIONS, *LOSSES, "renormalise"}
+    kept = {name: value for name, value in ffn.model_dump().items() if name not in left}
+    losses = {name: 0.0 for name, loss in LOSSES.items() if loss.default is not None}
+    return type(ffn).model_validate({**kept, **losses, "router": word})
+
+
 def unread_options(word: str, given: Mapping[str, object]) -> list[str]:
     """Those of the given options (not None) that a router of ours does not read."""
     if word not in ROUTERS:
