@@ -69,14 +69,14 @@ def test_every_field_of_a_recipe_stands_beside_or_is_held_equal() -> None:
     """A new field of a recipe that may differ between two models has to be told, or refused."""
     told = {
         "steps", "batch_tokens", "micro_batch_tokens", "lr", "betas", "eps", "weight_decay", "clip", "warmup_steps",
-        "decay", "final_lr_share", "dtype",
+        "decay", "final_lr_share", "dtype", "optimizer", "router_lr", "momentum", "cooldown", "branches",
     }  # fmt: skip
     held_equal = {"eval_tokens", "final_eval_tokens", "windows_per_document", "evaluate_at", "split"}
     assert set(Recipe.model_fields) == told | held_equal
     changes = {
         "steps": 300, "batch_tokens": 8192, "micro_batch_tokens": 2048, "lr": 1.0, "betas": (0.8, 0.9), "eps": 1.0,
         "weight_decay": 0.3, "clip": None, "warmup_steps": 50, "decay": "linear", "final_lr_share": 0.5,
-        "dtype": "bfloat16",
+        "dtype": "bfloat16", "optimizer": "muon", "router_lr": 2.0, "momentum": 0.9, "cooldown": 0.2, "branches": (50,),
     }  # fmt: skip
     for name in told:
         evidence = with_recipe(unmatched(twins()), "moe", **{name: changes[name]})

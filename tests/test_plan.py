@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from moebench.identity import canonical, digest_of, job_id
 from moebench.jobs import train
-from moebench.jobs.recipe import Run
+from moebench.jobs.recipe import TRAINING_VERSION, Run
 from moebench.planning import graph, matching
 from moebench.planning.tuning import tune_identity
 from moebench.planning.types import Plan
@@ -73,7 +73,7 @@ def test_an_id_is_the_same_after_json() -> None:
 
 def test_ids_do_not_move_by_themselves() -> None:
     """A literal: whoever changes it makes every finished run count as missing."""
-    assert run(architecture(dense()), data_digest="d").id == "4ce94d6857964935871e"
+    assert run(architecture(dense()), data_digest="d").id == "4ca34b011e53daf5539a"
 
 
 BUNDLES = sorted(path.parent for path in REFERENCE.glob("*/*/MANIFEST"))
@@ -81,7 +81,7 @@ BUNDLES = sorted(path.parent for path in REFERENCE.glob("*/*/MANIFEST"))
 
 @pytest.mark.parametrize("path", BUNDLES, ids=lambda path: path.name)
 def test_reference_results_are_still_the_runs_of_their_plans(path: Path) -> None:
-    """What was added to the types since is left out where it is not used, so that every committed id stays."""
+    """What is added to the types later is left out where it is not used, so that every committed id stays."""
     source = open_results(path)
     (stored,) = source.plans()
     assert source.unreadable_plans() == []
@@ -90,7 +90,7 @@ def test_reference_results_are_still_the_runs_of_their_plans(path: Path) -> None
         folder = source.job(planned.id)
         assert folder.status() == "completed"
         assert job_id(**folder.job_json()["job"]) == folder.id
-        if folder.kind == "train":
+        if folder.kind == "train" and folder.spec()["training_version"] == TRAINING_VERSION:
             again = Run.model_validate(folder.spec())
             assert again.id == folder.id
             assert again.model_dump(mode="json") == folder.spec()
@@ -112,6 +112,8 @@ def test_a_bundled_suite_still_plans_the_committed_runs(path: Path, monkeypatch:
     (one,) = [source.job(run.id).spec() for run in plan.runs[:1]] or [
         plan.speed.untrained[plan.speed.baseline].model_dump()
     ]
+    if one["training_version"] != TRAINING_VERSION:
+        pytest.skip(f"it is of training version {one['training_version']}, and to be made again")
     monkeypatch.setattr(train, "version", lambda _: one["torch"])
     spec = load_suite(plan.suite, scale=plan.scale).spec
     here = matching.Machine(device=one["device"])

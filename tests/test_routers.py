@@ -18,11 +18,13 @@ from torch import Tensor
 
 from moebench import plugins
 from moebench.models.routers import Router, Routing, Text, router_class
+from moebench.models.routers.expert_choice import ExpertChoice
 from moebench.models.routers.hierarchical import Hierarchical
 from moebench.models.routers.losses import Tally, balance_loss, sequence_balance, z_loss
 from moebench.models.routers.noisy_topk import Gate, NoisyTopK, expected_load, squared_variation
 from moebench.models.routers.projection import Projection
 from moebench.models.routers.sigmoid_bias import SigmoidBias
+from moebench.models.routers.soft_mixture import SoftMixture
 from moebench.models.routers.softmax_topk import SoftmaxTopK
 from moebench.models.routers.top_p import TopP, entropy_loss
 from moebench.suite.model import MoEFFN
@@ -244,7 +246,7 @@ def test_importance_and_load_losses_are_zero_at_perfect_balance() -> None:
 
 def test_noise_is_normal_with_a_deviation_of_softplus_of_its_own_projection() -> None:
     """At first log 2 everywhere, whatever the token; then what was learned."""
-    gate, x_TD = Gate(6, width=4).train(), torch.randn(1, 4, generator=chance(1)).expand(20_000, 4)
+    gate, x_TD = Gate(6, width=4, scale=1.0).train(), torch.randn(1, 4, generator=chance(1)).expand(20_000, 4)
     gate.initialise(0, "gate")
     clear, noisy, deviation = gate(x_TD, text(20_000))
     torch.testing.assert_close(deviation, torch.full((20_000, 6), math.log(2)))
@@ -558,17 +560,23 @@ def test_top_p_takes_the_fewest_that_reach_p(logits: list[float], p: float, top_
 ])  # fmt: skip
 def test_the_scale_of_an_average_by_hand(top_k: int, renormalise: bool, scale: float) -> None:
     """The root of k times weight squared, the weight being 1/k renormalised and 1/E otherwise."""
-    assert SoftmaxTopK.output_scale(moe(8, top_k, renormalise=renormalise)) == pytest.approx(scale)
+    undecided = moe(8, top_k, renormalise=renormalise, router_scale=1e-6)
+    assert SoftmaxTopK.output_scale(undecided) == pytest.approx(scale, rel=1e-4)
 
 
 def test_other_scales_by_hand() -> None:
-    """sigmoid: scores of one half, times the scale; top_p 0.5 of 8: four experts, not the eight allowed."""
-    assert SigmoidBias.output_scale(moe(8, 4, router="sigmoid_bias", scale=2.5)) == pytest.approx(2.5 / 2)
-    bare = moe(8, 4, router="sigmoid_bias", renormalise=False)
-    assert SigmoidBias.output_scale(bare) == pytest.approx(2 * 0.5)
-    assert TopP.output_scale(moe(8, 8, router="top_p", top_p=0.5)) == pytest.approx(0.5)
-    assert TopP.output_scale(moe(8, 2, router="top_p", top_p=0.5)) == pytest.approx(0.5**0.5)
-    assert TopP.output_scale(moe(8, 8, router="top_p", top_p=0.5, renormalise=False)) == pytest.approx(2 / 8)
+    """sigmoid: scores of one half, times the scale; top_p 0.49 of 8: four experts, not the eight allowed."""
+
+    def scale(router: type[Router], word: str, top_k: int, **options: Any) -> float:
+        return router.output_scale(moe(8, top_k, router=word, router_scale=1e-6, **options))
+
+    assert scale(SigmoidBias, "sigmoid_bias", 4, scale=2.5) == pytest.approx(2.5 / 2, rel=1e-4)
+    assert scale(SigmoidBias, "sigmoid_bias", 4, renormalise=False) == pytest.approx(2 * 0.5, rel=1e-4)
+    assert scale(TopP, "top_p", 8, top_p=0.49) == pytest.approx(0.5, rel=1e-4)
+    assert scale(TopP, "top_p", 2, top_p=0.49) == pytest.approx(0.5**0.5, rel=1e-4)
+    assert scale(TopP, "top_p", 8, top_p=0.49, renormalise=False) == pytest.approx(2 / 8, rel=1e-4)
+    assert scale(SoftMixture, "soft_mixture", 8) == pytest.approx(8**-0.5, rel=1e-4)
+    assert scale(ExpertChoice, "expert_choice", 2) == pytest.approx(2**0.5 / 8, rel=1e-4)
 
 
 # ------------------------------------------------------------------------------------------ look-up

@@ -61,20 +61,27 @@ def _kernels(evidence: Evidence, model: str) -> Value:
 
 
 def _trained_params(model: PlannedModel) -> int:
-    """Those with a gradient and two moments, of four bytes each, beside their weight."""
-    return (model.costs.train_state_bytes - 4 * model.costs.params.total) // 12
+    """Those with a gradient; in a plan of before they were counted, by their gradient and AdamW's two moments."""
+    counted = model.costs.trained_params
+    return (model.costs.train_state_bytes - 4 * model.costs.params.total) // 12 if counted is None else counted
 
 
 def _schedule(model: PlannedModel) -> str:
     r = model.recipe
     down = "constant" if r.decay == "none" else f"{r.decay} to {r.final_lr_share:.0%}"
-    return f"{r.warmup_steps / r.steps:.0%} warm-up, then {down}"
+    if r.cooldown is not None:
+        down = f"stable, the last {r.cooldown:.0%} linear to {r.final_lr_share:.0%}"
+    branches = f", branches at {', '.join(f'{steps:,}' for steps in r.branches)} steps" if r.branches else ""
+    return f"{r.warmup_steps / r.steps:.0%} warm-up, then {down}{branches}"
 
 
 def _optimizer(model: PlannedModel) -> str:
     r = model.recipe
     clip = "no clipping" if r.clip is None else f"clip {r.clip:g}"
-    return f"betas {r.betas[0]:g} and {r.betas[1]:g}, eps {r.eps:g}, decay {r.weight_decay:g}, {clip}"
+    name = {"adamw": "AdamW", "muon": "Muon and AdamW"}[r.optimizer]
+    name += "" if r.momentum is None else f", momentum {r.momentum:g}"
+    words = f"{name}, betas {r.betas[0]:g} and {r.betas[1]:g}, eps {r.eps:g}, decay {r.weight_decay:g}, {clip}"
+    return words if r.router_lr == 1 else f"{words}, routers at {r.router_lr:g}{TIMES} the rate"
 
 
 def epochs(plan: Plan, model: str) -> float | None:

@@ -352,11 +352,7 @@ def _same_schedule(question: Question) -> str | None:
     """A curve that has not decayed is that of its schedule: crossings of different ones cannot be compared."""
     if not any(term.base.endswith("_to_quality") for term in question.contrast.terms):
         return None
-    schedules = {
-        (r.steps, r.batch_tokens, r.warmup_steps, r.decay, r.final_lr_share, r.evaluate_at): name
-        for name in question.planned
-        for r in [question.plan.decoders[name].recipe]
-    }
+    schedules = {question.plan.decoders[name].recipe.schedule: name for name in question.planned}
     if len(schedules) < 2:
         return None
     return (

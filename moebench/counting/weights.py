@@ -169,6 +169,20 @@ def untrained_parameters(b: Blueprint) -> int:
     )
 
 
+def hidden_matrices(b: Blueprint) -> int:
+    """Weights in the matrices of attention and of feed-forward networks, those of all experts: what Muon is for."""
+
+    def networks(ffn: Dense | Experts | None) -> int:
+        if ffn is None:
+            return 0
+        each = dense_weights(ffn, b.width).matrices
+        return each if isinstance(ffn, Dense) else ffn.experts * each + networks(ffn.shared)
+
+    mixers = (mixer for layer in b.layers for mixer in [layer.mixer, layer.cross] * layer.times)
+    attention = sum(mixer_weights(mixer, b.width).matrices for mixer in mixers)
+    return attention + sum(layer.times * networks(layer.ffn) for layer in b.layers)
+
+
 def active_without_input_tables(b: Blueprint) -> int:
     """Active parameters as some publishers count (gpt-oss, DeepSeek): a look-up reads one row of an input table, so it
     does not count; the output head does, and a tied table is one."""

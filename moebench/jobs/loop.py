@@ -1,5 +1,8 @@
 """One training job, on one screen: set up or resume, train, evaluate at the points, keep the weights, mark it done.
 
+Where a decay branch leaves, the state is put aside, trained to the end of the smaller budget, scored as a finished run
+is, and put back; its steps are in no file but for that score. A checkpoint goes before it.
+
 Rows wait in memory and go to disk just before a checkpoint, whose metadata says how many rows each file had. A resumed
 job cuts its files back to that, so whatever a killed process did after its last checkpoint is done again, once, and
 ends in the same bits. Clock readings go to `timed.jsonl` alone.
@@ -26,7 +29,8 @@ from moebench.identity import digest_of
 from moebench.jobs.job import Job, OnEvent
 from moebench.jobs.measuring import scored_windows
 from moebench.jobs.recipe import Run
-from moebench.jobs.training import Diverged, State, start, train
+from moebench.jobs.training import Diverged, State, branched, start, train
+from moebench.metrics import decayed
 from moebench.metrics.measurement import NotFinite
 from moebench.metrics.metric import Record
 from moebench.metrics.quality import Evaluated, evaluate, point_records
@@ -100,7 +104,7 @@ def execute(job: Job, *, root: Path, on_event: OnEvent, should_stop: Callable[[]
     write_bytes(folder.path / WEIGHTS, safetensors.torch.save(state.model.state_dict()))
     if isinstance(corpus.tokenizer, Subwords):  # so that the model can be used where its data are not
         write_bytes(folder.path / FILE, corpus.tokenizer.file.encode())
-    journal.add_records(_last_records(run, folder, corpus))
+    journal.add_records(_last_records(run, state, folder, corpus))
     journal.flush(state.step)
     folder.finish("completed")
     return "completed"
@@ -197,7 +201,7 @@ class _Reporter:
             self.job.event(
                 "progress",
                 step=step,
-                steps=recipe.steps,
+                steps=recipe.all_steps,
                 batch_tokens=recipe.batch_tokens,
                 loss=self.loss,
                 tokens_per_s=done * recipe.batch_tokens / (now - self.began) if done else None,
@@ -220,17 +224,21 @@ def _train(
     recipe, checkpoints = run.recipe, Checkpoints(journal.folder)
     points = set(recipe.evaluate_at)
     windows = scored_windows(corpus, recipe, tokens=recipe.eval_tokens)
-    report(state.step, "train", force=True)
+    taken = recipe.taken(state.step, state.branches)
+    report(taken, "train", force=True)
+    if not _branches(run, state, journal, corpus, report=report, should_stop=should_stop):
+        return False
     checkpointed = began = time.perf_counter()
     for facts in train(state, run, corpus):
         journal.clocked("train", began)
         harness = time.perf_counter()
         journal.waiting["steps.jsonl"].append(vars(facts))
-        report(facts.step, "train", loss=facts.loss)
+        taken = recipe.taken(facts.step, state.branches)
+        report(taken, "train", loss=facts.loss)
         stopping = should_stop()
         journal.clocked("harness", harness)
         if facts.step in points:
-            report(facts.step, "evaluate", force=True)
+            report(taken, "evaluate", force=True)
             evaluating = time.perf_counter()
             journal.add_records(_point_records(run, state, windows, _evaluate(run, state, windows, corpus.tokenizer)))
             journal.clocked("evaluate", evaluating)
@@ -241,8 +249,50 @@ def _train(
             journal.spent["checkpoint"] = checkpointed - checkpointing
         if stopping and state.step < recipe.steps:
             return False
+        if not _branches(run, state, journal, corpus, report=report, should_stop=should_stop):
+            return False
         began = time.perf_counter()
     return True
+
+
+def _branches(
+    run: Run,
+    state: State,
+    journal: _Journal,
+    corpus: Corpus,
+    *,
+    report: _Reporter,
+    should_stop: Callable[[], bool],
+) -> bool:
+    """Takes the branches that leave here; False when asked to stop in one, which is then to be done again."""
+    recipe = run.recipe
+    while state.branches < len(recipe.branches) and recipe.leaves_at(recipe.branches[state.branches]) <= state.step:
+        _checkpoint(Checkpoints(journal.folder), journal, state)
+        began, budget, flops = time.perf_counter(), recipe.branches[state.branches], state.executed_flops
+        before = recipe.taken(state.step, state.branches) - state.step
+        branch = run.model_copy(update={"recipe": recipe.branch(budget)})
+        with branched(state):
+            try:
+                for facts in train(state, branch, corpus):
+                    report(before + facts.step, "train")
+                    if should_stop():
+                        return False
+                records = list(_decayed(branch, state, corpus))
+            except Diverged as problem:
+                records = [decayed.diverged(f"the branch of {budget:,} steps diverged: {problem}", step=budget)]
+            flops = state.executed_flops - flops
+        state.branches, state.branch_flops = state.branches + 1, state.branch_flops + flops
+        journal.add_records(records)
+        journal.clocked("branch", began)
+    return True
+
+
+def _decayed(run: Run, state: State, corpus: Corpus) -> Iterator[Record]:
+    """What a run has come to at its end, scored on the text that its final quality is."""
+    windows, recipe = scored_windows(corpus, run.recipe, tokens=run.recipe.final_eval_tokens), run.recipe
+    seen = _evaluate(run, state, windows, corpus.tokenizer)
+    tokens = recipe.steps * recipe.batch_tokens
+    yield from decayed.decayed(seen.bits_per_byte(), step=recipe.steps, tokens=tokens, model_flops=state.model_flops)
 
 
 def _checkpoint(checkpoints: Checkpoints, journal: _Journal, state: State) -> None:
@@ -271,11 +321,14 @@ def _point_records(run: Run, state: State, windows: Windows, seen: Evaluated) ->
         yield dropped_share(step=step, dropped=state.pairs_dropped, computed=state.pairs_computed)
 
 
-def _last_records(run: Run, folder: JobFolder, corpus: Corpus) -> list[Record]:
-    """The loss of the last tenth of the steps, how often the training split was read, and what shuffled text costs."""
+def _last_records(run: Run, state: State, folder: JobFolder, corpus: Corpus) -> list[Record]:
+    """The loss of the last tenth of the steps, how often the training split was read, the last decayed point, and what
+    shuffled text costs."""
     last = [row["loss"] for row in folder.steps()[-max(1, run.recipe.steps // 10) :]]
     epochs = run.recipe.epochs(stream=len(corpus.tokens("train")), context=corpus.context)
     records = list(ended(last, epochs=epochs, step=run.recipe.steps))
+    if run.recipe.branches:
+        records += [*_decayed(run, state, corpus), decayed.cost(state.branch_flops, step=run.recipe.steps)]
     if run.recipe.shuffled:
         text = scored_windows(corpus, run.recipe, tokens=run.recipe.final_eval_tokens)
         records.append(UNIGRAM.record(unigram_bits_per_byte(corpus, text), step=run.recipe.steps))

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from pydantic import Field, field_serializer
+from pydantic import field_serializer
 
 from moebench.frozen import Frozen, later
 from moebench.identity import digest_of, job_id
 from moebench.models.architecture import Architecture, Kernels, deciding
 from moebench.suite.model import DenseFFN
 
-TRAINING_VERSION = 1
+TRAINING_VERSION = 2
 """Raised by hand when the same run would give other bits; the golden-loss test notices when it should have been."""
 
 
-ONLY_EVALUATED = frozenset({"evaluate_at", "eval_tokens", "final_eval_tokens", "windows_per_document"})
+ONLY_EVALUATED = frozenset({"evaluate_at", "eval_tokens", "final_eval_tokens", "windows_per_document", "branches"})
 """Keys of a recipe that decide what is scored and nothing of the training."""
 
 
@@ -35,13 +35,23 @@ class Recipe(Frozen):
     """0 for a model that is counted and timed at its initial values."""
     batch_tokens: int
     micro_batch_tokens: int
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """muon: for the matrices of attention and feed-forward networks, with AdamW for all else."""
     lr: float
+    router_lr: float = 1.0
+    """Rate of the routers' parameters, as a multiple of `lr`."""
     betas: tuple[float, float]
     eps: float
+    momentum: float | None = None
+    """Of Muon; None with AdamW alone."""
     weight_decay: float
     clip: float | None
     warmup_steps: int
-    decay: Literal["cosine", "linear", "none"]
+    decay: Literal["cosine", "linear", "none", "wsd"]
+    cooldown: float | None = None
+    """Share of the steps, at the end, over which `wsd` decays; None with other schedules."""
+    branches: tuple[int, ...] = ()
+    """Smaller budgets in steps, rising: what a run of each would reach is found by a branch of this one."""
     final_lr_share: float
     dtype: Literal["float32", "bfloat16"]
     """Of products and activations; of the weights too in a recipe of no steps, else they are float32."""
@@ -49,9 +59,8 @@ class Recipe(Frozen):
     """Steps after which quality is measured; the last is `steps`."""
     eval_tokens: int
     final_eval_tokens: int
-    windows_per_document: int | None = Field(default=4, exclude_if=lambda value: value == 4)
-    """Windows that an evaluation scores of one document at most; None for no limit. 4 in recipes without it: they were
-    made when there was no other number."""
+    windows_per_document: int | None = None
+    """Windows that an evaluation scores of one document at most; None for no limit."""
     split: Literal["test", "tune"]
     """Which split is evaluated: `tune` only in a learning-rate sweep."""
     shuffled: bool = later(False)
@@ -83,6 +92,12 @@ class Recipe(Frozen):
         )
 
     @property
+    def schedule(self) -> tuple[Any, ...]:
+        """What two runs must share for the points of their curves to mean the same."""
+        down = (self.decay, self.cooldown, self.final_lr_share)
+        return (self.steps, self.batch_tokens, self.warmup_steps, *down, self.evaluate_at, self.branches)
+
+    @property
     def trains(self) -> bool:
         return self.steps > 0
 
@@ -90,6 +105,27 @@ class Recipe(Frozen):
     def micro_batches(self) -> int:
         """Of a batch, the last one perhaps smaller."""
         return -(-self.batch_tokens // self.micro_batch_tokens)
+
+    def cooldown_steps(self, steps: int) -> int:
+        """Over which the rate of a run of so many steps falls at its end; 0 with other schedules than `wsd`."""
+        return 0 if self.cooldown is None else max(1, round(self.cooldown * steps))
+
+    def leaves_at(self, branch: int) -> int:
+        """Steps of the trunk after which the branch with this budget leaves it."""
+        return branch - self.cooldown_steps(branch)
+
+    def branch(self, steps: int) -> Recipe:
+        """What trains a branch: the recipe of a separate run with its budget and as many steps of warm-up."""
+        return self.model_copy(update={"steps": steps, "evaluate_at": (steps,), "branches": ()})
+
+    def taken(self, step: int, branches: int) -> int:
+        """Steps taken in all, those of the first so many branches among them."""
+        return step + sum(map(self.cooldown_steps, self.branches[:branches]))
+
+    @property
+    def all_steps(self) -> int:
+        """Steps of the run and of its branches together."""
+        return self.taken(self.steps, len(self.branches))
 
     def epochs(self, *, stream: int, context: int) -> float | None:
         """How often a training split of `stream` tokens is read; None when it holds no window at every offset."""
@@ -121,15 +157,12 @@ class Run(Frozen):
     device: Literal["cpu", "cuda"]
     backend: str
     """Expert compute, a word of `models.decoder.experts.BACKENDS`; 'none' for a dense model."""
-    kernels: Kernels = Field(default="unfused", exclude_if=lambda value: value == "unfused")
+    kernels: Kernels = "unfused"
     """How norms and attention are computed in training: `unfused`, of torch's functions, or `fused` into functions with
-    a backward by hand. An unfused run keeps the id it had before there were others."""
-    losses_over: Literal["micro_batch", "batch"] = Field(
-        default="micro_batch", exclude_if=lambda value: value == "micro_batch"
-    )
+    a backward by hand."""
+    losses_over: Literal["micro_batch", "batch"] = "micro_batch"
     """Tokens over which a router's losses of sums are taken. `batch`, in a run whose micro-batches would each give
-    another loss: a pass without gradients goes first. Else `micro_batch`, and the id that it had before there were
-    others."""
+    another loss: a pass without gradients goes first. Else `micro_batch`."""
     torch: str
     """Major and minor version of torch."""
     start: str | None = later()

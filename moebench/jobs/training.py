@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from moebench.counting.flops import train_step_flops
 from moebench.counting.kernels import executed_step_flops, tally_flops
 from moebench.data.batches import roll, train_batch
 from moebench.data.corpus import Corpus
+from moebench.jobs.optimizers import make_optimizer, set_rate
 from moebench.jobs.recipe import Recipe, Run
 from moebench.models.decoder import Output, Transformer, build
 from moebench.models.decoder.subject import experts_one_by_one
@@ -32,6 +33,10 @@ from moebench.seeds import derive
 
 EXPLODED = 3.0
 """A loss beyond this many times the uniform model's is called diverged."""
+
+
+COUNTERS = ("step", "model_flops", "executed_flops", "pairs_computed", "pairs_dropped", "branches", "branch_flops")
+"""Of a state, whole numbers that travel with it."""
 
 
 class Diverged(Exception):  # noqa: N818  an outcome of training, no error
@@ -57,7 +62,7 @@ class State:
     """Everything that training carries from one step to the next."""
 
     model: Transformer
-    optimizer: torch.optim.AdamW
+    optimizer: torch.optim.Optimizer
     step: int = 0
     digest: bytes = b""
     model_flops: int = 0
@@ -67,6 +72,10 @@ class State:
     """(token, expert) pairs computed in training so far."""
     pairs_dropped: int = 0
     """Assignments dropped (over capacity) in training so far."""
+    branches: int = 0
+    """Decay branches that are done."""
+    branch_flops: int = 0
+    """Executed in branches so far."""
 
     def to_bytes(self) -> bytes:
         """The state as safetensors; the counters travel in its metadata."""
@@ -74,14 +83,7 @@ class State:
         for name, parameter in self.model.named_parameters():
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 tensors[f"optimizer.{name}.{key}"] = value
-        counters = {
-            "step": self.step,
-            "digest": self.digest.hex(),
-            "model_flops": self.model_flops,
-            "executed_flops": self.executed_flops,
-            "pairs_computed": self.pairs_computed,
-            "pairs_dropped": self.pairs_dropped,
-        }
+        counters = {"digest": self.digest.hex(), **{name: getattr(self, name) for name in COUNTERS}}
         return safetensors.torch.save(
             {name: value.detach().cpu().contiguous() for name, value in tensors.items()},
             metadata={"state": json.dumps(counters)},
@@ -97,9 +99,9 @@ class State:
             found = {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
             self.optimizer.state[parameter] = {key: value.to(device) for key, value in found.items()}
         counters = _metadata(data)
-        self.step, self.digest = counters["step"], bytes.fromhex(counters["digest"])
-        self.model_flops, self.executed_flops = counters["model_flops"], counters["executed_flops"]
-        self.pairs_computed, self.pairs_dropped = counters["pairs_computed"], counters["pairs_dropped"]
+        self.digest = bytes.fromhex(counters["digest"])
+        for name in COUNTERS:
+            setattr(self, name, counters[name])
 
 
 def _metadata(data: bytes) -> dict[str, Any]:
@@ -125,23 +127,19 @@ def start(run: Run, *, is_loaded: bool = False) -> State:
     return State(model=model, optimizer=make_optimizer(model, run.recipe))
 
 
-def make_optimizer(model: Transformer, recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW with decoupled decay (Loshchilov and Hutter 2019, arXiv:1711.05101); norms and biases are not decayed."""
-    matrices = [p for name, p in model.named_parameters() if p.ndim >= 2 and not name.endswith("bias")]
-    vectors = [p for name, p in model.named_parameters() if p.ndim < 2 or name.endswith("bias")]
-    groups = [
-        {"params": matrices, "weight_decay": recipe.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=recipe.lr, betas=recipe.betas, eps=recipe.eps, fused=True)
-
-
 def learning_rate(recipe: Recipe, step: int) -> float:
-    """The rate of step `step`, counted from 0: linear warm-up, then decay to `final_lr_share` of the peak."""
+    """The rate of step `step`, counted from 0: linear warm-up, then decay to `final_lr_share` of the peak.
+
+    Of `wsd` (Hu et al. 2024, arXiv:2404.06395; Hagele et al. 2024, arXiv:2405.18392) it falls in a line over the
+    cooldown alone, its first step included.
+    """
     if step < recipe.warmup_steps:
         return recipe.lr * (step + 1) / recipe.warmup_steps
     if recipe.decay == "none":
         return recipe.lr
+    if recipe.decay == "wsd":
+        fallen = max(0, step + 1 - recipe.leaves_at(recipe.steps)) / recipe.cooldown_steps(recipe.steps)
+        return recipe.lr * (1 - (1 - recipe.final_lr_share) * fallen)
     done = (step - recipe.warmup_steps) / max(1, recipe.steps - 1 - recipe.warmup_steps)
     left = 0.5 * (1 + math.cos(math.pi * done)) if recipe.decay == "cosine" else 1 - done
     return recipe.lr * (recipe.final_lr_share + (1 - recipe.final_lr_share) * left)
@@ -179,8 +177,7 @@ def train(state: State, run: Run, corpus: Corpus) -> Iterator[Step]:
         batch = train_batch(
             corpus, seed=run.seed, step=state.step, batch_tokens=recipe.batch_tokens, shuffled=recipe.shuffled
         )
-        for group in state.optimizer.param_groups:
-            group["lr"] = learning_rate(recipe, state.step)
+        set_rate(state.optimizer, learning_rate(recipe, state.step))
         loss, passes, tallied = _accumulate(state, run, torch.from_numpy(batch).to(run.device))
         limit = math.inf if recipe.clip is None else recipe.clip
         grad_norm = float(torch.nn.utils.clip_grad_norm_(state.model.parameters(), limit))
@@ -194,6 +191,16 @@ def train(state: State, run: Run, corpus: Corpus) -> Iterator[Step]:
         state.digest = roll(state.digest, batch)
         _count(state, run, sequences=batch.shape[0], passes=passes, tallied=tallied)
         yield Step(step=state.step, loss=loss, grad_norm=grad_norm, digest=state.digest.hex()[:16])
+
+
+@contextmanager
+def branched(state: State) -> Iterator[State]:
+    """The state, to be trained on in another way: afterwards it is what it was, to the bit."""
+    kept = state.to_bytes()
+    try:
+        yield state
+    finally:
+        state.load_bytes(kept)
 
 
 def _accumulate(state: State, run: Run, batch_BX: Tensor) -> tuple[float, list[Pass], int]:

@@ -18,7 +18,19 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from moebench import plugins
-from moebench.metrics import accuracy, counts, events, flops, leverage, memory, quality, routing, speed, training
+from moebench.metrics import (
+    accuracy,
+    counts,
+    decayed,
+    events,
+    flops,
+    leverage,
+    memory,
+    quality,
+    routing,
+    speed,
+    training,
+)
 from moebench.metrics.measurement import Measurement
 from moebench.metrics.metric import Metric, Record
 from moebench.metrics.ref import MetricRef
@@ -93,6 +105,7 @@ FILES: dict[str, ModuleType] = {
     "quality": quality,
     "accuracy": accuracy,
     "training": training,
+    "decayed": decayed,
     "flops": flops,
     "memory": memory,
     "routing": routing,

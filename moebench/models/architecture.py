@@ -41,8 +41,8 @@ class Architecture(AttentionOptions):
     tied_embeddings: bool
     rope_theta: float
     norm_eps: float
-    qk_norm: Literal["full", "per_head"] | None = Field(default=None, exclude_if=lambda value: value is None)
-    """RMSNorm of queries and keys; a run without it keeps the id it had before there was any."""
+    qk_norm: Literal["full", "per_head"] | None = None
+    """RMSNorm of queries and keys."""
     router: RouterFacts | None = later()
     """What is known of its router; None for a dense model, and of an installed package's before it is tried."""
 

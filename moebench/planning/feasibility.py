@@ -86,6 +86,12 @@ def _training(spec: SuiteSpec, models: Mapping[str, PlannedModel]) -> Iterator[M
             message = f"a warm-up of {asked} takes all of {whose}, {recipe.steps:,} steps: its rate would never fall"
             hint = f"give fewer steps, such as {max(1, recipe.steps // 20)}, a share such as 5%, or a longer run"
             yield Misfit(at=(*path, "schedule", "warmup"), message=message, hint=hint)
+        elif recipe.branches and recipe.leaves_at(recipe.branches[0]) < recipe.warmup_steps:
+            message = (
+                f"the branch of {recipe.branches[0]:,} steps leaves after {recipe.leaves_at(recipe.branches[0]):,}, "
+                f"within the warm-up of {recipe.warmup_steps:,}"
+            )
+            yield Misfit(at=(*path, "schedule", "branches"), message=message, hint="drop it, or warm up less")
 
 
 # ------------------------------------------------------------------------------------------------ claims
@@ -273,7 +279,7 @@ _HELD_EQUAL: tuple[tuple[str, tuple[str, ...], Callable[[Recipe], Hashable]], ..
     (
         "schedule (steps, batch, warm-up, decay) or evaluation points",
         ("tokens_to_", "flops_to_", "seconds_to_"),
-        lambda r: (r.steps, r.batch_tokens, r.warmup_steps, r.decay, r.final_lr_share, r.evaluate_at),
+        lambda r: r.schedule,
     ),
     (
         "the tokens of a timed step (`micro_batch_tokens`)",

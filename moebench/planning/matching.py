@@ -28,7 +28,7 @@ from moebench.planning.types import MatchResult
 from moebench.plugins import PluginError
 from moebench.suite.attention import AttentionOptions
 from moebench.suite.model import DenseFFN, Match, MatchOn, ModelSpec, MoEFFN
-from moebench.suite.training import TrainSpec
+from moebench.suite.training import MUON_MOMENTUM, Schedule, TrainSpec
 from moebench.suite.types import SuiteSpec
 
 EXPERT_STEP = 8
@@ -266,21 +266,25 @@ def _recipe(a: Architecture, model: ModelSpec, *, step_seconds: float | None) ->
 
 def recipe_of(train: TrainSpec, *, steps: int) -> Recipe:
     """The recipe in integers; evaluations read the test split. A sweep changes it with `tune_recipe`."""
-    warmup = train.schedule.warmup
+    schedule, optimizer, warmup = train.schedule, train.optimizer, train.schedule.warmup
     points = min(train.evaluate.points, steps)
     micro = train.micro_batch_tokens or train.batch_tokens
-    return Recipe(
+    recipe = Recipe(
         steps=steps,
         batch_tokens=train.batch_tokens,
         micro_batch_tokens=micro,
-        lr=train.optimizer.lr,
-        betas=train.optimizer.betas,
-        eps=train.optimizer.eps,
-        weight_decay=train.optimizer.weight_decay,
+        optimizer=optimizer.name,
+        lr=optimizer.lr,
+        router_lr=optimizer.router_lr,
+        betas=optimizer.betas,
+        eps=optimizer.eps,
+        momentum=_momentum(train),
+        weight_decay=optimizer.weight_decay,
         clip=train.clip,
         warmup_steps=round(warmup.value * steps) if warmup.relative else min(steps, round(warmup.value)),
-        decay=train.schedule.decay,
-        final_lr_share=train.schedule.final.value,
+        decay=schedule.decay,
+        cooldown=schedule.cooldown_share if schedule.decay == "wsd" else None,
+        final_lr_share=schedule.final.value,
         dtype=train.dtype,
         evaluate_at=tuple(round(steps * (i + 1) / points) for i in range(points)),
         eval_tokens=train.evaluate.tokens,
@@ -288,6 +292,20 @@ def recipe_of(train: TrainSpec, *, steps: int) -> Recipe:
         windows_per_document=train.evaluate.windows_per_document,
         split="test",
     )
+    return recipe.model_copy(update={"branches": _branches(recipe, schedule)})
+
+
+def _branches(recipe: Recipe, schedule: Schedule) -> tuple[int, ...]:
+    """Budgets in steps. In a run of few steps some fall together, and some into a warm-up that is a share: no more."""
+    budgets = {round(share.value * recipe.steps) for share in schedule.branches} - {0, recipe.steps}
+    first = recipe.warmup_steps if schedule.warmup.relative else 0
+    return tuple(budget for budget in sorted(budgets) if recipe.leaves_at(budget) >= first)
+
+
+def _momentum(train: TrainSpec) -> float | None:
+    if train.optimizer.name != "muon":
+        return None
+    return MUON_MOMENTUM if train.optimizer.momentum is None else train.optimizer.momentum
 
 
 def _too_few_rows(name: str, rows: int, vocab: int) -> Misfit:
@@ -306,7 +324,7 @@ def models_of(
     models: dict[str, PlannedModel] = {}
     for name, a in architectures.items():
         recipe = _recipe(a, spec.decoders[name], step_seconds=(machine.step_seconds or {}).get(name))
-        counted = costs_of(a.blueprint, dtype=recipe.dtype)
+        counted = costs_of(a.blueprint, dtype=recipe.dtype, optimizer=recipe.optimizer)
         flops = counted.train_flops_per_token * recipe.steps * recipe.batch_tokens
         models[name] = PlannedModel(architecture=a, recipe=recipe, costs=counted, expected_train_flops=flops)
     return models, matches

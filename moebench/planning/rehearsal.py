@@ -149,13 +149,19 @@ def _controls_left(plan: Plan, of_controls: Plan, results: Results, known: Mappi
 
 def _guess(plan: Plan, model: str, known: Mapping[str, float]) -> float:
     """By FLOPs, at the pace of the models that are known."""
-    return plan.decoders[model].expected_train_flops / _pace(plan, known)
+    return _train_flops(plan, model) / _pace(plan, known)
+
+
+def _train_flops(plan: Plan, model: str) -> float:
+    """Of a run with its decay branches."""
+    planned = plan.decoders[model]
+    return planned.expected_train_flops * planned.recipe.all_steps / max(1, planned.recipe.steps)
 
 
 def _pace(plan: Plan, known: Mapping[str, float]) -> float:
     """FLOPs a second."""
     trained = {name: seconds for name, seconds in known.items() if name in plan.decoders and seconds > 0}
-    paces = [plan.decoders[name].expected_train_flops / seconds for name, seconds in trained.items()]
+    paces = [_train_flops(plan, name) / seconds for name, seconds in trained.items()]
     return median(paces) if paces else GUESSED_FLOPS_PER_S
 
 
@@ -261,10 +267,11 @@ def _time_run(run: Run, corpus: Corpus) -> float:
             break
     step_s = median(steps[2:] or steps[-1:])
     windows = [scored_windows(corpus, recipe, tokens=n) for n in (recipe.eval_tokens, recipe.final_eval_tokens)]
-    passes = len(windows[0].inputs) * len(recipe.evaluate_at) + len(windows[1].inputs)
+    finals = 2 + len(recipe.branches) if recipe.branches else 1
+    passes = len(windows[0].inputs) * len(recipe.evaluate_at) + len(windows[1].inputs) * finals
     if step_s > LONG_STEP_S:  # a forward pass is a third of a step's FLOPs
         forward_s = step_s / 3 * run.architecture.context / recipe.batch_tokens
-        return start_s + recipe.steps * step_s + passes * forward_s + 8 * step_s
+        return start_s + recipe.all_steps * step_s + passes * forward_s + 8 * step_s
     count = min(WINDOWS_AT_ONCE, len(windows[1].inputs))
     context = RunContext(run, state, corpus)
     evaluate(context.subject, windows[1], count=count)
@@ -273,7 +280,7 @@ def _time_run(run: Run, corpus: Corpus) -> float:
     forward_s, last = (clock() - last) / count, clock()
     for name in ("flops", "memory"):
         MEASUREMENTS[name].measure(context)
-    return start_s + recipe.steps * step_s + passes * forward_s + (clock() - last)
+    return start_s + recipe.all_steps * step_s + passes * forward_s + (clock() - last)
 
 
 if __name__ == "__main__":

@@ -120,7 +120,7 @@ def _job(draft: Draft, name: str, cell: Cell, model: PlannedModel) -> Job:
 
 def tune_recipe(recipe: Recipe, *, lr: float) -> Recipe:
     """The same training at another rate, read on the tune split and evaluated once, at the end."""
-    return recipe.model_copy(update={"lr": lr, "split": "tune", "evaluate_at": (recipe.steps,)})
+    return recipe.model_copy(update={"lr": lr, "split": "tune", "evaluate_at": (recipe.steps,), "branches": ()})
 
 
 def tune_identity(run: Run, swept: Iterable[str] = ()) -> str:
@@ -129,7 +129,7 @@ def tune_identity(run: Run, swept: Iterable[str] = ()) -> str:
     value: dict[str, Any] = run.model_dump(mode="json")
     value.pop("seed")
     recipe, architecture = value["recipe"], value["architecture"]
-    for key in ("lr", "split", "evaluate_at"):
+    for key in ("lr", "split", "evaluate_at", "branches"):
         recipe.pop(key)
     for path in swept:
         place = (

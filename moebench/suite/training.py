@@ -31,19 +31,35 @@ class Budget(Frozen):
         return self
 
 
-class Optimizer(Frozen):
-    """AdamW with decoupled decay; norms are not decayed."""
+MUON_MOMENTUM = 0.95
 
-    name: Literal["adamw"] = "adamw"
-    """The one optimizer there is."""
+
+class Optimizer(Frozen):
+    """AdamW with decoupled decay; or Muon for matrices, with AdamW for the rest. Norms and biases are not decayed."""
+
+    name: Literal["adamw", "muon"] = "adamw"
+    """muon: the matrices of attention and of each expert by Muon, embeddings, head, routers, norms, biases by AdamW."""
     lr: PositiveFloat = 3.0e-3
-    """Peak learning rate."""
+    """Peak learning rate; Muon's updates are scaled so that AdamW's rates and decay suit them."""
+    router_lr: PositiveFloat = later(1.0)
+    """Rate of the routers' parameters, as a multiple of `lr`."""
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.95)
     """Decay rates of the first and second moment."""
     eps: PositiveFloat = 1.0e-8
     """Added to the root of the second moment."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
     """Decoupled decay, times the learning rate at each step."""
+    momentum: float | None = later(ge=0, lt=1)
+    """Of Muon; 0.95 when absent."""
+
+    @model_validator(mode="after")
+    def _momentum_of_muon(self) -> Optimizer:
+        if self.momentum is not None and self.name != "muon":
+            raise FieldError("momentum", "momentum is Muon's: AdamW has its first beta, or write `name: muon`")
+        return self
+
+
+COOLDOWN = 0.2
 
 
 class Schedule(Frozen):
@@ -51,10 +67,16 @@ class Schedule(Frozen):
 
     warmup: Amount = Amount(value=0.05, relative=True)
     """A share of the steps (`5%`) or a number of steps."""
-    decay: Literal["cosine", "linear", "none"] = "cosine"
-    """Shape of the way down after the warm-up; none stays at the peak."""
+    decay: Literal["cosine", "linear", "none", "wsd"] = "cosine"
+    """Shape of the way down after the warm-up; none stays at the peak, and wsd (warm-up, stable, decay) until it falls
+    in a line over the last part of the steps."""
     final: Amount = Amount(value=0.1, relative=True)
     """Learning rate at the last step, as a share of the peak."""
+    cooldown: Amount | None = later()
+    """Part of the steps over which wsd decays, 20% when absent."""
+    branches: Annotated[tuple[Amount, ...], Field(max_length=32)] = later(())
+    """Smaller budgets, as shares of this one, rising: with wsd the final, decayed loss of a run of each is found by a
+    branch of this run, which costs its cooldown alone."""
 
     @model_validator(mode="after")
     def _shares(self) -> Schedule:
@@ -63,6 +85,28 @@ class Schedule(Frozen):
         if not self.final.relative or not 0 <= self.final.value <= 1:
             raise FieldError("final", "final is a share of the peak, from 0% to 100%")
         return self
+
+    @model_validator(mode="after")
+    def _stable(self) -> Schedule:
+        if self.decay != "wsd":
+            for name in ("cooldown", "branches"):
+                if getattr(self, name):
+                    raise FieldError(name, f"{name} is of the schedule wsd: write `decay: wsd`")
+            return self
+        if self.cooldown is not None and not (self.cooldown.relative and 0 < self.cooldown.value < 1):
+            raise FieldError("cooldown", "cooldown is a share of the steps between 0% and 100%")
+        shares = [one.value for one in self.branches]
+        if not all(one.relative and 0 < one.value < 1 for one in self.branches) or shares != sorted(set(shares)):
+            raise FieldError("branches", "branches are rising shares of the budget between 0% and 100%")
+        if shares and self.warmup.relative and self.warmup.value > shares[0] * (1 - self.cooldown_share):
+            left = f"the branch of {self.branches[0]} leaves at {shares[0] * (1 - self.cooldown_share):.0%}"
+            raise FieldError("branches", f"{left}, within the warm-up of {self.warmup}: drop it, or warm up less")
+        return self
+
+    @property
+    def cooldown_share(self) -> float:
+        """Of the steps of a run with wsd."""
+        return COOLDOWN if self.cooldown is None else self.cooldown.value
 
 
 class Evaluation(Frozen):
@@ -89,7 +133,7 @@ class TrainSpec(Frozen):
     micro_batch_tokens: Annotated[int, Field(ge=1, le=2**31)] | None = None
     """Tokens in one forward and backward; the whole batch when absent."""
     optimizer: Optimizer = Optimizer()
-    """AdamW and its settings."""
+    """AdamW or Muon, and its settings."""
     schedule: Schedule = Schedule()
     """Learning rate over the run."""
     clip: PositiveFloat | None = 1.0

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from bench.race import Contender
-from moebench.jobs.train import kernels_of
 from moebench.models.decoder.experts import default_backend
 from moebench.models.decoder.moe import Dense, MoE
 from moebench.models.routers import Text
@@ -66,7 +65,7 @@ class Bench:
 
     def contenders(self, *, backward: bool, slow: bool) -> dict[str, Contender]:
         """By name; slow backends when asked for."""
-        ours = self._mixture(self._road())
+        ours = self._mixture(default_backend(self.device))
         modules: dict[str, nn.Module] = {"ours": ours, "dense": self._dense()}
         for word in ("eager", "grouped_mm"):
             modules[word] = self._transformers(ours, word)
@@ -74,12 +73,6 @@ class Bench:
             modules |= {word: self._mixture(word) for word in SLOW}
         self._assert_same(modules)
         return {name: self._contender(module, backward=backward) for name, module in modules.items()}
-
-    def _road(self) -> str:
-        """What a run of this size takes."""
-        dtype = str(self.dtype).removeprefix("torch.")
-        kernels = kernels_of(width=self.shape.width, tokens=self.shape.tokens, dtype=dtype, device=self.device)
-        return "blocks" if kernels == "fused" else default_backend(self.device)
 
     def _mixture(self, backend: str) -> MoE:
         shape = self.shape

@@ -76,7 +76,7 @@ def models(design: str, width: int, *, device: str, folder: Path) -> dict[str, n
 def code_path(a: Architecture, device: str) -> dict[str, Any]:
     """The kernels and the expert backend that a run of this size takes."""
     kernels = kernels_of(width=a.width, tokens=TOKENS[device], dtype=DTYPES[device], device=device)
-    return {"kernels": kernels, "backend": backend_of(a, device, kernels) if a.moe_layers else None}
+    return {"kernels": kernels, "backend": backend_of(a, device) if a.moe_layers else None}
 
 
 def text(rows: int, *, device: str) -> Tensor:

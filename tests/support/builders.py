@@ -280,7 +280,8 @@ def _planned(name: str, total: int, active: int) -> PlannedModel:
         recipe=Recipe(
             steps=STEPS, batch_tokens=BATCH_TOKENS, micro_batch_tokens=BATCH_TOKENS, lr=3e-3, betas=(0.9, 0.95),
             eps=1e-8, weight_decay=0.1, clip=1.0, warmup_steps=12, decay="cosine", final_lr_share=0.1, dtype="float32",
-            evaluate_at=POINTS, eval_tokens=32768, final_eval_tokens=131072, split="test",
+            evaluate_at=POINTS, eval_tokens=32768, final_eval_tokens=131072, windows_per_document=4,
+            split="test",
         ),
         costs=Costs(
             params=ParameterCount(

@@ -41,7 +41,7 @@ models:
     base: dense
     ffn: {kind: moe, experts: 8, top_k: 2, router: sigmoid_bias, groups: 4, groups_chosen: 2, bias_rate: 0.001,
           scale: 2.5, expert_hidden: 24, shared_gate: true, first_dense: 1, dense_hidden: 192,
-          balance_over: sequence, jitter: 0.01}
+          balance_over: sequence, jitter: 0.01, router_scale: 0.5}
     match: {to: dense, on: train_flops, by: ffn.shared_hidden, step: 1}
   switch:
     base: dense

@@ -14,7 +14,7 @@ from math import gcd
 from moebench.models.lazy import Tensor, torch
 from moebench.models.routers.losses import z_loss
 from moebench.models.routers.options import MoEFFN
-from moebench.models.routers.projection import Projection
+from moebench.models.routers.projection import Projection, initial_logits
 from moebench.models.routers.routing import Routing, Text, room
 
 
@@ -31,7 +31,7 @@ class ExpertChoice(Projection):
     source = "Zhou et al. 2022, arXiv:2202.09368"
     causal = False
     learned = True
-    options = ("jitter",)
+    options = ("jitter", "router_scale")
     auxiliary = (z_loss,)
     even = True
 
@@ -71,5 +71,7 @@ class ExpertChoice(Projection):
 
     @classmethod
     def output_scale(cls, ffn: MoEFFN) -> float:
-        """k experts a token on average, each of weight 1 / E."""
-        return float(ffn.top_k**0.5 / ffn.experts)
+        """k experts a token on average, each that of its most probable tokens."""
+        scores_ET = initial_logits(ffn).softmax(1).T
+        chosen_ET = scores_ET.topk(scores_ET.shape[1] * ffn.top_k // ffn.experts, dim=1).values
+        return float((chosen_ET.square().sum() / scores_ET.shape[1]).sqrt())

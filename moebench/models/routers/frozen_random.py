@@ -32,9 +32,4 @@ class FrozenRandom(SoftmaxTopK):
 
     @classmethod
     def output_scale(cls, ffn: MoEFFN) -> float:
-        """Without renormalisation that of the k largest probabilities of such logits, over a fixed sample of them."""
-        if ffn.renormalise:
-            return float(ffn.top_k**-0.5)
-        logits_TE = torch.randn(4096, ffn.experts, generator=torch.Generator().manual_seed(0), device="cpu")
-        weights_TK = logits_TE.softmax(1).topk(ffn.top_k, dim=1).values
-        return float(weights_TK.square().sum(1).mean().sqrt())
+        return super().output_scale(ffn.model_copy(update={"router_scale": 1.0}))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from moebench.models.lazy import Tensor, torch
 from moebench.models.routers.losses import z_loss
 from moebench.models.routers.noisy_topk import Gate, expected_load, importance, importance_loss, load_loss
-from moebench.models.routers.options import Groups, MoEFFN, ungroupable
+from moebench.models.routers.options import Groups, MoEFFN, initial_scale, ungroupable
 from moebench.models.routers.routing import Router, Routing, Text
 
 
@@ -21,7 +21,7 @@ class Hierarchical(Router):
     source = "Shazeer et al. 2017, arXiv:1701.06538, appendix B"
     causal = True
     learned = True
-    options = ("capacity_factor", "jitter", "groups", "groups_chosen")
+    options = ("capacity_factor", "jitter", "router_scale", "groups", "groups_chosen")
     Options = Groups
     needs = ("groups", "groups_chosen")
     auxiliary = (z_loss, importance_loss, load_loss)
@@ -43,8 +43,8 @@ class Hierarchical(Router):
         super().__init__(ffn, width=width, vocab=vocab, layer=layer)
         self.groups, self.groups_chosen = ffn.groups, ffn.groups_chosen
         self.per_group, self.chosen_per_group = ffn.experts // ffn.groups, ffn.top_k // ffn.groups_chosen
-        self.group_gate = Gate(ffn.groups, width=width)
-        self.gate = Gate(ffn.experts, width=width)
+        self.group_gate = Gate(ffn.groups, width=width, scale=initial_scale(ffn))
+        self.gate = Gate(ffn.experts, width=width, scale=initial_scale(ffn))
 
     def choose(self, x_TD: Tensor, text: Text) -> Routing:
         group_clear_TG, group_noisy_TG, group_deviation_TG = self.group_gate(x_TD, text)

@@ -12,7 +12,8 @@ from __future__ import annotations
 from moebench.models.initial import normal_
 from moebench.models.lazy import F, Module, Tensor, nn, torch
 from moebench.models.routers.losses import balance_loss, loss, z_loss
-from moebench.models.routers.options import MoEFFN
+from moebench.models.routers.options import MoEFFN, initial_scale
+from moebench.models.routers.projection import initial_logits, size
 from moebench.models.routers.routing import Router, Routing, Text
 
 
@@ -44,8 +45,9 @@ class Gate(Module):
     weight: Tensor
     noise: Tensor
 
-    def __init__(self, rows: int, *, width: int) -> None:
+    def __init__(self, rows: int, *, width: int, scale: float) -> None:
         super().__init__()
+        self.scale = scale
         self.weight = nn.Parameter(torch.empty(rows, width))
         self.noise = nn.Parameter(torch.empty(rows, width))
         """The noise's deviation is softplus of this projection; at first log 2 everywhere, as the paper starts it."""
@@ -60,7 +62,7 @@ class Gate(Module):
         return clear_TR, clear_TR + normal_TR * deviation_TR, deviation_TR
 
     def initialise(self, seed: int, prefix: str) -> None:
-        normal_(self.weight, seed, prefix, std=0.1 * self.weight.shape[1] ** -0.5)
+        normal_(self.weight, seed, prefix, std=self.scale * self.weight.shape[1] ** -0.5)
         nn.init.zeros_(self.noise)
 
 
@@ -85,14 +87,19 @@ class NoisyTopK(Router):
     source = "Shazeer et al. 2017, arXiv:1701.06538"
     causal = True
     learned = True
-    options = ("capacity_factor", "jitter", "balance_over")
+    options = ("capacity_factor", "jitter", "router_scale", "balance_over")
     auxiliary = (balance_loss, z_loss, importance_loss, load_loss)
     sums_to_1 = "always"
     noisy = True
 
     def __init__(self, ffn: MoEFFN, *, width: int, vocab: int, layer: int) -> None:
         super().__init__(ffn, width=width, vocab=vocab, layer=layer)
-        self.gate = Gate(ffn.experts, width=width)
+        self.gate = Gate(ffn.experts, width=width, scale=initial_scale(ffn))
+
+    @classmethod
+    def output_scale(cls, ffn: MoEFFN) -> float:
+        """Without the noise."""
+        return size(initial_logits(ffn).topk(ffn.top_k, dim=1).values.softmax(1))
 
     def choose(self, x_TD: Tensor, text: Text) -> Routing:
         clear_TE, noisy_TE, deviation_TE = self.gate(x_TD, text)

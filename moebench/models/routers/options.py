@@ -16,6 +16,15 @@ else:
     MoEFFN = Any  # a mixture, which is made of these options; only annotations name it
 
 
+ROUTER_SCALE = 1.0
+"""Initial scale of a router that is given none."""
+
+
+def initial_scale(ffn: MoEFFN) -> float:
+    """Deviation of a router's initial logits of normalised tokens."""
+    return ROUTER_SCALE if ffn.router_scale is None else float(ffn.router_scale)
+
+
 class Options(Frozen):
     """Base of the options that a router brings; none."""
 
@@ -27,6 +36,8 @@ class Shared(Options):
     """Room of an expert in training: this times top_k x tokens / experts, over a micro-batch. Absent: dropless."""
     jitter: float | None = later(gt=0, lt=1)
     """In training the router's input is multiplied by numbers from 1 - jitter to 1 + jitter (Switch: 0.01)."""
+    router_scale: float | None = later(gt=0, le=100, examples=[1.0])
+    """Deviation of the router's initial logits of normalised tokens, so of its weights times the root of the width."""
     balance_over: Literal["sequence", "micro_batch", "batch"] | None = later()
     """Tokens that the balance loss is taken over: each sequence, each micro-batch, or the batch, as when absent."""
 

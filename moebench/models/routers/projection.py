@@ -11,7 +11,7 @@ from typing import ClassVar
 from moebench.models.initial import normal_
 from moebench.models.lazy import F, Tensor, nn, torch
 from moebench.models.routers.losses import Loss, balance_loss, z_loss
-from moebench.models.routers.options import MoEFFN
+from moebench.models.routers.options import MoEFFN, initial_scale
 from moebench.models.routers.routing import Router, Routing, Text
 
 
@@ -23,6 +23,7 @@ class Projection(Router):
 
     def __init__(self, ffn: MoEFFN, *, width: int, vocab: int, layer: int) -> None:
         super().__init__(ffn, width=width, vocab=vocab, layer=layer)
+        self.initial_scale = initial_scale(ffn)
         self.weight = nn.Parameter(torch.empty(ffn.experts, width))
         self.bias = nn.Parameter(torch.zeros(ffn.experts)) if ffn.bias and self.can_bias else None
 
@@ -31,17 +32,33 @@ class Projection(Router):
         return F.linear(x_TD.float(), self.weight.float(), self.bias)
 
     def initialise(self, seed: int, prefix: str) -> None:
-        """Nearly undecided."""
-        normal_(self.weight, seed, prefix, std=0.1 * self.width**-0.5)
+        """Logits of normalised tokens get the deviation that is asked for."""
+        normal_(self.weight, seed, prefix, std=self.initial_scale * self.width**-0.5)
+
+
+def initial_logits(ffn: MoEFFN) -> Tensor:
+    """Those of a fixed sample of normalised tokens: [4096, E]."""
+    drawn_TE = torch.randn(4096, ffn.experts, generator=torch.Generator().manual_seed(0), device="cpu")
+    return drawn_TE * initial_scale(ffn)
+
+
+def size(weights_TK: Tensor) -> float:
+    """Root of the sum of a token's squared weights: how much averaging its experts shrinks their outputs."""
+    return float(weights_TK.square().sum(1).mean().sqrt())
 
 
 class Softmax(Projection):
     """Probabilities by a softmax over all logits; a rule says how experts and weights are taken from them."""
 
     learned = True
-    options: ClassVar[tuple[str, ...]] = ("capacity_factor", "jitter", "balance_over")
+    options: ClassVar[tuple[str, ...]] = ("capacity_factor", "jitter", "router_scale", "balance_over")
     auxiliary: ClassVar[tuple[Loss | str, ...]] = (balance_loss, z_loss)
     can_bias = True
+
+    @classmethod
+    def output_scale(cls, ffn: MoEFFN) -> float:
+        """Of the k largest probabilities, made to add up to 1."""
+        return size(initial_logits(ffn).topk(ffn.top_k, dim=1).values.softmax(1))
 
     def choose(self, x_TD: Tensor, text: Text) -> Routing:
         logits_TE = self.logits(x_TD)

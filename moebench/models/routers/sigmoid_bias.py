@@ -18,7 +18,7 @@ from moebench.frozen import later
 from moebench.models.lazy import Tensor, torch
 from moebench.models.routers.losses import balance_loss, z_loss
 from moebench.models.routers.options import Groups, MoEFFN, ungroupable
-from moebench.models.routers.projection import Projection
+from moebench.models.routers.projection import Projection, initial_logits, size
 from moebench.models.routers.routing import Routing, Text
 
 
@@ -40,7 +40,16 @@ class SigmoidBias(Projection):
     source = "DeepSeek-V3, arXiv:2412.19437; Wang et al. 2024, arXiv:2408.15664"
     causal = True
     learned = True
-    options = ("capacity_factor", "jitter", "balance_over", "groups", "groups_chosen", "scale", "bias_rate")
+    options = (
+        "capacity_factor",
+        "jitter",
+        "router_scale",
+        "balance_over",
+        "groups",
+        "groups_chosen",
+        "scale",
+        "bias_rate",
+    )
     Options = SigmoidBiasOptions
     auxiliary = (balance_loss, z_loss)
     sums_to_1 = "if asked"
@@ -104,6 +113,6 @@ class SigmoidBias(Projection):
 
     @classmethod
     def output_scale(cls, ffn: MoEFFN) -> float:
-        """Scores start at one half."""
-        weight = 1 / ffn.top_k if ffn.renormalise else 0.5
-        return float((ffn.top_k * weight**2) ** 0.5) * (ffn.scale or 1.0)
+        """Of the k largest scores."""
+        scores_TK = initial_logits(ffn).sigmoid().topk(ffn.top_k, dim=1).values
+        return size(scores_TK / scores_TK.sum(1, keepdim=True) if ffn.renormalise else scores_TK) * (ffn.scale or 1.0)

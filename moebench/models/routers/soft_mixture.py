@@ -5,7 +5,7 @@ from __future__ import annotations
 from moebench.models.lazy import Tensor, torch
 from moebench.models.routers.losses import z_loss
 from moebench.models.routers.options import MoEFFN
-from moebench.models.routers.projection import Softmax
+from moebench.models.routers.projection import Softmax, initial_logits, size
 
 
 class SoftMixture(Softmax):
@@ -18,7 +18,7 @@ class SoftMixture(Softmax):
 
     source = "Jacobs et al. 1991, doi:10.1162/neco.1991.3.1.79"
     causal = True
-    options = ("jitter",)
+    options = ("jitter", "router_scale")
     auxiliary = (z_loss,)  # all experts get every token, so a balance loss would be 1 whatever the gate does
     even = True
 
@@ -27,6 +27,10 @@ class SoftMixture(Softmax):
         if ffn.top_k == ffn.experts:
             return None
         return "top_k", f"in a soft mixture every expert runs: give top_k: {ffn.experts}, the number of experts"
+
+    @classmethod
+    def output_scale(cls, ffn: MoEFFN) -> float:
+        return size(initial_logits(ffn).softmax(1))
 
     def select(self, _logits_TE: Tensor, probabilities_TE: Tensor) -> tuple[Tensor, Tensor]:
         all_E = torch.arange(self.experts, device=probabilities_TE.device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from moebench.models.lazy import Tensor
 from moebench.models.routers.options import MoEFFN
-from moebench.models.routers.projection import Softmax
+from moebench.models.routers.projection import Softmax, initial_logits, size
 
 
 class SoftmaxTopK(Softmax):
@@ -27,5 +27,7 @@ class SoftmaxTopK(Softmax):
 
     @classmethod
     def output_scale(cls, ffn: MoEFFN) -> float:
-        weight = 1 / ffn.top_k if ffn.renormalise else 1 / ffn.experts
-        return float((ffn.top_k * weight**2) ** 0.5)
+        """Without renormalisation that of the k largest probabilities."""
+        if ffn.renormalise:
+            return super().output_scale(ffn)
+        return size(initial_logits(ffn).softmax(1).topk(ffn.top_k, dim=1).values)

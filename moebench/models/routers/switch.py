@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from moebench.models.lazy import Tensor
 from moebench.models.routers.options import MoEFFN
-from moebench.models.routers.projection import Softmax
+from moebench.models.routers.projection import Softmax, initial_logits, size
 
 
 class Switch(Softmax):
@@ -29,4 +29,4 @@ class Switch(Softmax):
 
     @classmethod
     def output_scale(cls, ffn: MoEFFN) -> float:
-        return 1 / ffn.experts
+        return size(initial_logits(ffn).softmax(1).topk(1, dim=1).values)

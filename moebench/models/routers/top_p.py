@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from fractions import Fraction
-
 from moebench.frozen import later
 from moebench.models.lazy import Tensor
 from moebench.models.routers.losses import balance_loss, loss, z_loss
 from moebench.models.routers.options import MoEFFN, Options
-from moebench.models.routers.projection import Softmax
+from moebench.models.routers.projection import Softmax, initial_logits, size
 from moebench.models.routers.routing import Routing, Text, only
 
 
@@ -26,6 +23,13 @@ def entropy_loss(probabilities_TE: Tensor) -> Tensor:
     return -(probabilities_TE * probabilities_TE.clamp_min(1e-20).log()).sum(1).mean()
 
 
+def reaching(weights_TK: Tensor, top_p: float) -> Tensor:
+    """Which of the weights, in falling order, are needed to reach p: [T, K], the first always."""
+    goes_TK = weights_TK.cumsum(1) - weights_TK < top_p  # what the better ones reach without this one
+    goes_TK[:, 0] = True
+    return goes_TK
+
+
 class TopP(Softmax):
     """The fewest experts whose probabilities reach p, at most top_k; how many is the token's own.
 
@@ -36,7 +40,7 @@ class TopP(Softmax):
 
     source = "Huang et al. 2024, arXiv:2403.07652"
     causal = True
-    options = ("capacity_factor", "jitter", "top_p")
+    options = ("capacity_factor", "jitter", "router_scale", "top_p")
     Options = TopPOptions
     needs = ("top_p",)
     auxiliary = (balance_loss, z_loss, entropy_loss)
@@ -51,8 +55,7 @@ class TopP(Softmax):
         logits_TE = self.logits(x_TD)
         probabilities_TE = logits_TE.softmax(1)
         weights_TK, experts_TK = probabilities_TE.topk(self.top_k, dim=1)
-        goes_TK = weights_TK.cumsum(1) - weights_TK < self.top_p  # what the better ones reach without this one
-        goes_TK[:, 0] = True
+        goes_TK = reaching(weights_TK, self.top_p)
         weights_TK = weights_TK * goes_TK
         if self.renormalise:
             weights_TK = weights_TK / weights_TK.sum(1, keepdim=True)
@@ -67,6 +70,7 @@ class TopP(Softmax):
 
     @classmethod
     def output_scale(cls, ffn: MoEFFN) -> float:
-        """Of the m equally probable experts that reach p."""
-        chosen = min(ffn.top_k, math.ceil(Fraction(str(ffn.top_p)) * ffn.experts))
-        return float(chosen**-0.5 if ffn.renormalise else chosen**0.5 / ffn.experts)
+        """Of the experts that reach p."""
+        weights_TK = initial_logits(ffn).softmax(1).topk(ffn.top_k, dim=1).values
+        weights_TK = weights_TK * reaching(weights_TK, ffn.top_p)
+        return size(weights_TK / weights_TK.sum(1, keepdim=True) if ffn.renormalise else weights_TK)

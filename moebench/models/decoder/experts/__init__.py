@@ -3,10 +3,9 @@
     out[t] = sum over assignments n of token t:  weight[n] * down[e(n)] act(gate_up[e(n)] x[t])
 
 `loop` is the oracle: plain autograd, one expert after the other. `sorted` groups the assignments by expert and writes
-every gradient once, by hand; it is for CPUs and chooses its code path by shape. `blocks` is the same without the path
-that nano shapes keep for the bits of their committed results: for runs with fused kernels. `grouped_mm` hands the
-groups to torch's grouped product, which never asks the host for the group sizes: for CUDA. All are deterministic on a
-CPU, and the tests hold all equal to the oracle, forward and every gradient.
+every gradient once, by hand; it is for CPUs and chooses its code path by shape. `grouped_mm` hands the groups to
+torch's grouped product, which never asks the host for the group sizes: for CUDA. All are deterministic on a CPU, and
+the tests hold all equal to the oracle, forward and every gradient.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from moebench.models.decoder.experts.grouped import grouped_mm
 from moebench.models.decoder.experts.loop import loop
-from moebench.models.decoder.experts.sorted import sorted_blocks, sorted_loop
+from moebench.models.decoder.experts.sorted import sorted_loop
 from moebench.models.decoder.experts.weights import Experts as Experts
 from moebench.models.routers import Routing
 
@@ -27,7 +26,6 @@ Backend = Callable[[Tensor, Routing, Experts], Tensor]
 BACKENDS: dict[str, Backend] = {
     "loop": loop,
     "sorted": sorted_loop,
-    "blocks": sorted_blocks,
     "grouped_mm": grouped_mm,
 }
 

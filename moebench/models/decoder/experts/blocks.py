@@ -6,8 +6,7 @@ backward gathers again instead of keeping what was gathered. Small batches are o
 
 Weights that no cache holds are read in order just before a product of few rows, and a gradient is zeroed just before it
 is written: the product's own order of reading and writing is no friend of memory (22 to 40% faster at 4 to 8 rows an
-expert, 5% at 64 to 128). No such choice changes a bit of any product; another alignment of the rows can, so `blocks`
-and `plain` may differ in the last bits (seen at experts 23 wide).
+expert, 5% at 64 to 128). No such choice changes a bit of any product.
 
 Legend: T tokens, D width, X rows of the input projection, F expert hidden, E experts, S sorted assignments, R rows
 (of a block).

@@ -1,8 +1,8 @@
 """For CPUs: assignments sorted by expert, one product per expert and direction, gradients written once, by hand.
 
 It chooses by shape, as measured (`nox -s bench`): a decoding step of few assignments copies out their experts'
-weights when those are small, or goes one by one; rows and weights that fit the cache take `plain`; everything else goes
-through `blocks`. Group sizes are read on the host.
+weights when those are small, or goes one by one; everything else goes through `blocks`. Group sizes are read on the
+host.
 
 Legend: T tokens, D width, F expert hidden, X rows of the input projection, E experts, N assignments.
 """
@@ -14,7 +14,6 @@ from torch import Tensor
 
 from moebench.models.decoder.experts.activations import activate
 from moebench.models.decoder.experts.blocks import blocks
-from moebench.models.decoder.experts.plain import plain
 from moebench.models.decoder.experts.weights import Experts
 from moebench.models.decoder.products import linear
 from moebench.models.routers import Routing
@@ -24,23 +23,9 @@ GATHERED_EXPERT_BYTES, GATHERED_BYTES = 2**15, 2**20
 SINGLE_ASSIGNMENTS = 8
 """Up to this many assignments of larger experts are computed one by one when no gradient is wanted."""
 
-PLAIN_ROWS_BYTES, PLAIN_WEIGHTS_BYTES = 2**23, 2**22
-"""Below so many bytes of sorted rows, and up to so many of weights, a layer stays in the cache by itself."""
-
 
 def sorted_loop(x_TD: Tensor, routing: Routing, experts: Experts) -> Tensor:
-    """The fastest code path of a CPU for this shape; nano shapes keep the bits of their committed results."""
-    few_TD = _few(x_TD, routing, experts)
-    if few_TD is not None:
-        return few_TD
-    rows_bytes = routing.expert_N.numel() * x_TD.shape[1] * x_TD.element_size()
-    if rows_bytes < PLAIN_ROWS_BYTES and experts.bytes_each * experts.num_experts <= PLAIN_WEIGHTS_BYTES:
-        return plain(x_TD, routing, experts)
-    return blocks(x_TD, routing, experts)
-
-
-def sorted_blocks(x_TD: Tensor, routing: Routing, experts: Experts) -> Tensor:
-    """As `sorted_loop`, without `plain`."""
+    """The fastest code path of a CPU for this shape."""
     few_TD = _few(x_TD, routing, experts)
     return blocks(x_TD, routing, experts) if few_TD is None else few_TD
 
