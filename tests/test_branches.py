@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from moebench import api
-from moebench.jobs import KINDS
+from moebench.jobs import KINDS, loop
 from moebench.jobs.recipe import Recipe, Run
 from moebench.jobs.training import Diverged, branched, learning_rate, start
 from moebench.planning.matching import recipe_of
@@ -138,14 +137,12 @@ def test_stopped_anywhere_it_goes_on_to_the_same_bits(
         assert stop_at - 8 <= first <= stop_at
 
 
-def test_progress_counts_the_steps_of_branches(made: api.Planned, tmp_path: Path) -> None:
+def test_progress_counts_the_steps_of_branches(
+    made: api.Planned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     events: list[dict[str, Any]] = []
-    module = sys.modules["moebench.jobs.loop"]
-    seconds, module.PROGRESS_SECONDS = module.PROGRESS_SECONDS, 0.0  # type: ignore[attr-defined]
-    try:
-        carry_out(made, branching(made), tmp_path, events=events)
-    finally:
-        module.PROGRESS_SECONDS = seconds  # type: ignore[attr-defined]
+    monkeypatch.setattr(loop, "PROGRESS_SECONDS", 0.0)
+    carry_out(made, branching(made), tmp_path, events=events)
     steps = [event["step"] for event in events if event["event"] == "progress" and event["phase"] == "train"]
     assert steps == sorted(steps)
     assert set(steps) == set(range(61))
@@ -155,15 +152,14 @@ def test_progress_counts_the_steps_of_branches(made: api.Planned, tmp_path: Path
 def test_a_branch_that_diverges_is_absent_with_its_reason_and_the_trunk_goes_on(
     made: api.Planned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = sys.modules["moebench.jobs.loop"]
-    usual = module._evaluate  # type: ignore[attr-defined]
+    usual = loop._evaluate
 
     def evaluate(run: Run, *rest: Any) -> Any:
         if run.recipe.steps == 16:
             raise Diverged("step 16: loss nan")
         return usual(run, *rest)
 
-    monkeypatch.setattr(module, "_evaluate", evaluate)
+    monkeypatch.setattr(loop, "_evaluate", evaluate)
     status, folder = carry_out(made, branching(made), tmp_path)
     assert status == "completed"
     assert curve(folder, "decayed.bits_per_byte")[16] is None
