@@ -24,7 +24,8 @@ from moebench.claims.preconditions import Question, broken, unfit
 from moebench.claims.printed import asked_ends, printed, recovered_share, share_words
 from moebench.claims.samples import Sample, draw
 from moebench.claims.scope import of_units, scope
-from moebench.claims.verdict import State, Verdict
+from moebench.claims.sensitivity import flipped, sensitivity
+from moebench.claims.verdict import Sensitivity, State, Verdict
 from moebench.metrics import METRICS, in_force, metric_of
 from moebench.metrics.ref import MetricRef
 from moebench.reader.evidence import Evidence
@@ -110,6 +111,8 @@ class _Draft:
     parts: Parts | None = None
     of: tuple[_Draft, ...] = ()
     """A draft of each of its parts."""
+    sensitivity: Sensitivity | None = None
+    """What becomes of it at the second-best rates."""
 
     @property
     def in_family(self) -> bool:
@@ -185,6 +188,9 @@ def _of_one(evidence: Evidence, draft: _Draft, asked: Hypothesis | None) -> _Dra
         finding = weigh(sample, hypothesis)
         if (why := bounds.shown_by_bounds(evidence.plan, hypothesis, finding)) is not None:
             raise Withheld("invalid", why)
+        draft = replace(draft, sensitivity=sensitivity(evidence, hypothesis))
+        if absent is None and (why := flipped(draft.sensitivity, finding, hypothesis)) is not None:
+            raise Withheld("invalid", why)
         guards = tuple((guard, draw(evidence, guard.contrast, claim)) for guard in hypothesis.guards)
         unmet = tuple(pair for pair in guards if not stands(*pair))
         return replace(draft, finding=finding, unmet=unmet, p_guards=_p_guards(guards), unfinished=absent)
@@ -234,6 +240,7 @@ def _verdict(evidence: Evidence, draft: _Draft, correction: Correction, family: 
         "scored": text,
         "beside": beside,
         "matched_on": matched_on,
+        "sensitivity": draft.sensitivity,
         "scope": "; ".join(filter(None, (scope(evidence, claim, models, text, beside), units))),
         **(asked_ends(hypothesis) if hypothesis else {}),
         **(_counted(sample) if sample else {}),

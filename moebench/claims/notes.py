@@ -250,7 +250,7 @@ def untuned(evidence: Evidence, models: tuple[str, ...]) -> str | None:
     if len({tuned.lrs for tuned in evidence.tuned.values()}) > 1:
         return f"{NOT_TUNED}: the models' sweeps differ"
     for name in swept:
-        if why := _not_its_best(evidence, name, of=name):
+        if why := not_its_best(evidence, name, of=name):
             return f"{NOT_TUNED}: {why}"
     return _transferred(evidence, others) if others else None
 
@@ -263,15 +263,18 @@ def _transferred(evidence: Evidence, others: list[str]) -> str:
         return f"{NOT_TUNED}: no sweep of {', '.join(others)}"
     sources: list[str] = []
     for name in others:
-        faults = {of: _not_its_best(evidence, name, of=of) for of in covered}
+        faults = {of: not_its_best(evidence, name, of=of) for of in covered}
         if all(faults.values()):
             return f"{NOT_TUNED}: {name} has no sweep of its own, and {'; '.join(filter(None, faults.values()))}"
         sources += [of for of, fault in faults.items() if fault is None]
     return f"learning rate of {', '.join(others)} transferred from the sweep of {' and '.join(dict.fromkeys(sources))}"
 
 
-def _not_its_best(evidence: Evidence, name: str, *, of: str) -> str | None:
-    """Why the rate a model was trained with is not shown to be the best of a model's sweep; None when it is."""
+def not_its_best(evidence: Evidence, name: str, *, of: str, inside: bool = True) -> str | None:
+    """Why the rate a model was trained with is not shown to be the best of a model's sweep; None when it is.
+
+    With `inside` the best must be at no end of what was tried.
+    """
     tuned, rate = evidence.tuned.get(of), evidence.plan.decoders[name].recipe.lr
     if tuned is None:
         return f"the sweep of {of} is not there"
@@ -279,7 +282,7 @@ def _not_its_best(evidence: Evidence, name: str, *, of: str) -> str | None:
         return f"the sweep of {of} is not finished"
     if tuned.best_lr is None:
         return f"no rate of the sweep of {of} completed"
-    if not tuned.interior:
+    if inside and not tuned.interior:
         at = [end for end in tuned.ends if end != "lr"]
         if at and "lr" not in tuned.ends:
             return f"the best {at[0]} of {of}, {tuned.best[at[0]]:g}, is at the end of its range"

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from moebench.claims.kinds import KINDS
 from moebench.format import INFINITE, MINUS, End, exact_number, interval
 from moebench.frozen import Frozen, later
@@ -62,6 +64,35 @@ class Beside(Frozen):
         if len(numbers) < len(known) or not numbers:
             return len(set(known)) > 1
         return max(numbers) > (1 + TRIFLE) * min(numbers)
+
+
+class Effect(Frozen):
+    """An effect as the metric reads."""
+
+    estimate: float
+    low: float | None = None
+    """Ends of its 95% interval; None where there is one seed."""
+    high: float | None = None
+
+    def words(self, unit: str) -> str:
+        return interval(self.estimate, self.low, self.high, unit, signed=unit != "ratio")
+
+
+class Sensitivity(Frozen):
+    """What a claim's effect is in the runs of the tuning sweep, at the best and at the second-best rates."""
+
+    rates: dict[str, float] = Field(default={})
+    """Model -> its second-best rate, one of the two next to its best."""
+    seeds: int = 0
+    """Tuning seeds that it rests on."""
+    at_best: Effect | None = None
+    """With every model at its best rate."""
+    at_second: Effect | None = None
+    """With every model at its second-best rate: this is held against the verdict."""
+    alone: dict[str, Effect] = Field(default={})
+    """Model -> the effect with it alone at its second-best rate, the others at their best: a handicap for it."""
+    reason: str | None = None
+    """Why there are no numbers, or no interval."""
 
 
 class Verdict(Frozen):
@@ -135,6 +166,8 @@ class Verdict(Frozen):
     units_low: int | None = None
     """Ends of the range of that number which the measured effect leaves; the upper is None where there is none."""
     units_high: int | None = None
+    sensitivity: Sensitivity | None = later()
+    """The same at the second-best rate of each model, for claims on loss of suites with a tuning sweep."""
     scored: Scored | None = None
     """The text that its metric was scored on, the least of its models'; None for what is scored on none."""
     beside: tuple[Beside, ...] = ()

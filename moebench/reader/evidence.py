@@ -151,7 +151,7 @@ def _gathered(results: Source, stored: StoredPlan) -> Evidence:
         unread=session.unread,
         speed_reason=session.reason,
         speed_finished=session.finished,
-        tuned=_tuned(sweep),
+        tuned=tuned_models(sweep),
         sweep=sweep,
         history=_history(results, stored, problems),
         problems=tuple(problems),
@@ -336,7 +336,8 @@ _NOT_RUN = tuple(f"run is {status}" for status in ("missing", "partial", "failed
 """Reasons of a sweep's points that were not read, as `sweep` writes them."""
 
 
-def _tuned(sweep: Mapping[str, Any] | None) -> dict[str, TunedModel]:
+def tuned_models(sweep: Mapping[str, Any] | None) -> dict[str, TunedModel]:
+    """What a summary found of each model; of none where there is no summary."""
     return {
         name: TunedModel(
             lrs=tuple(sorted(float(point["lr"]) for point in model["curve"])),
@@ -370,4 +371,5 @@ __all__ = [
     "gather",
     "is_impossible",
     "read_sweep",
+    "tuned_models",
 ]

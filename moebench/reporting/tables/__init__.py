@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from moebench.reporting.analysis import Findings
 from moebench.reporting.part import Part
-from moebench.reporting.tables import cost, match, origins, quality, routing, runs, sure, tasks
+from moebench.reporting.tables import cost, match, origins, quality, routing, runs, sensitivity, sure, tasks
 from moebench.reporting.tables.table import Column, Table
 
 TABLES: dict[str, Part[Table | None]] = {
@@ -21,6 +21,7 @@ TABLES: dict[str, Part[Table | None]] = {
     "tuning": sure.tuning,
     "controls": sure.controls,
     "smallest": sure.smallest,
+    "sensitivity": sensitivity.sensitivity,
     "limits": sure.limits,
     "runs": runs.runs,
     "unfinished": runs.unfinished,
