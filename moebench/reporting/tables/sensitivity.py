@@ -9,7 +9,6 @@ import pandas as pd
 from moebench.claims.verdict import Effect, Sensitivity, Verdict
 from moebench.reporting.analysis import Findings
 from moebench.reporting.part import part
-from moebench.reporting.states import STATES
 from moebench.reporting.tables.table import Column, Row, Table, text
 
 
@@ -28,7 +27,6 @@ def sensitivity(findings: Findings) -> Table | None:
         frame=pd.DataFrame(rows),
         columns=(
             text("claim", "claim"),
-            Column(key="state", title="state", show=lambda row: STATES[row.state], number=False),
             text("effect", "measured"),
             text("at_best", "at the best rates"),
             text("at_second", "at the second-best"),
