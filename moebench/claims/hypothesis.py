@@ -162,12 +162,16 @@ class Level:
         return Bound(side="below", value=self.value, exact=self.exact)
 
 
+SHRUNK = 0.95
+"""What a rank correlation is multiplied by before Fisher's z is taken, so that a perfect order has one."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Reading:
     """How an oriented effect reads as a printed number."""
 
     form: Literal["percent", "ratio", "difference", "correlation"]
-    """Effects are log-ratios for the first two, Fisher's z for the last."""
+    """Effects are log-ratios for the first two, Fisher's z of `SHRUNK` times the correlation for the last."""
     sign: int
     """-1 when the printed number falls as the claim is favoured."""
     unit: str
@@ -180,7 +184,7 @@ class Reading:
         if self.form == "difference":
             return value
         if self.form == "correlation":
-            return math.tanh(value)
+            return math.tanh(value) / SHRUNK
         grown = math.inf if value > 700 else math.exp(value)
         return grown if self.form == "ratio" else 100 * (grown - 1)
 

@@ -41,6 +41,12 @@ def check_claims(findings: Findings) -> None:
             continue
         metric = _metric(findings, (*path, "metric"), claim.metric, models)
         minus = _metric(findings, (*path, "minus"), claim.minus, models) if isinstance(claim.minus, str) else None
+        if claim.against is not None and "against" in claim.test.takes:
+            other = _metric(findings, (*path, "against"), claim.against, models)
+            if other is None:
+                continue
+            if claim.against == claim.metric:
+                findings.add((*path, "against"), f"against is the metric itself, {claim.metric}")
         if metric is not None:
             _check_target(findings, path, claim, metric)
             if minus is not None and claim.metric == claim.minus:

@@ -11,6 +11,7 @@ from moebench.claims.kinds.any_of import AnyOf
 from moebench.claims.kinds.at_least import AtLeast
 from moebench.claims.kinds.at_most import AtMost
 from moebench.claims.kinds.crosses import Crosses
+from moebench.claims.kinds.correlates import Correlates
 from moebench.claims.kinds.equivalent import Equivalent
 from moebench.claims.kinds.exact import Exact
 from moebench.claims.kinds.interaction import Interaction
@@ -22,6 +23,7 @@ from moebench.claims.kinds.ratio_within import RatioWithin
 from moebench.claims.kinds.recovers import Recovers
 from moebench.claims.kinds.superior import Superior
 from moebench.claims.kinds.trend import Trend
+from moebench.claims.kinds.turns import Turns
 
 KINDS: dict[str, type[ClaimKind]] = {
     "superior": Superior,
@@ -31,6 +33,8 @@ KINDS: dict[str, type[ClaimKind]] = {
     "ratio_within": RatioWithin,
     "recovers": Recovers,
     "trend": Trend,
+    "turns": Turns,
+    "correlates": Correlates,
     "interaction": Interaction,
     "exact": Exact,
     "at_least": AtLeast,
