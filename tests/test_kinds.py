@@ -479,7 +479,7 @@ def at_most(rate: float, trials: int) -> float:
 
 
 PAIR = "compare: {treatment: moe, baseline: dense}"
-SWEEP = "  sweep:\n    base: moe\n    sweep: {ffn.experts: [2, 4, 8]}\nmeasure:\n"
+SWEEP = "  sweep:\n    base: moe\n    sweep: {ffn.experts: [2, 3, 4, 6, 8, 12]}\nmeasure:\n"
 
 WORDS: dict[str, tuple[str, str]] = {
     "superior": (
@@ -519,6 +519,27 @@ WORDS: dict[str, tuple[str, str]] = {
     "trend": (
         "{over: sweep, along: ffn.experts, metric: test.bits_per_byte, test: {kind: trend, sign: falling}}",
         "supported if it falls with ffn.experts, over the models of sweep; refuted if it does not; over 8 seeds",
+    ),
+    "turns": (
+        "{over: sweep, along: ffn.experts, metric: test.bits_per_byte, test: {kind: turns, margin: 0.5%}}",
+        "supported if at the last ffn.experts of sweep it is more than 0.5% higher than at the best inside, and at the "
+        "first it is higher than there too; refuted if at the last ffn.experts of sweep it is not more than 0.5% "
+        "higher than at any point inside; over 8 seeds",
+    ),
+    "correlates": (
+        "{over: sweep, metric: test.bits_per_byte, against: cost.total_params, "
+        "test: {kind: correlates, at_most: -0.5}}",
+        "supported if the rank correlation of test.bits_per_byte and cost.total_params over the models of sweep is at "
+        "most -0.5; refuted if it is more; over 8 seeds",
+    ),
+    "spread_ratio": (
+        f"{{{PAIR}, metric: test.bits_per_byte, test: {{kind: spread_ratio, at_least: 1.5}}}}",
+        "supported if the SD over seeds of moe over that of dense is at least 1.5; refuted if it is less; over 8 seeds",
+    ),
+    "tokens_to_overtake": (
+        f"{{{PAIR}, metric: curve.bits_per_byte, test: {{kind: tokens_to_overtake, at_most: 50%}}}}",
+        "supported if curve.bits_per_byte of moe stays below that of dense after at most 50% of the budget; "
+        "refuted if it does so later, or not; over 8 seeds",
     ),
     "interaction": (
         f"{{{PAIR}, metric: test.bits_per_byte, minus: 'test.bits_per_byte[domain=source-0]', "

@@ -24,9 +24,12 @@ from fractions import Fraction
 import numpy as np
 
 from moebench import stats
+from moebench.claims import best, spread
+from moebench.claims.best import BestOf
 from moebench.claims.hypothesis import Bound, Guard, Hypothesis, as_written
 from moebench.claims.items import Clusters
 from moebench.claims.samples import Sample
+from moebench.claims.spread import SpreadRatio
 from moebench.claims.verdict import State
 
 ALPHA = 0.025
@@ -178,7 +181,9 @@ def ends(sample: Sample) -> tuple[stats.Array, stats.Array]:
     return np.where(np.isnan(least), -np.inf, least), np.where(np.isnan(most), np.inf, most)
 
 
-def _scale(sample: Sample) -> _Scale | _OverItems:
+def _scale(sample: Sample) -> _Scale | _OverItems | _Whole:
+    if sample.whole is not None:
+        return _Whole(sample, sample.whole)
     return _Scale(sample) if sample.clusters is None else _OverItems(sample, sample.clusters)
 
 
@@ -295,6 +300,37 @@ class _OverItems:
         own = self.own if up > 0 else self.own.mirrored()
         flips = stats.many_flips_p(up * self.x, up * bound.value, further=width)
         return max(own.p_above(up * bound.value - width), flips)
+
+
+class _Whole:
+    """The same of what is no mean of effects: the best of several, or the ratio of two spreads."""
+
+    beside: tuple[stats.Estimate, ...] = ()
+    documents_add_most = False
+
+    def __init__(self, sample: Sample, own: BestOf | SpreadRatio) -> None:
+        self.own = own
+        self.sd: float | None = None
+        if isinstance(own, SpreadRatio):
+            every = f"all 2^{own.n}" if own.n <= spread.EVERY else f"{spread.DRAWN:,}"
+            self.centre = own.centre
+            self.method = f"{every} swaps within pairs of seeds, each arm about its median"
+        else:
+            every = f"all 2^{own.n}" if own.n <= best.EVERY else f"{best.DRAWN:,}"
+            self.centre, self.sd = float(np.mean(sample.effects)), stats.standard_deviation(sample.effects)
+            self.method = f"{every} flips of the signs of seeds, the best chosen anew in each"
+
+    def interval(self, level: float) -> stats.Interval:
+        """Two-sided at `level`."""
+        return self.own.interval(level)
+
+    def p(self, bound: Bound) -> float:
+        """One-sided p of the bound's assertion."""
+        return self.own.p_above(bound.value) if bound.side == "above" else self.own.p_below(bound.value)
+
+    def p_any(self, bounds: Sequence[Bound]) -> float:
+        """Of the one bound that such a claim has."""
+        return max(map(self.p, bounds), default=1.0)
 
 
 def _documents(sample: Sample) -> stats.Estimate | None:

@@ -67,9 +67,12 @@ class Contrast:
     sided: bool = True
     """Whether the models stand on two sides, so that a diverged run is as bad as can be for its own. Along a sweep
     they do not: a run that diverged never speaks for the claim."""
-    formed: Form | None = None
-    """What makes effects of the values where it is no weighted sum: weights then say nothing, and there are no items.
-    A seed of which a run diverged is unknown both ways, and no part of what is made of the others."""
+    formed: Form | Literal["best", "spread", "overtaking"] | None = None
+    """What makes effects of the values where it is no weighted sum; weights then give signs alone, and there are no
+    items. `best`: how much the best of all models but the first lies above the first; `spread`: the
+    log-ratio of the SDs over seeds of two models; `overtaking`: the log of the share of the budget after which the
+    curve of the first stays better. A seed of which a run diverged is unknown
+    both ways, and no part of what is made of the others."""
 
     @staticmethod
     def of(metric: str, weights: Mapping[str, float], *, log: bool = False, rests_on: tuple[str, ...] = (),

@@ -132,7 +132,7 @@ def _of_shape(sample: Sample, hypothesis: Hypothesis) -> Iterator[str]:
     noise; with few pairs much of each goes unseen. What they do to the error rates stands in `error_rates`.
     """
     x = sample.effects
-    if sample.units == "items" or sample.n < MIN_UNITS:
+    if sample.units == "items" or sample.n < MIN_UNITS or sample.whole is not None:
         return
     if not np.all(np.isfinite(x)) or stats.standard_deviation(x) == 0:
         return

@@ -14,9 +14,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from moebench import stats
+from moebench.claims import spread
+from moebench.claims.best import BestOf
 from moebench.claims.decide import ALPHA, MIN_ITEMS, MIN_UNITS, Finding, weigh
 from moebench.claims.hypothesis import Bound, Guard, Hypothesis, Reading
 from moebench.claims.samples import Sample
+from moebench.claims.spread import SpreadRatio
 from moebench.format import interval
 
 _WIDE = 5
@@ -50,6 +53,10 @@ def needs(
     unit = _unit(sample)
     if sample.single and sample.n == 1 and math.isfinite(finding.centre):
         return _needs_of_one(finding, hypothesis, sample, family=family, looks=looks, share=share)
+    if isinstance(sample.whole, SpreadRatio):
+        return _needs_of_spread(sample.whole, hypothesis, family=max(1, family), looks=looks)
+    if isinstance(sample.whole, BestOf):
+        family = max(1, family) * sample.whole.differences_SK.shape[1]  # about what choosing the best takes
     if finding.sd is None:
         if np.all(np.isfinite(sample.effects)):
             return Needs(words=f"needs at least {MIN_UNITS} {unit}", units=MIN_UNITS, low=MIN_UNITS)
@@ -123,6 +130,30 @@ def _needs_of_one(
         words += f": {runs[0]} decide if their difference has an SD of {shown[0]} or less over seeds"
         words += f", {runs[1]} if {shown[1]} or less" if runs[1] > runs[0] else ""
     return Needs(words=words, units=least, low=least)
+
+
+def _needs_of_spread(own: SpreadRatio, hypothesis: Hypothesis, *, family: int, looks: int) -> Needs:
+    """The same of a ratio of spreads, by simulation of normal pairs with the correlation that was measured."""
+    above = own.centre - hypothesis.support[0].value
+    toward = own if above > 0 else own.mirrored
+
+    def units(distance: float, looks: int) -> int | None:
+        def chance(n: int) -> float:
+            return spread.power(n, distance, own.correlation, ALPHA / family / looks)
+
+        needed = stats.smallest(chance) if distance > 0 else None
+        return None if needed is None else max(needed, own.n + 1)
+
+    least = spread.detectable(own.n, own.correlation, ALPHA / family / looks)
+    could, ratio = "too few for any ratio of spreads to be seen", None
+    if math.isfinite(least):
+        ratio = hypothesis.reading.show_distance(least)
+        could = f"smallest detectable ratio of spreads {_distance(ratio, 'ratio')} beyond the threshold (80% power)"
+    ends = toward.interval(0.8)
+    null = hypothesis.support[0].value if above > 0 else -hypothesis.support[0].value
+    middle, low, high = (units(end - null, looks + 1) for end in (toward.centre, ends.high, ends.low))
+    words = f"{could}; {_range(low, high, own.n, 'seeds')}"
+    return Needs(words=words, detectable=ratio, units=middle, low=low, high=high)
 
 
 def needs_of_guard(guard: Guard, sample: Sample, hypothesis: Hypothesis, *, looks: int) -> Needs:

@@ -350,7 +350,8 @@ def _same_memory(question: Question) -> str | None:
 
 def _same_schedule(question: Question) -> str | None:
     """A curve that has not decayed is that of its schedule: crossings of different ones cannot be compared."""
-    if not any(term.base.endswith("_to_quality") for term in question.contrast.terms):
+    crosses = question.contrast.formed == "overtaking"
+    if not crosses and not any(term.base.endswith("_to_quality") for term in question.contrast.terms):
         return None
     schedules = {question.plan.decoders[name].recipe.schedule: name for name in question.planned}
     if len(schedules) < 2:

@@ -9,7 +9,7 @@ where `contrasts` calls it.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,11 @@ from moebench.suite.claim import Target
 
 CURVE = "curve.bits_per_byte"
 UNDECAYED = "crossing on an undecayed curve"
+
+DECAYED = "decayed.bits_per_byte"
+"""Final losses of several budgets, each decayed on its own."""
+SPENT = {CURVE: "train.tokens", DECAYED: "decayed.tokens"}
+"""Curve -> what says the tokens at each of its points."""
 
 PAID_IN: dict[str, str | None] = {
     "tokens_to_quality": "train.tokens",
@@ -108,3 +113,42 @@ def cost_to_quality(outcome: Outcome, metric: str, goal: Goal, plan: Plan) -> tu
     if math.isnan(cost):
         return 0.0, points[0][0]
     return (points[-1][0] * _MORE, math.inf) if math.isinf(cost) else (cost, cost)
+
+
+def overtaking_curve(runs: Iterable[Outcome], metric: str) -> str:
+    """The curve by which one model overtakes another: of decayed points where every run has two, else `metric`."""
+    decayed = all(len(run.curves.get(DECAYED, ())) > 1 for run in runs if run.status == "completed")
+    return DECAYED if decayed and metric == CURVE else metric
+
+
+def share_to_overtake(one: Outcome, other: Outcome, curve: str) -> tuple[float, float]:
+    """The least and the most share of the budget after which the curve of `one` stays below that of `other`.
+
+    Between the last point at which it does not and the next, where the line through their difference, over the log of
+    tokens, is 0. From 0 to the first point where it is below from there on; from all of the budget to infinity where it
+    is not below at the end. A run that diverged is above all that did not. Raises Withheld for other points.
+    """
+    if one.status == other.status == "diverged":
+        return 0.0, math.inf
+    told = next(run for run in (one, other) if run.status != "diverged")
+    at = [step for step, _ in told.curves.get(curve, ())]
+    spent = dict(told.curves.get(SPENT.get(curve, ""), ()))
+    if len(at) < 2 or any(step not in spent for step in at):
+        raise Withheld("not_tested", f"{told.model} has no {curve} with tokens at two points or more")
+    curves = [dict(run.curves.get(curve, ())) for run in (one, other)]
+    for run, values in zip((one, other), curves, strict=True):
+        if run.status != "diverged" and sorted(values) != sorted(at):
+            raise Withheld("invalid", f"{one.model} and {other.model} have {curve} at different points")
+    ahead = [values.get(step, math.inf) for values in curves for step in sorted(at)]
+    below = np.array(ahead[len(at) :]) - np.array(ahead[: len(at)])
+    share = np.array([spent[step] for step in sorted(at)]) / spent[max(at)]
+    behind = np.flatnonzero(~(below > 0))
+    if not len(behind):
+        return 0.0, float(share[0])
+    last = int(behind[-1])
+    if last == len(at) - 1:
+        return _MORE, math.inf
+    here, there = below[last], below[last + 1]
+    part = -here / (there - here) if math.isfinite(here) and math.isfinite(there) else 1.0
+    crossed = math.log(share[last]) + part * math.log(share[last + 1] / share[last])
+    return (math.exp(crossed),) * 2

@@ -20,9 +20,11 @@ import numpy as np
 
 from moebench import stats
 from moebench.claims import effective, items, reaching
+from moebench.claims.best import BestOf
 from moebench.claims.effective import Ladder
 from moebench.claims.hypothesis import Contrast, Form, Term, Withheld, as_written, orientation
 from moebench.claims.items import Clusters
+from moebench.claims.spread import LEAST_PAIRS, SpreadRatio, pseudo_values
 from moebench.format import MINUS
 from moebench.metrics import metric_of
 from moebench.metrics.metric import Kind
@@ -65,6 +67,9 @@ class Sample:
     """Models of one run, whose scatter over runs is in nothing that is shown."""
     known_sd: float | None = None
     """Of one effect alone: the SD over seeds that it would have if its models scattered as others of the suite do."""
+    whole: BestOf | SpreadRatio | None = None
+    """Where the best of several, or the ratio of two SDs, is asked: what decides. `effects` then only tell what each
+    seed adds to it."""
     second: stats.Array | None = None
     """[processes], effects that add to `effects` and come from processes instead of seeds: log step times."""
     used: tuple[Outcome, ...] = ()
@@ -86,6 +91,8 @@ def draw(evidence: Evidence, contrast: Contrast, claim: Claim | None = None) -> 
     setters = (*setters, *(evidence.plan.rungs_of(claim) if claim is not None else ()))
     if (why := next(_impossible(evidence, contrast, setters), None)) is not None:
         raise Withheld("invalid", why)
+    if contrast.formed is not None and contrast.kind != "seeded":
+        raise Withheld("invalid", f"{contrast.terms[0].metric} has no value for each seed")
     return SAMPLERS[contrast.kind](evidence, contrast, claim)
 
 
@@ -145,12 +152,18 @@ def counted_value(plan: Plan, model: str, metric: str) -> float:
 
 
 def _seeded(evidence: Evidence, contrast: Contrast, _claim: Claim | None) -> Sample:
+    if contrast.formed == "overtaking":
+        return _overtaking(evidence, contrast)
+    if contrast.formed == "spread":
+        return _spread(evidence, contrast)
+    if contrast.formed == "best":
+        return _best(evidence, contrast)
     if contrast.formed is not None:
         return _formed(evidence, contrast, contrast.formed)
     single = tuple(name for name in contrast.models if evidence.plan.is_single(name))
     if single and len(single) == len(contrast.models):
         return _of_single_runs(evidence, contrast)
-    sample = _over_seeds(evidence, contrast, lambda run, metric: (_final(run, metric),) * 2)
+    sample = _over_seeds(evidence, contrast, _sum_of(contrast, lambda run, metric: (_final(run, metric),) * 2))
     return replace(sample, exact=_alike(contrast, sample), single=single)
 
 
@@ -212,7 +225,8 @@ def _event(evidence: Evidence, contrast: Contrast, claim: Claim | None) -> Sampl
     compared = {*contrast.models, *([claim.compare.baseline] if claim.compare else [])}
     goal = reaching.Goal.of(evidence, claim.target, compared)
     plan = evidence.plan
-    sample = _over_seeds(evidence, contrast, lambda run, metric: reaching.cost_to_quality(run, metric, goal, plan))
+    of_run = _sum_of(contrast, lambda run, metric: reaching.cost_to_quality(run, metric, goal, plan))
+    sample = _over_seeds(evidence, contrast, of_run)
     notes = (reaching.UNDECAYED, goal.says)
     if all(term.base != "seconds_to_quality" for term in contrast.terms):
         return replace(sample, notes=notes)
@@ -337,6 +351,65 @@ def _formed(evidence: Evidence, contrast: Contrast, form: Form) -> Sample:
     )
 
 
+def _spread(evidence: Evidence, contrast: Contrast) -> Sample:
+    """The pairs of two models, that whose SD is to be the larger first; a seed's effect is its pseudo-value."""
+
+    def form(values_S2: stats.Array) -> tuple[stats.Array, SpreadRatio | None]:
+        for term, column in zip(contrast.terms, values_S2.T, strict=True):
+            if len(column) > 1 and stats.standard_deviation(column) == 0:
+                raise ValueError(f"{term.metric} of {term.model} is the same with every seed: it has no spread")
+        pairs = values_S2 if contrast.terms[0].weight > 0 else values_S2[:, ::-1]
+        return pseudo_values(pairs), SpreadRatio(pairs=pairs) if len(pairs) >= LEAST_PAIRS else None
+
+    return _decided_whole(evidence, contrast, form)
+
+
+def _best(evidence: Evidence, contrast: Contrast) -> Sample:
+    """The differences of several models to another, by seed."""
+    weights = np.array([term.weight for term in contrast.terms])
+
+    def form(values_ST: stats.Array) -> tuple[stats.Array, BestOf | None]:
+        weighed_ST = values_ST * weights
+        best = BestOf(differences_SK=weighed_ST[:, 1:] + weighed_ST[:, :1])
+        return best.effects, best if len(values_ST) > 1 else None
+
+    return _decided_whole(evidence, contrast, form)
+
+
+Whole = BestOf | SpreadRatio
+
+
+def _decided_whole(
+    evidence: Evidence, contrast: Contrast, form: Callable[[stats.Array], tuple[stats.Array, Whole | None]]
+) -> Sample:
+    """A sample that is judged as a whole, where no run diverged: what one that did does to it is unknown."""
+    made: list[Whole | None] = []
+
+    def effects(values_ST: stats.Array) -> stats.Array:
+        of_seeds, whole = form(values_ST)
+        made.append(whole)
+        return of_seeds
+
+    sample = _formed(evidence, contrast, effects)
+    return replace(sample, whole=made[0] if sample.least is None else None)
+
+
+def _overtaking(evidence: Evidence, contrast: Contrast) -> Sample:
+    """One effect a seed: the log of the share of the budget, or its negative where the first weight is one."""
+    first, second = contrast.terms
+    runs = evidence.outcomes_of(contrast.models)
+    curve = reaching.overtaking_curve(runs, first.metric)
+
+    def effect(of_seed: dict[str, Outcome]) -> Ends:
+        least, most = reaching.share_to_overtake(of_seed[first.model], of_seed[second.model], curve)
+        low, high = (math.log(least) if least > 0 else -math.inf), math.log(most)
+        return (low, high) if first.weight > 0 else (-high, -low)
+
+    sample = _over_seeds(evidence, contrast, effect)
+    undecayed = (reaching.UNDECAYED,) if curve == reaching.CURVE else ()
+    return replace(sample, notes=(*undecayed, f"read from {curve}, over seeds alone"))
+
+
 def _is_counted(contrast: Contrast, model: str) -> bool:
     """Whether all that is asked of a model is counted in the plan: it needs no run."""
     return all(term.facts.kind == "counted" for term in contrast.terms if term.model == model)
@@ -353,8 +426,13 @@ Ends = tuple[float, float]
 """The least and the most that a number can be: equal where it was measured."""
 
 
-def _over_seeds(evidence: Evidence, contrast: Contrast, value: Callable[[Outcome, str], Ends]) -> Sample:
-    """One effect a seed. `value` gives a completed run's metric, or raises Withheld with the reason it has none.
+def _sum_of(contrast: Contrast, value: Callable[[Outcome, str], Ends]) -> Callable[[dict[str, Outcome]], Ends]:
+    """The weighted sum over the runs of a seed. `value` gives a completed run's metric, or raises Withheld."""
+    return lambda runs: _effect(contrast, runs, value)
+
+
+def _over_seeds(evidence: Evidence, contrast: Contrast, effect: Callable[[dict[str, Outcome]], Ends]) -> Sample:
+    """One effect a seed, of its runs by model. `effect` raises Withheld with the reason where there is none.
 
     Raises Withheld when nothing is left, or when a value makes the whole claim invalid.
     """
@@ -367,7 +445,7 @@ def _over_seeds(evidence: Evidence, contrast: Contrast, value: Callable[[Outcome
     for seed in seeds:
         try:
             runs = {model: _run(evidence, model, seed) for model in contrast.models}
-            effects.append(_effect(contrast, runs, value))
+            effects.append(effect(runs))
         except Withheld as absent:
             if absent.state == "invalid":
                 raise
@@ -382,7 +460,8 @@ def _over_seeds(evidence: Evidence, contrast: Contrast, value: Callable[[Outcome
     known = bool(np.all(least == most))
     values = np.array([_middle(*ends) for ends in effects])
     finite = bool(np.all(np.isfinite(values)))
-    over_items, noise = items.beside_seeds(contrast, list(used.values())) if finite else (None, 0.0)
+    linear = finite and contrast.formed is None
+    over_items, noise = items.beside_seeds(contrast, list(used.values())) if linear else (None, 0.0)
     return Sample(
         effects=values,
         least=None if known else least,

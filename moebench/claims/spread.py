@@ -29,6 +29,10 @@ _FAR = 12.0
 """Log-ratios beyond which no limit is looked for."""
 
 
+LEAST_PAIRS = 4
+"""Pairs of which each can be left out and the rest still has a spread."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SpreadRatio:
     """log(SD of the first / SD of the second) of pairs [n, 2], n >= 3, none of whose columns is constant."""
@@ -46,7 +50,8 @@ class SpreadRatio:
 
     @cached_property
     def correlation(self) -> float:
-        return float(np.corrcoef(self.pairs.T)[0, 1])
+        one, other = (self.pairs - np.mean(self.pairs, axis=0)).T
+        return float(one @ other / math.sqrt((one @ one) * (other @ other)))
 
     def interval(self, level: float) -> stats.Interval:
         """Two-sided at `level`."""
@@ -81,6 +86,21 @@ class SpreadRatio:
         moved_K2 = np.concatenate([chosen_KN @ squares_N2 for chosen_KN in _swaps(self.n)])
         one, other = np.sum(squares_N2, axis=0)
         return (moved_K2[:, 0], moved_K2[:, 1]), (float(one), float(other))
+
+
+def pseudo_values(pairs: Array) -> Array:
+    """What each pair [n, 2] adds to the log-ratio: n times it less n - 1 times that of the others. NaN below four."""
+    n = len(pairs)
+    if n < LEAST_PAIRS:
+        return np.full(n, np.nan)
+    whole = SpreadRatio(pairs=pairs).centre
+    rest = [_log_ratio(np.delete(pairs, i, axis=0)) for i in range(n)]
+    return n * whole - (n - 1) * np.array(rest)
+
+
+def _log_ratio(pairs: Array) -> float:
+    one, other = np.std(pairs, axis=0, ddof=1)
+    return math.log(max(one, 1e-300) / max(other, 1e-300))
 
 
 def _swaps(n: int) -> list[Array]:

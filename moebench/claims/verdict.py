@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import Field
 
 from moebench.claims.kinds import KINDS
+from moebench.claims.kinds.tokens_to_overtake import OF_BUDGET
 from moebench.format import INFINITE, MINUS, End, exact_number, interval
 from moebench.frozen import Frozen, later
 from moebench.metrics import find
@@ -229,7 +230,7 @@ class Verdict(Frozen):
 
     @property
     def _signed(self) -> bool:
-        return self.unit != "ratio" and not self._of_one
+        return self.unit not in ("ratio", OF_BUDGET) and not self._of_one
 
     def _at_zero(self, value: float | None) -> bool:
         """Whether a ratio or a change stands for an infinite cost in its denominator."""

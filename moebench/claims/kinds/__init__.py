@@ -10,8 +10,8 @@ from moebench.claims.kinds.all_of import AllOf
 from moebench.claims.kinds.any_of import AnyOf
 from moebench.claims.kinds.at_least import AtLeast
 from moebench.claims.kinds.at_most import AtMost
-from moebench.claims.kinds.crosses import Crosses
 from moebench.claims.kinds.correlates import Correlates
+from moebench.claims.kinds.crosses import Crosses
 from moebench.claims.kinds.equivalent import Equivalent
 from moebench.claims.kinds.exact import Exact
 from moebench.claims.kinds.interaction import Interaction
@@ -21,7 +21,9 @@ from moebench.claims.kinds.non_inferior import NonInferior
 from moebench.claims.kinds.ratio_at_least import RatioAtLeast
 from moebench.claims.kinds.ratio_within import RatioWithin
 from moebench.claims.kinds.recovers import Recovers
+from moebench.claims.kinds.spread_ratio import SpreadRatioKind
 from moebench.claims.kinds.superior import Superior
+from moebench.claims.kinds.tokens_to_overtake import TokensToOvertake
 from moebench.claims.kinds.trend import Trend
 from moebench.claims.kinds.turns import Turns
 
@@ -35,6 +37,8 @@ KINDS: dict[str, type[ClaimKind]] = {
     "trend": Trend,
     "turns": Turns,
     "correlates": Correlates,
+    "spread_ratio": SpreadRatioKind,
+    "tokens_to_overtake": TokensToOvertake,
     "interaction": Interaction,
     "exact": Exact,
     "at_least": AtLeast,

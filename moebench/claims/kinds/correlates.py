@@ -3,7 +3,7 @@
 Spearman's rank correlation r over the models of one seed, as Fisher's z of 0.95 r: one effect a seed (seeds are what is
 sampled, the models are fixed). Of r itself a perfect order would have no z, and the z of few models leans to one side
 near it: by simulation with 6 to 12 models, bounds up to 0.9 are then passed wrongly in up to 5% of samples, and with
-the factor in 2 to 3%. One of the two metrics may be counted.
+the factor in 2 to 3%. The second metric may be counted.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 
 from moebench.amounts import FieldError
 from moebench.claims.hypothesis import SHRUNK, Array, Contrast, Form, Hypothesis, Level, Reading, Term, Withheld
-from moebench.claims.kinds.kind import ClaimKind, Fault, Sweeps
+from moebench.claims.kinds.kind import ClaimKind, Fault, Sweeps, of_seeds
 from moebench.metrics import metric_of
 from moebench.metrics.metric import Metric
 
@@ -65,8 +65,9 @@ class Correlates(ClaimKind):
         if 0 < len(points) < LEAST:
             message = f"{claim.over} has {len(points)} models: a rank correlation needs at least {LEAST}"
             yield Fault(at=("over",), message=message, hint="sweep more values, or several keys")
-        if claim.against is not None and (why := _unfit(metric, metric_of(claim.against))) is not None:
-            yield Fault(at=("against",), message=why)
+        yield from of_seeds(metric)
+        if claim.against is not None and metric_of(claim.against).kind not in ("seeded", "counted"):
+            yield Fault(at=("against",), message=f"{claim.against} is neither a count nor has it a value for each seed")
 
     def says(self, claim: Claim) -> str:
         over = f"over the models of {claim.over}"
@@ -80,8 +81,6 @@ class Correlates(ClaimKind):
         names = list(sweeps.get(str(claim.over), {}))
         if len(names) < LEAST or claim.against is None:
             raise Withheld("invalid", f"{claim.over} has {len(names)} models: a rank correlation needs {LEAST}")
-        if (why := _unfit(metric_of(claim.metric), metric_of(claim.against))) is not None:
-            raise Withheld("invalid", why)
         sign = 1 if self.at_least is not None else -1
         metrics = (claim.metric, claim.against)
         terms = tuple(Term(model=name, metric=metric, weight=1.0) for metric in metrics for name in names)
@@ -93,17 +92,6 @@ class Correlates(ClaimKind):
             reading=Reading(form="correlation", sign=sign, unit="1", threshold=math.atanh(SHRUNK * self.value)),
             asked=f"{'≥' if sign > 0 else '≤'} {self.value:g}",
         )
-
-
-def _unfit(one: Metric, other: Metric) -> str | None:
-    """Why two metrics cannot be correlated seed by seed; None when they can."""
-    kinds = {one.kind, other.kind}
-    if kinds == {"counted"}:
-        return f"{one.name} and {other.name} are both counted: there is nothing to be unsure of"
-    if kinds - {"counted"} != {"seeded"}:
-        timed = one if one.kind not in ("counted", "seeded") else other
-        return f"{timed.name} has no value for each seed"
-    return None
 
 
 def rank_correlation(names: Sequence[str], metrics: tuple[str, str], sign: int) -> Form:

@@ -243,6 +243,13 @@ def below_zero(name: str, amount: Amount) -> Iterator[Fault]:
         yield Fault(at=("test", name), message=f"{name} {amount} is below 0")
 
 
+def of_seeds(metric: Metric) -> Iterator[Fault]:
+    """That a metric has a value for each seed."""
+    if metric.kind != "seeded":
+        message = f"{metric.name} has no value for each seed, over which this is judged"
+        yield Fault(at=("metric",), message=message, hint="name a metric of trained models")
+
+
 # ---------------------------------------------------------------------------------------------- in numbers
 
 
