@@ -249,7 +249,7 @@ def _laddered(evidence: Evidence, contrast: Contrast, claim: Claim | None) -> Sa
     if seconds and not contrast.log:
         raise Withheld("invalid", "leverage in seconds is compared as a ratio: give the margin in %")
     ladder = Ladder.of(evidence, claim, timed=contrast.models if seconds else ())
-    sample = _over_seeds(evidence, contrast, ladder.worth)
+    sample = _over_seeds(evidence, contrast, _sum_of(contrast, ladder.worth))
     second = ladder.of_processes(contrast, sample.used) if seconds else None
     return replace(sample, second=second, notes=tuple(ladder.notes(sample.used)))
 
