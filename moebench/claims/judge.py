@@ -228,6 +228,7 @@ def _verdict(evidence: Evidence, draft: _Draft, correction: Correction, family: 
         "says": claim.says,
         "kind": claim.test.kind,
         "family": claim.family,
+        "source": claim.source,
         "post_hoc": bool(draft.post_hoc),
         "looks": draft.looks,
         "metric": claim.metric,

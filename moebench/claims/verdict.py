@@ -18,12 +18,15 @@ from moebench.frozen import Frozen, later
 from moebench.metrics import find
 from moebench.metrics.metric import Better
 from moebench.metrics.ref import MetricRef
+from moebench.suite.source import Source
 
 State = Literal["supported", "refuted", "inconclusive", "interim", "invalid", "not_tested"]
 """`interim`: an estimate and no verdict, as not all is there that was planned for the claim."""
 ControlState = Literal["passed", "failed", "too_wide", "found", "not_tested"]
 """`too_wide`: the interval holds both an instrument that is right and one that is off by more than is allowed. `found`:
 it has no right answer, and what it found stands beside the claims that it bears on."""
+FINDINGS: dict[State, str] = {"supported": "reproduced", "refuted": "contradicted", "inconclusive": "undecided"}
+"""State -> what a published finding is then called."""
 TRIFLE = 0.01
 """Numbers of two models that differ by less are called equal."""
 Unbounded = tuple[Literal["estimate", "low", "high"], ...]
@@ -106,6 +109,8 @@ class Verdict(Frozen):
     """Kind of test, such as `superior`."""
     family: Literal["primary", "exploratory"]
     """As the suite declares it; see `label`."""
+    source: Source | None = later()
+    """Where it was published, where the suite says so."""
     post_hoc: bool = False
     """Whether the claim, its models' definitions or its seeds were fixed after a run it uses was done: then it counts
     as exploratory."""
@@ -189,6 +194,11 @@ class Verdict(Frozen):
     def label(self) -> Literal["primary", "exploratory", "post hoc"]:
         """How the claim counts: a post hoc claim is exploratory whatever the suite declares."""
         return "post hoc" if self.post_hoc else self.family
+
+    @property
+    def finding(self) -> str:
+        """What became of a published finding at this scale; empty for a claim that names no source."""
+        return FINDINGS.get(self.state, "no verdict") if self.source is not None else ""
 
     @property
     def standing(self) -> str:

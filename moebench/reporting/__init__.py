@@ -241,11 +241,16 @@ def _claims_json(findings: Findings) -> str:
         "counts": page.tally(findings.verdicts),
         "primary": page.tally([verdict for verdict in findings.verdicts if verdict.label == "primary"]),
         "exploratory": page.tally([verdict for verdict in findings.verdicts if verdict.label != "primary"]),
-        "claims": [{**verdict.model_dump(mode="json"), "label": verdict.standing} for verdict in findings.verdicts],
+        "claims": [_claim_json(verdict) for verdict in findings.verdicts],
         "withdrawn": [asdict(one) for one in findings.withdrawn],
         "controls": [control.model_dump(mode="json") for control in findings.controls],
     }
     return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _claim_json(verdict: Verdict) -> dict[str, Any]:
+    finding = {"finding": verdict.finding} if verdict.source is not None else {}
+    return {**verdict.model_dump(mode="json"), "label": verdict.standing, **finding}
 
 
 def _clear(path: Path, figures: set[str], tables: set[str]) -> None:

@@ -169,7 +169,9 @@ def evidence_line(verdict: Verdict) -> str:
 
     For a refuted claim the p is that of the refutation, and says so.
     """
-    parts = [f"asked {verdict.asked}"] if verdict.asked else []
+    source = verdict.source
+    parts = [f"{verdict.finding} at this scale: {source.cited}"] if source is not None else []
+    parts += [f"asked {verdict.asked}"] if verdict.asked else []
     n = counted(verdict)
     parts += ["exact count" if n == "exact" else n, decisive_p(verdict), *verdict.caveats]
     return " · ".join(part for part in parts if part)

@@ -5,8 +5,10 @@ A figure or table names one of these in its declaration; a new section is a line
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 
+from moebench.claims.verdict import FINDINGS
 from moebench.format import count, interval, listed, plural, sentence
 from moebench.metrics.speed import AGAIN
 from moebench.planning.planned import DataFacts, PlannedCheckpoint
@@ -157,6 +159,12 @@ def _utilisation(findings: Findings) -> dict[str, float]:
     return {model: sum(values) / len(values) for model, values in shares.items()}
 
 
+def _published(findings: Findings) -> Iterator[str]:
+    found = Counter(verdict.finding for verdict in findings.verdicts if verdict.source is not None)
+    counts = ", ".join(f"{found[word]} {word}" for word in (*FINDINGS.values(), "no verdict") if found[word])
+    yield f"Of {plural(found.total(), 'published finding')}, at this scale: {counts}."
+
+
 def _quality(findings: Findings) -> Iterator[str]:
     if findings.quality.empty:
         yield "No run has a final loss yet."
@@ -232,6 +240,7 @@ def _limits(_findings: Findings) -> Iterator[str]:
 
 SECTIONS: dict[str, tuple[str, Callable[[Findings], Iterator[str]]]] = {
     "answer": ("The figure that answers it", _nothing),
+    "published": ("Published findings", _published),
     "equal": ("What was equal", _equal),
     "elsewhere": ("What was made elsewhere", _elsewhere),
     "cost": ("What it cost", _cost),
@@ -247,6 +256,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Findings], Iterator[str]]]] = {
 
 _ASKED: dict[str, Callable[[Findings], bool]] = {
     "answer": lambda findings: findings.trains,
+    "published": lambda findings: any(verdict.source is not None for verdict in findings.verdicts),
     "equal": lambda findings: bool(findings.plan.decoders or findings.plan.data.tokens or findings.sizes_known),
     "elsewhere": lambda findings: len(findings.plan.decoders) < len(findings.plan.models),
     "quality": lambda findings: findings.trains or not findings.quality.empty,

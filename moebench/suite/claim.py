@@ -12,6 +12,7 @@ from pydantic import Discriminator, Field, PositiveFloat, Tag, model_validator
 from moebench.amounts import FieldError, Name
 from moebench.claims.kinds import KINDS, ClaimKind
 from moebench.frozen import Frozen, later
+from moebench.suite.source import Source
 
 if TYPE_CHECKING:
     from moebench.claims.kinds.kind import Sweeps
@@ -92,6 +93,13 @@ class Claim(Frozen):
     `ladder`."""
     family: Literal["primary", "exploratory"] = "exploratory"
     """Primary claims are corrected for their number; the others are labelled exploratory."""
+    source: Source | None = later()
+    """Where it was published: the verdict then says whether it was reproduced at this scale."""
+
+    @property
+    def hashed(self) -> dict[str, Any]:
+        """What its hash is of: the claim and its test, not who said it."""
+        return self.model_dump(mode="json", exclude={"source"})
 
     @property
     def metrics_at(self) -> dict[str, str]:

@@ -203,9 +203,7 @@ class SuiteSpec(Frozen):
         """Hash of each claim, with those that it puts together."""
         return {
             name: digest_of(
-                [one.model_dump(mode="json") for one in (claim, *self.concerns(claim))]
-                if claim.test.combines
-                else claim.model_dump(mode="json")
+                [one.hashed for one in (claim, *self.concerns(claim))] if claim.test.combines else claim.hashed
             )
             for name, claim in self.claims.items()
         }

@@ -21,7 +21,7 @@ def claims(findings: Findings) -> Table | None:
 
 def _claim_row(v: Verdict) -> dict[str, Any]:
     """A verdict as cells: what it holds several of is one text."""
-    several = ("scored", "beside", "matched_on", "unbounded", "caveats", "notes")
+    several = ("source", "scored", "beside", "matched_on", "unbounded", "caveats", "notes")
     text = v.scored
     return {
         "label": v.standing,

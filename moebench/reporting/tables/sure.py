@@ -40,7 +40,8 @@ def controls(findings: Findings) -> Table | None:
     rows = [{**c.model_dump(), "effect": c.effect} for c in findings.controls]
     return Table(
         title="Controls",
-        note="A failed control speaks against the measurement, not the models. Intervals are 99%.",
+        note="A failed control speaks against the measurement, not the models: claims that rest on it are INVALID. "
+        "Intervals are 99%.",
         frame=pd.DataFrame(rows),
         columns=(
             text("id", "control"),
