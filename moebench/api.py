@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from moebench.launch import Job, LaunchOptions
     from moebench.planning.graph import Graph
     from moebench.planning.rehearsal import Estimate
-    from moebench.planning.types import Asked, Plan, TunePlan
+    from moebench.planning.types import Asked, Plan, StoredPlan, TunePlan
     from moebench.reporting import Report
     from moebench.store import Results
     from moebench.suite.load import LoadedSuite
@@ -95,6 +95,16 @@ class Outcome:
         kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(Counter(self.statuses.values()).items()))
         states = ", ".join(f"{verdict.id} {verdict.state}" for verdict in self.verdicts)
         return f"<Outcome of {self.plan.title}: {kinds or 'no runs'}" + (f"; {states}" if states else "") + ">"
+
+    def and_then(self, other: Outcome) -> Outcome:
+        """This one and what was done after it."""
+        return replace(
+            self,
+            statuses={**self.statuses, **other.statuses},
+            started=self.started + other.started,
+            speed=other.speed if self.speed == "already" or other.speed != "already" else self.speed,
+            failures=(*self.failures, *other.failures),
+        )
 
     @property
     def failed(self) -> list[str]:
@@ -277,8 +287,8 @@ def run_planned(planned: Planned, *, reports: Path = REPORTS, tune: bool = False
     if tune:  # a sweep makes no claims, so nothing of them is fixed by it
         return _tune(planned, results)
     (reports / made.title).mkdir(parents=True, exist_ok=True)  # refused now rather than after hours of training
-    results.save_plan(made, environment(options.threads, options.device))
-    done = _launch(planned, planned.graph.jobs, results)
+    stored = results.save_plan(made, environment(options.threads, options.device))
+    done = _in_looks(planned, stored, results)
     options.on_event({"event": "reporting"})
     path, verdicts = write_report(planned.results, title=made.title, plan_id=made.id, out=reports)
     return replace(done, report=path, verdicts=tuple(verdicts))
@@ -305,8 +315,32 @@ def _tune(planned: Planned, results: Results) -> Outcome:
     return replace(more, started=done.started + more.started, failures=(*done.failures, *new), sweep=found)
 
 
-def _launch(planned: Planned, jobs: Sequence[Job], results: Results) -> Outcome:
-    """Does the jobs that are missing."""
+def _in_looks(planned: Planned, stored: StoredPlan, results: Results) -> Outcome:
+    """Does the missing jobs of one look after the other, as long as the verdicts of the last ask for more seeds.
+
+    Where a job of a look failed that a verdict needs, it ends there: the look cannot be taken.
+    """
+    from moebench.claims.judge import course
+    from moebench.reader.evidence import gather
+
+    spec, jobs = planned.plan.spec, planned.graph.jobs
+    whole: Outcome | None = None
+    for number, size in enumerate(spec.looks or [len(spec.seeds)], 1):
+        later = set(spec.seeds[size:])
+        if spec.looks:
+            planned.options.on_event({"event": "look", "look": number, "of": len(spec.looks), "seeds": size})
+        done = _launch(
+            planned, [job for job in jobs if job.seed not in later], results, after=[j for j in jobs if j.seed in later]
+        )
+        whole = done if whole is None else whole.and_then(done)
+        if later and course(gather(results, stored)).last.stage.number <= number:
+            break
+    assert whole is not None
+    return whole
+
+
+def _launch(planned: Planned, jobs: Sequence[Job], results: Results, *, after: Sequence[Job] = ()) -> Outcome:
+    """Does the jobs that are missing; those `after` may follow, and only their number is told."""
     from moebench.launch import launch
     from moebench.launch.attempt import finished
 
@@ -318,7 +352,7 @@ def _launch(planned: Planned, jobs: Sequence[Job], results: Results) -> Outcome:
     missing = [job for job in jobs if statuses[job.id] == "missing"]
     started = len({run_id(job) for job in missing if job.kind != "speed"})
     counts = {"runs": len({run_id(job) for job in runs}), "started": started}
-    options.on_event({"event": "planned", "plan": planned.plan, "missing": missing, **counts})
+    options.on_event({"event": "planned", "plan": planned.plan, "missing": missing, "later": after, **counts})
     failures: list[Failed] = []
     speed = ["already"] if planned.plan.sessions and len(jobs) > len(runs) else []
 

@@ -19,6 +19,7 @@ from moebench.claims.hypothesis import Guard, Hypothesis, Withheld
 from moebench.claims.kinds.kind import subtracted
 from moebench.claims.kinds.part import Parts
 from moebench.claims.kinds.recovers import whole_gain
+from moebench.claims.looks import Course, Stage, taken
 from moebench.claims.power import Needs, needs, needs_of_guard
 from moebench.claims.preconditions import Question, broken, unfit
 from moebench.claims.printed import asked_ends, printed, recovered_share, share_words
@@ -28,27 +29,53 @@ from moebench.claims.sensitivity import flipped, sensitivity
 from moebench.claims.verdict import Sensitivity, State, Verdict
 from moebench.metrics import METRICS, in_force, metric_of
 from moebench.metrics.ref import MetricRef
-from moebench.reader.evidence import Evidence
+from moebench.planning.types import Plan, StoredPlan
+from moebench.reader.evidence import Evidence, gather
+from moebench.store import Source
 from moebench.suite.claim import Claim
+from moebench.suite.looks import is_exact
 
 
 def judge(evidence: Evidence) -> list[Verdict]:
     """A verdict for each claim of the plan, in the suite's order."""
+    return list(course(evidence).verdicts)
+
+
+def course(evidence: Evidence) -> Course:
+    """The looks that were taken, with the verdicts at each; there is one where the suite plans none."""
     with in_force(evidence.metrics):
-        return _judged(evidence)
+        return taken(evidence, _judged)
 
 
-def _judged(evidence: Evidence) -> list[Verdict]:
+def as_taken(source: Source, stored: StoredPlan) -> tuple[Plan, str]:
+    """The part of a plan that its looks ask for, and which of them is taken, in words."""
+    made = course(gather(source, stored))
+    return made.evidence.plan, made.words
+
+
+def _judged(evidence: Evidence, stage: Stage) -> list[Verdict]:
+    """The verdicts at a look; of claims that were decided at an earlier one, what they would be."""
     drafts = [_draft(evidence, name, claim) for name, claim in evidence.plan.spec.claims.items()]
     family = [draft for draft in drafts if draft.in_family]
     gone = max(0, sealing.family_size(evidence) - len(family))
-    withdrawn = [1.0] * gone
-    holm_for = stats.holm([*(draft.p(against=False) for draft in family), *withdrawn])
-    holm_against = stats.holm([*(draft.p(against=True) for draft in family), *withdrawn])
-    holm = {draft.id: pair for draft, pair in zip(family, zip(holm_for, holm_against, strict=False), strict=False)}
-    size = _Family(size=len(family) + gone, withdrawn=gone, names=tuple(one.id for one in sealing.withdrawn(evidence)))
+    held = [_held(family, gone, stage, state) for state in ("supported", "refuted")]
+    holm = {draft.id: (held[0][draft.id], held[1][draft.id]) for draft in family}
+    names = tuple(one.id for one in sealing.withdrawn(evidence))
+    size = _Family(size=len(family) + gone, withdrawn=gone, names=names, stage=stage)
     verdicts = [_verdict(evidence, draft, _correction(draft, holm.get(draft.id), size), size) for draft in drafts]
     return [_unjudged(verdict) for verdict in verdicts] if evidence.plan.asked.smoke else verdicts
+
+
+def _held(family: Sequence[_Draft], gone: int, stage: Stage, state: str) -> dict[str, float]:
+    """Holm's adjusted p of a family's claims at a look, without those that have the verdict already.
+
+    `gone` of the claims were withdrawn.
+    """
+    settled = stage.going_for(state)
+    left = [draft for draft in family if draft.id not in settled]
+    own = [stage.p(draft.p(against=state == "refuted")) for draft in left]
+    adjusted = stats.holm([*own, *[1.0] * gone])
+    return {draft.id: 0.0 for draft in family} | {draft.id: p for draft, p in zip(left, adjusted, strict=False)}
 
 
 def _unjudged(verdict: Verdict) -> Verdict:
@@ -64,7 +91,7 @@ def _unjudged(verdict: Verdict) -> Verdict:
 
 def ask(evidence: Evidence, questions: Mapping[str, Claim]) -> list[Verdict]:
     """Verdicts on questions that are no claims of the suite: exploratory, and outside the family that Holm counts."""
-    alone = _Family(size=0, withdrawn=0, names=())
+    alone = _Family(size=0, withdrawn=0, names=(), stage=Stage(seeds=len(evidence.plan.spec.seeds)))
     with in_force(evidence.metrics):
         drafts = [_draft(evidence, name, claim) for name, claim in questions.items()]
         return [_verdict(evidence, draft, _correction(draft, None, alone), alone) for draft in drafts]
@@ -85,6 +112,8 @@ class _Family:
     """How many of them this plan does not make any more."""
     names: tuple[str, ...]
     """Claims that were withdrawn or changed; may be more than are counted."""
+    stage: Stage
+    """The look that they are judged at."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +172,7 @@ class _Draft:
 def _draft(evidence: Evidence, name: str, claim: Claim) -> _Draft:
     spec = evidence.plan.spec
     late = sealing.post_hoc(evidence, name, claim) if spec.claims.get(name) == claim else ()
-    draft = _Draft(id=name, claim=claim, post_hoc=late, exact=sealing.is_exact(spec, claim))
+    draft = _Draft(id=name, claim=claim, post_hoc=late, exact=is_exact(spec, claim))
     try:
         parts = claim.test.parts(claim, evidence.plan.known)
     except Withheld as withheld:
@@ -155,7 +184,7 @@ def _of_parts(evidence: Evidence, draft: _Draft, parts: Parts) -> _Draft:
     """A claim whose parts are each drafted as if they stood alone: what one of them lacks, it lacks."""
     spec, drafts = evidence.plan.spec, []
     for part in parts.of:
-        one = _Draft(id=part.name, claim=part.claim, exact=sealing.is_exact(spec, part.claim))
+        one = _Draft(id=part.name, claim=part.claim, exact=is_exact(spec, part.claim))
         own = None if part.hypothesis is not None else part.claim.test.parts(part.claim, evidence.plan.known)
         drafts.append(_of_one(evidence, one, part.hypothesis) if own is None else _of_parts(evidence, one, own))
     withheld = [(one.id, one.withheld) for one in drafts if one.withheld is not None]
@@ -200,8 +229,10 @@ def _of_one(evidence: Evidence, draft: _Draft, asked: Hypothesis | None) -> _Dra
 
 def _correction(draft: _Draft, holm: tuple[float, float] | None, family: _Family) -> Correction:
     looks = f"{draft.looks} looks" if draft.looks > 1 else ""
+    looks = " and ".join(filter(None, [looks, family.stage.words]))
     if holm is None or (draft.sample is not None and draft.sample.units == "counts"):
-        return Correction(p_for=draft.p(against=False), p_against=draft.p(against=True), words=looks, in_family=False)
+        own = [family.stage.p(draft.p(against=against)) for against in (False, True)]
+        return Correction(p_for=own[0], p_against=own[1], words=looks, in_family=False)
     words = f"Holm over {family.size} primary claim{'s' if family.size > 1 else ''}"
     words += f" ({family.withdrawn} of them withdrawn)" if family.withdrawn else ""
     words += f" and {looks}" if looks else ""
@@ -279,7 +310,7 @@ def _together(evidence: Evidence, draft: _Draft, parts: Parts, correction: Corre
     Its numbers are those of one part, which it names.
     """
     claim, of = draft.claim, draft.of
-    alone = _Family(size=0, withdrawn=0, names=())
+    alone = _Family(size=0, withdrawn=0, names=(), stage=family.stage)
     own = [_verdict(evidence, one, _correction(one, None, alone), alone) for one in of]
     at = _deciding(of, parts)
     shown, m = own[at], len(of)
@@ -376,7 +407,9 @@ def _lacking(draft: _Draft, parts: Parts, at: int, correction: Correction, famil
     if one.hypothesis is None or one.sample is None or one.finding is None or one.exact:
         return None
     corrected = family.size if correction.in_family else 0
-    lacking = needs(one.finding, one.hypothesis, one.sample, family=corrected, looks=draft.looks, share=share)
+    lacking = needs(
+        one.finding, one.hypothesis, one.sample, family=corrected, looks=draft.looks * family.stage.times, share=share
+    )
     return replace(lacking, words=f"{one.id}: {lacking.words}")
 
 
@@ -396,10 +429,10 @@ def _decided(
     lacking: Needs | None = None
     if blocking is not None:
         state, reason = "inconclusive", blocking[0].otherwise
-        lacking = needs_of_guard(*blocking, hypothesis, looks=draft.looks)
+        lacking = needs_of_guard(*blocking, hypothesis, looks=draft.looks * family.stage.times)
     elif state == "inconclusive":
         corrected = family.size if correction.in_family else 0
-        lacking = needs(finding, hypothesis, sample, family=corrected, looks=draft.looks)
+        lacking = needs(finding, hypothesis, sample, family=corrected, looks=draft.looks * family.stage.times)
     decided: dict[str, Any] = {"state": state, "reason": reason}
     if draft.unfinished is None:
         decided |= {"p": finding.p_for, "p_against": finding.p_against}

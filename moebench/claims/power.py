@@ -44,9 +44,10 @@ class Needs:
 
 
 def needs(
-    finding: Finding, hypothesis: Hypothesis, sample: Sample, *, family: int, looks: int, share: int = 1
+    finding: Finding, hypothesis: Hypothesis, sample: Sample, *, family: int, looks: float, share: int = 1
 ) -> Needs:
-    """`family` is the number of primary claims, 0 for a claim outside them; `looks` those taken, this one included.
+    """`family` is the number of primary claims, 0 for a claim outside them; `looks` those taken, this one included:
+    how often the level is shared.
 
     Where it is of one part of several, the level is divided by `share`.
     """
@@ -106,7 +107,7 @@ RUNS = (6, 10)
 
 
 def _needs_of_one(
-    finding: Finding, hypothesis: Hypothesis, sample: Sample, *, family: int, looks: int, share: int
+    finding: Finding, hypothesis: Hypothesis, sample: Sample, *, family: int, looks: float, share: int
 ) -> Needs:
     """What would decide where there is one number of each model: runs, by how much they scatter where that is known."""
     if sample.known_sd is not None:
@@ -132,12 +133,12 @@ def _needs_of_one(
     return Needs(words=words, units=least, low=least)
 
 
-def _needs_of_spread(own: SpreadRatio, hypothesis: Hypothesis, *, family: int, looks: int) -> Needs:
+def _needs_of_spread(own: SpreadRatio, hypothesis: Hypothesis, *, family: int, looks: float) -> Needs:
     """The same of a ratio of spreads, by simulation of normal pairs with the correlation that was measured."""
     above = own.centre - hypothesis.support[0].value
     toward = own if above > 0 else own.mirrored
 
-    def units(distance: float, looks: int) -> int | None:
+    def units(distance: float, looks: float) -> int | None:
         def chance(n: int) -> float:
             return spread.power(n, distance, own.correlation, ALPHA / family / looks)
 
@@ -156,7 +157,7 @@ def _needs_of_spread(own: SpreadRatio, hypothesis: Hypothesis, *, family: int, l
     return Needs(words=words, detectable=ratio, units=middle, low=low, high=high)
 
 
-def needs_of_guard(guard: Guard, sample: Sample, hypothesis: Hypothesis, *, looks: int) -> Needs:
+def needs_of_guard(guard: Guard, sample: Sample, hypothesis: Hypothesis, *, looks: float) -> Needs:
     """The same for what keeps a verdict from standing."""
     if guard.must == "not be below 0":
         return Needs(words="to claim the ends alone, compare them with `superior`")
@@ -211,14 +212,14 @@ class _Level:
         close = len(bounds) > 1 and abs(bounds[0] - bounds[1]) < _CLOSE * standard_error
         self.level = (ALPHA if in_family else hypothesis.level) if self.holds else ALPHA / (2 if close else 1)
 
-    def alpha(self, looks: int) -> float:
+    def alpha(self, looks: float) -> float:
         return self.level / self.family / looks / self.share
 
-    def floor(self, looks: int) -> int:
+    def floor(self, looks: float) -> int:
         """The first n at which any effect can decide."""
         return max(self.least, math.ceil(-math.log2(self.alpha(looks))))
 
-    def units(self, end: str, looks: int, n: int) -> int | None:
+    def units(self, end: str, looks: float, n: int) -> int | None:
         """The n that decides with 80% power, above n, at one end of what the nearest distance can be."""
         sd, beside = self.finding.sd or 0.0, self.finding.beside
         at = self.nearest

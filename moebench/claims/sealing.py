@@ -23,6 +23,7 @@ from moebench.planning.planned import AnyPlanned, PlannedModel
 from moebench.reader.evidence import Evidence
 from moebench.reader.history import Told
 from moebench.suite.claim import Claim
+from moebench.suite.looks import is_exact
 from moebench.suite.types import SuiteSpec
 
 MOST_NAMED = 3
@@ -35,11 +36,6 @@ def rests_on(spec: SuiteSpec, claim: Claim) -> tuple[bool, bool]:
     kinds = {metric_of(metric).kind for metric in metrics}
     seconds = any(MetricRef.parse(metric).base in ("seconds_to_quality", "leverage.seconds") for metric in metrics)
     return not kinds.isdisjoint(("seeded", "event", "laddered")), "timed" in kinds or seconds
-
-
-def is_exact(spec: SuiteSpec, claim: Claim) -> bool:
-    """Whether a claim is settled without chance, so that no correction for chance concerns it."""
-    return all(metric_of(one.metric).kind == "counted" or one.test.without_chance for one in spec.concerns(claim))
 
 
 # ---------------------------------------------------------------------------------------------- post hoc
@@ -179,17 +175,24 @@ def _other_runs(evidence: Evidence, claim: Claim) -> int:
     last = max((done.get(run, math.inf) for run in _runs(evidence.told, wanted)), default=math.inf)
     ready = max(last, _seeds_stored(evidence, claim))
     seen: set[frozenset[str]] = set()
-    for other in _related(evidence, claim):
+    for other, size in _their_looks(evidence, claim):
         shared = [training for training in wanted if training in other.trainings.values()]
-        theirs, mine = _runs(other, shared), _runs(evidence.told, shared)
+        theirs, mine = _runs(other, shared, size), _runs(evidence.told, shared)
         if theirs == mine or other.stored.stored_at >= ready:
             continue
         within = theirs <= mine
         times = [done[run] for run in (theirs if within else theirs - mine) if run in done]
         if times and (within or min(times) < ready):
-            seen.add(_runs(other, shared[:1]))
+            seen.add(_runs(other, shared[:1], size))
     strays = any(run.training in wanted and run.finished < ready for run in evidence.history.strays)
     return len(seen) + strays
+
+
+def _their_looks(evidence: Evidence, claim: Claim) -> Iterator[tuple[Told, int]]:
+    """Each other plan that could show the comparison, once for each number of seeds at which it may be judged."""
+    for other in _related(evidence, claim):
+        spec = other.plan.spec
+        yield from ((other, size) for size in spec.looks or [len(spec.seeds)])
 
 
 def _other_sessions(evidence: Evidence, claim: Claim, sample: Sample) -> int:
@@ -333,6 +336,9 @@ def _enough(trainings: Collection[str]) -> int:
     return max(1, min(2, len(trainings)))
 
 
-def _runs(told: Told, trainings: Collection[str]) -> frozenset[str]:
-    """Ids of a plan's runs with one of these trainings."""
-    return frozenset(run.id for run in told.plan.runs if told.trainings[run.model] in trainings)
+def _runs(told: Told, trainings: Collection[str], size: int | None = None) -> frozenset[str]:
+    """Ids of a plan's runs with one of these trainings, of its first so many seeds or of all."""
+    later = set() if size is None else set(told.plan.spec.seeds[size:])
+    return frozenset(
+        run.id for run in told.plan.runs if told.trainings[run.model] in trainings and run.seed not in later
+    )

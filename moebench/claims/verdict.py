@@ -116,6 +116,8 @@ class Verdict(Frozen):
     as exploratory."""
     looks: int = 1
     """How often it could be looked at, on other runs or sessions of its models too: p is multiplied by it."""
+    look: int | None = later()
+    """Of the looks that its suite planned the one that it is of, from 1; None where it planned none."""
     metric: str
     minus: str | None = later()
     """What was subtracted from the comparison: a second metric, or another pair of models."""

@@ -51,6 +51,8 @@ class _Suite:
     def __init__(self) -> None:
         self.began = time.monotonic()
         self.cost: dict[str, float] = {}
+        self.later = 0.0
+        """What later looks cost, where they are taken."""
         self.share: dict[str, float] = {}
         self.runs = self.finished = self.failed = 0
         self.run_of: dict[str, str] = {}
@@ -62,6 +64,9 @@ class _Suite:
             models = {**event["plan"].decoders, **getattr(event["plan"].controls, "models", {})}
             trained = [job for job in event["missing"] if job.kind == "train"]
             self.cost = {job.id: models[job.model].expected_train_flops for job in trained}
+            later = [job for job in event.get("later", ()) if job.kind == "train"]
+            self.later = sum(models[job.model].expected_train_flops for job in later)
+            self.share = {}
             self.runs, self.began = event["runs"], time.monotonic()
             self.finished = event["runs"] - event["started"]
             of_runs = [job for job in event["missing"] if job.kind != "speed"]
@@ -86,7 +91,13 @@ class _Suite:
     @property
     def left(self) -> str:
         done = self.done
-        return "" if done < 0.005 else f"{duration((time.monotonic() - self.began) * (1 - done) / done)} left"
+        if done < 0.005:
+            return ""
+        whole = (time.monotonic() - self.began) / done
+        left, total = whole * (1 - done), sum(self.cost.values())
+        if not self.later or not total:
+            return f"{duration(left)} left"
+        return f"{duration(left)} left of this look, at most {duration(left + whole * self.later / total)}"
 
     def line(self) -> str:
         failed = f", {self.failed} failed" if self.failed else ""
@@ -179,6 +190,8 @@ def sentence(event: Event) -> str | None:
     who += f" ({event.get('task', event['measurement'])})" if "measurement" in event else ""
     if kind == "preparing":
         return f"preparing data: {event['source']}"
+    if kind == "look":
+        return f"look {event['look']} of {event['of']}: {event['seeds']} seeds"
     if kind == "planned":
         todo, runs = event["started"], event["runs"]
         return f"{plural(runs, 'run')}, " + (f"{runs - todo} done, {todo} to do" if todo else "all done")

@@ -18,13 +18,16 @@ from moebench.metrics import constant, metric_of
 from moebench.metrics.ref import MetricRef
 from moebench.models.architecture import Architecture
 from moebench.planning.planned import DataFacts, PlannedModel
+from moebench.suite import looks
 from moebench.suite.claim import Claim
 from moebench.suite.model import DenseFFN
 from moebench.suite.types import SuiteSpec
 from moebench.text import listed, nearest, quoted
 
-FAMILY_LEVEL = 0.025
+FAMILY_LEVEL = looks.LEVEL
 """One-sided level of the primary family, shared by Holm's procedure."""
+MOST_AT_FIRST = 0.5
+"""Share of the level beyond which a first look costs the later ones much: 10 to 15 points of power at 0.8 SD."""
 MOST_STEPS = 10**9
 """As many as a budget in steps may ask for."""
 
@@ -107,11 +110,14 @@ def _family(spec: SuiteSpec, facts: DataFacts) -> Iterator[Misfit]:
         for name, claim in spec.claims.items()
         if claim.family == "primary" and is_measured(spec, claim) and not made_elsewhere(spec, claim)
     }
+    if spec.looks:
+        yield from _looks(spec)
+    highest = max(looks.levels_of(spec))
     for name, claim in primary.items():
         parts = parts_of(spec, claim, facts)
         choices = 1 if parts is None else len(parts.of) - parts.need + 1
         fewest = min(units_of(spec, one.metric)[0] for one in spec.concerns(claim) if is_measured(spec, one))
-        level = FAMILY_LEVEL / len(primary) / choices
+        level = highest / len(primary) / choices
         if 2.0**-fewest >= level:
             needed = next(n for n in range(1, 64) if 2.0**-n < level)
             message = f"with {fewest} pairs no outcome could reach significance in a primary family of {len(primary)}"
@@ -137,6 +143,18 @@ def parts_of(spec: SuiteSpec, claim: Claim, facts: DataFacts) -> Parts | None:
 def test_domains(facts: DataFacts) -> tuple[str, ...]:
     """The domains that the test split has; those of the data where that is not known."""
     return facts.domains if facts.test_domains is None else facts.test_domains
+
+
+def _looks(spec: SuiteSpec) -> Iterator[Misfit]:
+    """Refuses looks at one of which no outcome could decide a primary claim."""
+    family = looks.family_of(spec)
+    if looks.levels(spec.looks, family=family) is not None:
+        return
+    claims = "a primary claim" if family == 1 else f"any of {family} primary claims"
+    first = looks.first_look(spec.looks, family=family)
+    hint = f"begin with {first} seeds" if first is not None else "give looks at more seeds, or fewer primary claims"
+    message = f"at a look of {spec.looks[0]} seeds no outcome could decide {claims} and leave anything for the others"
+    yield Misfit(at=("seeds", "looks"), message=message, hint=hint)
 
 
 def made_elsewhere(spec: SuiteSpec, claim: Claim) -> bool:
@@ -204,6 +222,8 @@ def notes(spec: SuiteSpec, models: Mapping[str, PlannedModel]) -> Iterator[str]:
     for number, units in sorted({units_of(spec, metric) for metric in measured}):
         if number < FEWEST_UNITS:
             yield f"{number} {units}: no verdict over {units} is possible below {FEWEST_UNITS}"
+    if spec.looks and (share := looks.levels_of(spec)[0] / looks.LEVEL) > MOST_AT_FIRST:
+        yield f"the look at {spec.looks[0]} seeds takes {share:.0%} of the level, as no less decides anything there"
     for name, model in models.items():
         recipe = model.recipe
         if recipe.warmup_steps > recipe.steps / 2:

@@ -49,7 +49,7 @@ def speed_plan(
         "prefill": tuple(speed.prefill),
         "decode_batches": tuple(speed.decode.batch) if speed.decode else (),
         "seconds": speed.seconds,
-        "processes": tuple(spec.seeds[i % len(spec.seeds)] for i in range(speed.processes)),
+        "processes": tuple(spec.first_seeds[i % len(spec.first_seeds)] for i in range(speed.processes)),
     }
     loaded = {name: model.blueprint.context for name, model in models.items() if isinstance(model, PlannedCheckpoint)}
     if loaded:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from moebench.amounts import NAME, Name
 from moebench.checkpoints.facts import came_about
@@ -134,6 +134,8 @@ class Plan(Frozen):
     asked: Asked = Field(default=Asked(), exclude_if=lambda value: value == Asked())
     controls: PlannedControls | None = later()
     """The short runs of its controls; None where it asks for none."""
+    _of: str | None = PrivateAttr(default=None)
+    """Id of the plan whose part this is, in memory alone."""
 
     @model_validator(mode="after")
     def _is_of_its_suite(self) -> Plan:
@@ -166,6 +168,8 @@ class Plan(Frozen):
     @property
     def id(self) -> str:
         """Hash of what will run and what is claimed; the plan's file is `<suite>@<scale>-<id>.json`."""
+        if self._of is not None:
+            return self._of
         speed, tune = self.speed and self.speed.id, self.tune and self.tune.id
         variant = [self.asked.variant] if self.asked.variant else []
         controls = [[job.id for job in self.controls.jobs]] if self.controls is not None else []
@@ -187,6 +191,15 @@ class Plan(Frozen):
     def every_job(self) -> tuple[PlannedJob, ...]:
         """Its jobs, and then those of its controls."""
         return self.jobs + (self.controls.jobs if self.controls is not None else ())
+
+    def at_look(self, size: int) -> Plan:
+        """The plan as far as its first seeds: what of it a look is about. It keeps the plan's id."""
+        later = set(self.spec.seeds[size:])
+        spec = self.spec.model_copy(update={"seeds": self.spec.seeds[:size], "looks": []})
+        jobs = tuple(job for job in self.jobs if job.seed not in later)
+        part = self.model_copy(update={"spec": spec, "jobs": jobs})
+        part._of = self.id
+        return part
 
     @property
     def decoders(self) -> dict[str, PlannedModel]:

@@ -1,22 +1,24 @@
 """What is done of each suite, what runs, what failed and why, and what `run` would do next.
 
-Cheap: sizes are compared and no contents read, so a folder of thousands of jobs takes a second or two. Nothing here
-raises for what a folder holds; a job that does not read is told as corrupt.
+Cheap: sizes are compared and, but for suites with planned looks, no contents read, so a folder of thousands of jobs
+takes a second or two. Nothing here raises for what a folder holds; a job that does not read is told as corrupt.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from moebench.planning.types import Plan, PlannedJob
+from moebench.planning.types import Plan, PlannedJob, StoredPlan
 from moebench.reader.checks import UNREADABLE
 from moebench.store import Folder, Source, newest
 from moebench.store.files import MOST_SHOWN, words_of
 from moebench.text import plain
 
+AsTaken = Callable[[Source, StoredPlan], tuple[Plan, str]]
+"""The part of a plan that its looks ask for, and which of them is taken, in words. It reads results and judges them."""
 State = Literal["done", "running", "failed", "blocked", "to do"]
 STATES: tuple[State, ...] = ("done", "running", "failed", "blocked", "to do")
 
@@ -51,6 +53,8 @@ class SuiteStatus:
     """What goes on with it."""
     num_bytes: int
     """On disk."""
+    looks: str = ""
+    """Which of the planned looks was taken, or is under way; nothing where one is planned."""
 
     @property
     def counts(self) -> dict[State, int]:
@@ -64,18 +68,29 @@ class SuiteStatus:
         return dict(Counter(job.kind for job in self.jobs if job.state not in ("done", "running")))
 
 
-def statuses(source: Source) -> list[SuiteStatus]:
-    """The status of every suite, by name."""
-    return [
-        SuiteStatus(
-            suite=stored.plan.title,
-            plan=stored.plan.id,
-            jobs=tuple(_jobs(source, stored.plan)),
-            command=stored.plan.command,
-            num_bytes=source.num_bytes(stored.plan),
-        )
-        for stored in newest(source.plans())
-    ]
+def statuses(source: Source, as_taken: AsTaken | None = None) -> list[SuiteStatus]:
+    """The status of every suite, by name.
+
+    `as_taken` tells of a suite with planned looks how far it is carried out: without it all of its seeds are awaited.
+    """
+    return [_status(source, stored, as_taken) for stored in newest(source.plans())]
+
+
+def _status(source: Source, stored: StoredPlan, as_taken: AsTaken | None) -> SuiteStatus:
+    plan, looks = stored.plan, ""
+    if plan.spec.looks and as_taken is not None:
+        try:
+            plan, looks = as_taken(source, stored)
+        except UNREADABLE as error:
+            looks = f"looks not read: {words_of(error)}"
+    return SuiteStatus(
+        suite=plan.title,
+        plan=plan.id,
+        jobs=tuple(_jobs(source, plan)),
+        command=plan.command,
+        num_bytes=source.num_bytes(stored.plan),
+        looks=looks,
+    )
 
 
 def _jobs(source: Source, plan: Plan) -> Iterator[JobStatus]:

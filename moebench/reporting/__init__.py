@@ -158,18 +158,21 @@ def _typed_name(root: Path) -> str:
 def _findings(results: Source, stored: StoredPlan, name: str) -> Findings:
     """What a plan's results say; its evidence is read here, once."""
     from moebench.claims.controls import check_controls
-    from moebench.claims.judge import judge
+    from moebench.claims.judge import course
     from moebench.claims.sealing import withdrawn
     from moebench.metrics import in_force
     from moebench.reader.evidence import gather
     from moebench.reporting.analysis import Findings
     from moebench.reporting.study import study
 
-    evidence = gather(results, stored)
-    with in_force(evidence.metrics):
+    gathered = gather(results, stored)
+    with in_force(gathered.metrics):
+        taken = course(gathered)
+        evidence = taken.evidence
         return Findings(
             study=study(evidence),
-            verdicts=tuple(judge(evidence)),
+            verdicts=taken.verdicts,
+            course=taken,
             controls=tuple(check_controls(evidence)),
             results_name=name,
             withdrawn=withdrawn(evidence),

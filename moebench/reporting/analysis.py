@@ -19,6 +19,7 @@ import pandas as pd
 
 from moebench import stats
 from moebench.claims.hypothesis import Contrast, Withheld
+from moebench.claims.looks import Course
 from moebench.claims.order import Order, order
 from moebench.claims.preconditions import PER_STEP
 from moebench.claims.samples import draw
@@ -98,6 +99,8 @@ class Findings:
     """The results folder as a reader would type it."""
     withdrawn: tuple[Withdrawn, ...] = ()
     """Primary claims of other plans of the same jobs that this one does not make."""
+    course: Course | None = None
+    """The looks that were taken; None where that was not asked."""
 
     @property
     def plan(self) -> Plan:

@@ -98,6 +98,7 @@ def at_a_glance(findings: Findings) -> list[str]:
         *([f"{span} tokens each"] if findings.trains else []),
         *([coverage.words(findings.study.scored)] if findings.study.scored is not None else []),
     ]
+    facts += [words] if findings.course and (words := findings.course.words) else []
     facts += [f"with {value}" for value in plan.asked.sets]
     facts += ["at the best learning rates of its sweep"] if plan.asked.tuned else []
     return [*facts, date(findings.study.finished)] if findings.study.finished else facts

@@ -195,13 +195,36 @@ def _sure(findings: Findings) -> Iterator[str]:
     looks = max((verdict.looks for verdict in findings.verdicts), default=1)
     again = f" Other runs or sessions of the same models count, so p is multiplied by up to {looks}."
     again = again if looks > 1 else ""
-    yield f"Times the results were inspected: {looks}.{again}"
+    yield f"Times the results were inspected{_as_planned(findings)}: {looks}.{again}"
+    yield from _planned_looks(findings)
     late = [v.id for v in findings.verdicts if v.post_hoc]
     if late:
         yield f"Post hoc, so exploratory: {listed(late)}; what each came after is in its verdict."
     if findings.withdrawn:
         named = "; ".join(f"{one.id} (“{one.says.rstrip('.')}”)" for one in findings.withdrawn)
         yield f"Primary claims withdrawn or changed since they were stored: {named}. Holm counts the largest family."
+
+
+def _as_planned(findings: Findings) -> str:
+    return " beside the looks that were planned" if _looked(findings) else ""
+
+
+def _looked(findings: Findings) -> bool:
+    return findings.course is not None and findings.course.last.stage.of > 1
+
+
+def _planned_looks(findings: Findings) -> Iterator[str]:
+    """How often it was to be judged, and how often it was."""
+    course = findings.course
+    if course is None or course.last.stage.of == 1:
+        return
+    last = course.last.stage
+    yield (
+        f"{last.of} looks were planned, and the suite ends at the first that decides every primary claim: "
+        f"{course.words}, at {plural(last.seeds, 'seed')}. A claim keeps the verdict of the look that decided it."
+    )
+    if course.unused:
+        yield f"Runs of {plural(len(course.unused), 'later seed')} are there, and nothing here uses them."
 
 
 def _untested(findings: Findings) -> Iterator[str]:

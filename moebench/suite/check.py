@@ -82,6 +82,9 @@ def check(spec: SuiteSpec, tree: Node, *, raw: Node, broken: set[str]) -> list[P
     for index, seed in enumerate(spec.seeds):
         if seed in spec.seeds[:index]:
             findings.add(("seeds", index), f"seed {seed} is given twice")
+    if spec.looks and not any(claim.family == "primary" for claim in spec.claims.values()):
+        hint = "give a claim `family: primary`, or a number of seeds"
+        findings.add(("seeds", "looks"), "looks end with the primary claims, and there is none", hint)
     for name, model in spec.decoders.items():
         if model.train is not None:
             _check_training(findings, ("models", name, "train"), model.train)

@@ -29,7 +29,7 @@ from moebench.suite.explain import explain, known_keys, not_a_name, place
 from moebench.suite.merge import Models, apply_set, choose_scale, lay_over, resolve_models, without
 from moebench.suite.parse import MAX_BYTES, Entry, Node, decode, kind_of, parse
 from moebench.suite.types import SuiteSpec
-from moebench.suite.words import MAX_SEEDS, TOLD_BY, bundled_names, bundled_path
+from moebench.suite.words import MAX_LOOKS, MAX_SEEDS, MIN_LOOKS, TOLD_BY, bundled_names, bundled_path
 from moebench.text import cut, listed, nearest, quoted
 
 _UNSAID = "(unsaid)"
@@ -226,14 +226,7 @@ def _validated(tree: Node, raw: Node, models: Models, base: Path, problems: list
 def _plain(tree: Node, models: Models, base: Path, problems: list[Problem]) -> dict[str, Any]:
     """The tree as data for the types: seeds counted out, names checked, paths made relative to the suite's folder."""
     plain: dict[str, Any] = tree.plain()
-    seeds = tree.get("seeds")
-    if seeds is not None and not isinstance(seeds.value, list):
-        if isinstance(seeds.value, int) and not isinstance(seeds.value, bool) and 1 <= seeds.value <= MAX_SEEDS:
-            plain["seeds"] = list(range(seeds.value))
-        else:
-            message = f"seeds is how many (1 to {MAX_SEEDS}) or a list of seeds, not {kind_of(seeds.value)}"
-            problems.append(Problem(position=seeds.at, message=message, hint=_seeds_meant(seeds.value)))
-            plain["seeds"] = [0]
+    plain |= _seeds(tree, problems)
     for section in ("models", "claims"):
         names = tree.get(section)
         for name, entry in (names.mapping() if names is not None else {}).items():
@@ -256,6 +249,43 @@ def _plain(tree: Node, models: Models, base: Path, problems: list[Problem]) -> d
         plain["data"].setdefault("source", "mixture")
     _relate(plain, tree, base)
     return plain
+
+
+def _seeds(tree: Node, problems: list[Problem]) -> dict[str, Any]:
+    """The seeds counted out, and the looks at them where they are written so: `8`, `[3, 5]`, `{looks: [6, 10]}`."""
+    if (stray := tree.get("looks")) is not None:
+        message = "looks are written under seeds"
+        problems.append(Problem(position=stray.at, message=message, hint="write `seeds: {looks: [6, 10]}`"))
+    seeds = tree.get("seeds")
+    if seeds is None or isinstance(seeds.value, list):
+        return {"looks": []}
+    if isinstance(seeds.value, dict):
+        looks = _looks(seeds, problems)
+        return {"seeds": list(range(looks[-1])), "looks": looks} if looks else {"seeds": [0], "looks": []}
+    if isinstance(seeds.value, int) and not isinstance(seeds.value, bool) and 1 <= seeds.value <= MAX_SEEDS:
+        return {"seeds": list(range(seeds.value)), "looks": []}
+    message = f"seeds is how many (1 to {MAX_SEEDS}) or a list of seeds, not {kind_of(seeds.value)}"
+    problems.append(Problem(position=seeds.at, message=message, hint=_seeds_meant(seeds.value)))
+    return {"seeds": [0], "looks": []}
+
+
+def _looks(seeds: Node, problems: list[Problem]) -> list[int]:
+    """The sizes of planned looks; empty where they are not what they must be."""
+    for key, entry in seeds.mapping().items():
+        if key != "looks":
+            hint = "write `seeds: {looks: [6, 10]}`, a number or a list"
+            problems.append(Problem(position=entry.key_at, message=f"seeds has no key {quoted(key)}", hint=hint))
+    looks = seeds.get("looks")
+    if looks is None:
+        return []
+    given = looks.plain()
+    counts = isinstance(given, list) and all(isinstance(n, int) and not isinstance(n, bool) for n in given)
+    ascend = counts and given == sorted(set(given)) and MIN_LOOKS <= len(given) <= MAX_LOOKS
+    if not ascend or not 1 <= given[0] <= given[-1] <= MAX_SEEDS:
+        each = f"{MIN_LOOKS} to {MAX_LOOKS} ascending numbers of seeds, the last at most {MAX_SEEDS}"
+        problems.append(Problem(position=looks.at, message=f"looks are {each}", hint="such as [8, 12, 16]"))
+        return []
+    return list(given)
 
 
 def _relate(plain: dict[str, Any], tree: Node, base: Path) -> None:

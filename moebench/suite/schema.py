@@ -15,7 +15,7 @@ from moebench.metrics import METRICS
 from moebench.models.routers import ROUTERS
 from moebench.suite.merge import RUNGS
 from moebench.suite.types import SuiteSpec
-from moebench.suite.words import MAX_SEEDS, TOLD_BY
+from moebench.suite.words import MAX_LOOKS, MAX_SEEDS, MIN_LOOKS, TOLD_BY
 
 _ALWAYS = ["suite", "question", "models"]
 _REQUIRED = [*_ALWAYS, "seeds", "data"]
@@ -36,9 +36,10 @@ def schema() -> dict[str, Any]:
     _add_file_keys(definitions)
     top = _opened({key: value for key, value in made.items() if key != "$defs"})["properties"]
     top["seeds"] = {
-        "description": "How many seeds, n for 0 .. n-1, or the list of them.",
-        "anyOf": [{"type": "integer", "minimum": 1, "maximum": MAX_SEEDS}, top["seeds"]],
+        "description": "How many seeds, n for 0 .. n-1, the list of them, or the looks at them: {looks: [8, 12, 16]}.",
+        "anyOf": [{"type": "integer", "minimum": 1, "maximum": MAX_SEEDS}, top["seeds"], _looks()],
     }
+    del top["looks"]
     top["train"] = {"$ref": "#/$defs/TrainSpec", "description": "The training recipe of all models."}
     for name in ("scale", "sweeps", "ladders"):
         top[name]["description"] = f"Written by `moebench plan --resolved`. {top[name]['description']}"
@@ -69,6 +70,18 @@ def schema() -> dict[str, Any]:
         "then": {"if": _MADE_ELSEWHERE, "then": {"required": _ALWAYS}, "else": {"required": _REQUIRED}},
         "$defs": dict(sorted(definitions.items())),
     }
+
+
+def _looks() -> dict[str, Any]:
+    """After how many seeds a suite is judged."""
+    sizes = {
+        "description": "After how many seeds it is judged, ascending; `run` stops once every primary claim is decided.",
+        "type": "array",
+        "minItems": MIN_LOOKS,
+        "maxItems": MAX_LOOKS,
+        "items": {"type": "integer", "minimum": 1, "maximum": MAX_SEEDS},
+    }
+    return {"type": "object", "properties": {"looks": sizes}, "additionalProperties": False}
 
 
 def _opened(value: Any) -> Any:

@@ -40,6 +40,7 @@ def smoke(spec: SuiteSpec) -> SuiteSpec:
     changes = {
         "scale": f"{spec.scale}.{SMOKE}" if spec.scale else SMOKE,
         "seeds": spec.seeds[:SEEDS],
+        "looks": [],
         "models": {**spec.models, **models},
         "measure": measure,
         "tune": None,

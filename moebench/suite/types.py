@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, PositiveFloat, Tag
+from pydantic import BeforeValidator, Discriminator, Field, PositiveFloat, Tag, model_validator
 
 from moebench.amounts import Name
 from moebench.claims.kinds.part import Known
@@ -160,6 +160,9 @@ class SuiteSpec(Frozen):
     """The named scale chosen, None for the file's own values."""
     seeds: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field(min_length=1)
     """A number n in the file stands for 0 .. n-1."""
+    looks: list[Annotated[int, Field(ge=1)]] = later([])
+    """`seeds: {looks: [8, 12]}` in the file: after how many of the seeds it is judged, ascending; the last are all.
+    Empty for one look, at all seeds."""
     data: DataSpec
     """Where the text comes from."""
     models: dict[Name, AnyModel] = Field(min_length=1)
@@ -178,6 +181,17 @@ class SuiteSpec(Frozen):
     """Checks that prove the instrument itself."""
     claims: dict[Name, Claim] = Field(default={})
     """The claims, by name."""
+
+    @model_validator(mode="after")
+    def _looks_at_its_seeds(self) -> SuiteSpec:
+        if self.looks and (self.looks != sorted(set(self.looks)) or self.looks[-1] != len(self.seeds)):
+            raise ValueError("the looks are not ascending numbers of its seeds")
+        return self
+
+    @property
+    def first_seeds(self) -> list[int]:
+        """Those of the first look; all where there is one look."""
+        return self.seeds[: self.looks[0]] if self.looks else self.seeds
 
     @property
     def decoders(self) -> dict[Name, ModelSpec]:

@@ -51,3 +51,7 @@ def bundled_names() -> list[str]:
 
 def _stems(folder: Path) -> list[str]:
     return sorted(path.stem for path in folder.glob("*.yaml") if not path.name.startswith("."))
+
+
+MIN_LOOKS, MAX_LOOKS = 2, 5
+"""Planned looks of a suite that has any."""

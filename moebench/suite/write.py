@@ -29,6 +29,8 @@ def resolved_yaml(spec: SuiteSpec, *, losses: Mapping[str, Sequence[str]] | None
     `losses` are those of its routers, by word: a plan holds them, a suite knows only ours.
     """
     plain = spec.model_dump(mode="json", exclude_none=True)
+    if spec.looks:
+        plain["seeds"] = {"looks": plain.pop("looks")}
     ours = {name: plain["models"][name] for name in spec.decoders}
     for model, dumped in zip(spec.decoders.values(), ours.values(), strict=True):
         if model.train is not None and model.train.clip is None:

@@ -164,13 +164,14 @@ def status(results: Path, *, as_json: bool) -> None:
       moebench status results/reference/2-core-x86_64-cpu
       moebench status --json | jq '.[].next'
     """
+    from moebench.claims.judge import as_taken
     from moebench.cli.console.status import status_json, status_text
     from moebench.reader.status import statuses
     from moebench.store import open_results
 
     with input_errors():
         warn_unreadable(results, strict=False, suites=())
-        told = statuses(open_results(results))
+        told = statuses(open_results(results), as_taken)
     click.echo(json.dumps(status_json(told), indent=1) if as_json else status_text(told, results))
 
 

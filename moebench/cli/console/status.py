@@ -37,6 +37,8 @@ def status_text(suites: list[SuiteStatus], root: Path) -> str:
 def _told(suites: list[SuiteStatus]) -> list[str]:
     lines: list[str] = []
     for one in suites:
+        if one.looks:
+            lines.append(f"{one.suite}: {one.looks}")
         for state in ("running", "failed", "blocked"):
             jobs = [job for job in one.jobs if job.state == state]
             lines += [

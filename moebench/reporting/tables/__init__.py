@@ -21,6 +21,7 @@ TABLES: dict[str, Part[Table | None]] = {
     "routing": routing.routing,
     "tuning": sure.tuning,
     "controls": sure.controls,
+    "looks": sure.looks,
     "smallest": sure.smallest,
     "sensitivity": sensitivity.sensitivity,
     "limits": sure.limits,

@@ -54,6 +54,38 @@ def controls(findings: Findings) -> Table | None:
 
 
 @part("sure", order=2)
+def looks(findings: Findings) -> Table | None:
+    """What each of the planned looks said of each claim."""
+    if findings.course is None or findings.course.last.stage.of == 1:
+        return None
+    rows = [
+        {
+            "look": look.stage.number, "seeds": look.stage.seeds, "level": 100 * look.stage.level, "claim": v.id,
+            "state": v.state, "decided_at": v.look if v.state in ("supported", "refuted") else None, "effect": v.effect,
+            "p": v.p, "p_adjusted": v.p_against_adjusted if v.state == "refuted" else v.p_adjusted,
+        }
+        for look in findings.course.looks
+        for v in look.verdicts
+        if v.units != "counts"
+    ]  # fmt: skip
+    return Table(
+        title="Planned looks",
+        note="The levels add up to 2.5%, one-sided: Bonferroni over looks, and Holm at each over the primary claims "
+        "that are not decided yet. A claim keeps the verdict of the look that decided it.",
+        frame=pd.DataFrame(rows).astype({"decided_at": "Int64", "p": "float64", "p_adjusted": "float64"}),
+        columns=(
+            amount("look", "look", whole),
+            amount("seeds", "seeds", whole),
+            amount("level", "level", lambda x: f"{number(x, 2)}%"),
+            text("claim", "claim"),
+            Column(key="state", title="state", show=lambda row: STATES[row.state], number=False),
+            text("effect", "estimate [95%]"),
+            amount("p_adjusted", "p, adjusted", lambda x: f"{x:.2g}"),
+        ),
+    )
+
+
+@part("sure", order=3)
 def smallest(findings: Findings) -> Table | None:
     """The smallest effect each claim could have seen."""
     fields = ("state", "detectable", "unit", "n", "units", "units_needed", "units_low", "units_high")
