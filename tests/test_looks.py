@@ -237,7 +237,7 @@ def test_a_plan_of_as_many_seeds_does_not_hide_that_a_look_was_taken() -> None:
 
 
 def suite_of(folder: Path, **changes: Any) -> Path:
-    block = {"better": tiny_suites.claim(family="primary", test={"kind": "superior", "margin": "0%"})}
+    block = {"better": tiny_suites.claim(family="primary", test={"kind": "non_inferior", "margin": "50%"})}
     train = {"budget": {"steps": 60}, "evaluate": {"points": 1, "tokens": 256}}
     return tiny_suites.write(folder, **{"seeds": {"looks": [8, 10]}, "claims": block, "train": train, **changes})
 
