@@ -149,7 +149,8 @@ def _needs_of_spread(own: SpreadRatio, hypothesis: Hypothesis, *, family: int, l
     could, ratio = "too few for any ratio of spreads to be seen", None
     if math.isfinite(least):
         ratio = hypothesis.reading.show_distance(least)
-        could = f"smallest detectable ratio of spreads {_distance(ratio, hypothesis.reading)} beyond the threshold (80% power)"
+        shown = _distance(ratio, hypothesis.reading)
+        could = f"smallest detectable ratio of spreads {shown} beyond the threshold (80% power)"
     ends = toward.interval(0.8)
     null = hypothesis.support[0].value if above > 0 else -hypothesis.support[0].value
     middle, low, high = (units(end - null, looks + 1) for end in (toward.centre, ends.high, ends.low))
