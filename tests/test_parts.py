@@ -133,7 +133,7 @@ def test_one_domain_undecided_leaves_every_undecided_and_some_supported() -> Non
 def test_one_domain_refuted_refutes_every_but_not_some() -> None:
     every, some = of_gains(0.3, 0.3, -0.3), of_gains(0.3, 0.3, -0.3, test={**SUPERIOR, "in": "some"})
     assert (every.state, every.shown, every.p_against) == ("refuted", "domain=prose", 3 * 2**-8)
-    assert every.reason == "1 of 3 domains fail"
+    assert every.reason == "it fails in 1 of 3 domains"
     assert every.estimate == pytest.approx(0.3)
     assert some.state == "supported"
     none = of_gains(-0.3, -0.2, -0.1, test={**SUPERIOR, "in": "some"})

@@ -138,7 +138,7 @@ def test_a_gain_that_crosses_by_hand(gains: tuple[float, ...], state: str, basel
         verdict.asked
     )
     if state == "supported":
-        assert verdict.reason == "it holds in both ends"
+        assert verdict.reason == "it holds at both ends"
         assert verdict.p == 2**-8
 
 

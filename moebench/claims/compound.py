@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 
 from moebench.claims.decide import ALPHA, Correction, Finding
 from moebench.claims.hypothesis import Hypothesis
-from moebench.claims.kinds.part import Parts
+from moebench.claims.kinds.part import CLAIMS, Parts
 from moebench.claims.verdict import State
 from moebench.text import listed
 
@@ -50,14 +50,14 @@ def settle(
     parts: Parts, states: Sequence[State], own: tuple[float, float], correction: Correction, level: float
 ) -> tuple[State, str]:
     """The state and why. `own` are its p for and against before other claims; `states` those of its parts alone."""
-    m, need = len(parts.of), parts.need
+    need = parts.need
     shown = {state: sum(one == state for one in states) for state in ("supported", "refuted")}
     if own[0] <= level:
         state: State = "supported"
         p, held, words = correction.p_for, level, _hold(parts, shown["supported"])
     elif own[1] <= ALPHA:
         state = "refuted"
-        p, held, words = correction.p_against, ALPHA, f"{shown['refuted']} of {m} {parts.what} fail"
+        p, held, words = correction.p_against, ALPHA, _fail(parts, shown["refuted"])
     else:
         return "inconclusive", _undecided(parts, states, need)
     held = ALPHA if correction.in_family else held
@@ -66,19 +66,32 @@ def settle(
     return state, words
 
 
-def _hold(parts: Parts, shown: int) -> str:
+def _hold(parts: Parts, number: int) -> str:
+    """`it holds in 2 of 3 domains`, `both claims hold`."""
     m = len(parts.of)
-    if parts.need < m:
-        return f"it holds in {shown} of {m} {parts.what}"
-    return f"it holds in {'both' if m == 2 else f'all {m}'} {parts.what}"
+    if m == 1:
+        return "it holds"
+    many = ("both" if m == 2 else f"all {m}") if number == m else f"{number} of {m}"
+    return f"{many} {parts.what} hold" if parts.what == CLAIMS else f"it holds {parts.where} {many} {parts.what}"
+
+
+def _fail(parts: Parts, number: int) -> str:
+    m = len(parts.of)
+    if m == 1:
+        return "it fails"
+    return (
+        f"{number} of {m} {parts.what} fail"
+        if parts.what == CLAIMS
+        else (f"it fails {parts.where} {number} of {m} {parts.what}")
+    )
 
 
 def _undecided(parts: Parts, states: Sequence[State], need: int) -> str:
-    """How many are shown to hold, which are not, and that several looks at once are paid for."""
+    """How many are shown to hold, which are not, and that several chances at once are paid for."""
     m = len(parts.of)
     hold = sum(state == "supported" for state in states)
     asked = "all are" if need == m else f"at least {need} {'is' if need == 1 else 'are'}"
-    words = f"it holds in {hold} of {m} {parts.what}, where {asked} asked for"
+    words = f"{_hold(parts, hold)}, where {asked} asked for" if m > 1 else "it is not shown to hold"
     if hold >= need:
         return f"{words}, but not when p counts that any {need} of {m} would do (× {m - need + 1})"
     open_ = [part.name for part, state in zip(parts.of, states, strict=True) if state == "inconclusive"]
@@ -111,6 +124,7 @@ def asked(parts: Parts, of_part: str) -> str:
     m, need = len(parts.of), parts.need
     if parts.asked is not None:
         return parts.asked
-    if parts.what == "claims":
+    if parts.what == CLAIMS:
         return f"{'all' if need == m else 'any'} of {listed([part.name for part in parts.of], last='and')}"
-    return f"{of_part} in {f'all {m}' if need == m else f'at least {need} of {m}'} {parts.what}"
+    many = ("both" if m == 2 else f"all {m}") if need == m else f"at least {need} of {m}"
+    return f"{of_part} {parts.where} {many} {parts.what}"

@@ -17,7 +17,7 @@ from moebench.claims import bounds, compound, coverage, interim, likeness, notes
 from moebench.claims.decide import ALPHA, Correction, Finding, enough, settle, shown_p, stands, weigh
 from moebench.claims.hypothesis import Guard, Hypothesis, Withheld
 from moebench.claims.kinds.kind import subtracted
-from moebench.claims.kinds.part import Parts
+from moebench.claims.kinds.part import CLAIMS, Parts
 from moebench.claims.kinds.recovers import whole_gain
 from moebench.claims.looks import Course, Stage, taken
 from moebench.claims.power import Needs, needs, needs_of_guard
@@ -322,7 +322,7 @@ def _together(evidence: Evidence, draft: _Draft, parts: Parts, correction: Corre
     decided = _decided_together(draft, parts, [one.state for one in own], at, correction, family)
     numbers = {} if draft.withheld is not None else {name: getattr(shown, name) for name in _OF_NUMBERS}
     which = f"numbers of {shown.id}, {compound.ordinal(parts.need)} of {m} by p"
-    told = "parts" if parts.what == "claims" else parts.what
+    told = "parts" if parts.what == CLAIMS else parts.what
     pair = claim.compare
     return Verdict(
         id=draft.id,
@@ -352,7 +352,7 @@ def _together(evidence: Evidence, draft: _Draft, parts: Parts, correction: Corre
 
 _OF_NUMBERS = (
     *("n", "units", "method", "estimate", "low", "high", "low90", "high90", "item_low", "item_high", "unbounded"),
-    *("share", "share_low", "share_high", "asked_low", "asked_high"),
+    *("share", "share_low", "share_high", "asked_low", "asked_high", "sensitivity"),
 )
 """What a claim of several parts has from one of them."""
 

@@ -184,10 +184,18 @@ def why(verdict: Verdict) -> str:
     if verdict.item_low is not None and verdict.item_high is not None:
         signed = verdict.unit != "ratio"
         ends = bracket(verdict.item_low, verdict.item_high, verdict.unit, signed=signed)
-        what = "items" if MetricRef.parse(verdict.metric).base not in METRICS else "documents"
+        metric = next((part.metric for part in verdict.parts if part.id == verdict.shown), verdict.metric)
+        what = "items" if MetricRef.parse(metric).base not in METRICS else "documents"
         texts.append(f"95% interval clustered over {what} {ends}")
     texts.append(likeness.listed(verdict.beside, verdict.treatment, verdict.baseline))
     return f"{'; '.join(text.rstrip('.') for text in texts if text)}."
+
+
+def about(verdict: Verdict) -> str:
+    """The models, the metric and the method of a verdict; the claims that it puts together."""
+    pair = " against ".join(filter(None, (verdict.treatment, verdict.baseline)))
+    claims = "" if verdict.metric else listed([part.id for part in verdict.parts])
+    return ", ".join(filter(None, (pair, verdict.metric or claims, verdict.method)))
 
 
 MEANING = {

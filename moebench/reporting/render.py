@@ -111,7 +111,14 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals.update(states=states, state_id=_state_id, evidence_line=page.evidence_line, why=page.why, plain=_plain)
+    made.globals.update(
+        states=states,
+        state_id=_state_id,
+        evidence_line=page.evidence_line,
+        about=page.about,
+        why=page.why,
+        plain=_plain,
+    )
     return made
 
 

@@ -18,6 +18,8 @@ CONTROLS = {
     "passed": "passed", "failed": "FAILED", "too_wide": "too wide to tell", "found": "a finding",
     "not_tested": "not tested",
 }  # fmt: skip
+MOST_PARTS = 20
+"""Parts of a claim that a page lists."""
 UNITS = {"seeds": ("seed",), "processes": ("process", "processes"), "counts": ("count",), "items": ("item",)}
 
 
@@ -36,6 +38,21 @@ def counted(verdict: Verdict) -> str:
     if not verdict.n:
         return ""
     return "exact" if verdict.units == "counts" else plural(verdict.n, *UNITS[verdict.units])
+
+
+def parts(verdict: Verdict) -> list[tuple[Verdict, str]]:
+    """The parts of a claim that has several, as many as are listed, each with what stands beside its effect."""
+    return [(part, " · ".join(filter(None, _beside(part)))) for part in verdict.parts[:MOST_PARTS]]
+
+
+def _beside(part: Verdict) -> tuple[str, ...]:
+    return (counted(part), decisive_p(part)) if part.estimate is not None else (part.reason,)
+
+
+def more_parts(verdict: Verdict) -> str:
+    """How many are not listed; empty when all are."""
+    left = len(verdict.parts) - MOST_PARTS
+    return f"and {left} more, in claims.json" if left > 0 else ""
 
 
 def effect(verdict: Verdict) -> str:

@@ -207,7 +207,7 @@ def golden_plan(*, seeds: int = 8, question: str | None = None, claims: Mapping[
             tokens={"train": 9_000_000, "tune": 600_000, "test": 1_200_000}, domains=DOMAINS,
             leak_share=0.004, leak_threshold=0.05,
         ),
-        claim_hashes={name: digest_of(claim.model_dump(mode="json")) for name, claim in spec.claims.items()},
+        claim_hashes=spec.claim_hashes,
     )  # fmt: skip
 
 

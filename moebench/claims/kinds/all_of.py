@@ -9,7 +9,7 @@ from pydantic import Field
 from moebench.amounts import Name
 from moebench.claims.hypothesis import Hypothesis, Withheld
 from moebench.claims.kinds.kind import ClaimKind
-from moebench.claims.kinds.part import MOST_PARTS, Known, Part, Parts, Sweeps
+from moebench.claims.kinds.part import CLAIMS, MOST_PARTS, Known, Part, Parts, Sweeps
 from moebench.text import listed
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Combining(ClaimKind):
         if absent:
             raise Withheld("invalid", f"the suite makes no claim {absent[0]}")
         parts = tuple(Part(name=name, claim=known.claims[name]) for name in self.claims)
-        return Parts(of=parts, need=len(parts) if self.all_hold else 1, what="claims")
+        return Parts(of=parts, need=len(parts) if self.all_hold else 1, what=CLAIMS)
 
     def hypothesis(self, claim: Claim, sweeps: Sweeps) -> Hypothesis:
         raise Withheld("invalid", f"`{self.kind}` has no numbers of its own")

@@ -88,7 +88,7 @@ class Crosses(MarginKind):
         ]
         asked = {part.name: part.hypothesis.asked for part in parts if part.hypothesis is not None}
         words = " and ".join(f"{word} at {name}" for name, word in asked.items())
-        return Parts(of=tuple(parts), need=len(parts), what="ends", asked=words)
+        return Parts(of=tuple(parts), need=len(parts), what="ends", where="at", asked=words)
 
     def _end(self, place: Place, *, above: bool) -> Part:
         hypothesis = self.hypothesis(place.claim, {})

@@ -69,7 +69,7 @@ class NearBest(MarginKind):
             raise Withheld("invalid", f"{len(parts)} other points: at most {MOST_PARTS} are judged at once")
         (_, worse) = better_and_worse(claim)
         asked = f"≤ {self.by(claim)} {worse} than at any other {along}"
-        return Parts(of=tuple(parts), need=len(parts), what="other points", asked=asked)
+        return Parts(of=tuple(parts), need=len(parts), what="other points", where="against", asked=asked)
 
     def _against(self, claim: Claim, here: str, other: str) -> Claim:
         kept = claim.model_dump(mode="json", exclude={"over", "along", "test"})

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 Sweeps = Mapping[str, Mapping[str, Mapping[str, float | str | bool]]]
 """Swept model -> expanded model -> its swept keys and values."""
+CLAIMS = "claims"
+"""What parts are that are claims of the suite."""
 MOST_PARTS = 100
 """As many parts as a claim may have."""
 
@@ -53,6 +55,8 @@ class Parts:
     need: int
     what: str
     """What they are, such as `domains`."""
+    where: str = "in"
+    """How a sentence says that something holds there: `in` domains, `at` points."""
     asked: str | None = None
     """What is asked of them together, where it is not the same in each."""
 

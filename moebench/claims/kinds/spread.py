@@ -75,7 +75,7 @@ def over_places(claim: Claim, known: Known) -> Parts | None:
     if len(places) > MOST_PARTS:
         raise Withheld("invalid", f"`in` over {len(places)} {what}: at most {MOST_PARTS} are judged at once")
     parts = tuple(Part(name=place.name, claim=place.claim) for place in places)
-    return Parts(of=parts, need=needed(share, len(parts)), what=what)
+    return Parts(of=parts, need=needed(share, len(parts)), what=what, where="at" if swept else "in")
 
 
 def _are(number: int) -> str:

@@ -105,7 +105,7 @@ def _beside(verdict: Verdict) -> str:
 
 def verdict_text(verdicts: Sequence[Verdict], *, path: Path) -> str:
     """A table of verdicts with their intervals, the reasons of those that are not clear, and the report's place."""
-    from moebench.reporting.states import counted, decisive_p, effect
+    from moebench.reporting.states import MOST_PARTS, counted, decisive_p, effect
 
     if not verdicts:
         return f"no claims, so no verdicts\n\nreport: {path / 'index.html'}"
@@ -114,14 +114,15 @@ def verdict_text(verdicts: Sequence[Verdict], *, path: Path) -> str:
         ["verdict", "claim", "estimate [95%]", "asked", "n", "p"],
         (
             [
-                Text(verdict.state.upper().replace("_", " "), style=STYLES[verdict.state]),
-                verdict.says + _beside(verdict),
-                effect(verdict),
-                verdict.asked,
-                counted(verdict),
-                decisive_p(verdict).removeprefix("p "),
+                Text(one.state.upper().replace("_", " ") if one is verdict else "", style=STYLES[one.state]),
+                verdict.says + _beside(verdict) if one is verdict else f"  ↳ {one.id}: {one.state.replace('_', ' ')}",
+                effect(one),
+                one.asked,
+                counted(one),
+                decisive_p(one).removeprefix("p "),
             ]
             for verdict in verdicts
+            for one in (verdict, *verdict.parts[:MOST_PARTS])
         ),
         left=4,
     )
