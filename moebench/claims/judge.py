@@ -335,6 +335,7 @@ def _together(evidence: Evidence, draft: _Draft, parts: Parts, correction: Corre
         better=shown.better,
         treatment=pair.treatment if pair else claim.model,
         baseline=pair.baseline if pair else None,
+        minus=shown.minus,
         unit=shown.unit,
         asked=compound.asked(parts, shown.asked),
         scored=shown.scored,
