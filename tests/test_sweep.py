@@ -23,6 +23,7 @@ from moebench.planning.sweep import at_best_rates, best_rate, block_to_paste, ed
 from moebench.planning.tuning import TUNE_SEED, Sweep, tune_identity
 from moebench.reader.evidence import gather, read_sweep
 from moebench.store import CorruptFile, Results, append_lines, read_json, write_json
+from moebench.suite import fields
 from moebench.suite.errors import SuiteError
 from moebench.suite.load import load_suite
 from tests.support import tiny_suites
@@ -502,3 +503,22 @@ def test_where_a_field_goes_no_further_its_end_is_no_edge(tmp_path: Path) -> Non
     )
     assert at == []
     assert (found["moe"]["best"], found["moe"]["interior"]) == ({"ffn.jitter": 0.6}, True)
+
+
+@pytest.mark.parametrize(
+    ("path", "there"),
+    [
+        ("ffn.balance_loss", "moe"), ("ffn.jitter", "moe"), ("train.optimizer.router_lr", "moe"),
+        ("ffn.balance_loss", ""),
+        ("train.optimizer.router_lr", ""), ("train.clip", "moe dense"), ("train.schedule.warmup", "moe dense"),
+        ("train.schedule", ""), ("ffn.hidden.more", ""), ("train.schedule.warmup.value", ""),
+    ],
+)  # fmt: skip
+def test_a_model_has_a_field_that_it_uses(path: str, there: str, tmp_path: Path) -> None:
+    """A router that learns nothing has no rate, and one without a loss no coefficient."""
+    models = dict(load_suite(tiny_suites.write(tmp_path)).spec.decoders)
+    if not there:
+        frozen = {"kind": "moe", "experts": 4, "top_k": 2, "expert_hidden": 16, "router": "token_hash"}
+        path_ = tiny_suites.write(tmp_path, models={"moe": {"layers": 2, "width": 16, "heads": 2, "ffn": frozen}})
+        models = dict(load_suite(path_).spec.decoders)
+    assert " ".join(name for name in models if fields.has(models[name], path)) == there

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from moebench.identity import canonical, digest_of
-from moebench.planning.types import Plan, PlannedJob, StoredPlan
+from moebench.planning.types import Plan, PlannedJob, StoredPlan, TunePlan
 from moebench.store import columns, files
 from moebench.store.bundle import FACTS, FILES, MANIFEST, SAMPLES, VERSION
 from moebench.store.files import CorruptFile
@@ -170,7 +170,9 @@ def _sweeps(source: Source, plan: Plan, left_out: dict[str, dict[str, Any]]) -> 
         return {"sweeps": {}}
     if wrong := folder.verify():
         raise CorruptFile(folder.path, "; ".join(wrong))
-    runs = [manifest for *_, run in plan.tune.runs if (manifest := source.job(run).manifest()) is not None]
+    told = folder.read("tune.json").get("extended")
+    tune = plan.tune if told is None else TunePlan.model_validate(told)
+    runs = [manifest for *_, run in tune.runs if (manifest := source.job(run).manifest()) is not None]
     if runs:
         written = [entry for manifest in runs for entry in manifest["files"].values()]
         left_out["runs of the sweep"] = {
