@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
 
+from moebench.claims import reaching
 from moebench.claims.verdict import Scored
 from moebench.format import plural
 from moebench.metrics.ref import MetricRef, labelled
@@ -30,6 +31,8 @@ def text_of(metric: str) -> str | None:
     base = MetricRef.parse(metric).base
     if base.endswith("_to_quality"):
         return "curve"
+    if base.startswith("decayed."):
+        return "test"
     if base.startswith(("effective_", "leverage.")):
         return "test"
     group, _, name = base.partition(".")
@@ -46,7 +49,9 @@ def scored(evidence: Evidence, metric: str, models: Iterable[str]) -> Scored | N
     group, domain = text_of(metric), MetricRef.parse(metric).get("domain")
     if group is None:
         return None
-    plan = evidence.plan
+    plan, models = evidence.plan, tuple(models)
+    if reaching.rests_on(metric) and reaching.curve_of(plan, models) == reaching.DECAYED:
+        group = "test"
     runs = evidence.outcomes_of(name for name in models if not plan.is_external(name))
     completed = (run for run in runs if run.status == "completed")
     read = [(counts, run.model) for run in completed if (counts := counts_of(run, group, domain)) is not None]

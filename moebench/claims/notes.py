@@ -15,7 +15,7 @@ from moebench.claims import bounds, control_runs, coverage, idle, likeness, seal
 from moebench.claims.controls import race
 from moebench.claims.decide import MIN_UNITS, Correction
 from moebench.claims.hypothesis import Hypothesis
-from moebench.claims.reaching import UNDECAYED
+from moebench.claims.reaching import OVER_BUDGETS, UNDECAYED
 from moebench.claims.samples import Sample
 from moebench.claims.scope import UNVERIFIED
 from moebench.claims.verdict import TRIFLE, Beside, Scored
@@ -172,8 +172,7 @@ def caveats(
     matched: bool,
 ) -> Iterator[str]:
     """What no view of the verdict may leave out, each in a few words."""
-    if UNDECAYED in sample.notes:
-        yield UNDECAYED
+    yield from (note for note in (UNDECAYED, OVER_BUDGETS) if note in sample.notes)
     if sample.single:
         yield "one run each" if sample.n == 1 or sample.clusters is not None else f"one run of {sample.single[0]}"
     measured = hypothesis.contrast.kind != "counted"

@@ -15,7 +15,7 @@ from itertools import combinations
 import numpy as np
 
 from moebench import stats
-from moebench.claims import controls, coverage, idle, items, likeness
+from moebench.claims import controls, coverage, idle, items, likeness, reaching
 from moebench.claims.hypothesis import Contrast, Term
 from moebench.claims.samples import Sample
 from moebench.format import MINUS, interval
@@ -89,7 +89,10 @@ class Question:
     @functools.cached_property
     def texts(self) -> frozenset[str]:
         """Which evaluations its metrics come from: `test`, `tune`, `curve`."""
-        return frozenset(filter(None, (coverage.text_of(term.metric) for term in self.contrast.terms)))
+        texts = filter(None, (coverage.text_of(term.metric) for term in self.contrast.terms))
+        crosses = any(reaching.rests_on(term.metric) for term in self.contrast.terms)
+        decays = reaching.curve_of(self.plan, self.plan.models_of(self.claim)) == reaching.DECAYED
+        return frozenset([*texts, *(["test"] if crosses and decays else [])])
 
 
 def unfit(plan: Plan, claim: Claim, contrast: Contrast) -> str | None:

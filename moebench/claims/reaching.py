@@ -1,15 +1,15 @@
 """What it cost a run to reach a quality: tokens, FLOPs or steps at the crossing of its own curve.
 
-This is the form for one budget: each run's evaluation curve is read as it fell, learning rate not yet decayed at the
-crossing, and every number made this way carries the `UNDECAYED` label. With three or more budgets per model the final,
-decayed losses are to be interpolated over budgets instead: that is another function beside `cost_to_quality`, chosen
-where `contrasts` calls it.
+With one budget each run's evaluation curve is read as it fell, learning rate not yet decayed at the crossing, and every
+number made this way carries the `UNDECAYED` label. Where the plan gives every model of a claim three budgets or more,
+by decay branches, their final losses are read instead: the crossing lies between what runs of two budgets reached. It
+is the plan that decides, never what came out.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,21 +21,21 @@ from moebench.planning.types import Plan
 from moebench.reader.evidence import Evidence, Outcome
 from moebench.suite.claim import Target
 
-CURVE = "curve.bits_per_byte"
-UNDECAYED = "crossing on an undecayed curve"
+CURVE, DECAYED = "curve.bits_per_byte", "decayed.bits_per_byte"
+UNDECAYED, OVER_BUDGETS = "crossing on an undecayed curve", "crossing over decayed budgets"
+FEWEST_BUDGETS = 3
+"""That a crossing is read over."""
 
-DECAYED = "decayed.bits_per_byte"
-"""Final losses of several budgets, each decayed on its own."""
 SPENT = {CURVE: "train.tokens", DECAYED: "decayed.tokens"}
 """Curve -> what says the tokens at each of its points."""
 
-PAID_IN: dict[str, str | None] = {
-    "tokens_to_quality": "train.tokens",
-    "flops_to_quality": "train.model_flops",
+PAID_IN: dict[str, dict[str, str] | None] = {
+    "tokens_to_quality": SPENT,
+    "flops_to_quality": {CURVE: "train.model_flops", DECAYED: "decayed.model_flops"},
     "seconds_to_quality": None,
 }
-"""Metric -> the curve that says what had been spent by each evaluation; None for micro-batches,
-which the speed session times."""
+"""Metric -> for either curve, that of what had been spent by each of its points; None for micro-batches, which the
+speed session times."""
 
 
 _MORE = 1 + 1e-9
@@ -45,7 +45,17 @@ _MORE = 1 + 1e-9
 def rests_on(metric: str) -> tuple[str, ...]:
     """What a crossing is read from; nothing for a metric that is none."""
     base = MetricRef.parse(metric).base
-    return (CURVE, PAID_IN[base] or "speed.train_step_s") if base in PAID_IN else ()
+    if base not in PAID_IN:
+        return ()
+    paid = PAID_IN[base]
+    return (CURVE, DECAYED, *(["speed.train_step_s"] if paid is None else paid.values()))
+
+
+def curve_of(plan: Plan, models: Collection[str]) -> str:
+    """The curve that a crossing of these models is read from: `DECAYED` where each has budgets enough, else `CURVE`."""
+    planned = [plan.decoders.get(name) for name in models]
+    enough = all(model is not None and len(model.recipe.branches) + 1 >= FEWEST_BUDGETS for model in planned)
+    return DECAYED if planned and enough else CURVE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +65,8 @@ class Goal:
     by_seed: Mapping[int, float]
     """NaN where there is none: the model that sets it did not complete with that seed."""
     says: str
+    curve: str = CURVE
+    """Whose losses reach it."""
 
     @staticmethod
     def of(evidence: Evidence, target: Target, compared: Collection[str]) -> Goal:
@@ -67,34 +79,38 @@ class Goal:
         if target.reach is None:
             raise Withheld("invalid", "no target says which quality is to be reached")
         if not isinstance(target.reach, str):
-            return Goal(by_seed=dict.fromkeys(seeds, float(target.reach)), says=f"to {target.reach:g} bits/byte")
+            curve, says = curve_of(evidence.plan, compared), f"to {target.reach:g} bits/byte"
+            return Goal(by_seed=dict.fromkeys(seeds, float(target.reach)), says=says, curve=curve)
         model = target.reach
-        finals = {o.seed: o.curves[CURVE][-1][1] for o in evidence.outcomes_of([model]) if _complete(o)}
+        curve = curve_of(evidence.plan, {*compared, model})
+        finals = {o.seed: o.curves[curve][-1][1] for o in evidence.outcomes_of([model]) if _complete(o, curve)}
         if not finals:
             raise Withheld("not_tested", f"{model}, whose final quality is to be reached, has no finished run")
         if model in compared:
             goals = {seed: finals.get(seed, math.nan) for seed in seeds}
-            return Goal(by_seed=goals, says=f"to the final quality of {model} with the same seed")
+            return Goal(by_seed=goals, says=f"to the final quality of {model} with the same seed", curve=curve)
         mean = float(np.mean(list(finals.values())))
         says = f"to the mean final quality of {model}, {mean:.4g} bits/byte"
-        return Goal(by_seed=dict.fromkeys(seeds, mean), says=says)
+        return Goal(by_seed=dict.fromkeys(seeds, mean), says=says, curve=curve)
 
 
-def _complete(outcome: Outcome) -> bool:
-    return outcome.status == "completed" and bool(outcome.curves.get(CURVE))
+def _complete(outcome: Outcome, curve: str) -> bool:
+    return outcome.status == "completed" and bool(outcome.curves.get(curve))
 
 
 def cost_to_quality(outcome: Outcome, metric: str, goal: Goal, plan: Plan) -> tuple[float, float]:
     """The least and the most that a completed run had spent when its curve first reached the goal.
 
     Of `seconds_to_quality`, micro-batches. Equal where the curve crosses it; from all that was spent to infinity when
-    it never did; from 0 to the first evaluation when it was met before; anything when the goal is unknown. Raises
-    Withheld when the curve was not measured.
+    it never did; from 0 to the first evaluation when it was met before; anything when the goal is unknown. A branch
+    that diverged reached nothing, so a crossing beside it lies anywhere between its neighbours. Raises Withheld when
+    the curve was not measured.
     """
-    curve = outcome.curves.get(CURVE, ())
+    curve = outcome.curves.get(goal.curve, ())
     if not curve:
-        raise Withheld("not_tested", f"{outcome.model} has no {CURVE}")
-    paid_in = PAID_IN[MetricRef.parse(metric).base]
+        raise Withheld("not_tested", f"{outcome.model} has no {goal.curve}")
+    paid = PAID_IN[MetricRef.parse(metric).base]
+    paid_in = None if paid is None else paid[goal.curve]
     if paid_in is not None:
         spent = dict(outcome.curves.get(paid_in, ()))
     elif outcome.model in plan.decoders:
@@ -112,7 +128,21 @@ def cost_to_quality(outcome: Outcome, metric: str, goal: Goal, plan: Plan) -> tu
     cost = stats.crossing(np.array([x for x, _ in points]), np.array([y for _, y in points]), reach)
     if math.isnan(cost):
         return 0.0, points[0][0]
-    return (points[-1][0] * _MORE, math.inf) if math.isinf(cost) else (cost, cost)
+    if math.isinf(cost):
+        return points[-1][0] * _MORE, math.inf
+    if goal.curve == DECAYED:
+        return _beside_diverged(cost, points, [step for step, _ in curve], plan.decoders[outcome.model].recipe.branches)
+    return cost, cost
+
+
+def _beside_diverged(
+    cost: float, points: Sequence[tuple[float, float]], steps: Sequence[int], branches: Sequence[int]
+) -> tuple[float, float]:
+    """The crossing, or what encloses it where budgets between two points have no end."""
+    at = next((index for index, (spent, _) in enumerate(points) if spent >= cost), len(points) - 1)
+    low, first = (0.0, 0) if at == 0 else (points[at - 1][0], steps[at - 1])
+    lost = any(first < branch < steps[at] for branch in branches)
+    return (low, points[at][0]) if lost else (cost, cost)
 
 
 def overtaking_curve(runs: Iterable[Outcome], metric: str) -> str:

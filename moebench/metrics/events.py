@@ -13,7 +13,7 @@ def _reaching(paid_in: str, unit: str, says: str, cannot: str, *, timed_by: str 
     )  # fmt: skip
 
 
-_SHORTER = "on a curve whose rate has not decayed it is not what a shorter budget would reach"
+_SHORTER = "without decay branches, on a curve whose rate has not decayed, it is not what a shorter budget reaches"
 
 METRICS = (
     _reaching("tokens", "tokens", "training tokens at which a model reaches a quality", f"final quality; {_SHORTER}"),

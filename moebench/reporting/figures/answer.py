@@ -38,8 +38,11 @@ def figure(findings: Findings) -> Drawn | str:
     subtitle = (
         "Left: bits per byte at the evaluation points against training model FLOPs; thin lines are seeds "
         f"(n = {span(curves.groupby('model')['seed'].nunique())}), thick lines their mean with its 95% interval. "
-        "A bracket compares FLOPs at equal loss, where a curve is not yet decayed."
     )
+    if _budgets(findings).empty:
+        subtitle += "A bracket compares FLOPs at equal loss, where a curve is not yet decayed."
+    else:
+        subtitle += "Rings: decayed losses of smaller budgets. A bracket compares FLOPs at equal loss between them."
     if paired:
         subtitle += f" Right: each seed's difference to {baseline} at equal tokens, in percent."
     names = 0.2 + widest(shown, 7.5, bold=True)
@@ -75,10 +78,28 @@ def _title(findings: Findings) -> str:
     return f"{treatment} against {baseline}, undecided: {after}"
 
 
+def _budgets(findings: Findings) -> pd.DataFrame:
+    """The final loss of every budget, by decay branches: model, seed, step, loss, flops; empty where there are none."""
+    losses, spent = (
+        findings.study.of(metric)[["model", "seed", "step", "value"]].rename(columns={"value": name})
+        for metric, name in (("decayed.bits_per_byte", "loss"), ("decayed.model_flops", "flops"))
+    )
+    return losses.merge(spent, on=["model", "seed", "step"])
+
+
 def _bracket(axes: Axes, findings: Findings) -> None:
     """How many times fewer FLOPs the treatment needs for the baseline's final loss, where its curve gets there."""
     treatment, baseline = findings.pair
-    rows = {m: findings.curves[findings.curves["model"] == m] for m in (treatment, baseline)}
+    budgets = _budgets(findings)
+    over = "undecayed curve" if budgets.empty else "decayed budgets"
+    every = findings.curves if budgets.empty else budgets
+    rows = {m: every[every["model"] == m] for m in (treatment, baseline)}
+    for model, ours in rows.items():
+        if len(ours) and not budgets.empty:
+            at, ends = means_of(ours, "flops", "loss")
+            centres = [end.centre for end in ends]
+            colour = findings.styles[str(model)].colour
+            axes.plot(at, centres, "o", markersize=6, markerfacecolor="none", markeredgecolor=colour, zorder=4)
     if baseline is None or any(part.empty for part in rows.values()):
         return
     x, means = means_of(rows[treatment], "flops", "loss")
@@ -98,7 +119,7 @@ def _bracket(axes: Axes, findings: Findings) -> None:
     )  # fmt: skip
     # Below and left of a falling curve there is always room.
     axes.annotate(
-        f"{size.replace(f'{NBSP}[', f'{chr(10)}[')}\nfewer FLOPs to the\nbaseline's final loss\n(undecayed curve)",
+        f"{size.replace(f'{NBSP}[', f'{chr(10)}[')}\nfewer FLOPs to the\nbaseline's final loss\n({over})",
         (reached, target), (-12, -6), textcoords="offset points", ha="right", va="top", fontsize=7, color=INK,
         linespacing=1.3, zorder=5,
         arrowprops={"arrowstyle": "-", "color": INK, "linewidth": 0.5, "shrinkA": 1, "shrinkB": 2, "relpos": (1, 1)},
