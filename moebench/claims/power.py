@@ -61,7 +61,7 @@ def needs(
     if finding.sd is None:
         if np.all(np.isfinite(sample.effects)):
             return Needs(words=f"needs at least {MIN_UNITS} {unit}", units=MIN_UNITS, low=MIN_UNITS)
-        return Needs(words=_unbounded(sample))
+        return Needs(words=_unbounded(sample, hypothesis))
     spread = math.sqrt(finding.sd**2 + sample.n * finding.beside**2)
     error = spread / math.sqrt(sample.n)
     claim = _Level(
@@ -244,12 +244,14 @@ def _beyond(centre: float, bound: float, side: str) -> float:
     return centre - bound if side == "above" else bound - centre
 
 
-def _unbounded(sample: Sample) -> str:
+def _unbounded(sample: Sample, hypothesis: Hypothesis) -> str:
     """What to do about runs that leave an effect without an end."""
     diverged = Counter(run.model for run in sample.used if run.status == "diverged")
     if diverged:
         which = " and ".join(f"{count} of {model}" for model, count in diverged.items())
         return f"runs diverged ({which}): a lower learning rate or a tighter clip, for all models alike, and a new plan"
+    if hypothesis.contrast.formed == "overtaking":
+        return "the curves do not cross between the points that were scored: a longer budget, or earlier points"
     return "runs never reached the target: a longer budget, or an easier target"
 
 

@@ -73,6 +73,11 @@ def gain(model: str) -> float:
     return float(_generator("gain", model).uniform(-0.05, 0.01))
 
 
+def scatter(model: str) -> float:
+    """SD over seeds of what a model has of its own."""
+    return 0.006
+
+
 def write_run(root: Path, plan: Plan, planned: PlannedJob) -> None:
     """One finished run."""
     folder = _made(store.Results(root).job(planned.id))
@@ -100,7 +105,8 @@ def _records(
 ) -> Iterable[dict[str, Any]]:
     last = model.recipe.steps
     truth = 2.2 * (1 + (gain(planned.model) if planned.model != next(iter(plan.models)) else 0))
-    level = truth + float(_generator("shared", planned.seed).normal(0, 0.008)) + float(rng.normal(0, 0.006))
+    level = truth + float(_generator("shared", planned.seed).normal(0, 0.008))
+    level += scatter(planned.model) * float(rng.normal())
     flops = model.costs.train_flops_per_token * model.recipe.batch_tokens
     for step in model.recipe.evaluate_at:
         loss = level + 2.6 * ((step / 40 + 1) ** -0.9 - (last / 40 + 1) ** -0.9)
