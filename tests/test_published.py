@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,17 @@ def test_a_source_survives_the_resolved_suite(tmp_path: Path) -> None:
     assert load_suite(again).spec.claims["better"] == spec.claims["better"]
     assert spec.claims["better"].source is not None
     assert spec.claims["better"].source.cited == "Clark et al. 2022, arXiv:2202.01169, section 4"
+
+
+def test_the_suite_of_known_findings_cites_each_and_finds_many() -> None:
+    loaded, _ = api.validate("known_findings")
+    claims = loaded.spec.claims.values()
+    assert len(claims) >= 10
+    assert all(claim.source is not None for claim in claims)
+    cited = {claim.source.where for claim in claims if claim.source is not None}
+    assert len(cited) >= 10
+    assert all(re.fullmatch(r"arXiv:[0-9]{4}\.[0-9]{5}", where) for where in cited)
+    assert sum(claim.family == "primary" for claim in claims) <= 3
 
 
 @pytest.mark.parametrize(
