@@ -34,7 +34,7 @@ class Sweep:
     plan: TunePlan
     jobs: tuple[Job, ...]
     extend: Callable[[Iterable[End]], Sweep | None]
-    """None where no field may have the values beyond."""
+    """None where it is given no end; each must be one beyond which there is something to try."""
 
 
 def sweep_of(draft: Draft, solve: Solve) -> Sweep | None:
@@ -69,7 +69,7 @@ def _sweep(draft: Draft, solve: Solve, axes: Axes) -> Sweep:
     )
 
     def extend(at: Iterable[End]) -> Sweep | None:
-        wider = extended(axes, (end for end in at if may_go_on(spec, axes, end)))
+        wider = extended(axes, at)
         return _sweep(draft, solve, wider) if wider != axes else None
 
     return Sweep(plan=plan, jobs=(*jobs, *(evaluate.job(job, "quality") for job in jobs)), extend=extend)
