@@ -15,8 +15,11 @@ from hypothesis import strategies as st
 from moebench.claims import compound
 from moebench.claims.judge import judge
 from moebench.claims.verdict import Verdict
+from moebench.metrics import METRICS, in_force
 from moebench.planning import feasibility
+from moebench.planning.feasibility import PlanError
 from moebench.planning.machine import no_facts
+from moebench.planning.tasks import check_claims
 from moebench.planning.understood import understood
 from moebench.reader.evidence import Evidence
 from tests.support.builders import BPB, SUPERIOR, claim, evidence_of, judged, with_outcome, with_plan
@@ -191,12 +194,18 @@ def test_what_one_part_lacks_the_whole_lacks() -> None:
 
 
 def test_too_few_seeds_decide_nothing_in_parts_either() -> None:
-    values = {m: {f"{BPB}[domain={d}]": [v] * 5 for d in DOMAINS} for m, v in (("moe", 1.0), ("dense", 2.0))}
-    for column in values["moe"].values():
-        column[:] = [1.0 + i / 100 for i in range(5)]
-    evidence = evidence_of(values, {"c": claim(LOWER, f"{BPB}[domain=*]")})
+    """Five seeds reach 1 / 32, which is below the 5% of two one-sided tests."""
+    values = {m: {f"{BPB}[domain={d}]": 2 + SPREAD[:5] / 100 for d in DOMAINS} for m in ("moe", "dense")}
+    test = {"kind": "equivalent", "margin": 0.05, "in": "every"}
+    evidence = evidence_of(values, {"c": claim(test, f"{BPB}[domain=*]")})
     data = evidence.plan.data.model_copy(update={"domains": DOMAINS})
-    assert judged(with_plan(evidence, data=data)).state == "inconclusive"
+    verdict = judged(with_plan(evidence, data=data))
+    assert (verdict.state, verdict.p) == ("inconclusive", 1.0)
+
+
+def test_of_parts_as_far_from_holding_the_most_refuted_decides() -> None:
+    assert compound.deciding([1.0, 1.0], [0.01, 0.5], [0.0, 0.0], 2) == 0
+    assert compound.deciding([1.0, 1.0], [0.01, 0.5], [0.0, 0.0], 1) == 1
 
 
 def test_one_domain_is_no_several() -> None:
@@ -291,10 +300,11 @@ def test_a_claim_that_is_invalid_makes_what_rests_on_it_invalid() -> None:
     assert verdict.reason.startswith("bad: ")
 
 
-def test_an_every_claim_may_be_part_of_another() -> None:
-    evidence = two_sweeps([0.3, 0.2, 0.1], LOWER)
-    own = {name: one.model_dump(mode="json") for name, one in evidence.plan.spec.claims.items()}
-    assert own["c"]["test"] == {"kind": "superior", "margin": "0%", "in": "every"} or "in" in own["c"]["test"]
+def test_the_word_in_is_written_as_it_is_read() -> None:
+    """The dump of a claim is what plans store and hash."""
+    (block,) = two_sweeps([0.3, 0.2, 0.1], LOWER).plan.spec.claims.values()
+    assert block.model_dump(mode="json")["test"]["in"] == "every"
+    assert type(block).model_validate(block.model_dump(mode="json")) == block
 
 
 # ---------------------------------------------------------------------------------------------- in suites
@@ -385,3 +395,32 @@ def test_plan_refuses_more_choices_than_seeds_can_pay_for(tmp_path: Path, share:
     assert bool(problems) == refused
     if refused:
         assert "as 1 of 2 points are to hold (p × 2): give 7 seeds" in problems[0]
+
+
+def test_every_task_is_every_one_that_the_suites_tasks_measure() -> None:
+    """A tag stands for tasks of other names, and a filter adds to a name: what they measure tells the places."""
+    metric = "lm_eval.acc[task=*]"
+    named = ["lm_eval.acc[task=one]", "lm_eval.acc[task=two:strict]", "lm_eval.f1[task=x]"]
+    spec = evidence_of({"moe": {}, "dense": {}}, {"c": claim(LOWER, metric)}).plan.spec
+    known = dict.fromkeys(named, METRICS["routing.entropy"])
+    with in_force(spec.declared):
+        parts = spec.claims["c"].test.parts(spec.claims["c"], spec.known(named=named))
+        assert parts is not None
+        assert [part.name for part in parts.of] == ["task=one", "task=two:strict"]
+        check_claims(spec, known)
+        with pytest.raises(PlanError, match="does not measure"):
+            check_claims(spec, {})
+
+
+def test_a_claim_that_rests_on_another_changes_with_it() -> None:
+    """Who lowers a part's margin after the data has made another claim of the whole."""
+    claims = {
+        "a": claim({"kind": "superior", "margin": "1%"}),
+        "b": claim(SUPERIOR),
+        "c": {"says": "Together.", "test": {"kind": "all_of", "claims": ["a", "b"]}},
+    }
+    loose = {**claims, "a": claim({"kind": "superior", "margin": "0.5%"})}
+    one, other = (evidence_of({"moe": {}, "dense": {}}, block).plan for block in (claims, loose))
+    assert one.seal("b") == other.seal("b")
+    assert one.seal("c") != other.seal("c")
+    assert set(one.models_of(one.spec.claims["c"])) == {"moe", "dense"}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from moebench.claims.kinds.spread import EVERY_VALUE
 from moebench.metrics.metric import Metric
 from moebench.metrics.ref import MetricRef
 from moebench.metrics.tasks import GROUP, task_metric
@@ -82,7 +83,11 @@ def check_claims(spec: SuiteSpec, metrics: Mapping[str, Metric]) -> None:
             given = getattr(claim, key)
             if not isinstance(given, str) or not given.startswith(f"{GROUP}."):
                 continue
-            at, declared = ("claims", name, key), spec.declared.get(MetricRef.parse(given).base)
+            ref = MetricRef.parse(given)
+            at, declared = ("claims", name, key), spec.declared.get(ref.base)
+            if ref.get("task") == EVERY_VALUE:
+                every = [one for one in metrics if MetricRef.parse(one).base == ref.base]
+                given = every[0] if every else given
             if given not in metrics and not _is_external(spec, name):
                 hint = nearest(given, metrics) or (f"it measures {listed(list(metrics))}" if metrics else None)
                 write = "write measure: {lm_eval: {tasks: [...]}}"

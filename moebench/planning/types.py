@@ -296,7 +296,8 @@ class Plan(Frozen):
     def known(self) -> Known:
         """What tells the parts of a claim."""
         held = self.data.test_domains
-        return self.spec.known(self.data.domains if held is None else held)
+        of_tasks = [facts.named(metric) for facts in self.tasks.values() for metric in facts.metrics]
+        return self.spec.known(self.data.domains if held is None else held, of_tasks)
 
     def data_of(self, model: str) -> DataFacts:
         """What a model reads."""

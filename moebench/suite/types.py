@@ -204,11 +204,12 @@ class SuiteSpec(Frozen):
             return (claim,)
         return tuple(self.claims[name] for name in claim.test.combines if name in self.claims)
 
-    def known(self, domains: Sequence[str] = ()) -> Known:
-        """What tells the parts of a claim; `domains` are those of the test split."""
+    def known(self, domains: Sequence[str] = (), named: Sequence[str] = ()) -> Known:
+        """What tells the parts of a claim; `domains` are those of the test split, `named` the metrics of tasks."""
         return Known(
             sweeps=self.sweeps,
             claims=self.claims,
+            named=tuple(named),
             values=lambda label, models: every_value(self, label, models, domains),
         )
 

@@ -33,6 +33,8 @@ class Known:
     claims: Mapping[str, Claim]
     values: Callable[[str, tuple[str, ...]], tuple[str, ...]]
     """The values of a label, of these models where they matter; empty where they are not known, or not yet."""
+    named: tuple[str, ...] = ()
+    """Metrics of tasks, with their labels, where it is known what a suite's tasks measure."""
 
 
 @dataclass(frozen=True, kw_only=True)

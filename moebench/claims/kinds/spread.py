@@ -94,7 +94,9 @@ def every_metric(claim: Claim, known: Known) -> tuple[str, ...]:
 def _values(claim: Claim, label: str, known: Known) -> tuple[str, ...]:
     """All values of a label: the metric's own where it has only these, else what the suite has."""
     fixed = metric_of(claim.metric).values.get(label)
-    return fixed or known.values(label, claim.about(known.sweeps))
+    refs, base = map(MetricRef.parse, known.named), MetricRef.parse(claim.metric).base
+    of_tasks = tuple(filter(None, (ref.get(label) for ref in refs if ref.base == base)))
+    return fixed or of_tasks or known.values(label, claim.about(known.sweeps))
 
 
 def alone(claim: Claim) -> Claim:
