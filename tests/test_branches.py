@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -260,3 +261,24 @@ def test_a_tuned_rate_is_that_of_the_trunk(made: api.Planned) -> None:
     run = branching(made)
     assert tune_recipe(run.recipe, lr=1.0).branches == ()
     assert tune_identity(run) == tune_identity(branching(made, branches=()))
+
+
+def test_a_suite_with_branches_is_run_judged_and_reported(tmp_path: Path) -> None:
+    train = {
+        **tiny_suites.suite()["train"], "budget": {"steps": 80}, "schedule": {"decay": "wsd", "branches": ["25%", "50%", "75%"], "final": "0%"},
+    }  # fmt: skip
+    crossing = {
+        "says": "The mixture is as fast to the dense model's loss.",
+        "compare": {"treatment": "moe", "baseline": "dense"},
+        "metric": "tokens_to_quality",
+        "target": {"reach": "dense"},
+        "test": {"kind": "ratio_at_least", "value": 1.0},
+    }
+    suite = tiny_suites.write(tmp_path, train=train, claims={"crossing": crossing})
+    assert tiny_suites.call_run(suite).exit_code == 0
+    (told,) = (tmp_path / "reports").rglob("claims.json")
+    (verdict,) = json.loads(told.read_text())["claims"]
+    assert "crossing over decayed budgets" in verdict["caveats"]
+    page = told.with_name("index.html").read_text()
+    assert "Decay branches" in page
+    assert "3 a run, " in page

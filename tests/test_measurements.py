@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from moebench.counting.costs import costs_of
 from moebench.counting.flops import forward_flops, linear_flops
 from moebench.counting.memory import kv_bytes_per_token
 from moebench.counting.weights import parameters
@@ -378,9 +379,10 @@ def seen(state: State, chosen: Run) -> tuple[DecoderSubject, TrainingStep]:
 
 
 @functools.cache
-def peaks(a: Architecture, *, rows: int = 4, stepped: bool = True) -> dict[str, float]:
+def peaks(a: Architecture, *, rows: int = 4, stepped: bool = True, muon: bool = False) -> dict[str, float]:
     """The records of a model that has taken a step, so that its optimizer has its moments, or of a fresh one."""
-    chosen = run(a, micro_batch_tokens=rows * 16, batch_tokens=rows * 16)
+    how = {"optimizer": "muon", "momentum": 0.95} if muon else {}
+    chosen = run(a, micro_batch_tokens=rows * 16, batch_tokens=rows * 16, **how)
     state = start(chosen)
     batch = tokens(rows, 17)
     if stepped:
@@ -432,6 +434,16 @@ def test_the_optimizer_keeps_two_moments_of_every_weight(name: str) -> None:
     """And a count of steps for each parameter, a few bytes."""
     total = parameters(MODELS[name].blueprint).total
     assert 8 * total <= parts(peaks(MODELS[name]), TRAIN)["optimizer"] <= 8 * total + 4 * 100
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_muon_keeps_one_moment_of_a_matrix(name: str) -> None:
+    """As it is counted, and a count of steps for each parameter of AdamW's."""
+    costs = costs_of(MODELS[name].blueprint, dtype="float32", optimizer="muon")
+    assert costs.trained_params is not None
+    moments = costs.train_state_bytes - 4 * (costs.params.total + costs.trained_params)
+    assert moments < 8 * costs.params.total
+    assert moments <= parts(peaks(MODELS[name], muon=True), TRAIN)["optimizer"] <= moments + 4 * 100
 
 
 def test_gradients_and_moments_dominate_where_weights_do() -> None:

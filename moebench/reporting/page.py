@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from moebench import __version__
 from moebench.claims import coverage, likeness
 from moebench.claims.verdict import Verdict
-from moebench.format import TIMES, bracket, count, listed, params, plural, size_word
+from moebench.format import TIMES, bracket, count, listed, params, plural, size_word, span
 from moebench.jobs.recipe import TRAINING_VERSION
 from moebench.metrics import METRICS
 from moebench.metrics.ref import MetricRef
@@ -241,10 +241,22 @@ def provenance(findings: Findings) -> list[tuple[str, str]]:
         *((f"Router {word}", str(router.code)) for word, router in plan.routers.items() if router.code),
         *([("Data source", str(plan.data.plugin))] if plan.data.plugin else []),
         ("Training recipe version", str(TRAINING_VERSION)),
+        *_branches(findings),
         ("Report by", f"moebench {__version__}"),
         ("Rebuild this page", shlex.join(["moebench", "report", plan.title, "--results", findings.results_name])),
         ("Reproduce", plan.command),
     ]
+
+
+def _branches(findings: Findings) -> list[tuple[str, str]]:
+    """What decay branches cost on top of the runs that they left."""
+    more, spent = (findings.study.of(name) for name in ("decayed.branch_flops", "train.executed_flops"))
+    if more.empty:
+        return []
+    ends = spent.sort_values("step").groupby(["model", "seed"])["value"].last()
+    share = more["value"].sum() / ends[list(zip(more["model"], more["seed"], strict=True))].sum()
+    budgets = span([len(model.recipe.branches) for model in findings.plan.decoders.values() if model.recipe.branches])
+    return [("Decay branches", f"{budgets} a run, {share:.0%} of its FLOPs more")]
 
 
 def suite_text(findings: Findings) -> str:
