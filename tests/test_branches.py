@@ -265,7 +265,8 @@ def test_a_tuned_rate_is_that_of_the_trunk(made: api.Planned) -> None:
 
 def test_a_suite_with_branches_is_run_judged_and_reported(tmp_path: Path) -> None:
     train = {
-        **tiny_suites.suite()["train"], "budget": {"steps": 80}, "schedule": {"decay": "wsd", "branches": ["25%", "50%", "75%"], "final": "0%"},
+        **tiny_suites.suite()["train"], "budget": {"steps": 80},
+        "schedule": {"decay": "wsd", "branches": ["25%", "50%", "75%"], "final": "0%"},
     }  # fmt: skip
     crossing = {
         "says": "The mixture is as fast to the dense model's loss.",
