@@ -16,15 +16,22 @@ from moebench import api
 from moebench.claims.controls import check_controls
 from moebench.claims.judge import judge
 from moebench.claims.verdict import ControlResult
+from moebench.data.prepare import prepare
+from moebench.data.sources.stdlib import StdlibData
 from moebench.identity import digest_of
+from moebench.jobs import training
+from moebench.jobs.measuring import scored_windows
 from moebench.jobs.recipe import Run
+from moebench.metrics.quality import evaluate
+from moebench.models.decoder.subject import DecoderSubject
+from moebench.planning.controls import EVERY, FEWEST, SEVERAL
 from moebench.planning.types import PlannedControls, PlannedJob
 from moebench.reader.evidence import Evidence, Outcome, gather
 from moebench.reader.status import statuses
 from moebench.store import Results, open_results
 from moebench.store.reference import write_bundle
 from moebench.suite.errors import SuiteError
-from tests.support import tiny_suites
+from tests.support import small_models, tiny_suites
 from tests.support.builders import BPB, claim, evidence_of, with_plan
 
 ALL = {"shuffled": ["moe", "dense"], "handicap": "moe", "round_robin": "moe", "one_expert": "dense"}
@@ -219,6 +226,33 @@ def test_one_that_might_be_there_is_told_beside_losses_of_mixtures_alone() -> No
     assert invalid(wide) == set()
     told = {one.id: any("control handicap too wide to tell" in note for note in one.notes) for one in judge(wide)}
     assert told == {"quality": True, "mixtures": True, "dense": False, "size": False}
+
+
+@pytest.mark.slow
+def test_a_handicap_that_is_planted_in_training_is_caught(tmp_path: Path) -> None:
+    """Two blocks of width 32 on text of the standard library, as many seeds and steps as a suite gives a control."""
+    told = StdlibData(source="stdlib", context=16)
+    corpus = prepare(told, base=tmp_path, cache=tmp_path)
+
+    def loss(seed: int, every: int | None) -> float:
+        chosen = small_models.run(
+            small_models.architecture(small_models.moe(8, 2, 24)), seed=seed, data_digest=corpus.digest, lr=1.6e-2,
+            steps=FEWEST, batch_tokens=512, micro_batch_tokens=512, final_eval_tokens=8192, permute_experts_every=every,
+        )  # fmt: skip
+        state = training.start(chosen)
+        for _ in training.train(state, chosen, corpus):
+            pass
+        text = scored_windows(corpus, chosen.recipe, tokens=8192)
+        return evaluate(DecoderSubject(state.model, corpus.tokenizer), text).bits_per_byte()
+
+    arms = {"moe/short": None, "moe/handicap": EVERY}
+    losses = {name: [loss(seed, every) for seed in range(SEVERAL)] for name, every in arms.items()}
+    caught = result(controlled({"handicap": "moe"}, losses))
+    assert caught.state == "passed"
+    assert caught.low is not None
+    assert caught.low > 0
+    swapped = {"moe/short": losses["moe/handicap"], "moe/handicap": losses["moe/short"]}
+    assert result(controlled({"handicap": "moe"}, swapped)).state == "failed"
 
 
 def followed(apart: float) -> Evidence:
