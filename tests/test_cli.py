@@ -243,7 +243,7 @@ def test_plan_warns_of_routers_that_see_the_future_and_of_bounds(tmp_path: Path)
 def test_plan_as_text_names_models_matches_and_what_is_left(suite: Path) -> None:
     found = call("plan", suite, "--results", suite.parent / "results")
     assert found.exit_code == 0
-    for words in ("moe", "dense", "active_params", "ffn.hidden =", "0 of 12 runs to do", "learning-rate sweep"):
+    for words in ("moe", "dense", "active_params", "ffn.hidden =", "0 of 12 runs to do", "sweep of the learning rate"):
         assert words in found.stdout
 
 

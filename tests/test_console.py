@@ -189,7 +189,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def planned(*, tasks: int = 4, missing: int = 3) -> dict[str, Any]:
     models = {"moe": SimpleNamespace(expected_train_flops=3.0), "dense": SimpleNamespace(expected_train_flops=1.0)}
     todo = [SimpleNamespace(id=f"r{i}", model=("moe", "dense")[i % 2], kind="train", inputs=()) for i in range(missing)]
-    plan = SimpleNamespace(decoders=models)
+    plan = SimpleNamespace(decoders=models, controls=None)
     return {"event": "planned", "plan": plan, "runs": tasks, "started": missing, "missing": todo}
 
 

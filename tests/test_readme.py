@@ -141,7 +141,7 @@ def test_the_suite_validates_and_plans_as_written(here: Path) -> None:
     assert call(*validated.split()[1:]).exit_code == 0
     found = call(*planned.split()[1:])
     assert found.exit_code == 0, found.output
-    for said in ("active_params", "16 experts", "speed session", "learning-rate sweep"):
+    for said in ("active_params", "16 experts", "speed session", "sweep of the learning rate"):
         assert said in found.stdout
 
 
