@@ -9,7 +9,7 @@ misses its points by more than seeds explain, that excess is drawn as well for e
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -34,6 +34,10 @@ class Reach:
     high: float
     extrapolated: bool
     """Whether it lies outside the ladder."""
+
+    def over(self, own: float) -> Reach:
+        """The same less a log: as a leverage over a model's own cost."""
+        return replace(self, centre=self.centre - own, low=self.low - own, high=self.high - own)
 
 
 def reaches(
@@ -61,6 +65,20 @@ def reaches(
         scattered = laws.log_size(column[drawn].mean(axis=1))
         found.append(_interval(law, centre, scattered, seeds, (log_cost[0], log_cost[-1])))
     return found
+
+
+def band(
+    log_cost: Array, losses: Array, at: Array, *, floor: bool, generator: np.random.Generator, draws: int = DRAWS
+) -> tuple[Array, Array, Array]:
+    """The law of a ladder at log costs `at` [N]: its log loss, and the ends of its 95% interval at each."""
+    seeds, rungs = losses.shape
+    law = fit(log_cost, losses.mean(axis=0), floor=floor)
+    drawn = generator.integers(seeds, size=(draws, seeds))
+    missed = _missed(losses, law, log_cost, floor=floor) * generator.normal(size=(draws, rungs))
+    scattered = fit(log_cost, losses[drawn].mean(axis=1) + missed, floor=floor).log_loss(at)
+    half = stats.t_quantile(0.025, seeds - 1) * np.std(scattered, axis=0, ddof=1) * math.sqrt(seeds / (seeds - 1))
+    centre = law.log_loss(at)
+    return centre, centre - half, centre + half
 
 
 def _missed(losses: Array, law: Law, log_cost: Array, *, floor: bool) -> float:

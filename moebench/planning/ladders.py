@@ -30,6 +30,8 @@ def misfits(spec: SuiteSpec, models: Mapping[str, PlannedModel]) -> Iterator[Mis
 def notes(spec: SuiteSpec, models: Mapping[str, PlannedModel]) -> Iterator[str]:
     """Dimensions that do not grow, and models held against a ladder that was trained otherwise."""
     for name, rungs in spec.ladders.items():
+        if any(isinstance(models[rung].architecture.ffn, MoEFFN) for rung in rungs):
+            continue  # mixtures may be matched to what they stand beside
         sizes = [_dimensions(models[rung]) for rung in rungs]
         still = [what for what in sizes[0] if all(one.get(what) == sizes[0][what] for one in sizes)]
         shrinking = [what for what in sizes[0] if any(b.get(what, 0) < a.get(what, 0) for a, b in pairwise(sizes))]
@@ -58,6 +60,5 @@ def trained_for(model: PlannedModel) -> int:
 
 def _dimensions(model: PlannedModel) -> dict[str, int]:
     a, ffn = model.architecture, model.architecture.ffn
-    hidden = ffn.expert_hidden if isinstance(ffn, MoEFFN) else ffn.hidden
-    name = "ffn.expert_hidden" if isinstance(ffn, MoEFFN) else "ffn.hidden"
-    return {"layers": a.layers, "width": a.width, "heads": a.heads, name: hidden or 0}
+    hidden = (None if isinstance(ffn, MoEFFN) else ffn.hidden) or 0
+    return {"layers": a.layers, "width": a.width, "heads": a.heads, "ffn.hidden": hidden}

@@ -24,6 +24,8 @@ from moebench.reporting.part import placed
 from moebench.reporting.svg import inline_svg
 from moebench.reporting.tables import Table
 from moebench.reporting.theme import (
+    FAMILIES,
+    LADDER,
     DARK,
     GREY,
     GRID,
@@ -126,8 +128,9 @@ def _colours(looks: Mapping[str, Style]) -> dict[str, str]:
     """Hex colour -> CSS variable, for all colours that figures use on purpose."""
     fixed = {INK: "ink", MUTED: "muted", GRID: "grid", PAPER: "paper", SHADE: "shade", GREY: "grey"}
     states = {colour: f"s-{_state_id(state)}" for state, colour in STATE_COLOURS.items()}
+    families = {style.colour: f"f-{place}" for place, style in enumerate((LADDER, *FAMILIES))}
     models = {style.colour: f"m-{place}" for place, style in enumerate(looks.values())}
-    return {**models, **states, **fixed}
+    return {**families, **models, **states, **fixed}
 
 
 def _css(names: Mapping[str, str]) -> dict[str, list[tuple[str, str]]]:

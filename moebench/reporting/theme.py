@@ -142,6 +142,14 @@ def _kind(model: AnyPlanned, *, crowd: bool) -> str:
     return "moe" if model.blueprint.mixtures else "dense"
 
 
+LADDER = Style(colour="#12406f", marker="s", kind="dense")
+FAMILIES = tuple(
+    Style(colour=colour, marker=marker, kind="moe")
+    for colour, marker in zip(("#dd7a26", "#a83208", "#7b3294", "#00877a"), "o^vP", strict=True)
+)
+"""A ladder of dense models, and families of mixtures beside it, each of one look."""
+
+
 def on_dark(colour: str) -> str:
     """A model's colour for a dark page: the same hue and order of shades, lighter."""
     hue, lightness, saturation = colorsys.rgb_to_hls(*to_rgb(colour)[:3])

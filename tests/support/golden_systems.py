@@ -105,6 +105,7 @@ def _records(
 ) -> Iterable[dict[str, Any]]:
     last = model.recipe.steps
     truth = 2.2 * (1 + (gain(planned.model) if planned.model != next(iter(plan.models)) else 0))
+    truth = dense_law(model.costs.params.active * worth(planned.model)) if plan.spec.ladders else truth
     level = truth + float(_generator("shared", planned.seed).normal(0, 0.008))
     level += scatter(planned.model) * float(rng.normal())
     flops = model.costs.train_flops_per_token * model.recipe.batch_tokens
@@ -173,6 +174,8 @@ def _write_speed(root: Path, plan: Plan) -> None:
 def _samples(name: str, plan: Plan, machine: float, rng: np.random.Generator) -> dict[str, list[float]]:
     model = name.removesuffix("~again")
     slow = 1.0 if model == "dense" else float(_generator("slow", model).uniform(1.05, 2.2))
+    if plan.spec.ladders:
+        slow = (plan.models[model].costs.train_flops_per_token / 3e5) ** 0.85 * (1.3 if model in WORTH else 1.0)
     own = machine * slow * float(np.exp(rng.normal(0, 0.01)))
     assert plan.speed is not None
     centres = {"speed.train_step_s": 0.03, **{labelled("speed.prefill_s", tokens=n): 0.003 for n in plan.speed.prefill}}
@@ -255,6 +258,34 @@ def sweep_plan(suite: str = SWEEP) -> Plan:
 def write_sweep(root: Path, plan: Plan | None = None) -> Plan:
     """Writes the whole folder under `root` and returns its plan."""
     return write(root, plan or sweep_plan())
+
+
+# ---------------------------------------------------------------------------------------------- a ladder
+
+WORTH = {
+    "moe8.width-16": 1.45, "moe8.width-24": 1.6, "moe8.width-32": 1.8,
+    "moe32.width-16": 1.9, "moe32.width-24": 2.3, "moe32.width-32": 2.7,
+}  # fmt: skip
+"""Mixture -> how many times its active size the dense model of equal loss has."""
+
+
+def dense_law(size: float) -> float:
+    """Bits per byte of a dense model of so many parameters."""
+    return float(1.15 + 10.5 * size**-0.21)
+
+
+def worth(model: str) -> float:
+    return WORTH.get(model, 1.0)
+
+
+def ladder_plan() -> Plan:
+    """The shipped suite of a ladder, as planning makes it."""
+    return make_plan(load_suite("scale").spec, facts=FACTS, vocab=256, machine=Machine())
+
+
+def write_ladder(root: Path, plan: Plan | None = None) -> Plan:
+    """Writes the whole folder under `root` and returns its plan."""
+    return write(root, plan or ladder_plan())
 
 
 if __name__ == "__main__":

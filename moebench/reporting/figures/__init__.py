@@ -12,6 +12,7 @@ from moebench.reporting.figures import (
     dropped,
     fronts,
     latency,
+    leverage,
     load,
     loss,
     quality,
@@ -23,6 +24,7 @@ from moebench.reporting.part import Part
 
 FIGURES: dict[str, Part[Drawn | str]] = {
     "claims": claims.figure,
+    "leverage": leverage.figure,
     "answer": answer.figure,
     "sweep": sweep.figure,
     "costs": costs.figure,

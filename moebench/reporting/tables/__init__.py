@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from moebench.reporting.analysis import Findings
 from moebench.reporting.part import Part
-from moebench.reporting.tables import cost, match, origins, published, quality, routing, runs, sensitivity, sure, tasks
+from moebench.reporting.tables import (
+    cost,
+    leverage,
+    match,
+    origins,
+    published,
+    quality,
+    routing,
+    runs,
+    sensitivity,
+    sure,
+    tasks,
+)
 from moebench.reporting.tables.table import Column, Table
 
 TABLES: dict[str, Part[Table | None]] = {
     "claims": runs.claims,
     "published": published.published,
+    "leverage": leverage.leverage,
     "match": match.match,
     "origins": origins.origins,
     "costs": cost.costs,
