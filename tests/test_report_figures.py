@@ -59,6 +59,7 @@ FOLDERS = {
     "few": golden_results.write,
     "many": golden_systems.write,
     "sweep": golden_systems.write_sweep,
+    "ladder": golden_systems.write_ladder,
     "long names": long_names,
 }
 
@@ -194,7 +195,7 @@ def test_ticks_stand_where_their_labels_say(drawn: Mapping[str, Drawn]) -> None:
 def read(label: str) -> float | None:
     plain = label.replace(MINUS, "-").replace("×", "").replace("+", "").replace("≥", "").strip()
     number, _, unit = plain.partition(" ")
-    factor = 1.0 if plain.endswith("%") else FACTORS.get(unit.removesuffix("B"), 1.0)
+    factor = 1.0 if plain.endswith("%") else FACTORS.get(unit.removesuffix("B").removesuffix("FLOPs"), 1.0)
     try:
         return float(number.rstrip("%").replace(",", "")) * factor
     except ValueError:

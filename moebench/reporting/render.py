@@ -24,12 +24,12 @@ from moebench.reporting.part import placed
 from moebench.reporting.svg import inline_svg
 from moebench.reporting.tables import Table
 from moebench.reporting.theme import (
-    FAMILIES,
-    LADDER,
     DARK,
+    FAMILIES,
     GREY,
     GRID,
     INK,
+    LADDER,
     MUTED,
     PAPER,
     SHADE,

@@ -96,10 +96,10 @@ def _subtitle(held: Worths) -> str:
     ratios = [tokens.steps * tokens.batch_tokens / size for size in sizes]
     return (
         f"Above: final bits per byte, mean of {plural(len(held.seeds), 'seed')} with its 95% interval. Line: dense "
-        f"models on {_round(ratios[0])} to {_round(ratios[-1])} tokens a weight, interpolated; band and dashes: laws of "
-        f"loss against compute, {LAWS[True]} and {LAWS[False]}. Each arrow ends at the dense model of equal loss; beside "
-        "it the leverage, that model's training FLOPs over the mixture's, seed by seed, with its 95% interval. Below: "
-        "loss against the dense line at equal training FLOPs, and at equal training time."
+        f"models on {_round(ratios[0])} to {_round(ratios[-1])} tokens a weight, interpolated; band and dashes: laws "
+        f"of loss against compute, {LAWS[True]} and {LAWS[False]}. Each arrow ends at the dense model of equal loss; "
+        "beside it the leverage, that model's training FLOPs over the mixture's, seed by seed, with its 95% interval. "
+        "Below: loss against the dense line at equal training FLOPs, and at equal training time."
     )
 
 

@@ -33,7 +33,7 @@ def leverage(findings: Findings) -> Table | None:
     made = held.all
     return Table(
         title=f"What dense model each mixture is worth, on the ladder {held.name}",
-        note=_note(held, made),
+        note=_note(made),
         frame=pd.DataFrame([_row(held, one) for one in made]),
         columns=(
             text("model", "model"),
@@ -80,11 +80,10 @@ def _cells(value: Mean | None) -> dict[str, float]:
 def _between(key: str, title: str, unit: str) -> Column:
     def show(row: Row) -> str:
         value, low, high = (getattr(row, name) for name in (key, f"{key}_low", f"{key}_high"))
-        if value is None and low is None and high is None:
-            return "–"
-        if value is None or high is None:
-            return "–" if low is None else f"≥ {_plain(low, unit)}"
-        return f"≤ {_plain(high, unit)}" if low is None else interval(value, low, high, unit)
+        if low is None or high is None:
+            known = [(sign, end) for sign, end in (("≥", low), ("≤", high)) if end is not None]
+            return f"{known[0][0]} {_plain(known[0][1], unit)}" if known else "–"
+        return interval(value, low, high, unit)
 
     return Column(key=key, title=title, show=show)
 
@@ -102,7 +101,7 @@ def law_text(reach: Reach | None) -> str:
     return f"{shown}, extrapolated" if reach.extrapolated else shown
 
 
-def _note(held: Worths, made: tuple[Worth, ...]) -> str:
+def _note(made: tuple[Worth, ...]) -> str:
     """How the numbers came about, how well the laws fit, and where they disagree."""
     words = [
         "Interpolated seed by seed between rungs, with the exact interval over seeds; ≥ and ≤: beyond the ladder.",
