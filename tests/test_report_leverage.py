@@ -85,17 +85,17 @@ def test_the_law_with_a_floor_finds_what_interpolation_finds(evidence: Evidence)
 def test_the_title_says_what_the_largest_of_each_family_is_worth(evidence: Evidence) -> None:
     drawn = leverage.figure(findings(evidence))
     assert isinstance(drawn, Drawn)
-    assert drawn.title.startswith("moe8.width-32 is as good as a dense model of 1.7")
-    assert "; moe32.width-32: 2." in drawn.title
+    assert drawn.title.startswith("moe8.width-48 is as good as a dense model of 1.7")
+    assert "; moe32.width-48: 2." in drawn.title
 
 
 def test_beyond_the_ladder_no_number_is_made_up(evidence: Evidence) -> None:
-    beyond = better(evidence, "moe32.width-32", 0.85)
+    beyond = better(evidence, "moe32.width-48", 0.85)
     drawn, made = leverage.figure(findings(beyond)), table(findings(beyond))
     assert isinstance(drawn, Drawn)
-    assert "moe32.width-32: ≥" in drawn.title
+    assert "moe32.width-48: ≥" in drawn.title
     assert made is not None
-    row = next(row for row in made.rows() if row[0][0] == "moe32.width-32")
+    row = next(row for row in made.rows() if row[0][0] == "moe32.width-48")
     assert row[4][0].startswith("≥ ")
     assert any("extrapolated" in cell[0] for cell in row)
     worse = better(evidence, "moe8.width-16", 1.25)

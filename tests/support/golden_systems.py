@@ -263,8 +263,8 @@ def write_sweep(root: Path, plan: Plan | None = None) -> Plan:
 # ---------------------------------------------------------------------------------------------- a ladder
 
 WORTH = {
-    "moe8.width-16": 1.45, "moe8.width-24": 1.6, "moe8.width-32": 1.8,
-    "moe32.width-16": 1.9, "moe32.width-24": 2.3, "moe32.width-32": 2.7,
+    "moe8.width-16": 1.45, "moe8.width-32": 1.6, "moe8.width-48": 1.8,
+    "moe32.width-16": 1.9, "moe32.width-32": 2.0, "moe32.width-48": 2.2,
 }  # fmt: skip
 """Mixture -> how many times its active size the dense model of equal loss has."""
 
