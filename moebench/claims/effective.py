@@ -140,7 +140,7 @@ class Ladder:
     def notes(self, used: tuple[Outcome, ...]) -> Iterator[str]:
         """What a reader must know of the ladder: its range, tokens a weight, its order, and who stands outside."""
         sizes = [self.plan.decoders[rung].costs.params.total for rung in self.rungs]
-        tokens = [self.plan.decoders[r].recipe.steps * self.plan.decoders[r].recipe.batch_tokens for r in self.rungs]
+        tokens = [self.plan.decoders[rung].train_tokens for rung in self.rungs]
         ratios = [n / size for n, size in zip(tokens, sizes, strict=True)]
         yield (
             f"on {self.name}: {len(sizes)} dense models of {sizes[0]:,} to {sizes[-1]:,} parameters, trained on "

@@ -369,7 +369,7 @@ def _same_schedule(question: Question) -> str | None:
 def _same_budget(question: Question) -> str | None:
     """What stands on a ladder was trained on as many tokens as its rungs."""
     rungs = question.plan.rungs_of(question.claim)
-    tokens = {name: _tokens(question.plan, name) for name in question.planned}
+    tokens = {name: question.plan.decoders[name].train_tokens for name in question.planned}
     other = next((name for name in question.planned if rungs and tokens[name] != tokens.get(rungs[0])), None)
     if other is None:
         return None
@@ -377,10 +377,6 @@ def _same_budget(question: Question) -> str | None:
         f"ladder: {other} was trained on {tokens[other]:,} tokens and {rungs[0]} on {tokens[rungs[0]]:,}: what is held "
         "against a ladder has its budget"
     )
-
-
-def _tokens(plan: Plan, model: str) -> int:
-    return plan.decoders[model].recipe.steps * plan.decoders[model].recipe.batch_tokens
 
 
 def _same_step(question: Question) -> str | None:

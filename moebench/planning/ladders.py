@@ -47,15 +47,10 @@ def _other_budget(spec: SuiteSpec, models: Mapping[str, PlannedModel], name: str
     ladder = claim.target.ladder if claim.target is not None else None
     rungs = spec.ladders.get(ladder, []) if ladder is not None else []
     for model in dict.fromkeys(one for one in claim.about(spec.sweeps) if rungs and one in models):
-        own, theirs = trained_for(models[model]), trained_for(models[rungs[0]])
+        own, theirs = models[model].train_tokens, models[rungs[0]].train_tokens
         if own != theirs:
             on = f"{model} is trained on {own:,} tokens and {rungs[0]} on {theirs:,}"
             yield f"claims.{name}: {on}, so it will be INVALID"
-
-
-def trained_for(model: PlannedModel) -> int:
-    """Training tokens, which a ladder and what is held against it have in common."""
-    return model.recipe.steps * model.recipe.batch_tokens
 
 
 def _dimensions(model: PlannedModel) -> dict[str, int]:

@@ -104,6 +104,11 @@ class PlannedModel(Frozen):
     def blueprint(self) -> Blueprint:
         return self.architecture.blueprint
 
+    @property
+    def train_tokens(self) -> int:
+        """Of its whole training."""
+        return self.recipe.steps * self.recipe.batch_tokens
+
 
 class PlannedCheckpoint(Frozen):
     """A published checkpoint: what it is, from its configuration and the headers of its files."""

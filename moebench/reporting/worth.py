@@ -22,7 +22,6 @@ from moebench.claims.kinds.ratio_at_least import RatioAtLeast
 from moebench.claims.samples import draw
 from moebench.leverage.bootstrap import Reach, reaches
 from moebench.leverage.place import Array, curve
-from moebench.planning.ladders import trained_for
 from moebench.reader.evidence import Evidence
 from moebench.reporting.analysis import Findings, Mean
 from moebench.suite.claim import Claim, Target
@@ -80,11 +79,11 @@ class Worths:
     def mixtures(self) -> tuple[str, ...]:
         """The trained mixtures of the ladder's budget."""
         planned = self.findings.plan.trained
-        budget = trained_for(planned[self.rungs[0]])
+        budget = planned[self.rungs[0]].train_tokens
         return tuple(
             name
             for name, model in planned.items()
-            if not isinstance(model.architecture.ffn, DenseFFN) and trained_for(model) == budget
+            if not isinstance(model.architecture.ffn, DenseFFN) and model.train_tokens == budget
         )
 
     def of(self, metric: str, model: str) -> Mean | None:
