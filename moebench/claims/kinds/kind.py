@@ -20,6 +20,7 @@ from moebench.claims.hypothesis import Contrast, Hypothesis, Level, Reading, Wit
 from moebench.claims.kinds.part import Known, Parts
 from moebench.claims.kinds.part import Sweeps as Sweeps
 from moebench.claims.kinds.spread import over_places
+from moebench.format import TIMES
 from moebench.frozen import Frozen, later
 from moebench.metrics import metric_of
 from moebench.metrics.metric import Metric
@@ -192,8 +193,10 @@ class MarginKind(ClaimKind):
 
 
 def amount_words(amount: Amount, metric: str) -> str:
-    """`0.5%`, or `0.02 bits/byte`."""
+    """`0.5%`, or `0.02 bits/byte`, or `1.5×`."""
     unit = metric_of(metric).unit
+    if unit == "ratio" and not amount.relative:
+        return f"{amount}{TIMES}"
     return str(amount) if amount.relative or unit == "1" else f"{amount} {unit}"
 
 
