@@ -68,7 +68,7 @@ def test_planted_worths_come_back_and_agree_with_the_verdicts(evidence: Evidence
         found = made[model].values["effective_params"]
         assert found.centre == pytest.approx(worth * size, rel=0.05)
         assert found.low < found.centre < found.high
-    (verdict,) = [v for v in findings(evidence).verdicts if v.id == "worth-half-more-compute"]
+    (verdict,) = [v for v in findings(evidence).verdicts if v.id == "worth-a-third-more-compute"]
     leverage_of = made["moe8.width-32"].values["leverage.flops"]
     assert (verdict.estimate, verdict.low, verdict.high) == pytest.approx(
         (leverage_of.centre, leverage_of.low, leverage_of.high)
