@@ -158,6 +158,14 @@ def test_pieces_of_suites_go_over_the_suite_of_readme(here: Path, tmp_path: Path
         api.validate(path, scale=scale)
 
 
+def test_the_arms_of_the_instrument_lie_over_the_quickstart(tmp_path: Path) -> None:
+    path = tmp_path / "arms.yaml"
+    path.write_text(block("yaml", "suite: arms"))
+    spec = api.validate(path)[0].spec
+    assert min(spec.seeds) >= 100
+    assert len(spec.models) >= 10
+
+
 def test_links_lead_somewhere() -> None:
     for name, text in PAGES.items():
         base = ROOT if name == "README.md" else ROOT / "docs"
