@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     import pandas as pd
 
+    from moebench.claims.pilot import Foreseen
     from moebench.claims.verdict import Verdict
     from moebench.launch import Job, LaunchOptions
     from moebench.planning.graph import Graph
@@ -119,12 +120,14 @@ def prepare_plan(
     sets: Sequence[str] = (),
     smoke: bool = False,
     tuned: bool = False,
+    pilot: int = 0,
     **options: Any,
 ) -> Planned:
     """Reads a suite and plans it; prepares its data (a cache under `results/data`) and trains nothing.
 
-    With `smoke` it is planned as a smoke run, with `tuned` at the best learning rates of its finished sweep; `options`
-    are those of `LaunchOptions`. Raises SuiteError, DataError or PlanError, each saying what to change.
+    With `smoke` it is planned as a smoke run, with `tuned` at the best learning rates of its finished sweep, with
+    `pilot` as a pilot of so many seeds; `options` are those of `LaunchOptions`. Raises SuiteError, DataError or
+    PlanError, each saying what to change.
     """
     from moebench.launch import LaunchOptions
     from moebench.planning.types import Asked
@@ -139,6 +142,11 @@ def prepare_plan(
         loaded, asked, notes = _tuned(_plan_of(loaded, asked, notes, how))
     if smoke:
         loaded, asked, notes = _smoked(loaded, asked, notes)
+    if pilot:
+        from moebench.suite import pilot as pilots
+
+        loaded = replace(loaded, spec=pilots.pilot(loaded.spec, pilot))
+        asked, notes = asked.model_copy(update={"pilot": pilot}), [pilots.NOTE, *notes]
     return _plan_of(loaded, asked, notes, how)
 
 
@@ -286,9 +294,12 @@ def run_planned(planned: Planned, *, reports: Path = REPORTS, tune: bool = False
     results, made, options = Results(planned.results), planned.plan, planned.options
     if tune:  # a sweep makes no claims, so nothing of them is fixed by it
         return _tune(planned, results)
-    (reports / made.title).mkdir(parents=True, exist_ok=True)  # refused now rather than after hours of training
+    if not made.asked.pilot:
+        (reports / made.title).mkdir(parents=True, exist_ok=True)  # refused now rather than after hours of training
     stored = results.save_plan(made, environment(options.threads, options.device))
     done = _in_looks(planned, stored, results)
+    if made.asked.pilot:  # it says nothing of any claim: `plan` reads it
+        return done
     options.on_event({"event": "reporting"})
     path, verdicts = write_report(planned.results, title=made.title, plan_id=made.id, out=reports)
     return replace(done, report=path, verdicts=tuple(verdicts))
@@ -408,6 +419,14 @@ def estimate(planned: Planned) -> Estimate:
     from moebench.planning import rehearsal
 
     return rehearsal.estimate(planned.plan, planned.graph.jobs, planned.options)
+
+
+def foreseen(planned: Planned, *, pilot: Path | None = None) -> list[Foreseen]:
+    """What each claim could see and the seeds it needs, from runs of other seeds in `pilot`, by default its results."""
+    from moebench.claims.pilot import foreseen, pilot_of
+    from moebench.store import open_results
+
+    return foreseen(planned.plan, pilot_of(open_results(pilot or planned.results), planned.plan))
 
 
 def _failed(event: dict[str, Any], logs: Path) -> Failed:

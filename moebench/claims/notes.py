@@ -19,7 +19,7 @@ from moebench.claims.reaching import OVER_BUDGETS, UNDECAYED
 from moebench.claims.samples import Sample
 from moebench.claims.scope import UNVERIFIED
 from moebench.claims.verdict import TRIFLE, Beside, Scored
-from moebench.format import MINUS, TIMES, interval, number
+from moebench.format import MINUS, TIMES, interval, number, plural
 from moebench.metrics import metric_of
 from moebench.metrics.ref import MetricRef, labelled
 from moebench.metrics.tasks import CUT, GROUP
@@ -50,6 +50,8 @@ def of_claim(evidence: Evidence, name: str, claim: Claim, post_hoc: tuple[str, .
         yield f"look {looks}: {others}, p is multiplied by {looks}"
     if tried := _tried(evidence, name, claim):
         yield f"{tried}, uncorrected for"
+    if seeds := sealing.piloted(evidence, claim):
+        yield f"a pilot of {plural(seeds, 'seed')} was taken: none of these, and no look"
 
 
 def _tried(evidence: Evidence, name: str, claim: Claim) -> str:

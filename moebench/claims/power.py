@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -222,22 +223,102 @@ class _Level:
 
     def units(self, end: str, looks: float, n: int) -> int | None:
         """The n that decides with 80% power, above n, at one end of what the nearest distance can be."""
-        sd, beside = self.finding.sd or 0.0, self.finding.beside
-        at = self.nearest
+        moved = self.moved(end, n)
+        if min(moved) <= 0:
+            return None
+        needed = stats.smallest(lambda units: self.chance(units, looks, moved))
+        return None if needed is None else max(needed, self.floor(looks), n + 1)
+
+    def moved(self, end: str, n: int) -> list[float]:
+        """The distances, the nearest being as it was measured or at one end of what n units leave it."""
+        sd, at = self.finding.sd or 0.0, self.nearest
         if end != "middle" and sd > 0:
             near, far = stats.effect_range(self.nearest / sd, n, 0.8)
             at = sd * (near if end == "near" else far)
-        moved = [max(at, distance) if end == "far" else distance - self.nearest + at for distance in self.distances]
+        return [max(at, distance) if end == "far" else distance - self.nearest + at for distance in self.distances]
 
-        def power(units: int) -> float:
-            spread = math.sqrt(sd**2 + units * beside**2)
-            effects = [min(distance / spread, 50.0) if spread else 50.0 for distance in moved]
-            return 1 - sum(1 - stats.power(units, effect, self.alpha(looks)) for effect in effects)
+    def chance(self, units: int, looks: float, moved: list[float]) -> float:
+        """Power of so many units where the effect lies so far from the bounds; 0 where they are too few for any."""
+        if units < self.least:
+            return 0.0
+        spread = self.spread(units)
+        effects = [min(distance / spread, 50.0) if spread else 50.0 for distance in moved]
+        return 1 - sum(1 - stats.power(units, effect, self.alpha(looks)) for effect in effects)
 
-        if min(moved) <= 0:
-            return None
-        needed = stats.smallest(power)
-        return None if needed is None else max(needed, self.floor(looks), n + 1)
+    def spread(self, units: int) -> float:
+        """SD of an effect, with what documents or step times add to a mean of so many."""
+        return math.sqrt((self.finding.sd or 0.0) ** 2 + units * self.finding.beside**2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Foresight:
+    """What a claim can decide, as far as a pilot tells."""
+
+    detectable: tuple[float | None, ...]
+    """By look: the smallest distance from its bounds, as printed, that is seen with 80% power; None for none."""
+    chance: tuple[float, ...]
+    """By look: the chance that it is decided there, or before, if the effect is just what the pilot saw."""
+    units: int | None
+    """Seeds that decide with 80% power if the effect is just that, at the level of the last look."""
+    low: int | None
+    high: int | None
+    """Ends of the range that the pilot leaves: its 80% interval."""
+
+
+Weighed = tuple[Finding, Hypothesis, Sample]
+
+
+def foresee(
+    parts: Sequence[Weighed], *, need: int = 1, sizes: Sequence[int], times: Sequence[float], family: int
+) -> Foresight | None:
+    """What a claim that `need` of its parts must hold for can decide at looks of these sizes.
+
+    `times` are how often the level is shared at each, `family` the primary claims, 0 for a claim outside them. None
+    where a part has no scatter, or it is not known. That one of several parts fails is taken to be as likely as can be.
+    """
+    if not parts or any(not finding.sd for finding, _, _ in parts):
+        return None
+    every = [_level_of(one, family=family, share=len(parts) - need + 1) for one in parts]
+    holds = [level for level in every if level.holds]
+    share, wanted, held = len(parts) - need + 1, need, holds
+    if len(holds) < need:  # it is refuted when so many parts fail that the others are too few
+        wanted = len(parts) - need + 1
+        share = len(parts) - wanted + 1
+        held = [level for level in every if not level.holds]
+    for level in held:
+        level.share = share
+    n = min(sample.n for _, _, sample in parts)
+
+    def chance(units: int, end: str, looks: float) -> float:
+        each = sorted((level.chance(units, looks, level.moved(end, n)) for level in held), reverse=True)[:wanted]
+        return 1 - sum(1 - one for one in each)
+
+    def needed(end: str) -> int | None:
+        floor = max(level.floor(times[-1]) for level in held)
+        found = stats.smallest(lambda units: chance(units, end, times[-1]))
+        return None if found is None else max(found, floor)
+
+    seen: list[float] = []
+    for size, looks in zip(sizes, times, strict=True):
+        seen.append(max([*seen, chance(size, "middle", looks), 0.0]))
+    hypothesis, level = parts[0][1], max(held, key=lambda one: one.spread(sizes[-1]))
+    least = [
+        stats.detectable(size, level.alpha(looks)) * level.spread(size)
+        for size, looks in zip(sizes, times, strict=True)
+    ]
+    return Foresight(
+        detectable=tuple(hypothesis.reading.show_distance(x) if math.isfinite(x) else None for x in least),
+        chance=tuple(seen),
+        units=needed("middle"),
+        low=needed("far"),
+        high=needed("near"),
+    )
+
+
+def _level_of(one: Weighed, *, family: int, share: int) -> _Level:
+    finding, hypothesis, sample = one
+    error = math.sqrt((finding.sd or 0.0) ** 2 / sample.n + finding.beside**2)
+    return _Level(finding, hypothesis, family=max(1, family), in_family=family > 0, standard_error=error, share=share)
 
 
 def _beyond(centre: float, bound: float, side: str) -> float:

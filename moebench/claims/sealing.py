@@ -128,7 +128,9 @@ def _chosen_seeds(evidence: Evidence, name: str, claim: Claim) -> str | None:
     plan, sealed, done = evidence.plan, _seeds_stored(evidence, claim), evidence.finished
     seeds = set(plan.spec.seeds)
     about = _trainings(evidence, claim)
-    before = Counter(seed for (training, seed), at in evidence.seen.items() if training in about and at < sealed)
+    piloted = {seed for one in _pilots(evidence) for seed in one.plan.spec.seeds}
+    seen = {run: at for run, at in evidence.seen.items() if run[1] not in piloted}
+    before = Counter(seed for (training, seed), at in seen.items() if training in about and at < sealed)
     earlier = [one.plan.spec.seeds for one in _related(evidence, claim) if one.stored.stored_at < sealed]
     compared = {seed for seed, models in before.items() if models >= _enough(about)}
     left = compared.union(*earlier) - seeds if not seeds.isdisjoint(before) else set()
@@ -326,9 +328,29 @@ def _trainings(evidence: Evidence, claim: Claim) -> list[str]:
 
 
 def _related(evidence: Evidence, claim: Claim) -> list[Told]:
-    """Other plans that could show the comparison: with two trainings of the claim's models, or the only one."""
+    """Other plans that could show the comparison: with two trainings of the claim's models, or the only one.
+
+    A pilot of other seeds shows what may come, and nothing of what does.
+    """
     wanted = set(_trainings(evidence, claim))
-    return [one for one in evidence.others if len(wanted.intersection(one.trainings.values())) >= _enough(wanted)]
+    others = [one for one in evidence.others if one not in _pilots(evidence)]
+    return [one for one in others if len(wanted.intersection(one.trainings.values())) >= _enough(wanted)]
+
+
+def _pilots(evidence: Evidence) -> list[Told]:
+    """Pilots of which the plan has no seed."""
+    seeds = set(evidence.plan.spec.seeds)
+    return [one for one in evidence.others if one.plan.asked.pilot and seeds.isdisjoint(one.plan.spec.seeds)]
+
+
+def piloted(evidence: Evidence, claim: Claim) -> int:
+    """Seeds of the largest pilot of a claim's models: no look, and worth telling."""
+    wanted = set(_trainings(evidence, claim))
+    done = [
+        {run.seed for run in one.plan.runs if one.trainings[run.model] in wanted and run.id in evidence.finished}
+        for one in _pilots(evidence)
+    ]
+    return max(map(len, done), default=0)
 
 
 def _enough(trainings: Collection[str]) -> int:

@@ -28,6 +28,8 @@ from moebench.planning.planned import AnyPlanned, DataFacts, PlannedCheckpoint, 
 from moebench.suite.checkpoint import CheckpointModel
 from moebench.suite.claim import Claim
 from moebench.suite.model import MatchOn, MoEFFN
+from moebench.suite.pilot import MOST as MOST_PILOT
+from moebench.suite.pilot import seeds_of
 from moebench.suite.smoke import SMOKE
 from moebench.suite.types import SuiteSpec
 from moebench.tasks.facts import TaskFacts
@@ -97,12 +99,15 @@ class Asked(Frozen):
     """Whether it is a smoke run, which gives no verdicts."""
     tuned: Name | None = None
     """Id of the learning-rate sweep that the rates were taken from."""
+    pilot: int = later(0, ge=0, le=MOST_PILOT)
+    """Seeds of a pilot, which makes no claims; 0 for a plan that is none."""
 
     @property
     def variant(self) -> str:
         """What sets its reports apart from those of the suite as it stands: `+tuned`, `+3fa9c1`, or nothing."""
         sets = [word for word in self.sets if not word.startswith("suite=")]  # another name is told apart by itself
-        return ("+tuned" if self.tuned else "") + (f"+{digest_of(sets, length=6)}" if sets else "")
+        words = ["tuned"] * (self.tuned is not None) + [digest_of(sets, length=6)] * bool(sets)
+        return "".join(f"+{word}" for word in (*words, *["pilot"] * bool(self.pilot)))
 
 
 class Plan(Frozen):
@@ -141,6 +146,13 @@ class Plan(Frozen):
     def _is_of_its_suite(self) -> Plan:
         if (self.suite, self.scale) != (self.spec.suite, self.spec.scale):
             raise ValueError(f"the plan of {self.suite!r} at scale {self.scale!r} holds another suite or scale")
+        return self
+
+    @model_validator(mode="after")
+    def _is_a_pilot_by_its_seeds(self) -> Plan:
+        """Its runs are no look at anything, so they must be what it says they are."""
+        if self.asked.pilot and (self.spec.seeds != seeds_of(self.asked.pilot) or self.spec.claims):
+            raise ValueError("it is a pilot, and has other seeds, or claims")
         return self
 
     @model_validator(mode="after")
@@ -248,11 +260,19 @@ class Plan(Frozen):
     @property
     def command(self) -> str:
         """What to type to run it again."""
+        return self._typed("run", ["--pilot", str(self.asked.pilot)] if self.asked.pilot else [])
+
+    @property
+    def command_of_plan(self) -> str:
+        """What to type to see what a pilot tells of the suite."""
+        return self._typed("plan", [])
+
+    def _typed(self, word: str, more: list[str]) -> str:
         asked, smoke = self.asked, self.asked.smoke
         scale = (self.scale or "").removesuffix(SMOKE).removesuffix(".") if smoke else self.scale
-        words = ["moebench", "run", asked.path or self.suite, *(["--scale", scale] if scale else [])]
+        words = ["moebench", word, asked.path or self.suite, *(["--scale", scale] if scale else [])]
         words += [word for value in asked.sets for word in ("--set", value)]
-        return shlex.join(words + ["--tuned"] * (asked.tuned is not None) + ["--smoke"] * smoke)
+        return shlex.join(words + more + ["--tuned"] * (asked.tuned is not None) + ["--smoke"] * smoke)
 
     def __repr__(self) -> str:
         things = {"model": self.models, "seed": self.spec.seeds, "run": self.runs, "claim": self.claim_hashes}

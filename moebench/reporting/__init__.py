@@ -85,7 +85,7 @@ def build(
 
     wanted = _wanted(formats)
     results = open_results(Path(results_root))
-    stored = newest(plan for plan in results.plans() if plan_id in (None, plan.plan.id))
+    stored = newest(plan for plan in results.plans() if plan_id in (None, plan.plan.id) and not plan.plan.asked.pilot)
     chosen = [plan for plan in stored if suite is None or suite in {plan.plan.suite, plan.plan.title}]
     if not chosen:
         if not Path(results_root).is_dir():
@@ -114,7 +114,7 @@ def build_all(results_root: Path | str, *, out: Path | str | None = None, format
     results, name = open_results(root), _typed_name(root)
     unreadable = [f"{problem.path.name}: {problem.reason}" for problem in results.unreadable_plans()]
     reports, entries, failures = [], [], {}
-    for stored in newest(results.plans()):
+    for stored in newest(plan for plan in results.plans() if not plan.plan.asked.pilot):
         title = stored.plan.title
         try:
             findings = _findings(results, stored, name)

@@ -9,6 +9,9 @@ import numpy as np
 from moebench import stats
 
 
+BLOCKS = 16
+
+
 def p_values(x: stats.Array, sizes: Sequence[int]) -> stats.Array:
     """`stats.sign_flip_p` of the first n of x [claims, trials, seeds], for each n of sizes: [looks, claims, trials]."""
     return np.stack([_flips(x[..., :n].reshape(-1, n)).reshape(x.shape[:-1]) for n in sizes])
@@ -16,6 +19,9 @@ def p_values(x: stats.Array, sizes: Sequence[int]) -> stats.Array:
 
 def _flips(x: stats.Array) -> stats.Array:
     """Subsets of all effects are pairs of a subset of each half."""
+    n = x.shape[1]
+    if n > BLOCKS:  # as `stats` does: signs are flipped block by block
+        x = np.stack([np.sum(block, axis=1) for block in np.array_split(x, BLOCKS, axis=1)], axis=1)
     half = x.shape[1] // 2
     one, other = _sums(x[:, :half]), np.sort(_sums(x[:, half:]), axis=1)
     rounding = 1e-12 * np.sum(np.abs(x), axis=1, keepdims=True)

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 @smoke_option
 @click.option("--tune", is_flag=True, help="Only sweep the suite's learning rates, on the tune split.")
 @tuned_option
+@click.option(
+    "--pilot", type=click.IntRange(1, 100), default=0, metavar="N", help="N other seeds, no verdicts: for `plan`."
+)
 @strict_option
 @click.option("--quiet", is_flag=True, help="No progress.")
 def run(*, out: Path, tune: bool, strict: bool, quiet: bool, device: str, **asked: Any) -> None:
@@ -49,6 +52,7 @@ def run(*, out: Path, tune: bool, strict: bool, quiet: bool, device: str, **aske
       moebench run efficiency_per_token --scale small_data --set seeds=10
       moebench run my_suite.yaml --smoke           does it work? a minute
       moebench run quickstart --tune               learning rates, on the tune split
+      moebench run my_suite.yaml --pilot 3         then `plan` tells how many seeds it needs
       moebench run quickstart --tuned              trained at the best of them
       moebench run systems --launcher ray --ray-address 10.0.0.1:6379
     """
@@ -57,6 +61,8 @@ def run(*, out: Path, tune: bool, strict: bool, quiet: bool, device: str, **aske
         raise click.UsageError(f"--tune only sweeps learning rates: leave out {other}")
     if asked["smoke"] and strict:
         raise click.UsageError("--strict asks for verdicts, and a smoke run has none")
+    if asked["pilot"] and (tune or strict or asked["smoke"]):
+        raise click.UsageError("--pilot judges nothing: leave out --tune, --strict and --smoke")
     from moebench.cli.console.outcome import failures_text, outcome_text
 
     device = checked_device(device, launcher=asked["launcher"])
@@ -105,9 +111,15 @@ def _exit_code(outcome: Outcome, *, strict: bool) -> int:
 @smoke_option
 @tuned_option
 @device_option
+@click.option(
+    "--pilot",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="RESULTS",
+    help="Results with runs of other seeds, to tell how many are needed.  [default: the results folder]",
+)
 @click.option("--json", "as_json", is_flag=True, help="The plan as JSON on standard output.")
 @click.option("--resolved", is_flag=True, help="The suite with everything merged and solved, as YAML.")
-def plan(suite: str, *, device: str, as_json: bool, resolved: bool, **asked: Any) -> None:
+def plan(suite: str, *, device: str, as_json: bool, resolved: bool, pilot: Path | None, **asked: Any) -> None:
     """Show what SUITE would run: sizes, matches and their residuals, FLOPs, memory, time. Trains nothing.
 
     \b
@@ -115,6 +127,7 @@ def plan(suite: str, *, device: str, as_json: bool, resolved: bool, **asked: Any
       moebench plan quickstart
       moebench plan my_suite.yaml --json | jq '.matches'
       moebench plan quickstart --resolved
+      moebench plan quickstart --pilot elsewhere/results     what it can decide, from runs of other seeds
     """
     from moebench import api
     from moebench.cli.console.plan import plan_json, plan_text
@@ -127,4 +140,6 @@ def plan(suite: str, *, device: str, as_json: bool, resolved: bool, **asked: Any
 
             click.echo(visible(resolved_yaml(planned.plan.solved_spec(), losses=planned.plan.router_losses)), nl=False)
         else:
-            click.echo(json.dumps(plan_json(planned), indent=1) if as_json else plan_text(planned))
+            click.echo(
+                json.dumps(plan_json(planned, pilot=pilot), indent=1) if as_json else plan_text(planned, pilot=pilot)
+            )

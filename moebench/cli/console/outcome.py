@@ -38,6 +38,8 @@ def outcome_text(outcome: Outcome) -> str:
         done = f"nothing to do: {done}" + (", speed session there" if outcome.speed else "")
     if outcome.sweep is not None:
         return f"{done}\n{sweep_text(outcome.sweep, plan=outcome.plan)}"
+    if outcome.plan.asked.pilot:
+        return f"{done}\nwhat the pilot tells: {outcome.plan.command_of_plan}"
     assert outcome.report is not None
     return f"{done}\n{verdict_text(outcome.verdicts, path=outcome.report)}"
 

@@ -12,6 +12,8 @@ from moebench.planning.grid import TunePlan
 from moebench.suite.model import DenseFFN, MoEFFN
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.table import Table
 
     from moebench.api import Planned
@@ -20,9 +22,11 @@ if TYPE_CHECKING:
     from moebench.store import Results
 
 
-def plan_text(planned: Planned) -> str:
+def plan_text(planned: Planned, *, pilot: Path | None = None) -> str:
     """`moebench plan`: models, matches, runs, data, warnings."""
-    facts = plan_json(planned)
+    from moebench.cli.console.power import power_lines
+
+    facts = plan_json(planned, pilot=pilot)
     models = table(
         "models  (active = total minus the experts a token skips; router counts as active; * without embedding tables)",
         ["model", "sizes", "total", "active", "total*", "active*", "train FLOPs/token", "decode FLOPs/token", "weights",
@@ -87,7 +91,7 @@ def plan_text(planned: Planned) -> str:
     if facts["claims"]:
         lines.append("claims, as they will be judged (an interval that crosses a threshold is inconclusive)")
         lines += [f"  {name}: {words}" for name, words in facts["claims"].items()] + [""]
-    lines += _plan_lines(facts)
+    lines += [*power_lines(facts), *_plan_lines(facts)]
     return printed(*lines)
 
 
@@ -218,9 +222,10 @@ def _basis(facts: dict[str, Any]) -> str:
     return "; ".join(f"{', '.join(names)}: {words[basis]}" for basis, names in by_basis.items())
 
 
-def plan_json(planned: Planned) -> dict[str, Any]:
+def plan_json(planned: Planned, *, pilot: Path | None = None) -> dict[str, Any]:
     """The plan as plain data, with what is done and how long the rest will take."""
-    from moebench.api import estimate
+    from moebench.api import estimate, foreseen
+    from moebench.cli.console.power import looks_json, power_json
     from moebench.metrics import in_force
     from moebench.planning.checkpoints import scoring_bytes
     from moebench.planning.planned import PlannedCheckpoint, PlannedExternal
@@ -278,6 +283,8 @@ def plan_json(planned: Planned) -> dict[str, Any]:
         },
         "claims": claims,
         "seeds": plan.spec.seeds,
+        "looks": looks_json(planned, expected),
+        "power": power_json(planned, foreseen(planned, pilot=pilot), seconds),
         "runs": runs,
         "speed": plan.speed.model_dump(mode="json") if plan.speed else None,
         "tasks": _of_tasks(plan, results),
