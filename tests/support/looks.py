@@ -8,7 +8,6 @@ import numpy as np
 
 from moebench import stats
 
-
 BLOCKS = 16
 
 

@@ -51,15 +51,9 @@ def power_lines(facts: Mapping[str, Any]) -> list[str | Table]:
     lines: list[str | Table] = []
     if facts["power"]:
         piloted = max(row["pilot"] for row in facts["power"])
-        how = (
-            f"from a pilot of {piloted} other seeds"
-            if piloted
-            else f"no pilot: `moebench run {facts['suite']} --pilot 3`"
-        )
-        rows = [
-            [row["claim"], _sizes(row), _smallest(row), _seen(row), _chance(row), _needed(row)]
-            for row in facts["power"]
-        ]
+        how = f"from {piloted} other seeds" if piloted else "no runs of other seeds: `run --pilot 3` makes some"
+        cells = (_sizes, _smallest, _seen, _chance, _needed)
+        rows = [[row["claim"], *(cell(row) for cell in cells)] for row in facts["power"]]
         headings = ["claim", "n", "smallest effect seen", "pilot saw", "then decided in", "it needs"]
         lines += [table(f"what each claim could see (80% power; {how})", headings, rows, left=1), ""]
     for number, look in enumerate(facts["looks"], 1):
@@ -102,7 +96,7 @@ def _needed(row: Mapping[str, Any]) -> str:
     if found is None:
         return "–"
     if found["units"] is None:
-        return "more than 10,000 seeds"
+        return f"at least {found['low']} seeds, maybe any number" if found["low"] else "more than 10,000 seeds"
     high = found["high"] if found["high"] is not None else "any number"
     span = f"{found['low'] or found['units']} to {high}"
     return f"{found['units']} seeds ({span}), {row['core_hours']:.2g} core-hours"
