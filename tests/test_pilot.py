@@ -160,7 +160,7 @@ def test_a_pilot_of_seeds_that_the_suite_uses_is_a_look() -> None:
 
 
 def test_run_takes_a_pilot_and_plan_tells_what_it_says(tmp_path: Path) -> None:
-    block = {"better": tiny_suites.claim(family="primary", test={"kind": "superior", "margin": "0%"})}
+    block = {"better": tiny_suites.claim(family="primary", test={"kind": "non_inferior", "margin": "50%"})}
     train = {"budget": {"steps": 4}, "evaluate": {"points": 1, "tokens": 256}}
     path = tiny_suites.write(tmp_path, seeds=8, claims=block, train=train)
     results, reports = tmp_path / "results", tmp_path / "reports"
