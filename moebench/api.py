@@ -120,7 +120,7 @@ def prepare_plan(
     sets: Sequence[str] = (),
     smoke: bool = False,
     tuned: bool = False,
-    pilot: int = 0,
+    pilot: int | None = None,
     **options: Any,
 ) -> Planned:
     """Reads a suite and plans it; prepares its data (a cache under `results/data`) and trains nothing.
