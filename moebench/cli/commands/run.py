@@ -34,9 +34,7 @@ if TYPE_CHECKING:
 @smoke_option
 @click.option("--tune", is_flag=True, help="Only sweep the suite's learning rates, on the tune split.")
 @tuned_option
-@click.option(
-    "--pilot", type=click.IntRange(1, 100), metavar="N", help="N other seeds, no verdicts: for `plan`."
-)
+@click.option("--pilot", type=click.IntRange(1, 100), metavar="N", help="N other seeds, no verdicts: for `plan`.")
 @strict_option
 @click.option("--quiet", is_flag=True, help="No progress.")
 def run(*, out: Path, tune: bool, strict: bool, quiet: bool, device: str, **asked: Any) -> None:
