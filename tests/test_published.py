@@ -102,6 +102,23 @@ def test_the_suite_of_known_findings_cites_each_and_finds_many() -> None:
     assert sum(claim.family == "primary" for claim in claims) <= 3
 
 
+@pytest.mark.slow
+def test_its_models_are_mostly_those_of_systems_and_quickstart_so_that_runs_are_shared(tmp_path: Path) -> None:
+    plans = [api.plan(suite, results=tmp_path) for suite in ("known_findings", "systems", "quickstart")]
+    runs, *others = ({run.id: run.model for run in plan.runs} for plan in plans)
+    shared = {model for run_id, model in runs.items() if any(run_id in other for other in others)}
+    alike = {
+        "dense",
+        "mixtral_2023",
+        "dense_total",
+        "fine_grained",
+        "mixtral_capacity",
+        "token_hash",
+        "experts.experts-8",
+    }
+    assert alike <= shared
+
+
 @pytest.mark.parametrize(
     "wrong", [{"year": 20222}, {"authors": ""}, {"where": "x" * 101}, {"quote": "x" * 401}, {"doi": "10.1"}]
 )

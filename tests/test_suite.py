@@ -58,6 +58,7 @@ def test_one_claim_of_each_kind_loads(tmp_path: Path) -> None:
     spec = load(tmp_path, KINDS)
     assert [claim.test.kind for claim in spec.claims.values()] == [
         "non_inferior", "equivalent", "ratio_within", "ratio_at_least", "recovers", "trend", "interaction", "exact",
+        "turns", "correlates", "spread_ratio", "tokens_to_overtake",
     ]  # fmt: skip
     assert spec.claims["a"].says == "moe against dense on speed.train_step_s: non-inferior with a margin of 10%."
     assert spec.claims["h"].model == "mixtral-8x7b"
