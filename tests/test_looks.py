@@ -197,6 +197,18 @@ def test_what_more_seeds_cannot_help_ends_it() -> None:
     assert (only(made).state, made.last.stage.number, made.last.decides) == ("invalid", 1, True)
 
 
+def test_where_nothing_was_run_no_look_was_taken() -> None:
+    made = course(of(CLEAR, missing=range(16)))
+    assert (only(made).state, made.words, made.stopped_early) == ("not_tested", "look 1 of 3 under way", False)
+
+
+def test_a_decided_claim_is_invalid_when_later_runs_say_so() -> None:
+    """Two runs diverge after the look that decided it, which another claim needs."""
+    made = course(of([CLEAR, LATE], diverged=[("moe", 8), ("moe", 9)]))
+    assert [look.verdicts[0].state for look in made.looks] == ["supported", "invalid"]
+    assert made.verdicts[0].reason.startswith("divergence: 2 of 12 runs of moe")
+
+
 def test_worse_data_never_helps() -> None:
     rng = np.random.default_rng(6)
     order = {"supported": 2, "inconclusive": 1, "refuted": 0}
@@ -231,6 +243,37 @@ def test_a_plan_of_as_many_seeds_does_not_hide_that_a_look_was_taken() -> None:
     now = replace(now, stored=now.stored.model_copy(update={"stored_at": PLANNED_AT + 9000}))
     (verdict,) = judge(replace(now, history=History(plans=(looked.stored,))))
     assert verdict.looks == 3, "one at 8 and one at 12 seeds"
+
+
+def planned_again(says: str, *, looks: Sequence[int], seeds: int = 16, done: int = 8) -> Verdict:
+    """The verdict under a plan that was stored after `done` seeds of another one with looks 8, 12, 16 were."""
+
+    def stored(says: str, at: float, looks: Sequence[int], seeds: int) -> Evidence:
+        values = {"moe": {BPB: list(20 - CLEAR[:seeds])}, "dense": {BPB: [20.0] * seeds}}
+        block = {"c": {**claim(SUPERIOR, family="primary"), "says": says}}
+        absent = [(model, seed) for seed in range(done, seeds) for model in ("moe", "dense")]
+        made = with_looks(evidence_of(values, block, missing=absent), looks)
+        first = dict.fromkeys(made.plan.claim_hashes.values(), at)
+        kept = made.stored.model_copy(update={"stored_at": at, "claims_first_stored": first})
+        ended = [replace(run, finished=PLANNED_AT + 3600) if run.done else run for run in made.outcomes]
+        return replace(made, stored=kept, outcomes=tuple(ended))
+
+    before, now = stored("It is so.", PLANNED_AT, SIZES, 16), stored(says, PLANNED_AT + 9000, looks, seeds)
+    return only(course(replace(now, history=History(plans=(before.stored,)))))
+
+
+def test_a_plan_of_other_words_goes_on_with_the_looks_of_the_first() -> None:
+    verdict = planned_again("In other words.", looks=SIZES)
+    assert (verdict.state, verdict.label, verdict.looks, verdict.look) == ("supported", "primary", 1, 1)
+    assert "reworded after the data; it said: It is so." in verdict.notes
+
+
+@pytest.mark.parametrize(("looks", "seeds"), [((8, 16), 16), ([], 8)])
+def test_other_looks_after_a_look_are_a_choice(looks: Sequence[int], seeds: int) -> None:
+    """Whoever was held to a small part of the level at 8 seeds cannot have them judged at a larger one."""
+    verdict = planned_again("It is so.", looks=looks, seeds=seeds)
+    assert verdict.label == "post hoc"
+    assert any("its seeds were chosen after some were done" in note for note in verdict.notes)
 
 
 # ---------------------------------------------------------------------------------------------- the suite file

@@ -1,8 +1,8 @@
 """Planned looks: which are taken, what each said, and what is the verdict.
 
 The first look at which every primary claim is decided is the last, whatever else lies there; a claim keeps the verdict
-of the look that decided it. So no choice is left to who runs it: runs of later seeds are not used, and a look of which
-something is absent has no verdict yet.
+of the look that decided it, unless later runs make it INVALID. So no choice is left to who runs it: runs of later seeds
+are not used, and a look of which something is absent has no verdict yet.
 
 What a claim is held to is Holm's procedure carried over the looks (Maurer and Bretz, Stat. Biopharm. Res. 5, 2013): at
 each it goes on with the claims that are not yet decided, at that look's level. Say the first wrong verdict comes at
@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from moebench.claims.sealing import rests_on
 from moebench.claims.verdict import Verdict
 from moebench.format import plural
 from moebench.reader.evidence import Evidence
@@ -62,11 +63,19 @@ class Look:
 
     stage: Stage
     verdicts: tuple[Verdict, ...]
+    awaited: frozenset[str] = frozenset()
+    """Claims of which something that was planned until then is not there."""
 
     @property
     def is_whole(self) -> bool:
-        """Whether all is there that was planned for the primary claims until then."""
-        return not any(verdict.state == "interim" for verdict in _primary(self.verdicts))
+        """Whether all is there that was planned for the primary claims until then.
+
+        A claim of which nothing is there yet has no estimate, and is not tested.
+        """
+        return not any(
+            verdict.state == "interim" or (verdict.state == "not_tested" and verdict.id in self.awaited)
+            for verdict in _primary(self.verdicts)
+        )
 
     @property
     def decides(self) -> bool:
@@ -106,7 +115,7 @@ class Course:
     @property
     def stopped_early(self) -> bool:
         """Whether the plan is finished though not all of its seeds were needed."""
-        return self.last.decides and self.last.stage.number < self.last.stage.of
+        return self.last.is_whole and self.last.decides and self.last.stage.number < self.last.stage.of
 
 
 def stages(spec: SuiteSpec) -> list[Stage]:
@@ -125,15 +134,21 @@ def taken(evidence: Evidence, judge_at: Callable[[Evidence, Stage], list[Verdict
     here = evidence
     for planned in stages(evidence.plan.spec):
         stage, here = replace(planned, decided=dict(decided)), at_look(evidence, planned)
-        look = Look(stage=stage, verdicts=tuple(decided.get(v.id) or _told(v, stage) for v in judge_at(here, stage)))
+        verdicts = tuple(_kept(decided.get(v.id), v) or _told(v, stage) for v in judge_at(here, stage))
+        look = Look(stage=stage, verdicts=verdicts, awaited=_awaited(here))
         done.append(look)
-        decided |= {v.id: v for v in look.verdicts if v.state in ("supported", "refuted")}
+        decided = {v.id: v for v in look.verdicts if v.state in ("supported", "refuted")}
         if look.decides or not look.is_whole:
             break
     unused = _unused(evidence, done[-1])
     if unused:
         done[-1] = replace(done[-1], verdicts=tuple(_with_unused(v, unused) for v in done[-1].verdicts))
     return Course(looks=tuple(done), evidence=here, unused=unused)
+
+
+def _kept(decided: Verdict | None, now: Verdict) -> Verdict | None:
+    """The verdict of an earlier look, unless it is known since then that the numbers do not mean what they should."""
+    return None if now.state == "invalid" else decided
 
 
 def at_look(evidence: Evidence, stage: Stage) -> Evidence:
@@ -146,6 +161,18 @@ def at_look(evidence: Evidence, stage: Stage) -> Evidence:
         evidence,
         stored=evidence.stored.model_copy(update={"plan": plan}),
         outcomes=tuple(run for run in evidence.outcomes if (run.model, run.seed) in runs),
+    )
+
+
+def _awaited(evidence: Evidence) -> frozenset[str]:
+    """Claims with a run, or a speed session, that is planned and not there."""
+    plan = evidence.plan
+    left = {run.model for run in evidence.outcomes if not run.done}
+    untimed = plan.speed is not None and not evidence.processes and evidence.speed_reason is None
+    return frozenset(
+        name
+        for name, claim in plan.spec.claims.items()
+        if not left.isdisjoint(plan.models_of(claim)) or (untimed and rests_on(plan.spec, claim)[1])
     )
 
 

@@ -23,7 +23,7 @@ from moebench.planning.planned import AnyPlanned, PlannedModel
 from moebench.reader.evidence import Evidence
 from moebench.reader.history import Told
 from moebench.suite.claim import Claim
-from moebench.suite.looks import is_exact
+from moebench.suite.looks import is_exact, levels_of
 from moebench.suite.types import SuiteSpec
 
 MOST_NAMED = 3
@@ -146,11 +146,24 @@ def _chosen_seeds(evidence: Evidence, name: str, claim: Claim) -> str | None:
 
 
 def _seeds_stored(evidence: Evidence, claim: Claim) -> float:
-    """When just these runs of the claim's models were first planned."""
-    wanted = _trainings(evidence, claim)
+    """When just these runs of the claim's models were first planned: by themselves, or as those of this look."""
+    wanted, size = _trainings(evidence, claim), len(evidence.plan.spec.seeds)
     own = _runs(evidence.told, wanted)
-    same = [one.stored.stored_at for one in _related(evidence, claim) if _runs(one, wanted) == own]
+    same = [
+        one.stored.stored_at
+        for one in _related(evidence, claim)
+        if _runs(one, wanted, size if _has_our_looks(evidence, one) else None) == own
+    ]
     return min([evidence.stored.stored_at, *same])
+
+
+def _has_our_looks(evidence: Evidence, other: Told) -> bool:
+    """Whether another plan is judged after the same seeds at the same levels, as one of other words is."""
+    plan, theirs = evidence.plan, other.plan.spec
+    looks, seeds = plan.planned_looks, plan.spec.seeds
+    if not looks or tuple(theirs.looks) != looks or theirs.seeds[: len(seeds)] != seeds:
+        return False
+    return levels_of(theirs) == levels_of(plan.spec.model_copy(update={"looks": list(looks)}))
 
 
 # ---------------------------------------------------------------------------------------------- looks
@@ -191,8 +204,14 @@ def _other_runs(evidence: Evidence, claim: Claim) -> int:
 
 
 def _their_looks(evidence: Evidence, claim: Claim) -> Iterator[tuple[Told, int]]:
-    """Each other plan that could show the comparison, once for each number of seeds at which it may be judged."""
+    """Each other plan that could show the comparison, once for each number of seeds at which it may be judged.
+
+    Looks that this plan has as well are paid for by its levels.
+    """
+    wanted = set(_trainings(evidence, claim))
     for other in _related(evidence, claim):
+        if _has_our_looks(evidence, other) and wanted <= set(other.trainings.values()):
+            continue
         spec = other.plan.spec
         yield from ((other, size) for size in spec.looks or [len(spec.seeds)])
 

@@ -141,6 +141,8 @@ class Plan(Frozen):
     """The short runs of its controls; None where it asks for none."""
     _of: str | None = PrivateAttr(default=None)
     """Id of the plan whose part this is, in memory alone."""
+    _looks: tuple[int, ...] | None = PrivateAttr(default=None)
+    """The looks of that plan."""
 
     @model_validator(mode="after")
     def _is_of_its_suite(self) -> Plan:
@@ -210,8 +212,13 @@ class Plan(Frozen):
         spec = self.spec.model_copy(update={"seeds": self.spec.seeds[:size], "looks": []})
         jobs = tuple(job for job in self.jobs if job.seed not in later)
         part = self.model_copy(update={"spec": spec, "jobs": jobs})
-        part._of = self.id
+        part._of, part._looks = self.id, self.planned_looks
         return part
+
+    @property
+    def planned_looks(self) -> tuple[int, ...]:
+        """Numbers of seeds at which it is judged, where several; of a part of a plan, those of the whole."""
+        return tuple(self.spec.looks) if self._looks is None else self._looks
 
     @property
     def decoders(self) -> dict[str, PlannedModel]:
