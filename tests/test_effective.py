@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moebench import stats
+from moebench.claims.judge import judge
 from moebench.claims.verdict import Verdict
 from moebench.leverage.place import Place, at, place
 from moebench.reader.evidence import Evidence
@@ -35,6 +37,7 @@ def ladder_of(
     test: dict[str, Any] = TOWARDS,
     compare: dict[str, str] | None = None,
     own: int = 60_000,
+    alone: dict[str, Any] | None = None,
     **other: Any,
 ) -> Evidence:
     """A mixture of `own` active parameters whose loss is that of a dense model of `worth`, a size for each seed.
@@ -47,7 +50,12 @@ def ladder_of(
     sides = compare or {"treatment": "moe", "baseline": "dense.n-60000"}
     sizes = {name: (size, size) for name, size in zip(RUNGS, SIZES, strict=True)} | {"moe": (4 * own, own)}
     block = claim(test, metric, compare=sides, target={"ladder": "dense"})
-    return evidence_of(values, {"c": block}, params=sizes, ladders={"dense": RUNGS}, **other)
+    claims = (
+        {"c": block}
+        if alone is None
+        else {"c": block, "alone": {**alone, "says": "It is so.", "target": block["target"]}}
+    )
+    return evidence_of(values, claims, params=sizes, ladders={"dense": RUNGS}, **other)
 
 
 # ---------------------------------------------------------------------------------------------- places
@@ -137,6 +145,26 @@ def test_leverage_in_time_has_the_scatter_of_processes() -> None:
     assert verdict.high / verdict.low > 1.01
     without = judged(ladder_of([120_000] * 8, metric="leverage.seconds"))
     assert without.state == "not_tested"
+
+
+@pytest.mark.parametrize("metric", ["effective_params", "leverage.flops"])
+@pytest.mark.parametrize(("true", "says"), [(300_000.0, "at least"), (20_000.0, "at most")])
+def test_beyond_the_ladder_an_end_is_told_and_no_number(metric: str, true: float, says: str) -> None:
+    """Of one model as of two: neither infinity nor 0 is what it is worth."""
+    alone = {"model": "moe", "metric": metric, "test": {"kind": "at_least", "value": 1}}
+    evidence = ladder_of([true] * 8, metric=metric, alone=alone)
+    for verdict in judge(evidence):
+        assert verdict.effect.startswith(f"beyond the ladder; {says} "), verdict.id
+        assert "∞" not in verdict.effect
+
+
+def test_a_model_of_which_every_run_diverged_has_no_time_and_no_warning() -> None:
+    times = {name: {"speed.train_step_s": [0.1] * 8} for name in (*RUNGS, "moe", f"{RUNGS[0]}~again")}
+    lost = [("moe", seed) for seed in range(8)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        verdict = judged(ladder_of([120_000] * 8, metric="leverage.seconds", times=times, diverged=lost))
+    assert verdict.reason.startswith("divergence: 8 of 8 runs of moe")
 
 
 def test_what_is_beyond_the_largest_rung_is_at_least_its_size() -> None:

@@ -133,6 +133,8 @@ class Ladder:
     def _at_mean(self, places: list[Place]) -> stats.Array:
         ends = np.clip([[one.least, one.most] for one in places], self.log_sizes[0], self.log_sizes[-1])
         columns = np.array([self.steps[rung] for rung in self.rungs])
+        if not ends.size:  # no run completed: there is no place, and no effect that this would add to
+            return np.zeros(columns.shape[1])
         weights = [np.interp(end, self.log_sizes, row) for row in np.eye(len(self.rungs)) for end in ends.ravel()]
         share = np.mean(np.reshape(weights, (len(self.rungs), -1)), axis=1)
         return np.asarray(share @ columns, dtype=np.float64)

@@ -222,7 +222,10 @@ class Verdict(Frozen):
             return f"{exact_number(self.estimate)} {self.unit}"
         if self.estimate is None:
             down = "low" in self.unbounded and "high" not in self.unbounded
-            return self._infinite(up=not down) if "estimate" in self.unbounded else ""
+            words = self._infinite(up=not down) if "estimate" in self.unbounded else ""
+            if words and not down and self.low is not None and self._on_a_ladder and not self._at_zero(self.low):
+                words += f"; at least {interval(self.low, None, None, self.unit, signed=self._signed)}"
+            return words
         low: End = self._infinite(up=False) if "low" in self.unbounded or self._at_zero(self.low) else self.low
         high: End = self._infinite(up=True) if "high" in self.unbounded else self.high
         if self._at_zero(self.estimate):
@@ -246,17 +249,24 @@ class Verdict(Frozen):
 
     def _at_zero(self, value: float | None) -> bool:
         """Whether a ratio or a change stands for an infinite cost in its denominator."""
+        if self._of_one:
+            return self._on_a_ladder and value == 0
         infinitely_less = {"ratio": 0.0, "%": -100.0}
-        return value is not None and not self._of_one and value == infinitely_less.get(self.unit)
+        return value is not None and value == infinitely_less.get(self.unit)
+
+    @property
+    def _on_a_ladder(self) -> bool:
+        metric = find(MetricRef.parse(self.metric))
+        return metric is not None and metric.kind == "laddered"
 
     def _infinite(self, *, up: bool) -> str:
         """What an end without a number means: which model did not reach the quality, or diverged."""
         metric = find(MetricRef.parse(self.metric))
         better = metric.better if metric is not None else self.better
+        if self._on_a_ladder and self.minus is None:
+            return "beyond the ladder"
         if self.treatment is None or self.baseline is None or not self.of_two:
             return INFINITE if up else f"{MINUS}{INFINITE}"
-        if metric is not None and metric.kind == "laddered":
-            return "beyond the ladder"
         # A larger number is more of the treatment, but for speed-ups, which divide the baseline by it.
         treatment = (up == (better != "higher")) != KINDS[self.kind].divides
         words = "not reached" if metric is not None and metric.kind == "event" else "diverged"
