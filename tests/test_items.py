@@ -13,7 +13,7 @@ from scipy import stats as distributions
 
 from moebench import stats
 from moebench.claims.hypothesis import Contrast
-from moebench.claims.items import over_clusters
+from moebench.claims.items import beside_seeds, over_clusters
 from moebench.claims.verdict import Verdict
 from moebench.metrics import in_force
 from moebench.metrics.metric import Metric
@@ -341,6 +341,58 @@ def test_items_of_any_metric_stand_beside_seeds() -> None:
         return verdict.item_low, verdict.item_high
 
     assert ends(BPB) == ends(other) != (None, None)
+
+
+def scored_in_domains(seeds: int = 8, documents: int = 40) -> list[tuple[Outcome, ...]]:
+    """Runs of two models that differ by document, half of them of each domain."""
+    rng = np.random.default_rng(4)
+    hard, gain = rng.normal(2, 0.3, documents), rng.normal(-0.05, 0.1, documents)
+
+    def run(model: str, seed: int) -> Outcome:
+        bits = 100 * (hard + (model == "moe") * gain + rng.normal(0, 0.01) + rng.normal(0, 0.02, documents))
+        own = tuple(Item(name=f"d{i}", group="ab"[i % 2], size=100.0, value=float(bit)) for i, bit in enumerate(bits))
+        alike = tuple(replace(item, group="") for item in own)
+        values = {f"{BPB}[domain={d}]": float(np.mean(bits["ab".index(d) :: 2])) / 100 for d in "ab"}
+        return Outcome(
+            model=model, seed=seed, run_id=f"{model}{seed}", status="completed", values=values,
+            items={BPB: own, "train.bits_per_token": alike},
+        )  # fmt: skip
+
+    return [(run("moe", seed), run("dense", seed)) for seed in range(seeds)]
+
+
+def gain_in(metric: str, sign: float = 1.0) -> Contrast:
+    return Contrast.of(metric, {"moe": sign, "dense": -sign}, log=True)
+
+
+def test_documents_count_where_a_gain_in_one_domain_is_less_that_in_another() -> None:
+    used = scored_in_domains()
+    (a, noise_a), (b, noise_b) = (beside_seeds(gain_in(f"{BPB}[domain={d}]"), used) for d in "ab")
+    both = gain_in(f"{BPB}[domain=a]").plus(gain_in(f"{BPB}[domain=b]", -1), sided=True)
+    found, noise = beside_seeds(both, used)
+    assert a is not None
+    assert b is not None
+    assert found is not None
+    assert (found.centre, found.se) == (pytest.approx(a.centre - b.centre), pytest.approx(math.hypot(a.se, b.se)))
+    assert (noise, found.df) == (pytest.approx(math.hypot(noise_a, noise_b)), 19)
+
+    same = gain_in(BPB).plus(gain_in("train.bits_per_token", -1), sided=True)
+    nothing, _ = beside_seeds(same, used)
+    assert nothing is not None
+    assert nothing.se == pytest.approx(0, abs=1e-12), "what the same documents add to both cancels"
+
+
+def test_so_does_a_verdict_on_it() -> None:
+    metrics = [f"{BPB}[domain={d}]" for d in "ab"]
+    runs = {(run.model, run.seed): run for of_seed in scored_in_domains() for run in of_seed}
+    values = {
+        m: {metric: [runs[m, s].values[metric] for s in range(8)] for metric in metrics} for m in ("moe", "dense")
+    }
+    made = evidence_of(values, {"c": claim({"kind": "superior", "margin": "0%"}, metrics[0], minus=metrics[1])})
+    outcomes = tuple(replace(run, items=runs[run.model, run.seed].items) for run in made.outcomes)
+    verdict = judged(replace(made, outcomes=outcomes))
+    assert "variance over documents added" in verdict.method
+    assert verdict.state == "inconclusive", "its seeds alone would refute what other documents may not bear out"
 
 
 # ---------------------------------------------------------------------------------------------- bundles

@@ -70,14 +70,37 @@ def beside_seeds(contrast: Contrast, used: Sequence[Sequence[Outcome]]) -> tuple
 
     `used` holds the runs of each seed. None where not every run has the same items.
     """
-    if len({term.metric for term in contrast.terms}) != 1:
+    metrics = dict.fromkeys(term.metric for term in contrast.terms)
+    made = [_block([term for term in contrast.terms if term.metric == metric], used) for metric in metrics]
+    blocks = [block for block in made if block is not None and len(block.clusters) > 1]
+    if not blocks or len(blocks) < len(made):
         return None, 0.0
-    block = _block(contrast.terms, used)
-    if block is None or len(block.clusters) < 2:
-        return None, 0.0
+    if len(blocks) > 1:
+        return _of_several(blocks, log=contrast.log)
+    block = blocks[0]
     parts = (block.sizes_C, block.weights_M)
     whole = stats.clustered(np.mean(block.values_SMC, axis=0), *parts, log=contrast.log)
     return whole, stats.noise_of_documents(block.values_SMC, *parts, log=contrast.log)
+
+
+def _of_several(blocks: Sequence[Block], *, log: bool) -> tuple[stats.Estimate, float]:
+    """The same of several metrics: a cluster that stands under more than one adds to the sum once, with all it is."""
+    place = {name: n for n, name in enumerate(sorted({name for block in blocks for name in block.clusters}))}
+    seeds = len(blocks[0].values_SMC)
+    influence_C, influence_SC = np.zeros(len(place)), np.zeros((seeds, len(place)))
+    centre = 0.0
+    for block in blocks:
+        at, n = np.array([place[name] for name in block.clusters]), len(block.clusters)
+        parts, few = (block.sizes_C, block.weights_M), np.sqrt(n / (n - 1))
+        whole = stats.linearised(np.mean(block.values_SMC, axis=0), *parts, log=log)
+        centre += whole.centre
+        influence_C[at] += few * whole.influence_C
+        influence_SC[:, at] += few * np.stack(
+            [stats.linearised(of_seed, *parts, log=log).influence_C for of_seed in block.values_SMC]
+        )
+    df = min(len(block.clusters) for block in blocks) - 1
+    noise = float(np.sum(np.var(influence_SC, axis=0, ddof=1))) / seeds if seeds > 1 else 0.0
+    return stats.Estimate(centre=centre, se=float(np.sqrt(np.sum(influence_C**2))), df=df), float(np.sqrt(noise))
 
 
 def over_clusters(contrast: Contrast, runs: Sequence[Outcome]) -> Clusters | None:
