@@ -9,6 +9,7 @@ import pytest
 
 from moebench.leverage.bootstrap import reaches
 from moebench.leverage.fits import fit
+from moebench.reporting.tables.leverage import law_text
 
 SIZES = np.array([26e3, 50e3, 88e3, 130e3, 210e3])
 X = np.log(SIZES)
@@ -82,4 +83,16 @@ def test_outside_the_ladder_it_says_so() -> None:
     (found,) = reaches(X, ladder, level, floor=False, generator=rng)
     assert found.extrapolated
     ladder, level = noisy(1.2, 0.35, 100e3, 0.003, rng)
-    assert not reaches(X, ladder, level, floor=True, generator=rng)[0].extrapolated
+    (inside,) = reaches(X, ladder, level, floor=True, generator=rng)
+    assert not inside.extrapolated
+    assert not inside.ends_extrapolated
+    assert law_text(inside.over(math.log(50e3))).endswith("]")
+
+
+def test_an_interval_that_leaves_the_ladder_says_so() -> None:
+    rng = np.random.default_rng(1)
+    ladder, level = noisy(0.0, 0.1, 185e3, 0.01, rng)
+    (found,) = reaches(X, ladder, level, floor=False, generator=rng)
+    assert not found.extrapolated
+    assert found.high > X[-1]
+    assert law_text(found.over(math.log(50e3))).endswith("], its interval extrapolated")

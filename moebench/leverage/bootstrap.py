@@ -34,6 +34,8 @@ class Reach:
     high: float
     extrapolated: bool
     """Whether it lies outside the ladder."""
+    ends_extrapolated: bool
+    """Whether an end of its interval does."""
 
     def over(self, own: float) -> Reach:
         """The same less a log: as a leverage over a model's own cost."""
@@ -93,12 +95,19 @@ def _missed(losses: Array, law: Law, log_cost: Array, *, floor: bool) -> float:
 
 
 def _interval(law: Law, centre: float, scattered: Array, seeds: int, ends: tuple[float, float]) -> Reach:
-    outside = not ends[0] <= centre <= ends[1]
+    def outside(*where: float) -> bool:
+        return bool(min(where) < ends[0] or max(where) > ends[1])
+
     if not np.all(np.isfinite(scattered)) or not math.isfinite(centre):
         # Some draws never get there: no upper end, and the lower one is that of the draws that do.
         kept = np.where(np.isfinite(scattered), scattered, np.inf)
         low = float(np.quantile(kept, 0.025 / 2, method="lower"))
-        return Reach(law=law, centre=centre, low=low, high=math.inf, extrapolated=outside)
+        return Reach(
+            law=law, centre=centre, low=low, high=math.inf, extrapolated=outside(centre), ends_extrapolated=True
+        )
     sd = float(np.std(scattered, ddof=1)) * math.sqrt(seeds / (seeds - 1))
     half = stats.t_quantile(0.025, seeds - 1) * sd
-    return Reach(law=law, centre=centre, low=centre - half, high=centre + half, extrapolated=outside)
+    low, high = centre - half, centre + half
+    return Reach(
+        law=law, centre=centre, low=low, high=high, extrapolated=outside(centre), ends_extrapolated=outside(low, high)
+    )

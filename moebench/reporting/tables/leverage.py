@@ -98,7 +98,9 @@ def law_text(reach: Reach | None) -> str:
         return ""
     ends = [math.exp(end) if end < 700 else math.inf for end in (reach.centre, reach.low, reach.high)]
     shown = leverage_text(Mean(centre=ends[0], low=ends[1], high=ends[2], n=2))
-    return f"{shown}, extrapolated" if reach.extrapolated else shown
+    if reach.extrapolated:
+        return f"{shown}, extrapolated"
+    return f"{shown}, its interval extrapolated" if reach.ends_extrapolated else shown
 
 
 def _note(made: tuple[Worth, ...]) -> str:
