@@ -623,3 +623,12 @@ def test_plan_prints_every_claim_and_the_note_on_its_margin(tmp_path: Path) -> N
     assert f"asked: {WORDS['superior'][1]}" in printed
     assert "note: claims.asked: a margin of 0.5 bits/byte is larger than a plausible effect" in printed
     assert plan_json(planned)["claims"]["asked"] == WORDS["superior"][1]
+
+
+def test_a_diverged_run_leaves_one_models_number_without_ends() -> None:
+    """A single number in its place would read as if every run had given it."""
+    values = {"moe": {BPB: [2.0 + 0.01 * seed for seed in range(8)]}, "dense": {BPB: [2.0] * 8}}
+    block = claim({"kind": "at_least", "value": 1.0}, model="moe")
+    verdict = judged(evidence_of(values, {"c": block}, diverged=[("moe", 3)]))
+    assert (verdict.state, verdict.unbounded) == ("inconclusive", ("low", "high"))
+    assert verdict.effect.replace("\xa0", " ") == "2.04 [−∞, ∞] bits/byte"

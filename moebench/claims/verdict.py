@@ -218,7 +218,7 @@ class Verdict(Frozen):
             return next((part.effect for part in self.parts if part.id == self.shown), "")
         if self.share is not None:
             return f"{interval(self.share, self.share_low, self.share_high, '%', signed=False)} recovered"
-        if self._of_one and self.estimate is not None and self.low == self.high:
+        if self._of_one and self.estimate is not None and self.low == self.high and not self.unbounded:
             return f"{exact_number(self.estimate)} {self.unit}"
         if self.estimate is None:
             down = "low" in self.unbounded and "high" not in self.unbounded
