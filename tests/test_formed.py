@@ -18,7 +18,7 @@ from moebench.claims.kinds.correlates import fisher_z, rank_correlation, ranks
 from moebench.claims.reaching import UNDECAYED
 from moebench.claims.spread import SpreadRatio
 from moebench.claims.verdict import Verdict
-from tests.support.builders import BPB, POINTS, claim, evidence_of, judged, with_outcome
+from tests.support.builders import BPB, POINTS, claim, evidence_of, judged, with_outcome, with_recipe
 from tests.support.error_rates import limits
 from tests.support.suite_texts import KINDS as KINDS_SUITE
 from tests.support.suite_texts import messages
@@ -279,6 +279,8 @@ def test_decayed_points_are_read_where_there_are_some() -> None:
     evidence = evidence_of({}, {"c": block}, curves=curves)
     assert judged(evidence).state == "refuted"
     for model in ("moe", "dense"):
+        evidence = with_recipe(evidence, model, decay="wsd", cooldown=0.2, branches=POINTS[:-1])
+    for model in ("moe", "dense"):
         for seed in range(8):
             slope = 0.4 if model == "moe" else 0.3
             decayed = 2 - slope * (logs - math.log(0.3 + 0.01 * seed))
@@ -291,6 +293,13 @@ def test_decayed_points_are_read_where_there_are_some() -> None:
     assert (verdict.state, verdict.estimate) == ("supported", pytest.approx(0.335, abs=0.01))
     assert UNDECAYED not in verdict.caveats
     assert "read from decayed.bits_per_byte, over seeds alone" in verdict.notes
+
+    (lost,) = [run for run in evidence.outcomes if (run.model, run.seed) == ("dense", 3)]
+    short = {name: tuple(point for point in rows if point[0] != POINTS[1]) for name, rows in lost.curves.items()}
+    beside = judged(with_outcome(evidence, "dense", 3, curves=short))
+    assert "read from decayed.bits_per_byte, over seeds alone" in beside.notes, "the plan decides, not what came out"
+    assert (beside.state, beside.n) == ("supported", 8)
+    assert beside.high > verdict.high, "with seed 3 it lies anywhere up to the next budget"
 
 
 def test_overtaking_at_its_bound_is_passed_no_more_often_than_it_may_and_found_where_it_is() -> None:

@@ -111,8 +111,7 @@ def _decided_whole(
 def overtaking(evidence: Evidence, contrast: Contrast) -> Sample:
     """One effect a seed: the log of the share of the budget, or its negative where the first weight is one."""
     first, second = contrast.terms
-    runs = evidence.outcomes_of(contrast.models)
-    curve = reaching.overtaking_curve(runs, first.metric)
+    curve = reaching.overtaking_curve(evidence.plan, contrast.models, first.metric)
 
     def effect(of_seed: dict[str, Outcome]) -> Ends:
         least, most = reaching.share_to_overtake(of_seed[first.model], of_seed[second.model], curve)

@@ -145,9 +145,10 @@ def _beside_diverged(
     return (low, points[at][0]) if lost else (cost, cost)
 
 
-def overtaking_curve(runs: Iterable[Outcome], metric: str) -> str:
-    """The curve by which one model overtakes another: of decayed points where every run has two, else `metric`."""
-    decayed = all(len(run.curves.get(DECAYED, ())) > 1 for run in runs if run.status == "completed")
+def overtaking_curve(plan: Plan, models: Iterable[str], metric: str) -> str:
+    """The curve by which one model overtakes another: of decayed points where both are to have two, else `metric`."""
+    planned = [plan.decoders.get(name) for name in models]
+    decayed = all(model is not None and model.recipe.branches for model in planned)
     return DECAYED if decayed and metric == CURVE else metric
 
 
@@ -156,7 +157,8 @@ def share_to_overtake(one: Outcome, other: Outcome, curve: str) -> tuple[float, 
 
     Between the last point at which it does not and the next, where the line through their difference, over the log of
     tokens, is 0. From 0 to the first point where it is below from there on; from all of the budget to infinity where it
-    is not below at the end. A run that diverged is above all that did not. Raises Withheld for other points.
+    is not below at the end. A run that diverged is above all that did not; a branch that did is no point, and a share
+    beside it lies anywhere between its neighbours. Raises Withheld for other points.
     """
     if one.status == other.status == "diverged":
         return 0.0, math.inf
@@ -166,6 +168,13 @@ def share_to_overtake(one: Outcome, other: Outcome, curve: str) -> tuple[float, 
     if len(at) < 2 or any(step not in spent for step in at):
         raise Withheld("not_tested", f"{told.model} has no {curve} with tokens at two points or more")
     curves = [dict(run.curves.get(curve, ())) for run in (one, other)]
+    lost: set[int] = set()
+    if curve == DECAYED and one.status == other.status == "completed":
+        lost = curves[0].keys() ^ curves[1].keys()
+        curves = [{step: value for step, value in values.items() if step not in lost} for values in curves]
+        at = [step for step in at if step not in lost]
+        if len(at) < 2:
+            raise Withheld("not_tested", f"{one.model} and {other.model} have no two points of {curve} in common")
     for run, values in zip((one, other), curves, strict=True):
         if run.status != "diverged" and sorted(values) != sorted(at):
             raise Withheld("invalid", f"{one.model} and {other.model} have {curve} at different points")
@@ -180,5 +189,7 @@ def share_to_overtake(one: Outcome, other: Outcome, curve: str) -> tuple[float, 
         return _MORE, math.inf
     here, there = below[last], below[last + 1]
     part = -here / (there - here) if math.isfinite(here) and math.isfinite(there) else 1.0
+    if any(sorted(at)[last] < step < sorted(at)[last + 1] for step in lost):
+        return float(share[last]), float(share[last + 1])
     crossed = math.log(share[last]) + part * math.log(share[last + 1] / share[last])
     return (math.exp(crossed),) * 2
