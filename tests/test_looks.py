@@ -20,7 +20,7 @@ from moebench.claims.verdict import Verdict
 from moebench.cli.commands import main
 from moebench.cli.progress import sentence
 from moebench.planning.feasibility import PlanError
-from moebench.reader.evidence import Evidence
+from moebench.reader.evidence import NOT_RUN, Evidence
 from moebench.reader.history import History
 from moebench.store import Results, open_results, write_bundle
 from moebench.suite.errors import SuiteError
@@ -200,6 +200,25 @@ def test_what_more_seeds_cannot_help_ends_it() -> None:
 def test_where_nothing_was_run_no_look_was_taken() -> None:
     made = course(of(CLEAR, missing=range(16)))
     assert (only(made).state, made.words, made.stopped_early) == ("not_tested", "look 1 of 3 under way", False)
+
+
+def test_a_speed_session_that_is_still_to_come_is_waited_for() -> None:
+    seconds = {"moe": 0.09, "dense": 0.1, "dense~again": 0.1}
+    times = {name: {"speed.train_step_s": [s * (1 + 0.001 * i) for i in range(8)]} for name, s in seconds.items()}
+    values = {"moe": {BPB: list(20 - CLEAR)}, "dense": {BPB: [20.0] * 16}}
+    claims = {
+        "better": claim(SUPERIOR, family="primary"),
+        "faster": claim({"kind": "superior", "margin": "0%"}, "speed.train_step_s", family="primary"),
+    }
+    timed = with_looks(evidence_of(values, claims, times=times), SIZES)
+    assert course(timed).words == "stopped at look 1 of 3"
+    waiting = course(replace(timed, processes=(), speed_reason=NOT_RUN, speed_finished=None))
+    assert ([v.state for v in waiting.verdicts], waiting.words) == (
+        ["supported", "not_tested"],
+        "look 1 of 3 under way",
+    )
+    failed = course(replace(timed, processes=(), speed_reason="the session failed", speed_finished=None))
+    assert failed.words == "stopped at look 1 of 3", "more seeds time nothing"
 
 
 def test_a_decided_claim_is_invalid_when_later_runs_say_so() -> None:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from moebench.claims.sealing import rests_on
 from moebench.claims.verdict import Verdict
 from moebench.format import plural
-from moebench.reader.evidence import Evidence
+from moebench.reader.evidence import NOT_RUN, Evidence
 from moebench.suite.looks import LEVEL, levels_of
 from moebench.suite.types import SuiteSpec
 
@@ -168,7 +168,7 @@ def _awaited(evidence: Evidence) -> frozenset[str]:
     """Claims with a run, or a speed session, that is planned and not there."""
     plan = evidence.plan
     left = {run.model for run in evidence.outcomes if not run.done}
-    untimed = plan.speed is not None and not evidence.processes and evidence.speed_reason is None
+    untimed = plan.speed is not None and not evidence.processes and evidence.speed_reason == NOT_RUN
     return frozenset(
         name
         for name, claim in plan.spec.claims.items()
