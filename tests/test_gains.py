@@ -92,6 +92,21 @@ def test_a_gain_on_a_metric_where_more_is_better_is_a_gain() -> None:
     assert judged(evidence_of(values, {"c": block})).state == "supported"
 
 
+def test_a_ratio_says_which_way_round_the_other_one_is() -> None:
+    """Half the loss is a factor of 2, and so is twice the entropy: of the one the inverse is what it is divided by."""
+    entropy = "routing.entropy"
+    values = {"moe": {BPB: [1.0] * 8, entropy: [0.8] * 8}, "moe_b": {BPB: [2.0] * 8, entropy: [0.4] * 8}}
+    compare = {"treatment": "moe", "baseline": "moe_b"}
+    block = claim({"kind": "ratio_at_least", "value": 1.0}, compare=compare, minus=entropy)
+    evidence = evidence_of(values, {"c": block})
+    assert judged(evidence).estimate == pytest.approx(1.0)
+    (made,) = evidence.plan.spec.claims.values()
+    supports, _ = made.test.supported_if(made)
+    assert supports == "moe_b over moe, divided by moe over moe_b on routing.entropy is at least 1"
+    same = made.model_copy(update={"minus": PROSE})
+    assert same.test.supported_if(same)[0].startswith(f"moe_b over moe, divided by the same on {PROSE}")
+
+
 def test_timings_are_subtracted_process_by_process() -> None:
     """Twice as slow at batch 1 and at batch 8: no slower at 8 beyond what it is at 1."""
     one, eight = "speed.decode_step_s[batch=1]", "speed.decode_step_s[batch=8]"

@@ -41,7 +41,7 @@ class RatioAtLeast(ClaimKind):
         above, below = compared(claim).treatment, compared(claim).baseline
         if metric_of(claim.metric).better != "higher":
             above, below = below, above
-        over = f"{above} over {below}" + divided(claim)
+        over = f"{above} over {below}" + _divided(claim)
         return f"{over} is at least {self.value:g}", "it is less"
 
     def hypothesis(self, claim: Claim, sweeps: Sweeps) -> Hypothesis:
@@ -51,7 +51,7 @@ class RatioAtLeast(ClaimKind):
             support=(bound.above(),),
             refute=(bound.below(),),
             reading=RATIO,
-            asked=f"≥ {self.value:g}{TIMES}{divided(claim)}",
+            asked=f"≥ {self.value:g}{TIMES}{_divided(claim)}",
         )
 
     def asked_effect(self) -> AskedEffect:
@@ -60,3 +60,14 @@ class RatioAtLeast(ClaimKind):
     def equal_within(self, usual: float | None) -> Iterator[float]:
         if self.value != 1:
             yield math.expm1(abs(math.log(self.value)))
+
+
+def _divided(claim: Claim) -> str:
+    """What it is divided by: the same, or on a metric of the other direction its inverse, a factor better as well."""
+    minus, pair = claim.minus, compared(claim)
+    if not isinstance(minus, str) or orientation(claim.metric) * orientation(minus) >= 0:
+        return divided(claim)
+    above, below = pair.treatment, pair.baseline
+    if orientation(minus) < 0:
+        above, below = below, above
+    return f", divided by {above} over {below} on {minus}"
