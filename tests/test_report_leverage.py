@@ -21,6 +21,7 @@ from moebench.reporting.theme import settings
 from moebench.reporting.worth import Worths, worths
 from moebench.store import Results, newest
 from tests.support import golden_systems
+from tests.support.builders import with_recipe
 from tests.support.golden_systems import WORTH
 
 BPB = "test.bits_per_byte"
@@ -124,6 +125,16 @@ def test_seeds_without_every_run_are_left_out_of_the_figure(evidence: Evidence) 
 def test_a_suite_without_a_ladder_has_neither() -> None:
     plan: Plan = golden_systems.sweep_plan()
     assert plan.spec.ladders == {}
+
+
+def test_a_ladder_of_several_budgets_gives_no_numbers(evidence: Evidence) -> None:
+    """Claims on it are INVALID, and no table may say what they do not."""
+    rung = evidence.plan.spec.ladders["dense"][1]
+    longer = with_recipe(evidence, rung, steps=2 * evidence.plan.decoders[rung].recipe.steps)
+    claims = [v for v in judge(longer) if v.metric.startswith("leverage.flops")]
+    assert {v.state for v in claims} == {"invalid"}
+    assert worths(findings(longer)) is None
+    assert table(findings(longer)) is None
 
 
 def test_two_builds_agree(evidence: Evidence) -> None:

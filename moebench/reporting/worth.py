@@ -172,12 +172,13 @@ class Worths:
 
 
 def worths(findings: Findings) -> Worths | None:
-    """The ladder that the suite's claims are about, else its first of dense models; None without any."""
+    """The ladder that the suite's claims are about, else its first of dense models of one budget; None without any."""
     spec, trained = findings.plan.spec, findings.plan.trained
     claimed = [claim.target.ladder for claim in spec.claims.values() if claim.target is not None]
     for name in dict.fromkeys((*(one for one in claimed if one is not None), *spec.ladders)):
         rungs = spec.ladders.get(name, [])
-        if len(rungs) > 1 and all(r in trained and isinstance(trained[r].architecture.ffn, DenseFFN) for r in rungs):
+        dense = all(r in trained and isinstance(trained[r].architecture.ffn, DenseFFN) for r in rungs)
+        if len(rungs) > 1 and dense and len({trained[r].train_tokens for r in rungs}) == 1:
             return Worths(findings, name)
     return None
 
