@@ -137,6 +137,20 @@ def test_a_ladder_of_several_budgets_gives_no_numbers(evidence: Evidence) -> Non
     assert table(findings(longer)) is None
 
 
+def test_a_claim_that_is_invalid_is_told_beside_the_numbers(evidence: Evidence) -> None:
+    assert "INVALID" not in (made := table(findings(evidence))).note  # type: ignore[union-attr]
+    found = findings(evidence)
+    name = "worth-a-third-more-compute"
+    spoilt = tuple(
+        v.model_copy(update={"state": "invalid", "reason": "control handicap failed"}) if v.id == name else v
+        for v in found.verdicts
+    )
+    told = table(replace(found, verdicts=spoilt))
+    assert told is not None
+    assert told.note.startswith(f"Not to be relied on: {name} is INVALID, as control handicap failed. ")
+    assert told.note.endswith(made.note)  # type: ignore[union-attr]
+
+
 def test_two_builds_agree(evidence: Evidence) -> None:
     one, other = table(findings(evidence)), table(findings(evidence))
     assert one is not None

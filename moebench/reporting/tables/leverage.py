@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from moebench.reporting.analysis import Findings, Mean
 from moebench.reporting.figures.leverage import leverage_text
 from moebench.reporting.part import part
 from moebench.reporting.tables.table import Column, Row, Table, amount, text
-from moebench.reporting.worth import LAWS, Worth, Worths, worths
+from moebench.reporting.worth import LAWS, METRICS, Worth, Worths, worths
 
 _SHOWN = {
     "effective_params": ("parameters", "dense parameters of equal loss"),
@@ -33,7 +34,7 @@ def leverage(findings: Findings) -> Table | None:
     made = held.all
     return Table(
         title=f"What dense model each mixture is worth, on the ladder {held.name}",
-        note=_note(made),
+        note=" ".join([*_not_to_be_relied_on(findings), _note(made)]),
         frame=pd.DataFrame([_row(held, one) for one in made]),
         columns=(
             text("model", "model"),
@@ -44,6 +45,13 @@ def leverage(findings: Findings) -> Table | None:
             *(text(_law_key(floor), f"leverage, FLOPs, by {LAWS[floor]}") for floor in LAWS),
         ),
     )
+
+
+def _not_to_be_relied_on(findings: Findings) -> Iterator[str]:
+    """That a claim on these numbers is INVALID, where one is: they rest on the same runs."""
+    on_it = [v for v in findings.verdicts if v.state == "invalid" and v.metric in METRICS]
+    if on_it:
+        yield f"Not to be relied on: {on_it[0].id} is INVALID, as {on_it[0].reason}."
 
 
 def _row(held: Worths, one: Worth) -> dict[str, object]:
