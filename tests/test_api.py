@@ -131,8 +131,8 @@ def test_one_mutated_token_makes_the_pair_and_its_verdict_invalid(
     module = sys.modules["moebench.jobs.training"]
     honest: Callable[..., Any] = module.train_batch
 
-    def mutated(corpus: Any, *, seed: int, step: int, batch_tokens: int) -> Any:
-        batch = honest(corpus, seed=seed, step=step, batch_tokens=batch_tokens)
+    def mutated(corpus: Any, *, seed: int, step: int, **more: Any) -> Any:
+        batch = honest(corpus, seed=seed, step=step, **more)
         if (seed, step) == (3, 1):
             batch[0, 0] ^= 1
         return batch
@@ -156,8 +156,8 @@ def test_one_mutated_token_makes_the_pair_and_its_verdict_invalid(
 def only(run_id: str, honest: Callable[..., Any]) -> Callable[..., Any]:
     """Launches the jobs of one run alone."""
 
-    def launched(planned: Any, jobs: Any, *rest: Any) -> Any:
-        return honest(planned, [job for job in jobs if api.run_id(job) == run_id], *rest)
+    def launched(planned: Any, jobs: Any, *rest: Any, **more: Any) -> Any:
+        return honest(planned, [job for job in jobs if api.run_id(job) == run_id], *rest, **more)
 
     return launched
 

@@ -68,7 +68,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "floor": {
                 "model": "moe",
                 "metric": "test.surprise",
-                "test": {"kind": "at_least", "value": 0.001},
+                "test": {"kind": "no_less", "value": 0.001},
             },
             "better": claim(),
         },
@@ -77,7 +77,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-LISTED = [("routers", "modulo"), ("claims", "at_least"), ("metrics", "test.surprise"), ("sources", "squares")]
+LISTED = [("routers", "modulo"), ("claims", "no_less"), ("metrics", "test.surprise"), ("sources", "squares")]
 PLAN, TYPO = "plan added.yaml", "validate typo.yaml"
 RUN, OTHER = "run added.yaml --workers 1", "run added.yaml --launcher announced --set seeds=1 --results others"
 
@@ -85,7 +85,7 @@ RUN, OTHER = "run added.yaml --workers 1", "run added.yaml --launcher announced 
 @pytest.fixture(scope="module")
 def said(folder: Path) -> dict[str, str]:
     """What the commands of the extended package say; the runs of the suite are done in a worker process."""
-    (folder / "typo.yaml").write_text((folder / "added.yaml").read_text().replace("at_least", "at_leest"))
+    (folder / "typo.yaml").write_text((folder / "added.yaml").read_text().replace("no_less", "no_lesss"))
     commands = [*(f"list {what}" for what, _ in LISTED), "schema", PLAN, TYPO, RUN, OTHER]
     told = dict(zip(commands, call(*map(shlex.split, commands), folder=folder, first=folder), strict=True))
     assert {line: code for line, (code, _) in told.items()} == {**dict.fromkeys(commands, 0), TYPO: 2}, told
@@ -106,9 +106,9 @@ def test_what_was_added_is_listed(said: dict[str, str], what: str, word: str) ->
 
 @pytest.mark.slow
 def test_the_language_has_the_new_words(said: dict[str, str]) -> None:
-    for word in ("modulo", "stride", "at_least", "surprise", "squares"):
+    for word in ("modulo", "stride", "no_less", "surprise", "squares"):
         assert f'"{word}"' in said["schema"]
-    assert "did you mean 'at_least'?" in " ".join(said[TYPO].split())
+    assert "did you mean 'no_less'?" in " ".join(said[TYPO].split())
 
 
 @pytest.mark.slow
@@ -123,7 +123,7 @@ def test_the_plan_says_how_the_new_claim_is_judged(said: dict[str, str]) -> None
 def test_the_new_claim_is_judged_on_the_new_metric_data_and_router(reported: Path) -> None:
     claims = {one["id"]: one for one in json.loads((reported / "claims.json").read_text())["claims"]}
     floor = claims["floor"]
-    assert (floor["state"], floor["kind"], floor["metric"]) == ("supported", "at_least", "test.surprise")
+    assert (floor["state"], floor["kind"], floor["metric"]) == ("supported", "no_less", "test.surprise")
     assert (floor["asked"], floor["says"]) == ("≥ 0.001", "test.surprise of moe is at least 0.001.")
     assert "square numbers" in floor["scope"]
     page = (reported / "index.md").read_text()

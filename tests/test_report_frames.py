@@ -94,8 +94,8 @@ def test_load_of_a_folder_without_results_says_so(tmp_path: Path, folder: str) -
 def test_load_says_which_plans_it_leaves_out_or_returns_them(tmp_path: Path) -> None:
     older = golden_results.write(tmp_path, seeds=6)
     path = next((tmp_path / "plans").glob("*.json"))
-    path.write_text(path.read_text().replace('"stored_at": 17950', '"stored_at": 17940'))
     newer = golden_results.write(tmp_path, seeds=7)
+    path.write_text(path.read_text().replace('"stored_at": 17949', '"stored_at": 17940'))
     (tmp_path / "plans" / "spoilt@default-1.json").write_text("{}")
     with pytest.warns(UserWarning, match=rf"golden \(plan {older.id}, not the newest\).*spoilt@default-1.json"):
         assert set(frames.load(tmp_path)["plan"]) == {newer.id}
@@ -253,6 +253,7 @@ def test_every_figure_has_a_title_with_a_finding(found: Findings) -> None:
         drawn = {name: draw(found) for name, draw in FIGURES.items()}
     assert drawn.pop("sweep") == "The suite has no sweep over numbers."
     assert drawn.pop("dropped") == "No run of a model with a capacity has recorded what it dropped."
+    assert drawn.pop("leverage") == "The suite has no ladder of dense models."
     assert drawn.pop("tasks") == "No task has a score yet."
     assert drawn.pop("task_fronts") == "No two models whose sizes are known have scores on the same tasks."
     for name, one in drawn.items():

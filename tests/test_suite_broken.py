@@ -133,7 +133,7 @@ OF_MIXTURES: dict[str, tuple[str, str, str, str]] = {
     "an option badly spelt": ("capacity_factor: 1.25", "§capacity: 1.25", "unknown key 'capacity'", "did you mean 'capacity_factor'?"),
     "an option of a dense model": ("hidden: 192}}", "hidden: 192, §bias: true}}", "unknown key 'bias'", "'bias' is a key of kind: moe"),
     # ---- options against the router
-    "an option that another router reads": ("jitter: 0.01", "§top_p: 0.4", "the router softmax_topk does not use top_p: it reads capacity_factor, jitter, balance_over", "leave it out, or use a router that reads it: top_p"),
+    "an option that another router reads": ("jitter: 0.01", "§top_p: 0.4", "the router softmax_topk does not use top_p: it reads capacity_factor, jitter, router_scale, balance_over", "leave it out, or use a router that reads it: top_p"),
     "an option where there are none": ("router: expert_choice", "router: round_robin, §capacity_factor: 1.0", "the router round_robin does not use capacity_factor: it has no options", "leave it out, or use a router that reads it: softmax_topk"),
     "two options at once": ("jitter: 0.01", "bias_rate: 0.1, §scale: 2", "does not use scale or bias_rate", "use a router that reads it: sigmoid_bias"),
     "a switch without capacity": ("capacity_factor: 1.25, ", "", "the router switch needs capacity_factor, such as capacity_factor: 1.25", ""),
