@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 
 from moebench import stats
 from moebench.claims.decide import weigh
-from moebench.claims.hypothesis import Hypothesis, Withheld
+from moebench.claims.hypothesis import Guard, Hypothesis, Withheld
 from moebench.claims.kinds.part import Part
-from moebench.claims.power import Foresight, Weighed, foresee
+from moebench.claims.power import Foresight, Weighed, foresee, guard_alone
 from moebench.claims.samples import draw
 from moebench.claims.sealing import rests_on
 from moebench.format import interval
@@ -108,6 +108,7 @@ def _foreseen(plan: Plan, pilot: Evidence | None, name: str, claim: Claim) -> Fo
         return told if on_runs else replace(told, why="a pilot takes no timings")
     try:
         parts, need = _weighed(pilot, claim)
+        guards = [one for _, hypothesis, _ in parts for one in _guards(pilot, claim, hypothesis)]
     except Withheld as withheld:
         return replace(told, why=withheld.reason)
     n = min(sample.n for _, _, sample in parts)
@@ -119,7 +120,7 @@ def _foreseen(plan: Plan, pilot: Evidence | None, name: str, claim: Claim) -> Fo
     if len(parts) == 1:
         shown = interval(reading.show(finding.centre), None, None, reading.unit, signed=reading.form != "ratio")
         told = replace(told, seen=shown)
-    found = foresee(parts, need=need, sizes=sizes, times=times, family=family)
+    found = foresee(parts, need=need, sizes=sizes, times=times, family=family, guards=guards)
     return replace(told, foresight=found, why="" if found is not None else "its effects do not scatter, or have no end")
 
 
@@ -140,3 +141,11 @@ def _each(pilot: Evidence, parts: Iterable[Part]) -> Iterator[Weighed]:
 def _one(pilot: Evidence, claim: Claim, hypothesis: Hypothesis) -> Weighed:
     sample = draw(pilot, hypothesis.contrast, claim)
     return weigh(sample, hypothesis), hypothesis, sample
+
+
+def _guards(pilot: Evidence, claim: Claim, hypothesis: Hypothesis) -> Iterator[tuple[Guard, Weighed]]:
+    """What else must be shown before a verdict stands, as the pilot has it."""
+    for guard in hypothesis.guards:
+        if guard.must == "be above 0":
+            sample, alone = draw(pilot, guard.contrast, claim), guard_alone(guard, hypothesis)
+            yield guard, (weigh(sample, alone), alone, sample)

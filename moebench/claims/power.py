@@ -165,7 +165,13 @@ def needs_of_guard(guard: Guard, sample: Sample, hypothesis: Hypothesis, *, look
         return Needs(words="to claim the ends alone, compare them with `superior`")
     if sample.units == "counts":
         return Needs(words="it is a count: more seeds will not decide")
-    alone = replace(
+    alone = guard_alone(guard, hypothesis)
+    return needs(weigh(sample, alone), alone, sample, family=0, looks=looks)
+
+
+def guard_alone(guard: Guard, hypothesis: Hypothesis) -> Hypothesis:
+    """What a guard asks to be shown, as a hypothesis."""
+    return replace(
         hypothesis,
         contrast=guard.contrast,
         support=(Bound(side="above", value=guard.zero),),
@@ -173,7 +179,6 @@ def needs_of_guard(guard: Guard, sample: Sample, hypothesis: Hypothesis, *, look
         level=ALPHA,
         guards=(),
     )
-    return needs(weigh(sample, alone), alone, sample, family=0, looks=looks)
 
 
 def _range(low: int | None, high: int | None, n: int, unit: str) -> str:
@@ -269,14 +274,21 @@ Weighed = tuple[Finding, Hypothesis, Sample]
 
 
 def foresee(
-    parts: Sequence[Weighed], *, need: int = 1, sizes: Sequence[int], times: Sequence[float], family: int
+    parts: Sequence[Weighed],
+    *,
+    need: int = 1,
+    sizes: Sequence[int],
+    times: Sequence[float],
+    family: int,
+    guards: Sequence[tuple[Guard, Weighed]] = (),
 ) -> Foresight | None:
     """What a claim that `need` of its parts must hold for can decide at looks of these sizes.
 
     `times` are how often the level is shared at each, `family` the primary claims, 0 for a claim outside them. None
-    where a part has no scatter, or it is not known. That one of several parts fails is taken to be as likely as can be.
+    where a part has no scatter, or it is not known. That one of several parts fails is taken to be as likely as can be,
+    and so is that one of the `guards` fails which its verdict needs.
     """
-    if not parts or any(not finding.sd for finding, _, _ in parts):
+    if not parts or any(not finding.sd for finding, _, _ in (*parts, *(one for _, one in guards))):
         return None
     every = [_level_of(one, family=family, share=len(parts) - need + 1) for one in parts]
     holds = [level for level in every if level.holds]
@@ -287,14 +299,17 @@ def foresee(
         held = [level for level in every if not level.holds]
     for level in held:
         level.share = share
+    verdict = "supported" if held is holds else "refuted"
+    shown = [_level_of(one, family=family, share=1) for guard, one in guards if verdict in guard.blocks]
     n = min(sample.n for _, _, sample in parts)
 
     def chance(units: int, end: str, looks: float) -> float:
         each = sorted((level.chance(units, looks, level.moved(end, n)) for level in held), reverse=True)[:wanted]
-        return 1 - sum(1 - one for one in each)
+        beside = [level.chance(units, looks, level.moved(end, n)) if level.holds else 0.0 for level in shown]
+        return 1 - sum(1 - one for one in (*each, *beside))
 
     def needed(end: str) -> int | None:
-        floor = max(level.floor(times[-1]) for level in held)
+        floor = max(level.floor(times[-1]) for level in (*held, *shown))
         found = stats.smallest(lambda units: chance(units, end, times[-1]))
         return None if found is None else max(found, floor)
 
