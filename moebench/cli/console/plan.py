@@ -58,7 +58,27 @@ def plan_text(planned: Planned, *, pilot: Path | None = None) -> str:
         ),
         left=4,
     )  # fmt: skip
-    budget = table(
+    lines: list[str | Table] = [f"{facts['suite']}: {facts['question']}", ""]
+    if facts["models"]:
+        lines += [models, ""]
+    if facts["matches"]:
+        lines += [matches, ""]
+    if planned.plan.trained:
+        lines += [_runs(planned, facts), ""]
+    if facts["checkpoints"]:
+        lines += [_checkpoints(facts), ""]
+    if facts["external"]:
+        lines += [_external(facts), ""]
+    if facts["claims"]:
+        lines.append("claims, as they will be judged (an interval that crosses a threshold is inconclusive)")
+        lines += [f"  {name}: {words}" for name, words in facts["claims"].items()] + [""]
+    lines += [*power_lines(facts), *_plan_lines(facts)]
+    return printed(*lines)
+
+
+def _runs(planned: Planned, facts: dict[str, Any]) -> Table:
+    """What each trained model reads, spends and takes."""
+    return table(
         "runs",
         ["model", "seeds", "steps", "tokens", "model FLOPs", "learning rate", "train state", "done", "each about"],
         (
@@ -77,22 +97,6 @@ def plan_text(planned: Planned, *, pilot: Path | None = None) -> str:
             if name in planned.plan.trained
         ),
     )
-    lines: list[str | Table] = [f"{facts['suite']}: {facts['question']}", ""]
-    if facts["models"]:
-        lines += [models, ""]
-    if facts["matches"]:
-        lines += [matches, ""]
-    if planned.plan.trained:
-        lines += [budget, ""]
-    if facts["checkpoints"]:
-        lines += [_checkpoints(facts), ""]
-    if facts["external"]:
-        lines += [_external(facts), ""]
-    if facts["claims"]:
-        lines.append("claims, as they will be judged (an interval that crosses a threshold is inconclusive)")
-        lines += [f"  {name}: {words}" for name, words in facts["claims"].items()] + [""]
-    lines += [*power_lines(facts), *_plan_lines(facts)]
-    return printed(*lines)
 
 
 def _checkpoints(facts: dict[str, Any]) -> Table:
@@ -252,19 +256,7 @@ def plan_json(planned: Planned, *, pilot: Path | None = None) -> dict[str, Any]:
         "scale": plan.scale,
         "question": plan.spec.question,
         "plan": plan.id,
-        "models": {
-            name: {
-                "shape": shape_of(model.architecture),
-                "architecture": model.architecture.model_dump(mode="json"),
-                **model.costs.model_dump(mode="json"),
-                "steps": model.recipe.steps,
-                "tokens": model.recipe.steps * model.recipe.batch_tokens,
-                "lr": model.recipe.lr,
-                "run_flops": model.expected_train_flops,
-                "estimated_s": seconds[name],
-            }
-            for name, model in plan.decoders.items()
-        },
+        "models": _decoders(plan, seconds),
         "checkpoints": {
             name: {
                 **model.model_dump(mode="json", exclude={"blueprint", "costs"}),
@@ -294,6 +286,23 @@ def plan_json(planned: Planned, *, pilot: Path | None = None) -> dict[str, Any]:
         "estimated_s": sum(run["estimated_s"] for run in runs if run["status"] not in ("completed", "diverged")),
         "estimate": {**vars(expected), "total_s": expected.total_s},
         "warnings": list(plan.warnings),
+    }
+
+
+def _decoders(plan: Plan, seconds: Mapping[str, float]) -> dict[str, Any]:
+    """Every model that is built here: its shape, its counts, its recipe and how long a run takes."""
+    return {
+        name: {
+            "shape": shape_of(model.architecture),
+            "architecture": model.architecture.model_dump(mode="json"),
+            **model.costs.model_dump(mode="json"),
+            "steps": model.recipe.steps,
+            "tokens": model.recipe.steps * model.recipe.batch_tokens,
+            "lr": model.recipe.lr,
+            "run_flops": model.expected_train_flops,
+            "estimated_s": seconds[name],
+        }
+        for name, model in plan.decoders.items()
     }
 
 
