@@ -38,7 +38,8 @@ from tests.support.small_models import architecture, dense
 
 pytestmark = pytest.mark.numeric
 
-TOLERANCE = 1e-5
+TOLERANCE = 3e-5
+"""Of float32 under any set of kernels: the largest seen is 1.1e-5, gradients of gpt_oss under the oldest ones."""
 B, T, D, VOCAB = 2, 48, 32, 64
 
 Get = Callable[[str], Tensor]
