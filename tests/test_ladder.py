@@ -44,6 +44,23 @@ def test_a_rung_takes_one_value_of_every_list(tmp_path: Path) -> None:
     assert [one.train.optimizer.lr for one in map(spec.decoders.__getitem__, RUNGS) if one.train] == [4e-2, 2e-2, 1e-2]
 
 
+def test_a_value_may_be_a_list_where_it_names_no_rung(tmp_path: Path) -> None:
+    wsd = {"decay": "wsd", "cooldown": "20%"}
+    climbing = {**LADDER, "train.schedule": [1, 2, 3]}
+    with pytest.raises(SuiteError, match="schedule"):
+        loaded(tmp_path, climbing)
+    shape = {
+        **SHAPE,
+        "train": {"schedule": wsd},
+        "ladder": {**LADDER, "train.schedule.branches": [[], ["40%", "60%"], []]},
+    }
+    spec = loaded(tmp_path, long=shape)
+    trains = [spec.decoders[f"long.width-{size}"].train for size in (8, 16, 32)]
+    assert [len(train.schedule.branches) for train in trains if train and train.schedule] == [0, 2, 0]
+    with pytest.raises(SuiteError, match="must be a number or a plain word, not a list"):
+        loaded(tmp_path, {"ffn.hidden": [[8], [16], [32]]}, claim=None)
+
+
 def test_the_resolved_suite_has_its_ladders(tmp_path: Path) -> None:
     spec = loaded(tmp_path)
     again = tmp_path / "again.yaml"

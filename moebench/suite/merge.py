@@ -368,7 +368,7 @@ _SUCH_AS = {"sweep": "{ffn.experts: [2, 4, 8]}", "ladder": "{width: [16, 32, 64]
 
 def _sweep_problems(sweep: Node, what: str = "sweep") -> list[Problem]:
     """What is wrong with a grid: it maps dotted keys to lists of different words or numbers; those of a ladder's rungs
-    may be the same."""
+    may be the same, and lists where they do not name the rungs."""
     if not isinstance(sweep.value, dict) or not sweep.value:
         text = f"{what} must map keys to lists of values, such as {_SUCH_AS[what]}"
         return [Problem(position=sweep.at, message=text)]
@@ -391,6 +391,8 @@ def _sweep_problems(sweep: Node, what: str = "sweep") -> list[Problem]:
             continue
         seen: set[str] = set()
         for value in axis.node.value:
+            if what == "ladder" and path != next(iter(sweep.value)) and isinstance(value.value, list):
+                continue
             word = _word(value)
             if not isinstance(value.value, int | float | str) or not _SAFE.fullmatch(word):
                 text = f"a swept value must be a number or a plain word, not {kind_of(value.value)}"

@@ -131,7 +131,7 @@ def _add_file_keys(definitions: dict[str, Any]) -> None:
             "type": "array",
             "minItems": fewest,
             "maxItems": most,
-            "items": {"type": ["number", "string", "boolean"]},
+            "items": {"type": ["number", "string", "boolean", "array"]},
         },
         "examples": [{"width": [16, 32, 64], "ffn.hidden": [32, 64, 128]}],
     }
