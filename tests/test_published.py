@@ -103,15 +103,14 @@ def test_the_suite_of_known_findings_cites_each_and_finds_many() -> None:
 
 
 @pytest.mark.slow
-def test_its_models_are_mostly_those_of_systems_and_quickstart_so_that_runs_are_shared(tmp_path: Path) -> None:
-    plans = [api.plan(suite, results=tmp_path) for suite in ("known_findings", "systems", "quickstart")]
+def test_its_models_are_mostly_those_of_systems_so_that_runs_are_shared(tmp_path: Path) -> None:
+    plans = [api.plan(suite, results=tmp_path) for suite in ("known_findings", "systems")]
     findings, *others = (plan.runs for plan in plans)
     elsewhere = {run.id for runs in others for run in runs}
     shared = {run.model for run in findings if run.id in elsewhere}
     alike = {
         "dense",
         "mixtral_2023",
-        "dense_total",
         "fine_grained",
         "mixtral_capacity",
         "token_hash",
