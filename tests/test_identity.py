@@ -332,6 +332,29 @@ def test_a_sweep_holds_numbers_that_can_be(root: Path, value: object) -> None:
     assert any("learning-rate sweep" in problem for problem in found.problems)
 
 
+@pytest.mark.parametrize(
+    ("told", "why"),
+    [({"best_lr": 1.0}, "not that of its losses"), ({"best_lr": None}, "not that of its losses"), ({}, "inside")],
+)
+def test_the_best_rate_of_a_sweep_is_that_of_its_losses(root: Path, told: dict[str, Any], why: str) -> None:
+    """Nor does it lie inside because the file says so."""
+    tune = store.Results(root).plans()[0].plan.tune
+    assert tune is not None
+
+    def change(summary: dict[str, Any]) -> dict[str, Any]:
+        dense = summary["models"]["dense"]
+        for point in dense["curve"] if not told else ():
+            point["bits_per_byte"] = 3.0 + point["lr"]
+        lowest = {"best_lr": min(point["lr"] for point in dense["curve"])}
+        dense.update({"interior": True, **lowest, **told})
+        return summary
+
+    change_file(store.Results(root).tune(tune.id), "tune.json", change)
+    found = evidence(root)
+    assert found.tuned == {}
+    assert any(why in problem for problem in found.problems)
+
+
 def test_a_sweep_of_other_rates_is_not_this_one(root: Path) -> None:
     tune = store.Results(root).plans()[0].plan.tune
     assert tune is not None

@@ -21,7 +21,7 @@ from moebench.claims.judge import judge
 from moebench.claims.samples import draw
 from moebench.claims.sensitivity import flipped
 from moebench.claims.verdict import Verdict
-from moebench.planning.grid import TunePlan
+from moebench.planning.grid import TunePlan, best_point
 from moebench.planning.types import Plan
 from moebench.reader.evidence import Evidence, gather, read_sweep, tuned_models
 from moebench.store import Results, write_json
@@ -73,7 +73,7 @@ def swept_plan(seeds: int = 3, swept: tuple[str, ...] = MODELS) -> Plan:
     return golden_results.golden_plan(claims=CLAIMS).model_copy(update={"tune": tune})
 
 
-def write_sweep(root: Path, plan: Plan, loss: Loss, *, best_lr: float = BEST, interior: bool = True) -> Results:
+def write_sweep(root: Path, plan: Plan, loss: Loss, *, interior: bool = True) -> Results:
     """The summary of the sweep, by hand."""
     models: dict[str, Any] = {}
     assert plan.tune is not None
@@ -83,7 +83,9 @@ def write_sweep(root: Path, plan: Plan, loss: Loss, *, best_lr: float = BEST, in
             value = loss(name, cell.lr, cell.seed - 1000)
             reason = None if value is not None else "run is diverged"
             curve.append({"lr": cell.lr, "seed": cell.seed, "bits_per_byte": value, "reason": reason})
-        about = {"identity": name, "best_lr": best_lr, "interior": interior, "configured_lr": BEST}
+        best = best_point(curve)
+        assert best is not None
+        about = {"identity": name, "best_lr": best["lr"], "interior": interior, "configured_lr": BEST}
         models[name] = {**about, "curve": curve}
     folder = Results(root).tune("sweep")
     folder.path.mkdir(parents=True, exist_ok=True)
@@ -203,7 +205,7 @@ def test_a_sign_that_flips_is_invalid(name: str, judged: Judged) -> None:
 
 
 def test_a_flip_in_the_treatments_favour_is_invalid_too(judged: Judged) -> None:
-    verdict = judged(at({"moe_8x2": 2.15}))["worse"]
+    verdict = judged(at({"dense_total": 2.29}))["worse"]
     assert verdict.state == "invalid"
     assert verdict.reason.startswith("tuning: +")
 
@@ -264,7 +266,7 @@ def no_second(model: str, lr: float, seed: int) -> float | None:
     ("change", "why"),
     [
         ({"swept": ("moe_8x2",)}, "no sweep of dense"),
-        ({"best_lr": SECOND}, "moe_8x2 was trained with 0.006, its best was 0.003"),
+        ({"loss": at({"moe_8x2": 2.1})}, "moe_8x2 was trained with 0.006, its best was 0.003"),
         ({"loss": no_second}, "no rate next to the best of dense completed"),
     ],
 )

@@ -17,9 +17,9 @@ from moebench.cli.console.outcome import sweep_text
 from moebench.environment import environment
 from moebench.jobs.evaluate import id_of
 from moebench.jobs.recipe import Run
-from moebench.planning.grid import TunePlan, beyond
+from moebench.planning.grid import TunePlan, best_point, beyond
 from moebench.planning.matching import PlanError
-from moebench.planning.sweep import at_best_rates, best_rate, block_to_paste, edges, outermost, summarise
+from moebench.planning.sweep import at_best_rates, block_to_paste, edges, outermost, summarise
 from moebench.planning.tuning import TUNE_SEED, Sweep, tune_identity
 from moebench.reader.evidence import gather, read_sweep
 from moebench.store import CorruptFile, Results, append_lines, read_json, write_json
@@ -43,14 +43,14 @@ def curve(**values: list[float | None]) -> list[dict[str, Any]]:
 
 
 def test_the_best_rate_has_the_lowest_mean_over_seeds() -> None:
-    assert best_rate(curve(r1=[3.0, 3.0], r2=[1.0, 4.0], r3=[2.9, 2.9])) == 2.0
-    assert best_rate(curve(r1=[3.0], r2=[4.0])) == 1.0
+    assert best_point(curve(r1=[3.0, 3.0], r2=[1.0, 4.0], r3=[2.9, 2.9])) == {"lr": 2.0}
+    assert best_point(curve(r1=[3.0], r2=[4.0])) == {"lr": 1.0}
 
 
 def test_a_rate_at_which_a_seed_failed_is_never_best() -> None:
-    assert best_rate(curve(r1=[3.0, 3.0], r2=[0.1, None])) == 1.0
-    assert best_rate(curve(r1=[None], r2=[None])) is None
-    assert best_rate([]) is None
+    assert best_point(curve(r1=[3.0, 3.0], r2=[0.1, None])) == {"lr": 1.0}
+    assert best_point(curve(r1=[None], r2=[None])) is None
+    assert best_point([]) is None
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_its_summary_holds_what_each_run_lost_on_the_tune_split(swept: tuple[Pat
             records = results.job(id_of(ids[point["lr"], point["seed"]], "quality")).records()
             (value,) = [one.value for one in records if one.metric == "tune.bits_per_byte"]
             assert (point["bits_per_byte"], point["reason"]) == (value, None)
-        assert model["best_lr"] == best_rate(model["curve"])
+        assert best_point(model["curve"]) == {"lr": model["best_lr"]}
         assert model["interior"] == (RATES[0] < model["best_lr"] < FURTHER)
         assert model["configured_lr"] == 1e-2
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Literal, NamedTuple
+from statistics import mean
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
@@ -109,6 +110,19 @@ def beyond(values: Sequence[Value], side: Side) -> float | int | None:
     if all(isinstance(value, int) for value in numbers):
         further = round(further)
     return further if further != last and further > 0 and math.isfinite(further) else None
+
+
+def best_point(curve: Sequence[Mapping[str, Any]]) -> dict[str, Value] | None:
+    """Rate and other fields of the lowest mean over seeds, among points at which every seed completed; None when there
+    is none."""
+    by_point: dict[tuple[tuple[str, Value], ...], list[float | None]] = {}
+    for point in curve:
+        where: tuple[tuple[str, Value], ...] = ((LR, point["lr"]), *point.get("over", {}).items())
+        by_point.setdefault(where, []).append(point["bits_per_byte"])
+    known = {point: [v for v in values if v is not None] for point, values in by_point.items()}
+    means = {point: mean(values) for point, values in known.items() if len(values) == len(by_point[point])}
+    lowest = min(means, key=lambda point: means[point], default=None)
+    return None if lowest is None else dict(lowest)
 
 
 def ends(axes: Axes, point: Mapping[str, Value]) -> list[End]:

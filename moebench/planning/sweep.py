@@ -9,12 +9,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Collection, Iterator
-from statistics import mean
 from typing import Any
 
 from moebench.jobs import evaluate
 from moebench.jobs.recipe import Run
-from moebench.planning.grid import LR, End, Side, Value, ends
+from moebench.planning.grid import LR, End, Side, Value, best_point, ends
 from moebench.planning.tuning import may_go_on, tune_identity
 from moebench.planning.types import Plan, TunePlan
 from moebench.store import Results, read_json, write_json
@@ -162,22 +161,3 @@ def _flow(node: Any) -> str:
     if isinstance(node, dict):
         return f"{{{', '.join(f'{key}: {_flow(inner)}' for key, inner in node.items())}}}"
     return json.dumps(node) if isinstance(node, bool | str) else repr(node)
-
-
-def best_point(curve: list[dict[str, Any]]) -> dict[str, Value] | None:
-    """Rate and other fields of the lowest mean over seeds, among points at which every seed completed; None when there
-    is none."""
-    by_point: dict[tuple[tuple[str, Value], ...], list[float | None]] = {}
-    for point in curve:
-        where: tuple[tuple[str, Value], ...] = ((LR, point["lr"]), *point.get("over", {}).items())
-        by_point.setdefault(where, []).append(point["bits_per_byte"])
-    known = {point: [v for v in values if v is not None] for point, values in by_point.items()}
-    means = {point: mean(values) for point, values in known.items() if len(values) == len(by_point[point])}
-    lowest = min(means, key=lambda point: means[point], default=None)
-    return None if lowest is None else dict(lowest)
-
-
-def best_rate(curve: list[dict[str, Any]]) -> float | None:
-    """The rate of the best point."""
-    best = best_point(curve)
-    return None if best is None else float(best[LR])

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from moebench.metrics import impossible
-from moebench.planning.grid import SIDES, Cell, End, cells, extended
+from moebench.planning.grid import LR, SIDES, Cell, End, best_point, cells, ends, extended
 from moebench.planning.types import TunePlan
 from moebench.reader.checks import wrong
 from moebench.store import CorruptFile, Folder
@@ -65,6 +65,11 @@ def read_tune(folder: Folder, tune: TunePlan) -> dict[str, Any]:
             why = None if point.bits_per_byte is None else impossible("tune.bits_per_byte", point.bits_per_byte)
             if why is not None:
                 raise CorruptFile(path, why)
+        best = best_point(model["curve"])
+        if best != (None if swept.best_lr is None else {LR: swept.best_lr, **swept.best}):
+            raise CorruptFile(path, f"the best point of {name} is not that of its losses")
+        if swept.interior and (best is None or any(end.axis == LR for end in ends(whole.axes, best))):
+            raise CorruptFile(path, f"the best rate of {name} does not lie inside")
     return raw
 
 
