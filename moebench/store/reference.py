@@ -2,8 +2,9 @@
 
 Left out, with the hashes of the originals in MANIFEST: weights; of the training steps all but the digests of those that
 were evaluated; the load of single experts before the last evaluation; times of other work than training; the runs of
-learning-rate sweeps, of which the summary is kept; which model a speed session timed when, and where the bundle would
-be too large the order of its samples. A report from the bundle says what one from the originals does.
+learning-rate sweeps, of which the summary is kept; of the short runs of controls what no control reads (documents,
+routing, times); which model a speed session timed when, and where the bundle would be too large the order of its
+samples. A report from the bundle says what one from the originals does.
 `run` never takes a job from it. Writing again what is there already changes no file.
 """
 
@@ -25,6 +26,7 @@ from moebench.store.packing import fold
 from moebench.store.source import Source
 
 LOADS = "routing.tokens["
+ITEMS = "items.jsonl"
 MOST_BYTES = 400 * 2**10
 """What a bundle should be within."""
 ROOM = 1000
@@ -45,6 +47,7 @@ def write_bundle(source: Source, stored: StoredPlan, path: Path) -> list[Path]:
     akin = [other for other in source.known_plans() if other != stored and stored.plan.akin(other.plan)]
     groups = _groups(source, stored.plan)
     digested = _digested_steps(groups, stored.plan)
+    of_controls = {_group(job) for job in (stored.plan.controls.jobs if stored.plan.controls is not None else ())}
     left_out: dict[str, dict[str, Any]] = {}
     rows: dict[str, dict[str, list[Rows]]] = {name: {} for name in columns.TABLES}
     samples: dict[str, dict[int, Any]] = {}
@@ -55,7 +58,8 @@ def write_bundle(source: Source, stored: StoredPlan, path: Path) -> list[Path]:
         thinned = {}
         for name in columns.TABLES:
             if any(name in entry["rows"] for entry in entries):
-                kept, whole = zip(*(_kept(folder, name, digested) for folder in folders), strict=True)
+                read = _kept if group not in of_controls else _kept_of_control
+                kept, whole = zip(*(read(folder, name, digested) for folder in folders), strict=True)
                 rows[name][group] = list(kept)
                 thinned[name] = all(whole)
         for number, entry in enumerate(entries):
@@ -162,6 +166,17 @@ def _kept(folder: Folder, name: str, digested: set[int]) -> tuple[Rows, bool]:
         return rows, True
     except (KeyError, TypeError, AttributeError) as error:
         raise CorruptFile(folder.path / name, "not what a job writes") from error
+
+
+def _kept_of_control(folder: Folder, name: str, digested: set[int]) -> tuple[Rows, bool]:
+    """The same of a control's short run: of its documents, routing and times nothing is read."""
+    if name in (ITEMS, "timed.jsonl"):
+        return [], False
+    rows, whole = _kept(folder, name, digested)
+    if name != "records.jsonl":
+        return rows, whole
+    told = [row for row in rows if not row["metric"].startswith(("routing.", "init."))]
+    return told, whole and len(told) == len(rows)
 
 
 def _sweeps(source: Source, plan: Plan, left_out: dict[str, dict[str, Any]]) -> dict[str, Any]:
