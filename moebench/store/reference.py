@@ -58,8 +58,8 @@ def write_bundle(source: Source, stored: StoredPlan, path: Path) -> list[Path]:
         thinned = {}
         for name in columns.TABLES:
             if any(name in entry["rows"] for entry in entries):
-                read = _kept if group not in of_controls else _kept_of_control
-                kept, whole = zip(*(read(folder, name, digested) for folder in folders), strict=True)
+                keep = _kept_of_control if group in of_controls else _kept
+                kept, whole = zip(*(keep(folder, name, digested) for folder in folders), strict=True)
                 rows[name][group] = list(kept)
                 thinned[name] = all(whole)
         for number, entry in enumerate(entries):
