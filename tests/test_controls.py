@@ -357,7 +357,10 @@ def test_their_models_are_in_no_table_of_models(ran: Path) -> None:
 def test_a_bundle_says_of_them_what_the_folder_says(ran: Path, tmp_path: Path) -> None:
     source = Results(ran / "results")
     write_bundle(source, source.plans()[0], tmp_path / "tiny")
-    assert check_controls(evidence_in(tmp_path)) == check_controls(evidence_in(ran / "results"))
+    bundled = evidence_in(tmp_path)
+    assert check_controls(bundled) == check_controls(evidence_in(ran / "results"))
+    assert all(run.items for run in bundled.outcomes)
+    assert not any(run.items or any(name.startswith("routing.") for name in run.values) for run in bundled.controls)
 
 
 def rewritten(root: Path, losses: Mapping[str, float]) -> Evidence:
