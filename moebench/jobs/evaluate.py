@@ -50,16 +50,24 @@ class EvaluateSpec(Frozen):
 
 def jobs(draft: Draft) -> Iterator[Job]:
     """Every measurement that the suite asks for, of every trained model and of every checkpoint."""
-    asked = draft.plan.spec.measure.quality
+    measure = draft.plan.spec.measure
+    asked = (*measure.quality, *measure.probes)
     for name, measurement in MEASUREMENTS.items():
         if measurement.optional and name not in asked:
             continue
         for given in draft.jobs:
+            if measurement.of_mixtures and given.kind in ("train", "load") and not _has_mixtures(draft, given):
+                continue
             if given.kind == "train":
                 yield job(given, name)
             elif given.kind == "load" and not measurement.of_training and draft.plan.data.source != "none":
                 yield job(given, name, text=_text(draft, given.model))
     yield from tasks.jobs(draft)
+
+
+def _has_mixtures(draft: Draft, given: Job) -> bool:
+    blueprint = draft.plan.models[given.model].blueprint
+    return blueprint is not None and bool(blueprint.mixtures)
 
 
 def _text(draft: Draft, model: str) -> TextSpec:

@@ -4,7 +4,7 @@ A file declares its metrics (`METRICS`) and, where they are measured on a finish
 line in `FILES` below registers both. What a metric means stands on it alone: suites are checked, numbers read and
 claims judged by these declarations. Measuring code sees a subject through `models.subject`, and imports torch inside
 its functions: whoever reads declarations loads none. Installed packages add files through the entry point group
-`moebench.metrics`.
+`moebench.metrics`. Probes of routing stand in `probes`.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from moebench.metrics import (
 )
 from moebench.metrics.measurement import Measurement
 from moebench.metrics.metric import Metric, Record
+from moebench.metrics.probes import PROBES
 from moebench.metrics.ref import MetricRef
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ FILES: dict[str, ModuleType] = {
     "speed": speed,
     "events": events,
     "leverage": leverage,
+    **PROBES,
 }
 
 METRICS: dict[str, Metric] = {metric.name: metric for file in FILES.values() for metric in file.METRICS}

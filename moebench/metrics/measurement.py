@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from numpy.typing import NDArray
 
@@ -103,4 +103,8 @@ class Measurement:
     of_training: bool = False
     """Whether it is of a training step, and so of trained models alone."""
     optional: bool = False
-    """Whether a suite asks for it by its name, under `measure.quality`; the others are always made."""
+    """Whether a suite asks for it by its name; the others are always made."""
+    under: Literal["quality", "probes"] = "quality"
+    """The list of a suite's `measure` block that has the name."""
+    of_mixtures: bool = False
+    """Whether a dense model has nothing of it."""

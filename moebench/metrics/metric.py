@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from moebench.frozen import Frozen
+from moebench.frozen import Frozen, later
 from moebench.metrics.ref import labelled
 
 Better = Literal["lower", "higher", "neither"]
@@ -87,6 +87,8 @@ class Metric(Frozen):
     """Label -> its values, where they are the same for every suite."""
     whole: bool = False
     """Whether it means the whole when it has no label; else it is nothing without its labels."""
+    together: tuple[str, ...] = later(())
+    """Labels that may be left out, of one that is nothing without the others: it then means all their values."""
     retired: str | None = None
     """Why nothing is claimed about it any more, and what to use; old records stay readable, new ones are not made."""
     says: str
@@ -101,7 +103,7 @@ class Metric(Frozen):
     """What guessing gets, where that is known: of a choice among four 0.25."""
     asked_by: tuple[str, ...] = ()
     """What of a suite's `measure` block must be there for a claim about it: `memory`, `routing`, `speed`,
-    `speed.train_step`, or a word of `quality`; nothing for what every suite has."""
+    `speed.train_step`, or a word of `quality` or `probes`; nothing for what every suite has."""
     unclaimable: tuple[str, str | None] | None = None
     """Why no claim is about it, and what to claim instead."""
     fixed: Callable[[Any], str | None] | None = None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from moebench.claims.kinds import KINDS
 from moebench.claims.kinds.spread import EVERY_VALUE
-from moebench.metrics import METRICS, find, known, metric_of
+from moebench.metrics import MEASUREMENTS, METRICS, find, known, metric_of
 from moebench.metrics.metric import Metric
 from moebench.metrics.ref import MetricRef, labelled
 from moebench.suite.check_parts import a_or_an, check_combined, check_places
@@ -182,10 +182,11 @@ def _metric(findings: Findings, path: Path, name: str, models: list[AnyModel]) -
         hint = nearest(unknown[0], metric.labels) or f"its labels are {listed(metric.labels, last='and')}"
         findings.add(path, f"{base} has no label {quoted(unknown[0])}", hint)
         return None
-    missing = [label for label in metric.labels if label not in labels]
+    missing = [label for label in metric.labels if label not in (*labels, *metric.together)]
     if missing and not metric.whole:
-        values = _measured(findings, missing[0]) or ["0"]
-        example = labelled(base, **{label: labels.get(label, values[0]) for label in metric.labels})
+        values = metric.values.get(missing[0]) or _measured(findings, missing[0]) or ["0"]
+        shown = [label for label in metric.labels if label in (*labels, *missing)]
+        example = labelled(base, **{label: labels.get(label, values[0]) for label in shown})
         findings.add(path, f"{base} needs the label {missing[0]!r}", f"write it as {example}")
         return None
     exact = labelled(base, **{label: labels[label] for label in metric.labels if label in labels})
@@ -246,7 +247,8 @@ def _lacking(measure: Measure, what: str) -> str | None:
         return None if measure.speed is not None else "give it a `speed` under `measure`"
     if what == "speed.train_step":
         return None if measure.speed is not None and measure.speed.train_step else f"set measure.{what} to true"
-    return None if what in measure.quality else f"put {what} into measure.quality"
+    under = MEASUREMENTS[what].under if what in MEASUREMENTS else "quality"
+    return None if what in getattr(measure, under) else f"put {what} into measure.{under}"
 
 
 def _not_there(metric: Metric, labels: dict[str, str], named: list[AnyModel]) -> tuple[str, str | None] | None:

@@ -26,7 +26,9 @@ from moebench.suite.model import ModelSpec
 from moebench.suite.words import TOLD_BY
 from moebench.text import closest
 
-QUALITY = ("bits_per_byte", *(name for name, measurement in MEASUREMENTS.items() if measurement.optional))
+OPTIONAL = {name: measurement for name, measurement in MEASUREMENTS.items() if measurement.optional}
+QUALITY = ("bits_per_byte", *(name for name, measurement in OPTIONAL.items() if measurement.under == "quality"))
+PROBES = tuple(name for name, measurement in OPTIONAL.items() if measurement.under == "probes")
 
 
 class DecodeSpec(Frozen):
@@ -77,6 +79,8 @@ class Measure(Frozen):
     """Whether claims may rest on peaks of tensor bytes. They are always measured, because suites share runs."""
     routing: bool = True
     """Whether claims may rest on the load of the experts. It is always recorded, because suites share runs."""
+    probes: list[Literal[PROBES]] = later([])  # type: ignore[valid-type]
+    """Probes of routing, measured on every mixture; a finished suite that asks for one trains nothing."""
     lm_eval: LmEvalSpec | None = later()
     """Tasks of lm-eval; none when absent."""
 
