@@ -25,9 +25,9 @@ PACKAGE = Path(moebench.__file__).parent
 
 LADDER: dict[str, tuple[str, ...]] = {
     "ground": (
-        "__init__", "text", "frozen", "amounts", "seeds", "format", "tables", "environment", "counting", "identity",
-        "plugins", "models.lazy", "models.initial", "models.routers", "models.subject", "metrics", "external",
-        "data.documents", "data.sources",
+        "__init__", "text", "frozen", "amounts", "seeds", "format", "tables", "catalogue", "environment", "counting",
+        "identity", "plugins", "models.lazy", "models.initial", "models.routers", "models.subject", "metrics",
+        "external", "data.documents", "data.sources",
         "claims.hypothesis", "claims.kinds", "systems.configs", "models.convert.families", "models.convert.words",
         "suite",
         "models.architecture", "checkpoints.facts", "jobs.recipe", "jobs.session", "tasks.facts",

@@ -80,7 +80,7 @@ def test_every_block_and_command_is_one_that_is_tested_here() -> None:
     known += of(*(f"moebench run {suite}" for suite in SUITES))
     known += [command for command in COMMANDS if command in ("moebench plan", "moebench run", "moebench report")]
     known += of("moebench judge", "moebench plan checkpoints")
-    known += of("moebench status", "moebench report --all")
+    known += of("moebench status", "moebench report --all", "moebench report --claims")
     assert sorted(COMMANDS) == sorted(set(known))
     assert len(mine) == 9
 
@@ -198,7 +198,11 @@ def test_its_commands_work_one_after_the_other(here: Path) -> None:
     again = re.search(r"moebench run mine\.yaml .*--tuned", tuned)
     assert again
     assert shlex.split(again[0].replace("\\", ""))[:4] == ["moebench", "run", "mine.yaml", "--set"]
-    for command, said in (("moebench status", "mine"), ("moebench report --all", "reports/index.html")):
+    for command, said in (
+        ("moebench status", "mine"),
+        ("moebench report --claims", "reports/claims"),
+        ("moebench report --all", "reports/index.html"),
+    ):
         assert command in COMMANDS
         found = call(*command.split()[1:])
         assert found.exit_code == 0, found.output

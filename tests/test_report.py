@@ -639,6 +639,14 @@ def test_the_page_fetches_nothing_and_escapes_what_came_from_outside(made: Overv
     assert "prefers-color-scheme: dark" in text
 
 
+def test_the_overview_leads_to_the_claims_where_there_is_a_page_of_them(results_all: Path, tmp_path: Path) -> None:
+    for link in (False, True):
+        built = build_all(results_all, out=tmp_path, formats=("json",))
+        for file, words in (("index.html", 'href="claims/index.html"'), ("index.md", "](claims/index.html)")):
+            assert (words in (built.path / file).read_text()) is link
+        moebench.reporting.build_claims(tmp_path)
+
+
 def test_two_builds_give_the_same_bytes_all(results_all: Path, made: Overview, tmp_path: Path) -> None:
     again = build_all(results_all, out=tmp_path, formats=FAST)
     for file in ("index.html", "index.md"):

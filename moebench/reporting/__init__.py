@@ -1,6 +1,7 @@
 """From a results folder to `reports/<suite>/`: a page, its figures and tables, and the verdicts for machines.
 
-`build` is the way in, `build_all` the one with a page over all suites. Nothing here loads torch, reads a clock or draws
+`build` is the way in, `build_all` the one with a page over all suites, `build_claims` writes the page of the catalogue
+from reports that are made. Nothing here loads torch, reads a clock or draws
 a random number: the same results give the same bytes. A figure or table declares its section beside its function, and
 is one line in `figures.FIGURES` or `tables.TABLES`.
 """
@@ -8,7 +9,8 @@ is one line in `figures.FIGURES` or `tables.TABLES`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import shlex
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +18,11 @@ from typing import TYPE_CHECKING, Any
 from moebench.text import plain, visible
 
 if TYPE_CHECKING:
+    from moebench.catalogue import Catalogue
     from moebench.claims.verdict import ControlResult, Verdict
     from moebench.planning.types import StoredPlan
     from moebench.reporting.analysis import Findings
+    from moebench.reporting.answers import Answers
     from moebench.reporting.canvas import Drawn
     from moebench.store import Source
 
@@ -126,10 +130,64 @@ def build_all(results_root: Path | str, *, out: Path | str | None = None, format
             entries.append(overview.failed(title, stored.plan.spec.question, failures[title]))
     if not entries and not unreadable:
         raise KeyError(f"{results_root} holds no plan of any suite" if root.is_dir() else f"{root}: no such folder")
+    claims = claims_link(folder)
     for file, content in (("index.html", render.overview_html), ("index.md", render.overview_markdown)):
         (folder / file).unlink(missing_ok=True)
-        _put(folder / file, content(entries, unreadable, name))
+        _put(folder / file, content(entries, unreadable, name, claims))
     return Overview(path=folder, reports=tuple(reports), failures=failures)
+
+
+CLAIMS = "claims"
+"""Folder of the catalogue's page among the reports."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimsPage:
+    """The page of the catalogue on disk."""
+
+    path: Path
+    """Its folder, such as reports/claims."""
+    found: Answers
+
+    @property
+    def page(self) -> Path:
+        """The page to open, if html was asked for."""
+        return self.path / "index.html"
+
+
+def build_claims(
+    out: Path | str | None = None, *, formats: Iterable[str] = DEFAULT, listed: Catalogue | None = None
+) -> ClaimsPage:
+    """Writes `out`/claims/: every claim of the catalogue with the verdicts of the reports that lie in `out`.
+
+    Raises ValueError for an unknown format, UnsafeName when it would be written outside `out`.
+    """
+    from moebench.catalogue import catalogue
+    from moebench.reporting import render
+    from moebench.reporting.answers import answers, as_csv, as_json
+
+    wanted = _wanted(formats)
+    folder = Path("reports") if out is None else Path(out)
+    path = _inside(folder, CLAIMS)
+    found = answers(listed or catalogue(), folder)
+    command = shlex.join(["moebench", "report", "--claims", "--out", _typed_name(folder)])
+    contents: dict[str, Callable[[], str]] = {
+        "index.html": lambda: render.claims_html(found, command),
+        "index.md": lambda: render.claims_markdown(found, command),
+        "claims.csv": lambda: as_csv(found),
+        "claims.json": lambda: json.dumps(as_json(found), indent=1, ensure_ascii=False, allow_nan=False) + "\n",
+    }
+    for file, content in contents.items():
+        (path / file).unlink(missing_ok=True)
+        if Path(file).suffix.removeprefix(".") in wanted:
+            _put(path / file, content())
+    return ClaimsPage(path=path, found=found)
+
+
+def claims_link(out: Path) -> str | None:
+    """Address of the catalogue's page from the overview beside it; None where there is none."""
+    names = (f"index.{kind}" for kind in ("html", "md"))
+    return next((f"{CLAIMS}/{name}" for name in names if (out / CLAIMS / name).is_file()), None)
 
 
 def _wanted(formats: Iterable[str]) -> frozenset[str]:

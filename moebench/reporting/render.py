@@ -15,8 +15,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 
 from moebench import __version__
-from moebench.reporting import overview, page, states
+from moebench.reporting import answers, overview, page, states
 from moebench.reporting.analysis import Findings
+from moebench.reporting.answers import Answers
 from moebench.reporting.canvas import Drawn
 from moebench.reporting.figures import FIGURES
 from moebench.reporting.overview import Entry
@@ -24,6 +25,7 @@ from moebench.reporting.part import placed
 from moebench.reporting.svg import inline_svg
 from moebench.reporting.tables import Table
 from moebench.reporting.theme import (
+    ANSWER_COLOURS,
     DARK,
     FAMILIES,
     GREY,
@@ -64,20 +66,42 @@ def markdown(findings: Findings, tables: Mapping[str, Table], drawn: Drawings, f
     return _tidy(template.render(**context, files=files, suite_block=_indented(page.suite_text(findings))))
 
 
-def overview_html(entries: Sequence[Entry], unreadable: Sequence[str], results_name: str) -> str:
-    """The page of all suites."""
-    template = _templates().get_template("overview.html.j2")
-    return template.render(**_overview(entries, unreadable, results_name), colours=_css(_colours({})))
+def overview_html(entries: Sequence[Entry], unreadable: Sequence[str], results_name: str, claims: str | None) -> str:
+    """The page of all suites; `claims` is the address of the catalogue's page."""
+    context = _overview(entries, unreadable, results_name, claims)
+    return _templates().get_template("overview.html.j2").render(**context, colours=_css(_colours({})))
 
 
-def overview_markdown(entries: Sequence[Entry], unreadable: Sequence[str], results_name: str) -> str:
+def overview_markdown(
+    entries: Sequence[Entry], unreadable: Sequence[str], results_name: str, claims: str | None
+) -> str:
     """The same content for repositories."""
-    return _tidy(_templates().get_template("overview.md.j2").render(**_overview(entries, unreadable, results_name)))
+    context = _overview(entries, unreadable, results_name, claims)
+    return _tidy(_templates().get_template("overview.md.j2").render(**context))
 
 
-def _overview(entries: Sequence[Entry], unreadable: Sequence[str], results_name: str) -> dict[str, Any]:
+def _overview(
+    entries: Sequence[Entry], unreadable: Sequence[str], results_name: str, claims: str | None
+) -> dict[str, Any]:
     lines = overview.summary(entries, unreadable)
-    return {"entries": entries, "summary": lines, "results_name": results_name, "version": __version__}
+    return {
+        "entries": entries, "summary": lines, "results_name": results_name, "claims": claims, "version": __version__,
+    }  # fmt: skip
+
+
+def claims_html(found: Answers, command: str) -> str:
+    """The page of the catalogue."""
+    colours = {**_colours({}), **{colour: f"s-{_state_id(state)}" for state, colour in ANSWER_COLOURS.items()}}
+    return _templates().get_template("claims.html.j2").render(**_claims(found, command), colours=_css(colours))
+
+
+def claims_markdown(found: Answers, command: str) -> str:
+    """The same content for repositories."""
+    return _tidy(_templates().get_template("claims.md.j2").render(**_claims(found, command)))
+
+
+def _claims(found: Answers, command: str) -> dict[str, Any]:
+    return {"found": found, "words": answers, "command": command, "version": __version__}
 
 
 def _tidy(text: str) -> str:

@@ -40,6 +40,8 @@ STATE_DARK = {
     "invalid": "#a5aeb9",
     "not_tested": "#a5aeba",
 }
+ANSWER_COLOURS = {"depends": "#1d5fa6", "not_run": "#58626b", "cited": "#58626a"}
+"""States of a row of the catalogue that no verdict has."""
 STATE_MARKERS = {
     "supported": "^", "refuted": "v", "inconclusive": "D", "interim": "d", "invalid": "X", "not_tested": "o",
 }  # fmt: skip

@@ -27,9 +27,19 @@ FORMATS = ("html", "md", "csv", "json", "svg", "png")
 @out_option
 @click.option("--format", "formats", metavar="LIST", help=f"Comma-separated, of {', '.join(FORMATS)}.")
 @click.option("--all", "overview", is_flag=True, help="Every suite, and OUT/index.html over them.")
+@click.option(
+    "--claims", is_flag=True, help="OUT/claims/: what is said of mixtures, with the verdicts of the reports in OUT."
+)
 @strict_option
 def report(
-    suites: tuple[str, ...], *, results: Path, out: Path, formats: str | None, overview: bool, strict: bool
+    suites: tuple[str, ...],
+    *,
+    results: Path,
+    out: Path,
+    formats: str | None,
+    overview: bool,
+    claims: bool,
+    strict: bool,
 ) -> None:
     """Build reports from results, whole or partial; all suites when none is named. Loads no torch.
 
@@ -39,6 +49,7 @@ def report(
       moebench report quickstart --results results --out reports
       moebench report quickstart --format html,png
       moebench report --all
+      moebench report --claims
     """
     from moebench.claims.judge import strict_ok
     from moebench.cli.console.outcome import verdict_text
@@ -50,7 +61,12 @@ def report(
         raise click.UsageError(f"--format: unknown {', '.join(sorted(unknown))}; known: {', '.join(FORMATS)}")
     if overview and suites:
         raise click.UsageError("--all reports every suite: name none beside it")
+    if claims and (overview or suites):
+        raise click.UsageError("--claims reads the reports that are made: it goes alone")
     options: dict[str, Any] = {} if chosen is None else {"formats": chosen}
+    if claims:
+        _claims(out, options)
+        return
     verdicts: list[Verdict] = []
     with input_errors():
         warn_unreadable(results, strict=strict, suites=suites)
@@ -72,6 +88,20 @@ def report(
                 if whole.failures:
                     sys.exit(EXIT_RUNS_FAILED)
     sys.exit(EXIT_CLAIM_FAILED if strict and not strict_ok(verdicts) else 0)
+
+
+def _claims(out: Path, options: dict[str, Any]) -> None:
+    """The page of the catalogue, from the reports in a folder."""
+    from moebench.reporting import build_claims
+    from moebench.reporting.answers import ANSWERS
+    from moebench.text import plain
+
+    with input_errors():
+        made = build_claims(out, **options)
+    for suite, why in made.found.unreadable.items():
+        click.echo(f"note: the report of {plain(suite)} does not read: {plain(why)}", err=True)
+    told = ", ".join(f"{n} {ANSWERS[state][0].lower()}" for state, n in made.found.tally.items() if n)
+    click.echo(f"{len(made.found.rows)} claims: {told}\n{made.path}")
 
 
 def _share(_context: click.Context, _option: click.Parameter, value: float | None) -> float | None:
