@@ -20,10 +20,13 @@ from moebench.planning.types import Plan
 from moebench.reader.evidence import Evidence
 from moebench.suite.claim import Claim
 from moebench.suite.model import MatchOn, MoEFFN
+from moebench.suite.view import TrainingView
 
 TOKENS = "training tokens"
 BYTES = "bytes"
 """The tokenizer that is not told where it is that of all models."""
+WHOLE = "all"
+"""The training text that is not told where it is that of all models."""
 Value = int | float | str | None
 
 
@@ -130,12 +133,25 @@ def beside(
     tokenizers: dict[str, Value] = {name: _tokenizer(evidence.plan, name) for name in named}
     if set(tokenizers.values()) - {BYTES}:
         rows.append(Beside(what="tokenizer", values=tokenizers, ratio=None))
+    texts: dict[str, Value] = {name: _text_words(evidence.plan, name) for name in named}
+    if set(texts.values()) - {WHOLE}:
+        rows.append(Beside(what="training text", values=texts, ratio=None))
     return tuple(rows)
 
 
 def _tokenizer(plan: Plan, model: str) -> str:
     facts = plan.data_of(model)
     return BYTES if facts.tokenizer is None else f"{facts.vocab:,} tokens"
+
+
+def trained_on(plan: Plan, model: str) -> tuple[str, float]:
+    """What of the text a model is trained on: equal where two models have the same, however it is written."""
+    return plan.data_of(model).text_digest, plan.decoders[model].recipe.corrupt
+
+
+def _text_words(plan: Plan, model: str) -> str:
+    view = plan.spec.view_of(model)
+    return WHOLE if view == TrainingView() else f"data {view}"
 
 
 def _sizes(plan: Plan, models: list[str], treatment: str | None, baseline: str | None) -> Iterator[Beside]:
@@ -263,6 +279,12 @@ def notes(evidence: Evidence, models: Iterable[str]) -> Iterator[str]:
         yield from (f"{name}: {words}" for words in not_of_batch(model.architecture, model.recipe))
     if why := other_dtype(plan, named):
         yield why
+    by_view: dict[str, list[str]] = {}
+    for name in named:
+        by_view.setdefault(_text_words(plan, name), []).append(name)
+    for words, who in by_view.items():
+        if words != WHOLE:
+            yield f"{' and '.join(who)} {'was' if len(who) == 1 else 'were'} trained on {words}"
     by_times: dict[str, list[str]] = {}
     for name in named:
         times = epochs(plan, name)

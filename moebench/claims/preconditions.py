@@ -17,6 +17,7 @@ import numpy as np
 from moebench import stats
 from moebench.claims import controls, coverage, idle, items, likeness, reaching
 from moebench.claims.hypothesis import Contrast, Term
+from moebench.claims.kinds.sweeping import together
 from moebench.claims.samples import Sample
 from moebench.format import MINUS, interval
 from moebench.metrics import constant, metric_of
@@ -60,9 +61,14 @@ class Question:
 
     @functools.cached_property
     def alike(self) -> tuple[tuple[str, ...], ...]:
-        """Those of them, in groups, that are to have read the same tokens: the models of a pair, by tokenizer."""
-        groups = self.claim.groups if len(self.claim.groups) > 1 else (self.planned,)
-        kinds = {name: self.plan.data_of(name).tokenizer for name in self.planned}
+        """Those of them, in groups, that are to have read the same tokens: the models of a pair, by tokenizer and by
+        what of the text they are trained on."""
+        sweeps = self.plan.spec.sweeps
+        several = (tuple(point for name in group for point in sweeps.get(name, (name,))) for group in self.claim.groups)
+        groups = tuple(several) if len(self.claim.groups) > 1 else (self.planned,)
+        kinds = {
+            name: (self.plan.data_of(name).tokenizer, likeness.trained_on(self.plan, name)) for name in self.planned
+        }
         return tuple(
             tuple(name for name in group if name in kinds and kinds[name] == kind)
             for group in groups
@@ -97,7 +103,8 @@ class Question:
 
 def unfit(plan: Plan, claim: Claim, contrast: Contrast) -> str | None:
     """What the plan alone tells against a claim, whatever was measured; None when there is nothing."""
-    return _fixed(plan, contrast) or _not_causal(plan, claim, contrast) or _same_tokens(plan, claim, contrast)
+    of_plan = (_not_causal, _same_tokens, _same_view)
+    return _fixed(plan, contrast) or next(filter(None, (check(plan, claim, contrast) for check in of_plan)), None)
 
 
 def broken(question: Question) -> str | None:
@@ -187,6 +194,25 @@ def _same_tokens(plan: Plan, claim: Claim, contrast: Contrast) -> str | None:
         f"tokenizer: {first} and {other} read different tokens, so {unfit} cannot be compared: across tokenizers claim "
         f"{FINAL_LOSS}"
     )
+
+
+def _same_view(plan: Plan, claim: Claim, contrast: Contrast) -> str | None:
+    """Models that are held against each other are trained on the same part of the text, or that is the claim.
+
+    What a part leaves out changes what a loss on the rest can be: a domain's share is what others have less of.
+    """
+    if claim.across == "data" or not any(_is_trained(term) for term in contrast.terms):
+        return None
+    rungs = plan.rungs_of(claim)
+    ladder = [(*claim.about(plan.spec.sweeps), *rungs)] if rungs else []
+    for group in (*together(claim, plan.spec.sweeps), *ladder):
+        views = {likeness.trained_on(plan, name): name for name in group if name in plan.trained}
+        if len(views) > 1:
+            return (
+                f"data: {' and '.join(views.values())} are trained on different parts of the text: give both the same "
+                "`data:`, or write `across: data` where that is the claim"
+            )
+    return None
 
 
 def _is_of_no_tokens(term: Term) -> bool:

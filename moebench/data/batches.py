@@ -84,12 +84,14 @@ def _disordered(places: Tokens, size: int, split: str) -> Tokens:
     return _permuted(places.ravel().astype(np.uint64), size, drawn).astype(np.int64).reshape(places.shape)
 
 
-def train_batch(corpus: Corpus, *, seed: int, step: int, batch_tokens: int, shuffled: bool = False) -> Tokens:
+def train_batch(
+    corpus: Corpus, *, seed: int, step: int, batch_tokens: int, shuffled: bool = False, corrupt: float = 0.0
+) -> Tokens:
     """The windows of one optimizer step (0-based): [batch_tokens // context, context + 1].
 
     Columns 0 to context - 1 are inputs and 1 to context are targets. With `shuffled` the stream is one in random order,
-    for a control. Raises ValueError for a batch smaller than one
-    window and DataError when the training split has not one whole window.
+    for a control; `corrupt` is the share of the tokens that are replaced by others. Raises ValueError for a batch
+    smaller than one window and DataError when the training split has not one whole window.
     """
     context, stream = corpus.context, corpus.tokens("train")
     windows = (len(stream) - context) // context
@@ -109,7 +111,20 @@ def train_batch(corpus: Corpus, *, seed: int, step: int, batch_tokens: int, shuf
     if shuffled:
         places = _disordered(places, len(stream), "train")
     batch: Tokens = stream[places].astype(np.int64)
-    return batch
+    return _corrupted(batch, corpus, share=corrupt, seed=seed, step=step) if corrupt else batch
+
+
+def _corrupted(batch: Tokens, corpus: Corpus, *, share: float, seed: int, step: int) -> Tokens:
+    """The batch with each token replaced, with this probability, by one from a random place of the training split.
+
+    What is put in is as frequent as in the text, so it is not told from it by being rare. What stands between
+    documents stays, and is not put elsewhere. The same for every model; a larger share replaces what a smaller does.
+    """
+    stream, between = corpus.tokens("train"), corpus.tokenizer.start
+    drawn = generator(seed, f"corrupt.{step}").bit_generator.random_raw(2 * batch.size).reshape(2, *batch.shape)
+    other = stream[(drawn[1] % np.uint64(len(stream))).astype(np.int64)].astype(np.int64)
+    hit = (drawn[0] >> np.uint64(11)) * 2.0**-53 < share
+    return np.where(hit & (batch != between) & (other != between), other, batch)
 
 
 @dataclass(frozen=True, kw_only=True)

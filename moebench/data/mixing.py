@@ -8,6 +8,7 @@ reached, to within half a document; none is repeated. Held-out documents stay as
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,11 +47,15 @@ def mix(columns: Columns, of_text: NDArray[np.int8], parts: Sequence[Part]) -> t
 
 
 def _taken(columns: Columns, texts: Indices, wanted: float) -> Indices:
-    """Texts in hash order until they have so many bytes; one that overshoots by more than it fills is passed over."""
-    order = texts[np.argsort(columns.ranks[texts], kind="stable")]
+    """Texts in hash order until they have so many bytes."""
+    return until(texts[np.argsort(columns.ranks[texts], kind="stable")], columns.sizes, wanted)
+
+
+def until(order: Indices, sizes: NDArray[np.integer[Any]], wanted: float) -> Indices:
+    """Texts in this order until they have so many bytes; one that overshoots by more than it fills is passed over."""
     taken, filled = [], 0
     for index in order:
-        size = int(columns.sizes[index])
+        size = int(sizes[index])
         if filled + size / 2 <= wanted:
             taken.append(index)
             filled += size

@@ -19,6 +19,7 @@ from moebench.data.corpus import DATA_VERSION, Corpus, corpus_digest, unigram_bi
 from moebench.data.documents import DataError, Gathered
 from moebench.data.mixing import mix
 from moebench.data.overlap import WINDOW_BYTES, leak_share
+from moebench.data.selection import select
 from moebench.data.sources import DataSpec
 from moebench.data.splits import SPLITS, split, united
 from moebench.data.spool import Columns, Indices, Spool
@@ -27,6 +28,7 @@ from moebench.data.views import view
 from moebench.identity import digest_of
 from moebench.planning.planned import DataFacts
 from moebench.suite.types import SuiteSpec
+from moebench.suite.view import WHOLE, TrainingView
 
 LEAK_THRESHOLD = 0.05
 """A larger share of the test split's windows in the training split is noted in the plan and the report."""
@@ -36,15 +38,21 @@ FACTS_VERSION = 2
 """Raised when other facts are stated about the same tokens, so that a cache gives them too."""
 
 
-def prepare(spec: DataSpec, *, base: Path, cache: Path) -> Corpus:
+def prepare(spec: DataSpec, *, base: Path, cache: Path, part: TrainingView = WHOLE) -> Corpus:
     """The corpus that a suite's data block stands for, from the cache or built into it.
 
-    `base` is the folder that relative paths of the spec start from; `cache` the folder of token caches. Raises
-    DataError when the data cannot be used.
+    `base` is the folder that relative paths of the spec start from; `cache` the folder of token caches; `part` what of
+    its training split is wanted, in tokens that are learned from all of it. Raises DataError when the data cannot be
+    used.
     """
-    corpus = _of_bytes(spec.model_copy(update={"tokenizer": "bytes"}), base=base, cache=cache)
-    if spec.tokenizer != "bytes":
-        corpus = view(corpus, spec.tokenizer, base=base, cache=cache)
+    text = _of_bytes(spec.model_copy(update={"tokenizer": "bytes"}), base=base, cache=cache)
+    corpus = text if spec.tokenizer == "bytes" else view(text, spec.tokenizer, base=base, cache=cache)
+    chosen = select(text, part, cache=cache) if part.selects else text
+    if chosen is not text:
+        same = corpus.tokenizer
+        corpus = (
+            chosen if spec.tokenizer == "bytes" else view(chosen, spec.tokenizer, base=base, cache=cache, made=same)
+        )
     if len(corpus.tokens("train")) < 2 * spec.context:
         raise DataError(
             f"the training split has {len(corpus.tokens('train'))} tokens, fewer than two windows of "
@@ -54,8 +62,16 @@ def prepare(spec: DataSpec, *, base: Path, cache: Path) -> Corpus:
 
 
 def views_of(spec: SuiteSpec, *, base: Path, cache: Path) -> dict[str, DataFacts]:
-    """The data of the models that read the text under another tokenizer than the suite's. Raises DataError."""
-    return {name: prepare(spec.data_of(name), base=base, cache=cache).facts for name in spec.retold}
+    """The data of the models that read another part of the text than the suite's, or other tokens. Raises DataError."""
+    made: dict[str, DataFacts] = {}
+    found = {}
+    for name in spec.apart:
+        data, part = spec.data_of(name), spec.view_of(name).selection
+        key = digest_of([data.model_dump(mode="json"), part.model_dump()])
+        if key not in made:
+            made[key] = prepare(data, base=base, cache=cache, part=part).facts
+        found[name] = made[key]
+    return found
 
 
 def _of_bytes(spec: DataSpec, *, base: Path, cache: Path) -> Corpus:

@@ -23,23 +23,22 @@ VIEW_VERSION = 1
 """Raised by hand when the same text and tokenizer would give other tokens or facts."""
 
 
-def view(text: Corpus, spec: TokenizerSpec, *, base: Path, cache: Path) -> Corpus:
+def view(text: Corpus, spec: TokenizerSpec, *, base: Path, cache: Path, made: AnyTokenizer | None = None) -> Corpus:
     """A corpus of bytes under another tokenizer, from the cache or built into it.
 
-    Raises DataError when the tokenizer cannot be had or does not fit the text.
+    `made` is the tokenizer where it is there, as that of a corpus of which the text is a part. Raises DataError when
+    the tokenizer cannot be had or does not fit the text.
     """
-    made: AnyTokenizer | None = None
-    if isinstance(spec, TrainedBPE):
-        decides = spec.model_dump()
-    else:
+    if made is None and not isinstance(spec, TrainedBPE):
         made = make(spec, base=base)
-        decides = {"digest": made.digest}
+    decides = {"digest": made.digest} if made is not None else {"bpe": getattr(spec, "bpe", None)}
     folder = cache / digest_of([VIEW_VERSION, text.digest, decides])
     found = load(folder, context=text.context)
     if found is None:
-        tokenizer = made or make(spec, base=base, texts=_to_learn_from(text))
+        tokenizer = made if made is not None else make(spec, base=base, texts=_to_learn_from(text))
         assert isinstance(tokenizer, Subwords)
-        found = _written(text, tokenizer, folder, notes=_notes(text, spec, tokenizer))
+        notes = () if made is not None else _notes(text, spec, tokenizer)
+        found = _written(text, tokenizer, folder, notes=notes)
     return found
 
 

@@ -13,8 +13,9 @@ from typing import Any
 from pydantic import Field
 
 from moebench.data.sources import DataSpec
-from moebench.frozen import Frozen
+from moebench.frozen import Frozen, later
 from moebench.identity import job_id
+from moebench.suite.view import WHOLE, TrainingView
 
 Event = dict[str, Any]
 OnEvent = Callable[[Event], None]
@@ -37,6 +38,8 @@ class Job(Frozen):
     device: str = "cpu"
     checkpoint_seconds: float = 30.0
     data: DataSpec
+    view: TrainingView = later(WHOLE)
+    """What of the data's training split it trains on."""
     base: Path
     """Folder that the data's relative paths start from."""
     places: dict[str, Path] = Field(default={})

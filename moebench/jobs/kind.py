@@ -44,6 +44,7 @@ class Draft:
             threads=self.threads,
             device=self.machine.device,
             data=self.plan.spec.data_of(model),
+            view=self.plan.spec.view_of(model),
             base=self.base,
             **facts,
         )

@@ -39,6 +39,7 @@ from moebench.metrics.training import UNIGRAM, dropped_share, ended, initial, sp
 from moebench.models.convert.reading import begin_from
 from moebench.models.decoder.subject import DecoderSubject, ffn_output_rms
 from moebench.store import WEIGHTS, Checkpoints, JobFolder, Results, append_lines, keep_lines, write_bytes, write_json
+from moebench.suite.view import WHOLE
 
 ROW_FILES = ("steps.jsonl", "records.jsonl", "timed.jsonl")
 PROGRESS_SECONDS = 0.25
@@ -46,7 +47,7 @@ PROGRESS_SECONDS = 0.25
 
 _HELD: dict[str, Corpus] = {}
 """The data of the last jobs: a worker's jobs mostly read the same."""
-MOST_HELD = 4
+MOST_HELD = 8
 
 
 class DataChanged(ValueError):  # noqa: N818  reads as what happened
@@ -119,11 +120,14 @@ def settle(device: str, threads: int) -> None:
 
 def corpus_of(job: Job, digest: str, root: Path) -> Corpus:
     """The data of a job. Raises DataChanged when they are not those that it was planned with."""
-    key = digest_of([job.data.model_dump(mode="json"), job.data.fingerprint(job.base), str(job.base), str(root)])
+    part = job.view.selection
+    key = digest_of([
+        job.data.model_dump(mode="json"), job.data.fingerprint(job.base), str(job.base), str(root), part.model_dump(),
+    ])  # fmt: skip
     if key not in _HELD:
         while len(_HELD) >= MOST_HELD:
             del _HELD[next(iter(_HELD))]
-        _HELD[key] = prepare(job.data, base=job.base, cache=root / "data")
+        _HELD[key] = prepare(job.data, base=job.base, cache=root / "data", part=part)
     corpus = _HELD[key]
     if corpus.digest != digest:
         raise DataChanged(f"the data have digest {corpus.digest[:12]}, the plan {digest[:12]}: plan again")
@@ -139,6 +143,7 @@ def about(job: Job, device: str, corpus: Corpus) -> dict[str, Any]:
         "suite": job.suite,
         "environment": environment(job.threads, device).model_dump(mode="json"),
         "data": job.data.model_dump(mode="json"),
+        **({"view": job.view.model_dump(mode="json")} if job.view != WHOLE else {}),
         "data_splits": {
             split: {"digest": corpus.text_digest(split), "documents": len(corpus.documents(split))}
             for split in ("tune", "test")

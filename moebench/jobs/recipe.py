@@ -65,6 +65,8 @@ class Recipe(Frozen):
     """Which split is evaluated: `tune` only in a learning-rate sweep."""
     shuffled: bool = later(False)
     """Whether the tokens of each split stand in a random order, trained on and scored: a control."""
+    corrupt: float = later(0.0)
+    """Share of the training tokens replaced by tokens from random places of the training split."""
     permute_experts_every: int | None = later()
     """Steps after which the experts of each mixture change places behind their router, time and again: a control."""
 

@@ -175,7 +175,12 @@ def train(state: State, run: Run, corpus: Corpus) -> Iterator[Step]:
     state.model.train()
     while state.step < recipe.steps:
         batch = train_batch(
-            corpus, seed=run.seed, step=state.step, batch_tokens=recipe.batch_tokens, shuffled=recipe.shuffled
+            corpus,
+            seed=run.seed,
+            step=state.step,
+            batch_tokens=recipe.batch_tokens,
+            shuffled=recipe.shuffled,
+            corrupt=recipe.corrupt,
         )
         set_rate(state.optimizer, learning_rate(recipe, state.step))
         loss, passes, tallied = _accumulate(state, run, torch.from_numpy(batch).to(run.device))

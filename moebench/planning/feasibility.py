@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from moebench.claims.hypothesis import Withheld
 from moebench.claims.kinds.part import Parts
 from moebench.claims.kinds.spread import EVERY_VALUE
+from moebench.claims.kinds.sweeping import together
 from moebench.counting.kernels import executed_step_flops, tally_flops
 from moebench.jobs.recipe import Recipe, not_of_batch
 from moebench.metrics import constant, metric_of
@@ -282,6 +283,15 @@ def _unlike(spec: SuiteSpec, models: Mapping[str, PlannedModel]) -> Iterator[str
         if not claim.metric:
             continue
         base, compared = MetricRef.parse(claim.metric).base, _compared(spec, claim)
+        of_training = metric_of(claim.metric).rests_on_loss or base.startswith(("routing.", "train."))
+        for group in together(claim, spec.sweeps) if of_training and claim.across is None else ():
+            views = {str(spec.view_of(model)): model for model in group if model in spec.decoders}
+            if len(views) > 1:
+                yield (
+                    f"claims.{name}: {listed(list(views.values()), last='and')} differ in what they are trained on "
+                    "(`data:`), so it will be INVALID; where that is the claim, write `across: data`"
+                )
+                break
         # Of different tokenizers as much text is asked as different numbers of tokens.
         for tokenizer in {str(spec.data_of(model).tokenizer): None for model in compared}:
             recipes = {m: models[m].recipe for m in compared if str(spec.data_of(m).tokenizer) == tokenizer}

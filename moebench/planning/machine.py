@@ -103,7 +103,7 @@ def expected_vocabularies(spec: SuiteSpec, *, base: Path) -> tuple[int, dict[str
     try:
         if spec.data.source != "none":
             vocab = vocab_of(spec.data.tokenizer, base=base)
-        for name in spec.retold:
+        for name in spec.apart:
             at = ("models", name, "data", "tokenizer")
             tokens = vocab_of(spec.data_of(name).tokenizer, base=base)
             views[name] = no_facts().model_copy(update={"vocab": tokens, "domains": spec.data.domains()})

@@ -261,7 +261,8 @@ def steps_of(a: Architecture, train: TrainSpec, *, step_seconds: float | None = 
 def _recipe(a: Architecture, model: ModelSpec, *, step_seconds: float | None) -> Recipe:
     if model.train is None:
         return Recipe.untrained(dtype=model.served_dtype, context=a.context)
-    return recipe_of(model.train, steps=steps_of(a, model.train, step_seconds=step_seconds))
+    recipe = recipe_of(model.train, steps=steps_of(a, model.train, step_seconds=step_seconds))
+    return recipe if model.data is None else recipe.model_copy(update={"corrupt": model.data.corrupt})
 
 
 def recipe_of(train: TrainSpec, *, steps: int) -> Recipe:

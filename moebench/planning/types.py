@@ -126,7 +126,7 @@ class Plan(Frozen):
     data: DataFacts
     """Of the suite; those of a model are `data_of` it."""
     views: dict[Name, DataFacts] = Field(default={}, exclude_if=lambda value: not value)
-    """Model -> its data, for models that read the text under another tokenizer than the suite's."""
+    """Model -> its data, for models that read another part of the text than the suite's, or other tokens of it."""
     systems: dict[str, ParameterCount] = Field(default={})
     """Published systems that claims name, counted."""
     claim_hashes: dict[str, str]
@@ -173,7 +173,7 @@ class Plan(Frozen):
         trained = {run.id for run in self.runs}
         if any(not job.inputs or not trained.issuperset(job.inputs) for job in self.jobs if job.kind == "evaluate"):
             raise ValueError("it measures what it does not train")
-        if set(self.views) != set(self.spec.retold):
+        if set(self.views) != set(self.spec.apart):
             raise ValueError("it does not say what its models read")
         if unknown := set(self.claim_hashes) - set(self.spec.claims):
             raise ValueError(f"it has no claim {', '.join(sorted(unknown))}")

@@ -44,14 +44,23 @@ def _data(findings: Findings) -> Iterator[str]:
     for digest, facts in {view.digest: view for view in findings.plan.views.values()}.items():
         whose = listed([name for name, view in findings.plan.views.items() if view.digest == digest])
         read = " / ".join(f"{count(n)} {split}" for split, n in facts.tokens.items())
-        under = f"under another tokenizer ({read} tokens{_of_words(facts)})"
-        yield f"The same text for {whose} {under}, digest {digest[:16]}."
+        part = "The same text" if facts.text_digest == data.text_digest else "A part of its training text"
+        under = " under another tokenizer" if facts.tokenizer != data.tokenizer else ""
+        yield f"{part} for {whose}{under} ({read} tokens{_of_words(facts)}), digest {digest[:16]}."
+    corrupt: dict[float, list[str]] = {}
+    for name, model in findings.plan.decoders.items():
+        corrupt.setdefault(model.recipe.corrupt, []).append(name)
+    for share, names in corrupt.items():
+        if share:
+            yield f"{share:.0%} of the training tokens of {listed(names)} are replaced by others of the text."
     done = int(findings.study.runs["status"].isin(["completed", "diverged"]).sum())
     if findings.study.unlike:
         yield f"Runs with the same seed did NOT read identical data: {'; '.join(findings.study.unlike)}."
     elif findings.study.alike:
         every = f"All {done} runs" if done > 2 else "Both runs"
+        parts = {facts.text_digest for facts in findings.plan.views.values()} - {data.text_digest}
         every = "Of each tokenizer all runs" if findings.plan.views else every
+        every = "Of each part of the text all runs" if parts or corrupt.keys() - {0.0} else every
         yield (
             f"{every} read identical data, seed by seed: runs with one seed have equal digests of the tokens they "
             "consumed, as far as the shorter run goes."

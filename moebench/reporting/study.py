@@ -155,7 +155,7 @@ def study(evidence: Evidence) -> Study:
             wall.append((outcome.model, outcome.seed, outcome.step_s))
     speed, samples, speed_reason = _speed(evidence)
     runs = [(o.model, o.seed, o.run_id, o.status, o.reason) for o in evidence.outcomes]
-    data = {name: plan.data_of(name).digest for name in plan.decoders}
+    data = {name: (plan.data_of(name).digest, model.recipe.corrupt) for name, model in plan.decoders.items()}
     every = pairs_of_runs(o for o in evidence.outcomes if o.done and o.model in plan.decoders)
     pairs = [unlike(one, other) for one, other in every if data[one.model] == data[other.model]]
     return Study(

@@ -91,6 +91,7 @@ def check(spec: SuiteSpec, tree: Node, *, raw: Node, broken: set[str]) -> list[P
         _check_ffn(findings, ("models", name), model)
         if model.match is not None:
             _check_match(findings, name, model.match)
+        _check_view(findings, name, model)
     _check_measure(findings)
     _check_tune(findings)
     _check_controls(findings)
@@ -243,6 +244,19 @@ def _check_match(findings: Findings, name: str, match: Match) -> None:
         if match.to in chain:
             return
         other = findings.spec.decoders.get(match.to)
+
+
+def _check_view(findings: Findings, name: str, model: ModelSpec) -> None:
+    """The domains that a model's `data:` names, where the source knows its own."""
+    known = findings.spec.data.domains()
+    if model.data is None or not known or findings.is_broken("data"):
+        return
+    for key in ("domains", "holdout", "mix"):
+        for index, domain in enumerate(some := getattr(model.data, key)):
+            if domain not in known:
+                path: Path = ("models", name, "data", key, domain if isinstance(some, dict) else index)
+                hint = nearest(domain, known) or f"its domains are {listed(known, last='and')}"
+                findings.add(path, f"the data have no domain {quoted(domain)}", hint, key=isinstance(some, dict))
 
 
 def _check_measure(findings: Findings) -> None:

@@ -35,6 +35,10 @@ def check_claims(findings: Findings) -> None:
             check_combined(findings, path, name, claim)
             continue
         models = _models(findings, path, claim)
+        views = {str(findings.spec.view_of(name)) for name in claim.about(findings.spec.sweeps)}
+        if claim.across is not None and len(views) < 2:
+            message = "across: data, and its models are trained on the same text"
+            findings.add((*path, "across"), message, "leave it out", key=True)
         if not claim.metric:
             hint = "such as metric: test.bits_per_byte"
             findings.add(path, f"'metric' is missing in {name!r}", hint, key=True)

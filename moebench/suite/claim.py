@@ -86,6 +86,9 @@ class Claim(Frozen):
     """For `recovers`: two models whose difference is the gain of which a share is asked."""
     against: str | None = later()
     """For `correlates`: the second metric."""
+    across: Literal["data"] | None = later()
+    """data: the models are trained on different parts of the text, and that is what is claimed. Else they must have
+    the same `data:`."""
     test: AnyKind
     """What would support or refute the claim."""
     target: Target | None = None

@@ -14,6 +14,7 @@ from moebench.suite.activations import Activation
 from moebench.suite.attention import AttentionOptions
 from moebench.suite.mixture import problem
 from moebench.suite.training import TrainSpec
+from moebench.suite.view import WHOLE, TrainingView
 
 
 class DenseFFN(Frozen):
@@ -112,8 +113,8 @@ class Match(Frozen):
     """Steps the size moves in; when absent 8 for experts, whose kernels need aligned rows, else 1."""
 
 
-class ModelData(Frozen):
-    """What a model reads otherwise than the suite says: of the same text."""
+class ModelData(TrainingView):
+    """What a model reads otherwise than the suite says: of the same text, in training or under another tokenizer."""
 
     tokenizer: TokenizerSpec | None = None
     """bytes, or {bpe: 4096}, {file: tokenizer.json}, {checkpoint: FOLDER}; the suite's when absent."""
@@ -180,6 +181,8 @@ class ModelSpec(AttentionOptions):
             raise FieldError("dtype", "dtype is of a model with `weights: random`: a trained one has `train.dtype`")
         if self.weights is not None and self.train is not None:
             raise FieldError("train", "a model with `weights: random` is never trained")
+        if self.weights is not None and self.data is not None and self.data.as_view() != WHOLE:
+            raise FieldError("data", "a model with `weights: random` is never trained: its `data:` is its tokenizer's")
         if self.vocab is not None and self.weights is None and self.start is None:
             text = "a trained model has its tokenizer's words: choose it under `data:`, as tokenizer: {bpe: 4096}"
             raise FieldError("vocab", text)

@@ -23,6 +23,7 @@ from moebench.suite.claim import Claim
 from moebench.suite.external import DeclaredMetric, ExternalModel
 from moebench.suite.labels import every_value
 from moebench.suite.model import ModelSpec
+from moebench.suite.view import WHOLE, TrainingView
 from moebench.suite.words import TOLD_BY
 from moebench.text import closest
 
@@ -241,7 +242,19 @@ class SuiteSpec(Frozen):
             return self.data
         return self.data.model_copy(update={"tokenizer": own.tokenizer})
 
+    def view_of(self, model: str) -> TrainingView:
+        """What of the training split a model is trained on."""
+        decoder = self.decoders.get(model)
+        own = decoder.data if decoder is not None else None
+        return WHOLE if own is None else own.as_view()
+
     @property
     def retold(self) -> tuple[str, ...]:
         """The models whose tokenizer is another than the suite's."""
         return tuple(name for name in self.decoders if self.data_of(name).tokenizer != self.data.tokenizer)
+
+    @property
+    def apart(self) -> tuple[str, ...]:
+        """The models whose tokens are others than the suite's: of another tokenizer, or of a part of the text."""
+        retold = self.retold
+        return tuple(name for name in self.decoders if name in retold or self.view_of(name).selects)

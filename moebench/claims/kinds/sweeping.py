@@ -26,6 +26,27 @@ def key_of(point: Mapping[str, Any]) -> Key:
     return tuple(sorted(point.items()))
 
 
+def together(claim: Claim, sweeps: Sweeps) -> Iterator[tuple[str, ...]]:
+    """The models whose numbers a claim holds against each other, of swept ones point by point.
+
+    Of a sweep over what models are trained on (`along: data.limit`) each point stands for itself.
+    """
+    reach = claim.target.reach if claim.target is not None else None
+    aim = (reach,) if isinstance(reach, str) else ()
+    for group in claim.groups:
+        keys = dict.fromkeys(key_of(point) for name in group for point in sweeps.get(name, {}).values())
+        for key in keys or (None,):
+            points = (
+                point
+                for name in group
+                for point, at in sweeps.get(name, {name: {}}).items()
+                if name not in sweeps or key_of(at) == key
+            )
+            yield (*points, *aim)
+    if claim.over is not None and not (claim.along or "").startswith("data."):
+        yield tuple(sweeps.get(claim.over, ()))
+
+
 def points_of(claim: Claim, swept: str | None, sweeps: Sweeps) -> Points:
     """The points of a swept model. Raises Withheld where there are none, or none along the claim's key."""
     points = sweeps.get(swept or "", {})
