@@ -125,8 +125,9 @@ class Contrast:
 
     @property
     def timings(self) -> tuple[str, ...]:
-        """The timed metrics that it rests on."""
-        timed = (term.metric if term.facts.kind == "timed" else term.facts.timed_by for term in self.terms)
+        """The timed metrics that it rests on; what a process counted takes no time."""
+        facts = [(term.metric, term.facts) for term in self.terms if not term.facts.same_each_time]
+        timed = (metric if of.kind == "timed" else of.timed_by for metric, of in facts)
         return tuple(dict.fromkeys(metric for metric in timed if metric is not None))
 
 
@@ -183,7 +184,7 @@ class Reading:
 
     def show(self, effect: float) -> float:
         """The printed number; may be infinite."""
-        value = self.sign * effect
+        value = self.sign * effect + 0.0  # no -0
         if self.form == "difference":
             return value
         if self.form == "correlation":

@@ -151,11 +151,15 @@ def _alike(contrast: Contrast, sample: Sample) -> Fraction | None:
         for term in contrast.terms:
             if term.model == run.model:
                 values[run.model, term.metric].add(run.values.get(term.metric, math.nan))
-    needed = [values.get((term.model, term.metric), set()) for term in contrast.terms]
+    return _in_common(contrast, sample, [values.get((t.model, t.metric), set()) for t in contrast.terms])
+
+
+def _in_common(contrast: Contrast, sample: Sample, values: list[set[float]]) -> Fraction | None:
+    """The same of the values of each term."""
     same = all(metric_of(term.metric).same_each_time for term in contrast.terms)
-    if not same or sample.n < 2 or sample.missing or any(len(alike) != 1 for alike in needed):
+    if not same or sample.n < 2 or sample.missing or any(len(alike) != 1 for alike in values):
         return None
-    weighed = [(term.weight, min(alike)) for term, alike in zip(contrast.terms, needed, strict=True)]
+    weighed = [(term.weight, min(alike)) for term, alike in zip(contrast.terms, values, strict=True)]
     return _exactly(weighed, log=contrast.log) if all(math.isfinite(value) for _, value in weighed) else None
 
 
@@ -218,7 +222,7 @@ def _timed(evidence: Evidence, contrast: Contrast, _claim: Claim | None) -> Samp
     if not effects:
         raise Withheld("not_tested", f"the speed session did not time it ({missing[0]})")
     planned = max(len(speed.processes), len(evidence.processes))
-    return Sample(
+    sample = Sample(
         effects=np.array(effects),
         units="processes",
         planned=planned,
@@ -226,6 +230,11 @@ def _timed(evidence: Evidence, contrast: Contrast, _claim: Claim | None) -> Samp
         missing=tuple(missing),
         notes=_unsteady(evidence, contrast),
     )
+    values = [
+        {process.values[term.model][term.metric] for process in evidence.processes} if not missing else set[float]()
+        for term in contrast.terms
+    ]
+    return replace(sample, exact=_in_common(contrast, sample, values))
 
 
 def _unsteady(evidence: Evidence, contrast: Contrast) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from moebench.jobs.recipe import Recipe, Run
 from moebench.jobs.training import State, TrainingStep, start
 from moebench.metrics.speed import AGAIN, Racer, Text
 from moebench.models.decoder import build
+from moebench.models.decoder.inside import DecoderInside
 from moebench.models.decoder.subject import DecoderSubject
 from moebench.planning.types import SpeedPlan
 from moebench.store import WEIGHTS, JobFolder
@@ -96,7 +97,8 @@ def enter(name: str, plan: SpeedPlan, trained: Mapping[str, JobFolder], *, seed:
         device=run.device,
         backend=None if run.backend == "none" else run.backend,
     )
-    return Racer(name=name, subject=DecoderSubject(weights.to(weights.dtype)), trainable=None)
+    weights = weights.to(weights.dtype)
+    return Racer(name=name, subject=DecoderSubject(weights), trainable=None, inside=DecoderInside(weights))
 
 
 def enter_checkpoint(name: str, loaded: JobFolder, job: Job, corpus: Corpus, *, context: int, root: Path) -> Racer:
@@ -108,7 +110,8 @@ def enter_checkpoint(name: str, loaded: JobFolder, job: Job, corpus: Corpus, *, 
 
 
 def racer(name: str, run: Run, state: State) -> Racer:
-    return Racer(name=name, subject=DecoderSubject(state.model), trainable=TrainingStep(state, run))
+    inside = DecoderInside(state.model)
+    return Racer(name=name, subject=DecoderSubject(state.model), trainable=TrainingStep(state, run), inside=inside)
 
 
 def text_of(corpus: Corpus) -> Text:

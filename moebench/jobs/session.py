@@ -7,6 +7,7 @@ from pydantic import Field
 from moebench.amounts import Name
 from moebench.frozen import Frozen, later
 from moebench.jobs.recipe import Run
+from moebench.suite.serving import InputsSpec, MemorySpec, OffloadSpec
 
 
 class SpeedPlan(Frozen):
@@ -26,6 +27,12 @@ class SpeedPlan(Frozen):
     """Models at their initial values, by a run of no steps; a process gives it its own seed."""
     checkpoints: dict[Name, int] = later(default={})
     """Checkpoints that race -> the tokens that are their context."""
+    inputs: InputsSpec | None = later()
+    memory_budget: MemorySpec | None = later()
+    batches: dict[Name, tuple[int, ...]] = later(default={})
+    """Model -> the largest batch that fits each number of bytes."""
+    offload: OffloadSpec | None = later()
+    layer_parts: bool = later(default=False)
     apart: bool = Field(default=False, exclude_if=lambda value: not value)
     """Whether a process builds, times and lets go one model after the other, as its memory does not hold all."""
     memory_bytes: int | None = Field(default=None, exclude_if=lambda value: value is None)
@@ -40,3 +47,14 @@ class SpeedSpec(Frozen):
     runs: dict[str, str]
     """Model -> the job that trains it with the process's seed, or loads it; models at initial values are the
     session's."""
+
+
+def labels_of(plan: SpeedPlan) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """Label -> its values in what a session times."""
+    return (
+        ("tokens", plan.prefill),
+        ("batch", plan.decode_batches),
+        ("length", (plan.inputs.tokens,) if plan.inputs else ()),
+        ("memory", tuple(plan.memory_budget.bytes) if plan.memory_budget else ()),
+        ("resident", tuple(plan.offload.resident) if plan.offload else ()),
+    )

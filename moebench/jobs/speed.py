@@ -154,7 +154,8 @@ def _note(spec: SpeedSpec, value: dict[str, Any], root: Path) -> None:
     timed: dict[str, list[str]] = {}
     for model, run_id in spec.runs.items():
         if model in value["samples"]:
-            timed[_training(results.job(run_id).spec())] = sorted(value["samples"][model])
+            metrics = {*value["samples"][model], *value["derived"].get(model, {})}
+            timed[_training(results.job(run_id).spec())] = sorted(metrics)
     row = {"process": spec.process, "at": time.time(), "machine": value["environment"]["machine"], "timed": timed}
     kept = results.timed_path(spec.session.id)
     kept.parent.mkdir(parents=True, exist_ok=True)

@@ -28,6 +28,7 @@ from moebench.metrics import (
     memory,
     quality,
     routing,
+    serving,
     speed,
     training,
 )
@@ -111,6 +112,7 @@ FILES: dict[str, ModuleType] = {
     "memory": memory,
     "routing": routing,
     "speed": speed,
+    "serving": serving,
     "events": events,
     "leverage": leverage,
     **PROBES,

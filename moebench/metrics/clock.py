@@ -7,14 +7,17 @@ a drift touches all alike.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from typing import TYPE_CHECKING
+
+from moebench.seeds import generator
 
 if TYPE_CHECKING:
     import torch
 
 MIN_BLOCKS, MAX_SAMPLES = 8, 2000
+MIN_ROUNDS, MAX_ROUNDS = 6, 200
 LONG_WARM_UP_S = 2.0
 """Calls that take so long together are enough to begin with."""
 NANOSECOND = 9
@@ -41,6 +44,32 @@ def rotate(
             samples[name].extend(round(time_call(timed[name], device), NANOSECOND) for _ in range(calls[name]))
         turn += 1
     return samples, blocks
+
+
+def rounds(
+    timed: Mapping[str, Sequence[Timed]], *, device: str, seconds: float, shift: int
+) -> dict[str, list[list[float]]]:
+    """Times every call of every entry once a round until the time is up; returns the samples of each call.
+
+    An entry's calls stand together, in an order that is drawn anew each round, behind one that is not kept: in a fixed
+    order the first would always be the one that finds its weights out of the cache, and would look slow by itself.
+    """
+    names = list(timed)
+    names = names[shift % len(names) :] + names[: shift % len(names)]
+    for name in names:
+        warm_up(timed[name][0], device)
+    order = generator(shift, "rounds")
+    samples: dict[str, list[list[float]]] = {name: [[] for _ in timed[name]] for name in names}
+    deadline = time.perf_counter() + seconds
+    turn = 0
+    while turn < MIN_ROUNDS or (time.perf_counter() < deadline and turn < MAX_ROUNDS):
+        for name in names if turn % 2 == 0 else names[::-1]:
+            calls = order.permutation(len(timed[name]))
+            time_call(timed[name][calls[-1]], device)
+            for index in calls:
+                samples[name][index].append(time_call(timed[name][index], device))
+        turn += 1
+    return samples
 
 
 def time_call(call: Timed, device: str) -> float:

@@ -11,21 +11,24 @@ same text in its own tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from moebench.counting.flops import train_step_flops
 from moebench.counting.memory import decode_bytes
-from moebench.metrics import clock
+from moebench.metrics import clock, serving
 from moebench.metrics.clock import Timed
 from moebench.metrics.metric import Metric, Range
+from moebench.metrics.racer import AGAIN as AGAIN
+from moebench.metrics.racer import Racer as Racer
+from moebench.metrics.racer import Text as Text
+from moebench.metrics.racer import decoding
 from moebench.metrics.ref import MetricRef, labelled
-from moebench.models.subject import Cache, Subject, Trainable
+from moebench.models.subject import Subject
 
 if TYPE_CHECKING:
     import torch
@@ -33,8 +36,6 @@ if TYPE_CHECKING:
 
     from moebench.planning.types import SpeedPlan
 
-AGAIN = "~again"
-"""Suffix of the baseline's second copy."""
 ROWS_AT_ONCE = 16
 FEW_TOKENS = 16
 """Of each sequence, those whose experts are read off at initial values."""
@@ -106,27 +107,6 @@ PEAK_BANDWIDTH = _timed(
 METRICS = (TRAIN_STEP, PREFILL, DECODE_STEP, TRAIN_UTILISATION, DECODE_BANDWIDTH, PEAK_FLOPS, PEAK_BANDWIDTH)
 
 
-Text = Callable[[int], NDArray[Any]]
-"""Gives so many windows of training text, [rows, context + 1], the same for every model."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Racer:
-    """One model in the race."""
-
-    name: str
-    subject: Subject
-    trainable: Trainable | None
-    """None for a model at its initial values, or a checkpoint: neither has a training step."""
-    text: Text | None = None
-    """In the tokens of a checkpoint, of the same text as the others'."""
-    routed: dict[str, list[float]] = field(default_factory=dict)
-    """Timed metric -> what a mixture routed: assignments of each training step over all layers; experts of one layer
-    that a decoding step reads, mean of layers and positions."""
-    prefix: list[Cache] = field(default_factory=list)
-    """What its sequences share, once it has been read, of a model at its initial values."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Race:
     """What one process measured, ready for its file."""
@@ -161,7 +141,8 @@ def race(racers: list[Racer], plan: SpeedPlan, text: Text, *, process: int, seco
     dtypes = dict.fromkeys(racer.subject.dtype for racer in racers)
     peaks = {dtype: clock.measure_peak_flops(device, dtype) for dtype in dtypes}
     peak_bandwidth = clock.measure_peak_bandwidth(device)
-    contests = len(plan.prefill) + len(plan.decode_batches) + plan.train_step
+    of_serving = serving.contests(plan)
+    contests = len(plan.prefill) + len(plan.decode_batches) + plan.train_step + len(of_serving)
     samples: dict[str, dict[str, list[float]]] = {racer.name: {} for racer in racers}
     order: list[str] = []
     for metric, timed in _contests(racers, plan, text):
@@ -169,6 +150,12 @@ def race(racers: list[Racer], plan: SpeedPlan, text: Text, *, process: int, seco
         order = order or blocks
         for name, values in times.items():
             samples[name][metric] = values
+    more: dict[str, dict[str, float]] = {racer.name: {} for racer in racers}
+    for contest in of_serving:
+        found = contest(racers, text, seconds=seconds / contests, process=process)
+        for racer in racers:
+            samples[racer.name].update(found.samples.get(racer.name, {}))
+            more[racer.name].update(found.derived.get(racer.name, {}))
     return Race(
         order=order,
         samples=samples,
@@ -176,7 +163,9 @@ def race(racers: list[Racer], plan: SpeedPlan, text: Text, *, process: int, seco
             name: {metric: clock.is_steady(values) for metric, values in times.items()}
             for name, times in samples.items()
         },
-        derived={r.name: derived(r, samples[r.name], peaks[r.subject.dtype], peak_bandwidth) for r in racers},
+        derived={
+            r.name: derived(r, samples[r.name], peaks[r.subject.dtype], peak_bandwidth) | more[r.name] for r in racers
+        },
         routed={r.name: {metric: fmean(values) for metric, values in r.routed.items()} for r in racers},
         peak_flops=peaks[racers[0].subject.dtype],
         peak_bandwidth=peak_bandwidth,
@@ -198,7 +187,7 @@ def _train_step(racer: Racer, text: Text) -> Timed:
     assert trainable is not None
     for group in trainable.optimizer.param_groups:
         group.update(lr=0.0, weight_decay=0.0)  # the weights stay as they are, so every block times the same routing
-    batch_BX, draws = _on(racer, text(trainable.sequences)), trainable.draws()
+    batch_BX, draws = racer.windows(text, trainable.sequences), trainable.draws()
     computed: list[float] = []
     if racer.subject.mixtures:
         racer.routed[TRAIN_STEP.name] = computed
@@ -213,13 +202,13 @@ def _train_step(racer: Racer, text: Text) -> Timed:
 
 
 def _prefill(racer: Racer, text: Text, *, tokens: int) -> Timed:
-    subject, prompt_BT = racer.subject, _on(racer, (racer.text or text)(1))[:, :tokens]
+    subject, prompt_BT = racer.subject, racer.windows(text, 1)[:, :tokens]
     return lambda: subject.extend(prompt_BT, subject.new_cache(1))
 
 
 def _decode_step(racer: Racer, text: Text, *, batch: int) -> Timed:
     subject, half = racer.subject, racer.subject.context // 2
-    text_BX = _on(racer, (racer.text or text)(batch))
+    text_BX = racer.windows(text, batch)
     if subject.mixtures:
         read_BT, start = (text_BX[:, :-1], half) if racer.trainable else (text_BX[:, half : half + FEW_TOKENS], 0)
         racer.routed[labelled(DECODE_STEP.name, batch=batch)] = [experts_read(subject, read_BT, start=start)]
@@ -232,19 +221,7 @@ def _decode_step(racer: Racer, text: Text, *, batch: int) -> Timed:
             subject.extend(text_BX[:1, :half], racer.prefix[0])
         cache.share(racer.prefix[0])
 
-    def decode() -> None:
-        # Each call decodes the next real token; at the context's end it goes back to the middle.
-        if cache.length >= subject.context:
-            cache.cut(half)
-        subject.extend(text_BX[:, cache.length : cache.length + 1], cache)
-
-    return decode
-
-
-def _on(racer: Racer, batch_BX: NDArray[Any]) -> Tensor:
-    import torch
-
-    return torch.from_numpy(batch_BX).to(racer.subject.device)
+    return decoding(racer, text_BX, cache, start=half, stop=subject.context)
 
 
 def experts_read(subject: Subject, tokens_BT: Tensor, *, start: int) -> float:

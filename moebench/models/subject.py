@@ -9,7 +9,7 @@ Legend: B sequences, T tokens, V vocabulary, N routed assignments.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -189,3 +189,36 @@ class Trainable(Protocol):
 
     def countable(self) -> AbstractContextManager[None]:
         """Inside, products are computed one by one, so that torch's counter of FLOPs sees each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Copies:
+    """What experts behind a memory map have cost since they were put there."""
+
+    used: int
+    """Experts that were needed, each once for every call of its layer."""
+    copied: int
+    """Those of them that had to be copied into memory."""
+    copied_bytes: int
+
+
+class Inside(Protocol):
+    """What serving measurements see of a model besides a subject; our decoder has it, a checkpoint has not."""
+
+    def one_by_one(self) -> AbstractContextManager[None]:
+        """Inside, experts are computed one after the other, as they are behind a map."""
+
+    def offloaded(
+        self, resident: int, *, copy_bytes_per_s: float | None
+    ) -> AbstractContextManager[Callable[[], Copies]]:
+        """Inside, memory holds so many experts of each layer, and a file all; gives what it has cost so far.
+
+        A copy takes as long as the declared rate says, and no time of its own where there is none.
+        """
+
+    def parts(self, tokens_BT: Tensor, cache: Any) -> Mapping[str, Callable[[], object]]:
+        """Part -> what computes it, in all layers that are mixtures, for tokens that follow those of the cache.
+
+        `layer`: attention, norms and network; `ffn`: the mixture in it; `router` alone; `products`: the networks of
+        the experts used, on rows that lie as they are after sorting. The cache is left as it was.
+        """

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from moebench.counting.memory import kv_bytes_per_token, passing_bytes
+from moebench.counting.memory import kv_bytes, kv_bytes_per_token, passing_bytes
 from moebench.format import quantity
+from moebench.frozen import Frozen
 from moebench.identity import digest_of
 from moebench.jobs.recipe import Run
 from moebench.planning.feasibility import Misfit, PlanError
@@ -18,12 +19,15 @@ from moebench.planning.planned import PlannedCheckpoint, PlannedModel
 from moebench.planning.types import SpeedPlan
 from moebench.suite.external import ExternalModel
 from moebench.suite.model import DenseFFN
+from moebench.suite.serving import MemorySpec
 from moebench.suite.types import SpeedSpec, SuiteSpec
 
 FILLED = 0.8
 """Share of the memory that a session may fill."""
 PREFILLED = 0.5
 """Share of the context that is in the cache before a decoding step."""
+MOST_SEQUENCES = 4096
+"""That are decoded at once."""
 
 
 def speed_plan(
@@ -54,6 +58,11 @@ def speed_plan(
     loaded = {name: model.blueprint.context for name, model in models.items() if isinstance(model, PlannedCheckpoint)}
     if loaded:
         wanted["checkpoints"] = loaded
+    for name in ("inputs", "offload", "layer_parts"):
+        if asked := getattr(speed, name):
+            wanted[name] = asked
+    if speed.memory_budget is not None:
+        wanted["memory_budget"], wanted["batches"] = speed.memory_budget, _batches(models, speed.memory_budget)
     needs = {name: _bytes(model, speed) for name, model in models.items()}
     held, passing = sum(held for held, _ in needs.values()), max(passing for _, passing in needs.values())
     held += needs[baseline][0]  # it is raced against itself
@@ -61,8 +70,18 @@ def speed_plan(
     if apart and memory_bytes is not None:
         wanted["apart"] = True
         _refuse_too_large(needs, memory_bytes)
+        if speed.inputs is not None:
+            message = "this machine's memory does not hold all models at once, and times over inputs are told from one "
+            raise PlanError(
+                Misfit(
+                    at=("measure", "speed", "inputs"),
+                    message=f"{message}noise, that of a process with all of them",
+                    hint="leave inputs out, or time fewer or smaller models",
+                )
+            )
         held = max(held for held, _ in needs.values())
-    identity = [[*trained, *(run.id for run in untrained.values())], wanted, names, baseline, machine]
+    told = {key: value.model_dump(mode="json") if isinstance(value, Frozen) else value for key, value in wanted.items()}
+    identity = [[*trained, *(run.id for run in untrained.values())], told, names, baseline, machine]
     return SpeedPlan(
         id=digest_of(identity, length=20),
         models=names,
@@ -79,15 +98,48 @@ def _bytes(model: PlannedModel | PlannedCheckpoint, speed: SpeedSpec) -> tuple[i
     b, total = model.blueprint, model.costs.params.total
     assert b.context is not None
     batch = max(speed.decode.batch, default=1) if speed.decode is not None else 1
-    tokens = max([round(b.context * PREFILLED), *speed.prefill, batch])
+    tokens, cached = max([round(b.context * PREFILLED), *speed.prefill, batch]), batch * b.context
+    if (inputs := speed.inputs) is not None:
+        tokens, cached = max(tokens, inputs.tokens), max(cached, inputs.count * (inputs.tokens + 1))
+    if (budget := speed.memory_budget) is not None:
+        most = max(_batch(model, memory, budget.tokens) for memory in budget.bytes)
+        tokens, cached = max(tokens, most), max(cached, most * budget.tokens)
     if isinstance(model, PlannedCheckpoint):  # it is read straight into its type
-        cache = batch * b.context * kv_bytes_per_token(b, model.dtype)
-        return model.costs.weight_bytes + cache, passing_bytes(b, tokens=tokens)
+        return model.costs.weight_bytes + cached * kv_bytes_per_token(b, model.dtype), passing_bytes(b, tokens=tokens)
     recipe = model.recipe
-    cache = batch * b.context * kv_bytes_per_token(b, recipe.dtype)
+    cache = cached * kv_bytes_per_token(b, recipe.dtype)
     weights = 4 * total if recipe.trains else model.costs.weight_bytes
     training = model.costs.train_state_bytes - 4 * total if speed.train_step else 0
     return weights + training + cache, max(4 * total, passing_bytes(b, tokens=tokens))
+
+
+def _batches(models: Mapping[str, PlannedModel | PlannedCheckpoint], asked: MemorySpec) -> dict[str, tuple[int, ...]]:
+    """The largest batch of each model that fits each number of bytes. Raises PlanError for one that does not fit."""
+    misfits: list[Misfit] = []
+    for index, memory in enumerate(asked.bytes):
+        for name, model in models.items():
+            batch, fits = _batch(model, memory, asked.tokens), quantity(memory, "bytes")
+            weights = quantity(model.costs.weight_bytes, "bytes")
+            if batch < 1:
+                message = f"{name} does not fit {fits}: its weights take {weights}, before any cache"
+            elif batch > MOST_SEQUENCES:
+                message = f"{batch:,} sequences of {name} fit {fits}, and no more than {MOST_SEQUENCES:,} are timed"
+            else:
+                continue
+            hint = f"give {'more' if batch < 1 else 'fewer'} bytes, or sequences of other tokens"
+            misfits.append(Misfit(at=("measure", "speed", "memory_budget", "bytes", index), message=message, hint=hint))
+    if misfits:
+        raise PlanError(*misfits)
+    return {
+        name: tuple(_batch(model, memory, asked.tokens) for memory in asked.bytes) for name, model in models.items()
+    }
+
+
+def _batch(model: PlannedModel | PlannedCheckpoint, memory: int, tokens: int) -> int:
+    """Sequences of so many tokens whose cache fits beside the weights as served."""
+    dtype = model.dtype if isinstance(model, PlannedCheckpoint) else model.recipe.dtype
+    left = memory - model.costs.weight_bytes
+    return left // max(1, kv_bytes(model.blueprint, dtype, context=tokens)) if left > 0 else 0
 
 
 def _refuse_too_large(needs: Mapping[str, tuple[int, int]], memory_bytes: int) -> None:

@@ -10,9 +10,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, PositiveFloat, ValidationError
 
 from moebench.environment import Environment
-from moebench.jobs.session import SpeedSpec
+from moebench.jobs.session import SpeedSpec, labels_of
 from moebench.metrics import impossible, metric_of
 from moebench.metrics.ref import MetricRef
+from moebench.metrics.serving import PARTS
 from moebench.metrics.speed import AGAIN
 from moebench.planning.planned import PlannedModel
 from moebench.planning.types import Plan
@@ -100,7 +101,7 @@ def read_process(folder: Folder, index: int, plan: Plan) -> SpeedProcess:
     for model, metric, numbers, timed in _measurements(file):
         if metric_of(metric).kind != "timed":
             raise CorruptFile(path, f"{metric} is not timed")
-        if (label := misfit(metric, (("tokens", speed.prefill), ("batch", speed.decode_batches)))) is not None:
+        if (label := misfit(metric, (*labels_of(speed), ("part", PARTS)))) is not None:
             raise CorruptFile(path, f"{metric}: there is no such {label}")
         ends = (min(numbers), max(numbers))
         why = next((why for number in ends if (why := impossible(metric, number)) is not None), None)

@@ -14,6 +14,7 @@ from moebench.models.routers import ROUTERS, known_routers, router_class
 from moebench.plugins import PluginError
 from moebench.suite import fields
 from moebench.suite.check_claims import check_claims
+from moebench.suite.check_serving import check_serving
 from moebench.suite.checkpoint import CheckpointModel
 from moebench.suite.errors import Problem
 from moebench.suite.explain import Path, place
@@ -282,10 +283,14 @@ def _check_measure(findings: Findings) -> None:
         if speed.train_step and model.train is None:
             message = f"{name} has `weights: random`: its training step is not timed"
             findings.add((*path, "train_step"), message, "write train_step: false")
-        if speed.decode is not None and isinstance(model.ffn, MoEFFN) and not _is_causal(model.ffn.router):
+        decodes = [key for key in ("decode", "inputs", "memory_budget", "offload") if getattr(speed, key) is not None]
+        if decodes and isinstance(model.ffn, MoEFFN) and not _is_causal(model.ffn.router):
             message = f"{name} cannot decode: its router {model.ffn.router} looks at later tokens"
-            findings.add((*path, "decode"), message, "leave decode out, or choose another router", key=True)
-    if not speed.train_step and not speed.prefill and speed.decode is None:
+            hint = f"leave {' and '.join(decodes)} out, or choose another router"
+            findings.add((*path, decodes[0]), message, hint, key=True)
+    check_serving(findings, path, speed)
+    more = (speed.inputs, speed.memory_budget, speed.offload)
+    if not speed.train_step and not speed.prefill and speed.decode is None and not any(more):
         findings.add(path, "nothing is timed", "give train_step, prefill or decode, or leave `speed` out", key=True)
 
 

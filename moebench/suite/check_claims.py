@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from moebench.claims.kinds import KINDS
 from moebench.claims.kinds.spread import EVERY_VALUE
@@ -12,7 +12,7 @@ from moebench.metrics.ref import MetricRef, labelled
 from moebench.suite.check_parts import a_or_an, check_combined, check_places
 from moebench.suite.claim import Claim, Pair
 from moebench.suite.explain import Path
-from moebench.suite.labels import measured, numbers
+from moebench.suite.labels import TIMED_LABELS, measured, numbers
 from moebench.suite.model import DenseFFN, ModelSpec, MoEFFN
 from moebench.suite.synonyms import metric_meant
 from moebench.suite.words import known_systems
@@ -235,11 +235,11 @@ def _unmeasured(findings: Findings, ref: MetricRef) -> tuple[str, str | None] | 
     for what in metric.asked_by:
         if (hint := _lacking(measure, what)) is not None:
             return f"this suite does not measure {ref.base}", hint
-    for label, where in (("tokens", "measure.speed.prefill"), ("batch", "measure.speed.decode.batch")):
+    for label, (where, _) in TIMED_LABELS.items():
         value = ref.get(label)
         if metric.kind == "timed" and value not in (None, EVERY_VALUE) and value not in _measured(findings, label):
             have = listed(_measured(findings, label), last="and")
-            return f"this suite does not measure {ref.base} at {label}={value}", f"{where} has {have}"
+            return f"this suite does not measure {ref.base} at {label}={value}", f"measure.speed.{where} has {have}"
     return None
 
 
@@ -249,8 +249,12 @@ def _lacking(measure: Measure, what: str) -> str | None:
         return None if getattr(measure, what) else f"set measure.{what} to true"
     if what == "speed":
         return None if measure.speed is not None else "give it a `speed` under `measure`"
-    if what == "speed.train_step":
-        return None if measure.speed is not None and measure.speed.train_step else f"set measure.{what} to true"
+    if what.startswith("speed."):
+        asked: Any = measure
+        for key in what.split("."):
+            asked = getattr(asked, key, None)
+        is_flag = what in ("speed.train_step", "speed.layer_parts")
+        return None if asked else f"set measure.{what} to true" if is_flag else f"give measure.{what}"
     under = MEASUREMENTS[what].under if what in MEASUREMENTS else "quality"
     return None if what in getattr(measure, under) else f"put {what} into measure.{under}"
 

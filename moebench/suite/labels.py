@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from moebench.suite.model import ModelSpec, MoEFFN
 
 if TYPE_CHECKING:
-    from moebench.suite.types import Measure, SuiteSpec
+    from moebench.suite.types import Measure, SpeedSpec, SuiteSpec
+
+
+TIMED_LABELS: dict[str, tuple[str, Callable[[SpeedSpec], Sequence[int]]]] = {
+    "tokens": ("prefill", lambda speed: speed.prefill),
+    "batch": ("decode.batch", lambda speed: speed.decode.batch if speed.decode else []),
+    "length": ("inputs.tokens", lambda speed: [speed.inputs.tokens] if speed.inputs else []),
+    "memory": ("memory_budget.bytes", lambda speed: speed.memory_budget.bytes if speed.memory_budget else []),
+    "resident": ("offload.resident", lambda speed: speed.offload.resident if speed.offload else []),
+}
+"""Label -> where `measure.speed` has its values, and those."""
 
 
 def measured(measure: Measure, label: str) -> list[str]:
@@ -16,9 +26,7 @@ def measured(measure: Measure, label: str) -> list[str]:
     if label == "task":
         return list(measure.lm_eval.tasks) if measure.lm_eval else []
     speed = measure.speed
-    if speed is None:
-        return []
-    return list(map(str, {"tokens": speed.prefill, "batch": speed.decode.batch if speed.decode else []}.get(label, [])))
+    return [] if speed is None or label not in TIMED_LABELS else list(map(str, TIMED_LABELS[label][1](speed)))
 
 
 def numbers(label: str, model: ModelSpec, *, routed: bool) -> list[int]:

@@ -23,6 +23,7 @@ from moebench.suite.claim import Claim
 from moebench.suite.external import DeclaredMetric, ExternalModel
 from moebench.suite.labels import every_value
 from moebench.suite.model import ModelSpec
+from moebench.suite.serving import InputsSpec, MemorySpec, OffloadSpec
 from moebench.suite.view import WHOLE, TrainingView
 from moebench.suite.words import TOLD_BY
 from moebench.text import closest
@@ -52,6 +53,15 @@ class SpeedSpec(Frozen):
     """Fresh processes; at least 6 for any verdict, 10 for a headline."""
     seconds: Annotated[float, Field(gt=0)] = 60.0
     """About how long the whole session may time, all processes together."""
+    inputs: InputsSpec | None = later()
+    """How much times differ over inputs of equal length."""
+    memory_budget: MemorySpec | None = later()
+    """Tokens a second of the largest batch that fits so many bytes."""
+    offload: OffloadSpec | None = later()
+    """Experts behind a memory map."""
+    layer_parts: bool = later(False)
+    """Whether to time the parts of a mixture's layers, at every prompt length and batch: what routing and dispatch
+    take."""
 
 
 class LmEvalSpec(Frozen):

@@ -94,6 +94,7 @@ class OneSided(ClaimKind):
 def is_ratio(metric: Metric) -> bool:
     """Whether a metric scatters by factors: times, and ratios."""
     scatters = metric.kind not in ("counted", "seeded", "event") and metric.unit != "bytes"
+    scatters = scatters and not metric.same_each_time
     return scatters or metric.unit in ("s", "ratio")
 
 
