@@ -1,8 +1,8 @@
 """Inputs: how much the time of one sequence differs over inputs of equal length, timing noise taken off.
 
-Each input is timed once a round; the medians of its odd and of its even rounds have the input in common and no noise,
-so their covariance over inputs is the spread alone. Decoding one sequence behind inputs of equal length is the control:
-top-k routing reads k experts whatever they are.
+Each input is timed once a round; the medians of its first and of its second half of rounds have the input in common and
+no noise, so their covariance over inputs is the spread alone. Decoding one sequence behind inputs of equal length is
+the control: top-k routing reads k experts whatever they are.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ INPUT = timed(
     "s",
     asked="inputs",
     labels=("length",),
-    says="time to first token of one of several inputs of equal length: two medians of each",
+    says="time to first token of one of several inputs of equal length: a median of each, early and late",
     cannot="time of other sizes, lengths or machines",
 )
 INPUT_DECODE = timed(
@@ -46,7 +46,7 @@ INPUT_DECODE = timed(
     "s",
     asked="inputs",
     labels=("length",),
-    says="decoding step of one sequence behind one of several inputs of equal length: two medians of each",
+    says="decoding step of one sequence behind one of several inputs of equal length: a median of each, early and late",
     cannot="time of other sizes, lengths or machines",
 )
 _SPREAD: dict[str, Any] = {"asked": "inputs", "labels": ("length",), "within": Range(above=0)}
@@ -81,15 +81,20 @@ def _race(
 ) -> Found:
     timed = {racer.name: kind.calls(racer, racer.windows(text, count), tokens) for racer in racers}
     times = clock.rounds(timed, device=device_of(racers), seconds=seconds, shift=process)
-    halves = {name: [(median(t[0::2]), median(t[1::2])) for t in of_inputs] for name, of_inputs in times.items()}
+    halves = {name: [_medians(samples) for samples in of_inputs] for name, of_inputs in times.items()}
     times_name, spread_name = (labelled(one.name, length=tokens) for one in (kind.time, kind.spread))
     return Found(
         samples={
-            name: {times_name: [round(t, clock.NANOSECOND) for both in each for t in both]}
+            name: {times_name: [round(t, clock.NANOSECOND) for half in zip(*each, strict=True) for t in half]}
             for name, each in halves.items()
         },
         derived={name: {spread_name: spread} for name, spread in spreads(halves).items()},
     )
+
+
+def _medians(samples: Sequence[float]) -> tuple[float, float]:
+    half = len(samples) // 2
+    return median(samples[:half]), median(samples[half:])
 
 
 def _first_tokens(racer: Racer, text_BX: Tensor, tokens: int) -> list[Timed]:

@@ -67,9 +67,9 @@ class DecoderInside:
         products = [one for each in seen for one in _products(each)]
 
         def whole(one: _Seen) -> Tensor:
-            layer, x_BTD = one.layer, one.into_BTD
-            normed_BTD = layer.attention_norm(x_BTD)
-            x_BTD = x_BTD + layer.attention(normed_BTD, cos, sin, cache=held[id(layer)], start=start)
+            layer, normed_BTD = one.layer, one.layer.attention_norm(one.into_BTD)
+            mixed_BTD = layer.attention(normed_BTD, cos, sin, cache=held[id(layer)], start=start)
+            x_BTD: Tensor = one.into_BTD + mixed_BTD
             out_BTD: Tensor = layer.ffn(layer.ffn_norm(x_BTD), one.text)[0]
             return x_BTD + out_BTD
 
