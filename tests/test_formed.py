@@ -15,6 +15,7 @@ from moebench import stats
 from moebench.claims import spread
 from moebench.claims.best import BestOf
 from moebench.claims.kinds.correlates import fisher_z, rank_correlation, ranks
+from moebench.claims.kinds.plateau import octaves, rows, wider
 from moebench.claims.reaching import UNDECAYED
 from moebench.claims.spread import SpreadRatio
 from moebench.claims.verdict import Verdict
@@ -217,6 +218,73 @@ def test_a_correlation_is_found_where_it_is() -> None:
     y = 0.6 * x + rng.normal(size=(8000, 8))
     effects = fisher_z(np.broadcast_to(x, y.shape), ranks(y)).reshape(1000, 8)
     assert shares(effects, math.atanh(0.95 * 0.5))[0] >= 0.9
+
+
+# ---------------------------------------------------------------------------------------------- plateau
+
+RATES = (1.0, 2.0, 4.0, 8.0)
+
+
+def flat(treatment: Sequence[float], test: dict[str, Any], *, swap: bool = False, noise: float = 0.0) -> Verdict:
+    """Four rates of a mixture and of a dense model whose loss is 1, 1, 1 and 2: it stays within 2% for 2.03 octaves."""
+    rng = np.random.default_rng(4)
+    values, sweeps = {}, dict[str, dict[str, dict[str, float]]]()
+    for name, curve in (("moe_s", treatment), ("dense_s", (1.0, 1.0, 1.0, 2.0))):
+        sweeps[name] = {f"{name}_{rate:g}": {"train.optimizer.lr": rate} for rate in RATES}
+        for point, loss in zip(sweeps[name], curve, strict=True):
+            values[point] = {BPB: loss * np.exp(rng.normal(0, noise, 8))}
+    compare = {"treatment": "dense_s", "baseline": "moe_s"} if swap else {"treatment": "moe_s", "baseline": "dense_s"}
+    block = claim({"kind": "plateau", "within": "2%", **test}, compare=compare, along="train.optimizer.lr")
+    return judged(evidence_of(values, {"c": block}, sweeps=sweeps))
+
+
+def test_octaves_of_rates_by_hand() -> None:
+    share = math.log(1.02) / math.log(2)  # of an octave, from a loss of 1 towards one of 2
+    verdict = flat((2.0, 1.0, 1.0, 2.0), {"at_most": 0.7})
+    assert (verdict.state, verdict.n, verdict.asked) == ("supported", 8, "≤ 0.7× the octaves")
+    assert verdict.estimate == pytest.approx((1 + 2 * share) / (2 + share))
+    assert flat((2.0, 1.0, 1.0, 2.0), {"at_least": 0.7}).state == "refuted"
+
+
+def test_a_plateau_between_two_values_is_not_resolved() -> None:
+    verdict = flat((2.0, 1.0, 2.0, 2.0), {"at_most": 0.7})
+    assert verdict.state == "invalid"
+    assert "the plateau is 0.057 octaves wide and the values are 1 apart" in (verdict.reason or "")
+
+
+def test_a_plateau_turns_with_its_models() -> None:
+    one = flat((1.0, 1.0, 2.0, 2.0), {"at_most": 0.7}, noise=0.002)
+    other = flat((1.0, 1.0, 2.0, 2.0), {"at_least": 1 / 0.7}, swap=True, noise=0.002)
+    assert (one.state, other.state) == ("supported", "supported")
+    assert one.estimate == pytest.approx(1 / (other.estimate or 0.0))
+
+
+def test_a_plateau_is_a_mean_over_what_else_is_swept_and_its_best_that_of_all() -> None:
+    lines = rows({f"{r}{b}": {"lr": r, "b": b} for b in (0.0, 0.1) for r in (1.0, 2.0, 4.0)}, "lr")
+    values = np.log([[1.0, 1.0, 1.0, 1.5, 1.5, 1.5], [1.0] * 6])
+    assert octaves(lines, values, within=math.log(1.01)) == pytest.approx([1, 2]), "of the first none of the other"
+
+
+@pytest.mark.parametrize("ratio", [0.7, 0.85, 1.0])
+@pytest.mark.parametrize("values", [5, 7])
+def test_a_plateau_at_its_bound_is_passed_no_more_often_than_it_may(values: int, ratio: float) -> None:
+    """Two parabolas, of which one is as wide as the ratio says, with the noise of losses at nano size."""
+    rng, trials, n = np.random.default_rng(values), 1500, 8
+    x = np.arange(values) - (values - 1) / 2
+    lines = rows({str(r): {"lr": 2.0**r} for r in x}, "lr")
+    curves = np.concatenate([0.01 * (x / ratio) ** 2, 0.01 * x**2])
+    form = wider([lines, lines], within=0.02, sign=-1, better=-1)
+    effects = form(curves + rng.normal(0, 0.004, (trials * n, 2 * values)))
+    for share in shares(effects.reshape(trials, n), float(np.mean(effects))):
+        assert share <= at_most(0.025, trials)
+
+
+def test_a_narrower_plateau_is_found() -> None:
+    rng, x = np.random.default_rng(3), np.arange(5.0) - 2
+    lines = rows({str(r): {"lr": 2.0**r} for r in x}, "lr")
+    curves = np.concatenate([0.01 * (x / 0.5) ** 2, 0.01 * x**2])
+    effects = wider([lines, lines], within=0.02, sign=-1, better=-1)(curves + rng.normal(0, 0.004, (4000, 10)))
+    assert shares(effects.reshape(500, 8), -math.log(0.7))[0] >= 0.9
 
 
 # ---------------------------------------------------------------------------------------------- overtaking

@@ -575,6 +575,12 @@ WORDS: dict[str, tuple[str, str]] = {
         "supported if sweep at ffn.experts 4 is at most 1% higher than at any other; "
         "refuted if it is more than 1% higher than at one of them",
     ),
+    "plateau": (
+        "{compare: {treatment: sweep, baseline: sweep}, along: ffn.experts, metric: test.bits_per_byte, "
+        "test: {kind: plateau, within: 1%, at_most: 0.7}}",
+        "supported if octaves of ffn.experts within 1% of the best, sweep over sweep, are at most 0.7; "
+        "refuted if they are more; over 8 seeds",
+    ),
     "all_of": (
         "{test: {kind: all_of, claims: [better, counted]}}",
         "supported if better and counted all hold; refuted if any of them fails; over 8 seeds; exploratory",

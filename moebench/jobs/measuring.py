@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors.torch
 from numpy.typing import NDArray
 
@@ -30,8 +31,8 @@ from moebench.suite.training import Evaluation
 class RunContext:
     """A `metrics.measurement.Context` of a run after its last step."""
 
-    def __init__(self, run: Run, state: State, corpus: Corpus) -> None:
-        self.run, self.corpus = run, corpus
+    def __init__(self, run: Run, state: State, corpus: Corpus, *, given: JobFolder | None = None) -> None:
+        self.run, self.corpus, self.given = run, corpus, given
         self.subject, self.trainable = DecoderSubject(state.model, corpus.tokenizer), TrainingStep(state, run)
         self.split, self.step = run.recipe.split, run.recipe.steps
 
@@ -42,6 +43,10 @@ class RunContext:
     @property
     def documents(self) -> Sequence[Document]:
         return self.corpus.documents(self.split)
+
+    @property
+    def losses(self) -> NDArray[np.float64] | None:
+        return None if self.given is None else np.array([row["loss"] for row in self.given.steps()], dtype=np.float64)
 
     @cached_property
     def batch(self) -> NDArray[Any]:
@@ -54,7 +59,7 @@ def context_of(
     """What a measurement looks at: what the folder `given` trained, or the checkpoint that it loaded."""
     if evaluation is None:
         run = Run.model_validate(given.spec())
-        return RunContext(run, load_state(run, given), corpus)
+        return RunContext(run, load_state(run, given), corpus, given=given)
     subject = subject_of(LoadSpec.model_validate(given.spec()), job.places[job.model], root=root)
     return CheckpointContext(subject, corpus, evaluation)
 

@@ -30,6 +30,7 @@ from moebench.metrics import (
     routing,
     serving,
     speed,
+    spikes,
     training,
 )
 from moebench.metrics.measurement import Measurement
@@ -107,6 +108,7 @@ FILES: dict[str, ModuleType] = {
     "quality": quality,
     "accuracy": accuracy,
     "training": training,
+    "spikes": spikes,
     "decayed": decayed,
     "flops": flops,
     "memory": memory,

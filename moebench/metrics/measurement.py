@@ -78,6 +78,10 @@ class Context(Protocol):
     def step(self) -> int | None:
         """Training steps behind the subject."""
 
+    @property
+    def losses(self) -> NDArray[Any] | None:
+        """Training loss of each step, [steps], in bits a token; None of one that was not trained here."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
