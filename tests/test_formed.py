@@ -16,6 +16,7 @@ from moebench.claims import spread
 from moebench.claims.best import BestOf
 from moebench.claims.kinds.correlates import fisher_z, rank_correlation, ranks
 from moebench.claims.kinds.plateau import octaves, rows, wider
+from moebench.claims.kinds.predicts import log_error_ratio
 from moebench.claims.reaching import UNDECAYED
 from moebench.claims.spread import SpreadRatio
 from moebench.claims.verdict import Verdict
@@ -285,6 +286,51 @@ def test_a_narrower_plateau_is_found() -> None:
     curves = np.concatenate([0.01 * (x / 0.5) ** 2, 0.01 * x**2])
     effects = wider([lines, lines], within=0.02, sign=-1, better=-1)(curves + rng.normal(0, 0.004, (4000, 10)))
     assert shares(effects.reshape(500, 8), -math.log(0.7))[0] >= 0.9
+
+
+# ---------------------------------------------------------------------------------------------- predicts
+
+GRID = [(experts, width) for experts in (1.0, 4.0, 16.0) for width in (1.0, 2.0, 3.0)]
+SIZES = [(int(1e5 * width**2 * experts**0.9), int(1e5 * width**2 * experts**0.02)) for experts, width in GRID]
+
+
+def predicted(total: float, active: float, *, swap: bool = False, noise: float = 0.004) -> Verdict:
+    """Losses that fall with total and active parameters by these powers, over a grid of experts and widths."""
+    rng = np.random.default_rng(8)
+    points = {f"g_{e:g}_{w:g}": {"ffn.experts": e, "width": w} for e, w in GRID}
+    values = {
+        name: {BPB: 2 * (t / 1e5) ** -total * (a / 1e5) ** -active * np.exp(rng.normal(0, noise, 8))}
+        for name, (t, a) in zip(points, SIZES, strict=True)
+    }
+    by = ["cost.total_params", "cost.active_params"]
+    block = claim({"kind": "predicts", "by": by[::-1] if swap else by}, over="g", along="ffn.experts")
+    sizes = dict(zip(points, SIZES, strict=True))
+    return judged(evidence_of(values, {"c": block}, sweeps={"g": points}, params=sizes))
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_two_counts_predict_what_rests_on_both(swap: bool) -> None:
+    assert predicted(0.05, 0.08, swap=swap).state == "supported"
+    for alone in ((0.1, 0.0), (0.0, 0.1)):  # the other count adds noise to what is predicted, and no more
+        assert predicted(*alone, swap=swap).state in ("refuted", "inconclusive")
+
+
+def test_counts_that_go_together_tell_no_line() -> None:
+    y, one = np.zeros(9), np.log(np.arange(1.0, 10.0))
+    with pytest.raises(ValueError, match="tell no line"):
+        log_error_ratio([1, 1, 1, 2, 2, 2, 3, 3, 3], 0)(np.concatenate([y, one, 2 * one])[None])
+
+
+def test_what_rests_on_one_count_is_not_said_to_rest_on_both() -> None:
+    """Leaving out groups punishes a count that adds nothing: the mean of the effect lies below 0."""
+    rng = np.random.default_rng(5)
+    t, a = np.log(np.array(SIZES, dtype=float)).T
+    groups = [experts for experts, _ in GRID]
+    for truth, alone in ((t, 0), (a, 1)):
+        y = -0.05 * truth + rng.normal(0, 0.004, (8000, 9))
+        rows = np.concatenate([y, np.broadcast_to(t, y.shape), np.broadcast_to(a, y.shape)], axis=1)
+        above, _ = shares(log_error_ratio(groups, alone)(rows).reshape(1000, 8), 0.0)
+        assert above <= at_most(0.025, 1000)
 
 
 # ---------------------------------------------------------------------------------------------- overtaking

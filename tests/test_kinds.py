@@ -576,10 +576,16 @@ WORDS: dict[str, tuple[str, str]] = {
         "refuted if it is more than 1% higher than at one of them",
     ),
     "plateau": (
-        "{compare: {treatment: sweep, baseline: sweep}, along: ffn.experts, metric: test.bits_per_byte, "
+        "{compare: {treatment: other, baseline: sweep}, along: ffn.experts, metric: test.bits_per_byte, "
         "test: {kind: plateau, within: 1%, at_most: 0.7}}",
-        "supported if octaves of ffn.experts within 1% of the best, sweep over sweep, are at most 0.7; "
+        "supported if octaves of ffn.experts within 1% of the best, other over sweep, are at most 0.7; "
         "refuted if they are more; over 8 seeds",
+    ),
+    "predicts": (
+        "{over: sweep, along: ffn.experts, metric: test.bits_per_byte, "
+        "test: {kind: predicts, by: [cost.total_params, cost.active_params]}}",
+        "supported if cost.total_params and cost.active_params predict the models of sweep, with each ffn.experts left "
+        "out in turn, with less error than each alone; refuted if one alone does; over 8 seeds",
     ),
     "all_of": (
         "{test: {kind: all_of, claims: [better, counted]}}",
@@ -594,6 +600,9 @@ WORDS: dict[str, tuple[str, str]] = {
 
 def suite(tmp_path: Path, claim: str) -> Path:
     text = GOOD.replace("measure:\n", SWEEP, 1) + f"  asked: {claim}\n"
+    if "other" in claim:
+        other = "  other:\n    base: moe\n    ffn: {balance_loss: 0}\n    sweep: {ffn.experts: [2, 3, 4, 6, 8, 12]}\n"
+        text = text.replace("  sweep:\n", f"{other}  sweep:\n", 1)
     text += f"  counted: {WORDS['exact'][0]}\n"
     if "routing" in claim:  # a dense model has none
         text = text.replace("  small:\n    base: dense\n    match: {on: total_params}\n", "  small:\n    base: moe\n")

@@ -19,6 +19,7 @@ from moebench.claims.kinds.kind import ClaimKind
 from moebench.claims.kinds.near_best import NearBest
 from moebench.claims.kinds.non_inferior import NonInferior
 from moebench.claims.kinds.plateau import Plateau
+from moebench.claims.kinds.predicts import Predicts
 from moebench.claims.kinds.ratio_at_least import RatioAtLeast
 from moebench.claims.kinds.ratio_within import RatioWithin
 from moebench.claims.kinds.recovers import Recovers
@@ -47,6 +48,7 @@ KINDS: dict[str, type[ClaimKind]] = {
     "crosses": Crosses,
     "near_best": NearBest,
     "plateau": Plateau,
+    "predicts": Predicts,
     "all_of": AllOf,
     "any_of": AnyOf,
 }
