@@ -69,7 +69,7 @@ class Plateau(ClaimKind):
     def check(self, claim: Claim, metric: Metric, minus: Metric | None, sweeps: Sweeps) -> Iterator[Fault]:
         yield from of_seeds(metric)
         named = {"treatment": claim.compare.treatment, "baseline": claim.compare.baseline} if claim.compare else {}
-        values: list[set[object]] = []
+        values: list[set[float | str | bool | None]] = []
         for side, name in named.items():
             if name not in sweeps:
                 hint = f"the sweeps are {listed(list(sweeps), last='and')}" if sweeps else "give it a `sweep`"

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from moebench.claims.hypothesis import Array, Bound, Contrast, Form, Hypothesis, Reading, Term, Withheld
@@ -92,7 +93,7 @@ class Predicts(ClaimKind):
 
 def log_error_ratio(groups: Sequence[object], alone: int) -> Form:
     """Log of the squared error of one count over that of both, of the logs of metric and counts, metric by metric."""
-    left_out = [np.array([group == value for group in groups]) for value in dict.fromkeys(groups)]
+    left_out = [np.array([group == value for group in groups], dtype=np.bool_) for value in dict.fromkeys(groups)]
 
     def form(values_ST: Array) -> Array:
         return np.array([_log_ratio(*np.split(row, 3)) for row in values_ST])
@@ -106,7 +107,7 @@ def log_error_ratio(groups: Sequence[object], alone: int) -> Form:
     return form
 
 
-def _error(y_M: Array, counts: Sequence[Array], left_out: Sequence[Array]) -> float:
+def _error(y_M: Array, counts: Sequence[Array], left_out: Sequence[npt.NDArray[np.bool_]]) -> float:
     """Mean squared error of what lines through the other groups predict. Raises ValueError where no line is told."""
     design_MC = np.column_stack([np.ones_like(y_M), *counts])
     errors: list[Array] = []
