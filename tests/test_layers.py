@@ -26,8 +26,8 @@ PACKAGE = Path(moebench.__file__).parent
 LADDER: dict[str, tuple[str, ...]] = {
     "ground": (
         "__init__", "text", "frozen", "amounts", "seeds", "format", "tables", "catalogue", "environment", "counting",
-        "identity", "plugins", "models.lazy", "models.initial", "models.routers", "models.subject", "metrics",
-        "external", "data.documents", "data.sources",
+        "identity", "plugins", "models.lazy", "models.initial", "models.routers", "models.transforms", "models.subject",
+        "metrics", "external", "data.documents", "data.sources",
         "claims.hypothesis", "claims.kinds", "systems.configs", "models.convert.families", "models.convert.words",
         "suite",
         "models.architecture", "checkpoints.facts", "jobs.recipe", "jobs.session", "tasks.facts",
@@ -55,7 +55,7 @@ FORBIDDEN = {
 }
 """Third-party packages that no module of a wing imports, lazily or not."""
 
-MEASURING = {"metrics", "models.subject", "models.lazy", "models.initial", "models.routers"}
+MEASURING = {"metrics", "models.subject", "models.lazy", "models.initial", "models.routers", "models.transforms"}
 """Declarations that both wings read, with what computes beside them: torch inside functions, or as a type."""
 
 PLANNING = ("jobs", "launch", "planning.graph", "planning.machine")
@@ -336,8 +336,11 @@ def test_the_walk_sees_imports_wherever_they_stand(tmp_path: Path, monkeypatch: 
     }
 
 
-ASK_ROUTERS = ("models/routers", "models/architecture.py", "models/decoder/moe.py", "suite", "cli/console/lists.py")
-"""Who looks a router up: models build it, suites are checked against it, and one list shows all."""
+ASK_ROUTERS = (
+    "models/routers", "models/transforms", "models/architecture.py", "models/decoder/moe.py", "suite",
+    "cli/console/lists.py",
+)  # fmt: skip
+"""Who looks a router up: models build it, transforms and suites are checked against it, and one list shows all."""
 
 
 def test_nobody_else_asks_the_registry_of_routers() -> None:

@@ -206,7 +206,7 @@ def test_it_is_measured_in_our_decoder_as_in_transformers_and_as_what_it_was_tra
 BEGUN = MODELS["begun"]
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no folder": ({"start": {"checkpoint": "nowhere"}}, "there is no folder 'nowhere'"),
-    "no word": ({"start": "base"}, "start names a checkpoint's folder"),
+    "no word": ({"start": "base"}, "start names no model of this suite: 'base'"),
     "another word": ({"start": {"file": "base"}}, "start names a checkpoint's folder"),
     "another width": (BEGUN | {"width": 32}, "width is 32, and the checkpoint that this model starts from has 16"),
     "other experts": (BEGUN | {"ffn": {"experts": 8}}, "experts is 8, and the checkpoint that this model starts from"),

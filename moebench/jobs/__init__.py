@@ -11,9 +11,11 @@ from moebench.jobs.kind import Kind
 from moebench.jobs.load import LOAD
 from moebench.jobs.speed import SPEED
 from moebench.jobs.train import TRAIN
+from moebench.jobs.transform import TRANSFORM
 
 KINDS: dict[str, Kind] = {
     "train": TRAIN,
+    "transform": TRANSFORM,
     "load": LOAD,
     "import": IMPORT,
     "evaluate": EVALUATE,

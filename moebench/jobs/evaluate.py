@@ -23,7 +23,7 @@ from moebench.suite.checkpoint import CheckpointModel
 from moebench.suite.training import Evaluation
 
 if TYPE_CHECKING:
-    from moebench.metrics.measurement import Measured
+    from moebench.metrics.measurement import Measured, Measurement
     from moebench.store import JobFolder
 
 
@@ -49,25 +49,31 @@ class EvaluateSpec(Frozen):
 
 
 def jobs(draft: Draft) -> Iterator[Job]:
-    """Every measurement that the suite asks for, of every trained model and of every checkpoint."""
+    """Every measurement that the suite asks for, of every model that is trained, made of one, or loaded."""
     measure = draft.plan.spec.measure
     asked = (*measure.quality, *measure.probes)
     for name, measurement in MEASUREMENTS.items():
         if measurement.optional and name not in asked:
             continue
         for given in draft.jobs:
-            if measurement.of_mixtures and given.kind in ("train", "load") and not _has_mixtures(draft, given):
+            if given.kind not in ("train", "transform", "load") or not _is_of(measurement, draft, given):
                 continue
-            if given.kind == "train":
+            if given.kind != "load":
                 yield job(given, name)
-            elif given.kind == "load" and not measurement.of_training and draft.plan.data.source != "none":
+            elif draft.plan.data.source != "none":
                 yield job(given, name, text=_text(draft, given.model))
     yield from tasks.jobs(draft)
 
 
-def _has_mixtures(draft: Draft, given: Job) -> bool:
+def _is_of(measurement: Measurement, draft: Draft, given: Job) -> bool:
+    """Whether there is such a number of what a job leaves."""
+    if measurement.of_training and given.kind != "train":
+        return False
     blueprint = draft.plan.models[given.model].blueprint
-    return blueprint is not None and bool(blueprint.mixtures)
+    if measurement.of_mixtures and not (blueprint is not None and blueprint.mixtures):
+        return False
+    transform = draft.plan.decoders[given.model].transform if given.kind == "transform" else None
+    return transform is None or not (measurement.of_memory and transform.unpacks)
 
 
 def _text(draft: Draft, model: str) -> TextSpec:

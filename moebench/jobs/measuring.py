@@ -23,6 +23,7 @@ from moebench.metrics.speed import AGAIN, Racer, Text
 from moebench.models.decoder import build
 from moebench.models.decoder.inside import DecoderInside
 from moebench.models.decoder.subject import DecoderSubject
+from moebench.models.transforms import unpacked
 from moebench.planning.types import SpeedPlan
 from moebench.store import WEIGHTS, JobFolder
 from moebench.suite.training import Evaluation
@@ -33,7 +34,8 @@ class RunContext:
 
     def __init__(self, run: Run, state: State, corpus: Corpus, *, given: JobFolder | None = None) -> None:
         self.run, self.corpus, self.given = run, corpus, given
-        self.subject, self.trainable = DecoderSubject(state.model, corpus.tokenizer), TrainingStep(state, run)
+        self.subject = DecoderSubject(state.model, corpus.tokenizer)
+        self.trainable = TrainingStep(state, run) if run.trains else None
         self.split, self.step = run.recipe.split, run.recipe.steps
 
     @cached_property
@@ -46,7 +48,11 @@ class RunContext:
 
     @property
     def losses(self) -> NDArray[np.float64] | None:
-        return None if self.given is None else np.array([row["loss"] for row in self.given.steps()], dtype=np.float64)
+        return (
+            None
+            if self.given is None or not self.run.trains
+            else np.array([row["loss"] for row in self.given.steps()], dtype=np.float64)
+        )
 
     @cached_property
     def batch(self) -> NDArray[Any]:
@@ -82,9 +88,10 @@ def load_racer(name: str, folder: JobFolder) -> Racer:
 
 
 def load_state(run: Run, folder: JobFolder) -> State:
-    """What a job has trained, with a fresh optimizer. Raises what `start` raises."""
+    """What a job has trained, or made of what was, with a fresh optimizer. Raises what `start` raises."""
     state = start(run, is_loaded=True)
-    state.model.load_state_dict(safetensors.torch.load_file(folder.path / WEIGHTS))
+    stored = safetensors.torch.load_file(folder.path / WEIGHTS)
+    state.model.load_state_dict(unpacked(run.derived, stored, run.architecture))
     state.step = run.recipe.steps
     return state
 

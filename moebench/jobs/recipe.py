@@ -10,6 +10,7 @@ from pydantic import field_serializer
 from moebench.frozen import Frozen, later
 from moebench.identity import digest_of, job_id
 from moebench.models.architecture import Architecture, Kernels, deciding
+from moebench.models.transforms import Stage
 from moebench.suite.model import DenseFFN
 
 TRAINING_VERSION = 2
@@ -20,12 +21,25 @@ ONLY_EVALUATED = frozenset({"evaluate_at", "eval_tokens", "final_eval_tokens", "
 """Keys of a recipe that decide what is scored and nothing of the training."""
 
 
+class Derivation(Stage):
+    """How a run comes of the run of another model with the same seed, which its job has for an input."""
+
+    training: str
+    """Hash of how that was trained, as plans tell it: `training_of` it."""
+
+
 def training_of(
-    architecture: Mapping[str, Any], recipe: Mapping[str, Any], data_digest: str, start: str | None = None
+    architecture: Mapping[str, Any],
+    recipe: Mapping[str, Any],
+    data_digest: str,
+    start: str | None = None,
+    derived: Mapping[str, Any] | None = None,
 ) -> str:
-    """Hash of what decides a model's training but for the seed, from an architecture and a recipe as JSON."""
+    """Hash of what decides a model's training but for the seed, from an architecture and a recipe as JSON; `derived`
+    is its `Derivation`, as JSON too."""
     trained = {key: value for key, value in recipe.items() if key not in ONLY_EVALUATED}
-    return digest_of([deciding(architecture), trained, data_digest, *([] if start is None else [start])])
+    begun = [one for one in (start, derived) if one is not None]
+    return digest_of([deciding(architecture), trained, data_digest, *begun])
 
 
 class Recipe(Frozen):
@@ -169,11 +183,18 @@ class Run(Frozen):
     """Major and minor version of torch."""
     start: str | None = later()
     """Digest of the checkpoint whose weights it starts from; None where they are drawn."""
+    derived: Derivation | None = later()
+    """How it comes of another run; None where it does not."""
     training_version: int = TRAINING_VERSION
 
     @property
+    def trains(self) -> bool:
+        """Whether weights are trained, and not another run's changed."""
+        return self.recipe.trains and (self.derived is None or self.derived.transform is None)
+
+    @property
     def id(self) -> str:
-        """Of the job that trains it."""
+        """Of the job that trains it, where that starts from no other."""
         return job_id("train", self.model_dump(mode="json"))
 
     @field_serializer("architecture")

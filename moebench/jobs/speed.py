@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moebench.checkpoints.facts import LoadSpec
 from moebench.jobs.job import Job, OnEvent
@@ -19,6 +19,9 @@ from moebench.jobs.kind import Draft, Kind
 from moebench.jobs.recipe import training_of
 from moebench.jobs.session import SpeedPlan, SpeedSpec
 from moebench.jobs.train import run_of
+
+if TYPE_CHECKING:
+    from moebench.planning.planned import PlannedCheckpoint, PlannedModel
 
 PROCESS = "process.json"
 SILENCE_S, SILENCE_SHARE = 240.0, 20.0
@@ -30,7 +33,7 @@ def jobs(draft: Draft) -> Iterator[Job]:
     session = session_of(draft)
     if session is None:
         return
-    trained = {(job.model, job.seed): job.id for job in draft.jobs if job.kind == "train"}
+    trained = {(job.model, job.seed): job.id for job in draft.jobs if job.kind in ("train", "transform")}
     loaded = {job.model: job for job in draft.jobs if job.kind == "load"}
     places = {model: place for job in loaded.values() for model, place in job.places.items()}
     for index, seed in enumerate(session.processes):
@@ -55,10 +58,11 @@ def session_of(draft: Draft) -> SpeedPlan | None:
     from moebench.planning.session import speed_plan
 
     plan, machine = draft.plan, draft.machine
+    racing = {name: one for name, one in plan.models.items() if not isinstance(one, PlannedExternal) and _is_timed(one)}
     return speed_plan(
         plan.spec,
-        {name: model for name, model in plan.models.items() if not isinstance(model, PlannedExternal)},
-        trained=[job.id for job in draft.jobs if job.kind in ("train", "load")],
+        racing,
+        trained=[job.id for job in draft.jobs if job.kind in ("train", "transform", "load") and job.model in racing],
         untrained={
             name: run_of(model, seed=plan.spec.seeds[0], facts=plan.data_of(name), machine=machine)
             for name, model in plan.decoders.items()
@@ -67,6 +71,12 @@ def session_of(draft: Draft) -> SpeedPlan | None:
         machine=machine.fingerprint,
         memory_bytes=machine.memory_bytes,
     )
+
+
+def _is_timed(model: PlannedModel | PlannedCheckpoint) -> bool:
+    """Whether its time is its own: none of weights that are unpacked before they are used."""
+    transform = getattr(model, "transform", None)
+    return transform is None or not transform.unpacks
 
 
 def execute(
@@ -166,7 +176,9 @@ def _training(spec: dict[str, Any]) -> str:
     """How a model came about, as plans tell it by `Plan.training`."""
     if "architecture" not in spec:
         return LoadSpec.model_validate(spec).training
-    return training_of(spec["architecture"], spec["recipe"], spec["data_digest"], spec.get("start"))
+    return training_of(
+        spec["architecture"], spec["recipe"], spec["data_digest"], spec.get("start"), spec.get("derived")
+    )
 
 
 def is_outdated(job: Job, root: Path) -> bool:

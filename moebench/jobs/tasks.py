@@ -33,7 +33,7 @@ def jobs(draft: Draft) -> Iterator[Job]:
     means = {"include": include, "online": asked.online}
     for facts in draft.plan.tasks.values():
         for given in draft.jobs:
-            if given.kind in ("train", "load"):
+            if given.kind in ("train", "transform", "load"):
                 yield job(given, facts.options, means)
 
 

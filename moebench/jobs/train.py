@@ -26,7 +26,7 @@ dense models more than mixtures (one thread)."""
 def jobs(draft: Draft) -> Iterator[Job]:
     """One for each model and seed, seeds outermost, so that early results hold whole pairs."""
     for seed in draft.plan.spec.seeds:
-        yield from (job(draft, name, seed) for name, model in draft.plan.decoders.items() if model.recipe.trains)
+        yield from (job(draft, name, seed) for name, model in draft.plan.decoders.items() if model.trains)
 
 
 def job(draft: Draft, model: str, seed: int, recipe: Recipe | None = None) -> Job:

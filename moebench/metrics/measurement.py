@@ -106,6 +106,8 @@ class Measurement:
     """What else decides its numbers: `code`, of an installed package's."""
     of_training: bool = False
     """Whether it is of a training step, and so of trained models alone."""
+    of_memory: bool = False
+    """Whether it is of weights as they lie in memory, and so of no model whose weights are unpacked to be used."""
     optional: bool = False
     """Whether a suite asks for it by its name; the others are always made."""
     under: Literal["quality", "probes"] = "quality"

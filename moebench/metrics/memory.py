@@ -136,4 +136,4 @@ def _measure(context: Context) -> Measured:
     return Measured(records=list(memory_records(context.subject, trainable, batch_BX, step=context.step)))
 
 
-MEASUREMENT = Measurement(name="memory", metrics=(TRAIN_PEAK, INFERENCE_PEAK), measure=_measure)
+MEASUREMENT = Measurement(name="memory", metrics=(TRAIN_PEAK, INFERENCE_PEAK), measure=_measure, of_memory=True)

@@ -20,6 +20,7 @@ from moebench.models.decoder import Transformer, build
 from moebench.models.decoder.subject import DecoderSubject
 from moebench.models.hf.loading import load
 from moebench.models.subject import Subject
+from moebench.models.transforms import unpacked
 from moebench.seeds import derive
 from moebench.store import CorruptFile, Folder, open_results
 
@@ -42,7 +43,7 @@ def load_trained(results: Path, run_id: str) -> Transformer:
     weights = folder.path / "model.safetensors"
     try:
         model = build(run.architecture, seed=None, dtype=run.recipe.dtype)
-        model.load_state_dict(safetensors.torch.load_file(weights))
+        model.load_state_dict(unpacked(run.derived, safetensors.torch.load_file(weights), run.architecture))
     except (RuntimeError, ValueError, safetensors.SafetensorError) as error:
         raise CorruptFile(weights, f"not the weights of the run beside it: {error}") from error
     return model.eval()
@@ -50,7 +51,7 @@ def load_trained(results: Path, run_id: str) -> Transformer:
 
 def _find(results: Path, run_id: str) -> Folder:
     alike = [folder for folder in open_results(results).jobs() if folder.id.startswith(run_id)]
-    found = [folder for folder in alike if folder.kind in ("train", None)]
+    found = [folder for folder in alike if folder.kind in ("train", "transform", None)]
     if len(found) != 1:
         known = ", ".join(folder.id for folder in found[:5])
         what = f"{len(found)} runs begin with {run_id!r}: {known}" if found else f"no run begins with {run_id!r}"

@@ -34,15 +34,13 @@ def begun(
     """
     found, misfits = dict(models), list[Misfit]()
     for name, model in spec.decoders.items():
-        if model.start is None:
+        if model.start is None or (asked := model.start.checkpoint) is None:
             continue
         try:
-            folder = locate(model.start.checkpoint, base=base).folder
+            folder = locate(asked, base=base).folder
             held = check(folder, models[name].architecture, described(folder)[1])
             _same_tokens(folder, data[name])
-            start = PlannedStart(
-                checkpoint=model.start.checkpoint, digest=digest(folder, held.files, cache=machine.digests)
-            )
+            start = PlannedStart(checkpoint=asked, digest=digest(folder, held.files, cache=machine.digests))
             found[name] = models[name].model_copy(update={"start": start})
         except CheckpointError as error:
             at = ("models", name, "start", "checkpoint")

@@ -113,6 +113,9 @@ def _run_of_ours(located: Located, model: CheckpointModel) -> PlannedCheckpoint:
         raise CheckpointError(f"{located.asked} is no run of this version of moebench: {error}") from None
     if model.dtype not in (None, run.recipe.dtype):
         raise CheckpointError(f"{located.asked} computes in {run.recipe.dtype}", hint="leave `dtype` out")
+    if run.derived is not None and run.derived.transform is not None and run.derived.transform.unpacks:
+        hint = "name the run that it was made of, and change its weights by `start`"
+        raise CheckpointError(f"{located.asked} is packed: it is no checkpoint for another suite", hint=hint)
     blueprint = run.architecture.blueprint
     return PlannedCheckpoint(
         checkpoint=model.checkpoint,

@@ -72,7 +72,7 @@ def check(
 def _training(spec: SuiteSpec, models: Mapping[str, PlannedModel]) -> Iterator[Misfit]:
     for name, model in models.items():
         train, recipe, path = spec.decoders[name].train, model.recipe, ("models", name, "train")
-        if train is None:
+        if train is None or not model.trains:
             continue
         budget = train.budget
         step_flops = model.costs.train_flops_per_token * recipe.batch_tokens
@@ -230,7 +230,7 @@ def notes(spec: SuiteSpec, models: Mapping[str, PlannedModel]) -> Iterator[str]:
         if recipe.warmup_steps > recipe.steps / 2:
             yield f"{name}: its warm-up takes {recipe.warmup_steps:,} of {recipe.steps:,} steps, more than half"
     low, high = USUAL_RATES
-    rates = {name: model.recipe.lr for name, model in models.items() if model.recipe.trains}
+    rates = {name: model.recipe.lr for name, model in models.items() if model.trains}
     for rate in sorted({rate for rate in rates.values() if not low <= rate <= high}):
         whose = listed([name for name in rates if rates[name] == rate], last="and")
         yield f"the learning rate {rate:g} of {whose} is outside the usual range, {low:g} to {high:g}"

@@ -174,6 +174,11 @@ def _warnings(
     """What is unusual; `data` are those of each model, and `suite` those of the suite."""
     found = [*dict.fromkeys(note for facts in (suite, *data.values()) for note in facts.notes)]
     for name, model in models.items():
+        if model.derived is not None and model.transform is not None:
+            a = models[model.derived.model].architecture
+            changed = model.transform.says(a.ffn, tied=a.tied_embeddings)
+            found.append(f"{name} is {model.derived.model} {changed}")
+            continue
         stream = data[name].tokens.get("train")
         epochs = model.recipe.epochs(stream=stream, context=model.architecture.context) if stream is not None else None
         if epochs is not None and epochs > 1:
@@ -185,7 +190,7 @@ def _warnings(
             "quality between them will be INVALID"
         )
     for name, written in spec.decoders.items():
-        if written.start is not None:
+        if written.start is not None and written.start.checkpoint is not None:
             found.append(
                 f"{name} starts from {written.start.checkpoint}: what that was trained on is in no count of tokens or "
                 "FLOPs, and may hold the test text"

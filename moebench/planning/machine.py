@@ -49,7 +49,7 @@ def with_step_seconds(
     asked: dict[str, Job] = {}
     for name, a in architectures.items():
         train = spec.decoders[name].train
-        if train is None or train.budget.seconds is None:
+        if train is None or train.budget.seconds is None or spec.decoders[name].is_transformed:
             continue
         recipe = recipe_of(train, steps=TIMED_STEPS)
         costs = costs_of(a.blueprint, dtype=recipe.dtype)

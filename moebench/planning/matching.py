@@ -21,9 +21,10 @@ from moebench.counting.weights import parameters
 from moebench.jobs.recipe import Recipe
 from moebench.models.architecture import Architecture
 from moebench.models.routers import trial
+from moebench.models.transforms import Transform
 from moebench.planning.feasibility import Misfit
 from moebench.planning.feasibility import PlanError as PlanError
-from moebench.planning.planned import DataFacts, PlannedModel
+from moebench.planning.planned import DataFacts, PlannedDerivation, PlannedModel
 from moebench.planning.types import MatchResult
 from moebench.plugins import PluginError
 from moebench.suite.attention import AttentionOptions
@@ -96,6 +97,12 @@ def _with_router(name: str, a: Architecture) -> Architecture:
             Misfit(at=at, message=message, hint="a router's own size may not depend on that of the experts")
         )
     return a.model_copy(update={"router": facts})
+
+
+def transformed(a: Architecture, transform: Transform) -> Architecture:
+    """What a transform makes of a model's sizes, and so of what is known of its router."""
+    ffn = transform.of_ffn(a.ffn)
+    return a if ffn == a.ffn else Architecture.model_validate({**a.model_dump(), "ffn": ffn, "router": None})
 
 
 def with_size(a: Architecture, size: str, value: int) -> Architecture:
@@ -211,6 +218,8 @@ def match_all(
     misfits: list[Misfit] = []
 
     def settle(name: str) -> Architecture:
+        if name not in solved and (model := spec.decoders[name]).transform is not None:
+            solved[name] = _with_router(name, transformed(settle(str(model.parent)), model.transform))
         if name not in solved:
             model = spec.decoders[name]
             tokens = views[name].vocab if views and name in views else vocab
@@ -323,9 +332,34 @@ def models_of(
     if narrow := [name for name, a in architectures.items() if a.vocab < words[name]]:
         raise PlanError(*(_too_few_rows(name, architectures[name].vocab, words[name]) for name in narrow))
     models: dict[str, PlannedModel] = {}
-    for name, a in architectures.items():
-        recipe = _recipe(a, spec.decoders[name], step_seconds=(machine.step_seconds or {}).get(name))
-        counted = costs_of(a.blueprint, dtype=recipe.dtype, optimizer=recipe.optimizer)
-        flops = counted.train_flops_per_token * recipe.steps * recipe.batch_tokens
-        models[name] = PlannedModel(architecture=a, recipe=recipe, costs=counted, expected_train_flops=flops)
-    return models, matches
+
+    def plan(name: str) -> PlannedModel:
+        if name not in models:
+            a, written = architectures[name], spec.decoders[name]
+            if written.parent is not None and written.transform is not None:
+                models[name] = _derived(a, written, written.transform, plan(written.parent))
+            else:
+                models[name] = _trained(a, written, step_seconds=(machine.step_seconds or {}).get(name))
+        return models[name]
+
+    return {name: plan(name) for name in architectures}, matches
+
+
+def _trained(a: Architecture, written: ModelSpec, *, step_seconds: float | None) -> PlannedModel:
+    recipe = _recipe(a, written, step_seconds=step_seconds)
+    counted = costs_of(a.blueprint, dtype=recipe.dtype, optimizer=recipe.optimizer)
+    flops = counted.train_flops_per_token * recipe.steps * recipe.batch_tokens
+    return PlannedModel(architecture=a, recipe=recipe, costs=counted, expected_train_flops=flops)
+
+
+def _derived(a: Architecture, written: ModelSpec, transform: Transform, parent: PlannedModel) -> PlannedModel:
+    """Another model with its weights changed: trained as that one was, and of the counts of what it has become."""
+    recipe = parent.recipe
+    counted = costs_of(a.blueprint, dtype=recipe.dtype, optimizer=recipe.optimizer)
+    return PlannedModel(
+        architecture=a,
+        recipe=recipe,
+        costs=transform.costs(counted, a, dtype=recipe.dtype),
+        expected_train_flops=parent.expected_train_flops,
+        derived=PlannedDerivation(model=str(written.parent), **dict(written.stage)),
+    )

@@ -10,11 +10,13 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag
 
+from moebench.amounts import Name
 from moebench.counting.blueprint import Blueprint
 from moebench.counting.costs import Costs
 from moebench.frozen import Frozen, later
 from moebench.jobs.recipe import Recipe
 from moebench.models.architecture import Architecture
+from moebench.models.transforms import Stage, Transform
 from moebench.plugins import PluginCode
 from moebench.suite.checkpoint import CheckpointModel
 from moebench.suite.external import ExternalModel
@@ -87,6 +89,13 @@ class PlannedStart(Frozen):
     """Hash of its files of weights."""
 
 
+class PlannedDerivation(Stage):
+    """The run that a model starts from, and what is done to its weights there: nothing where it is trained on."""
+
+    model: Name
+    """The model of the plan whose run with the same seed it is."""
+
+
 class PlannedModel(Frozen):
     """A decoder of ours."""
 
@@ -99,6 +108,18 @@ class PlannedModel(Frozen):
     """Model FLOPs of the whole run."""
     start: PlannedStart | None = later()
     """The checkpoint that it is trained on from; None where its initial values are drawn."""
+    derived: PlannedDerivation | None = later()
+    """The model of the plan that it starts from; None where it starts from none."""
+
+    @property
+    def transform(self) -> Transform | None:
+        """What is done to the weights of another model, of one that is not trained itself."""
+        return None if self.derived is None else self.derived.transform
+
+    @property
+    def trains(self) -> bool:
+        """Whether it has a training of its own."""
+        return self.recipe.trains and self.transform is None
 
     @property
     def blueprint(self) -> Blueprint:

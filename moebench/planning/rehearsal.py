@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from moebench.identity import digest_of
 from moebench.jobs.job import Job
 from moebench.jobs.recipe import Run
+from moebench.jobs.transform import LOADS_TOKENS
 from moebench.launch.options import LaunchOptions
 from moebench.launch.spawn import answers, read_order
 from moebench.planning.machine import machine
@@ -86,13 +87,15 @@ def estimate(plan: Plan, jobs: Sequence[Job], options: LaunchOptions) -> Estimat
     rehearsed, start_s = rehearse([*first.values()], root=root, threads=threads, device=device, workers=workers)
     run_s |= rehearsed
     basis |= dict.fromkeys(rehearsed, "rehearsed")
-    for name in plan.decoders:
+    for name in sorted(plan.decoders, key=lambda name: plan.decoders[name].transform is not None):
         if name not in run_s:
-            run_s[name], basis[name] = _guess(plan, name, run_s), "guessed"
+            changed = plan.decoders[name].transform is not None
+            run_s[name], basis[name] = (_transform_s if changed else _guess)(plan, name, run_s), "guessed"
     loads = [job for job in jobs if job.kind == "load"]
     run_s |= {job.model: _load_s(plan, job.model, run_s) for job in loads}
     basis |= {job.model: "guessed" for job in loads}
-    left += [job for job in loads if results.run_status(plan, job.id) not in ("completed", "diverged")]
+    others = [*loads, *(job for job in jobs if job.kind == "transform")]
+    left += [job for job in others if results.run_status(plan, job.id) not in ("completed", "diverged")]
     spoilt = [] if plan.of_controls is None else _controls_left(plan, plan.of_controls, results, run_s)
     speed_s = 0.0
     if plan.speed is not None:
@@ -160,9 +163,17 @@ def _train_flops(plan: Plan, model: str) -> float:
 
 def _pace(plan: Plan, known: Mapping[str, float]) -> float:
     """FLOPs a second."""
-    trained = {name: seconds for name, seconds in known.items() if name in plan.decoders and seconds > 0}
+    trained = {name: seconds for name, seconds in known.items() if name in plan.trained and seconds > 0}
     paces = [_train_flops(plan, name) / seconds for name, seconds in trained.items()]
     return median(paces) if paces else GUESSED_FLOPS_PER_S
+
+
+def _transform_s(plan: Plan, model: str, known: Mapping[str, float]) -> float:
+    """Of weights that are changed, by the text that is read: what training reads at its last point, the tune split for
+    the load of experts, and the last evaluation."""
+    planned = plan.decoders[model]
+    tokens = planned.recipe.eval_tokens + LOADS_TOKENS + planned.recipe.final_eval_tokens
+    return tokens * planned.costs.train_flops_per_token / 3 / _pace(plan, known)
 
 
 def _load_s(plan: Plan, model: str, known: Mapping[str, float]) -> float:

@@ -50,7 +50,7 @@ def sweep_of(draft: Draft, solve: Solve) -> Sweep | None:
 def _sweep(draft: Draft, solve: Solve, axes: Axes) -> Sweep:
     spec = draft.plan.spec
     assert spec.tune is not None
-    names = spec.tune.models or [name for name, model in draft.plan.decoders.items() if model.recipe.trains]
+    names = spec.tune.models or list(draft.plan.trained)
     seeds = tuple(TUNE_SEED + i for i in range(spec.tune.seeds))
     over = {path: values for path, values in axes.items() if path != LR}
     has = {name: [fields.has(spec.decoders[name], path) for path in over] for name in names}

@@ -19,7 +19,7 @@ from moebench.counting.weights import ParameterCount
 from moebench.environment import Environment
 from moebench.frozen import Frozen, later
 from moebench.identity import digest_of
-from moebench.jobs.recipe import training_of
+from moebench.jobs.recipe import Derivation, training_of
 from moebench.jobs.session import SpeedPlan as SpeedPlan
 from moebench.metrics.metric import Metric
 from moebench.models.routers.facts import RouterFacts
@@ -34,8 +34,9 @@ from moebench.suite.smoke import SMOKE
 from moebench.suite.types import SuiteSpec
 from moebench.tasks.facts import TaskFacts
 
-GIVE_RUNS = ("train", "load", "import")
-"""Kinds of job that give a model and seed of a plan its run: trained here, loaded, or measured elsewhere."""
+GIVE_RUNS = ("train", "transform", "load", "import")
+"""Kinds of job that give a model and seed of a plan its run: trained here, made of one that was, loaded, or measured
+elsewhere."""
 
 
 class MatchResult(Frozen):
@@ -173,6 +174,8 @@ class Plan(Frozen):
         trained = {run.id for run in self.runs}
         if any(not job.inputs or not trained.issuperset(job.inputs) for job in self.jobs if job.kind == "evaluate"):
             raise ValueError("it measures what it does not train")
+        if why := _not_derived(self):
+            raise ValueError(why)
         if set(self.views) != set(self.spec.apart):
             raise ValueError("it does not say what its models read")
         if unknown := set(self.claim_hashes) - set(self.spec.claims):
@@ -227,7 +230,7 @@ class Plan(Frozen):
 
     @property
     def runs(self) -> tuple[PlannedJob, ...]:
-        """The jobs that give each model and seed its run: those that train it, load it or read its numbers."""
+        """The jobs that give each model and seed its run: those that train, change, load or import it."""
         return tuple(job for job in self.jobs if job.kind in GIVE_RUNS)
 
     def is_single(self, model: str) -> bool:
@@ -290,8 +293,8 @@ class Plan(Frozen):
 
     @property
     def trained(self) -> dict[str, PlannedModel]:
-        """Its models but those at their initial values."""
-        return {name: model for name, model in self.decoders.items() if model.recipe.trains}
+        """Its models that are trained: none at its initial values, none that is another with its weights changed."""
+        return {name: model for name, model in self.decoders.items() if model.trains}
 
     @property
     def routers(self) -> dict[str, RouterFacts]:
@@ -339,7 +342,15 @@ class Plan(Frozen):
             return digest_of([planned.tag, planned.model, planned.sha256])
         architecture, recipe = planned.architecture.model_dump(mode="json"), planned.recipe.model_dump(mode="json")
         start = None if planned.start is None else planned.start.digest
-        return training_of(architecture, recipe, self.data_of(model).digest, start)
+        derived = derivation.model_dump(mode="json") if (derivation := self.derivation(model)) is not None else None
+        return training_of(architecture, recipe, self.data_of(model).digest, start, derived)
+
+    def derivation(self, model: str) -> Derivation | None:
+        """How a model comes of another; None where it does not."""
+        derived = self.decoders[model].derived
+        if derived is None:
+            return None
+        return Derivation(training=self.training(derived.model), **dict(derived.stage))
 
     @property
     def trainings(self) -> set[str]:
@@ -400,6 +411,22 @@ class Plan(Frozen):
             train = model.train.model_copy(update={"evaluate": evaluate})
             models[name] = model.model_copy(update={"train": train})
         return self.spec.model_copy(update={"models": models})
+
+
+def _not_derived(plan: Plan) -> str | None:
+    """What is wrong with the models of a plan that start from others, as far as their jobs know it."""
+    for name in plan.decoders:
+        chain = [name]
+        while (derived := plan.decoders[chain[-1]].derived) is not None:
+            chain.append(derived.model)
+            if derived.model not in plan.decoders or derived.model in chain[:-1]:
+                return f"{name} starts from what it has no model of"
+    made: set[str] = set()
+    for run in plan.runs:
+        if run.kind == "transform" and not (run.model in plan.decoders and made.issuperset(run.inputs) and run.inputs):
+            return f"{run.model} is made of a run that it does not have"
+        made.add(run.id)
+    return None
 
 
 class StoredPlan(Frozen):

@@ -177,7 +177,7 @@ def _outcomes(results: Source, plan: Plan, problems: list[str]) -> tuple[Outcome
     return tuple(
         _refused(run, copied[run.run_id], problems)
         if run.run_id in copied
-        else _at_ends_of_others(results, run, outcomes)
+        else _at_ends_of_others(results, plan, run, outcomes)
         for run in outcomes
     )
 
@@ -202,7 +202,7 @@ def _refused(run: Outcome, why: str, problems: list[str]) -> Outcome:
     return Outcome(model=run.model, seed=run.seed, run_id=run.run_id, status="corrupt", reason=why)
 
 
-def _at_ends_of_others(results: Source, run: Outcome, others: Iterable[Outcome]) -> Outcome:
+def _at_ends_of_others(results: Source, plan: Plan, run: Outcome, others: Iterable[Outcome]) -> Outcome:
     """The run with its digests where runs with the same seed ended early: up to there their tokens are compared."""
     ends = {
         max(other.digests)
@@ -213,7 +213,9 @@ def _at_ends_of_others(results: Source, run: Outcome, others: Iterable[Outcome])
     wanted = {end for end in ends if end < last} - run.digests.keys()
     if not wanted:
         return run
-    return replace(run, digests={**run.digests, **digests(results.job(run.run_id), steps=last, at=wanted)})
+    planned = next(job for job in plan.runs if job.id == run.run_id)
+    read = _read_by(results, planned, plan) or results.job(run.run_id)
+    return replace(run, digests={**run.digests, **digests(read, steps=last, at=wanted)})
 
 
 def _outcome(
@@ -228,22 +230,23 @@ def _outcome(
     try:
         folder = results.job(run_id)
         status = folder.status()
-        if planned.kind != "train" and status in ("completed", "diverged"):
+        read = _read_by(results, planned, plan)
+        if planned.kind not in ("train", "transform") and status in ("completed", "diverged"):
             waiting = [one for job in evaluations if (one := results.job(job.id)).status() != "completed"]
             if not waiting:
                 return read_elsewhere(folder, planned, measured=[results.job(job.id) for job in evaluations])
             folder, status = waiting[0], waiting[0].status()
             status = "partial" if status == "missing" else status
         elif status == "diverged":
-            return read_run(folder, planned, plan, at=at)
+            return read_run(folder, planned, plan, at=at, read=read)
         elif status == "completed":
             measured = [results.job(job.id) for job in evaluations]
             statuses = [one.status() for one in measured]
             if all(one == "completed" for one in statuses):
-                return read_run(folder, planned, plan, at=at, measured=measured)
+                return read_run(folder, planned, plan, at=at, measured=measured, read=read)
             if "diverged" in statuses:  # only the last evaluation told
                 why = (measured[statuses.index("diverged")].manifest() or {}).get("reason")
-                run = read_run(folder, planned, plan, at=at)
+                run = read_run(folder, planned, plan, at=at, read=read)
                 return replace(run, status="diverged", reason=plain(why, most=MOST_SHOWN))
             folder, status = next(pair for pair in zip(measured, statuses, strict=True) if pair[1] != "completed")
             status = "partial" if status == "missing" else status
@@ -255,6 +258,15 @@ def _outcome(
     if status in ("corrupt", "failed"):
         problems.append(f"run {run_id} ({model}, seed {seed}) is {status}: {reason}")
     return Outcome(model=model, seed=seed, run_id=run_id, status=status, reason=reason)
+
+
+def _read_by(results: Source, planned: PlannedJob, plan: Plan) -> Folder | None:
+    """The training whose tokens a run has read that was made of another; None of one that was trained itself."""
+    jobs = {job.id: job for job in plan.runs}
+    run = planned
+    while run.kind == "transform":
+        run = jobs[run.inputs[0]]
+    return None if run is planned else results.job(run.id)
 
 
 def _why_not_done(folder: Folder, status: Status) -> str:

@@ -140,7 +140,8 @@ def _noted_runs(source: Source) -> dict[str, Stray]:
 def _stray(run_id: str, folder: Folder, at: float) -> Stray | None:
     try:
         run = folder.spec()
-        training = training_of(run["architecture"], run["recipe"], run["data_digest"], run.get("start"))
+        begun = run.get("start"), run.get("derived")
+        training = training_of(run["architecture"], run["recipe"], run["data_digest"], *begun)
         return Stray(run_id=run_id, training=training, seed=int(run["seed"]), finished=at)
     except UNREADABLE:
         return None

@@ -75,9 +75,17 @@ LISTED = ("job.json", "steps.jsonl", "records.jsonl", "items.jsonl", "timed.json
 
 
 def read_run(
-    folder: Folder, planned: PlannedJob, plan: Plan, *, at: Collection[int], measured: Sequence[Folder] = ()
+    folder: Folder,
+    planned: PlannedJob,
+    plan: Plan,
+    *,
+    at: Collection[int],
+    measured: Sequence[Folder] = (),
+    read: Folder | None = None,
 ) -> Outcome:
     """A finished run with what was `measured` of it, and its digests at the steps `at`, the first and the last.
+
+    `read` is the run whose tokens it has read, where it was made of another without training.
 
     Raises one of `UNREADABLE` when a file is not what was written, or not that of the planned run.
     """
@@ -100,7 +108,7 @@ def read_run(
         absent=absent,
         curves=curves,
         items=items,
-        digests=digests(folder, steps=recipe.steps, at=at, whole=run.status == "completed"),
+        digests=digests(read or folder, steps=recipe.steps, at=at, whole=run.status == "completed"),
         test_digest=_test_digest(about),
         step_s=_step_s(folder, recipe.steps),
         kernels=Run.model_validate(folder.spec()).kernels,
@@ -163,6 +171,8 @@ def _is_planned(folder: Folder, about: Mapping[str, Any], planned: PlannedJob, p
         raise CorruptFile(path, f"is of seed {run.seed}, not of the planned seed {planned.seed}: a copy of another run")
     if (run.architecture.identity, run.recipe) != (model.architecture.identity, model.recipe):
         raise CorruptFile(path, f"is not of the model {planned.model} as planned: a copy of another run")
+    if run.derived != plan.derivation(planned.model) or tuple(folder.inputs) != planned.inputs:
+        raise CorruptFile(path, f"does not start from what {planned.model} does: a copy of another run")
     if run.data_digest != plan.data_of(planned.model).digest:
         raise CorruptFile(path, "was trained on other data than planned")
     is_own(folder, about["job"])

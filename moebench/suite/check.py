@@ -70,6 +70,9 @@ class Findings:
     def trained(self, path: Path, name: str) -> None:
         """Adds what is wrong with the name of a model that must be a trained one."""
         model = self.decoder(path, name, "it is never trained here")
+        if model is not None and model.is_transformed:
+            message = f"{name} is {model.parent} with its weights changed: it is never trained"
+            self.add(path, message, f"name {model.parent}")
         if model is not None and model.train is None:
             self.add(path, f"{name} has `weights: random`: it is never trained", "name a model that is")
 
@@ -87,6 +90,9 @@ def check(spec: SuiteSpec, tree: Node, *, raw: Node, broken: set[str]) -> list[P
         hint = "give a claim `family: primary`, or a number of seeds"
         findings.add(("seeds", "looks"), "looks end with the primary claims, and there is none", hint)
     for name, model in spec.decoders.items():
+        if model.is_transformed:  # all else is the other's
+            _check_transform(findings, name, model)
+            continue
         if model.train is not None:
             _check_training(findings, ("models", name, "train"), model.train)
         _check_ffn(findings, ("models", name), model)
@@ -104,6 +110,20 @@ def check(spec: SuiteSpec, tree: Node, *, raw: Node, broken: set[str]) -> list[P
             findings.model(("ladders", ladder, index), name)
     check_claims(findings)
     return findings.problems
+
+
+def _check_transform(findings: Findings, name: str, model: ModelSpec) -> None:
+    """What is to be done to another model's weights can be done to them."""
+    transform, parent = model.transform, str(model.parent)
+    if transform is None or parent not in findings.spec.models:
+        return
+    try:
+        wrong = transform.misfit(findings.spec.ffn_of(parent))
+    except (PluginError, KeyError):  # of the router: reported where it stands
+        return
+    if wrong is not None:
+        key, message, hint = wrong
+        findings.add(("models", name, transform.word, key), f"{parent}: {message}", hint)
 
 
 def _check_controls(findings: Findings) -> None:
@@ -236,6 +256,10 @@ def _check_match(findings: Findings, name: str, match: Match) -> None:
         findings.add((*path, "to"), f"{name} is matched to itself")
         return
     other = findings.decoder((*path, "to"), match.to, "nothing is matched to it")
+    if other is not None and other.is_transformed:
+        message = f"{match.to} is {other.parent} with its weights changed: nothing is matched to it"
+        findings.add((*path, "to"), message, f"match it to {other.parent}")
+        return
     chain = [name]
     while other is not None and other.match is not None:
         chain.append(match.to)
@@ -324,7 +348,7 @@ def _check_tune(findings: Findings) -> None:
     for index, name in enumerate(tune.models or ()):
         findings.trained(("tune", "models", index), name)
     covered = {name: decoders[name] for name in tune.models or decoders if name in decoders}
-    trained = {name: model for name, model in covered.items() if model.train is not None}
+    trained = {name: one for name, one in covered.items() if one.train is not None and not one.is_transformed}
     for path, values in tune.over.items():
         _check_tuned(findings, path, values, trained)
 

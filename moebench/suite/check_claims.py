@@ -268,6 +268,8 @@ def _not_there(metric: Metric, labels: dict[str, str], named: list[AnyModel]) ->
     if any(model.train is None for model in models) and metric.kind not in ("counted", "timed"):
         hint = "claim a metric of cost or speed, or train the model: leave `weights` out"
         return f"{metric.name} of a model with `weights: random`: it is counted and timed, never trained", hint
+    if (wrong := next(filter(None, (_not_of_transformed(metric, model) for model in models)), None)) is not None:
+        return wrong
     if routed and any(isinstance(model.ffn, DenseFFN) for model in models):
         return f"{metric.name} of a dense model: it has no router", None
     for label, value in labels.items():
@@ -284,6 +286,24 @@ def _not_there(metric: Metric, labels: dict[str, str], named: list[AnyModel]) ->
                 if len(those) == those[-1] + 1:
                     which = f"{label}s count from 0 to {those[-1]}"
                 return f"{label} {quoted(value)} is not one of a model that this claim is about", which
+    return None
+
+
+OF_TRAINING = ("train.", "init.", "curve.", "decayed.", "memory.train_", "speed.train_")
+"""How metrics begin that a model has by its training."""
+
+
+def _not_of_transformed(metric: Metric, model: ModelSpec) -> tuple[str, str | None] | None:
+    """Why there is no such number of a model that is another with its weights changed."""
+    if model.transform is None:
+        return None
+    parent, word = model.parent, model.transform.word
+    if metric.name.startswith(OF_TRAINING) or metric.kind in ("event", "laddered"):
+        why = f"it is {parent} with its weights changed, and has no training of its own"
+        return f"{metric.name} of a model with `{word}`: {why}", f"claim it of {parent}"
+    if model.transform.unpacks and (metric.kind == "timed" or metric.name.startswith("memory.")):
+        why = "its products are taken with weights that were unpacked, so it would be that of the model it starts from"
+        return f"{metric.name} of a model with `{word}`: {why}", "its bytes are cost.weight_bytes"
     return None
 
 

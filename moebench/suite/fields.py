@@ -13,13 +13,17 @@ from pydantic import BaseModel, ValidationError
 
 from moebench.amounts import Amount
 from moebench.models.routers import LOSSES, OPTIONS, options_of, router_class
+from moebench.models.transforms import TRANSFORMS
 from moebench.plugins import PluginError
 from moebench.suite.explain import words_of
 from moebench.suite.model import ModelSpec, MoEFFN
 
 Value = bool | int | float | str
 LR = "train.optimizer.lr"
-NOT_TUNED = ("train.budget", "train.evaluate", "train.checkpoint_seconds", "match", "start", "data", "vocab", "weights")
+NOT_TUNED = (
+    "train.budget", "train.evaluate", "train.checkpoint_seconds", "match", "start", "data", "vocab", "weights",
+    *TRANSFORMS,
+)  # fmt: skip
 """What is no matter of tuning: how long is trained and what is measured."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from moebench.suite.model import ModelSpec, MoEFFN
+from moebench.suite.model import FFN, ModelSpec, MoEFFN
 
 if TYPE_CHECKING:
     from moebench.suite.types import Measure, SpeedSpec, SuiteSpec
@@ -29,10 +29,11 @@ def measured(measure: Measure, label: str) -> list[str]:
     return [] if speed is None or label not in TIMED_LABELS else list(map(str, TIMED_LABELS[label][1](speed)))
 
 
-def numbers(label: str, model: ModelSpec, *, routed: bool) -> list[int]:
-    """The layers, or experts, of a model that a metric has numbers of."""
+def numbers(label: str, model: ModelSpec, *, routed: bool, ffn: FFN | None = None) -> list[int]:
+    """The layers, or experts, of a model that a metric has numbers of; `ffn` is what became of its network."""
     if label == "expert":
-        return list(range(model.ffn.experts)) if isinstance(model.ffn, MoEFFN) else []
+        ffn = model.ffn if ffn is None else ffn
+        return list(range(ffn.experts)) if isinstance(ffn, MoEFFN) else []
     layers = range(model.layers)
     return [i for i in layers if not routed or (isinstance(model.ffn, MoEFFN) and model.ffn.is_mixture(i))]
 
@@ -43,7 +44,7 @@ def every_value(spec: SuiteSpec, label: str, models: Sequence[str], domains: Seq
         return tuple(domains)
     if label not in ("layer", "expert"):
         return tuple(measured(spec.measure, label))
-    decoders = [spec.decoders[name] for name in models if name in spec.decoders]
-    routed = any(isinstance(model.ffn, MoEFFN) for model in decoders)
-    shared = [set(numbers(label, model, routed=routed)) for model in decoders]
+    decoders = {name: spec.decoders[name] for name in models if name in spec.decoders}
+    routed = any(isinstance(model.ffn, MoEFFN) for model in decoders.values())
+    shared = [set(numbers(label, one, routed=routed, ffn=spec.ffn_of(name))) for name, one in decoders.items()]
     return tuple(map(str, sorted(set.intersection(*shared)))) if shared else ()

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from moebench.amounts import NAME
 from moebench.metrics import in_force
-from moebench.suite import start
+from moebench.suite import derived, start
 from moebench.suite.check import check
 from moebench.suite.errors import Position, Problem, Source, SuiteError
 from moebench.suite.explain import Path as TreePath
@@ -88,6 +88,7 @@ def load_suite(path_or_name: str | Path, *, scale: str | None = None, sets: Sequ
         tree = apply_set(tree, item, folder=str(Path.cwd()))
     models = resolve_models(tree, problems)
     start.fill(models, tree, problems)
+    derived.fill(models, problems)
     resolved = _resolved_tree(tree, models)
     spec = _validated(resolved, tree, models, base, problems)
     return LoadedSuite(spec=spec, path=path, text=text, base=base, source=SourceMap(tree=resolved), scales=names)

@@ -14,6 +14,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from moebench.suite import derived
 from moebench.suite.errors import Position, Problem, Source, SuiteError
 from moebench.suite.parse import Entry, Node, kind_of, parse
 from moebench.suite.words import TOLD_BY
@@ -281,7 +282,7 @@ def _wrong_base(raw: Mapping[str, Entry], base: Node, chain: tuple[str, ...]) ->
 
 def _with_train(model: Node, raw: Node, suite: Entry | None, problems: list[Problem]) -> Node:
     """The model with the suite's recipe under its own `train`; without one, even its base's, when it is not trained."""
-    if not TOLD_BY.keys().isdisjoint(model.mapping()):
+    if not TOLD_BY.keys().isdisjoint(model.mapping()) or derived.is_transformed(model):
         return model
     own = model.mapping().get("train")
     if (weights := model.get("weights")) is not None and weights.value is not None:

@@ -10,6 +10,7 @@ from moebench.amounts import Amount, FieldError, Name, Size
 from moebench.data.sources.tokenizer import TokenizerSpec
 from moebench.frozen import Frozen, later
 from moebench.models.routers import FIELDS, ROUTERS
+from moebench.models.transforms import TRANSFORMS, Stage
 from moebench.suite.activations import Activation
 from moebench.suite.attention import AttentionOptions
 from moebench.suite.mixture import problem
@@ -121,13 +122,21 @@ class ModelData(TrainingView):
 
 
 class Start(Frozen):
-    """Where initial values come from, when they are not drawn."""
+    """Where initial values come from, when they are not drawn: a checkpoint's folder, or another model of the suite."""
 
-    checkpoint: Annotated[str, Field(min_length=1, max_length=1000)]
+    checkpoint: Annotated[str, Field(min_length=1, max_length=1000)] | None = later()
     """A folder with config.json and safetensors, relative to the suite file: of a family that our decoder computes."""
+    model: Name | None = later()
+    """A model of the suite: its run with the same seed. `start: moe` is short for it."""
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Start:
+        if (self.checkpoint is None) == (self.model is None):
+            raise ValueError("start names a checkpoint's folder or a model of the suite")
+        return self
 
 
-class ModelSpec(AttentionOptions):
+class ModelSpec(AttentionOptions, Stage):
     """A pre-norm decoder. `base`, `sweep` and `train` overrides are resolved before this type is made."""
 
     tag: ClassVar[str] = "decoder"
@@ -157,7 +166,8 @@ class ModelSpec(AttentionOptions):
     vocab: Size | None = later()
     """Rows of the token table of a model with `start` or `weights: random`; another's are the tokenizer's words."""
     start: Start | None = later()
-    """Sizes and initial values are this checkpoint's; it is trained on from there."""
+    """Sizes and initial values are this checkpoint's, or this model's of the suite: it is trained on from there, or is
+    what `quantise`, `prune` or `route` makes of it."""
     weights: Literal["random"] | None = later()
     """random: counted and timed at its initial values, at any size, never trained or asked for quality."""
     dtype: Literal["float32", "bfloat16"] | None = later()
@@ -167,6 +177,16 @@ class ModelSpec(AttentionOptions):
     """What it reads otherwise than the suite says."""
     train: TrainSpec | None
     """The suite's recipe with this model's overrides merged over it; none with `weights: random`."""
+
+    @property
+    def parent(self) -> str | None:
+        """The model of the suite that it starts from."""
+        return None if self.start is None else self.start.model
+
+    @property
+    def is_transformed(self) -> bool:
+        """Whether it is another model with its weights changed, and no training of its own."""
+        return self.transform is not None
 
     @property
     def served_dtype(self) -> Literal["float32", "bfloat16"]:
@@ -186,6 +206,17 @@ class ModelSpec(AttentionOptions):
         if self.vocab is not None and self.weights is None and self.start is None:
             text = "a trained model has its tokenizer's words: choose it under `data:`, as tokenizer: {bpe: 4096}"
             raise FieldError("vocab", text)
+        return self
+
+    @model_validator(mode="after")
+    def _starts_from_what_it_changes(self) -> ModelSpec:
+        asked = [word for word in TRANSFORMS if getattr(self, word) is not None]
+        if asked and self.parent is None:
+            raise FieldError(
+                asked[0], f"{asked[0]} changes the weights of a model of the suite: name it by start: MODEL"
+            )
+        if len(asked) > 1:
+            raise FieldError(asked[1], f"{asked[1]} and {asked[0]} are two stages: give each a model of its own")
         return self
 
     @model_validator(mode="after")

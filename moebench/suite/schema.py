@@ -135,6 +135,7 @@ def _add_file_keys(definitions: dict[str, Any]) -> None:
         },
         "examples": [{"width": [16, 32, 64], "ffn.hidden": [32, 64, 128]}],
     }
+    model["properties"]["start"]["anyOf"].insert(0, {"type": "string", "pattern": NAME})
     router = definitions["MoEFFN"]["properties"]["router"]
     definitions["MoEFFN"]["properties"]["router"] = _suggested(router, ROUTERS)
     claim = definitions["Claim"]["properties"]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from moebench.models.convert.words import Described, describe
+from moebench.suite import derived
 from moebench.suite.errors import Position, Problem
 from moebench.suite.merge import Models
 from moebench.suite.parse import Entry, Node
@@ -31,7 +32,7 @@ def fill(models: Models, tree: Node, problems: list[Problem]) -> None:
     """Puts the sizes of checkpoints into the models that start from them; what goes wrong is added to `problems`."""
     context = tree.get("data", "context")
     for name, entry in models.resolved.items():
-        if (start := entry.node.get("start")) is None or start.value is None:
+        if (start := entry.node.get("start")) is None or start.value is None or derived.named(entry.node) is not None:
             continue
         evaluate = tree.get("train", "evaluate")
         filler = _Filler(start=start, context=None if context is None else context.value, evaluate=evaluate)
@@ -62,7 +63,8 @@ class _Filler:
         """The model with its checkpoint's words; what is wrong is added to the problems."""
         folder = self.start.get("checkpoint")
         if folder is None or not isinstance(folder.value, str) or not folder.value or len(self.start.mapping()) > 1:
-            self._add(self.start.at, "start names a checkpoint's folder", "write start: {checkpoint: FOLDER}")
+            message = "start names a checkpoint's folder, or a model of the suite"
+            self._add(self.start.at, message, f"write {derived.SUCH_AS}")
             return model
         path = Path(folder.at.source.folder) / os.path.expanduser(folder.value)  # noqa: PTH111 - leaves `~nobody` alone
         try:

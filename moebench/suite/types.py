@@ -22,7 +22,7 @@ from moebench.suite.checkpoint import CheckpointModel
 from moebench.suite.claim import Claim
 from moebench.suite.external import DeclaredMetric, ExternalModel
 from moebench.suite.labels import every_value
-from moebench.suite.model import ModelSpec
+from moebench.suite.model import FFN, ModelSpec
 from moebench.suite.serving import InputsSpec, MemorySpec, OffloadSpec
 from moebench.suite.view import WHOLE, TrainingView
 from moebench.suite.words import TOLD_BY
@@ -212,6 +212,14 @@ class SuiteSpec(Frozen):
     def decoders(self) -> dict[Name, ModelSpec]:
         """Its models that moebench builds: trained ones, and those at their initial values."""
         return {name: model for name, model in self.models.items() if isinstance(model, ModelSpec)}
+
+    def ffn_of(self, name: str) -> FFN:
+        """The network of one of its decoders, as it is once everything is done that a stage does to it."""
+        model = self.decoders[name]
+        if model.transform is None or model.parent is None:
+            return model.ffn
+        ffn: FFN = model.transform.of_ffn(self.ffn_of(model.parent))
+        return ffn
 
     def concerns(self, claim: Claim) -> tuple[Claim, ...]:
         """The claims with a metric that one rests on: itself, or those that it puts together."""

@@ -31,8 +31,12 @@ def resolved_yaml(spec: SuiteSpec, *, losses: Mapping[str, Sequence[str]] | None
     plain = spec.model_dump(mode="json", exclude_none=True)
     if spec.looks:
         plain["seeds"] = {"looks": plain.pop("looks")}
-    ours = {name: plain["models"][name] for name in spec.decoders}
-    for model, dumped in zip(spec.decoders.values(), ours.values(), strict=True):
+    for name, model in spec.decoders.items():
+        if model.is_transformed:  # all else is that of the model that it starts from
+            plain["models"][name] = {"start": model.parent, **model.stage.model_dump(mode="json", exclude_none=True)}
+    written = {name: model for name, model in spec.decoders.items() if not model.is_transformed}
+    ours = {name: plain["models"][name] for name in written}
+    for model, dumped in zip(written.values(), ours.values(), strict=True):
         if model.train is not None and model.train.clip is None:
             dumped["train"]["clip"] = None  # absent would mean the default
         if isinstance(model.ffn, MoEFFN):

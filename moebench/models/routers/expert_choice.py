@@ -34,6 +34,8 @@ class ExpertChoice(Projection):
     options = ("jitter", "router_scale")
     auxiliary = (z_loss,)
     even = True
+    any_top_k = False  # it is a capacity
+    by_expert = None
 
     @classmethod
     def unfit_context(cls, ffn: MoEFFN, context: int) -> tuple[str, str] | None:

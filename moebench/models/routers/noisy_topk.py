@@ -91,6 +91,8 @@ class NoisyTopK(Router):
     auxiliary = (balance_loss, z_loss, importance_loss, load_loss)
     sums_to_1 = "always"
     noisy = True
+    any_top_k = True
+    by_expert = ("gate.weight", "gate.noise")
 
     def __init__(self, ffn: MoEFFN, *, width: int, vocab: int, layer: int) -> None:
         super().__init__(ffn, width=width, vocab=vocab, layer=layer)

@@ -18,6 +18,9 @@ from moebench.models.routers.routing import Router, Routing, Text
 class Projection(Router):
     """Logits by one projection of the width, W x (+ b)."""
 
+    any_top_k = True
+    by_expert: ClassVar[tuple[str, ...] | None] = ("weight", "bias")
+
     weight: Tensor
     bias: Tensor | None
 

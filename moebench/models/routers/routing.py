@@ -110,6 +110,10 @@ class Router(Module):
     """Whether its experts get equally many tokens whatever it learns."""
     fewer: ClassVar[Literal["training", "always"] | None] = None
     """When it may itself give a token fewer than top_k experts, capacity aside; None where it never does."""
+    any_top_k: ClassVar[bool] = False
+    """Whether, once trained, it can be asked for another top_k with the same weights."""
+    by_expert: ClassVar[tuple[str, ...] | None] = None
+    """Its tensors with a row an expert, which go where the expert does; None where an expert cannot be taken away."""
 
     @classmethod
     def rows(cls, ffn: MoEFFN) -> int:

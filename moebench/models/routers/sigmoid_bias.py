@@ -54,6 +54,7 @@ class SigmoidBias(Projection):
     auxiliary = (balance_loss, z_loss)
     sums_to_1 = "if asked"
     selection_bias = True
+    by_expert = ("weight", "bias", "bias_E")
 
     bias_E: Tensor
     load_E: Tensor
