@@ -72,6 +72,13 @@ def types(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def docs(session: nox.Session) -> None:
+    """Builds the documentation as a site in site/, every link checked; it fetches nothing when it is viewed."""
+    _install(session, "docs")
+    session.run("mkdocs", "build", "--strict", *session.posargs, env={"NO_MKDOCS_2_WARNING": "1"})
+
+
+@nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Timings of layers, of the harness's own share and of two workers against one; nothing is asserted by a clock."""
     _install(session, "test")
