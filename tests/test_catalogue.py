@@ -32,15 +32,13 @@ accounting/comm-overhead accounting/dbrx-16 accounting/dense-cost-linear account
 accounting/glam-96.6b-active accounting/glam-half-of-its-dense-flops accounting/gshard-600b
 accounting/llm-popular-since-2022 accounting/mixtral-12.9b-active accounting/mixtral-12b-active
 accounting/mixtral-47b accounting/mixtral-8x22b-47b-active accounting/mixtral-fits-24-gb-in-16-bits
-accounting/mixtral-two-of-seven accounting/moe-now-standard accounting/ninety-pct-at-mixtral
-accounting/shazeer-137b accounting/switch-2048 accounting/switch-a-few-per-token accounting/switch-trillion
-accounting/trillions-feasible accounting/up-to-90pct-less-compute accounting/usual-number-of-experts
-accounting/usual-top-k
+accounting/mixtral-two-of-seven accounting/moe-now-standard accounting/ninety-pct-at-mixtral accounting/shazeer-137b
+accounting/switch-2048 accounting/switch-a-few-per-token accounting/switch-trillion accounting/trillions-feasible
+accounting/up-to-90pct-less-compute accounting/usual-number-of-experts accounting/usual-top-k
 adapt/few-experts-suffice adapt/finetuning-is-tricky adapt/instruction-tuning-favours-moe adapt/lora-works
 adapt/overfits-more adapt/router-alone-suffices adapt/router-forgets-less
-data/low-diversity-hurts data/needs-more-data data/niche-domain-falters data/noisy-inputs-hurt
-data/rare-inputs-suffer data/skew-breaks-balance data/small-data-no-benefit data/specialisation-hurts-away
-data/specialist-beats-large data/wins-in-most-domains
+data/low-diversity-hurts data/niche-domain-falters data/noisy-inputs-hurt data/rare-inputs-suffer
+data/skew-breaks-balance data/small-data-no-benefit data/specialisation-hurts-away data/specialist-beats-large
 knowledge/fewer-experts-forget-context knowledge/gains-grow-with-difficulty
 knowledge/recall-gains-more-than-reasoning knowledge/stores-as-much-as-total knowledge/stores-more-bits
 knowledge/translation-half-compute
@@ -52,13 +50,7 @@ routing/misses-experts routing/noise-alone-balances routing/renormalising-does-n
 routing/sigmoid-does-not-matter routing/simple-inputs-use-fewer-experts routing/specialises-by-domain
 routing/stragglers-without-balancing routing/swapping-experts-costs routing/too-much-noise
 serving/a-quarter-can-go serving/int4-costs-no-more serving/loads-tell-which
-serving_speed/latency-varies-more serving_speed/more-tokens-in-the-same-memory
-serving_speed/need-not-be-resident
-sparsity/adaptive-is-better sparsity/adaptive-spends-no-more sparsity/counts-order-loss
-sparsity/four-times-fewer-flops sparsity/hierarchical-is-better sparsity/sixty-four-are-too-many
-sparsity/soft-runs-four-times-as-much sparsity/steps-cost-the-same sparsity/thirty-pct-less-training
-sparsity/top2-halves-pretraining sparsity/two-is-near-best
-stability/less-predictable stability/plateau-is-narrower stability/spikes-more
+serving_speed/latency-varies-more serving_speed/more-tokens-in-the-same-memory serving_speed/need-not-be-resident
 """
 """Claims of suites that the catalogue names and that are not written yet; a name goes when its claim is there."""
 
