@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from moebench.data.batches import evaluation_windows
 from moebench.metrics import MEASUREMENTS, METRICS
 from moebench.metrics.metric import Record
-from moebench.metrics.probes import PROBES, locality, specialisation
+from moebench.metrics.probes import PROBES, effort, locality, specialisation, stragglers
 from moebench.metrics.probes.trace import Layer, Trace, trace
 from moebench.models.decoder.subject import DecoderSubject
 from moebench.suite.load import SuiteError, load_suite
@@ -80,7 +80,12 @@ def test_a_trace_holds_the_scored_positions_and_what_their_routers_chose() -> No
 
 def _context(model: Any) -> Any:
     return SimpleNamespace(
-        subject=DecoderSubject(model), text=WINDOWS, documents=CORPUS.documents("test"), split="test", step=5
+        subject=DecoderSubject(model),
+        text=WINDOWS,
+        documents=CORPUS.documents("test"),
+        split="test",
+        step=5,
+        batch=np.zeros((4, 17)),
     )
 
 
@@ -246,6 +251,72 @@ def test_a_cache_that_does_not_hold_a_token_is_none() -> None:
     reasons: dict[str, Record] = {record.metric: record for record in records}
     assert reasons["locality.gain[cache=quarter]"].reason == "a cache of 2 does not hold the 3 experts of a token"
     assert reasons["locality.gain[cache=half]"].value is not None
+
+
+# ---------------------------------------------------------------------------------------------- effort
+
+
+def uneven(each_T: NDArray[np.int64], nats_T: NDArray[np.float64], experts: int = 4) -> Trace:
+    """A trace whose positions have so many experts each."""
+    token_N = np.repeat(np.arange(len(each_T)), each_T)
+    layer = Layer(layer=0, token_N=token_N, expert_N=np.concatenate([np.arange(n) for n in each_T]))
+    zeros = np.zeros(len(each_T), np.int64)
+    return Trace(read_T=zeros, nats_T=nats_T, document_T=zeros, experts=experts, layers=(layer,))
+
+
+def test_fixed_top_k_has_no_easy_tokens_and_one_that_gives_them_less_is_seen() -> None:
+    """1, 2, 3 and 4 experts by quarters of difficulty: the easiest tenth has 1 and the mean is 2.5."""
+    nats = draws(0).permutation(1000) / 100
+    fixed = values(effort.records(uneven(np.full(1000, 2), nats), step=1))
+    assert fixed["effort.easy_over_mean"] == 1
+    assert {fixed[f"effort.experts[decile={part}]"] for part in range(1, 11)} == {2}
+    more = values(effort.records(uneven((nats // 2.5).astype(int) + 1, nats), step=1))
+    assert more["effort.easy_over_mean"] == pytest.approx(0.4)
+    assert (more["effort.experts[decile=1]"], more["effort.experts[decile=10]"]) == (1, 4)
+    # The control: the same numbers of experts, given whatever the difficulty.
+    other = values(effort.records(uneven(draws(1).permutation((nats // 2.5).astype(int) + 1), nats), step=1))
+    assert other["effort.easy_over_mean"] == pytest.approx(1, abs=0.1)
+
+
+# ---------------------------------------------------------------------------------------------- stragglers
+
+
+def waits(expert_TK: NDArray[np.int64], step_T: NDArray[np.int64], *, experts: int = 8) -> dict[str, float | None]:
+    return values(stragglers.records(seen(expert_TK, experts=experts), step_T, step=1))
+
+
+def test_a_step_waits_for_the_busiest_device() -> None:
+    """By hand: 8 assignments of which 4 go to expert 0 and 2 to expert 1, on 2, 4 and 8 devices."""
+    found = waits(np.array([[0], [0], [0], [0], [1], [1], [4], [7]]), np.zeros(8, np.int64))
+    factors = [found[f"simulated.straggler_factor[devices={n}]"] for n in (2, 4, 8)]
+    assert factors == [6 / 4, 6 / 2, 4 / 1]
+
+
+def test_a_load_that_is_even_over_the_text_and_uneven_in_each_step_still_waits() -> None:
+    """Each step uses two experts; all are used alike in the end. And what chance alone gives stands beside it."""
+    step_T = np.repeat(np.arange(4), 100)
+    found = waits(np.stack([2 * step_T, 2 * step_T + 1], axis=1), step_T)
+    assert found["simulated.straggler_factor[devices=8]"] == 4
+    assert 1 < (found["simulated.straggler_by_chance[devices=8]"] or 0) < 1.5
+    even = waits(np.stack([np.arange(400) % 4, np.arange(400) % 4 + 4], axis=1), step_T)
+    assert even["simulated.straggler_factor[devices=8]"] == 1
+
+
+def test_a_router_at_random_waits_as_chance_says() -> None:
+    step_T = np.repeat(np.arange(40), 200)
+    found = waits(draws(5).random((8000, 8)).argsort(1)[:, :2], step_T)
+    for devices in (2, 4, 8):
+        here = found[f"simulated.straggler_factor[devices={devices}]"]
+        assert here == pytest.approx(found[f"simulated.straggler_by_chance[devices={devices}]"], abs=0.03)
+
+
+def test_what_was_not_timed_says_so_and_experts_are_on_whole_devices() -> None:
+    for metric in stragglers.METRICS:
+        assert metric.name.startswith("simulated.")
+        assert metric.says.startswith("SIMULATED")
+    records = list(stragglers.records(seen(np.zeros((10, 1), int), experts=6), np.zeros(10, np.int64), step=1))
+    reasons = {record.reason for record in records if record.value is None}
+    assert reasons == {"6 experts are not 4 equal runs", "6 experts are not 8 equal runs"}
 
 
 # ---------------------------------------------------------------------------------------------- the language

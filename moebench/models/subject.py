@@ -101,6 +101,27 @@ class Cache(Protocol):
         each of them what `other` holds for its only one where there is no `row_B`."""
 
 
+class Opened(Protocol):
+    """What can be changed of a model's mixtures while they are looked at, and what can be seen inside.
+
+    Layers are named by their index in the model, as in `Subject.mixtures`.
+    """
+
+    def moved(self, layer: int, order_E: Tensor) -> AbstractContextManager[None]:
+        """Inside, what is for expert e of a layer goes to expert `order_E[e]`, with the weight that was for e."""
+
+    def sent(self, layer: int, experts_TK: Tensor) -> AbstractContextManager[None]:
+        """Inside, the T tokens of a forward pass go to these experts of a layer, weighed as its router weighs them when
+        it chooses them. Raises ValueError where the router does not say."""
+
+    def outputs(self, layer: int, tokens_BT: Tensor, *, untrained: int | None = None) -> Tensor:
+        """What each expert of a layer makes of every token, [E, B T, D]; of experts at initial values drawn from the
+        seed `untrained`, where that is given, in their place."""
+
+    def drawn(self, tokens_BT: Tensor, seed: int) -> tuple[LayerRouting, ...]:
+        """Where the routers send whole sequences in training, with the noise that they draw from a seed."""
+
+
 class Subject(Protocol):
     """A model that can be measured."""
 
@@ -129,6 +150,10 @@ class Subject(Protocol):
     @property
     def experts(self) -> int:
         """Experts of each of them; 0 for a dense model."""
+
+    @property
+    def opened(self) -> Opened | None:
+        """Its mixtures, where they can be changed; None where they can only be read."""
 
     def score(
         self, tokens_BT: Tensor, targets_BT: Tensor, *, greedy: bool = False, cache: Cache | None = None

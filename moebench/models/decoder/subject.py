@@ -13,6 +13,7 @@ from moebench.counting.blueprint import Blueprint
 from moebench.data.tokenizer import BYTES
 from moebench.models.decoder.experts import BACKENDS
 from moebench.models.decoder.moe import MoE
+from moebench.models.decoder.opened import OpenedDecoder
 from moebench.models.decoder.transformer import KVCache, Output, Transformer
 from moebench.models.subject import Cache, LayerRouting, Scores, Tokenizer
 from moebench.suite.model import MoEFFN
@@ -48,6 +49,10 @@ class DecoderSubject:
     def experts(self) -> int:
         ffn = self.weights.architecture.ffn
         return ffn.experts if isinstance(ffn, MoEFFN) else 0
+
+    @property
+    def opened(self) -> OpenedDecoder:
+        return OpenedDecoder(self.weights)
 
     @torch.inference_mode()
     def score(

@@ -67,6 +67,10 @@ class CheckpointSubject:
     def experts(self) -> int:
         return self.counts.mixtures[0][1].experts if self.counts.mixtures else 0
 
+    @property
+    def opened(self) -> None:
+        """Its modules are the family's own."""
+
     @contextmanager
     def _tapped(self) -> Iterator[list[LayerRouting]]:
         """Inside, each router that is called adds which experts it chose."""

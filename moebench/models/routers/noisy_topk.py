@@ -9,10 +9,11 @@ Legend: T tokens, D width, E experts, K top-k, R choices of one level.
 
 from __future__ import annotations
 
+from moebench.frozen import later
 from moebench.models.initial import normal_
 from moebench.models.lazy import F, Module, Tensor, nn, torch
 from moebench.models.routers.losses import balance_loss, loss, z_loss
-from moebench.models.routers.options import MoEFFN, initial_scale
+from moebench.models.routers.options import MoEFFN, Options, initial_scale
 from moebench.models.routers.projection import initial_logits, size
 from moebench.models.routers.routing import Router, Routing, Text
 
@@ -45,19 +46,20 @@ class Gate(Module):
     weight: Tensor
     noise: Tensor
 
-    def __init__(self, rows: int, *, width: int, scale: float) -> None:
+    def __init__(self, rows: int, *, width: int, scale: float, noise_scale: float = 1.0) -> None:
         super().__init__()
-        self.scale = scale
+        self.scale, self.noise_scale = scale, noise_scale
         self.weight = nn.Parameter(torch.empty(rows, width))
         self.noise = nn.Parameter(torch.empty(rows, width))
-        """The noise's deviation is softplus of this projection; at first log 2 everywhere, as the paper starts it."""
+        """The noise's deviation is softplus of this projection, times its scale; at first log 2 everywhere, as the
+        paper starts it."""
 
     def forward(self, x_TD: Tensor, text: Text) -> tuple[Tensor, Tensor, Tensor | None]:
         """(clear logits, noisy logits, deviation of the noise); without noise in evaluation."""
         clear_TR = F.linear(x_TD.float(), self.weight.float())
         if not self.training:
             return clear_TR, clear_TR, None
-        deviation_TR = F.softplus(F.linear(x_TD.float(), self.noise.float()))
+        deviation_TR = F.softplus(F.linear(x_TD.float(), self.noise.float())) * self.noise_scale
         normal_TR = torch.randn(clear_TR.shape, device=clear_TR.device, generator=text.rng())
         return clear_TR, clear_TR + normal_TR * deviation_TR, deviation_TR
 
@@ -81,13 +83,21 @@ def expected_load(clear: Tensor, noisy: Tensor, deviation: Tensor, top_k: int) -
     return probability
 
 
+class NoisyTopKOptions(Options):
+    """What it alone reads."""
+
+    noise_scale: float | None = later(gt=0, le=100, examples=[0.3])
+    """Factor of the noise's deviation (router noisy_topk); absent: 1, as published."""
+
+
 class NoisyTopK(Router):
     """Top-k of logits plus trainable Gaussian noise, then softmax over those k; importance and load losses."""
 
     source = "Shazeer et al. 2017, arXiv:1701.06538"
     causal = True
     learned = True
-    options = ("capacity_factor", "jitter", "router_scale", "balance_over")
+    options = ("capacity_factor", "jitter", "router_scale", "balance_over", "noise_scale")
+    Options = NoisyTopKOptions
     auxiliary = (balance_loss, z_loss, importance_loss, load_loss)
     sums_to_1 = "always"
     noisy = True
@@ -96,7 +106,8 @@ class NoisyTopK(Router):
 
     def __init__(self, ffn: MoEFFN, *, width: int, vocab: int, layer: int) -> None:
         super().__init__(ffn, width=width, vocab=vocab, layer=layer)
-        self.gate = Gate(ffn.experts, width=width, scale=initial_scale(ffn))
+        noise_scale = 1.0 if ffn.noise_scale is None else ffn.noise_scale
+        self.gate = Gate(ffn.experts, width=width, scale=initial_scale(ffn), noise_scale=noise_scale)
 
     @classmethod
     def output_scale(cls, ffn: MoEFFN) -> float:
@@ -123,6 +134,11 @@ class NoisyTopK(Router):
             load_loss: load,
         }
         return self.full_routing(experts_TK, weights_TK, losses)
+
+    def weigh(self, x_TD: Tensor, experts_TK: Tensor) -> tuple[Tensor, Tensor]:
+        """Without the noise."""
+        clear_TE = F.linear(x_TD.float(), self.gate.weight.float())
+        return clear_TE.gather(1, experts_TK).softmax(1), experts_TK
 
     def initialise(self, seed: int, prefix: str) -> None:
         self.gate.initialise(seed, prefix)

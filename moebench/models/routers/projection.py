@@ -73,6 +73,18 @@ class Softmax(Projection):
         """(weights, experts) of the k chosen, [T, K] each."""
         raise NotImplementedError
 
+    def weigh(self, x_TD: Tensor, experts_TK: Tensor) -> tuple[Tensor, Tensor] | None:
+        """By its own rule over those experts alone; None of one whose rule is no `select`."""
+        if type(self).select is Softmax.select:
+            return None
+        others_TE = torch.ones(x_TD.shape[0], self.experts, dtype=torch.bool, device=x_TD.device)
+        others_TE.scatter_(1, experts_TK, value=False)
+        logits_TE = self.logits(x_TD)
+        few_TE = logits_TE.masked_fill(others_TE, float("-inf"))
+        is_renormalised = self.sums_to_1 == "always" or (self.sums_to_1 == "if asked" and self.renormalise)
+        probabilities_TE = few_TE.softmax(1) if is_renormalised else logits_TE.softmax(1).masked_fill(others_TE, -1.0)
+        return self.select(few_TE, probabilities_TE)
+
     def losses(
         self, logits_TE: Tensor, probabilities_TE: Tensor, experts_TK: Tensor, text: Text
     ) -> dict[Loss, Callable[[], Tensor]]:

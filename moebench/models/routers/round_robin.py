@@ -18,8 +18,11 @@ class Fixed(Router):
 
     def equally(self, x_TD: Tensor, experts_TK: Tensor) -> Routing:
         """Every token to its experts, all with one weight."""
-        weights_TK = torch.full((x_TD.shape[0], self.top_k), 1 / self.top_k, device=x_TD.device)
+        weights_TK, experts_TK = self.weigh(x_TD, experts_TK)
         return self.full_routing(experts_TK, weights_TK, {})
+
+    def weigh(self, x_TD: Tensor, experts_TK: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.full((x_TD.shape[0], self.top_k), 1 / self.top_k, device=x_TD.device), experts_TK
 
 
 class RoundRobin(Fixed):

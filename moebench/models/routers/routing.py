@@ -173,6 +173,11 @@ class Router(Module):
         """The pairs, those of a token in falling order of preference, as if every expert had room for all."""
         raise NotImplementedError
 
+    def weigh(self, _x_TD: Tensor, _experts_TK: Tensor) -> tuple[Tensor, Tensor] | None:
+        """(weights, experts) of tokens that are sent to other experts, [T, K] each, those of a token in any order: the
+        weights that it gives these when it chooses them. None where it does not say."""
+        return None
+
     def initialise(self, seed: int, prefix: str) -> None:
         """Fills the router's weights from the seed."""
 

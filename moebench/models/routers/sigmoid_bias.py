@@ -79,11 +79,7 @@ class SigmoidBias(Projection):
         logits_TE = self.logits(x_TD)
         scores_TE = logits_TE.sigmoid()
         experts_TK = self.select(scores_TE.detach() + self.bias_E)
-        weights_TK = scores_TE.gather(1, experts_TK)
-        if self.renormalise:
-            weights_TK = weights_TK / (weights_TK.sum(1, keepdim=True) + 1e-20)
-        if self.scale is not None:
-            weights_TK = weights_TK * self.scale
+        weights_TK = self.weights(scores_TE, experts_TK)
         if self.training and torch.is_grad_enabled():
             self.load_E += torch.bincount(experts_TK.reshape(-1), minlength=self.experts)
         losses = {
@@ -91,6 +87,16 @@ class SigmoidBias(Projection):
             z_loss: lambda: z_loss(logits_TE),
         }
         return self.full_routing(experts_TK, weights_TK, losses)
+
+    def weights(self, scores_TE: Tensor, experts_TK: Tensor) -> Tensor:
+        """Of some experts by their scores, [T, K]."""
+        weights_TK = scores_TE.gather(1, experts_TK)
+        if self.renormalise:
+            weights_TK = weights_TK / (weights_TK.sum(1, keepdim=True) + 1e-20)
+        return weights_TK if self.scale is None else weights_TK * self.scale
+
+    def weigh(self, x_TD: Tensor, experts_TK: Tensor) -> tuple[Tensor, Tensor]:
+        return self.weights(self.logits(x_TD).sigmoid(), experts_TK), experts_TK
 
     def select(self, biased_TE: Tensor) -> Tensor:
         """The k best experts of the best groups, [T, K]."""

@@ -1,0 +1,42 @@
+"""What probes share that open a model: the first windows of the scored text, and why one cannot be opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from moebench.metrics.measurement import ScoredText
+from moebench.metrics.metric import Metric, Record
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+CLOSED = "experts of a checkpoint can be seen and not exchanged: our own decoder has this alone"
+
+
+def closed(metrics: Iterable[Metric], *, step: int | None) -> list[Record]:
+    """The reason, for each of some metrics."""
+    return [metric.record(reason=CLOSED, step=step) for metric in metrics]
+
+
+def windows(text: ScoredText, tokens: int) -> int:
+    """The first windows that have so many scored tokens, all where there are fewer."""
+    return int(np.searchsorted(text.mask.sum(1).cumsum(), tokens)) + 1
+
+
+def parts(
+    text: ScoredText, device: torch.device, *, count: int, at_once: int
+) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
+    """(rows, inputs, targets, mask) of the first `count` windows, so many at a time."""
+    import torch
+
+    for first in range(0, min(count, len(text.inputs)), at_once):
+        rows = slice(first, min(first + at_once, count))
+        inputs, targets, mask = (
+            torch.from_numpy(np.ascontiguousarray(part[rows])).to(device)
+            for part in (text.inputs, text.targets, text.mask)
+        )
+        yield rows, inputs, targets, mask
