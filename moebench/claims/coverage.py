@@ -12,6 +12,7 @@ from collections.abc import Hashable, Iterable
 from moebench.claims import reaching
 from moebench.claims.verdict import Scored
 from moebench.format import plural
+from moebench.metrics import metric_of
 from moebench.metrics.ref import MetricRef, labelled
 from moebench.planning.types import Plan
 from moebench.reader.evidence import Evidence, Outcome
@@ -36,6 +37,8 @@ def text_of(metric: str) -> str | None:
     if base.startswith(("effective_", "leverage.")):
         return "test"
     group, _, name = base.partition(".")
+    if metric_of(metric).of_scored_text:
+        return "test"
     if group == "routing":
         return "test" if name == "domain_tokens" else "curve"
     return group if group in ("test", "tune", "curve") else None

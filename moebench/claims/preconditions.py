@@ -492,8 +492,8 @@ OF_LENGTH = frozenset({_enough_text, _learned, _more_than_chance, _quiet_machine
 
 
 def _is_trained(term: Term) -> bool:
-    """Whether a metric is of what training made: a loss, or the load of experts, not a size or a time."""
-    return term.facts.rests_on_loss or term.base.startswith(("routing.", "train."))
+    """Whether a metric is of what training made: a loss, or what experts are given, not a size or a time."""
+    return term.facts.rests_on_loss or term.facts.of_mixtures or term.base.startswith("train.")
 
 
 def pairs_of_runs(used: Iterable[Outcome]) -> list[tuple[Outcome, Outcome]]:

@@ -113,6 +113,8 @@ class Metric(Frozen):
     """Whether it is, or is computed from, language-modelling loss."""
     of_mixtures: bool = False
     """Whether dense models have none."""
+    of_scored_text: bool = later(False)
+    """Whether it is of all the text that test.bits_per_byte is scored on, where its name does not say so."""
     timed_by: str | None = None
     """The time that it is computed from, where it is none itself."""
 

@@ -184,7 +184,12 @@ Curves = Mapping[str, tuple[tuple[int, float], ...]]
 def _labels(plan: Plan, model: str) -> Labels:
     """What there is of each label in the records of a decoder."""
     architecture = plan.decoders[model].architecture
+    stated: dict[str, tuple[str, ...]] = {}
+    for metric in METRICS.values():
+        for label, values in metric.values.items():
+            stated[label] = (*stated.get(label, ()), *values)
     return (
+        *stated.items(),
         ("part", PARTS),
         ("layer", range(architecture.layers)),
         ("expert", range(getattr(architecture.ffn, "experts", 0))),

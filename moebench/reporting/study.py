@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,19 @@ from moebench.claims.preconditions import pairs_of_runs, unlike
 from moebench.claims.verdict import Scored
 from moebench.environment import Environment
 from moebench.identity import canonical
-from moebench.metrics import in_force, metric_of
+from moebench.metrics import METRICS, in_force, metric_of
 from moebench.metrics.ref import MetricRef
 from moebench.metrics.speed import AGAIN
 from moebench.planning.types import Plan, StoredPlan
 from moebench.reader.evidence import NOT_RUN, Evidence, Outcome, gather
 from moebench.store import CorruptFile, newest, open_results
 
-LABELS = ("domain", "layer", "expert", "part", "tokens", "batch", "task")
+LABELS = tuple(
+    dict.fromkeys(
+        ("domain", "layer", "expert", "part", "tokens", "batch", "task", *chain(*(m.labels for m in METRICS.values())))
+    )
+)
+"""Every label that a metric has: a column each."""
 _TIMELY = ("curve.", "test.", "train.", "routing.")
 """Metrics that belong to a step; when measured once, to the last."""
 LONG = ("suite", "model", "seed", "metric", "value", "unit", "step", "run", "plan")

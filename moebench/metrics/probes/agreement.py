@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from moebench.metrics.measurement import Context, Measured, Measurement
 from moebench.metrics.metric import SHARE, Metric, Record
 from moebench.metrics.probes.opening import closed, parts, windows
+from moebench.metrics.probes.trace import rounded
 from moebench.metrics.quality import WINDOWS_AT_ONCE
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def _measure(context: Context) -> Measured:
         return Measured(records=[])
     if subject.opened is None:
         return Measured(records=closed(METRICS, step=step))
-    return Measured(records=list(_records(context)))
+    return rounded(_records(context))
 
 
 def _records(context: Context) -> Iterator[Record]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from moebench.metrics.measurement import Context, Measured, Measurement
 from moebench.metrics.metric import Metric, Range, Record
-from moebench.metrics.probes.trace import Trace, trace
+from moebench.metrics.probes.trace import Trace, rounded, trace
 
 NAME = "effort"
 PARTS = 10
@@ -29,6 +29,7 @@ EXPERTS = Metric(
     same_each_time=True,
     asked_by=(NAME,),
     of_mixtures=True,
+    of_scored_text=True,
     says="experts that a token goes to, mean of layers; by decile of the next token's loss, 1 the easiest",
     cannot="time: an expert that fewer tokens go to is not faster for each",
 )
@@ -40,6 +41,7 @@ EASY = Metric(
     same_each_time=True,
     asked_by=(NAME,),
     of_mixtures=True,
+    of_scored_text=True,
     says="experts of a token in the easiest tenth of the text over those of any token",
     cannot="what made a token easy; with fixed top-k it is 1 by construction, which is what it is there to show",
 )
@@ -48,7 +50,7 @@ METRICS = (EXPERTS, EASY)
 
 
 def _measure(context: Context) -> Measured:
-    return Measured(records=list(records(trace(context), step=context.step)))
+    return rounded(records(trace(context), step=context.step))
 
 
 def records(seen: Trace, *, step: int | None) -> Iterator[Record]:

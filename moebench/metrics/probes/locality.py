@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from moebench.metrics.measurement import Context, Measured, Measurement
 from moebench.metrics.metric import SHARE, Better, Metric, Range, Record
-from moebench.metrics.probes.trace import Layer, Trace, trace
+from moebench.metrics.probes.trace import Layer, Trace, rounded, trace
 from moebench.seeds import generator
 
 NAME = "locality"
@@ -29,10 +29,13 @@ SIZES = {"quarter": 4, "half": 2}
 DIFFERENCE = Range(low=-1, high=1)
 
 
-def _metric(name: str, says: str, cannot: str, *, within: Range = SHARE, better: Better = "neither") -> Metric:
+def _metric(
+    name: str, says: str, cannot: str, *, within: Range = SHARE, better: Better = "neither", by_layer: bool = False
+) -> Metric:
     return Metric(
-        name=f"{NAME}.{name}", unit="1", better=better, labels=("cache", "layer"), together=("layer",),
-        values={"cache": tuple(SIZES)}, within=within, asked_by=(NAME,), of_mixtures=True, says=says, cannot=cannot,
+        name=f"{NAME}.{name}", unit="1", better=better, labels=("cache", "layer") if by_layer else ("cache",),
+        together=("layer",) if by_layer else (), values={"cache": tuple(SIZES)}, within=within, asked_by=(NAME,),
+        of_mixtures=True, of_scored_text=True, says=says, cannot=cannot,
     )  # fmt: skip
 
 
@@ -52,6 +55,7 @@ GAIN = _metric(
     "time: what a miss costs is the memory's; it is of one stream, a batch asks for more experts at once",
     within=DIFFERENCE,
     better="higher",
+    by_layer=True,
 )
 NULL = _metric(
     "null",
@@ -83,8 +87,7 @@ def in_random_order(layer: Layer, positions: int, turn: int) -> NDArray[np.int64
 
 
 def _measure(context: Context) -> Measured:
-    seen = trace(context)
-    return Measured(records=list(records(seen, step=context.step)))
+    return rounded(records(trace(context), step=context.step))
 
 
 def records(seen: Trace, *, step: int | None) -> Iterator[Record]:
@@ -95,7 +98,7 @@ def records(seen: Trace, *, step: int | None) -> Iterator[Record]:
         cache = seen.experts // part
         why = f"a cache of {cache} does not hold the {held} experts of a token" if held > cache else None
         for metric, values in zip(METRICS, zip(*(of[:, cache].tolist() for of in rates), strict=True), strict=True):
-            for layer, value in zip(seen.layers, values, strict=True):
+            for layer, value in zip(seen.layers, values, strict=True) if "layer" in metric.labels else ():
                 yield metric.record(None if why else value, reason=why, step=step, cache=word, layer=layer.layer)
             yield metric.record(None if why else float(np.mean(values)), reason=why, step=step, cache=word)
 

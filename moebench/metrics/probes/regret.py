@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from moebench.metrics.measurement import Context, Measured, Measurement
 from moebench.metrics.metric import Metric, Range, Record
 from moebench.metrics.probes.opening import closed, parts, windows
+from moebench.metrics.probes.trace import rounded
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,10 +36,10 @@ LEAST_SEEN = 5
 """How often a token must occur in the other half before a set is chosen for it."""
 
 
-def _metric(name: str, says: str, cannot: str) -> Metric:
+def _metric(name: str, says: str, cannot: str, *, by_layer: bool = False) -> Metric:
     return Metric(
-        name=f"{NAME}.{name}", unit="bits/token", labels=("layer",), whole=True, within=Range(), asked_by=(NAME,),
-        of_mixtures=True, says=f"{says}, mean of layers", cannot=cannot,
+        name=f"{NAME}.{name}", unit="bits/token", labels=("layer",) if by_layer else (), whole=by_layer,
+        within=Range(), asked_by=(NAME,), of_mixtures=True, says=f"{says}, mean of layers", cannot=cannot,
     )  # fmt: skip
 
 
@@ -46,6 +47,7 @@ BEST = _metric(
     "best",
     "how much less the next token would cost at the best set of k experts in one layer",
     "what a router could gain: the best is chosen with the answer known, see regret.held_out",
+    by_layer=True,
 )
 SECOND = _metric(
     "second", "the same at the second-best set", "what a router could gain: it is chosen with the answer known"
@@ -59,6 +61,7 @@ HELD_OUT = _metric(
     "held_out",
     "how much less the next token would cost at the set that was best for the same token in the other documents",
     "what a better router could gain: it looks at nothing but the token; below 0 the router did better",
+    by_layer=True,
 )
 
 METRICS = (BEST, SECOND, RANDOM, HELD_OUT)
@@ -76,7 +79,7 @@ def _measure(context: Context) -> Measured:
         return Measured(records=[metric.record(reason=why, step=step) for metric in METRICS])
     sets_PK = np.array(list(combinations(range(subject.experts), mixture.top_k)))
     try:
-        return Measured(records=list(_records(context, sets_PK)))
+        return rounded(_records(context, sets_PK))
     except ValueError as problem:
         return Measured(records=[metric.record(reason=str(problem), step=step) for metric in METRICS])
 
@@ -93,7 +96,8 @@ def _records(context: Context, sets_PK: NDArray[np.int64]) -> Iterator[Record]:
         values = of_losses(usual_T, tried_TP, read_T, half_T)
         for metric, value in zip(METRICS, values, strict=True):
             found[metric.name].append(value)
-            yield metric.record(value, step=context.step, layer=layer)
+            if metric.labels:
+                yield metric.record(value, step=context.step, layer=layer)
     for metric in METRICS:
         yield metric.record(float(np.mean(found[metric.name])), step=context.step)
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from moebench.metrics.measurement import Context, Measured, Measurement
 from moebench.metrics.metric import SHARE, Metric, Record
 from moebench.metrics.probes.opening import closed, parts, windows
+from moebench.metrics.probes.trace import rounded
 from moebench.metrics.quality import WINDOWS_AT_ONCE
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def _measure(context: Context) -> Measured:
         return Measured(records=closed(METRICS, step=step))
     if subject.experts < 2:
         return Measured(records=[metric.record(reason="one expert is no pair", step=step) for metric in METRICS])
-    return Measured(records=list(_records(context)))
+    return rounded(_records(context))
 
 
 def _records(context: Context) -> Iterator[Record]:

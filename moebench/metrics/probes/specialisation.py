@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from moebench.metrics.measurement import Context, Measured, Measurement
 from moebench.metrics.metric import SHARE, Better, Metric, Range, Record
-from moebench.metrics.probes.trace import Layer, Trace, trace
+from moebench.metrics.probes.trace import Layer, Trace, rounded, trace
 from moebench.seeds import generator
 
 NAME = "specialisation"
@@ -28,10 +28,12 @@ LEAST_TOKENS, LEAST_A_CELL = 100_000, 50
 DIFFERENCE = Range(low=-1, high=1)
 
 
-def _metric(name: str, says: str, cannot: str, *, within: Range = SHARE, better: Better = "neither") -> Metric:
+def _metric(
+    name: str, says: str, cannot: str, *, within: Range = SHARE, better: Better = "neither", by_layer: bool = False
+) -> Metric:
     return Metric(
-        name=f"{NAME}.{name}", unit="1", better=better, labels=("layer",), whole=True, within=within,
-        asked_by=(NAME,), of_mixtures=True, says=says, cannot=cannot,
+        name=f"{NAME}.{name}", unit="1", better=better, labels=("layer",) if by_layer else (), whole=by_layer,
+        within=within, asked_by=(NAME,), of_mixtures=True, of_scored_text=True, says=says, cannot=cannot,
     )  # fmt: skip
 
 
@@ -50,6 +52,7 @@ def _four(prefix: str, formula: str, cannot: str) -> tuple[Metric, Metric, Metri
             cannot,
             within=DIFFERENCE,
             better="higher",
+            by_layer=True,
         ),
         _metric(
             f"{prefix}null",
@@ -72,6 +75,7 @@ BY_TOKEN = _metric(
     "by_token",
     "I(expert; token) / H(expert): how much of which expert is taken is told by the token, mean of layers",
     "domains; a table from tokens to experts has all that its number of experts a token allows",
+    by_layer=True,
 )
 
 METRICS = (*OF_DOMAIN, *GIVEN_TOKEN, BY_TOKEN)
@@ -123,7 +127,7 @@ def too_few(seen: Trace, words: int) -> str | None:
 
 def _measure(context: Context) -> Measured:
     seen = trace(context)
-    return Measured(records=list(records(seen, [one.domain for one in context.documents], step=context.step)))
+    return rounded(records(seen, [one.domain for one in context.documents], step=context.step))
 
 
 def records(seen: Trace, domain_of_document: list[str], *, step: int | None) -> Iterator[Record]:
@@ -138,7 +142,7 @@ def records(seen: Trace, domain_of_document: list[str], *, step: int | None) -> 
         by_layer.append((*_against_chance(counts, of_domain), *_against_chance(counts, given_token), by_token))
     for metric, values in zip(METRICS, zip(*by_layer, strict=True), strict=True) if by_layer else ():
         why = few if metric in GIVEN_TOKEN else None
-        for layer, value in zip(seen.layers, values, strict=True):
+        for layer, value in zip(seen.layers, values, strict=True) if metric.labels else ():
             yield _record(metric, value, why, step=step, layer=layer.layer)
         mean = None if None in values else float(np.mean(values))
         yield _record(metric, mean, why, step=step)

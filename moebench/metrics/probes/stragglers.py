@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from moebench.metrics.measurement import Context, Measured, Measurement
 from moebench.metrics.metric import Metric, Range, Record
-from moebench.metrics.probes.trace import Trace, trace
+from moebench.metrics.probes.trace import Trace, rounded, trace
 from moebench.seeds import generator
 
 NAME = "stragglers"
@@ -30,7 +30,7 @@ DEVICES = (2, 4, 8)
 def _metric(name: str, says: str, cannot: str) -> Metric:
     return Metric(
         name=f"simulated.{name}", unit="1", labels=("devices",), values={"devices": tuple(map(str, DEVICES))},
-        within=Range(low=1), asked_by=(NAME,), of_mixtures=True, says=says, cannot=cannot,
+        within=Range(low=1), asked_by=(NAME,), of_mixtures=True, of_scored_text=True, says=says, cannot=cannot,
     )  # fmt: skip
 
 
@@ -50,7 +50,7 @@ METRICS = (FACTOR, BY_CHANCE)
 
 def _measure(context: Context) -> Measured:
     window_T = np.broadcast_to(np.arange(len(context.text.mask))[:, None], context.text.mask.shape)[context.text.mask]
-    return Measured(records=list(records(trace(context), window_T // len(context.batch), step=context.step)))
+    return rounded(records(trace(context), window_T // len(context.batch), step=context.step))
 
 
 def records(seen: Trace, step_T: NDArray[np.int64], *, step: int | None) -> Iterator[Record]:

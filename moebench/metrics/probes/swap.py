@@ -16,6 +16,7 @@ import numpy as np
 from moebench.metrics.measurement import Context, Measured, Measurement
 from moebench.metrics.metric import Metric, Range, Record
 from moebench.metrics.probes.opening import closed, parts, windows
+from moebench.metrics.probes.trace import rounded
 from moebench.metrics.quality import WINDOWS_AT_ONCE
 
 NAME = "swap"
@@ -43,7 +44,7 @@ def _measure(context: Context) -> Measured:
         return Measured(records=[])
     if subject.opened is None:
         return Measured(records=closed(METRICS, step=step))
-    return Measured(records=list(_records(context)))
+    return rounded(_records(context))
 
 
 def _records(context: Context) -> Iterator[Record]:

@@ -5,12 +5,14 @@ Only scored positions are in it, in the order of the text. Legend: T scored posi
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from moebench.metrics.measurement import Context, NotFinite
+from moebench.metrics.measurement import Context, Measured, NotFinite
+from moebench.metrics.metric import Record
 from moebench.metrics.quality import WINDOWS_AT_ONCE
 
 
@@ -78,3 +80,11 @@ def trace(context: Context) -> Trace:
             for index, (tokens, experts) in zip(subject.mixtures, found, strict=True)
         ),
     )
+
+
+def rounded(records: Iterable[Record]) -> Measured:
+    """What came of a probe, to 6 digits: those after it are not the router's, and reference results keep them all."""
+    made = (
+        one if one.value is None else one.model_copy(update={"value": float(f"{one.value:.6g}")}) for one in records
+    )
+    return Measured(records=list(made))

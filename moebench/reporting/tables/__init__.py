@@ -32,6 +32,7 @@ TABLES: dict[str, Part[Table | None]] = {
     "tasks": tasks.tasks,
     "curves": runs.curves,
     "routing": routing.routing,
+    "probes": routing.probes,
     "tuning": sure.tuning,
     "controls": sure.controls,
     "looks": sure.looks,
