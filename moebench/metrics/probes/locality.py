@@ -43,6 +43,7 @@ HIT_RATE = _metric(
     "hit_rate",
     "share of assignments whose expert was in a cache of a quarter or half of a layer's experts, mean of layers",
     f"locality: uneven load gives hits too, see {NAME}.gain",
+    better="higher",
 )
 SHUFFLED = _metric(
     "shuffled_hit_rate",
