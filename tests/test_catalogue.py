@@ -44,11 +44,6 @@ knowledge/recall-gains-more-than-reasoning knowledge/stores-as-much-as-total kno
 knowledge/translation-half-compute
 multitask/less-interference
 origins/experts-learn-in-fewer-epochs origins/product-is-sharper
-routing/balance-costs-quality routing/balance-loss-balances routing/collapse-hurts-quality
-routing/collapse-without-balancing routing/gain-needs-no-learning routing/locality-helps-a-cache
-routing/misses-experts routing/noise-alone-balances routing/renormalising-does-not-matter
-routing/sigmoid-does-not-matter routing/simple-inputs-use-fewer-experts routing/specialises-by-domain
-routing/stragglers-without-balancing routing/swapping-experts-costs routing/too-much-noise
 serving/a-quarter-can-go serving/int4-costs-no-more serving/loads-tell-which
 serving_speed/latency-varies-more serving_speed/more-tokens-in-the-same-memory serving_speed/need-not-be-resident
 """
