@@ -78,6 +78,13 @@ def _schedule(model: PlannedModel) -> str:
     return f"{r.warmup_steps / r.steps:.0%} warm-up, then {down}{branches}"
 
 
+def kept_words(model: PlannedModel) -> str:
+    """Which weights it leaves, in words."""
+    r = model.recipe
+    best = f"leaves the best of {len(r.evaluate_at)} looks at {r.eval_tokens:,} tokens of the tune split"
+    return "leaves its last weights" if r.keep == "last" else best
+
+
 def _optimizer(model: PlannedModel) -> str:
     r = model.recipe
     clip = "no clipping" if r.clip is None else f"clip {r.clip:g}"
@@ -279,19 +286,23 @@ def notes(evidence: Evidence, models: Iterable[str]) -> Iterator[str]:
         yield from (f"{name}: {words}" for words in not_of_batch(model.architecture, model.recipe))
     if why := other_dtype(plan, named):
         yield why
-    by_view: dict[str, list[str]] = {}
-    for name in named:
-        by_view.setdefault(_text_words(plan, name), []).append(name)
-    for words, who in by_view.items():
+    looking = [name for name in named if plan.decoders[name].recipe.looks]
+    for words, who in _by_words(looking, lambda name: kept_words(plan.decoders[name])):
+        yield f"{who}: each {words}"
+    for words, who in _by_words(named, lambda name: _text_words(plan, name)):
         if words != WHOLE:
-            yield f"{' and '.join(who)} {'was' if len(who) == 1 else 'were'} trained on {words}"
-    by_times: dict[str, list[str]] = {}
-    for name in named:
-        times = epochs(plan, name)
-        if times is not None and times > 1:
-            by_times.setdefault(f"{times:.2g}", []).append(name)
-    for reads, who in by_times.items():
-        yield f"{' and '.join(who)} read the training split {reads} times"
+            yield f"trained on {words}: {who}"
+    reads = {name: times for name in named if (times := epochs(plan, name)) is not None and times > 1}
+    for times, who in _by_words(reads, lambda name: f"{reads[name]:.2g}"):
+        yield f"{who} read the training split {times} times"
+
+
+def _by_words(models: Iterable[str], of: Callable[[str], str]) -> Iterator[tuple[str, str]]:
+    """What is said of models, and of which, once for all of which the same is said."""
+    found: dict[str, list[str]] = {}
+    for name in models:
+        found.setdefault(of(name), []).append(name)
+    return ((words, " and ".join(who)) for words, who in found.items())
 
 
 def other_meaning(plan: Plan, models: Iterable[str]) -> str | None:

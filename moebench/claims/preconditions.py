@@ -103,7 +103,7 @@ class Question:
 
 def unfit(plan: Plan, claim: Claim, contrast: Contrast) -> str | None:
     """What the plan alone tells against a claim, whatever was measured; None when there is nothing."""
-    of_plan = (_not_causal, _same_tokens, _same_view)
+    of_plan = (_not_causal, _same_tokens, _same_view, _same_looks)
     return _fixed(plan, contrast) or next(filter(None, (check(plan, claim, contrast) for check in of_plan)), None)
 
 
@@ -212,6 +212,18 @@ def _same_view(plan: Plan, claim: Claim, contrast: Contrast) -> str | None:
                 f"data: {' and '.join(views.values())} are trained on different parts of the text: give both the same "
                 "`data:`, or write `across: data` where that is the claim"
             )
+    return None
+
+
+def _same_looks(plan: Plan, claim: Claim, contrast: Contrast) -> str | None:
+    """Whoever keeps the best of more looks has more to choose from: early stopping alike for all, or for none."""
+    if not any(_is_trained(term) for term in contrast.terms):
+        return None
+    for group in together(claim, plan.spec.sweeps):
+        looks = {plan.decoders[name].recipe.looks: name for name in group if name in plan.trained}
+        if len(looks) > 1:
+            ways = " and ".join(f"{name} {likeness.kept_words(plan.decoders[name])}" for name in looks.values())
+            return f"evaluation: {ways}: give both the same `evaluate:`"
     return None
 
 

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 
 from moebench.data.batches import Windows, train_batch, unigram_bits_per_byte
@@ -27,6 +26,7 @@ from moebench.data.tokenizer import FILE, AnyTokenizer, Subwords
 from moebench.environment import environment
 from moebench.identity import digest_of
 from moebench.jobs.job import Job, OnEvent
+from moebench.jobs.keeping import Keeper
 from moebench.jobs.measuring import scored_windows
 from moebench.jobs.recipe import Run
 from moebench.jobs.training import Diverged, State, branched, start, train
@@ -94,15 +94,15 @@ def execute(job: Job, *, root: Path, on_event: OnEvent, should_stop: Callable[[]
     settle(run.device, job.threads)
     corpus = corpus_of(job, run.data_digest, root)
     state, journal = _begin_or_resume(job, run, folder, corpus, root)
-    report = _Reporter(job=job, run=run, on_event=on_event)
+    report, keeper = _Reporter(job=job, run=run, on_event=on_event), Keeper.of(run, folder, corpus)
     try:
-        if not _train(job, run, state, journal, corpus, report=report, should_stop=should_stop):
+        if not _train(job, run, state, journal, corpus, keeper, report=report, should_stop=should_stop):
             return "stopped"
     except Diverged as problem:
         journal.flush(state.step)
         folder.finish("diverged", reason=str(problem))
         return "diverged"
-    write_bytes(folder.path / WEIGHTS, safetensors.torch.save(state.model.state_dict()))
+    journal.add_records(keeper.leave(state))
     if isinstance(corpus.tokenizer, Subwords):  # so that the model can be used where its data are not
         write_bytes(folder.path / FILE, corpus.tokenizer.file.encode())
     journal.add_records(_last_records(run, state, folder, corpus))
@@ -221,6 +221,7 @@ def _train(
     state: State,
     journal: _Journal,
     corpus: Corpus,
+    keeper: Keeper,
     *,
     report: _Reporter,
     should_stop: Callable[[], bool],
@@ -246,6 +247,7 @@ def _train(
             report(taken, "evaluate", force=True)
             evaluating = time.perf_counter()
             journal.add_records(_point_records(run, state, windows, _evaluate(run, state, windows, corpus.tokenizer)))
+            journal.add_records(_looked(keeper, state))
             journal.clocked("evaluate", evaluating)
         if facts.step in points or stopping or time.perf_counter() - checkpointed > job.checkpoint_seconds:
             checkpointing = time.perf_counter()
@@ -312,6 +314,14 @@ def _evaluate(run: Run, state: State, windows: Windows, tokenizer: AnyTokenizer)
         return evaluate(DecoderSubject(state.model, tokenizer), windows)
     except NotFinite as problem:
         raise Diverged(f"step {state.step}: {problem} on the {run.recipe.split} split is not finite") from None
+
+
+def _looked(keeper: Keeper, state: State) -> list[Record]:
+    """Raises Diverged as `_evaluate` does."""
+    try:
+        return list(keeper.look(state))
+    except NotFinite as problem:
+        raise Diverged(f"step {state.step}: {problem} on the tune split is not finite") from None
 
 
 def _point_records(run: Run, state: State, windows: Windows, seen: Evaluated) -> Iterator[Record]:

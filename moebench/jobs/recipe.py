@@ -37,7 +37,8 @@ def training_of(
 ) -> str:
     """Hash of what decides a model's training but for the seed, from an architecture and a recipe as JSON; `derived`
     is its `Derivation`, as JSON too."""
-    trained = {key: value for key, value in recipe.items() if key not in ONLY_EVALUATED}
+    scored = ONLY_EVALUATED - ({"evaluate_at", "eval_tokens"} if "keep" in recipe else set())
+    trained = {key: value for key, value in recipe.items() if key not in scored}
     begun = [one for one in (start, derived) if one is not None]
     return digest_of([deciding(architecture), trained, data_digest, *begun])
 
@@ -75,6 +76,8 @@ class Recipe(Frozen):
     final_eval_tokens: int
     windows_per_document: int | None = None
     """Windows that an evaluation scores of one document at most; None for no limit."""
+    keep: Literal["last", "best_on_tune"] = later("last")
+    """Which weights a run leaves: the last, or those with the lowest loss on the tune split at `evaluate_at`."""
     split: Literal["test", "tune"]
     """Which split is evaluated: `tune` only in a learning-rate sweep."""
     shuffled: bool = later(False)
@@ -112,6 +115,11 @@ class Recipe(Frozen):
         """What two runs must share for the points of their curves to mean the same."""
         down = (self.decay, self.cooldown, self.final_lr_share)
         return (self.steps, self.batch_tokens, self.warmup_steps, *down, self.evaluate_at, self.branches)
+
+    @property
+    def looks(self) -> tuple[Any, ...]:
+        """What two runs must share for neither to have had more to choose from."""
+        return () if self.keep == "last" else (self.keep, len(self.evaluate_at), self.eval_tokens)
 
     @property
     def trains(self) -> bool:

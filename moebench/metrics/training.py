@@ -98,7 +98,25 @@ FFN_OUTPUT_RMS = Metric(
     cannot="anything about trained models",
 )
 
-METRICS = (BITS_PER_TOKEN, TOKENS, EPOCHS, MODEL_FLOPS, EXECUTED_FLOPS, DROPPED_SHARE, UNIGRAM, FFN_OUTPUT_RMS)
+LOOK = Metric(
+    name="train.tune_bits_per_byte",
+    unit="bits/byte",
+    rests_on_loss=True,
+    unclaimable=("is what weights are chosen by", "a claim is about the test split: use test.bits_per_byte"),
+    says="cross-entropy on the tune split at an evaluation point, of runs that keep the best (`keep: best_on_tune`)",
+    cannot="anything about the test split: weights were chosen by it",
+)
+KEPT = Metric(
+    name="train.kept_tokens",
+    unit="tokens",
+    better="neither",
+    says="tokens trained on by the weights that a run with `keep: best_on_tune` leaves",
+    cannot="where between two evaluation points the loss was lowest; the whole budget is spent in any case",
+)
+
+METRICS = (
+    BITS_PER_TOKEN, TOKENS, EPOCHS, MODEL_FLOPS, EXECUTED_FLOPS, DROPPED_SHARE, UNIGRAM, FFN_OUTPUT_RMS, LOOK, KEPT,
+)  # fmt: skip
 
 
 def initial(rms: Sequence[float]) -> list[Record]:

@@ -108,6 +108,7 @@ def _over(recipe: Recipe, steps: int, *, points: int) -> Recipe:
             "evaluate_at": tuple(round(steps * (i + 1) / points) for i in range(points)),
             "eval_tokens": min(SCORED, recipe.eval_tokens),
             "final_eval_tokens": SCORED,
+            "keep": "last",
             "branches": (),
         }
     )

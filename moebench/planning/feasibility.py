@@ -301,6 +301,7 @@ def _unlike(spec: SuiteSpec, models: Mapping[str, PlannedModel]) -> Iterator[str
 
 
 _HELD_EQUAL: tuple[tuple[str, tuple[str, ...], Callable[[Recipe], Hashable]], ...] = (
+    ("how many looks they keep the best of (`evaluate:`)", ("test.", "routing."), lambda r: r.looks),
     (
         "the text they are scored on (`evaluate:`)",
         ("test.",),

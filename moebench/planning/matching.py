@@ -300,6 +300,7 @@ def recipe_of(train: TrainSpec, *, steps: int) -> Recipe:
         eval_tokens=train.evaluate.tokens,
         final_eval_tokens=max(train.evaluate.final_tokens, train.evaluate.tokens),
         windows_per_document=train.evaluate.windows_per_document,
+        keep=train.evaluate.keep,
         split="test",
     )
     return recipe.model_copy(update={"branches": _branches(recipe, schedule)})

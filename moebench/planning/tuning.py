@@ -119,8 +119,10 @@ def _job(draft: Draft, name: str, cell: Cell, model: PlannedModel) -> Job:
 
 
 def tune_recipe(recipe: Recipe, *, lr: float) -> Recipe:
-    """The same training at another rate, read on the tune split and evaluated once, at the end."""
-    return recipe.model_copy(update={"lr": lr, "split": "tune", "evaluate_at": (recipe.steps,), "branches": ()})
+    """The same training at another rate, read on the tune split and evaluated once, at the end, unless it keeps the
+    best of several looks."""
+    once = {"evaluate_at": (recipe.steps,)} if recipe.keep == "last" else {}
+    return recipe.model_copy(update={"lr": lr, "split": "tune", **once, "branches": ()})
 
 
 def tune_identity(run: Run, swept: Iterable[str] = ()) -> str:

@@ -121,6 +121,9 @@ class Evaluation(Frozen):
     windows_per_document: int | None = later(ge=1, le=10**6)
     """Windows of one document read at most; no limit when absent: every document gives its first window before any
     gives its second, and so on until `tokens` are read."""
+    keep: Literal["last", "best_on_tune"] = later("last")
+    """Which weights are measured in the end: those after the last step, or those of the evaluation point at which
+    `tokens` of the tune split cost least (early stopping; the whole budget is spent)."""
 
 
 class TrainSpec(Frozen):
@@ -144,3 +147,9 @@ class TrainSpec(Frozen):
     """When quality is measured, and on how much text."""
     checkpoint_seconds: PositiveFloat = 30.0
     """A checkpoint is written at the first step after this long, and at every evaluation point. Decides no bits."""
+
+    @model_validator(mode="after")
+    def _one_end(self) -> TrainSpec:
+        if self.schedule.branches and self.evaluate.keep != "last":
+            raise FieldError("schedule", "branches are of the last weights, and `evaluate: {keep: ...}` is of the best")
+        return self
