@@ -293,8 +293,8 @@ def notes(evidence: Evidence, models: Iterable[str]) -> Iterator[str]:
         if words != WHOLE:
             yield f"trained on {words}: {who}"
     reads = {name: times for name in named if (times := epochs(plan, name)) is not None and times > 1}
-    for times, who in _by_words(reads, lambda name: f"{reads[name]:.2g}"):
-        yield f"{who} read the training split {times} times"
+    for often, who in _by_words(reads, lambda name: f"{reads[name]:.2g}"):
+        yield f"{who} read the training split {often} times"
 
 
 def _by_words(models: Iterable[str], of: Callable[[str], str]) -> Iterator[tuple[str, str]]:
