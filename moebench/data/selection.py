@@ -13,14 +13,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from moebench.data.corpus import Corpus, corpus_digest, unigram_bits_per_byte
+from moebench.data.corpus import Corpus, Documents, Stream, corpus_digest, unigram_bits_per_byte
 from moebench.data.documents import DataError, name_hash
 from moebench.data.mixing import until
 from moebench.data.overlap import leak_share
 from moebench.data.splits import SPLITS
 from moebench.data.spool import Indices
 from moebench.data.stored import Writer, load, opened, seal
+from moebench.data.tokenizer import BYTES
 from moebench.identity import digest_of
+from moebench.metrics.rarity import occurrences, trigrams
 from moebench.suite.view import TrainingView
 from moebench.text import listed, nearest
 
@@ -114,7 +116,24 @@ def _written(corpus: Corpus, chosen: Indices, folder: Path, *, note: str) -> Cor
         "leak_share": leak_share(tokens["test"], tokens["train"]),
         "unigram_bits_per_byte": unigram_bits_per_byte(tokens["train"], tokens["test"]),
         "notes": (*facts.notes, note),
+        "unseen": _unseen(tokens, documents),
     }
     facts = facts.model_copy(update=changed)
     seal(folder, facts, domains=writer.domains)
     return Corpus(tokens=tokens, documents=documents, facts=facts, context=corpus.context)
+
+
+def _unseen(tokens: Mapping[str, Stream], documents: Mapping[str, Documents]) -> dict[str, float]:
+    """Domain without training text -> share of its trigrams of the test split that stand nowhere in the training split.
+
+    What is left out takes words with it, so a loss on it is of unknown words as well as of an unknown kind of text.
+    """
+    there = {name for name, some in documents["train"].by_domain().items() if len(some)}
+    found = {}
+    for name, some in documents["test"].by_domain().items():
+        if name in there or not len(some):
+            continue
+        read = [tokens["test"][one.start : one.stop] for one in map(documents["test"].__getitem__, some.tolist())]
+        keys = np.concatenate([key for body in read for key in trigrams(body, BYTES.vocab)])
+        found[name] = float(np.mean(occurrences(keys, tokens["train"], BYTES.vocab) == 0)) if len(keys) else 0.0
+    return found

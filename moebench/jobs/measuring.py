@@ -54,6 +54,10 @@ class RunContext:
             else np.array([row["loss"] for row in self.given.steps()], dtype=np.float64)
         )
 
+    @property
+    def training_tokens(self) -> NDArray[Any]:
+        return self.corpus.tokens("train")
+
     @cached_property
     def batch(self) -> NDArray[Any]:
         return train_batch(self.corpus, seed=self.run.seed, step=0, batch_tokens=self.run.recipe.micro_batch_tokens)

@@ -75,6 +75,10 @@ class Context(Protocol):
         """A micro-batch of training text in the subject's tokens, [sequences, context + 1]."""
 
     @property
+    def training_tokens(self) -> NDArray[Any] | None:
+        """All of the text it was trained on, in its tokens, perhaps as a file; None where that is not known."""
+
+    @property
     def step(self) -> int | None:
         """Training steps behind the subject."""
 

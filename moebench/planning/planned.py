@@ -63,6 +63,9 @@ class DataFacts(Frozen):
     """Digest of the tokenizer; None where one byte is one token."""
     vocab: int = Field(default=256, exclude_if=lambda value: value == 256)
     """Tokens it has."""
+    unseen: dict[str, float] = later({})
+    """Domain of the test split that a part of the text has none of -> share of its trigrams that stand nowhere in the
+    part: it has other words too."""
     text: TextFacts | None = Field(default=None, exclude_if=lambda value: value is None)
     """The text under the tokens; None where they are its bytes."""
     notes: tuple[str, ...] = ()
