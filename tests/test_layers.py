@@ -37,7 +37,7 @@ LADDER: dict[str, tuple[str, ...]] = {
         "systems", "checkpoints", "planning.feasibility", "planning.session", "planning.matching",
         "data", "models.decoder", "models.hf", "models.convert", "planning.checkpoints", "models.generation", "tasks",
         "jobs.job", "jobs.kind", "jobs.optimizers", "jobs.training",
-        "jobs.load", "jobs.elsewhere", "jobs.measuring", "jobs.loop", "jobs", "launch", "planning",
+        "jobs.load", "jobs.elsewhere", "jobs.measuring", "jobs.keeping", "jobs.loop", "jobs", "launch", "planning",
         "systems.inspection", "models",
     ),
     "report": ("stats", "reader", "leverage", "claims", "reporting"),
