@@ -53,6 +53,13 @@ def exact_number(value: float) -> str:
     return f"{value:,.12g}".replace("-", MINUS)
 
 
+def exact_quantity(value: float, unit: str) -> str:
+    """The same with its unit: `46,702,792,704 parameters`, `0.7283` for a share, `2021` for a year."""
+    if unit == "year":
+        return f"{value:.12g}"
+    return f"{value:.4g}".replace("-", MINUS) if unit == "1" else f"{exact_number(value)} {unit}"
+
+
 def interval(estimate: float | None, low: End, high: End, unit: str = "", *, signed: bool | None = None) -> str:
     """`−2.1% [−2.5, −1.7]`, held together by no-break spaces.
 

@@ -19,6 +19,7 @@ from moebench.claims.verdict import Verdict
 from moebench.cli.console.plan import plan_json, plan_text
 from moebench.counting.weights import ParameterCount
 from moebench.format import NBSP
+from moebench.planning.published import PlannedSystem
 from moebench.planning.understood import understood
 from moebench.suite.load import load_suite
 from tests.support.builders import BPB, TWIN, claim, decided_of, evidence_of, hypothesis_of, judged, lower_by, pair
@@ -337,7 +338,7 @@ def test_exact_of_a_published_system() -> None:
         total_no_embedding=46_440_648_704,
         active_no_embedding=12_617_781_248,
     )
-    plan = evidence.plan.model_copy(update={"systems": {"mixtral-8x7b": counted}})
+    plan = evidence.plan.model_copy(update={"systems": {"mixtral-8x7b": PlannedSystem.model_validate(counted)}})
     verdict = judged(replace(evidence, stored=evidence.stored.model_copy(update={"plan": plan})))
     assert (verdict.state, verdict.estimate) == ("supported", 12_879_925_248)
     assert verdict.scope == "mixtral-8x7b, counted from the published architecture"
@@ -563,6 +564,19 @@ WORDS: dict[str, tuple[str, str]] = {
     "at_most": (
         "{model: dense, metric: test.bits_per_byte, test: {kind: at_most, value: 2.5}}",
         "supported if dense has at most 2.5 bits/byte; refuted if it has more",
+    ),
+    "within": (
+        "{model: moe, metric: routing.entropy, test: {kind: within, low: 0.8, high: 95%}}",
+        "routing.entropy: supported if moe lies between 0.8 and 95%; refuted if it lies outside; over 8 seeds",
+    ),
+    "within, of published systems": (
+        "{systems: {kind: moe, since: 2024}, metric: shape.top_k, test: {kind: within, low: 1, high: 2, in: median}}",
+        "shape.top_k of published mixtures since 2024: supported if the median lies between 1 and 2 experts, "
+        "refuted if not; counted, so without an interval",
+    ),
+    "cited": (
+        "{source: {authors: Jacobs et al., year: 1991, where: a journal}, test: {kind: cited, holds: true}}",
+        "cited from Jacobs et al. 1991, a journal: no verdict",
     ),
     "crosses": (
         "{compare: {treatment: sweep, baseline: dense}, along: ffn.experts, metric: test.bits_per_byte, "

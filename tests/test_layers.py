@@ -31,7 +31,7 @@ LADDER: dict[str, tuple[str, ...]] = {
         "claims.hypothesis", "claims.kinds", "systems.configs", "models.convert.families", "models.convert.words",
         "suite",
         "models.architecture", "checkpoints.facts", "jobs.recipe", "jobs.session", "tasks.facts",
-        "planning.planned", "planning.grid", "planning.types", "store",
+        "planning.planned", "planning.grid", "planning.published", "planning.types", "store",
     ),
     "run": (
         "systems", "checkpoints", "planning.feasibility", "planning.session", "planning.matching",

@@ -432,7 +432,7 @@ def test_each_claims_hash_is_its_own() -> None:
 def test_published_systems_that_claims_name_are_counted() -> None:
     exact = {"says": "x", "model": "mixtral-8x7b", "metric": "cost.active_params"}
     plan = planned(suite(claims={"h": {**exact, "test": {"kind": "exact", "value": 12.9e9, "tolerance": "0.5%"}}}))
-    assert plan.systems["mixtral-8x7b"].active == 12_879_925_248
+    assert plan.systems["mixtral-8x7b"].counts == {"cost.active_params": 12_879_925_248}
 
 
 def test_what_a_reader_should_know_is_noted() -> None:

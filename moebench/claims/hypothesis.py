@@ -25,9 +25,9 @@ from moebench.metrics.ref import MetricRef
 class Withheld(Exception):  # noqa: N818  not an error: an answer that is withheld
     """No verdict of supported, refuted or inconclusive is possible; `judge` makes a verdict of it."""
 
-    def __init__(self, state: Literal["invalid", "not_tested"], reason: str) -> None:
+    def __init__(self, state: Literal["invalid", "not_tested", "cited"], reason: str) -> None:
         super().__init__(reason)
-        self.state: Literal["invalid", "not_tested"] = state
+        self.state: Literal["invalid", "not_tested", "cited"] = state
         self.reason = reason
 
 
@@ -67,12 +67,12 @@ class Contrast:
     sided: bool = True
     """Whether the models stand on two sides, so that a diverged run is as bad as can be for its own. Along a sweep
     they do not: a run that diverged never speaks for the claim."""
-    formed: Form | Literal["best", "spread", "overtaking"] | None = None
+    formed: Form | Literal["best", "spread", "overtaking", "median"] | None = None
     """What makes effects of the values where it is no weighted sum; weights then give signs alone, and there are no
     items. `best`: how much the best of all models but the first lies above the first; `spread`: the
     log-ratio of the SDs over seeds of two models; `overtaking`: the log of the share of the budget after which the
-    curve of the first stays better. A seed of which a run diverged is unknown
-    both ways, and no part of what is made of the others."""
+    curve of the first stays better; `median`: that of published systems, by family and year. A seed of which a run
+    diverged is unknown both ways, and no part of what is made of the others."""
 
     @staticmethod
     def of(metric: str, weights: Mapping[str, float], *, log: bool = False, rests_on: tuple[str, ...] = (),

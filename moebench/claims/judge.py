@@ -18,6 +18,7 @@ from moebench.claims.decide import ALPHA, Correction, Finding, enough, settle, s
 from moebench.claims.hypothesis import Guard, Hypothesis, Withheld
 from moebench.claims.kinds.kind import subtracted
 from moebench.claims.kinds.part import CLAIMS, Parts
+from moebench.claims.kinds.published import MEDIAN, of_median
 from moebench.claims.kinds.recovers import whole_gain
 from moebench.claims.looks import Course, Stage, taken
 from moebench.claims.power import Needs, needs, needs_of_guard
@@ -63,7 +64,9 @@ def _judged(evidence: Evidence, stage: Stage) -> list[Verdict]:
     names = tuple(one.id for one in sealing.withdrawn(evidence))
     size = _Family(size=len(family) + gone, withdrawn=gone, names=names, stage=stage)
     verdicts = [_verdict(evidence, draft, _correction(draft, holm.get(draft.id), size), size) for draft in drafts]
-    return [_unjudged(verdict) for verdict in verdicts] if evidence.plan.asked.smoke else verdicts
+    if not evidence.plan.asked.smoke:
+        return verdicts
+    return [verdict if verdict.state == "cited" else _unjudged(verdict) for verdict in verdicts]
 
 
 def _held(family: Sequence[_Draft], gone: int, stage: Stage, state: str) -> dict[str, float]:
@@ -175,9 +178,10 @@ def _draft(evidence: Evidence, name: str, claim: Claim) -> _Draft:
     draft = _Draft(id=name, claim=claim, post_hoc=late, exact=is_exact(spec, claim))
     try:
         parts = claim.test.parts(claim, evidence.plan.known)
+        asked = of_median(claim, evidence.plan.known) if claim.test.in_ == MEDIAN else None
     except Withheld as withheld:
         return replace(draft, withheld=withheld)
-    return _of_one(evidence, draft, None) if parts is None else _of_parts(evidence, draft, parts)
+    return _of_one(evidence, draft, asked) if parts is None else _of_parts(evidence, draft, parts)
 
 
 def _of_parts(evidence: Evidence, draft: _Draft, parts: Parts) -> _Draft:
@@ -243,6 +247,8 @@ def _correction(draft: _Draft, holm: tuple[float, float] | None, family: _Family
 
 
 def _verdict(evidence: Evidence, draft: _Draft, correction: Correction, family: _Family) -> Verdict:
+    if draft.claim.test.cites:
+        return _cited(draft)
     if draft.parts is not None:
         return _together(evidence, draft, draft.parts, correction, family)
     claim, hypothesis, sample, finding = draft.claim, draft.hypothesis, draft.sample, draft.finding
@@ -272,11 +278,14 @@ def _verdict(evidence: Evidence, draft: _Draft, correction: Correction, family: 
         "scored": text,
         "beside": beside,
         "matched_on": matched_on,
+        "systems": _systems(plan, claim),
         "sensitivity": draft.sensitivity,
         "scope": "; ".join(filter(None, (scope(evidence, claim, models, text, beside), units))),
         **(asked_ends(hypothesis) if hypothesis else {}),
         **(_counted(sample) if sample else {}),
     }
+    if facts["systems"] and sample is not None:
+        facts["n"] = len(facts["systems"])
     lines = [*notes.of_claim(evidence, draft.id, claim, draft.post_hoc, draft.looks)]
     if draft.withheld is not None or finding is None or hypothesis is None or sample is None:
         withheld = draft.withheld or Withheld("not_tested", "no effect was measured")
@@ -287,6 +296,7 @@ def _verdict(evidence: Evidence, draft: _Draft, correction: Correction, family: 
         lines += notes.of_family(correction, family.names if family.withdrawn else ())
     elif claim.family == "primary" and not draft.post_hoc and not draft.in_family:
         lines.append("an exact count, not part of the Holm family")
+    lines += [*notes.of_systems(plan, claim), *notes.of_convention(plan, claim, weighed)]
     lines += notes.of_numbers(evidence, hypothesis, sample, metric=claim.metric, models=models, text=text)
     share = recovered_share(evidence, hypothesis)
     lines += [] if share is None else [share_words(share, whole_gain(claim), sample.units)]
@@ -304,6 +314,32 @@ def _verdict(evidence: Evidence, draft: _Draft, correction: Correction, family: 
     )
 
 
+def _cited(draft: _Draft) -> Verdict:
+    """What a source says: no verdict, and no number of ours."""
+    claim, source = draft.claim, draft.claim.source
+    reason = "" if draft.withheld is None else draft.withheld.reason
+    quote = "" if source is None or source.quote is None else f"“{source.quote}”"
+    return Verdict(
+        id=draft.id,
+        says=claim.says,
+        state="cited",
+        kind=claim.test.kind,
+        family="exploratory",
+        source=source,
+        metric="",
+        unit="",
+        asked="",
+        holds=getattr(claim.test, "holds", None),
+        reason=": ".join(filter(None, (reason, quote))),
+        scope="" if source is None else source.cited,
+    )
+
+
+def _systems(plan: Plan, claim: Claim) -> tuple[str, ...]:
+    """The published systems that a claim selects."""
+    return plan.known.selected.get(claim.selects, ()) if claim.systems is not None else ()
+
+
 def _together(evidence: Evidence, draft: _Draft, parts: Parts, correction: Correction, family: _Family) -> Verdict:
     """The verdict on a claim of several parts: theirs, each as if it stood alone, and what they say together.
 
@@ -317,11 +353,14 @@ def _together(evidence: Evidence, draft: _Draft, parts: Parts, correction: Corre
     lines = [*notes.of_claim(evidence, draft.id, claim, draft.post_hoc, draft.looks)]
     if correction.in_family and draft.unfinished is None and draft.withheld is None:
         lines += notes.of_family(correction, family.names if family.withdrawn else ())
+    lines += notes.of_systems(evidence.plan, claim)
     lines += compound.merged([(one.id, one.notes) for one in own], m)
     caveats = compound.merged([(one.id, one.caveats) for one in own], m)
     decided = _decided_together(draft, parts, [one.state for one in own], at, correction, family)
     numbers = {} if draft.withheld is not None else {name: getattr(shown, name) for name in _OF_NUMBERS}
-    which = f"numbers of {shown.id}, {compound.ordinal(parts.need)} of {m} by p"
+    systems = _systems(evidence.plan, claim)
+    numbers |= {"n": len(systems)} if systems and numbers else {}
+    which = f"numbers of {shown.id}" + (f", {compound.ordinal(parts.need)} of {m} by p" if not draft.exact else "")
     told = "parts" if parts.what == CLAIMS else parts.what
     pair = claim.compare
     return Verdict(
@@ -329,6 +368,7 @@ def _together(evidence: Evidence, draft: _Draft, parts: Parts, correction: Corre
         says=claim.says,
         kind=claim.test.kind,
         family=claim.family,
+        source=claim.source,
         post_hoc=bool(draft.post_hoc),
         looks=draft.looks,
         metric=claim.metric,
@@ -344,6 +384,7 @@ def _together(evidence: Evidence, draft: _Draft, parts: Parts, correction: Corre
         scope=f"{m} {told}, of which {shown.id}: {shown.scope}",
         notes=tuple(lines),
         caveats=caveats if draft.withheld is not None else (which, *caveats),
+        systems=systems,
         parts=tuple(one.model_copy(update={"beside": (), "family": "exploratory"}) for one in own),
         shown=None if draft.withheld is not None else shown.id,
         **numbers,

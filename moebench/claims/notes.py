@@ -6,15 +6,18 @@ Nothing here changes a state.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from moebench import stats
+from moebench.amounts import Amount
 from moebench.claims import bounds, control_runs, coverage, idle, likeness, sealing
 from moebench.claims.controls import race
 from moebench.claims.decide import MIN_UNITS, Correction
 from moebench.claims.hypothesis import Hypothesis
+from moebench.claims.kinds.published import MEDIAN
 from moebench.claims.reaching import OVER_BUDGETS, UNDECAYED
 from moebench.claims.samples import Sample
 from moebench.claims.scope import UNVERIFIED
@@ -52,6 +55,27 @@ def of_claim(evidence: Evidence, name: str, claim: Claim, post_hoc: tuple[str, .
         yield f"{tried}, uncorrected for"
     if seeds := sealing.piloted(evidence, claim):
         yield f"a pilot of {plural(seeds, 'seed')} was taken: none of these, and no look"
+
+
+def of_systems(plan: Plan, claim: Claim) -> Iterator[str]:
+    """Which published systems were counted, which were not and why, and how many are of one maker."""
+    made = plan.selected.get(claim.selects) if claim.systems is not None else None
+    if made is None:
+        return
+    yield f"{plural(len(made.names), 'system')} counted, a choice of this package: {', '.join(made.names)}"
+    yield from (f"left out: {plain(why, most=300)}" for why in made.left_out.values())
+    by_family = Counter(plan.systems[name].family_year for name in made.names)
+    if claim.test.in_ == MEDIAN:
+        yield f"each of {len(by_family)} families and years counts once, by the median of its systems"
+    elif isinstance(claim.test.in_, Amount) and (many := [f"{n} of {who}" for who, n in by_family.items() if n > 1]):
+        yield f"a maker counts once for each system: {', '.join(many)}; `flagships: true` counts it once a year"
+
+
+def of_convention(plan: Plan, claim: Claim, models: Iterable[str]) -> Iterator[str]:
+    """What a count of published systems leaves in and out, as their publishers differ in it."""
+    said = metric_of(claim.metric).convention
+    if said is not None and any(name in plan.systems and name not in plan.models for name in models):
+        yield f"counted: {said}"
 
 
 def _tried(evidence: Evidence, name: str, claim: Claim) -> str:

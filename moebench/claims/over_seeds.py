@@ -20,6 +20,7 @@ from moebench.claims.best import BestOf
 from moebench.claims.hypothesis import Contrast, Withheld, orientation
 from moebench.claims.items import Clusters
 from moebench.claims.spread import SpreadRatio
+from moebench.counting.counted import count
 from moebench.format import MINUS
 from moebench.metrics.ref import MetricRef
 from moebench.planning.types import Plan
@@ -75,12 +76,19 @@ def counted_value(plan: Plan, model: str, metric: str) -> float:
     system = plan.systems.get(model)
     if model not in plan.models and system is None:
         raise Withheld("not_tested", f"{model} is neither a model of this suite nor a published system that is counted")
-    values = {**(plan.counts(model) if model in plan.models else {}), **(system.metrics if system else {})}
-    if metric not in values and plan.is_external(model):
+    values = {**(plan.counts(model) if model in plan.models else {}), **(system.counts if system else {})}
+    if metric in values:
+        return values[metric]
+    blueprint = plan.models[model].blueprint if model in plan.models else None
+    if blueprint is None and plan.is_external(model):
         raise Withheld("not_tested", f"{metric} of {model} is not known: give its `config`, or its sizes, in the suite")
-    if metric not in values:
+    if blueprint is None:
         raise Withheld("not_tested", f"{metric} is not counted in the plan")
-    return values[metric]
+    ref = MetricRef.parse(metric)
+    try:
+        return count(blueprint, ref.base, dict(ref.labels))
+    except LookupError as error:
+        raise Withheld("not_tested", f"{model}: {error.args[0]}") from None
 
 
 Ends = tuple[float, float]

@@ -22,6 +22,7 @@ from moebench.claims import effective, items, reaching
 from moebench.claims.effective import Ladder
 from moebench.claims.forming import best_of, of_all_seeds, overtaking, spread_ratio
 from moebench.claims.hypothesis import Contrast, Withheld, as_written
+from moebench.claims.kinds.published import median_of
 from moebench.claims.over_seeds import Sample as Sample
 from moebench.claims.over_seeds import counted_value as counted_value
 from moebench.claims.over_seeds import done_run, final, middle, over_seeds, scaled, sum_of, sum_of_ends
@@ -44,7 +45,7 @@ def draw(evidence: Evidence, contrast: Contrast, claim: Claim | None = None) -> 
     setters = (*setters, *(evidence.plan.rungs_of(claim) if claim is not None else ()))
     if (why := next(_impossible(evidence, contrast, setters), None)) is not None:
         raise Withheld("invalid", why)
-    if contrast.formed is not None and contrast.kind != "seeded":
+    if contrast.formed not in (None, "median") and contrast.kind != "seeded":
         raise Withheld("invalid", f"{contrast.terms[0].metric} has no value for each seed")
     return SAMPLERS[contrast.kind](evidence, contrast, claim)
 
@@ -68,11 +69,22 @@ def _impossible(evidence: Evidence, contrast: Contrast, setters: tuple[str, ...]
 
 def _counted(evidence: Evidence, contrast: Contrast, _claim: Claim | None) -> Sample:
     counts = {one: counted_value(evidence.plan, *one) for one in contrast.measured}
+    if contrast.formed == "median":
+        return _median(evidence, contrast, {model: as_written(value) for (model, _), value in counts.items()})
     total = sum(
         t.weight * scaled(counts[t.model, t.metric], contrast.log, f"{t.metric} of {t.model}") for t in contrast.terms
     )
     values = [(term.weight, counts[term.model, term.metric]) for term in contrast.terms]
     return Sample(effects=np.array([total]), units="counts", planned=1, exact=_exactly(values, log=contrast.log))
+
+
+def _median(evidence: Evidence, contrast: Contrast, counts: dict[str, Fraction]) -> Sample:
+    """The one number that published systems come to, a family counting once a year."""
+    weight = contrast.terms[0].weight
+    middle = median_of(counts, {name: evidence.plan.systems[name].family_year for name in counts})
+    exact = middle ** int(weight) if contrast.log else Fraction(weight) * middle
+    effect = math.log(exact) if contrast.log else float(exact)
+    return Sample(effects=np.array([effect]), units="counts", planned=1, exact=exact)
 
 
 def _exactly(values: list[tuple[float, float]], *, log: bool) -> Fraction:
@@ -98,7 +110,7 @@ def _seeded(evidence: Evidence, contrast: Contrast, _claim: Claim | None) -> Sam
         return spread_ratio(evidence, contrast)
     if contrast.formed == "best":
         return best_of(evidence, contrast)
-    if contrast.formed is not None:
+    if contrast.formed is not None and contrast.formed != "median":
         return of_all_seeds(evidence, contrast, contrast.formed)
     single = tuple(name for name in contrast.models if evidence.plan.is_single(name))
     if single and len(single) == len(contrast.models):

@@ -31,6 +31,8 @@ def scope(
     kind, pair = metric_of(claim.metric).kind, claim.compare
     treatment, baseline = (pair.treatment, pair.baseline) if pair else (None, None)
     differs = likeness.scope_words(evidence.plan, beside, treatment, baseline, counted=kind == "counted")
+    if claim.systems is not None:
+        return f"{claim.systems.words}, counted from the published architectures"
     parts = [_place(evidence, models, kind), coverage.words(text) if text is not None else "", differs]
     return "; ".join(filter(None, parts))
 
@@ -41,7 +43,7 @@ def _place(evidence: Evidence, models: tuple[str, ...], kind: str) -> str:
         return "; ".join(_of_each(evidence, models, kind))
     published = [name for name in models if name in plan.systems and name not in plan.decoders]
     if published:
-        return f"{' and '.join(published)}, counted from the published architecture"
+        return f"{' and '.join(published)}, counted from the published architecture{'s' if published[1:] else ''}"
     known = [name for name in models if name in plan.decoders] or list(plan.decoders)
     sizes = _sizes(plan, known)
     if kind == "counted":

@@ -13,15 +13,16 @@ from pydantic import Field
 
 from moebench.claims.kinds import KINDS
 from moebench.claims.kinds.tokens_to_overtake import OF_BUDGET
-from moebench.format import INFINITE, MINUS, End, exact_number, interval
+from moebench.format import INFINITE, MINUS, End, exact_quantity, interval
 from moebench.frozen import Frozen, later
 from moebench.metrics import find
 from moebench.metrics.metric import Better
 from moebench.metrics.ref import MetricRef
 from moebench.suite.source import Source
 
-State = Literal["supported", "refuted", "inconclusive", "interim", "invalid", "not_tested"]
-"""`interim`: an estimate and no verdict, as not all is there that was planned for the claim."""
+State = Literal["supported", "refuted", "inconclusive", "interim", "invalid", "not_tested", "cited"]
+"""`interim`: an estimate and no verdict, as not all is there that was planned for the claim. `cited`: what a source
+says, which is no verdict."""
 ControlState = Literal["passed", "failed", "too_wide", "found", "not_tested"]
 """`too_wide`: the interval holds both an instrument that is right and one that is off by more than is allowed. `found`:
 it has no right answer, and what it found stands beside the claims that it bears on."""
@@ -174,6 +175,10 @@ class Verdict(Frozen):
     units_low: int | None = None
     """Ends of the range of that number which the measured effect leaves; the upper is None where there is none."""
     units_high: int | None = None
+    holds: bool | None = later()
+    """Of what is cited: whether it holds by its source."""
+    systems: tuple[str, ...] = later(())
+    """The published systems that were counted, where a claim selects them."""
     sensitivity: Sensitivity | None = later()
     """The same at the second-best rate of each model, for claims on loss of suites with a tuning sweep."""
     scored: Scored | None = None
@@ -199,12 +204,15 @@ class Verdict(Frozen):
 
     @property
     def finding(self) -> str:
-        """What became of a published finding at this scale; empty for a claim that names no source."""
-        return FINDINGS.get(self.state, "no verdict") if self.source is not None else ""
+        """What became of a published finding at this scale; empty for a claim without a source, or that only cites."""
+        judged = self.source is not None and self.state != "cited"
+        return FINDINGS.get(self.state, "no verdict") if judged else ""
 
     @property
     def standing(self) -> str:
         """The label, and whether chance was let off for the number of such claims: `exploratory, uncorrected`."""
+        if self.state == "cited":
+            return "not tested here"
         return self.label if self.label == "primary" or self.p is None else f"{self.label}, uncorrected"
 
     @property
@@ -216,10 +224,12 @@ class Verdict(Frozen):
         """
         if self.shown is not None:
             return next((part.effect for part in self.parts if part.id == self.shown), "")
+        if self.holds is not None:
+            return "true" if self.holds else "false"
         if self.share is not None:
             return f"{interval(self.share, self.share_low, self.share_high, '%', signed=False)} recovered"
         if self._of_one and self.estimate is not None and self.low == self.high and not self.unbounded:
-            return f"{exact_number(self.estimate)} {self.unit}"
+            return exact_quantity(self.estimate, self.unit)
         if self.estimate is None:
             down = "low" in self.unbounded and "high" not in self.unbounded
             words = self._infinite(up=not down) if "estimate" in self.unbounded else ""

@@ -85,6 +85,8 @@ class Metric(Frozen):
     """Keys allowed in brackets, as in `speed.decode_step_s[batch=8]`."""
     values: dict[str, tuple[str, ...]] = Field(default={})
     """Label -> its values, where they are the same for every suite."""
+    amounts: dict[str, Range] = later({})
+    """Label -> the numbers that its values can be, where they are numbers: a context, bits of a weight."""
     whole: bool = False
     """Whether it means the whole when it has no label; else it is nothing without its labels."""
     together: tuple[str, ...] = later(())
@@ -115,6 +117,10 @@ class Metric(Frozen):
     """Whether dense models have none."""
     of_scored_text: bool = later(False)
     """Whether it is of all the text that test.bits_per_byte is scored on, where its name does not say so."""
+    of_systems: bool = later(False)
+    """Whether only published systems have it."""
+    convention: str | None = later()
+    """What is counted and what is not, where publishers differ."""
     timed_by: str | None = None
     """The time that it is computed from, where it is none itself."""
 

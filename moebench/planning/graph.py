@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from moebench.counting.weights import ParameterCount
 from moebench.jobs import KINDS, speed
 from moebench.jobs.job import Job
 from moebench.jobs.kind import Draft
@@ -18,12 +17,12 @@ from moebench.planning.controls import control_jobs
 from moebench.planning.elsewhere import Elsewhere, planned_elsewhere
 from moebench.planning.matching import Machine, PlanError, models_of
 from moebench.planning.planned import DataFacts, PlannedModel
+from moebench.planning.selecting import published
 from moebench.planning.tasks import check_claims, planned_tasks, task_metrics
 from moebench.planning.tuning import Sweep, sweep_of
 from moebench.planning.types import Asked, MatchResult, Plan, PlannedControls, PlannedJob
 from moebench.suite.model import DenseFFN
 from moebench.suite.types import SuiteSpec
-from moebench.systems import system
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +64,7 @@ def make_graph(
     made, told = elsewhere or planned_elsewhere(spec, base=base, machine=machine)
     checked = check(spec, facts=facts, vocab=vocab, machine=machine, views=views, smoke=asked.smoke)
     models, matches, warnings = checked
+    named, selected = published(spec)
     tasks = planned_tasks(spec, base=base)
     of_tasks = task_metrics(tasks)
     check_claims(spec, of_tasks)
@@ -81,7 +81,8 @@ def make_graph(
         tune=None,
         data=facts,
         views=dict(views or {}),
-        systems=_systems(spec),
+        systems=named,
+        selected=selected,
         claim_hashes=spec.claim_hashes,
         tasks=tasks,
         extra_metrics={**spec.declared, **told.metrics, **of_tasks},
@@ -119,7 +120,7 @@ def check(
         models, matches = models_of(spec, vocab=vocab, machine=machine, views=views)
         if misfits := [*feasibility.check(spec, models, facts, smoke=smoke), *ladders.misfits(spec, models)]:
             raise PlanError(*misfits)
-        _systems(spec)
+        published(spec)
         data = {name: (views or {}).get(name, facts) for name in models}
         return models, matches, _warnings(spec, models, data, facts)
 
@@ -134,14 +135,6 @@ def _brief(job: Job) -> PlannedJob:
         measurement=job.spec.get("measurement"),
         task=job.spec.get("options", {}).get("task"),
     )
-
-
-def _systems(spec: SuiteSpec) -> dict[str, ParameterCount]:
-    named = {claim.model for claim in spec.claims.values() if claim.model is not None}
-    try:
-        return {name: system(name).parameters for name in sorted(named - set(spec.models) - set(spec.sweeps))}
-    except LookupError as error:
-        raise PlanError(f"claims: {error.args[0]}") from None
 
 
 def _scored(models: dict[str, PlannedModel], data: Mapping[str, DataFacts]) -> list[str]:

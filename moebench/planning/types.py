@@ -7,6 +7,7 @@ They stand apart from `matching` because both wings need them.
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from typing import Annotated
 
 from pydantic import Field, PrivateAttr, model_validator
@@ -15,7 +16,6 @@ from moebench.amounts import NAME, Name
 from moebench.checkpoints.facts import came_about
 from moebench.claims.kinds.part import Known
 from moebench.claims.kinds.spread import every_metric
-from moebench.counting.weights import ParameterCount
 from moebench.environment import Environment
 from moebench.frozen import Frozen, later
 from moebench.identity import digest_of
@@ -25,6 +25,7 @@ from moebench.metrics.metric import Metric
 from moebench.models.routers.facts import RouterFacts
 from moebench.planning.grid import TunePlan as TunePlan
 from moebench.planning.planned import AnyPlanned, DataFacts, PlannedCheckpoint, PlannedExternal, PlannedModel
+from moebench.planning.published import PlannedSystem, Selected
 from moebench.suite.checkpoint import CheckpointModel
 from moebench.suite.claim import Claim
 from moebench.suite.model import MatchOn, MoEFFN
@@ -128,8 +129,10 @@ class Plan(Frozen):
     """Of the suite; those of a model are `data_of` it."""
     views: dict[Name, DataFacts] = Field(default={}, exclude_if=lambda value: not value)
     """Model -> its data, for models that read another part of the text than the suite's, or other tokens of it."""
-    systems: dict[str, ParameterCount] = Field(default={})
-    """Published systems that claims name, counted."""
+    systems: dict[str, PlannedSystem] = Field(default={})
+    """Published systems that claims name or select, counted."""
+    selected: dict[str, Selected] = later({})
+    """`Claim.selects` -> the published systems that it selects."""
     claim_hashes: dict[str, str]
     """Claim id -> hash of its text and test."""
     tasks: dict[str, TaskFacts] = later({})
@@ -188,10 +191,11 @@ class Plan(Frozen):
         if self._of is not None:
             return self._of
         speed, tune = self.speed and self.speed.id, self.tune and self.tune.id
+        systems = [[self.systems[name].counts for name in one.names] for one in self.selected.values()]
         variant = [self.asked.variant] if self.asked.variant else []
         controls = [[job.id for job in self.controls.jobs]] if self.controls is not None else []
         return digest_of(
-            [[job.id for job in self.jobs], self.claim_hashes, speed, tune, *variant, *controls], length=10
+            [[job.id for job in self.jobs], self.claim_hashes, speed, tune, *variant, *controls, *systems], length=10
         )
 
     @property
@@ -327,7 +331,8 @@ class Plan(Frozen):
         """What tells the parts of a claim."""
         held = self.data.test_domains
         of_tasks = [facts.named(metric) for facts in self.tasks.values() for metric in facts.metrics]
-        return self.spec.known(self.data.domains if held is None else held, of_tasks)
+        known = self.spec.known(self.data.domains if held is None else held, of_tasks)
+        return replace(known, selected={words: one.names for words, one in self.selected.items()})
 
     def data_of(self, model: str) -> DataFacts:
         """What a model reads."""

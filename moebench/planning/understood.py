@@ -6,6 +6,7 @@ what refutes is said by the claim's kind.
 
 from __future__ import annotations
 
+from moebench.claims.kinds.published import MEDIAN, of_one
 from moebench.planning.feasibility import is_measured, made_elsewhere, parts_of, units_of
 from moebench.planning.planned import DataFacts
 from moebench.suite.claim import Claim
@@ -18,10 +19,23 @@ def understood(spec: SuiteSpec, name: str, facts: DataFacts | None = None) -> st
     Without `facts` of its data it is not known how many domains there are.
     """
     claim = spec.claims[name]
+    if claim.test.cites:
+        return f"cited{'' if claim.source is None else f' from {claim.source.cited}'}: no verdict"
+    if claim.systems is not None:
+        return _of_systems(claim)
     supported, refuted = claim.test.supported_if(claim)
     where = _where(spec, claim, facts)
     what = f"{claim.metric}{_target(claim)}: " if claim.metric else ""
     return f"{what}supported if {where[0]}{supported}; refuted if {where[1]}{refuted}; {_over(spec, claim)}"
+
+
+def _of_systems(claim: Claim) -> str:
+    """`shape.top_k of published mixtures: supported if the median has at most 2, refuted if not; counted, so ...`."""
+    share = claim.test.in_
+    supported, _ = claim.test.supported_if(of_one(claim, "the median" if share == MEDIAN else "it"))
+    how_many = {"every": "each", "some": "any"}.get(str(share), f"at least {share}")
+    where = "" if share == MEDIAN else f"of {how_many} of them "
+    return f"{claim.selects}: supported if {where}{supported}, refuted if not; counted, so without an interval"
 
 
 def _where(spec: SuiteSpec, claim: Claim, facts: DataFacts | None) -> tuple[str, str]:

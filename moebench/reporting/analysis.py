@@ -139,8 +139,8 @@ class Findings:
         kinds = {kind: [m for m in self.study.models if self.styles[m].kind == kind] for kind in ("moe", "dense")}
         if kinds["moe"] and kinds["dense"]:
             return kinds["moe"][0], kinds["dense"][0]
-        others = self.study.models[1:]
-        return self.study.models[0], others[0] if others else None
+        first, second = (*self.study.models, None, None)[:2]
+        return first or "", second  # a suite about published systems alone has no models
 
     @property
     def treatment(self) -> str:

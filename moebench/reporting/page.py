@@ -61,6 +61,10 @@ def answer(findings: Findings) -> str:
         return "This suite makes no claims: it only measures."
     if findings.plan.asked.smoke:
         return "A smoke run, which shows that the suite works and judges no claim."
+    judged = [v for v in findings.verdicts if v.state != "cited"]
+    if judged and not primary and all(v.units == "counts" for v in judged):
+        counts = ", ".join(f"{n} {STATES[state].lower()}" for state, n in tally(judged).items() if n)
+        return f"Counted exactly, so nothing is left to chance: {counts}."
     if not primary:
         return "No primary claim; the verdicts below are exploratory."
     states = {v.state for v in primary}
@@ -73,14 +77,18 @@ def answer(findings: Findings) -> str:
 
 
 def tally(verdicts: tuple[Verdict, ...] | list[Verdict]) -> dict[str, int]:
-    """Verdicts by state, every state named."""
-    return {state: sum(v.state == state for v in verdicts) for state in STATES}
+    """Verdicts by state, every state named; citations, which are none, where there are any."""
+    counts = {state: sum(v.state == state for v in verdicts) for state in STATES}
+    return {state: n for state, n in counts.items() if n or state != "cited"}
 
 
 def tallies(verdicts: tuple[Verdict, ...]) -> list[tuple[str, dict[str, int]]]:
     """A tally of the primary claims and one of the others, each with its name; without one that would be empty."""
-    primary, others = ([v for v in verdicts if (v.label == "primary") is wanted] for wanted in (True, False))
-    named = (("Primary", primary), ("Exploratory, uncorrected", others))
+    cited = [v for v in verdicts if v.state == "cited"]
+    judged = [v for v in verdicts if v.state != "cited"]
+    primary, others = ([v for v in judged if (v.label == "primary") is wanted] for wanted in (True, False))
+    exact = bool(others) and all(v.units == "counts" for v in others)
+    named = (("Primary", primary), ("Counted" if exact else "Exploratory, uncorrected", others), ("Cited", cited))
     return [(name, tally(chosen)) for name, chosen in named if chosen]
 
 
@@ -114,6 +122,7 @@ def _models(findings: Findings) -> list[str]:
         *([ours] if plan.decoders else []),
         *([plural(checkpoints, "checkpoint")] if checkpoints else []),
         *([f"{plural(read, 'model')} measured elsewhere"] if read else []),
+        *([plural(len(plan.systems), "published system")] if not plan.models else []),
     ]
 
 
@@ -127,6 +136,11 @@ def scope(findings: Findings) -> str:
     plan = findings.plan
     if len(plan.decoders) < len(plan.models):
         return _scope_elsewhere(findings)
+    if not plan.models:
+        return (
+            "Published systems, counted from the sizes that their makers publish: no model was trained or timed. "
+            "Which systems there are is a choice of this package. A count says nothing of quality or of time."
+        )
     sizes = sorted(model.costs.params.total for model in plan.decoders.values())
     size = size_word(max(model.costs.params.active for model in plan.decoders.values()))
     steps = listed(map(str, sorted({model.recipe.steps for model in plan.trained.values()})))
@@ -171,6 +185,8 @@ def evidence_line(verdict: Verdict) -> str:
     For a refuted claim the p is that of the refutation, and says so.
     """
     source = verdict.source
+    if verdict.state == "cited":
+        return "" if source is None else source.cited
     parts = [f"{verdict.finding} at this scale: {source.cited}"] if source is not None else []
     parts += [f"asked {verdict.asked}"] if verdict.asked else []
     n = counted(verdict)
@@ -203,6 +219,7 @@ MEANING = {
     "invalid": "INVALID: a precondition failed, so the numbers do not answer the claim whichever way they point.",
     "inconclusive": "INCONCLUSIVE: the data do not decide; what would decide is stated with the claim.",
     "not_tested": "NOT TESTED: what the claim is about was not measured.",
+    "cited": "CITED: what a source says of a definition or of history; it was not tested here, and is no verdict.",
 }
 """What a state that is no answer means, for the first screen."""
 

@@ -169,7 +169,7 @@ def _utilisation(findings: Findings) -> dict[str, float]:
 
 
 def _published(findings: Findings) -> Iterator[str]:
-    found = Counter(verdict.finding for verdict in findings.verdicts if verdict.source is not None)
+    found = Counter(verdict.finding for verdict in findings.verdicts if verdict.finding)
     counts = ", ".join(f"{found[word]} {word}" for word in (*FINDINGS.values(), "no verdict") if found[word])
     yield f"Of {plural(found.total(), 'published finding')}, at this scale: {counts}."
 
@@ -244,7 +244,9 @@ def _untested(findings: Findings) -> Iterator[str]:
     if left:
         yield left
     elif not any(v.state in {"not_tested", "invalid", "interim"} for v in findings.verdicts):
-        yield "Every claim was tested, and every planned run is complete."
+        cited = sum(v.state == "cited" for v in findings.verdicts)
+        tested = f"Every claim but {plural(cited, 'citation')} was tested" if cited else "Every claim was tested"
+        yield f"{tested}, and every planned run is complete." if findings.plan.runs else f"{tested}."
 
 
 def left_over(findings: Findings) -> str | None:
@@ -288,9 +290,11 @@ SECTIONS: dict[str, tuple[str, Callable[[Findings], Iterator[str]]]] = {
 
 _ASKED: dict[str, Callable[[Findings], bool]] = {
     "answer": lambda findings: findings.trains,
-    "published": lambda findings: any(verdict.source is not None for verdict in findings.verdicts),
+    "published": lambda findings: any(verdict.finding for verdict in findings.verdicts),
     "equal": lambda findings: bool(findings.plan.decoders or findings.plan.data.tokens or findings.sizes_known),
     "elsewhere": lambda findings: len(findings.plan.decoders) < len(findings.plan.models),
+    "sure": lambda findings: bool(findings.plan.models),
+    "limits": lambda findings: bool(findings.plan.models),
     "quality": lambda findings: findings.trains or not findings.quality.empty,
     "tasks": lambda findings: bool(findings.tasks.tasks),
     "routing": lambda findings: findings.trains or findings.routed,

@@ -12,8 +12,10 @@ STATES = {
     "interim": "INTERIM",
     "invalid": "INVALID",
     "not_tested": "NOT TESTED",
+    "cited": "CITED",
 }
-SHAPES = {"supported": "▲", "refuted": "▼", "inconclusive": "◆", "interim": "◇", "invalid": "✕", "not_tested": "○"}
+SHAPES = {"supported": "▲", "refuted": "▼", "inconclusive": "◆", "interim": "◇", "invalid": "✕", "not_tested": "○",
+          "cited": "❝"}  # fmt: skip
 CONTROLS = {
     "passed": "passed", "failed": "FAILED", "too_wide": "too wide to tell", "found": "a finding",
     "not_tested": "not tested",
@@ -37,6 +39,8 @@ def counted(verdict: Verdict) -> str:
     """`8 seeds`, or `exact` for a count; empty when nothing was measured. A pair of runs is counted by its seed."""
     if not verdict.n:
         return ""
+    if verdict.systems:
+        return f"exact, {plural(len(verdict.systems), 'system')}"
     return "exact" if verdict.units == "counts" else plural(verdict.n, *UNITS[verdict.units])
 
 

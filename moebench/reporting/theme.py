@@ -31,6 +31,7 @@ STATE_COLOURS = {
     "interim": "#5b4a8a",
     "invalid": "#58626e",
     "not_tested": "#58626f",
+    "cited": "#3b5b7a",
 }
 STATE_DARK = {
     "supported": "#4fcf9f",
@@ -39,11 +40,13 @@ STATE_DARK = {
     "interim": "#b9a9ee",
     "invalid": "#a5aeb9",
     "not_tested": "#a5aeba",
+    "cited": "#9dbad6",
 }
 ANSWER_COLOURS = {"depends": "#1d5fa6", "not_run": "#58626b", "cited": "#58626a"}
 """States of a row of the catalogue that no verdict has."""
 STATE_MARKERS = {
     "supported": "^", "refuted": "v", "inconclusive": "D", "interim": "d", "invalid": "X", "not_tested": "o",
+    "cited": "s",
 }  # fmt: skip
 
 _DENSE, _MOE, _UNKNOWN = ("#12406f", "#3f8bd0"), ("#c9480a", "#ef8a3c"), ("#2f6b1e", "#7fae3f")

@@ -23,6 +23,7 @@ from moebench.suite.model import Match, ModelSpec, MoEFFN
 from moebench.suite.parse import Node
 from moebench.suite.training import TrainSpec
 from moebench.suite.types import AnyModel, SpeedSpec, SuiteSpec
+from moebench.suite.words import known_systems
 from moebench.text import listed, nearest, quoted
 
 OF_MIXTURES = ("handicap", "round_robin")
@@ -54,8 +55,9 @@ class Findings:
             hint = f"name one of them: {listed(list(self.spec.sweeps[str(name)]))}"
             kind = "ladder" if name in self.spec.ladders else "sweep"
             self.add(path, f"{name} is a {kind} of several models", hint)
-        elif known and name not in known:  # that there are none at all is reported already
+        elif name not in known and (known or not self.is_broken("models")):  # that there are none is reported already
             hint = nearest(name, known) or f"the models are {listed(known, last='and')}"
+            hint = hint if known else nearest(name, known_systems()) or "it has no models: give it `models:`"
             self.add(path, f"no model of this suite is called {quoted(name)}", hint)
         return None
 
@@ -86,6 +88,10 @@ def check(spec: SuiteSpec, tree: Node, *, raw: Node, broken: set[str]) -> list[P
     for index, seed in enumerate(spec.seeds):
         if seed in spec.seeds[:index]:
             findings.add(("seeds", index), f"seed {seed} is given twice")
+    if not spec.models and not broken and not spec.claims:
+        findings.add(
+            ("models",), "this suite has no models", "give it one, or claims about published systems", key=True
+        )
     if spec.looks and not any(claim.family == "primary" for claim in spec.claims.values()):
         hint = "give a claim `family: primary`, or a number of seeds"
         findings.add(("seeds", "looks"), "looks end with the primary claims, and there is none", hint)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from moebench.claims.kinds import KINDS
 from moebench.claims.kinds.spread import EVERY_VALUE
 from moebench.metrics import MEASUREMENTS, METRICS, find, known, metric_of
-from moebench.metrics.metric import Metric
+from moebench.metrics.metric import Metric, Range
 from moebench.metrics.ref import MetricRef, labelled
-from moebench.suite.check_parts import a_or_an, check_combined, check_places
+from moebench.suite.check_parts import a_or_an, check_cited, check_combined, check_places
 from moebench.suite.claim import Claim, Pair
 from moebench.suite.explain import Path
 from moebench.suite.labels import TIMED_LABELS, measured, numbers
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from moebench.suite.check import Findings
     from moebench.suite.types import AnyModel, Measure
 
-SIDES = ("compare", "compare.ceiling", "share_of", "over", "along", "model", "minus", "against")
+SIDES = ("compare", "compare.ceiling", "share_of", "over", "along", "model", "systems", "minus", "against")
 """The keys of a claim of which each kind takes some."""
 
 
@@ -33,6 +34,9 @@ def check_claims(findings: Findings) -> None:
         _check_sides(findings, path, claim)
         if claim.test.combines:
             check_combined(findings, path, name, claim)
+            continue
+        if claim.test.cites:
+            check_cited(findings, path, claim)
             continue
         models = _models(findings, path, claim)
         views = {str(findings.spec.view_of(name)) for name in claim.about(findings.spec.sweeps)}
@@ -76,6 +80,8 @@ def _check_kind(findings: Findings, path: Path, claim: Claim, metric: Metric) ->
 def _check_sides(findings: Findings, path: Path, claim: Claim) -> None:
     """A test has what it needs of `compare`, `over`, `model` and the like, and nothing else."""
     kind, needs, may = claim.test.kind, claim.test.takes, claim.test.may
+    if claim.systems is not None and claim.test.spreads:  # in the place of a model
+        needs = tuple("systems" if side == "model" else side for side in needs)
     what = f"{a_or_an(kind)} test"
     missing = []
     for side in SIDES:
@@ -136,6 +142,8 @@ def _one_model(findings: Findings, path: Path, claim: Claim, name: str) -> list[
 
 def _side(findings: Findings, path: Path, claim: Claim, name: str) -> list[AnyModel | None]:
     """A model that a claim compares, or every point of a swept one."""
+    if _is_counted_system(findings, claim, name):
+        return []
     spread = claim.test.in_ is not None or claim.test.of_points
     if spread and name in findings.spec.sweeps and not claim.test.of_sweeps:
         return [findings.spec.models.get(point) for point in findings.spec.sweeps[name]]
@@ -143,6 +151,13 @@ def _side(findings: Findings, path: Path, claim: Claim, name: str) -> list[AnyMo
         return [findings.model(path, name)]
     _check_sweep(findings, path, claim, name)
     return [findings.spec.models.get(point) for point in findings.spec.sweeps.get(name, {})]
+
+
+def _is_counted_system(findings: Findings, claim: Claim, name: str) -> bool:
+    """Whether a side of a comparison is a published system, of which only counts are known."""
+    ours = name in findings.spec.models or name in findings.spec.sweeps or name in findings.broken
+    counted = all((found := find_metric(metric)) is not None and found.kind == "counted" for metric in claim.metrics)
+    return counted and not ours and not claim.test.of_sweeps and name in known_systems()
 
 
 def _check_sweep(findings: Findings, path: Path, claim: Claim, name: str) -> None:
@@ -181,6 +196,10 @@ def _metric(findings: Findings, path: Path, name: str, models: list[AnyModel]) -
         hint = _meant(findings, name) or nearest(base, _claimable()) or "see `moebench list metrics`"
         findings.add(path, f"unknown metric {quoted(base)}", hint)
         return None
+    for label, allowed in metric.amounts.items():
+        if label in labels and (why := _no_amount(labels[label], allowed)) is not None:
+            findings.add(path, f"{label}={labels[label]} is {why}", f"write {labelled(base, **{label: 8})}")
+            return None
     unknown = [label for label in labels if label not in metric.labels]
     if unknown:
         hint = nearest(unknown[0], metric.labels) or f"its labels are {listed(metric.labels, last='and')}"
@@ -202,6 +221,23 @@ def _metric(findings: Findings, path: Path, name: str, models: list[AnyModel]) -
         findings.add(path, *problem)
         return None
     return metric
+
+
+def _no_amount(text: str, allowed: Range) -> str | None:
+    """Why a label's value is not one of the numbers that it can be."""
+    try:
+        value = float(text)
+    except ValueError:
+        return "no number"
+    return allowed.breaks(value) if math.isfinite(value) else "no number"
+
+
+def find_metric(name: str) -> Metric | None:
+    """The metric of a name with labels; None where it is none, or not known."""
+    try:
+        return find(MetricRef.parse(name))
+    except ValueError:
+        return None
 
 
 def _claimable() -> list[str]:
@@ -265,6 +301,8 @@ def _not_there(metric: Metric, labels: dict[str, str], named: list[AnyModel]) ->
     Domains are known to the data alone: `feasibility` holds them against those.
     """
     routed, models = metric.of_mixtures, [model for model in named if isinstance(model, ModelSpec)]
+    if metric.of_systems and named:
+        return f"{metric.name} of a model of this suite: only published systems have it", "name a published system"
     if any(model.train is None for model in models) and metric.kind not in ("counted", "timed"):
         hint = "claim a metric of cost or speed, or train the model: leave `weights` out"
         return f"{metric.name} of a model with `weights: random`: it is counted and timed, never trained", hint

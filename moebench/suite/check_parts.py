@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from moebench.amounts import Amount
+from moebench.claims.kinds.published import MEDIAN
 from moebench.claims.kinds.spread import Side, open_labels, swept_sides, twin
 from moebench.metrics.metric import Metric
 from moebench.suite.claim import Claim
 from moebench.suite.explain import Path
+from moebench.suite.words import known_systems
 from moebench.text import listed, nearest, quoted
 
 if TYPE_CHECKING:
@@ -33,6 +36,8 @@ def check_combined(findings: Findings, path: Path, name: str, claim: Claim) -> N
                 findings.add(at, f"no claim of this suite is called {quoted(one)}", hint)
         elif one in claim.test.combines[:index]:
             findings.add(at, f"{one} is given twice")
+        elif claims[one].test.cites:
+            findings.add(at, f"{one} is cited, and not tested: nothing rests on it", "name claims that have a verdict")
         elif claims[one].test.combines:
             itself = "itself" if one == name else f"{one}, which puts claims together too"
             findings.add(at, f"{name} cannot rest on {itself}", "name the claims that are meant, one by one")
@@ -41,9 +46,27 @@ def check_combined(findings: Findings, path: Path, name: str, claim: Claim) -> N
             findings.add(at, f"{one} is primary as well: it would be counted twice", hint)
 
 
+def check_cited(findings: Findings, path: Path, claim: Claim) -> None:
+    """What is cited names its source, and has nothing of what is measured or judged."""
+    if claim.source is None:
+        hint = "such as source: {authors: Jacobs et al., year: 1991, where: Neural Computation 3(1)}"
+        findings.add(path, "a cited claim needs a 'source'", hint, key=True)
+    for key in ("metric", "target"):
+        if getattr(claim, key):
+            findings.add((*path, key), f"a cited claim takes no {key!r}: nothing is measured for it", key=True)
+    if claim.test.in_ is not None:
+        findings.add((*path, "test", "in"), "a cited test takes no 'in'", key=True)
+    if claim.family == "primary":
+        message = "what is cited is no verdict of this suite, so it is in no family"
+        findings.add((*path, "family"), message, "leave `family` out")
+
+
 def check_places(findings: Findings, path: Path, claim: Claim, metric: Metric) -> None:
     """A claim `in` several places has them, and one that has them says in how many it is to hold."""
     share, test = claim.test.in_, (*path, "test")
+    if claim.systems is not None:
+        _check_systems(findings, path, claim, metric)
+        return
     labels, swept = open_labels(claim), swept_sides(claim, findings.spec.sweeps)
     if share is None:
         if labels:
@@ -54,6 +77,9 @@ def check_places(findings: Findings, path: Path, claim: Claim, metric: Metric) -
         return
     if not claim.test.spreads:
         findings.add((*test, "in"), f"{a_or_an(claim.test.kind)} test takes no 'in'", key=True)
+    elif share == MEDIAN:
+        hint = "write `every`, `some`, or a share such as 75%"
+        findings.add((*test, "in"), "a median is that of published systems, selected with `systems`", hint)
     elif isinstance(share, Amount) and not (share.relative and 0 < share.value <= 1):
         findings.add((*test, "in"), f"in {share} is no share of them", "write `every`, `some`, or a share such as 75%")
     elif not labels and not swept:
@@ -62,6 +88,24 @@ def check_places(findings: Findings, path: Path, claim: Claim, metric: Metric) -
         findings.add((*test, "in"), "`in` says in how many places, and this claim is about one", hint)
     elif swept:
         _check_points(findings, path, swept)
+
+
+def _check_systems(findings: Findings, path: Path, claim: Claim, metric: Metric) -> None:
+    """A claim about published systems says of how many, is counted, and names systems that there are."""
+    share, asked, test = claim.test.in_, claim.systems, (*path, "test")
+    assert asked is not None
+    if share is None:
+        hint = "write for how many it is to hold: `test: {in: every}`, `some`, `median`, or a share such as 75%"
+        findings.add((*path, "systems"), "this claim is about several published systems", hint, key=True)
+    elif isinstance(share, Amount) and not (share.relative and 0 < share.value <= 1):
+        findings.add((*test, "in"), f"in {share} is no share of them", "write `every`, `some`, or a share such as 75%")
+    if metric.kind != "counted":
+        message = f"{metric.name} is measured, and published systems are counted alone"
+        findings.add((*path, "metric"), message, "claim a metric of cost or shape")
+    for index, glob in enumerate(asked.named):
+        if not any(fnmatchcase(name, glob) for name in known_systems()):
+            likely = nearest(glob.strip("*"), known_systems())
+            findings.add((*path, "systems", "named", index), f"no published system is called {quoted(glob)}", likely)
 
 
 def _check_points(findings: Findings, path: Path, swept: Mapping[Side, str]) -> None:

@@ -13,6 +13,7 @@ from moebench.amounts import FieldError, Name
 from moebench.claims.kinds import KINDS, ClaimKind
 from moebench.frozen import Frozen, later
 from moebench.suite.source import Source
+from moebench.suite.systems import Selection
 
 if TYPE_CHECKING:
     from moebench.claims.kinds.kind import Sweeps
@@ -70,13 +71,15 @@ class Claim(Frozen):
     says: Annotated[str, Field(min_length=1, max_length=400)]
     """The claim in one sentence."""
     compare: Compare | None = None
-    """The models compared."""
+    """The models compared; in a metric that is counted they may be published systems."""
     over: Name | None = None
     """For tests over a sweep: the swept model."""
     along: str | None = None
     """For tests over a sweep: the swept key, such as ffn.experts."""
     model: Name | None = None
     """For `exact`: a model of the suite or a published system."""
+    systems: Selection | None = later()
+    """In the place of `model`: published systems, of which `in` says how many it is to hold for, or their `median`."""
     metric: str = later("")
     """A metric with its labels, such as speed.decode_step_s[batch=8]; `*` for every value of a label, with `in`. None
     for `all_of` and `any_of`."""
@@ -101,8 +104,18 @@ class Claim(Frozen):
 
     @property
     def hashed(self) -> dict[str, Any]:
-        """What its hash is of: the claim and its test, not who said it."""
-        return self.model_dump(mode="json", exclude={"source"})
+        """What its hash is of: the claim and its test, not who said it, unless that is all there is."""
+        return self.model_dump(mode="json", exclude=set() if self.test.cites else {"source"})
+
+    @property
+    def subject(self) -> str:
+        """What a claim about one model is about, in words."""
+        return self.systems.words if self.systems is not None else str(self.model or self.over)
+
+    @property
+    def selects(self) -> str:
+        """Which published systems are counted for it, and in what: `shape.experts of published mixtures`."""
+        return f"{self.metric} of {self.subject}"
 
     @property
     def metrics_at(self) -> dict[str, str]:

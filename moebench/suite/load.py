@@ -29,8 +29,8 @@ from moebench.suite.explain import explain, known_keys, not_a_name, place
 from moebench.suite.merge import Models, apply_set, choose_scale, lay_over, resolve_models, without
 from moebench.suite.parse import MAX_BYTES, Entry, Node, decode, kind_of, parse
 from moebench.suite.types import SuiteSpec
-from moebench.suite.words import MAX_LOOKS, MAX_SEEDS, MIN_LOOKS, TOLD_BY, bundled_names, bundled_path
-from moebench.text import cut, listed, nearest, quoted
+from moebench.suite.words import MAX_LOOKS, MAX_SEEDS, MIN_LOOKS, TOLD_BY, bundled_names, bundled_path, known_systems
+from moebench.text import closest, cut, listed, nearest, quoted
 
 _UNSAID = "(unsaid)"
 
@@ -240,6 +240,10 @@ def _plain(tree: Node, models: Models, base: Path, problems: list[Problem]) -> d
     if isinstance(given, dict) and given and all(map(_is_made_elsewhere, given.values())):
         plain.setdefault("seeds", [0])
         plain.setdefault("data", {"source": "none"})
+    if "models" not in plain and _of_systems(plain.get("claims")):
+        plain["models"] = {}
+        plain.setdefault("seeds", [0])
+        plain.setdefault("data", {"source": "none"})
     given = plain.get("sweeps") or {}
     if models.sweeps and isinstance(given, dict):
         plain["sweeps"] = {**models.sweeps, **given}
@@ -330,6 +334,16 @@ def _is_folder(node: Node) -> bool:
 def _is_made_elsewhere(model: Any) -> bool:
     """Whether a model is not built here: a suite of such models alone may have no data and no seeds."""
     return isinstance(model, dict) and not TOLD_BY.keys().isdisjoint(model)
+
+
+def _of_systems(claims: Any) -> bool:
+    """Whether some claim is about published systems, or only cited: such a suite may have no models."""
+    given = [claim for claim in claims.values() if isinstance(claim, dict)] if isinstance(claims, dict) else []
+    pairs = [pair for claim in given if isinstance(pair := claim.get("compare"), dict)]
+    named = {str(claim.get("model")) for claim in given} | {str(side) for pair in pairs for side in pair.values()}
+    cites = any(isinstance(test := claim.get("test"), dict) and test.get("kind") == "cited" for claim in given)
+    likely = any(closest(name, known_systems()) for name in named - {"None"})
+    return cites or likely or any("systems" in claim for claim in given)
 
 
 def _seeds_meant(value: object) -> str | None:

@@ -19,6 +19,8 @@ from moebench.suite.words import MAX_LOOKS, MAX_SEEDS, MIN_LOOKS, TOLD_BY
 
 _ALWAYS = ["suite", "question", "models"]
 _REQUIRED = [*_ALWAYS, "seeds", "data"]
+_WITHOUT = ["suite", "question", "claims"]
+"""Of a suite about published systems."""
 _MADE_ELSEWHERE = {
     "properties": {"models": {"additionalProperties": {"anyOf": [{"required": [key]} for key in TOLD_BY]}}}
 }
@@ -67,7 +69,11 @@ def schema() -> dict[str, Any]:
         "additionalProperties": False,
         "properties": top,
         "if": {"not": {"required": ["extends"]}},
-        "then": {"if": _MADE_ELSEWHERE, "then": {"required": _ALWAYS}, "else": {"required": _REQUIRED}},
+        "then": {
+            "if": {"required": ["models"]},
+            "then": {"if": _MADE_ELSEWHERE, "then": {"required": _ALWAYS}, "else": {"required": _REQUIRED}},
+            "else": {"required": _WITHOUT},
+        },
         "$defs": dict(sorted(definitions.items())),
     }
 

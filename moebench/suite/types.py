@@ -180,8 +180,8 @@ class SuiteSpec(Frozen):
     Empty for one look, at all seeds."""
     data: DataSpec
     """Where the text comes from."""
-    models: dict[Name, AnyModel] = Field(min_length=1)
-    """The models, by name."""
+    models: dict[Name, AnyModel]
+    """The models, by name; none where every claim is about published systems or cited."""
     metrics: dict[MetricName, DeclaredMetric] = later({})
     """What metrics mean that moebench does not know, by name: those of external results."""
     sweeps: dict[Name, dict[Name, dict[str, float | str | bool]]] = Field(default={})
@@ -224,7 +224,7 @@ class SuiteSpec(Frozen):
     def concerns(self, claim: Claim) -> tuple[Claim, ...]:
         """The claims with a metric that one rests on: itself, or those that it puts together."""
         if not claim.test.combines:
-            return (claim,)
+            return (claim,) if claim.test.measures else ()
         return tuple(self.claims[name] for name in claim.test.combines if name in self.claims)
 
     def known(self, domains: Sequence[str] = (), named: Sequence[str] = ()) -> Known:

@@ -84,6 +84,8 @@ class System(Frozen):
     """A published system."""
 
     name: str
+    family: str
+    """Its maker, or the line of papers it belongs to: the file it stands in."""
     year: int
     published: Published = Published()
     source: str
@@ -100,6 +102,8 @@ class System(Frozen):
     """Words of its own, where no design has them: fields of a model's `ffn`, and `qk_norm`."""
     apart: str | None = None
     """What it has that its own words do not say."""
+    experts_are: Literal["networks of a layer", "whole models"] = "networks of a layer"
+    """Of a mixture: what one of its experts is."""
     blueprint: Blueprint | None = None
     """None for a system that cannot be counted."""
 
@@ -148,10 +152,11 @@ def system(name: str) -> System:
                 raise KeyError(f"{name}: {one.says}; there is nothing to count")
         hint = nearest(name, known_systems()) or "`moebench list models` names them"
         raise KeyError(f"no published system {quoted(name)}: {hint}")
-    values = dict(table(system_files()[name])[name])
+    file = system_files()[name]
+    values = dict(table(file)[name])
     if (config := values.pop("config", None)) is not None:
         values["blueprint"], _ = read_config(config)
-    return System(name=name, **values)
+    return System(name=name, family=file.stem, **values)
 
 
 def systems() -> tuple[System, ...]:

@@ -81,7 +81,7 @@ def inspect_all(*, context: int | None = None) -> dict[str, Any]:
 
 
 def _of_system(one: System, *, context: int | None) -> dict[str, Any]:
-    about = one.model_dump(exclude={"name", "published", "blueprint"}, exclude_none=True)
+    about = one.model_dump(exclude={"name", "family", "published", "blueprint", "experts_are"}, exclude_none=True)
     published = {f"published_{part}": figure.value for part, figure in one.published.figures.items()}
     if one.blueprint is None:
         return {"model": one.name, "kind": one.kind, **about, **published, "params": None, "why_not": one.describes}

@@ -10,6 +10,7 @@ from moebench.claims.kinds.all_of import AllOf
 from moebench.claims.kinds.any_of import AnyOf
 from moebench.claims.kinds.at_least import AtLeast
 from moebench.claims.kinds.at_most import AtMost
+from moebench.claims.kinds.cited import Cited
 from moebench.claims.kinds.correlates import Correlates
 from moebench.claims.kinds.crosses import Crosses
 from moebench.claims.kinds.equivalent import Equivalent
@@ -28,6 +29,7 @@ from moebench.claims.kinds.superior import Superior
 from moebench.claims.kinds.tokens_to_overtake import TokensToOvertake
 from moebench.claims.kinds.trend import Trend
 from moebench.claims.kinds.turns import Turns
+from moebench.claims.kinds.within import Within
 
 KINDS: dict[str, type[ClaimKind]] = {
     "superior": Superior,
@@ -45,12 +47,14 @@ KINDS: dict[str, type[ClaimKind]] = {
     "exact": Exact,
     "at_least": AtLeast,
     "at_most": AtMost,
+    "within": Within,
     "crosses": Crosses,
     "near_best": NearBest,
     "plateau": Plateau,
     "predicts": Predicts,
     "all_of": AllOf,
     "any_of": AnyOf,
+    "cited": Cited,
 }
 
 __all__ = ["KINDS", "ClaimKind"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from moebench.amounts import Amount
 from moebench.claims.hypothesis import Contrast, Hypothesis, Level, Reading, Withheld
 from moebench.claims.kinds.kind import ClaimKind, Fault, Sweeps, amount_words, between, exactly, less
-from moebench.format import exact_number
+from moebench.format import exact_number, exact_quantity
 from moebench.metrics import metric_of
 from moebench.metrics.metric import Metric
 
@@ -57,12 +57,12 @@ class OneSided(ClaimKind):
         if self.value.relative:
             return str(self.value)
         unit = metric_of(claim.metric).unit
-        number = exact_number(self.value.value)
-        return number if unit in (SHARE, "ratio") else f"{number} {unit}"
+        value = self.value.value
+        return exact_number(value) if unit in (SHARE, "ratio") else exact_quantity(value, unit)
 
     def supported_if(self, claim: Claim) -> tuple[str, str]:
         other = "less" if self.sign > 0 else "more"
-        return f"{claim.model} has {self.words} {self.of(claim)}{less(claim)}", f"it has {other}"
+        return f"{claim.subject} has {self.words} {self.of(claim)}{less(claim)}", f"it has {other}"
 
     def hypothesis(self, claim: Claim, sweeps: Sweeps) -> Hypothesis:
         """The metric of each seed or process itself, as a log where it is a time or a ratio.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from moebench.amounts import Amount
 from moebench.claims.hypothesis import Contrast, Hypothesis, Level, Reading, Withheld, as_written
 from moebench.claims.kinds.kind import ClaimKind, Fault, Sweeps, amount_words, below_zero, between, exactly
-from moebench.format import exact_number
+from moebench.format import exact_number, exact_quantity
 from moebench.metrics import known, metric_of
 from moebench.metrics.metric import Metric
 from moebench.text import listed
@@ -43,7 +43,7 @@ class Exact(ClaimKind):
 
     def supported_if(self, claim: Claim) -> tuple[str, str]:
         within = f" within {amount_words(self.tolerance, claim.metric)}" if self.tolerance.value else ""
-        return f"{claim.model} has {exact_number(self.value)}{within}", "it has not"
+        return f"{claim.subject} has {exact_number(self.value)}{within}", "it has not"
 
     def hypothesis(self, claim: Claim, sweeps: Sweeps) -> Hypothesis:
         if claim.model is None:
@@ -59,6 +59,6 @@ class Exact(ClaimKind):
             support=(Level.of(value - slack).above(), Level.of(value + slack).below()),
             refute=(),
             reading=Reading(form="difference", sign=1, unit=metric.unit),
-            asked=f"= {exact_number(self.value)}{beside}",
+            asked=f"= {exact_quantity(self.value, metric.unit).removesuffix(f' {metric.unit}')}{beside}",
             exactly=True,
         )

@@ -19,6 +19,7 @@ from moebench.amounts import Amount
 from moebench.claims.hypothesis import Contrast, Hypothesis, Level, Reading, Withheld, as_written, orientation
 from moebench.claims.kinds.part import Known, Parts
 from moebench.claims.kinds.part import Sweeps as Sweeps
+from moebench.claims.kinds.published import over_systems
 from moebench.claims.kinds.spread import over_places
 from moebench.format import TIMES
 from moebench.frozen import Frozen, later
@@ -72,7 +73,9 @@ class ClaimKind(Frozen, ABC):
     without_chance: ClassVar[bool] = False
     """Whether it is settled without an interval, so that no correction for chance concerns it."""
     measures: ClassVar[bool] = True
-    """Whether it is about a metric, and not about other claims."""
+    """Whether it is about a metric, and not about other claims or what others found."""
+    cites: ClassVar[bool] = False
+    """Whether it passes on what a source says, which is no verdict."""
     spreads: ClassVar[bool] = True
     """Whether it may be asked in several places, with `in`."""
     of_points: ClassVar[bool] = False
@@ -81,8 +84,9 @@ class ClaimKind(Frozen, ABC):
     model_config = ConfigDict(serialize_by_alias=True)
 
     kind: str
-    in_: Literal["every", "some"] | Amount | None = later(alias="in")
-    """In how many of several domains, labels or points of a sweep it holds: `every`, `some`, or a share such as 75%."""
+    in_: Literal["every", "some", "median"] | Amount | None = later(alias="in")
+    """In how many of several domains, labels, points of a sweep or published systems it holds: `every`, `some`, or a
+    share such as 75%; of systems also their `median`, to which a family counts once a year."""
 
     @property
     def combines(self) -> tuple[str, ...]:
@@ -91,7 +95,7 @@ class ClaimKind(Frozen, ABC):
 
     def parts(self, claim: Claim, known: Known) -> Parts | None:
         """What a claim of several parts is made of; None for one of a single contrast. Raises Withheld for no parts."""
-        return over_places(claim, known)
+        return over_places(claim, known) if claim.systems is None else over_systems(claim, known)
 
     def check(self, claim: Claim, metric: Metric, minus: Metric | None, sweeps: Sweeps) -> Iterator[Fault]:
         """What of a claim does not fit this kind, names and keys being right; `minus` is None where there is none."""
@@ -197,13 +201,13 @@ def amount_words(amount: Amount, metric: str) -> str:
     unit = metric_of(metric).unit
     if unit == "ratio" and not amount.relative:
         return f"{amount}{TIMES}"
-    return str(amount) if amount.relative or unit == "1" else f"{amount} {unit}"
+    return str(amount) if amount.relative or unit in ("1", "year") else f"{amount} {unit}"
 
 
 def between(claim: Claim) -> str:
     """`moe against dense on test.bits_per_byte`, for sentences."""
     if claim.compare is None:
-        return f"{claim.metric} of {claim.model or claim.over}"
+        return f"{claim.metric} of {claim.subject}"
     words = f"{claim.compare.treatment} against {claim.compare.baseline} on {claim.metric}"
     return words if claim.minus is None else f"{words} minus {subtracted(claim)}"
 

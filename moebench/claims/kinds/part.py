@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,8 @@ class Known:
     """The values of a label, of these models where they matter; empty where they are not known, or not yet."""
     named: tuple[str, ...] = ()
     """Metrics of tasks, with their labels, where it is known what a suite's tasks measure."""
+    selected: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """`Claim.selects` -> the published systems that it selects; empty where that is not known yet."""
 
 
 @dataclass(frozen=True, kw_only=True)

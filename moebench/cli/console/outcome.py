@@ -24,6 +24,7 @@ STYLES = {
     "interim": "blue",
     "invalid": "magenta",
     "not_tested": "dim",
+    "cited": "cyan",
 }
 
 
@@ -131,6 +132,6 @@ def verdict_text(verdicts: Sequence[Verdict], *, path: Path) -> str:
     reasons = [
         f"  {v.id}: {'; '.join(filter(None, (v.reason, v.needs)))}"
         for v in verdicts
-        if v.state not in ("supported", "refuted")
+        if v.state not in ("supported", "refuted", "cited")
     ]
     return printed(judged, *(["", "not decided:", *reasons] if reasons else []), "", f"report: {path / 'index.html'}")

@@ -34,6 +34,8 @@ def figure(findings: Findings) -> Drawn | str:
     ]
     if not rows:
         return "No claim has an estimate yet."
+    if not findings.plan.models:
+        return "Every number is an exact count, so there is no interval to draw."
     title = f"Of {plural(len(rows), 'claim')} with an estimate: {_tally(rows)}"
     scales = _scales(rows, common=findings.many)
     own = "rows that ask the same of the same metric on one scale" if findings.many else "each row on its own scale"

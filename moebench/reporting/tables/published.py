@@ -25,7 +25,7 @@ def published(findings: Findings) -> Table | None:
             "quote": v.source.quote,
         }
         for v in findings.verdicts
-        if v.source is not None
+        if v.source is not None and v.finding
     ]
     if not rows:
         return None
