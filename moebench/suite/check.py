@@ -88,13 +88,7 @@ def check(spec: SuiteSpec, tree: Node, *, raw: Node, broken: set[str]) -> list[P
     for index, seed in enumerate(spec.seeds):
         if seed in spec.seeds[:index]:
             findings.add(("seeds", index), f"seed {seed} is given twice")
-    if not spec.models and not broken and not spec.claims:
-        findings.add(
-            ("models",), "this suite has no models", "give it one, or claims about published systems", key=True
-        )
-    if spec.looks and not any(claim.family == "primary" for claim in spec.claims.values()):
-        hint = "give a claim `family: primary`, or a number of seeds"
-        findings.add(("seeds", "looks"), "looks end with the primary claims, and there is none", hint)
+    _check_something(findings)
     for name, model in spec.decoders.items():
         if model.is_transformed:  # all else is the other's
             _check_transform(findings, name, model)
@@ -116,6 +110,17 @@ def check(spec: SuiteSpec, tree: Node, *, raw: Node, broken: set[str]) -> list[P
             findings.model(("ladders", ladder, index), name)
     check_claims(findings)
     return findings.problems
+
+
+def _check_something(findings: Findings) -> None:
+    """A suite without models has claims, and one that is looked at several times a primary claim."""
+    spec = findings.spec
+    if not spec.models and not spec.claims and not findings.broken:
+        hint = "give it one, or claims about published systems"
+        findings.add(("models",), "this suite has no models", hint, key=True)
+    if spec.looks and not any(claim.family == "primary" for claim in spec.claims.values()):
+        hint = "give a claim `family: primary`, or a number of seeds"
+        findings.add(("seeds", "looks"), "looks end with the primary claims, and there is none", hint)
 
 
 def _check_transform(findings: Findings, name: str, model: ModelSpec) -> None:
