@@ -95,7 +95,8 @@ def test_every_probe_records_what_it_declares_of_a_mixture_and_nothing_of_a_dens
     made = MEASUREMENTS[name].measure(_context(built(architecture(moe(8, 2)))))
     declared = {metric.name for metric in MEASUREMENTS[name].metrics}
     assert {record.metric.partition("[")[0] for record in made.records} == declared
-    assert all(METRICS[name].asked_by for name in declared)
+    assert all(METRICS[name].asked_by and METRICS[name].same_each_time for name in declared)
+    assert MEASUREMENTS[name].measure(_context(built(architecture(moe(8, 2))))).records == made.records
     assert MEASUREMENTS[name].measure(_context(built(architecture(dense())))).records == []
 
 

@@ -46,6 +46,7 @@ SAME = Metric(
     fixed=_noiseless,
     asked_by=(NAME,),
     of_mixtures=True,
+    same_each_time=True,
     says="share of a token's experts that it is sent to again with other noise, mean of layers",
     cannot="whether the output changes: experts that change may have small weights",
 )
@@ -57,6 +58,7 @@ BY_CHANCE = Metric(
     fixed=lambda _: "it is arithmetic on the numbers of experts",
     asked_by=(NAME,),
     of_mixtures=True,
+    same_each_time=True,
     says="the same of a router that is all noise: experts of a token over experts",
     cannot="anything about the router: it is arithmetic on the numbers of experts",
 )

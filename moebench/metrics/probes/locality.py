@@ -35,7 +35,7 @@ def _metric(
     return Metric(
         name=f"{NAME}.{name}", unit="1", better=better, labels=("cache", "layer") if by_layer else ("cache",),
         together=("layer",) if by_layer else (), values={"cache": tuple(SIZES)}, within=within, asked_by=(NAME,),
-        of_mixtures=True, of_scored_text=True, says=says, cannot=cannot,
+        of_mixtures=True, same_each_time=True, of_scored_text=True, says=says, cannot=cannot,
     )  # fmt: skip
 
 

@@ -39,7 +39,8 @@ LEAST_SEEN = 5
 def _metric(name: str, says: str, cannot: str, *, by_layer: bool = False) -> Metric:
     return Metric(
         name=f"{NAME}.{name}", unit="bits/token", labels=("layer",) if by_layer else (), whole=by_layer,
-        within=Range(), asked_by=(NAME,), of_mixtures=True, says=f"{says}, mean of layers", cannot=cannot,
+        within=Range(), asked_by=(NAME,), of_mixtures=True, same_each_time=True, says=f"{says}, mean of layers",
+        cannot=cannot,
     )  # fmt: skip
 
 

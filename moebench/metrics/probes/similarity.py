@@ -32,7 +32,7 @@ TOKENS = 8192
 def _metric(name: str, says: str, cannot: str) -> Metric:
     return Metric(
         name=f"{NAME}.{name}", unit="1", better="neither", labels=("layer",), whole=True, within=SHARE,
-        asked_by=(NAME,), of_mixtures=True, says=says, cannot=cannot,
+        asked_by=(NAME,), of_mixtures=True, same_each_time=True, says=says, cannot=cannot,
     )  # fmt: skip
 
 

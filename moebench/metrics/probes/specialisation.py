@@ -33,7 +33,8 @@ def _metric(
 ) -> Metric:
     return Metric(
         name=f"{NAME}.{name}", unit="1", better=better, labels=("layer",) if by_layer else (), whole=by_layer,
-        within=within, asked_by=(NAME,), of_mixtures=True, of_scored_text=True, says=says, cannot=cannot,
+        within=within, asked_by=(NAME,), of_mixtures=True, same_each_time=True, of_scored_text=True, says=says,
+        cannot=cannot,
     )  # fmt: skip
 
 

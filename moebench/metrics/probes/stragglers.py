@@ -30,7 +30,8 @@ DEVICES = (2, 4, 8)
 def _metric(name: str, says: str, cannot: str) -> Metric:
     return Metric(
         name=f"simulated.{name}", unit="1", labels=("devices",), values={"devices": tuple(map(str, DEVICES))},
-        within=Range(low=1), asked_by=(NAME,), of_mixtures=True, of_scored_text=True, says=says, cannot=cannot,
+        within=Range(low=1), asked_by=(NAME,), of_mixtures=True, same_each_time=True, of_scored_text=True,
+        says=says, cannot=cannot,
     )  # fmt: skip
 
 

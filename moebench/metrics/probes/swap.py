@@ -27,7 +27,8 @@ MOST_TURNS = 15
 def _metric(name: str, says: str) -> Metric:
     return Metric(
         name=f"{NAME}.{name}", unit="bits/token", better="higher", labels=("layer",), whole=True, within=Range(),
-        asked_by=(NAME,), of_mixtures=True, says=f"what the loss rises by when {says}, mean of layers",
+        asked_by=(NAME,), of_mixtures=True, same_each_time=True,
+        says=f"what the loss rises by when {says}, mean of layers",
         cannot="what experts compute; where load has collapsed, experts that nothing goes to come into use",
     )  # fmt: skip
 

@@ -83,8 +83,8 @@ def trace(context: Context) -> Trace:
 
 
 def rounded(records: Iterable[Record]) -> Measured:
-    """What came of a probe, to 6 digits: those after it are not the router's, and reference results keep them all."""
+    """What came of a probe, to 6 decimals: behind them is rounding of sums, and reference results keep them all."""
     made = (
-        one if one.value is None else one.model_copy(update={"value": float(f"{one.value:.6g}")}) for one in records
+        one if one.value is None else one.model_copy(update={"value": round(one.value, 6) + 0.0}) for one in records
     )
     return Measured(records=list(made))
