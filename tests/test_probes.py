@@ -305,6 +305,23 @@ def test_a_load_that_is_even_over_the_text_and_uneven_in_each_step_still_waits()
     assert even["simulated.straggler_factor[devices=8]"] == 1
 
 
+def test_a_short_step_counts_for_as_little_as_it_is() -> None:
+    """9 assignments of which two go to one expert, then 1 alone: 3 units of time where 10 / 8 would do."""
+    expert_TK = np.array([[0], [1], [2], [3], [4], [5], [6], [7], [0], [3]])
+    found = waits(expert_TK, np.array([0] * 9 + [1]))
+    assert found["simulated.straggler_factor[devices=8]"] == pytest.approx((2 + 1) / (9 / 8 + 1 / 8))
+
+
+def test_a_step_reads_as_many_sequences_as_a_batch_of_training() -> None:
+    one = _context(built(architecture(moe(8, 2))))
+    factors = []
+    for sequences in (1, 4, len(WINDOWS.inputs)):
+        one.batch = np.zeros((sequences, 17))
+        (first, *_) = MEASUREMENTS["stragglers"].measure(one).records
+        factors.append(first.value)
+    assert factors[0] > factors[1] > factors[2] > 1
+
+
 def test_a_router_at_random_waits_as_chance_says() -> None:
     step_T = np.repeat(np.arange(40), 200)
     found = waits(draws(5).random((8000, 8)).argsort(1)[:, :2], step_T)

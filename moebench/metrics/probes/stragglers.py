@@ -3,7 +3,7 @@
 Experts are put on devices in equal runs, as expert parallelism does, and a layer is over when its busiest device is. A
 step reads as many sequences as a micro-batch of training; the text is the scored text, routed as in an evaluation.
 
-    factor of a step = sum over layers of the busiest device's assignments / sum over layers of the mean device's
+    factor = sum over steps and layers of the busiest device's assignments / the same sum of the mean device's
 
 Nothing was timed, and no device but one was there. Even a router that sends every token to experts at random has some
 device busier than the mean: what it would have stands beside it.
@@ -84,10 +84,9 @@ def at_random(each_T: NDArray[np.int64], experts: int, layer: int) -> NDArray[np
 
 
 def factor(loads_LSE: NDArray[np.int64], devices: int) -> float:
-    """Mean over the steps that have any load."""
+    """All steps together, so that a last one of few tokens counts for as much as it is."""
     of_device_LSD = loads_LSE.reshape(*loads_LSE.shape[:2], devices, -1).sum(3)
-    busiest_S, mean_S = of_device_LSD.max(2).sum(0), of_device_LSD.mean(2).sum(0)
-    return float((busiest_S[mean_S > 0] / mean_S[mean_S > 0]).mean())
+    return float(of_device_LSD.max(2).sum() / of_device_LSD.mean(2).sum())
 
 
 MEASUREMENT = Measurement(name=NAME, metrics=METRICS, measure=_measure, optional=True, under="probes", of_mixtures=True)
