@@ -62,6 +62,8 @@ FIXED = {
     "test.scored_bytes": dense(),
     "curve.scored_documents": moe(),
     "routing.idle_by_chance": moe(),
+    "agreement.same_experts": moe(),
+    "agreement.by_chance": moe(4, 2, jitter=0.1),
 }
 
 

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from moebench.metrics.measurement import ScoredText
-from moebench.metrics.metric import Metric, Record
+from moebench.metrics.metric import Metric, Range, Record
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+CHANGE = Range(low=-1000, high=1000)
+"""By how many bits the cost of a token can change: no model is so sure of anything."""
 CLOSED = "experts of a checkpoint can be seen and not exchanged: our own decoder has this alone"
 
 

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moebench.metrics.measurement import Context, Measured, Measurement
-from moebench.metrics.metric import Metric, Range, Record
-from moebench.metrics.probes.opening import closed, parts, windows
+from moebench.metrics.metric import Metric, Record
+from moebench.metrics.probes.opening import CHANGE, closed, parts, windows
 from moebench.metrics.probes.trace import rounded
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ LEAST_SEEN = 5
 def _metric(name: str, says: str, cannot: str, *, by_layer: bool = False) -> Metric:
     return Metric(
         name=f"{NAME}.{name}", unit="bits/token", labels=("layer",) if by_layer else (), whole=by_layer,
-        within=Range(), asked_by=(NAME,), of_mixtures=True, same_each_time=True, says=f"{says}, mean of layers",
+        within=CHANGE, asked_by=(NAME,), of_mixtures=True, same_each_time=True, says=f"{says}, mean of layers",
         cannot=cannot,
     )  # fmt: skip
 

@@ -14,8 +14,8 @@ from contextlib import nullcontext
 import numpy as np
 
 from moebench.metrics.measurement import Context, Measured, Measurement
-from moebench.metrics.metric import Metric, Range, Record
-from moebench.metrics.probes.opening import closed, parts, windows
+from moebench.metrics.metric import Metric, Record
+from moebench.metrics.probes.opening import CHANGE, closed, parts, windows
 from moebench.metrics.probes.trace import rounded
 from moebench.metrics.quality import WINDOWS_AT_ONCE
 
@@ -26,7 +26,7 @@ MOST_TURNS = 15
 
 def _metric(name: str, says: str) -> Metric:
     return Metric(
-        name=f"{NAME}.{name}", unit="bits/token", better="higher", labels=("layer",), whole=True, within=Range(),
+        name=f"{NAME}.{name}", unit="bits/token", better="higher", labels=("layer",), whole=True, within=CHANGE,
         asked_by=(NAME,), of_mixtures=True, same_each_time=True,
         says=f"what the loss rises by when {says}, mean of layers",
         cannot="what experts compute; where load has collapsed, experts that nothing goes to come into use",
