@@ -19,7 +19,7 @@ from moebench.catalogue import Catalogue, Row, catalogue
 from moebench.claims.verdict import Verdict
 from moebench.cli import main
 from moebench.reporting import build_claims
-from moebench.reporting.answers import AGREEMENTS, ANSWERS, NUMBERS, Answer, Answers, Told, answers
+from moebench.reporting.answers import AGREEMENTS, ANSWERS, NUMBERS, Answer, Answers, Told, answers, as_json
 from moebench.store import UnsafeName
 from moebench.suite.load import load_suite
 from moebench.suite.words import bundled_names
@@ -210,7 +210,9 @@ def told(part: str, state: str | None) -> Told:
 )
 def test_a_row_is_no_louder_than_its_tests(claims: list[tuple[str, str | None]], state: str) -> None:
     row = Row.model_validate(RIGHT)
-    assert Answer(row=row, told=tuple(told(part, found) for part, found in claims)).state == state
+    named = tuple(told(part, found) for part, found in claims)
+    assert Answer(row=row, told=named).state == state
+    assert {one.speaks for one in named if one.part == "beside"} <= {None}
 
 
 @pytest.mark.parametrize(
@@ -400,10 +402,13 @@ def test_every_number_of_the_committed_page_is_that_of_its_suites_report() -> No
     assert seen > 40
 
 
-def test_the_committed_page_is_that_of_the_catalogue(tmp_path: Path) -> None:
-    rows = json.loads((REPORTS / "claims" / "claims.json").read_text())["claims"]
-    assert [(row["id"], row["answer"]) for row in rows] == [(one.row.id, one.state) for one in committed().rows]
-    assert [row["says"] for row in rows] == [row.says for row in catalogue().claims]
+def test_the_committed_page_is_that_of_the_catalogue_and_the_reports() -> None:
+    made = json.loads((REPORTS / "claims" / "claims.json").read_text())
+    assert made == json.loads(json.dumps(as_json(committed())))
+    shown = Shown((REPORTS / "claims" / "index.html").read_text()).rows
+    assert [(name, held["data-state"]) for name, held in shown.items()] == [
+        (row["id"], row["answer"]) for row in made["claims"]
+    ]
 
 
 def test_nothing_committed_is_unreadable_or_invalid() -> None:
