@@ -206,6 +206,8 @@ def told(part: str, state: str | None) -> Told:
         ([("test", None), ("beside", "supported")], "not_run"),
         ([("test", "refuted"), ("beside", "supported")], "refuted"),
         ([("test", "supported"), ("beside", None)], "supported"),
+        ([("test", "cited")], "cited"),
+        ([("test", "cited"), ("test", "refuted")], "refuted"),
     ],
 )
 def test_a_row_is_no_louder_than_its_tests(claims: list[tuple[str, str | None]], state: str) -> None:

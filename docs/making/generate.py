@@ -34,7 +34,7 @@ WORDS = {
     "sources": "Sources of text",
 }  # fmt: skip
 """Lists of words that stand below the keys, and their headings."""
-VERDICT = re.compile(r"\| [▲▼◆◇✕○] \*\*")
+VERDICT = re.compile(r"\| [▲▼◆◇✕○❝] \*\*")
 
 # ------------------------------------------------------------------------------------------------ the language
 
@@ -202,7 +202,10 @@ class _Told:
 
     @property
     def primary(self) -> str:
-        return _tally(self.report["primary"]) if self.report else "no reference results"
+        if self.report is None:
+            return "no reference results"
+        tally = _tally(self.report["primary"])
+        return tally if tally != "none" else f"none; of all, {_tally(self.report['counts'])}"
 
     @property
     def section(self) -> str:
@@ -222,13 +225,13 @@ class _Told:
             claims = "\n".join(f"- {_line(claim.says)}" for claim in self.spec.claims.values())
             return "\n\n".join([*parts, "No reference results; it asks:", claims])
         lines = (REPORTS / self.name / "index.md").read_text(encoding="utf-8").splitlines()
-        rows = [line for line in lines if VERDICT.match(line) and "** (primary)" in line]
-        if rows:
-            head = ["| verdict | claim | effect with 95% interval | evidence |", "| --- | --- | --- | --- |"]
-            parts.append("\n".join([*head, *rows]))
-        others = sum(self.report["exploratory"].values())
-        if others:
-            parts.append(f"{others} exploratory: {_tally(self.report['exploratory'])}.")
+        rows = [line for line in lines if VERDICT.match(line)]
+        primary = [line for line in rows if "** (primary)" in line]
+        head = ["| verdict | claim | effect with 95% interval | evidence |", "| --- | --- | --- | --- |"]
+        parts.append("\n".join([*head, *(primary or rows)]))
+        others = self.report["exploratory"]
+        if primary and sum(others.values()):
+            parts.append(f"{sum(others.values())} that are not primary: {_tally(others)}.")
         return "\n\n".join(parts)
 
 

@@ -35,7 +35,7 @@ ANSWERS: dict[Answered, tuple[str, str, str]] = {
     "interim": ("INTERIM", "◇", "not all of its runs are done"),
     "invalid": ("INVALID", "✕", "a precondition of a test failed"),
     "not_run": ("NOT YET RUN", "·", "a suite that tests it has no results here"),
-    "cited": ("CITED", "§", "a fact that is cited, not measured"),
+    "cited": ("CITED", "❝", "a fact that is cited, not measured"),
     "not_tested": ("NOT TESTED", "○", "it says why"),
 }
 """State of a row -> its word, its sign and what it means, in the order in which they are told."""
@@ -89,9 +89,10 @@ class Answer:
 
     @property
     def state(self) -> Answered:
-        deciding = [one for one in self.told if one.part != "beside"]
+        told = [one for one in self.told if one.part != "beside"]
+        deciding = [one for one in told if one.verdict is None or one.verdict.state != "cited"]
         if not deciding:
-            return "cited" if self.row.cited else "not_tested"
+            return "cited" if self.row.cited or told else "not_tested"
         spoken = {one.speaks for one in deciding}
         if {"for", "against"} <= spoken:
             return "depends"

@@ -42,7 +42,7 @@ STATE_DARK = {
     "not_tested": "#a5aeba",
     "cited": "#9dbad6",
 }
-ANSWER_COLOURS = {"depends": "#1d5fa6", "not_run": "#58626b", "cited": "#58626a"}
+ANSWER_COLOURS = {"depends": "#1d5fa6", "not_run": "#58626b"}
 """States of a row of the catalogue that no verdict has."""
 STATE_MARKERS = {
     "supported": "^", "refuted": "v", "inconclusive": "D", "interim": "d", "invalid": "X", "not_tested": "o",
