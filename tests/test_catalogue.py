@@ -45,7 +45,6 @@ knowledge/translation-half-compute
 multitask/less-interference
 origins/experts-learn-in-fewer-epochs origins/product-is-sharper
 serving/a-quarter-can-go serving/int4-costs-no-more serving/loads-tell-which
-serving_speed/latency-varies-more serving_speed/more-tokens-in-the-same-memory serving_speed/need-not-be-resident
 """
 """Claims of suites that the catalogue names and that are not written yet; a name goes when its claim is there."""
 

@@ -6,6 +6,7 @@ import itertools
 import math
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -273,9 +274,10 @@ def test_without_a_declared_rate_there_is_no_time(tmp_path: Path) -> None:
     assert not any("offload" in metric for of in found.samples.values() for metric in of)
     moe = found.derived["moe"]
     assert moe["speed.offload_unequal_logits[resident=1]"] == moe["speed.offload_unequal_logits[resident=4]"] == 0
-    # Two experts of each of two layers, of 3 matrices of 16 x 16: with room for one all are copied, for all none
-    assert moe["speed.offload_bytes_per_token[resident=1]"] == 2 * 2 * 3 * 16 * 16 * 4
-    assert moe["speed.offload_copied_share[resident=1]"] == 1.0
+    # Two experts of each of two layers, of 3 matrices of 16 x 16: with room for one nearly all are copied, for all none
+    share = moe["speed.offload_copied_share[resident=1]"]
+    assert 0.5 < share <= 1.0
+    assert moe["speed.offload_bytes_per_token[resident=1]"] == pytest.approx(share * 2 * 2 * 3 * 16 * 16 * 4)
     assert moe["speed.offload_bytes_per_token[resident=4]"] == 0
     assert not any("offload" in metric for metric in found.derived["dense"])
     claim = 'claims:\n  c:\n    compare: {treatment: moe, baseline: dense}\n    metric: "speed.offload_step_s[resident=1]"\n    test: {kind: superior}\n'  # noqa: E501
@@ -305,20 +307,29 @@ def test_a_backend_that_computes_otherwise_is_found_out(tmp_path: Path, monkeypa
 
 
 def test_what_is_no_network_is_routing_and_at_least_the_router() -> None:
-    assert parts.routing_share(10.0, 6.0, 1.0, 4.0) == pytest.approx(0.2)
-    assert parts.routing_share(10.0, 6.0, 1.0, 7.0) == pytest.approx(0.1), "one by one may be slower than together"
+    assert parts.routing_share(layer=10.0, ffn=6.0, router=1.0, products=4.0) == pytest.approx(0.2)
+    assert parts.routing_share(layer=10.0, ffn=6.0, router=1.0, products=7.0) == pytest.approx(0.1), (
+        "one by one may be slower than together"
+    )
 
 
-def test_parts_are_timed_of_mixtures_at_each_batch_and_prompt(tmp_path: Path) -> None:
+@pytest.mark.parametrize("process", range(4))
+def test_parts_are_timed_of_mixtures_at_each_batch_and_prompt(tmp_path: Path, process: int) -> None:
+    """Whichever part a process begins with, the share is that of its own samples."""
     made = planned(tmp_path, suite("layer_parts: true"))
-    found = race(racers(made), made.plan.speed, text_of(tiny_suites.corpus(made)), process=0, seconds=0.05)  # type: ignore[arg-type]
+    found = race(racers(made), made.plan.speed, text_of(tiny_suites.corpus(made)), process=process, seconds=0.05)  # type: ignore[arg-type]
     wanted = {f"speed.decode_part_s[batch={b},part={p}]" for b, p in itertools.product((1, 3), parts.PARTS)}
     wanted |= {f"speed.prefill_part_s[tokens=8,part={p}]" for p in parts.PARTS}
     assert {metric for metric in found.samples["moe"] if "part_s" in metric} == wanted
     shares = {metric: share for metric, share in found.derived["moe"].items() if "routing_share" in metric}
     assert set(shares) == {"speed.decode_routing_share[batch=1]", "speed.decode_routing_share[batch=3]",
                            "speed.prefill_routing_share[tokens=8]"}  # fmt: skip
-    assert min(shares.values()) > 0
+    for metric, share in shares.items():
+        shape = metric.partition("[")[2].removesuffix("]")
+        name = metric.partition("[")[0].replace("routing_share", "part_s")
+        seconds = {p: median(found.samples["moe"][f"{name}[{shape},part={p}]"]) for p in parts.PARTS}
+        wanted_s = max(seconds["ffn"] - seconds["products"], seconds["router"])
+        assert share == pytest.approx(wanted_s / seconds["layer"])
     assert not any("part_s" in metric or "routing" in metric for metric in found.samples["dense"])
 
 
@@ -427,3 +438,30 @@ def test_every_metric_says_what_it_cannot() -> None:
     names = [name for name in METRICS if name.startswith("speed.") and METRICS[name].kind == "timed"]
     assert all(METRICS[name].cannot for name in names)
     assert {metric.name for metric in serving.METRICS} <= set(names)
+
+
+def test_a_session_that_only_counts_is_done_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for peak in ("measure_peak_flops", "measure_peak_bandwidth"):
+        monkeypatch.setattr(clock, peak, lambda *_: 1e12)
+    alone = suite("offload: {resident: 2}").replace(
+        "prefill: [8], decode: {batch: [1, 3]}, processes: 6", "processes: 2"
+    )
+    made = planned(tmp_path, alone)
+    for _ in range(2):
+        events: list[dict[str, Any]] = []
+        statuses = launch(made.graph.jobs, replace(made.options, launcher="inline", on_event=events.append))
+        assert set(statuses.values()) == {"completed"}
+        assert sum(event["event"] == "speed" for event in events) == (0 if _ else 2)
+
+
+@pytest.mark.parametrize(("resident", "copied"), [(4, 0.53), (6, 0.27)])
+def test_even_routing_without_memory_copies_what_the_suite_says(tmp_path: Path, resident: int, copied: float) -> None:
+    """Two of eight experts drawn anew for each token: what suite `offloading` holds a trained router against."""
+    from moebench.models.decoder.experts.offloaded import Offloaded
+
+    store = Offloaded(torch.zeros(8, 2, 1), torch.zeros(8, 1, 1), resident=resident, file=tmp_path / "e")
+    rng = np.random.default_rng(0)
+    for _ in range(20_000):
+        for expert in sorted(rng.choice(8, size=2, replace=False).tolist()):
+            store.fetch(expert)
+    assert store.copied / store.used == pytest.approx(copied, abs=0.01)

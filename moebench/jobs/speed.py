@@ -189,7 +189,8 @@ def is_outdated(job: Job, root: Path) -> bool:
     try:
         value = results.job(job.id).read(PROCESS)
         samples = [seconds for metrics in value["samples"].values() for many in metrics.values() for seconds in many]
-        reads = bool(samples) and all(isinstance(seconds, float) for seconds in samples)
+        counted = any(value["derived"].values())
+        reads = bool(samples or counted) and all(isinstance(seconds, float) for seconds in samples)
         lacking: dict[str, str] = dict(value["missing"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return True

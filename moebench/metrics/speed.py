@@ -142,7 +142,7 @@ def race(racers: list[Racer], plan: SpeedPlan, text: Text, *, process: int, seco
     peaks = {dtype: clock.measure_peak_flops(device, dtype) for dtype in dtypes}
     peak_bandwidth = clock.measure_peak_bandwidth(device)
     of_serving = serving.contests(plan)
-    contests = len(plan.prefill) + len(plan.decode_batches) + plan.train_step + len(of_serving)
+    contests = len(plan.prefill) + len(plan.decode_batches) + plan.train_step + sum(one.shares for one in of_serving)
     samples: dict[str, dict[str, list[float]]] = {racer.name: {} for racer in racers}
     order: list[str] = []
     for metric, timed in _contests(racers, plan, text):
@@ -152,7 +152,7 @@ def race(racers: list[Racer], plan: SpeedPlan, text: Text, *, process: int, seco
             samples[name][metric] = values
     more: dict[str, dict[str, float]] = {racer.name: {} for racer in racers}
     for contest in of_serving:
-        found = contest(racers, text, seconds=seconds / contests, process=process)
+        found = contest.race(racers, text, seconds=seconds * contest.shares / contests, process=process)
         for racer in racers:
             samples[racer.name].update(found.samples.get(racer.name, {}))
             more[racer.name].update(found.derived.get(racer.name, {}))

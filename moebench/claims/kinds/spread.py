@@ -27,6 +27,10 @@ Side = tuple[str, ...]
 PAIRS = ("compare", "minus", "share_of")
 
 
+PLURALS = {"batch": "batches", "tokens": "lengths", "memory": "budgets"}
+"""Of labels that do not take an s."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Place:
     """Where a claim is asked."""
@@ -68,7 +72,7 @@ def over_places(claim: Claim, known: Known) -> Parts | None:
     for label in open_labels(claim):
         values = _values(claim, label, known)
         places = [_with_label(place, label, value) for place, value in product(places, values)]
-        words.insert(0, f"{label}s")
+        words.insert(0, PLURALS.get(label, f"{label}s"))
     what = " and ".join(words)
     if len(places) < 2:
         raise Withheld("invalid", f"`in` needs several places: there {_are(len(places))} of {what or 'the claim'}")

@@ -27,10 +27,19 @@ class Found:
     derived: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
-class Contest(Protocol):
-    """Something that is measured of all models for about `seconds`."""
+class Race(Protocol):
+    """Measures it of all models for about `seconds`."""
 
     def __call__(self, racers: Sequence[Racer], text: Text, *, seconds: float, process: int) -> Found: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contest:
+    """Something that is measured of all models in turns."""
+
+    race: Race
+    shares: int = 1
+    """Of a session's time, where a prompt length or a batch has one."""
 
 
 def device_of(racers: Sequence[Racer]) -> str:

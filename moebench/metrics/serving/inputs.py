@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 LEAST_SPREAD = 0.002
 """As a share of the time: what no session tells from none."""
+SHARES = 4
+"""Of a session's time: there are as many times to tell as inputs."""
 CLEAR = 2.0
 """Standard deviations of what noise alone would make of a spread's square."""
 
@@ -73,7 +75,8 @@ METRICS = (INPUT, INPUT_DECODE, INPUT_SPREAD, INPUT_DECODE_SPREAD)
 def contests(plan: SpeedPlan) -> Iterator[Contest]:
     """One of prompts and one of decoding."""
     if (asked := plan.inputs) is not None:
-        yield from (partial(_race, kind, count=asked.count, tokens=asked.tokens) for kind in _INPUTS)
+        for kind in _INPUTS:
+            yield Contest(race=partial(_race, kind, count=asked.count, tokens=asked.tokens), shares=SHARES)
 
 
 def _race(

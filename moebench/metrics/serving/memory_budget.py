@@ -58,7 +58,7 @@ def contests(plan: SpeedPlan) -> Iterator[Contest]:
     if (asked := plan.memory_budget) is not None:
         for index, memory in enumerate(asked.bytes):
             batches = {name: batch[index] for name, batch in plan.batches.items()}
-            yield partial(_race, memory=memory, tokens=asked.tokens, batches=batches)
+            yield Contest(race=partial(_race, memory=memory, tokens=asked.tokens, batches=batches))
 
 
 def _race(

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from moebench.jobs.session import SpeedPlan
 
-MOST_STEPS = 128
-"""Decoding steps over which copies are counted."""
+STEPS = 128
+"""Decoding steps over which copies are counted, of as many sequences as it takes."""
 
 OFFLOAD_STEP = timed(
     "offload_step_s",
@@ -71,7 +71,8 @@ METRICS = (OFFLOAD_STEP, OFFLOAD_UNEQUAL, OFFLOAD_BYTES, OFFLOAD_SHARE)
 def contests(plan: SpeedPlan) -> Iterator[Contest]:
     """One for each number of experts in memory."""
     if (asked := plan.offload) is not None:
-        yield from (partial(_race, resident=resident, rate=asked.copy_bytes_per_s) for resident in asked.resident)
+        for resident in asked.resident:
+            yield Contest(race=partial(_race, resident=resident, rate=asked.copy_bytes_per_s))
 
 
 def _race(
@@ -80,7 +81,7 @@ def _race(
     derived: dict[str, dict[str, float]] = {}
     for racer in racers:
         if racer.subject.mixtures:
-            numbers = _copied(racer, racer.windows(text, 1), resident=resident)
+            numbers = _copied(racer, text, resident=resident)
             derived[racer.name] = {labelled(name, resident=resident): value for name, value in numbers.items()}
     if rate is None:
         return Found(derived=derived)
@@ -98,35 +99,42 @@ def _race(
     return Found(samples={name: {step: values} for name, values in times.items()}, derived=derived)
 
 
-def _copied(racer: Racer, text_BX: Tensor, *, resident: int) -> dict[str, float]:
-    """Bits that differ, and copies, of a prompt of half of the context and the decoding after it."""
-    inside = inside_of(racer)
+def _copied(racer: Racer, text: Text, *, resident: int) -> dict[str, float]:
+    """Bits that differ in several sequences, each a prompt of half of the context and the decoding after it, and the
+    copies of their decoding."""
+    inside, half = inside_of(racer), racer.subject.context // 2
+    text_BX = racer.windows(text, -(-STEPS // (racer.subject.context - half)))
+    rows = [text_BX[row : row + 1] for row in range(text_BX.shape[0])]
     with inside.one_by_one():
-        wanted = list(_logits(racer, text_BX))
+        wanted = [list(_logits(racer, text_1X)) for text_1X in rows]
+    unequal = steps = copied = copied_bytes = used = 0
     with inside.offloaded(resident, copy_bytes_per_s=None) as copies:
-        found = _logits(racer, text_BX)
-        unequal = _unequal(next(found), wanted[0])
-        before = copies()
-        for one, other in zip(found, wanted[1:], strict=True):
-            unequal += _unequal(one, other)
-        after = copies()
-    steps = len(wanted) - 1
+        for text_1X, (first, *rest) in zip(rows, wanted, strict=True):
+            found = _logits(racer, text_1X)
+            unequal += _unequal(next(found), first)
+            before = copies()
+            unequal += sum(_unequal(one, other) for one, other in zip(found, rest, strict=True))
+            after = copies()
+            steps += len(rest)
+            used += after.used - before.used
+            copied += after.copied - before.copied
+            copied_bytes += after.copied_bytes - before.copied_bytes
     return {
         OFFLOAD_UNEQUAL.name: unequal,
-        OFFLOAD_BYTES.name: (after.copied_bytes - before.copied_bytes) / steps,
-        OFFLOAD_SHARE.name: (after.copied - before.copied) / (after.used - before.used),
+        OFFLOAD_BYTES.name: copied_bytes / steps,
+        OFFLOAD_SHARE.name: copied / used,
     }
 
 
-def _logits(racer: Racer, text_BX: Tensor) -> Iterator[Tensor]:
+def _logits(racer: Racer, text_1X: Tensor) -> Iterator[Tensor]:
     """After the prompt, and after each token that is decoded behind it."""
     subject = racer.subject
     half = subject.context // 2
-    stop = min(subject.context, half + MOST_STEPS)
+    stop = min(subject.context, half + STEPS)
     cache = subject.new_cache(1, stop)
-    yield subject.extend(text_BX[:, :half], cache)
+    yield subject.extend(text_1X[:, :half], cache)
     for place in range(half, stop):
-        yield subject.extend(text_BX[:, place : place + 1], cache)
+        yield subject.extend(text_1X[:, place : place + 1], cache)
 
 
 def _unequal(one: Tensor, other: Tensor) -> int:

@@ -49,8 +49,10 @@ METRICS = (DECODE_PART, PREFILL_PART, DECODE_ROUTING, PREFILL_ROUTING)
 def contests(plan: SpeedPlan) -> Iterator[Contest]:
     """One for each batch that is decoded and each prompt length."""
     if plan.layer_parts:
-        yield from (partial(_race, DECODE_PART, DECODE_ROUTING, batch=batch) for batch in plan.decode_batches)
-        yield from (partial(_race, PREFILL_PART, PREFILL_ROUTING, tokens=tokens) for tokens in plan.prefill)
+        for batch in plan.decode_batches:
+            yield Contest(race=partial(_race, DECODE_PART, DECODE_ROUTING, batch=batch))
+        for tokens in plan.prefill:
+            yield Contest(race=partial(_race, PREFILL_PART, PREFILL_ROUTING, tokens=tokens))
 
 
 def _race(
@@ -75,16 +77,16 @@ def _race(
         return Found()
     times, _ = clock.rotate(entries, device=device_of(racers), seconds=seconds, shift=process)
     samples: dict[str, dict[str, list[float]]] = {}
-    parts: dict[str, list[float]] = {}
-    for entry, values in times.items():
+    parts: dict[str, dict[str, float]] = {}
+    for entry, values in times.items():  # the order of entries is another in each process
         name, _, part = entry.rpartition(" ")
         samples.setdefault(name, {})[labelled(part_metric.name, **shape, part=part)] = values
-        parts.setdefault(name, []).append(median(values))
+        parts.setdefault(name, {})[part] = median(values)
     share = labelled(share_metric.name, **shape)
-    derived = {name: {share: routing_share(*seconds)} for name, seconds in parts.items()}
+    derived = {name: {share: routing_share(**seconds)} for name, seconds in parts.items()}
     return Found(samples=samples, derived=derived)
 
 
-def routing_share(layer: float, ffn: float, router: float, products: float) -> float:
+def routing_share(*, layer: float, ffn: float, router: float, products: float) -> float:
     """What of a layer's seconds is neither attention nor a network."""
     return max(ffn - products, router) / layer
