@@ -1,0 +1,127 @@
+"""Gaussians: a mixture of two experts against their normalised product (Hinton 2002, Neural Computation 14(8)).
+
+Each seed draws two normal densities. Their product is normal again, with the sum of their precisions; a mixture's entropy
+has no closed form, and all are integrated on one grid. Experts agree where their means are within one SD of each other,
+and are apart where they are four.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moebench.experiments.experiment import Experiment
+from moebench.metrics.metric import COUNT, Metric, Range
+from moebench.seeds import generator
+
+Array = NDArray[np.float64]
+
+POINTS = 20_001
+SDS = 12.0
+"""How far beyond either mean the grid reaches, in the larger SD."""
+
+ENTROPY = Metric(
+    name="gaussians.entropy",
+    unit="bits",
+    better="lower",
+    within=Range(),
+    says="differential entropy of a density made of two normal ones",
+    cannot="what a layer of experts does: that sums vectors, so its output is neither a mixture nor a product",
+)
+MODES = Metric(
+    name="gaussians.modes",
+    unit="modes",
+    better="neither",
+    within=COUNT,
+    says="local maxima of that density",
+    cannot="how high they are",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Two experts."""
+
+    means: tuple[float, float]
+    sds: tuple[float, float]
+
+    @staticmethod
+    def of(seed: int, *, apart: bool) -> Pair:
+        """SDs between 0.5 and 2, means within one SD of each other or four apart, in the larger."""
+        rng = generator(seed, "gaussians")
+        first, second = np.exp(rng.uniform(math.log(0.5), math.log(2), 2)).tolist()
+        near = float(rng.uniform(0, 1))
+        distance = (4.0 if apart else near) * max(first, second)
+        return Pair(means=(0.0, distance), sds=(first, second))
+
+    @property
+    def grid(self) -> Array:
+        reach = SDS * max(self.sds)
+        return np.linspace(min(self.means) - reach, max(self.means) + reach, POINTS)
+
+    def density(self, expert: int) -> Array:
+        z = (self.grid - self.means[expert]) / self.sds[expert]
+        return np.asarray(np.exp(-(z**2) / 2) / (self.sds[expert] * math.sqrt(2 * math.pi)))
+
+    @property
+    def product_sd(self) -> float:
+        """Precisions add."""
+        return sum(sd**-2 for sd in self.sds) ** -0.5
+
+
+def normal_entropy(sd: float) -> float:
+    """Bits."""
+    return 0.5 * math.log2(2 * math.pi * math.e * sd**2)
+
+
+def entropy(density: Array, grid: Array) -> float:
+    """Bits, by the trapezoid rule."""
+    held = density > 0
+    integrand = np.zeros_like(density)
+    integrand[held] = -density[held] * np.log2(density[held])
+    return float(np.trapezoid(integrand, grid))
+
+
+def modes(density: Array) -> int:
+    inner = density[1:-1]
+    return int(((inner > density[:-2]) & (inner >= density[2:])).sum())
+
+
+def combined(pair: Pair, how: str) -> Array:
+    one, other = pair.density(0), pair.density(1)
+    if how == "mixture":
+        return (one + other) / 2
+    if how == "product":
+        both = one * other
+        return np.asarray(both / np.trapezoid(both, pair.grid))
+    return one if pair.sds[0] <= pair.sds[1] else other  # the sharper of the two
+
+
+ARMS = {
+    f"{how}{'_apart' if apart else ''}": (how, apart) for apart in (False, True) for how in ("mixture", "product", "expert")
+}
+
+
+def _run(arm: str, seed: int) -> Mapping[str, float]:
+    how, apart = ARMS[arm]
+    pair = Pair.of(seed, apart=apart)
+    density = combined(pair, how)
+    return {ENTROPY.name: entropy(density, pair.grid), MODES.name: modes(density)}
+
+
+_SAYS = {"mixture": "their mean", "product": "their normalised product", "expert": "the sharper of the two"}
+
+EXPERIMENT = Experiment(
+    says="two normal densities: their mean, their normalised product, and the sharper of the two",
+    source="Hinton 2002, Neural Computation 14(8)",
+    arms={
+        name: f"two experts {'four SDs apart' if apart else 'that agree'}: {_SAYS[how]}"
+        for name, (how, apart) in ARMS.items()
+    },
+    metrics=(ENTROPY, MODES),
+    run=_run,
+)
