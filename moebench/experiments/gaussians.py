@@ -1,8 +1,8 @@
 """Gaussians: a mixture of two experts against their normalised product (Hinton 2002, Neural Computation 14(8)).
 
-Each seed draws two normal densities. Their product is normal again, with the sum of their precisions; a mixture's entropy
-has no closed form, and all are integrated on one grid. Experts agree where their means are within one SD of each other,
-and are apart where they are four.
+Each seed draws two normal densities. Their product is normal again, with the sum of their precisions; a mixture's
+entropy has no closed form, and all are integrated on one grid. Experts agree where their means are within one SD of
+each other, and are apart where they are four.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Pair:
     @property
     def product_sd(self) -> float:
         """Precisions add."""
-        return sum(sd**-2 for sd in self.sds) ** -0.5
+        return float(sum(sd**-2 for sd in self.sds) ** -0.5)
 
 
 def normal_entropy(sd: float) -> float:
@@ -101,9 +101,8 @@ def combined(pair: Pair, how: str) -> Array:
     return one if pair.sds[0] <= pair.sds[1] else other  # the sharper of the two
 
 
-ARMS = {
-    f"{how}{'_apart' if apart else ''}": (how, apart) for apart in (False, True) for how in ("mixture", "product", "expert")
-}
+HOW = ("mixture", "product", "expert")
+ARMS = {f"{how}{'_apart' if apart else ''}": (how, apart) for apart in (False, True) for how in HOW}
 
 
 def _run(arm: str, seed: int) -> Mapping[str, float]:

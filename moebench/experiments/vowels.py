@@ -106,7 +106,7 @@ class LocalExperts:
 
     def __call__(self, x_ND: Array) -> Array:
         experts_MDV, gate_DM = self.weights
-        return np.einsum("nm,nd,mdv->nv", softmax(x_ND @ gate_DM), x_ND, experts_MDV)
+        return np.asarray(np.einsum("nm,nd,mdv->nv", softmax(x_ND @ gate_DM), x_ND, experts_MDV))
 
     def gradient(self, x_ND: Array, wanted_NV: Array) -> list[Array]:
         """Of -log sum_i p_i exp(-|d - o_i|^2 / 2), mean over utterances."""
