@@ -27,7 +27,7 @@ LADDER: dict[str, tuple[str, ...]] = {
     "ground": (
         "__init__", "text", "frozen", "amounts", "seeds", "format", "tables", "catalogue", "environment", "counting",
         "identity", "plugins", "models.lazy", "models.initial", "models.routers", "models.transforms", "models.subject",
-        "metrics", "external", "data.documents", "data.sources",
+        "metrics", "experiments", "external", "data.documents", "data.sources",
         "claims.hypothesis", "claims.kinds", "systems.configs", "models.convert.families", "models.convert.words",
         "suite",
         "models.architecture", "checkpoints.facts", "jobs.recipe", "jobs.session", "tasks.facts",
