@@ -9,6 +9,7 @@ import functools
 import itertools
 import json
 import re
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -256,6 +257,16 @@ def drawn_many(studied: Callable[[str], Study]) -> Mapping[str, Drawn]:
 def report(studied: Callable[[str], Study], tmp_path_factory: pytest.TempPathFactory) -> Report:
     (made,) = build(studied("many").root, out=tmp_path_factory.mktemp("reports"), formats={"md", "csv"})
     return made
+
+
+def test_a_baseline_that_stands_alone_so_far_has_no_curves_beside_it(tmp_path: Path) -> None:
+    """None of the other models' runs is there, or none is whole."""
+    golden_systems.write(tmp_path)
+    (stored,) = store.newest(store.Results(tmp_path).plans())
+    for job in stored.plan.jobs:
+        if job.model != "dense":
+            shutil.rmtree(tmp_path / "jobs" / job.id, ignore_errors=True)
+    assert FIGURES["loss"](findings_of(tmp_path)) == "No run but those of dense has reached an evaluation point."
 
 
 # ---------------------------------------------------------------------------------------------- looks

@@ -95,10 +95,12 @@ def _decayed(findings: Findings) -> tuple[float, float]:
 # ---------------------------------------------------------------------------------------------- many models
 
 
-def _each(findings: Findings, title: str) -> Drawn:
+def _each(findings: Findings, title: str) -> Drawn | str:
     """Loss against tokens, each model before the baseline; what its tokens cost in FLOPs and time is in the corner."""
     every, baseline = findings.curves, findings.baseline
     models = [m for m in findings.study.models if m != baseline and (every["model"] == m).any()]
+    if not models:
+        return f"No run but those of {baseline} has reached an evaluation point."
     step_s, how = findings.step_seconds
     subtitle = (
         f"Bits per byte at the evaluation points against training tokens; thin lines are seeds, marked: their mean. "
