@@ -37,8 +37,6 @@ accounting/switch-2048 accounting/switch-a-few-per-token accounting/switch-trill
 accounting/up-to-90pct-less-compute accounting/usual-number-of-experts accounting/usual-top-k
 adapt/few-experts-suffice adapt/finetuning-is-tricky adapt/instruction-tuning-favours-moe adapt/lora-works
 adapt/overfits-more adapt/router-alone-suffices adapt/router-forgets-less
-data/low-diversity-hurts data/niche-domain-falters data/noisy-inputs-hurt data/rare-inputs-suffer
-data/skew-breaks-balance data/small-data-no-benefit data/specialisation-hurts-away data/specialist-beats-large
 knowledge/fewer-experts-forget-context knowledge/gains-grow-with-difficulty
 knowledge/recall-gains-more-than-reasoning knowledge/stores-as-much-as-total knowledge/stores-more-bits
 knowledge/translation-half-compute

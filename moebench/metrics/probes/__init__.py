@@ -17,6 +17,7 @@ from moebench.metrics.probes import (
     specialisation,
     stragglers,
     swap,
+    training_load,
 )
 
 PROBES: dict[str, ModuleType] = {
@@ -28,4 +29,5 @@ PROBES: dict[str, ModuleType] = {
     "swap": swap,
     "similarity": similarity,
     "agreement": agreement,
+    "training_load": training_load,
 }
