@@ -9,15 +9,24 @@ from typing import Any
 import pytest
 
 from moebench import api
+from moebench.data.batches import Windows, evaluation_windows
+from moebench.data.corpus import Corpus
 from moebench.environment import environment
+from moebench.jobs import transform
+from moebench.jobs.measuring import load_state
+from moebench.jobs.recipe import Run
 from moebench.launch import launch
+from moebench.models.generation import load_trained
 from moebench.planning.types import Plan
 from moebench.reader.evidence import gather
-from moebench.store import Results
+from moebench.reporting import _findings
+from moebench.reporting.tables import TABLES
+from moebench.store import JobFolder, Results, open_results, write_bundle, write_json
 from moebench.suite.errors import SuiteError
 from moebench.suite.load import load_suite
 from moebench.suite.write import resolved_yaml
 from tests.support import tiny_suites
+from tests.support.small_models import tokens
 
 pytestmark = pytest.mark.numeric
 
@@ -28,6 +37,7 @@ MODELS: dict[str, Any] = {
     **BOTH,
     "dense_int4": {"start": {"model": "dense"}, "quantise": {"bits": 4, "group": 8}},
     "asked": {"start": "moe", "sweep": {"route.top_k": [1, 2]}},
+    "sixteen": {"start": "small", "quantise": {"bits": 16}},
 }
 """One that starts from another that does, both before what they start from."""
 COSTS = {
@@ -233,5 +243,99 @@ def test_it_is_read_as_any_run_with_the_tokens_of_its_parent(done: api.Planned) 
             assert run.test_digest == parent.test_digest
             assert run.values["test.bits_per_byte"] != parent.values["test.bits_per_byte"]
             assert run.values["routing.entropy"] > 0
-    same = [evidence.outcome(name, 0).values["test.bits_per_byte"] for name in ("moe", "asked.top_k-2")]  # type: ignore[union-attr]
-    assert same[0] == same[1]
+    for changed, parent in (("asked.top_k-2", "moe"), ("sixteen", "small")):
+        same = [evidence.outcome(name, 0) for name in (changed, parent)]
+        assert same[0] is not None and same[1] is not None  # noqa: PT018
+        shared = same[0].values.keys() & same[1].values.keys()
+        assert {"test.bits_per_byte", "routing.entropy"} < shared
+        assert all(same[0].values[metric] == same[1].values[metric] for metric in shared)  # to the bit
+
+
+def test_a_bundle_of_it_says_the_same(done: api.Planned, tmp_path: Path) -> None:
+    results = Results(done.results)
+    stored = results.plans()[0]
+    write_bundle(results, stored, tmp_path / "bundle")
+    here, there = gather(results, stored), gather(open_results(tmp_path / "bundle"), stored)
+    assert there.problems == ()
+    assert [(run.values, run.digests, run.test_digest) for run in here.outcomes] == [
+        (run.values, run.digests, run.test_digest) for run in there.outcomes
+    ]
+
+
+def _run(done: api.Planned, model: str, seed: int = 0) -> JobFolder:
+    planned = next(run for run in done.plan.runs if (run.model, run.seed) == (model, seed))
+    return Results(done.results).job(planned.id)
+
+
+def test_its_weights_are_found_by_its_id(done: api.Planned) -> None:
+    """Packed or not: as a model to write text with, or to measure."""
+    texts = tokens(2, 16)
+    for name in ("int4_of_small", "small", "asked.top_k-1"):
+        model = load_trained(done.results, _run(done, name).id)
+        assert model.architecture == done.plan.decoders[name].architecture
+        assert model(texts).logits_BTV.isfinite().all()
+
+
+def test_the_file_of_packed_weights_is_as_large_as_counted(done: api.Planned) -> None:
+    raw = (_run(done, "int4_of_small").path / "model.safetensors").read_bytes()
+    header = int.from_bytes(raw[:8], "little") + 8
+    assert len(raw) - header == done.plan.decoders["int4_of_small"].costs.weight_bytes
+
+
+def test_what_is_packed_is_no_checkpoint_of_another_suite(done: api.Planned, tmp_path: Path) -> None:
+    for name, says in {"int4_of_small": "is packed: it is no checkpoint", "small": ""}.items():
+        loaded = {**BOTH, "loaded": {"checkpoint": str(_run(done, name).path)}}
+        if says:
+            with pytest.raises(SuiteError, match=says):
+                tiny_suites.planned(tmp_path, models=loaded)
+        else:
+            assert tiny_suites.planned(tmp_path, models=loaded).plan.models["loaded"].costs is not None
+
+
+def test_loads_are_those_of_the_tune_split(done: api.Planned, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test split has no part in who stays: reading it for that would fit the model to what it is scored on."""
+    read: list[str] = []
+
+    def windows(corpus: Corpus, split: str, **facts: Any) -> Windows:
+        read.append(split)
+        return evaluation_windows(corpus, split, **facts)
+
+    monkeypatch.setattr("moebench.data.batches.evaluation_windows", windows)
+    folder, corpus = _run(done, "moe"), tiny_suites.corpus(done)
+    loads = transform.loads_of(load_state(Run.model_validate(folder.spec()), folder), corpus)
+    assert read == ["tune"]
+    scored = evaluation_windows(corpus, "tune", tokens=transform.LOADS_TOKENS, windows_per_document=None)
+    assert loads.sum(1).tolist() == [2 * int(scored.mask.sum())] * 2
+    kept = [layer.ffn.gate_up for layer in load_trained(done.results, _run(done, "small").id).layers]
+    whole = [layer.ffn.gate_up for layer in load_trained(done.results, folder.id).layers]
+    for mine, all_of_them, load_E in zip(kept, whole, loads, strict=True):
+        stays = load_E.argsort(descending=True, stable=True)[:3].sort().values
+        assert mine.equal(all_of_them[stays])
+
+
+def test_the_report_says_what_was_done_and_what_it_saves(done: api.Planned) -> None:
+    findings = _findings(results := Results(done.results), results.plans()[0], "here")
+    table = TABLES["derived"](findings)
+    assert table is not None
+    frame = table.frame.set_index("model")
+    assert frame.loc["sixteen", "change_percent"] == 0
+    assert frame.loc["int4_of_small", "made_of"] == "small"
+    assert frame.loc["int4_of_small", "weight_bytes"] < 0.3 * frame.loc["int4_of_small", "its_weight_bytes"]
+    verdict = next(one for one in findings.verdicts if one.id == "costs-no-more")
+    assert "int4_of_small is small quantised to 4 bits (all matrices, the token table that is" in verdict.scope
+    assert "int4_of_small over small: of one training" in verdict.scope
+
+
+@pytest.mark.parametrize("status", ["diverged", "failed"])
+def test_nothing_is_made_of_a_run_that_did_not_complete(tmp_path: Path, status: str) -> None:
+    made = tiny_suites.planned(tmp_path, models={**BOTH, "small": {"start": "moe", "prune": {"keep": 3}}}, seeds=1)
+    parent = next(job for job in made.graph.jobs if (job.kind, job.model) == ("train", "moe"))
+    folder = Results(made.results).job(parent.id)
+    with folder.lock():
+        write_json(folder.path / "job.json", {"job": parent.identity})
+        folder.finish("diverged", reason="planted") if status == "diverged" else folder.fail(
+            "crash", "planted", None, None
+        )
+    jobs = [job for job in made.graph.jobs if job.model == "small"]
+    statuses = launch(jobs, made.options)
+    assert set(statuses.values()) == {"diverged" if status == "diverged" else "blocked"}

@@ -63,8 +63,11 @@ def _kernels(evidence: Evidence, model: str) -> Value:
     return " and ".join(sorted(kernels)) or None
 
 
-def _trained_params(model: PlannedModel) -> int:
-    """Those with a gradient; in a plan of before they were counted, by their gradient and AdamW's two moments."""
+def _trained_params(model: PlannedModel) -> int | None:
+    """Those with a gradient; in a plan of before they were counted, by their gradient and AdamW's two moments. None of
+    a model that is another with its weights changed."""
+    if model.transform is not None:
+        return None
     counted = model.costs.trained_params
     return (model.costs.train_state_bytes - 4 * model.costs.params.total) // 12 if counted is None else counted
 
@@ -237,8 +240,11 @@ def scope_words(
     if treatment is None or baseline is None or not {treatment, baseline} <= set(plan.models):
         what = ", ".join(row.what for row in differing)
         return f"its models differ in {what}" if what else ""
-    tied = [_ON[on] for on in matched_on(plan, treatment, baseline)]
+    began = plan.begun_as(treatment), plan.begun_as(baseline)
+    tied = [_ON[on] for on in matched_on(plan, *began)]
     match = f"matched on {' and '.join(tied)}" if tied else "not matched"
+    if began != (treatment, baseline):
+        match = "of one training" if began[0] == began[1] else f"made of models {match}"
     pairs = filter(None, (_pair_words(row, treatment, baseline) for row in differing))
     return f"{treatment} over {baseline}: {', '.join([*pairs, match])}"
 
@@ -345,6 +351,6 @@ def other_dtype(plan: Plan, models: Iterable[str]) -> str | None:
 def tied(plan: Plan, models: Iterable[str], *, but: tuple[MatchOn, ...] = ()) -> tuple[str, str] | None:
     """Two of the models that a match ties, so that equal treatment is claimed; None when none are tied."""
     for one, other in combinations([name for name in models if name in plan.decoders], 2):
-        if set(matched_on(plan, one, other)) - set(but):
+        if set(matched_on(plan, plan.begun_as(one), plan.begun_as(other))) - set(but):
             return one, other
     return None

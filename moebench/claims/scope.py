@@ -33,7 +33,8 @@ def scope(
     differs = likeness.scope_words(evidence.plan, beside, treatment, baseline, counted=kind == "counted")
     if claim.systems is not None:
         return f"{claim.systems.words}, counted from the published architectures"
-    parts = [_place(evidence, models, kind), coverage.words(text) if text is not None else "", differs]
+    made = ", ".join(f"{name} is {said}" for name in models if (said := evidence.plan.says(name)) is not None)
+    parts = [_place(evidence, models, kind), coverage.words(text) if text is not None else "", made, differs]
     return "; ".join(filter(None, parts))
 
 
@@ -48,7 +49,7 @@ def _place(evidence: Evidence, models: tuple[str, ...], kind: str) -> str:
     sizes = _sizes(plan, known)
     if kind == "counted":
         return f"{sizes}, counted from the architecture: the same on any hardware"
-    recipes = [plan.decoders[name].recipe for name in known if name in plan.trained]
+    recipes = [recipe for name in known if (recipe := plan.decoders[name].recipe).trains]
     spent = f"{_range([r.steps * r.batch_tokens for r in recipes])} tokens" if recipes else "initial values"
     spent += _begun(plan, known)
     dispatch = f", {DISPATCH}" if kind == "timed" and any(_is_small(plan.decoders[name]) for name in known) else ""
@@ -57,7 +58,8 @@ def _place(evidence: Evidence, models: tuple[str, ...], kind: str) -> str:
 
 def _begun(plan: Plan, names: list[str]) -> str:
     """` (begun from checkpoints/olmoe)`, of models that were not trained from the start."""
-    starts = {name: start.checkpoint for name in names if (start := plan.decoders[name].start) is not None}
+    began = {name: plan.decoders[plan.begun_as(name)].start for name in names}
+    starts = {name: start.checkpoint for name, start in began.items() if start is not None}
     from_ = dict.fromkeys(map(shown_path, starts.values()))
     return f" ({', '.join(starts)} from {' and '.join(from_)}, whose own training is not counted)" if starts else ""
 

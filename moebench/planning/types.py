@@ -350,6 +350,19 @@ class Plan(Frozen):
         derived = derivation.model_dump(mode="json") if (derivation := self.derivation(model)) is not None else None
         return training_of(architecture, recipe, self.data_of(model).digest, start, derived)
 
+    def begun_as(self, model: str) -> str:
+        """The model of the plan that another comes from in the end, through others perhaps; itself where from none."""
+        planned = self.decoders.get(model)
+        return model if planned is None or planned.derived is None else self.begun_as(planned.derived.model)
+
+    def says(self, model: str) -> str | None:
+        """What was done to the weights of another model to make it, in words; None of one that is trained itself."""
+        planned = self.decoders.get(model)
+        if planned is None or planned.derived is None or planned.transform is None:
+            return None
+        a = self.decoders[planned.derived.model].architecture
+        return f"{planned.derived.model} {planned.transform.says(a.ffn, tied=a.tied_embeddings)}"
+
     def derivation(self, model: str) -> Derivation | None:
         """How a model comes of another; None where it does not."""
         derived = self.decoders[model].derived

@@ -6,6 +6,7 @@ from moebench.reporting.analysis import Findings
 from moebench.reporting.part import Part
 from moebench.reporting.tables import (
     cost,
+    derived,
     leverage,
     match,
     origins,
@@ -29,6 +30,7 @@ TABLES: dict[str, Part[Table | None]] = {
     "timings": cost.timings,
     "memory": cost.memory,
     "quality": quality.quality,
+    "derived": derived.derived,
     "tasks": tasks.tasks,
     "curves": runs.curves,
     "routing": routing.routing,
