@@ -42,7 +42,6 @@ knowledge/recall-gains-more-than-reasoning knowledge/stores-as-much-as-total kno
 knowledge/translation-half-compute
 multitask/less-interference
 origins/experts-learn-in-fewer-epochs origins/product-is-sharper
-serving/a-quarter-can-go serving/int4-costs-no-more serving/loads-tell-which
 """
 """Claims of suites that the catalogue names and that are not written yet; a name goes when its claim is there."""
 

@@ -17,6 +17,9 @@ from moebench.jobs.measuring import load_state
 from moebench.jobs.recipe import Run
 from moebench.launch import launch
 from moebench.models.generation import load_trained
+from moebench.planning.graph import make_graph
+from moebench.planning.machine import no_facts
+from moebench.planning.matching import Machine
 from moebench.planning.types import Plan
 from moebench.reader.evidence import gather
 from moebench.reporting import _findings
@@ -47,7 +50,14 @@ COSTS = {
         "minus": {"treatment": "dense_int4", "baseline": "dense"},
         "metric": "test.bits_per_byte",
         "test": {"kind": "non_inferior", "margin": "1%"},
-    }
+    },
+    "saves-more": {
+        "says": "Four bits save a larger share of the mixture's bytes than of the dense model's.",
+        "compare": {"treatment": "int4_of_small", "baseline": "small"},
+        "minus": {"treatment": "dense_int4", "baseline": "dense"},
+        "metric": "cost.weight_bytes",
+        "test": {"kind": "superior", "margin": "0%"},
+    },
 }
 
 
@@ -216,6 +226,18 @@ def test_a_plan_that_was_tampered_with_is_no_plan(tmp_path: Path, spoilt: str) -
         Plan.model_validate(plan)
 
 
+def test_serving_trains_nothing_that_known_findings_does_not(tmp_path: Path) -> None:
+    """Its models are made of runs that other suites have."""
+    suites = Path(__file__).parents[1] / "suites"
+    ids = []
+    for name in ("serving", "known_findings"):
+        spec = load_suite(suites / f"{name}.yaml").spec
+        facts = {"facts": no_facts(), "vocab": 256, "machine": Machine(), "base": suites}
+        ids.append({job.id for job in make_graph(spec, **facts).jobs if job.kind == "train"})
+    assert len(ids[0]) == 3 * 8
+    assert ids[0] < ids[1]
+
+
 # ------------------------------------------------------------------------------------------ carried out
 
 
@@ -324,6 +346,10 @@ def test_the_report_says_what_was_done_and_what_it_saves(done: api.Planned) -> N
     verdict = next(one for one in findings.verdicts if one.id == "costs-no-more")
     assert "int4_of_small is small quantised to 4 bits (all matrices, the token table that is" in verdict.scope
     assert "int4_of_small over small: of one training" in verdict.scope
+    saves = next(one for one in findings.verdicts if one.id == "saves-more")
+    bytes_ = {name: model.costs.weight_bytes for name, model in done.plan.decoders.items()}
+    more = bytes_["int4_of_small"] / bytes_["small"] < bytes_["dense_int4"] / bytes_["dense"]
+    assert saves.state == ("supported" if more else "refuted")
 
 
 @pytest.mark.parametrize("status", ["diverged", "failed"])
