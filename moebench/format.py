@@ -49,15 +49,17 @@ def significant(value: float, *, figures: int = 3) -> str:
 
 
 def exact_number(value: float) -> str:
-    """A count or another number that is exact, in full up to twelve digits: `12,900,000,000`."""
-    return f"{value:,.12g}".replace("-", MINUS)
+    """A count in full, another exact number up to twelve digits: `12,900,000,000`."""
+    whole = abs(value) < 1e15 and value == int(value)
+    return (f"{value:,.0f}" if whole else f"{value:,.12g}").replace("-", MINUS)
 
 
 def exact_quantity(value: float, unit: str) -> str:
     """The same with its unit: `46,702,792,704 parameters`, `0.7283` for a share, `2021` for a year."""
     if unit == "year":
         return f"{value:.12g}"
-    return f"{value:.4g}".replace("-", MINUS) if unit == "1" else f"{exact_number(value)} {unit}"
+    number = exact_number(value) if value == int(value) else f"{value:.4g}".replace("-", MINUS)
+    return number if unit == "1" else f"{number} {unit}"
 
 
 def interval(estimate: float | None, low: End, high: End, unit: str = "", *, signed: bool | None = None) -> str:

@@ -151,8 +151,9 @@ def test_the_systems_counted_are_named_and_those_left_out_with_why(tmp_path: Pat
 
 def test_a_selection_fits_all_of_its_fields() -> None:
     asked = Selection(kind="moe", since=2024, until=2024, named=["deepseek-*", "dbrx"], at_least={"cost.saving": 0.8})
-    counts, made = selecting.select(asked, "shape.experts")
-    assert counts == {"deepseek-moe-16b": 64, "deepseek-v2-lite": 64, "deepseek-v3": 256}
+    counts, made = selecting.select(asked, ["shape.experts"])
+    experts = {name: each["shape.experts"] for name, each in counts.items()}
+    assert experts == {"deepseek-moe-16b": 64, "deepseek-v2-lite": 64, "deepseek-v3": 256}
     assert made.left_out == {}
     assert asked.words == (
         "published mixtures since 2024 until 2024, named deepseek-* or dbrx, with cost.saving at least 0.8"
@@ -175,8 +176,9 @@ def test_unlike_selections_have_unlike_words() -> None:
 
 
 def test_of_a_family_and_year_the_flagship_is_the_largest() -> None:
-    counts, _ = selecting.select(Selection(since=2025, flagships=True), "shape.is_moe")
-    assert counts == {"gpt-oss-120b": 1, "kimi-k2": 1, "llama-4-scout": 1, "qwen3-32b": 0}
+    counts, _ = selecting.select(Selection(since=2025, flagships=True), ["shape.is_moe"])
+    is_moe = {name: each["shape.is_moe"] for name, each in counts.items()}
+    assert is_moe == {"gpt-oss-120b": 1, "kimi-k2": 1, "llama-4-scout": 1, "qwen3-32b": 0}
 
 
 # ---------------------------------------------------------------------------------------------- the median
@@ -347,3 +349,26 @@ def test_years_and_shares_are_written_as_such(tmp_path: Path) -> None:
     assert (year.effect, year.asked) == ("2021", "≥ 2022")
     assert share.effect == "0.001112"
     assert math.isclose(share.estimate or 0, 0.001112, rel_tol=1e-3)
+
+
+# ---------------------------------------------------------------------------------------------- the suite accounting
+
+
+WRONG = {
+    "mixtral-8x7b-12b-active", "mixtral-of-seven", "mixtral-8x22b-47b-active", "switch-2048-experts",
+    "switch-a-few-a-token", "ninety-percent-at-mixtral", "in-language-models-since-2022", "no-larger-than-mistral",
+    "memory-of-active-weights", "usual-number-of-experts", "usual-top-k",
+}  # fmt: skip
+"""Numbers that are told widely and do not follow from the published sizes."""
+
+
+def test_the_suite_accounting_refutes_the_wrong_numbers_and_decides_every_claim(tmp_path: Path) -> None:
+    results = Results(tmp_path / "results")
+    plan = api.plan("accounting", results=results.root)
+    verdicts = {v.id: v for v in judge(gather(results, results.save_plan(plan, environment(1, "cpu"))))}
+    assert {v.state for v in verdicts.values()} == {"supported", "refuted", "cited"}
+    assert {name for name in WRONG if verdicts[name].state != "refuted"} == set()
+    right = {"mixtral-8x7b-47b", "mixtral-8x7b-12p9b-active", "mixtral-of-eight", "switch-1p6t", "dbrx-16-experts"}
+    assert {name for name in right if verdicts[name].state != "supported"} == set()
+    assert all(v.p is None and v.low == v.high for v in verdicts.values())
+    assert len(plan.jobs) == 0

@@ -258,9 +258,9 @@ def test_every_system_names_its_source_and_says_what_it_is(name: str) -> None:
         assert shape(one.blueprint)
 
 
-def test_there_are_42_and_the_oldest_comes_first() -> None:
+def test_there_are_43_and_the_oldest_comes_first() -> None:
     found = systems()
-    assert len(found) == 42
+    assert len(found) == 43
     assert found[0].name == "jacobs1991-adaptive-mixtures"
     assert [one.year for one in found] == sorted(one.year for one in found)
 
@@ -482,7 +482,7 @@ def test_files_that_are_not_there_are_refused(suite: str) -> None:
 
 def test_all_systems_at_one_context() -> None:
     found = inspect_all()
-    assert len(found["systems"]) == 42
+    assert len(found["systems"]) == 43
     assert {one["context"] for one in found["systems"] if one["params"]} == {2048}
     assert {"GPT-4", "Claude", "Gemini"} <= {one["name"] for one in found["undisclosed"]}
     assert all(isinstance(one["params"]["total"], int) for one in found["systems"] if one["params"])

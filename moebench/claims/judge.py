@@ -308,7 +308,7 @@ def _verdict(evidence: Evidence, draft: _Draft, correction: Correction, family: 
         **_decided(draft, hypothesis, sample, finding, correction, family),
         **printed(hypothesis, finding),
         **(share or {}),
-        method=finding.method,
+        method="formula" if metric_of(claim.metric).modelled else finding.method,
         caveats=tuple(hints),
         notes=tuple(lines),
     )

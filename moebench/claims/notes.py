@@ -20,7 +20,7 @@ from moebench.claims.hypothesis import Hypothesis
 from moebench.claims.kinds.published import MEDIAN
 from moebench.claims.reaching import OVER_BUDGETS, UNDECAYED
 from moebench.claims.samples import Sample
-from moebench.claims.scope import UNVERIFIED
+from moebench.claims.scope import MODELLED, UNVERIFIED
 from moebench.claims.verdict import TRIFLE, Beside, Scored
 from moebench.format import MINUS, TIMES, interval, number, plural
 from moebench.metrics import metric_of
@@ -74,8 +74,9 @@ def of_systems(plan: Plan, claim: Claim) -> Iterator[str]:
 def of_convention(plan: Plan, claim: Claim, models: Iterable[str]) -> Iterator[str]:
     """What a count of published systems leaves in and out, as their publishers differ in it."""
     said = metric_of(claim.metric).convention
-    if said is not None and any(name in plan.systems and name not in plan.models for name in models):
-        yield f"counted: {said}"
+    modelled = metric_of(claim.metric).modelled
+    if said is not None and (modelled or any(name in plan.systems and name not in plan.models for name in models)):
+        yield f"{MODELLED if modelled else 'counted'}: {said}"
 
 
 def _tried(evidence: Evidence, name: str, claim: Claim) -> str:
@@ -199,6 +200,8 @@ def caveats(
 ) -> Iterator[str]:
     """What no view of the verdict may leave out, each in a few words."""
     yield from (note for note in (UNDECAYED, OVER_BUDGETS) if note in sample.notes)
+    if metric_of(claim.metric).modelled:
+        yield f"{MODELLED}, not measured"
     if sample.single:
         yield "one run each" if sample.n == 1 or sample.clusters is not None else f"one run of {sample.single[0]}"
     measured = hypothesis.contrast.kind != "counted"

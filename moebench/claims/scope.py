@@ -31,6 +31,9 @@ def scope(
     kind, pair = metric_of(claim.metric).kind, claim.compare
     treatment, baseline = (pair.treatment, pair.baseline) if pair else (None, None)
     differs = likeness.scope_words(evidence.plan, beside, treatment, baseline, counted=kind == "counted")
+    if metric_of(claim.metric).modelled:
+        who = claim.subject if claim.compare is None else f"{treatment} and {baseline}"
+        return f"{who}, {MODELLED} by formula for the links that the claim states: measured nowhere"
     if claim.systems is not None:
         return f"{claim.systems.words}, counted from the published architectures"
     made = ", ".join(f"{name} is {said}" for name in models if (said := evidence.plan.says(name)) is not None)
@@ -81,6 +84,7 @@ def _of_each(evidence: Evidence, models: tuple[str, ...], kind: str) -> Iterator
         yield f"measured elsewhere ({', '.join(files)}): {UNVERIFIED}"
 
 
+MODELLED = "MODELLED"
 UNVERIFIED = "equal data, tuning and hardware are declared by the user, not verified"
 
 

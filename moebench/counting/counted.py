@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 
+from moebench.counting import communication
 from moebench.counting.blueprint import Blueprint
 from moebench.counting.flops import decode_flops_per_token, forward_flops_per_token
 from moebench.counting.weights import active_without_input_tables, body_weights, parameters, saving
@@ -73,6 +74,11 @@ def _needs(name: str, label: str, labels: Labels) -> None:
         raise LookupError(f"{name} of a published system needs the label {label!r}: {name}[{label}=...]")
 
 
+def _modelled(model: Callable[..., float]) -> Callable[[Blueprint, Labels], float]:
+    """A formula whose arguments are the labels."""
+    return lambda b, labels: model(b, **{label: float(value) for label, value in labels.items()})
+
+
 COUNTED: dict[str, Callable[[Blueprint, Labels], float]] = {
     "cost.total_params": lambda b, _: parameters(b).total,
     "cost.active_params": lambda b, _: parameters(b).active,
@@ -87,5 +93,11 @@ COUNTED: dict[str, Callable[[Blueprint, Labels], float]] = {
     "shape.experts": _experts,
     "shape.top_k": _top_k,
     "shape.is_moe": lambda b, _: float(bool(b.mixtures)),
+    "modelled.expert_parallel_bytes": _modelled(communication.expert_parallel_bytes),
+    "modelled.tensor_parallel_bytes": _modelled(communication.tensor_parallel_bytes),
+    "modelled.data_parallel_bytes": _modelled(communication.data_parallel_bytes),
+    "modelled.expert_parallel_share": _modelled(communication.expert_parallel_share),
+    "modelled.tensor_parallel_share": _modelled(communication.tensor_parallel_share),
+    "modelled.data_parallel_share": _modelled(communication.data_parallel_share),
 }
 """Metric -> how it is counted."""

@@ -119,6 +119,8 @@ class Metric(Frozen):
     """Whether it is of all the text that test.bits_per_byte is scored on, where its name does not say so."""
     of_systems: bool = later(False)
     """Whether only published systems have it."""
+    modelled: bool = later(False)
+    """Whether it follows from what a claim states of a place that is not here, and is measured nowhere."""
     convention: str | None = later()
     """What is counted and what is not, where publishers differ."""
     timed_by: str | None = None

@@ -6,7 +6,7 @@ about nothing would hold for every one of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 
 from moebench.counting.counted import count
@@ -39,14 +39,14 @@ def published(spec: SuiteSpec) -> tuple[dict[str, PlannedSystem], dict[str, Sele
             misfits.append(Misfit(at=("claims", name, key), message=str(error.args[0])))
         if claim.systems is None:
             continue
-        counts, made = select(claim.systems, claim.metric)
+        counts, made = select(claim.systems, claim.metrics)
         if not counts:
             message = f"no published system is selected: there are no {claim.systems.words}"
             hint = f"{len(made.left_out)} fit and have no {claim.metric}" if made.left_out else None
             misfits.append(Misfit(at=("claims", name, "systems"), message=message, hint=hint))
         selected[claim.selects] = made
-        for one, value in counts.items():
-            asked.setdefault(one, {})[claim.metric] = value
+        for one, of_metrics in counts.items():
+            asked.setdefault(one, {}).update(of_metrics)
     if misfits:
         raise PlanError(*misfits)
     return {name: _planned(system(name), asked[name]) for name in sorted(asked)}, selected
@@ -65,16 +65,16 @@ def _named(claim: Claim, spec: SuiteSpec) -> Iterator[tuple[str, str]]:
         yield from ((name, metric) for metric in claim.metrics)
 
 
-def select(asked: Selection, metric: str) -> tuple[dict[str, float], Selected]:
-    """The count of each system that fits, the oldest first, and which these are."""
-    counts: dict[str, float] = {}
+def select(asked: Selection, metrics: Sequence[str]) -> tuple[dict[str, dict[str, float]], Selected]:
+    """The counts of each system that fits, the oldest first, and which these are."""
+    counts: dict[str, dict[str, float]] = {}
     left_out: dict[str, str] = {}
     for one in _of_largest(systems()) if asked.flagships else systems():
         if not _fits(one, asked):
             continue
         try:
             if all(of_system(one, name) >= least for name, least in asked.at_least.items()):
-                counts[one.name] = of_system(one, metric)
+                counts[one.name] = {metric: of_system(one, metric) for metric in metrics}
         except LookupError as error:
             left_out[one.name] = str(error.args[0])
     return counts, Selected(names=tuple(counts), left_out=left_out)

@@ -7,6 +7,7 @@ what refutes is said by the claim's kind.
 from __future__ import annotations
 
 from moebench.claims.kinds.published import MEDIAN, of_one
+from moebench.metrics import metric_of
 from moebench.planning.feasibility import is_measured, made_elsewhere, parts_of, units_of
 from moebench.planning.planned import DataFacts
 from moebench.suite.claim import Claim
@@ -35,7 +36,8 @@ def _of_systems(claim: Claim) -> str:
     supported, _ = claim.test.supported_if(of_one(claim, "the median" if share == MEDIAN else "it"))
     how_many = {"every": "each", "some": "any"}.get(str(share), f"at least {share}")
     where = "" if share == MEDIAN else f"of {how_many} of them "
-    return f"{claim.selects}: supported if {where}{supported}, refuted if not; counted, so without an interval"
+    how = "MODELLED by formula, not measured" if metric_of(claim.metric).modelled else "counted, so without an interval"
+    return f"{claim.selects}: supported if {where}{supported}, refuted if not; {how}"
 
 
 def _where(spec: SuiteSpec, claim: Claim, facts: DataFacts | None) -> tuple[str, str]:
@@ -64,7 +66,8 @@ def _target(claim: Claim) -> str:
 def _over(spec: SuiteSpec, claim: Claim) -> str:
     """What a claim is judged over, and in which family."""
     if not is_measured(spec, claim):
-        return "counted, so without an interval"
+        modelled = any(metric_of(one.metric).modelled for one in spec.concerns(claim))
+        return "MODELLED by formula, not measured" if modelled else "counted, so without an interval"
     measured = dict.fromkeys(units_of(spec, one.metric) for one in spec.concerns(claim) if is_measured(spec, one))
     number, units = next(iter(measured))
     over = " and ".join(f"{number} {units}" for number, units in measured)

@@ -39,6 +39,8 @@ def counted(verdict: Verdict) -> str:
     """`8 seeds`, or `exact` for a count; empty when nothing was measured. A pair of runs is counted by its seed."""
     if not verdict.n:
         return ""
+    if verdict.method == "formula":
+        return "modelled" + (f", {plural(len(verdict.systems), 'system')}" if verdict.systems else "")
     if verdict.systems:
         return f"exact, {plural(len(verdict.systems), 'system')}"
     return "exact" if verdict.units == "counts" else plural(verdict.n, *UNITS[verdict.units])

@@ -99,6 +99,8 @@ def _check_systems(findings: Findings, path: Path, claim: Claim, metric: Metric)
         findings.add((*path, "systems"), "this claim is about several published systems", hint, key=True)
     elif isinstance(share, Amount) and not (share.relative and 0 < share.value <= 1):
         findings.add((*test, "in"), f"in {share} is no share of them", "write `every`, `some`, or a share such as 75%")
+    if share == MEDIAN and claim.minus is not None:
+        findings.add((*path, "minus"), "a median takes no 'minus'", "ask for every system, or for a share", key=True)
     if metric.kind != "counted":
         message = f"{metric.name} is measured, and published systems are counted alone"
         findings.add((*path, "metric"), message, "claim a metric of cost or shape")

@@ -21,7 +21,7 @@ from moebench.claims.kinds.part import Known, Parts
 from moebench.claims.kinds.part import Sweeps as Sweeps
 from moebench.claims.kinds.published import over_systems
 from moebench.claims.kinds.spread import over_places
-from moebench.format import TIMES
+from moebench.format import TIMES, exact_number
 from moebench.frozen import Frozen, later
 from moebench.metrics import metric_of
 from moebench.metrics.metric import Metric
@@ -201,7 +201,9 @@ def amount_words(amount: Amount, metric: str) -> str:
     unit = metric_of(metric).unit
     if unit == "ratio" and not amount.relative:
         return f"{amount}{TIMES}"
-    return str(amount) if amount.relative or unit in ("1", "year") else f"{amount} {unit}"
+    if amount.relative or unit in ("1", "year"):
+        return str(amount)
+    return f"{exact_number(amount.value) if abs(amount.value) >= LARGE else amount} {unit}"
 
 
 def between(claim: Claim) -> str:
@@ -306,4 +308,6 @@ def exactly(amount: Amount) -> Fraction:
     return Fraction(amount.value).limit_denominator(10**9) if amount.relative else as_written(amount.value)
 
 
+LARGE = 1e6
+"""From which on an amount is written in full, and not in powers of ten."""
 RATIO = Reading(form="ratio", sign=1, unit="ratio")
