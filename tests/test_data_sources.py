@@ -21,23 +21,14 @@ from hypothesis import strategies as st
 from moebench import plugins
 from moebench.data import DataError, Gathered, Source, Text
 from moebench.data.corpus import Corpus
+from moebench.data.markov import entropy_bits, entropy_rate_bits, sample, stationary, transitions, uniform
 from moebench.data.prepare import prepare
 from moebench.data.sources import plugin, stdlib, unpack
 from moebench.data.sources.decode import read_text
 from moebench.data.sources.plugin import PluginData
 from moebench.data.sources.records import MOST_DOMAINS
 from moebench.data.sources.stdlib import StdlibData
-from moebench.data.sources.synthetic import (
-    SyntheticData,
-    entropy_bits,
-    entropy_rate_bits,
-    sample,
-    source_alphabet,
-    source_table,
-    stationary,
-    transitions,
-    uniform,
-)
+from moebench.data.sources.synthetic import SyntheticData, source_alphabet, source_table
 from moebench.data.sources.text import CHUNK_BYTES, FEW_FILES, TextData, chunks, files
 from moebench.data.sources.unpack import NotTextError
 from moebench.seeds import generator

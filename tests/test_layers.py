@@ -25,7 +25,8 @@ PACKAGE = Path(moebench.__file__).parent
 
 LADDER: dict[str, tuple[str, ...]] = {
     "ground": (
-        "__init__", "text", "frozen", "amounts", "seeds", "format", "tables", "catalogue", "environment", "counting",
+        "__init__", "text", "frozen", "amounts", "seeds", "data.markov", "data.tasks", "format", "tables",
+        "catalogue", "environment", "counting",
         "identity", "plugins", "models.lazy", "models.initial", "models.routers", "models.transforms", "models.subject",
         "metrics", "experiments", "external", "data.documents", "data.sources",
         "claims.hypothesis", "claims.kinds", "systems.configs", "models.convert.families", "models.convert.words",

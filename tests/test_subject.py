@@ -124,6 +124,7 @@ TEXT = SimpleNamespace(
     mask=np.array([[1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0]], dtype=bool),
     document=np.array([0, 1, 0]),
     text_bytes=None,
+    asked=None,
 )
 DOCUMENTS = [
     Document(name="one", domain="code", start=1, stop=2),

@@ -32,7 +32,7 @@ def text_of(metric: str) -> str | None:
     base = MetricRef.parse(metric).base
     if base.endswith("_to_quality"):
         return "curve"
-    if base.startswith("decayed."):
+    if base.startswith(("decayed.", "task.")):
         return "test"
     if base.startswith(("effective_", "leverage.")):
         return "test"

@@ -15,7 +15,7 @@ from itertools import combinations
 import numpy as np
 
 from moebench import stats
-from moebench.claims import controls, coverage, idle, items, likeness, reaching
+from moebench.claims import controls, coverage, idle, informative, items, likeness, reaching
 from moebench.claims.hypothesis import Contrast, Term
 from moebench.claims.kinds.sweeping import together
 from moebench.claims.samples import Sample
@@ -321,8 +321,11 @@ def _enough_text(question: Question) -> str | None:
 
 
 def _learned(question: Question) -> str | None:
-    """Every model whose loss is compared learned more than how often each byte occurs."""
-    if not question.contrast.rests_on_loss:
+    """Every model whose loss is compared learned more than how often each byte occurs.
+
+    Of a task it is asked whether it was learned: `informative` does.
+    """
+    if not any(term.facts.rests_on_loss and not term.base.startswith("task.") for term in question.contrast.terms):
         return None
     for model in question.planned:
         facts = question.plan.data_of(model)
@@ -475,6 +478,10 @@ def _more_than_chance(question: Question) -> str | None:
     return idle.by_chance(question.plan, question.contrast, question.runs)
 
 
+def _informative(question: Question) -> str | None:
+    return informative.uninformative(question.plan, question.claim, question.contrast, question.runs)
+
+
 PRECONDITIONS: tuple[Callable[[Question], str | None], ...] = (
     _matched,
     _same_data,
@@ -492,11 +499,12 @@ PRECONDITIONS: tuple[Callable[[Question], str | None], ...] = (
     _same_step,
     _one_machine,
     _learned,
+    _informative,
     _few_diverged,
     _more_than_chance,
     _quiet_machine,
 )
-OF_LENGTH = frozenset({_enough_text, _learned, _more_than_chance, _quiet_machine})
+OF_LENGTH = frozenset({_enough_text, _learned, _informative, _more_than_chance, _quiet_machine})
 """Those that too short a run or session fails."""
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from moebench import stats
 from moebench.claims.hypothesis import Withheld
-from moebench.metrics.ref import MetricRef
+from moebench.metrics.ref import MetricRef, labelled
 from moebench.planning.types import Plan
 from moebench.reader.evidence import Evidence, Outcome
 from moebench.suite.claim import Target
@@ -26,16 +26,16 @@ UNDECAYED, OVER_BUDGETS = "crossing on an undecayed curve", "crossing over decay
 FEWEST_BUDGETS = 3
 """That a crossing is read over."""
 
-SPENT = {CURVE: "train.tokens", DECAYED: "decayed.tokens"}
-"""Curve -> what says the tokens at each of its points."""
+SPENT = {"curve": "train.tokens", "decayed": "decayed.tokens"}
+"""Group of a curve -> what says the tokens at each of its points."""
 
 PAID_IN: dict[str, dict[str, str] | None] = {
     "tokens_to_quality": SPENT,
-    "flops_to_quality": {CURVE: "train.model_flops", DECAYED: "decayed.model_flops"},
+    "flops_to_quality": {"curve": "train.model_flops", "decayed": "decayed.model_flops"},
     "seconds_to_quality": None,
 }
-"""Metric -> for either curve, that of what had been spent by each of its points; None for micro-batches, which the
-speed session times."""
+"""Metric -> for either group of curves, that of what had been spent by each of its points; None for micro-batches,
+which the speed session times."""
 
 
 _MORE = 1 + 1e-9
@@ -49,6 +49,17 @@ def rests_on(metric: str) -> tuple[str, ...]:
         return ()
     paid = PAID_IN[base]
     return (CURVE, DECAYED, *(["speed.train_step_s"] if paid is None else paid.values()))
+
+
+def quality_curve(curve: str, on: str | None) -> str:
+    """The curve that a target is read from: of bits per byte, or of the answers that it is `on`, at the same points."""
+    ref = None if on is None else MetricRef.parse(on)
+    return curve if ref is None else labelled(f"{group_of(curve)}.answer_bits", task=ref.get("task"))
+
+
+def group_of(curve: str) -> str:
+    """`curve` or `decayed`."""
+    return MetricRef.parse(curve).group
 
 
 def curve_of(plan: Plan, models: Collection[str]) -> str:
@@ -76,21 +87,23 @@ class Goal:
         and it reaches its own final value by construction. Any other model sets one goal for all, its mean.
         """
         seeds = evidence.plan.spec.seeds
+        unit, of = ("bits/byte", "") if target.on is None else ("bits", f" in {target.on}")
         if target.reach is None:
             raise Withheld("invalid", "no target says which quality is to be reached")
         if not isinstance(target.reach, str):
-            curve, says = curve_of(evidence.plan, compared), f"to {target.reach:g} bits/byte"
+            curve = quality_curve(curve_of(evidence.plan, compared), target.on)
+            says = f"to {target.reach:g} {unit}{of}"
             return Goal(by_seed=dict.fromkeys(seeds, float(target.reach)), says=says, curve=curve)
         model = target.reach
-        curve = curve_of(evidence.plan, {*compared, model})
+        curve = quality_curve(curve_of(evidence.plan, {*compared, model}), target.on)
         finals = {o.seed: o.curves[curve][-1][1] for o in evidence.outcomes_of([model]) if _complete(o, curve)}
         if not finals:
             raise Withheld("not_tested", f"{model}, whose final quality is to be reached, has no finished run")
         if model in compared:
             goals = {seed: finals.get(seed, math.nan) for seed in seeds}
-            return Goal(by_seed=goals, says=f"to the final quality of {model} with the same seed", curve=curve)
+            return Goal(by_seed=goals, says=f"to the final quality of {model} with the same seed{of}", curve=curve)
         mean = float(np.mean(list(finals.values())))
-        says = f"to the mean final quality of {model}, {mean:.4g} bits/byte"
+        says = f"to the mean final quality of {model}{of}, {mean:.4g} {unit}"
         return Goal(by_seed=dict.fromkeys(seeds, mean), says=says, curve=curve)
 
 
@@ -110,7 +123,7 @@ def cost_to_quality(outcome: Outcome, metric: str, goal: Goal, plan: Plan) -> tu
     if not curve:
         raise Withheld("not_tested", f"{outcome.model} has no {goal.curve}")
     paid = PAID_IN[MetricRef.parse(metric).base]
-    paid_in = None if paid is None else paid[goal.curve]
+    paid_in = None if paid is None else paid[group_of(goal.curve)]
     if paid_in is not None:
         spent = dict(outcome.curves.get(paid_in, ()))
     elif outcome.model in plan.decoders:
@@ -130,7 +143,7 @@ def cost_to_quality(outcome: Outcome, metric: str, goal: Goal, plan: Plan) -> tu
         return 0.0, points[0][0]
     if math.isinf(cost):
         return points[-1][0] * _MORE, math.inf
-    if goal.curve == DECAYED:
+    if group_of(goal.curve) == "decayed":
         return _beside_diverged(cost, points, [step for step, _ in curve], plan.decoders[outcome.model].recipe.branches)
     return cost, cost
 
@@ -164,7 +177,7 @@ def share_to_overtake(one: Outcome, other: Outcome, curve: str) -> tuple[float, 
         return 0.0, math.inf
     told = next(run for run in (one, other) if run.status != "diverged")
     at = [step for step, _ in told.curves.get(curve, ())]
-    spent = dict(told.curves.get(SPENT.get(curve, ""), ()))
+    spent = dict(told.curves.get(SPENT.get(group_of(curve), ""), ()))
     if len(at) < 2 or any(step not in spent for step in at):
         raise Withheld("not_tested", f"{told.model} has no {curve} with tokens at two points or more")
     curves = [dict(run.curves.get(curve, ())) for run in (one, other)]

@@ -183,7 +183,8 @@ def _event(evidence: Evidence, contrast: Contrast, claim: Claim | None) -> Sampl
     plan = evidence.plan
     of_run = sum_of(contrast, lambda run, metric: reaching.cost_to_quality(run, metric, goal, plan))
     sample = over_seeds(evidence, contrast, of_run)
-    notes = (reaching.OVER_BUDGETS if goal.curve == reaching.DECAYED else reaching.UNDECAYED, goal.says)
+    over = reaching.group_of(goal.curve) == "decayed"
+    notes = (reaching.OVER_BUDGETS if over else reaching.UNDECAYED, goal.says)
     if all(term.base != "seconds_to_quality" for term in contrast.terms):
         return replace(sample, notes=notes)
     if not contrast.log:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -128,6 +128,22 @@ def _corrupted(batch: Tokens, corpus: Corpus, *, share: float, seed: int, step: 
 
 
 @dataclass(frozen=True, kw_only=True)
+class Asked:
+    """Which of the scored positions of windows answer a question; each window is one question."""
+
+    mask: NDArray[np.bool_]
+    """[N, T], true where a target belongs to the answer."""
+    task: tuple[str, ...]
+    """[N], the name of each window's task."""
+    seen: NDArray[np.bool_]
+    """[N], whether the question stood in training."""
+    counts: NDArray[np.bool_]
+    """[N], whether the task's score is of it: by its leak rule, of those that stood in training or of the others."""
+    facts: Mapping[str, tuple[int, float]]
+    """Task -> facts to be stored and bits of each, of tasks that are about storing."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Windows:
     """What an evaluation scores: N windows of T = context positions."""
 
@@ -143,6 +159,8 @@ class Windows:
     """[N], index of the first target in `corpus.tokens(split)`."""
     text_bytes: Tokens | None = None
     """None, as each token says how many bytes it stands for."""
+    asked: Asked | None = None
+    """Of windows that are questions."""
 
 
 def evaluation_windows(
@@ -177,7 +195,27 @@ def evaluation_windows(
         read, before = (_disordered(some, len(stream), split) for some in (read, before))
     targets = np.where(mask, stream[read], 0).astype(np.int64)
     inputs = np.where(mask, stream[before], 0).astype(np.int64)
-    return Windows(inputs=inputs, targets=targets, mask=mask, document=document, start=starts)
+    asked = _asked(corpus, split, document, places, mask) if corpus.answers else None
+    return Windows(inputs=inputs, targets=targets, mask=mask, document=document, start=starts, asked=asked)
+
+
+def _asked(corpus: Corpus, split: str, document: Tokens, places: Tokens, mask: NDArray[np.bool_]) -> Asked:
+    """What of some windows, each one document, is its answer."""
+    documents, rows = corpus.documents(split), corpus.answers[split][document]
+    first = documents.starts[document] + rows["start"]
+    task, known = tuple(documents[index].domain for index in document.tolist()), corpus.facts.tasks
+    recalled = np.array([known[name].tested_on == "training" for name in task])
+    return Asked(
+        mask=mask & (places >= first[:, None]),
+        task=task,
+        seen=rows["seen"],
+        counts=rows["seen"] == recalled,
+        facts={
+            name: (one.facts, one.fact_bits)
+            for name, one in known.items()
+            if one.facts is not None and one.fact_bits is not None
+        },
+    )
 
 
 def unigram_bits_per_byte(corpus: Corpus, windows: Windows) -> float:

@@ -33,6 +33,11 @@ Stream = NDArray[np.unsignedinteger[Any]]
 TABLE = np.dtype([("start", "<i8"), ("stop", "<i8"), ("name_stop", "<i8"), ("domain", "<i4")])
 """A row of the table of a split's documents: its places in the stream, where its name ends among the names, and the
 number of its domain."""
+ANSWER = np.dtype([("start", "<i4"), ("seen", "?")])
+"""A row of the answers of a split, one a document: its first byte within the document, and whether the question stood
+in training."""
+Answers = Mapping[str, NDArray[Any]]
+"""Split -> its answers; empty for a text of no tasks."""
 
 
 class Document(Frozen):
@@ -123,6 +128,7 @@ class Corpus:
         facts: DataFacts,
         context: int,
         tokenizer: AnyTokenizer = BYTES,
+        answers: Answers | None = None,
     ) -> None:
         self._tokens = dict(tokens)
         self._documents = {
@@ -132,6 +138,7 @@ class Corpus:
         self.context = context
         """Tokens in a window."""
         self.tokenizer = tokenizer
+        self.answers = answers or {}
         self._digests: dict[str, str] = {}
 
     @property
@@ -185,14 +192,20 @@ def corpus_digest(
     plugin: PluginCode | None = None,
     versions: Mapping[str, str] | None = None,
     tokenizer: AnyTokenizer = BYTES,
+    answers: Answers | None = None,
 ) -> str:
     """Hash of all three splits, of an installed package's code that gave them, of the versions of what they are from
-    where the source names these, and of what made them tokens.
+    where the source names these, of what made them tokens, and of where their answers are.
     """
     made: list[Any] = [split_digest(tokens[split], documents[split]) for split in SPLITS]
     made += [plugin.model_dump()] if plugin is not None else []
     made += [{"versions": dict(versions)}] if versions else []
     made += [{"tokenizer": tokenizer.digest}] if isinstance(tokenizer, Subwords) else []
+    made += (
+        [{"answers": {split: hashlib.sha256(answers[split].tobytes()).hexdigest() for split in SPLITS}}]
+        if answers
+        else []
+    )
     return digest_of(made, length=64)
 
 

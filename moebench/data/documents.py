@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from moebench.data.tasks.known import KnownTask
 from moebench.plugins import PluginCode
 
 SEPARATOR = 0
@@ -18,6 +19,16 @@ SEPARATOR = 0
 
 class DataError(ValueError):
     """The data asked for cannot be used; the message says why and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """Which bytes of a document answer the rest of it."""
+
+    start: int
+    """Index of the first; it ends with the document."""
+    seen: bool
+    """Whether its source put the same document into training too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +42,10 @@ class Text:
     """Texts of one group always go to the same split."""
     body: bytes
     """UTF-8 with newlines as a single line feed."""
+    split: str | None = None
+    """The one that it is in, where its source divides; then it does so for all its texts."""
+    answer: Answer | None = None
+    """Of a document of a task."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +87,8 @@ class Gathered:
     """What the texts are from -> its version, where that is part of what they are."""
     parts: Sequence[Part] = ()
     """The sources of a mixture; none where there is but one."""
+    tasks: Mapping[str, KnownTask] = field(default_factory=dict)
+    """Domain -> the task that it is, where every document has an answer."""
     plugin: PluginCode | None = None
     """The code that gave them, when it is an installed package's."""
 

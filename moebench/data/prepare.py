@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from moebench.data.copies import Sample, num_different
-from moebench.data.corpus import DATA_VERSION, Corpus, corpus_digest, unigram_bits_per_byte
+from moebench.data.corpus import ANSWER, DATA_VERSION, Corpus, corpus_digest, unigram_bits_per_byte
 from moebench.data.documents import DataError, Gathered
 from moebench.data.mixing import mix
 from moebench.data.overlap import WINDOW_BYTES, leak_share
@@ -23,7 +24,7 @@ from moebench.data.selection import select
 from moebench.data.sources import DataSpec
 from moebench.data.splits import SPLITS, split, united
 from moebench.data.spool import Columns, Indices, Spool
-from moebench.data.stored import Writer, load, opened, seal
+from moebench.data.stored import Writer, load, opened, seal, write_answers
 from moebench.data.views import view
 from moebench.identity import digest_of
 from moebench.planning.planned import DataFacts
@@ -46,6 +47,8 @@ def prepare(spec: DataSpec, *, base: Path, cache: Path, part: TrainingView = WHO
     used.
     """
     text = _of_bytes(spec.model_copy(update={"tokenizer": "bytes"}), base=base, cache=cache)
+    if text.answers and spec.tokenizer != "bytes":
+        raise DataError("tasks with known answers are made of bytes: no model reads them under another tokenizer")
     corpus = text if spec.tokenizer == "bytes" else view(text, spec.tokenizer, base=base, cache=cache)
     chosen = select(text, part, cache=cache) if part.selects else text
     if chosen is not text:
@@ -105,7 +108,10 @@ def build(spec: DataSpec, gathered: Gathered, folder: Path) -> Corpus:
         if not len(columns):
             raise DataError(f"the data hold no text{': ' if gathered.notes else ''}{'; '.join(gathered.notes)}")
         columns = _with_domains(columns, gathered)
-        if gathered.independent:
+        if columns.splits:
+            of_text = np.array([SPLITS.index(one) for one in columns.splits], dtype=np.int8)
+            mixed, repeats = list[str](), list[str]()
+        elif gathered.independent:
             of_text, mixed = mix(columns, split(columns, np.empty((0, 2), dtype=np.int64), spool.name), gathered.parts)
             repeats = []
         else:
@@ -115,17 +121,20 @@ def build(spec: DataSpec, gathered: Gathered, folder: Path) -> Corpus:
                 repeats = list(_repeats(columns, related, sample, training=of_text == SPLITS.index("train")))
         domains = _write(spool, columns, of_text, folder)
     tokens, documents = opened(folder, domains=domains)
-    leak = leak_share(tokens["test"], tokens["train"])
+    answers = _answers(columns, of_text)
+    write_answers(folder, answers)
+    leak = _leaked(columns, of_text) if answers else leak_share(tokens["test"], tokens["train"])
     notes = [*gathered.notes, *mixed, *repeats]
     if leak > LEAK_THRESHOLD:
         means = "by chance, for its entropy is low" if gathered.independent else "so quality on it is partly memory"
+        what = "questions that are to be new" if answers else f"{WINDOW_BYTES}-byte windows"
         notes.append(
-            f"{leak:.1%} of the test split's {WINDOW_BYTES}-byte windows also occur in the training split "
+            f"{leak:.1%} of the test split's {what} also occur in the training split "
             f"(threshold {LEAK_THRESHOLD:.0%}), {means}"
         )
     facts = DataFacts(
         source=spec.source,
-        digest=corpus_digest(tokens, documents, plugin=gathered.plugin, versions=gathered.versions),
+        digest=corpus_digest(tokens, documents, plugin=gathered.plugin, versions=gathered.versions, answers=answers),
         plugin=gathered.plugin,
         versions=dict(gathered.versions),
         documents={name: len(documents[name]) for name in SPLITS},
@@ -136,10 +145,29 @@ def build(spec: DataSpec, gathered: Gathered, folder: Path) -> Corpus:
         leak_threshold=LEAK_THRESHOLD,
         entropy_bits_per_byte=gathered.entropy_bits_per_byte,
         unigram_bits_per_byte=unigram_bits_per_byte(tokens["train"], tokens["test"]),
+        tasks=dict(gathered.tasks),
         notes=tuple(notes),
     )
     seal(folder, facts, domains=domains)
-    return Corpus(tokens=tokens, documents=documents, facts=facts, context=spec.context)
+    return Corpus(tokens=tokens, documents=documents, facts=facts, context=spec.context, answers=answers)
+
+
+def _answers(columns: Columns, of_text: NDArray[np.int8]) -> dict[str, NDArray[Any]]:
+    """The answers of each split, in the order of its documents; empty for a text of no tasks."""
+    if not columns.answers:
+        return {}
+    rows = np.array([(one.start, one.seen) for one in columns.answers], dtype=ANSWER)
+    return {split: rows[of_text == number] for number, split in enumerate(SPLITS)}
+
+
+def _leaked(columns: Columns, of_text: NDArray[np.int8]) -> float:
+    """Share of the test split's questions that are to be new and stand in training all the same.
+
+    Those that a task means to have been trained on are none of them: recalling these is what it tests.
+    """
+    new = np.array([not one.seen for one in columns.answers]) & (of_text == SPLITS.index("test"))
+    trained = columns.bodies[of_text == SPLITS.index("train")]
+    return float(np.isin(columns.bodies[new], trained).mean()) if new.any() else 0.0
 
 
 def _with_domains(columns: Columns, gathered: Gathered) -> Columns:

@@ -19,7 +19,7 @@ from moebench.data.mixing import until
 from moebench.data.overlap import leak_share
 from moebench.data.splits import SPLITS
 from moebench.data.spool import Indices
-from moebench.data.stored import Writer, load, opened, seal
+from moebench.data.stored import Writer, load, opened, seal, write_answers
 from moebench.data.tokenizer import BYTES
 from moebench.identity import digest_of
 from moebench.metrics.rarity import occurrences, trigrams
@@ -108,19 +108,21 @@ def _written(corpus: Corpus, chosen: Indices, folder: Path, *, note: str) -> Cor
                 one = known[index]
                 writer.add(split, name=one.name, domain=one.domain, tokens=stream[one.start : one.stop].tobytes())
     tokens, documents = opened(folder, domains=writer.domains)
+    answers = {split: rows[chosen] if split == "train" else rows for split, rows in corpus.answers.items()}
+    write_answers(folder, answers)
     facts = corpus.facts
     changed = {
-        "digest": corpus_digest(tokens, documents, plugin=facts.plugin, versions=facts.versions),
+        "digest": corpus_digest(tokens, documents, plugin=facts.plugin, versions=facts.versions, answers=answers),
         "documents": {split: len(documents[split]) for split in SPLITS},
         "tokens": {split: len(tokens[split]) for split in SPLITS},
-        "leak_share": leak_share(tokens["test"], tokens["train"]),
+        "leak_share": facts.leak_share if answers else leak_share(tokens["test"], tokens["train"]),
         "unigram_bits_per_byte": unigram_bits_per_byte(tokens["train"], tokens["test"]),
         "notes": (*facts.notes, note),
         "unseen": _unseen(tokens, documents),
     }
     facts = facts.model_copy(update=changed)
     seal(folder, facts, domains=writer.domains)
-    return Corpus(tokens=tokens, documents=documents, facts=facts, context=corpus.context)
+    return Corpus(tokens=tokens, documents=documents, facts=facts, context=corpus.context, answers=answers)
 
 
 def _unseen(tokens: Mapping[str, Stream], documents: Mapping[str, Documents]) -> dict[str, float]:

@@ -18,7 +18,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from moebench.data.documents import SEPARATOR, DataError, Text, name_hash
+from moebench.data.documents import SEPARATOR, Answer, DataError, Text, name_hash
 
 KEPT_IN_MEMORY = 1 << 25
 """Bytes of a file that does not go to the disk."""
@@ -90,6 +90,10 @@ class Columns:
     """Texts of one number belong together."""
     bodies: Hashes
     """Texts of one number are the same."""
+    splits: tuple[str, ...]
+    """The splits that the source put them into; none where it does not divide."""
+    answers: tuple[Answer, ...]
+    """Of each text, where they are of tasks; else none."""
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -122,6 +126,7 @@ class Spool:
         self._sizes, self._name_ends = array("q"), array("q")
         self._ranks, self._groups, self._contents = (array("Q") for _ in range(3))
         self._domains, self._domain_ids = array("i"), dict[str, int]()
+        self._splits, self._answers = list[str](), list[Answer]()
 
     def __enter__(self) -> Self:
         return self
@@ -147,8 +152,12 @@ class Spool:
             self._groups.append(rank if text.group == text.name else _number(name_hash(text.group)))
             self._contents.append(_number(hashlib.blake2b(text.body, digest_size=8).digest()))
             self._domains.append(self._domain_ids.setdefault(text.domain, len(self._domain_ids)))
+            self._splits += [] if text.split is None else [text.split]
+            self._answers += [] if text.answer is None else [text.answer]
         ranks = np.frombuffer(self._ranks, dtype=np.uint64)
         self._refuse_twins(ranks)
+        if {len(self._splits), len(self._answers)} - {0, len(ranks)}:
+            raise DataError("the source gives some of its documents a split or an answer, and others none")
         return Columns(
             sizes=np.frombuffer(self._sizes, dtype=np.int64),
             domains=np.frombuffer(self._domains, dtype=np.int32),
@@ -156,6 +165,8 @@ class Spool:
             ranks=ranks,
             groups=np.frombuffer(self._groups, dtype=np.uint64),
             bodies=np.frombuffer(self._contents, dtype=np.uint64),
+            splits=tuple(self._splits),
+            answers=tuple(self._answers),
         )
 
     def _refuse_twins(self, ranks: Hashes) -> None:

@@ -16,15 +16,25 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from moebench.data.corpus import TABLE, Corpus, Documents, corpus_digest, unigram_bits_per_byte, width_of
+from moebench.data.corpus import (
+    ANSWER,
+    TABLE,
+    Answers,
+    Corpus,
+    Documents,
+    corpus_digest,
+    unigram_bits_per_byte,
+    width_of,
+)
 from moebench.data.documents import SEPARATOR
 from moebench.data.splits import SPLITS
 from moebench.data.tokenizer import BYTES, tokenizer_of
 from moebench.identity import canonical
 from moebench.planning.planned import DataFacts
-from moebench.store.files import read_json, replaced, write_json
+from moebench.store.files import read_json, replaced, write_bytes, write_json
 
 STREAM, PLACES, NAMES, FACTS = "{}.bin", "{}.documents.bin", "{}.names.bin", "facts.json"
+ANSWERS = "{}.answers.bin"
 """Files of a split, and of all."""
 _PLACE = struct.Struct("<qqqi")
 """A row of `TABLE`."""
@@ -91,6 +101,17 @@ def opened(
     return tokens, documents
 
 
+def write_answers(folder: Path, answers: Answers) -> None:
+    """The answers of each split, beside its documents."""
+    for split, rows in answers.items():
+        write_bytes(folder / ANSWERS.format(split), rows.tobytes())
+
+
+def answers_in(folder: Path) -> dict[str, NDArray[Any]]:
+    """The answers of a folder. Raises OSError or ValueError where there are none."""
+    return {split: np.fromfile(folder / ANSWERS.format(split), dtype=ANSWER) for split in SPLITS}
+
+
 def seal(folder: Path, facts: DataFacts, *, domains: Sequence[str]) -> None:
     """Writes what is known of a folder whose files are written: the mark that it is complete."""
     told = facts.model_dump(mode="json")
@@ -118,7 +139,12 @@ def load(folder: Path, *, context: int) -> Corpus | None:
         facts = DataFacts.model_validate(stored["facts"])
         tokenizer = BYTES if facts.tokenizer is None else tokenizer_of(folder)
         tokens, documents = opened(folder, domains=stored["domains"], dtype=width_of(tokenizer.vocab))
-        known = corpus_digest(tokens, documents, plugin=facts.plugin, versions=facts.versions, tokenizer=tokenizer)
+        answers = answers_in(folder) if facts.tasks else {}
+        known = corpus_digest(
+            tokens, documents, plugin=facts.plugin, versions=facts.versions, tokenizer=tokenizer, answers=answers
+        )
+        if any(len(answers[split]) != len(documents[split]) for split in answers):
+            return None
         if known != facts.digest:
             return None
     except (OSError, ValueError, KeyError, TypeError, IndexError):
@@ -126,4 +152,6 @@ def load(folder: Path, *, context: int) -> Corpus | None:
     if facts.unigram_bits_per_byte is None:  # a cache from before it was computed
         unigram = unigram_bits_per_byte(tokens["train"], tokens["test"], tokenizer)
         facts = facts.model_copy(update={"unigram_bits_per_byte": unigram})
-    return Corpus(tokens=tokens, documents=documents, facts=facts, context=context, tokenizer=tokenizer)
+    return Corpus(
+        tokens=tokens, documents=documents, facts=facts, context=context, tokenizer=tokenizer, answers=answers
+    )

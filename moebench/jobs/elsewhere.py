@@ -41,6 +41,8 @@ class Spans:
     """[N]"""
     text_bytes: NDArray[np.int64]
     """[N], bytes of the text of each."""
+    asked: None = None
+    """Where answers begin in another tokenizer's tokens is not known."""
 
 
 class SpanTooLong(ValueError):  # noqa: N818  reads as what happened

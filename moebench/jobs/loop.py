@@ -30,7 +30,7 @@ from moebench.jobs.keeping import Keeper
 from moebench.jobs.measuring import scored_windows
 from moebench.jobs.recipe import Run
 from moebench.jobs.training import Diverged, State, branched, start, train
-from moebench.metrics import decayed
+from moebench.metrics import answers, decayed
 from moebench.metrics.measurement import NotFinite
 from moebench.metrics.metric import Record
 from moebench.metrics.quality import Evaluated, evaluate, point_records
@@ -300,6 +300,7 @@ def _decayed(run: Run, state: State, corpus: Corpus) -> Iterator[Record]:
     seen = _evaluate(run, state, windows, corpus.tokenizer)
     tokens = recipe.steps * recipe.batch_tokens
     yield from decayed.decayed(seen.bits_per_byte(), step=recipe.steps, tokens=tokens, model_flops=state.model_flops)
+    yield from answers.point_records(seen, windows, step=recipe.steps, metric=answers.DECAYED)
 
 
 def _checkpoint(checkpoints: Checkpoints, journal: _Journal, state: State) -> None:
@@ -328,6 +329,7 @@ def _point_records(run: Run, state: State, windows: Windows, seen: Evaluated) ->
     """What is known at an evaluation point; all of them score the same text."""
     step, recipe, a = state.step, run.recipe, run.architecture
     yield from point_records(seen, windows, step=step, first=step == recipe.evaluate_at[0])
+    yield from answers.point_records(seen, windows, step=step)
     tokens = step * recipe.batch_tokens
     yield from spent(step=step, tokens=tokens, model_flops=state.model_flops, executed_flops=state.executed_flops)
     dropped_here = seen.dropped if a.drops(training=False) else None

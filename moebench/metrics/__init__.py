@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from moebench import plugins
 from moebench.metrics import (
     accuracy,
+    answers,
     counts,
     decayed,
     events,
@@ -110,6 +111,7 @@ FILES: dict[str, ModuleType] = {
     "quality": quality,
     "accuracy": accuracy,
     "rarity": rarity,
+    "answers": answers,
     "training": training,
     "spikes": spikes,
     "decayed": decayed,

@@ -20,6 +20,30 @@ class NotFinite(ValueError):  # noqa: N818  reads as what happened
     """A subject gave a number that is not finite; the message names it."""
 
 
+class Asked(Protocol):
+    """Which scored targets answer a question, of windows that are one question each."""
+
+    @property
+    def mask(self) -> NDArray[Any]:
+        """[N, T], true where a target belongs to the answer."""
+
+    @property
+    def task(self) -> Sequence[str]:
+        """[N], the name of each window's task."""
+
+    @property
+    def seen(self) -> NDArray[Any]:
+        """[N], whether the question stood in training."""
+
+    @property
+    def counts(self) -> NDArray[Any]:
+        """[N], whether the task's score is of it: by its leak rule, of those that trained or of the others."""
+
+    @property
+    def facts(self) -> Mapping[str, tuple[int, float]]:
+        """Task -> facts to be stored and bits of each, of tasks that are about storing."""
+
+
 class ScoredText(Protocol):
     """What an evaluation scores: N windows of T tokens, each of one document."""
 
@@ -42,6 +66,10 @@ class ScoredText(Protocol):
     @property
     def text_bytes(self) -> NDArray[Any] | None:
         """[N], bytes of text that each window's scored tokens stand for; None where each token says its own."""
+
+    @property
+    def asked(self) -> Asked | None:
+        """Where the answers are, of windows that are questions."""
 
 
 class Document(Protocol):

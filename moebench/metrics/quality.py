@@ -94,6 +94,10 @@ class Evaluated:
     """Tokens each expert received from each window; L = 0 for a dense model."""
     dropped: int
     """Assignments dropped (over capacity)."""
+    answer_bits_N: NDArray[np.float64] | None = None
+    """Cross-entropy of each window's answer; None of a text without questions."""
+    right_N: NDArray[np.bool_] | None = None
+    """Whether every token of the answer was the model's first choice; None where that was not asked."""
 
     def bits_per_byte(self, chosen: NDArray[np.bool_] | slice = slice(None)) -> float:
         """Total bits over total bytes of the chosen windows."""
@@ -104,7 +108,8 @@ def evaluate(subject: Subject, text: ScoredText, *, count: int | None = None, gr
     """Reads the first `count` windows, all when absent. Raises NotFinite when the cross-entropy is not."""
     import torch
 
-    bits, greedies, loads, dropped = [], [], [], 0
+    bits, greedies, loads, dropped, asked = [], [], [], 0, text.asked
+    answers, rights = [], []
     stop = len(text.inputs) if count is None else count
     log2 = torch.log(torch.tensor(2.0, device=subject.device))
     for first in range(0, stop, WINDOWS_AT_ONCE):
@@ -117,6 +122,11 @@ def evaluate(subject: Subject, text: ScoredText, *, count: int | None = None, gr
         bits.append((-scores.logprob_BT / log2 * mask).double().sum(1).cpu().numpy())
         if scores.greedy_BT is not None:
             greedies.append((scores.greedy_BT & mask).sum(1).cpu().numpy())
+        if asked is not None:
+            asked_BT = torch.from_numpy(np.ascontiguousarray(asked.mask[rows])).to(subject.device)
+            answers.append((-scores.logprob_BT / log2 * asked_BT).double().sum(1).cpu().numpy())
+            if scores.greedy_BT is not None:
+                rights.append((scores.greedy_BT | ~asked_BT).all(1).cpu().numpy())
         loads.append(_expert_tokens(scores.routings, mask, experts=subject.experts))
         dropped += sum(routing.dropped for routing in scores.routings)
     bits_N = np.concatenate(bits)
@@ -128,6 +138,8 @@ def evaluate(subject: Subject, text: ScoredText, *, count: int | None = None, gr
         greedy_N=np.concatenate(greedies) if greedies else None,
         tokens_NLE=np.concatenate(loads),
         dropped=dropped,
+        answer_bits_N=np.concatenate(answers) if answers else None,
+        right_N=np.concatenate(rights) if rights else None,
     )
 
 

@@ -189,7 +189,7 @@ def _targets(spec: SuiteSpec, facts: DataFacts) -> Iterator[Misfit]:
     """Qualities to be reached that no model can reach: below the text's own entropy, where that is known."""
     floor = facts.entropy_bits_per_byte
     for name, claim in spec.claims.items():
-        reach = claim.target.reach if claim.target is not None else None
+        reach = claim.target.reach if claim.target is not None and claim.target.on is None else None
         if floor is not None and isinstance(reach, float) and reach < floor:
             message = f"no model reaches {reach:g} bits/byte: the entropy of the text is {floor:.4g}"
             yield Misfit(at=("claims", name, "target", "reach"), message=message, hint="give a number above that")
@@ -241,6 +241,7 @@ def notes(spec: SuiteSpec, models: Mapping[str, PlannedModel]) -> Iterator[str]:
     if tried:
         yield f"learning rates to try outside the usual range, {low:g} to {high:g}: {listed(tried, last='and')}"
     yield from _large_margins(spec)
+    yield from _of_tasks(spec)
     yield from _unlike(spec, models)
     yield from _constant(spec, models)
 
@@ -319,6 +320,26 @@ _HELD_EQUAL: tuple[tuple[str, tuple[str, ...], Callable[[Recipe], Hashable]], ..
     ),
 )
 """What is held equal, for metrics that begin how; `claims.preconditions` has the rules."""
+
+
+def _of_tasks(spec: SuiteSpec) -> Iterator[str]:
+    """Claims about tasks that tell little: of answers right or wrong, or of models too shallow whatever their width."""
+    for name, claim in spec.claims.items():
+        for ref in map(MetricRef.parse, claim.metrics):
+            task = spec.tasks.get(ref.get("task") or "") if ref.group == "task" else None
+            if task is None:
+                continue
+            if ref.base == "task.accuracy":
+                yield (
+                    f"claims.{name}: accuracy jumps from chance to the ceiling, with some seeds and not with others: "
+                    f"claim task.answer_bits[task={ref.get('task')}]"
+                )
+            layers = [spec.decoders[model].layers for model in _compared(spec, claim)]
+            if layers and min(layers) < task.layers_needed:
+                yield (
+                    f"claims.{name}: {ref.get('task')} takes {task.layers_needed} layers, step after step, and "
+                    f"these models have {min(layers)}: no width makes up for that, so it compares no widths"
+                )
 
 
 def _large_margins(spec: SuiteSpec) -> Iterator[str]:

@@ -13,6 +13,7 @@ from pydantic import Discriminator, Field, Tag
 from moebench.amounts import Name
 from moebench.counting.blueprint import Blueprint
 from moebench.counting.costs import Costs
+from moebench.data.tasks.known import KnownTask
 from moebench.frozen import Frozen, later
 from moebench.jobs.recipe import Recipe
 from moebench.models.architecture import Architecture
@@ -48,7 +49,8 @@ class DataFacts(Frozen):
     test_domains: tuple[str, ...] | None = Field(default=None, exclude_if=lambda value: value is None)
     """Those of them that the test split has documents of; None where that was not recorded."""
     leak_share: float
-    """Share of the test split's 50-byte windows that also occur in the training split."""
+    """Share of the test split's 50-byte windows that also occur in the training split; of tasks, of the questions that
+    are to be new."""
     leak_threshold: float
     plugin: PluginCode | None = Field(default=None, exclude_if=lambda value: value is None)
     """The code of a source of an installed package; it is part of the digest."""
@@ -68,7 +70,14 @@ class DataFacts(Frozen):
     part: it has other words too."""
     text: TextFacts | None = Field(default=None, exclude_if=lambda value: value is None)
     """The text under the tokens; None where they are its bytes."""
+    tasks: dict[str, KnownTask] = later({})
+    """Domain -> the task with known answers that it is; of other text none."""
     notes: tuple[str, ...] = ()
+
+    @property
+    def compared(self) -> str:
+        """What of the test split is looked for in training."""
+        return "questions that are to be new" if self.tasks else "50-byte windows"
 
     @property
     def text_digest(self) -> str:

@@ -69,7 +69,7 @@ def _data(findings: Findings) -> Iterator[str]:
         yield "Whether runs with one seed read identical data is not known: no two of them are done."
     state = "below" if data.leak_share <= data.leak_threshold else "ABOVE"
     yield (
-        f"Contamination check: {100 * data.leak_share:.2g}% of the test split's 50-byte windows occur in the training "
+        f"Contamination check: {100 * data.leak_share:.2g}% of the test split's {data.compared} occur in the training "
         f"split, {state} the threshold of {100 * data.leak_threshold:.2g}%."
     )
     if data.entropy_bits_per_byte is not None:

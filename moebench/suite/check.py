@@ -99,6 +99,7 @@ def check(spec: SuiteSpec, tree: Node, *, raw: Node, broken: set[str]) -> list[P
         if model.match is not None:
             _check_match(findings, name, model.match)
         _check_view(findings, name, model)
+    _check_quality(findings)
     _check_measure(findings)
     _check_tune(findings)
     _check_controls(findings)
@@ -293,6 +294,15 @@ def _check_view(findings: Findings, name: str, model: ModelSpec) -> None:
                 path: Path = ("models", name, "data", key, domain if isinstance(some, dict) else index)
                 hint = nearest(domain, known) or f"its domains are {listed(known, last='and')}"
                 findings.add(path, f"the data have no domain {quoted(domain)}", hint, key=isinstance(some, dict))
+
+
+def _check_quality(findings: Findings) -> None:
+    """Tasks are asked of data that are tasks."""
+    quality = findings.spec.measure.quality
+    if "tasks" in quality and not findings.spec.tasks and not findings.is_broken("data"):
+        message = "tasks are asked, and the data hold none"
+        hint = "give data: {source: tasks, tasks: ...}; tasks of lm-eval are measure.lm_eval"
+        findings.add(("measure", "quality", quality.index("tasks")), message, hint)
 
 
 def _check_measure(findings: Findings) -> None:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 SIDES = ("compare", "compare.ceiling", "share_of", "over", "along", "model", "systems", "minus", "against")
 """The keys of a claim of which each kind takes some."""
+REACHED = "task.answer_bits"
+"""The quality that a target may be of, beside bits per byte."""
 
 
 def check_claims(findings: Findings) -> None:
@@ -56,7 +58,7 @@ def check_claims(findings: Findings) -> None:
             if claim.against == claim.metric:
                 findings.add((*path, "against"), f"against is the metric itself, {claim.metric}")
         if metric is not None:
-            _check_target(findings, path, claim, metric)
+            _check_target(findings, path, claim, metric, models)
             if minus is not None and claim.metric == claim.minus:
                 findings.add((*path, "minus"), f"minus is the metric itself, {claim.metric}")
                 minus = None
@@ -149,6 +151,8 @@ def _side(findings: Findings, path: Path, claim: Claim, name: str) -> list[AnyMo
         return [findings.spec.models.get(point) for point in findings.spec.sweeps[name]]
     if not claim.test.of_sweeps:
         return [findings.model(path, name)]
+    if path[-1] == "baseline" and name in findings.spec.models and name not in findings.spec.sweeps:
+        return [findings.model(path, name)]
     _check_sweep(findings, path, claim, name)
     return [findings.spec.models.get(point) for point in findings.spec.sweeps.get(name, {})]
 
@@ -207,7 +211,7 @@ def _metric(findings: Findings, path: Path, name: str, models: list[AnyModel]) -
         return None
     missing = [label for label in metric.labels if label not in (*labels, *metric.together)]
     if missing and not metric.whole:
-        values = metric.values.get(missing[0]) or _measured(findings, missing[0]) or ["0"]
+        values = metric.values.get(missing[0]) or _values(findings, metric, missing[0]) or ["0"]
         shown = [label for label in metric.labels if label in (*labels, *missing)]
         example = labelled(base, **{label: labels.get(label, values[0]) for label in shown})
         findings.add(path, f"{base} needs the label {missing[0]!r}", f"write it as {example}")
@@ -255,6 +259,12 @@ def _meant(findings: Findings, word: str) -> str | None:
     return f"did you mean {example!r}?{f' ({instead})' if instead else ''}"
 
 
+def _values(findings: Findings, metric: Metric, label: str) -> list[str]:
+    """The values of a label of a metric that the suite has."""
+    of_tasks = label == "task" and "tasks" in metric.asked_by and findings.spec.tasks
+    return list(findings.spec.tasks) if of_tasks else _measured(findings, label)
+
+
 def _measured(findings: Findings, label: str) -> list[str]:
     """The values of a label that the suite's speed session measures, or its tasks."""
     return measured(findings.spec.measure, label) or (["NAME"] if label == "task" else [])
@@ -268,6 +278,8 @@ def _unmeasured(findings: Findings, ref: MetricRef) -> tuple[str, str | None] | 
         return f"{ref.base} {why}", instead
     if findings.is_broken("measure"):
         return None
+    if "tasks" in metric.asked_by and (problem := _no_such_task(findings, ref)) is not None:
+        return problem
     for what in metric.asked_by:
         if (hint := _lacking(measure, what)) is not None:
             return f"this suite does not measure {ref.base}", hint
@@ -276,6 +288,27 @@ def _unmeasured(findings: Findings, ref: MetricRef) -> tuple[str, str | None] | 
         if metric.kind == "timed" and value not in (None, EVERY_VALUE) and value not in _measured(findings, label):
             have = listed(_measured(findings, label), last="and")
             return f"this suite does not measure {ref.base} at {label}={value}", f"measure.speed.{where} has {have}"
+    return None
+
+
+def _no_such_task(findings: Findings, ref: MetricRef) -> tuple[str, str | None] | None:
+    """Why the data ask no such questions; None where they do, or where what they are is not known."""
+    tasks, name, part = findings.spec.tasks, ref.get("task"), ref.get("instances")
+    if findings.is_broken("data"):
+        return None
+    if name is None or name == EVERY_VALUE:
+        return None if tasks else ("the data of this suite hold no tasks", "give data: {source: tasks, tasks: ...}")
+    if name not in tasks:
+        hint = nearest(name, tasks) or (f"its tasks are {listed(list(tasks), last='and')}" if tasks else None)
+        return f"the data have no task {quoted(name)}", hint or "give data: {source: tasks, tasks: ...}"
+    task = tasks[name]
+    if part is not None and part not in task.parts and part in ("seen", "new"):
+        return (
+            f"{name} has no questions that are {part}",
+            f"its questions are all {task.parts[0]}: leave `instances` out",
+        )
+    if ref.base == "task.bits_stored" and task.facts is None:
+        return f"{name} stores no facts: it is {a_or_an(task.kind)} task", "claim task.answer_bits"
     return None
 
 
@@ -345,7 +378,7 @@ def _not_of_transformed(metric: Metric, model: ModelSpec) -> tuple[str, str | No
     return None
 
 
-def _check_target(findings: Findings, path: Path, claim: Claim, metric: Metric) -> None:
+def _check_target(findings: Findings, path: Path, claim: Claim, metric: Metric, models: list[AnyModel]) -> None:
     wanted = {"event": "reach", "laddered": "ladder"}.get(metric.kind)
     write = {"reach": "{reach: MODEL}, or a number of bits per byte", "ladder": "{ladder: NAME}"}
     given = None if claim.target is None else "reach" if claim.target.reach is not None else "ladder"
@@ -357,10 +390,24 @@ def _check_target(findings: Findings, path: Path, claim: Claim, metric: Metric) 
     elif wanted is not None and given is not None and given != wanted:
         message = f"{metric.name} takes a target of another form"
         findings.add((*path, "target", given), message, f"write target: {write[wanted]}", key=True)
-    elif claim.target is not None and isinstance(claim.target.reach, str):
-        findings.trained((*path, "target", "reach"), claim.target.reach)
+    elif claim.target is not None and claim.target.reach is not None:
+        if isinstance(claim.target.reach, str):
+            findings.trained((*path, "target", "reach"), claim.target.reach)
+        if claim.target.on is not None:
+            _check_quality(findings, (*path, "target", "on"), claim.target.on, models)
     elif claim.target is not None and claim.target.ladder is not None:
         _check_ladder(findings, (*path, "target", "ladder"), claim.target.ladder)
+
+
+def _check_quality(findings: Findings, path: Path, on: str, models: list[AnyModel]) -> None:
+    """What is to be reached is bits of a task's answers, which every evaluation point has."""
+    metric = _metric(findings, path, on, models)
+    ref = MetricRef.parse(on) if metric is not None else None
+    if ref is None:
+        return
+    if ref.base != REACHED or ref.get("instances") is not None or ref.get("task") == EVERY_VALUE:
+        example = labelled(REACHED, task=next(iter(findings.spec.tasks), "NAME"))
+        findings.add(path, f"{on} is not measured at the evaluation points", f"reach {example}, or leave `on` out")
 
 
 def _check_ladder(findings: Findings, path: Path, name: str) -> None:

@@ -29,7 +29,7 @@ class Compare(Frozen):
     treatment: Name
     """The model the claim is for; of a `trend`, a swept model."""
     baseline: Name
-    """The model it is compared with; of a `trend`, one that is swept over the same values."""
+    """The model it is compared with; of a `trend`, one that is swept over the same values, or a single model."""
     ceiling: Name | None = None
     """For `recovers`: the model whose gain over the baseline is to be recovered."""
 
@@ -57,11 +57,15 @@ class Target(Frozen):
     """A model of the suite, to whose final mean quality, or bits per byte fixed beforehand."""
     ladder: Name | None = later()
     """A `ladder` of dense models of the suite."""
+    on: str | None = later()
+    """With `reach`: the quality, where it is not bits per byte: task.answer_bits[task=NAME]."""
 
     @model_validator(mode="after")
     def _one(self) -> Target:
         if (self.reach is None) == (self.ladder is None):
             raise FieldError("reach", "a target is {reach: MODEL} or {ladder: NAME}, one of the two")
+        if self.on is not None and self.reach is None:
+            raise FieldError("on", "a ladder is of bits per byte: `on` is for {reach: MODEL}")
         return self
 
 

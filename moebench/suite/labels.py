@@ -42,6 +42,8 @@ def every_value(spec: SuiteSpec, label: str, models: Sequence[str], domains: Seq
     """All values of a label: those that each of the models has, of layers and experts; empty where none is known."""
     if label == "domain":
         return tuple(domains)
+    if label == "task" and spec.tasks:
+        return tuple(spec.tasks)
     if label not in ("layer", "expert"):
         return tuple(measured(spec.measure, label))
     decoders = {name: spec.decoders[name] for name in models if name in spec.decoders}

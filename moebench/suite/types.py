@@ -14,6 +14,8 @@ from pydantic import BeforeValidator, Discriminator, Field, PositiveFloat, Tag, 
 from moebench.amounts import Name
 from moebench.claims.kinds.part import Known
 from moebench.data.sources import DataSpec
+from moebench.data.sources.tasks import TasksData
+from moebench.data.tasks import Task
 from moebench.frozen import Frozen, later
 from moebench.identity import digest_of
 from moebench.metrics import MEASUREMENTS, tasks
@@ -220,6 +222,11 @@ class SuiteSpec(Frozen):
             return model.ffn
         ffn: FFN = model.transform.of_ffn(self.ffn_of(model.parent))
         return ffn
+
+    @property
+    def tasks(self) -> dict[Name, Task]:
+        """The tasks with known answers that its data are; of other data none."""
+        return self.data.tasks if isinstance(self.data, TasksData) else {}
 
     def concerns(self, claim: Claim) -> tuple[Claim, ...]:
         """The claims with a metric that one rests on: itself, or those that it puts together."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from moebench.identity import digest_of
+from moebench.tasks import known
 from moebench.tasks.facts import UNFILTERED, TaskFacts, TaskMetric
 from moebench.text import listed, nearest, quoted
 
@@ -58,25 +59,28 @@ def task_facts(name: str, *, include: Path | None, num_fewshot: int | None, limi
 
 
 def manager_of(include: Path | None, *names: str) -> Any:
-    """lm-eval's manager of tasks: of the included folder alone where that has all names, else of its own tasks too,
-    which takes seconds once a process. Raises TaskError where lm-eval or the folder is not there.
+    """lm-eval's manager of tasks: of our own and the included folder alone where these have all names, else of its own
+    tasks too, which takes seconds once a process. Raises TaskError where lm-eval or the folder is not there.
     """
-    if include is None:
-        return _manager(None, (), with_defaults=True)
-    if not include.is_dir():
+    if include is not None and not include.is_dir():
         raise TaskError(f"include_path {include} is no folder")
-    files = tuple((str(path), path.stat().st_mtime_ns) for path in sorted(include.rglob("*.yaml")))
-    own = _manager(include, files, with_defaults=False)
-    return own if own.task_index.keys() >= set(names) else _manager(include, files, with_defaults=True)
+    ours = [known.folder()] if any(name.startswith(known.PREFIX) for name in names) else []
+    folders = (*ours, *([include] if include is not None else []))
+    if not folders:
+        return _manager((), (), with_defaults=True)
+    paths = (path for folder in folders for path in sorted(folder.rglob("*.yaml")))
+    files = tuple((str(path), path.stat().st_mtime_ns) for path in paths)
+    own = _manager(folders, files, with_defaults=False)
+    return own if own.task_index.keys() >= set(names) else _manager(folders, files, with_defaults=True)
 
 
 @functools.lru_cache(maxsize=8)
-def _manager(include: Path | None, files: tuple[tuple[str, int], ...], *, with_defaults: bool) -> Any:  # noqa: ARG001
+def _manager(folders: tuple[Path, ...], files: tuple[tuple[str, int], ...], *, with_defaults: bool) -> Any:  # noqa: ARG001
     try:
         from lm_eval.tasks import TaskManager
     except ImportError:
         raise TaskError("lm-eval is not installed", "pip install 'moebench[eval]'") from None
-    return TaskManager(include_path=None if include is None else str(include), include_defaults=with_defaults)
+    return TaskManager(include_path=list(map(str, folders)) or None, include_defaults=with_defaults)
 
 
 # ------------------------------------------------------------------------------------------------ one configuration
@@ -174,6 +178,7 @@ class _Config:
     def digest(self) -> str:
         """Of what it says, of the files of its data that lie here, and of code beside it."""
         folders = [str(bundled_folder()), *([str(self.include.resolve()), str(self.include)] if self.include else [])]
+        folders += [str(known.folder())] if self.name.startswith(known.PREFIX) else []
         text = json.dumps(self.values, sort_keys=True, default=str)
         files = [_file_digest(path) for path in self._files()]
         for folder in sorted(folders, key=len, reverse=True):

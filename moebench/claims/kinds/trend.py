@@ -1,4 +1,7 @@
-"""`trend`: a metric, or a gain over a second sweep, rises or falls with a value that is swept."""
+"""`trend`: a metric, or a gain, rises or falls with a value that is swept.
+
+A gain is over a second sweep, or over one model, which stands at every point and so bends no line.
+"""
 
 from __future__ import annotations
 
@@ -119,10 +122,15 @@ def _lines(claim: Claim) -> tuple[_Line, ...]:
 
 
 def _sum(claim: Claim, lines: Sequence[_Line], sign: int, weights: Sequence[float], sweeps: Sweeps) -> Contrast:
-    """The weighted sum over the points of all sweeps, each point of a further one in the place of the first's."""
+    """The weighted sum over the points of all sweeps, each point of a further one in the place of the first's.
+
+    A baseline that is one model is the same at every point: its weights are those of a slope and add up to nothing.
+    """
     keys = [key_of(point) for point in points_of(claim, lines[0].swept, sweeps).values()]
     made: list[Contrast] = []
     for line in lines:
+        if line.swept not in sweeps and line is not lines[0]:
+            continue
         points = points_of(claim, line.swept, sweeps)
         places = {key_of(point): name for name, point in points.items()}
         if set(places) != set(keys):

@@ -152,7 +152,7 @@ def _plan_lines(facts: dict[str, Any]) -> list[str]:
     splits = ", ".join(f"{name} {count:,} tokens" for name, count in data["tokens"].items())
     lines = [
         f"data: {data['source']}, {splits}; digest {data['digest'][:12]}; "
-        f"{data['leak_share']:.1%} of the test split's 50-byte windows occur in training "
+        f"{data['leak_share']:.1%} of the test split's {data['compared']} occur in training "
         f"(threshold {data['leak_threshold']:.0%})"
         if splits
         else "data: no text of the suite's own",
@@ -282,7 +282,7 @@ def plan_json(planned: Planned, *, pilot: Path | None = None) -> dict[str, Any]:
         "tasks": _of_tasks(plan, results),
         "controls": _of_controls(plan, results),
         "tune": plan.tune.model_dump(mode="json") if plan.tune else None,
-        "data": plan.data.model_dump(mode="json"),
+        "data": {**plan.data.model_dump(mode="json"), "compared": plan.data.compared},
         "estimated_s": sum(run["estimated_s"] for run in runs if run["status"] not in ("completed", "diverged")),
         "estimate": {**vars(expected), "total_s": expected.total_s},
         "warnings": list(plan.warnings),

@@ -18,6 +18,7 @@ from moebench.data.sources.python import PythonData
 from moebench.data.sources.source import DataSource
 from moebench.data.sources.stdlib import StdlibData
 from moebench.data.sources.synthetic import SyntheticData
+from moebench.data.sources.tasks import TasksData
 from moebench.data.sources.text import TextData
 
 SOURCES: dict[str, type[DataSource]] = {
@@ -27,6 +28,7 @@ SOURCES: dict[str, type[DataSource]] = {
     "hub": HubData,
     "mixture": MixtureData,
     "synthetic": SyntheticData,
+    "tasks": TasksData,
     "plugin": PluginData,
     "none": NoData,
 }

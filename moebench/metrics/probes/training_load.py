@@ -43,6 +43,7 @@ class Windows:
     mask: NDArray[np.bool_]
     document: NDArray[np.int64]
     text_bytes: None = None
+    asked: None = None
 
 
 def windows(stream: NDArray[np.integer], context: int) -> Windows:
