@@ -29,12 +29,12 @@ REPORTS = ROOT / "reports" / "reference"
 
 PENDING = """
 accounting/comm-overhead accounting/dbrx-16 accounting/dense-cost-linear accounting/fits-a-24-gb-card-in-4-bits
-accounting/glam-96.6b-active accounting/glam-half-of-its-dense-flops accounting/gshard-600b
+accounting/glam-96.6b-active accounting/glam-half-of-its-dense-flops
 accounting/llm-popular-since-2022 accounting/mixtral-12.9b-active accounting/mixtral-12b-active
-accounting/mixtral-47b accounting/mixtral-8x22b-47b-active accounting/mixtral-fits-24-gb-in-16-bits
-accounting/mixtral-two-of-seven accounting/moe-now-standard accounting/ninety-pct-at-mixtral accounting/shazeer-137b
+accounting/mixtral-47b
+accounting/mixtral-two-of-seven accounting/moe-now-standard accounting/ninety-pct-at-mixtral
 accounting/switch-2048 accounting/switch-a-few-per-token accounting/switch-trillion accounting/trillions-feasible
-accounting/up-to-90pct-less-compute accounting/usual-number-of-experts accounting/usual-top-k
+accounting/up-to-90pct-less-compute
 adapt/few-experts-suffice adapt/finetuning-is-tricky adapt/instruction-tuning-favours-moe adapt/lora-works
 adapt/overfits-more adapt/router-alone-suffices adapt/router-forgets-less
 knowledge/fewer-experts-forget-context knowledge/gains-grow-with-difficulty
