@@ -37,9 +37,7 @@ accounting/switch-2048 accounting/switch-a-few-per-token accounting/switch-trill
 accounting/up-to-90pct-less-compute
 adapt/few-experts-suffice adapt/finetuning-is-tricky adapt/instruction-tuning-favours-moe adapt/lora-works
 adapt/overfits-more adapt/router-alone-suffices adapt/router-forgets-less
-knowledge/fewer-experts-forget-context knowledge/gains-grow-with-difficulty
-knowledge/recall-gains-more-than-reasoning knowledge/stores-as-much-as-total knowledge/stores-more-bits
-knowledge/translation-half-compute
+knowledge/fewer-experts-forget-context
 multitask/less-interference
 origins/experts-learn-in-fewer-epochs origins/product-is-sharper
 """
