@@ -70,7 +70,7 @@ class Question:
             name: (self.plan.data_of(name).tokenizer, likeness.trained_on(self.plan, name)) for name in self.planned
         }
         return tuple(
-            tuple(name for name in group if name in kinds and kinds[name] == kind)
+            tuple(name for name in self.plan.latest(group) if name in kinds and kinds[name] == kind)
             for group in groups
             for kind in dict.fromkeys(kinds.values())
         )
@@ -159,11 +159,24 @@ def _matched(question: Question) -> str | None:
 
 def _same_data(question: Question) -> str | None:
     """With each seed, the shorter run's tokens are a prefix of the longer's, as far as the runs were made here."""
-    for group in question.alike:
-        pairs = pairs_of_runs(run for run in question.runs if run.model in group)
+    for group in (*question.alike, *_begun_from(question)):
+        pairs = pairs_of_runs(run for run in question.evidence.outcomes_of(group) if run.done)
         if (why := next(filter(None, (unlike(*pair) for pair in pairs)), None)) is not None:
             return f"data: {why}"
     return None
+
+
+def _begun_from(question: Question) -> list[tuple[str, ...]]:
+    """What the models of each group start from, that are trained on from others of the suite: those in their turn are
+    to have read the same tokens, as far as both did."""
+    if not question.runs:
+        return []
+    plan, found = question.plan, list[tuple[str, ...]]()
+    for group in question.alike:
+        begun = dict.fromkeys(parent for name in group if (parent := plan.began_with(name)) is not None)
+        kinds = {(plan.data_of(name).tokenizer, likeness.trained_on(plan, name)) for name in begun}
+        found += [tuple(begun)] if len(begun) > 1 and len(kinds) == 1 else []
+    return found
 
 
 def unlike(one: Outcome, other: Outcome) -> str | None:
@@ -206,7 +219,7 @@ def _same_view(plan: Plan, claim: Claim, contrast: Contrast) -> str | None:
     rungs = plan.rungs_of(claim)
     ladder = [(*claim.about(plan.spec.sweeps), *rungs)] if rungs else []
     for group in (*together(claim, plan.spec.sweeps), *ladder):
-        views = {likeness.trained_on(plan, name): name for name in group if name in plan.trained}
+        views = {likeness.trained_on(plan, name): name for name in plan.latest(group) if name in plan.trained}
         if len(views) > 1:
             return (
                 f"data: {' and '.join(views.values())} are trained on different parts of the text: give both the same "

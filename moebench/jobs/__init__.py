@@ -9,6 +9,7 @@ from moebench.jobs.evaluate import EVALUATE
 from moebench.jobs.imported import IMPORT
 from moebench.jobs.kind import Kind
 from moebench.jobs.load import LOAD
+from moebench.jobs.replay import REPLAY
 from moebench.jobs.speed import SPEED
 from moebench.jobs.train import TRAIN
 from moebench.jobs.transform import TRANSFORM
@@ -16,6 +17,7 @@ from moebench.jobs.transform import TRANSFORM
 KINDS: dict[str, Kind] = {
     "train": TRAIN,
     "transform": TRANSFORM,
+    "replay": REPLAY,
     "load": LOAD,
     "import": IMPORT,
     "evaluate": EVALUATE,

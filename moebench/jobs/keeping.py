@@ -23,10 +23,13 @@ from moebench.metrics.metric import Record
 from moebench.metrics.quality import evaluate
 from moebench.metrics.training import KEPT, LOOK
 from moebench.models.decoder.subject import DecoderSubject
+from moebench.models.decoder.trained import adapter_state, own_state
 from moebench.store import WEIGHTS, JobFolder, write_bytes
 
-BEST = "checkpoint.best.safetensors"
-"""The best weights so far: dropped with the checkpoints when the run ends."""
+BEST = "checkpoint.best"
+"""How the files of the best weights so far begin: dropped with the checkpoints when the run ends."""
+ADAPTERS = "adapters.safetensors"
+"""Beside weights into which they are merged."""
 
 
 @dataclass(kw_only=True)
@@ -59,13 +62,22 @@ class Keeper:
         bits = evaluate(DecoderSubject(state.model, self.tokenizer), self.windows).bits_per_byte()
         if self.best is None or bits < self.best[0]:
             self.best = bits, state.step
-            write_bytes(self.folder.path / BEST, safetensors.torch.save(state.model.state_dict()))
+            for name, data in _left(state).items():
+                write_bytes(self.folder.path / f"{BEST}.{name}", data)
         yield LOOK.record(bits, step=state.step)
 
     def leave(self, state: State) -> Iterator[Record]:
         """Writes the weights that the run leaves, and says how far they were trained where they are not the last."""
-        weights = safetensors.torch.save(state.model.state_dict())
+        files = _left(state)
         if self.best is not None:
-            weights = (self.folder.path / BEST).read_bytes()
+            files = {name: (self.folder.path / f"{BEST}.{name}").read_bytes() for name in files}
             yield KEPT.record(self.best[1] * self.run.recipe.batch_tokens, step=self.run.recipe.steps)
-        write_bytes(self.folder.path / WEIGHTS, weights)
+        for name, data in files.items():
+            write_bytes(self.folder.path / name, data)
+
+
+def _left(state: State) -> dict[str, bytes]:
+    """Files of a model's own weights, with adapters merged into them, and of the adapters where there are some."""
+    adapters = adapter_state(state.model)
+    beside = {ADAPTERS: safetensors.torch.save(adapters)} if adapters else {}
+    return {WEIGHTS: safetensors.torch.save(own_state(state.model)), **beside}

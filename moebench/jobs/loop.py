@@ -25,18 +25,20 @@ from moebench.data.prepare import prepare
 from moebench.data.tokenizer import FILE, AnyTokenizer, Subwords
 from moebench.environment import environment
 from moebench.identity import digest_of
+from moebench.jobs import chosen
 from moebench.jobs.job import Job, OnEvent
 from moebench.jobs.keeping import Keeper
-from moebench.jobs.measuring import scored_windows
+from moebench.jobs.measuring import first_weights, scored_windows, share_behind
 from moebench.jobs.recipe import Run
-from moebench.jobs.training import Diverged, State, branched, start, train
+from moebench.jobs.training import Diverged, State, begin, branched, model_of, start, train
 from moebench.metrics import answers, decayed
 from moebench.metrics.measurement import NotFinite
 from moebench.metrics.metric import Record
 from moebench.metrics.quality import Evaluated, evaluate, point_records
 from moebench.metrics.routing import routing_records
-from moebench.metrics.training import UNIGRAM, dropped_share, ended, initial, spent
+from moebench.metrics.training import UNIGRAM, dropped_share, ended, initial, spent, started
 from moebench.models.convert.reading import begin_from
+from moebench.models.decoder import Transformer
 from moebench.models.decoder.subject import DecoderSubject, ffn_output_rms
 from moebench.store import WEIGHTS, Checkpoints, JobFolder, Results, append_lines, keep_lines, write_bytes, write_json
 from moebench.suite.view import WHOLE
@@ -154,25 +156,41 @@ def about(job: Job, device: str, corpus: Corpus) -> dict[str, Any]:
 
 def _begin_or_resume(job: Job, run: Run, folder: JobFolder, corpus: Corpus, root: Path) -> tuple[State, _Journal]:
     """The state after the last checkpoint, files cut back to it; or a fresh state in an emptied folder."""
-    state, journal = start(run, is_loaded=run.start is not None), _Journal(folder=folder)
-    checkpoint = Checkpoints(folder).load()
+    journal, checkpoint = _Journal(folder=folder), Checkpoints(folder).load()
     # Another number of threads sums in another order: going on would end in bits that neither number gives.
     if checkpoint is not None and checkpoint[2].get("threads") == job.threads:
         _, data, meta = checkpoint
+        state = start(run, is_loaded=True, chosen=chosen.kept(folder))
         state.load_bytes(data)
         journal.written, journal.segment = meta["rows"], meta["segment"] + 1
         journal.first_step = state.step
         for name, count in journal.written.items():
             keep_lines(folder.path / name, _first(count))
         return state, journal
-    if run.start is not None:
-        begin_from(state.model, job.places[job.model], digest=run.start, cache=root / "data" / "digests")
+    model = _first_weights(job, run, root)
+    experts = chosen.choose(model, run, corpus)
+    chosen.keep(folder, experts)
+    state = begin(model, run, chosen=experts)
     for name in (*ROW_FILES, WEIGHTS):
         (folder.path / name).unlink(missing_ok=True)
     write_json(folder.path / "job.json", about(job, run.device, corpus))
     batch = torch.from_numpy(train_batch(corpus, seed=run.seed, step=0, batch_tokens=run.recipe.micro_batch_tokens))
     journal.add_records(initial(ffn_output_rms(state.model, batch[:, :-1].to(run.device))))
+    if run.derived is not None:
+        windows = scored_windows(corpus, run.recipe, tokens=run.recipe.eval_tokens)
+        loss = _evaluate(run, state, windows, corpus.tokenizer).bits_per_byte()
+        journal.add_records(started(loss, share=share_behind(Results(root).job(job.inputs[0]))))
     return state, journal
+
+
+def _first_weights(job: Job, run: Run, root: Path) -> Transformer:
+    """The model as it is before its first step: with initial values, or with the weights that it starts from."""
+    model = model_of(run, is_loaded=run.start is not None or run.derived is not None)
+    if run.start is not None:
+        begin_from(model, job.places[job.model], digest=run.start, cache=root / "data" / "digests")
+    elif run.derived is not None:
+        model.load_state_dict(first_weights(Results(root).job(job.inputs[0])))
+    return model
 
 
 def _first(count: int) -> Callable[[Mapping[str, Any]], bool]:

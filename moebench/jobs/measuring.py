@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,17 +11,19 @@ from typing import Any
 import numpy as np
 import safetensors.torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from moebench.checkpoints.facts import LoadSpec
 from moebench.data.batches import Windows, evaluation_windows, train_batch
 from moebench.data.corpus import Corpus, Document
+from moebench.jobs import chosen
 from moebench.jobs.elsewhere import CheckpointContext, own_text
 from moebench.jobs.job import Job
 from moebench.jobs.load import subject_of
 from moebench.jobs.recipe import Recipe, Run
-from moebench.jobs.training import State, TrainingStep, start
+from moebench.jobs.training import State, TrainingStep, begin, model_of
 from moebench.metrics.speed import AGAIN, Racer, Text
-from moebench.models.decoder import build
+from moebench.models.decoder import Transformer, build
 from moebench.models.decoder.inside import DecoderInside
 from moebench.models.decoder.subject import DecoderSubject
 from moebench.models.transforms import unpacked
@@ -28,13 +31,25 @@ from moebench.planning.types import SpeedPlan
 from moebench.store import WEIGHTS, JobFolder
 from moebench.suite.training import Evaluation
 
+REPLAYED = "replayed.json"
+"""What a job that takes a run again leaves beside weights: the step, of how many, and the loss there."""
+
 
 class RunContext:
     """A `metrics.measurement.Context` of a run after its last step."""
 
-    def __init__(self, run: Run, state: State, corpus: Corpus, *, given: JobFolder | None = None) -> None:
+    def __init__(
+        self,
+        run: Run,
+        state: State,
+        corpus: Corpus,
+        *,
+        given: JobFolder | None = None,
+        weights: Transformer | None = None,
+    ) -> None:
+        """`weights` are the model as it is used, where that is not how it is trained."""
         self.run, self.corpus, self.given = run, corpus, given
-        self.subject = DecoderSubject(state.model, corpus.tokenizer)
+        self.subject = DecoderSubject(weights or state.model, corpus.tokenizer)
         self.trainable = TrainingStep(state, run) if run.trains else None
         self.split, self.step = run.recipe.split, run.recipe.steps
 
@@ -69,7 +84,8 @@ def context_of(
     """What a measurement looks at: what the folder `given` trained, or the checkpoint that it loaded."""
     if evaluation is None:
         run = Run.model_validate(given.spec())
-        return RunContext(run, load_state(run, given), corpus, given=given)
+        apart = None if run.recipe.trained is None else served(run, given)
+        return RunContext(run, load_state(run, given), corpus, given=given, weights=apart)
     subject = subject_of(LoadSpec.model_validate(given.spec()), job.places[job.model], root=root)
     return CheckpointContext(subject, corpus, evaluation)
 
@@ -88,16 +104,43 @@ def scored_windows(corpus: Corpus, recipe: Recipe, *, tokens: int) -> Windows:
 def load_racer(name: str, folder: JobFolder) -> Racer:
     """A racer with the trained weights of a completed run and a fresh optimizer."""
     run = Run.model_validate(folder.spec())
-    return racer(name, run, load_state(run, folder))
+    entry = racer(name, run, load_state(run, folder))
+    return entry if run.recipe.trained is None else replace(entry, subject=DecoderSubject(served(run, folder)))
 
 
 def load_state(run: Run, folder: JobFolder) -> State:
     """What a job has trained, or made of what was, with a fresh optimizer. Raises what `start` raises."""
-    state = start(run, is_loaded=True)
-    stored = safetensors.torch.load_file(folder.path / WEIGHTS)
-    state.model.load_state_dict(unpacked(run.derived, stored, run.architecture))
+    state = begin(_with_weights(model_of(run, is_loaded=True), run, folder), run, chosen=chosen.kept(folder))
     state.step = run.recipe.steps
     return state
+
+
+def served(run: Run, folder: JobFolder) -> Transformer:
+    """What a job has trained, or made of what was, as it is used: adapters merged, experts on their usual backend."""
+    plain = run if run.recipe.trained is None else run.model_copy(update={"backend": "none"})  # the device's own
+    return _with_weights(model_of(plain, is_loaded=True), run, folder)
+
+
+def _with_weights(model: Transformer, run: Run, folder: JobFolder) -> Transformer:
+    stored = safetensors.torch.load_file(folder.path / WEIGHTS)
+    model.load_state_dict(unpacked(run.derived, stored, run.architecture))
+    return model
+
+
+def first_weights(given: JobFolder) -> dict[str, Tensor]:
+    """Those that a training begins with which has such a job for its input."""
+    if given.kind == "replay":
+        return safetensors.torch.load_file(given.path / WEIGHTS)
+    run = Run.model_validate(given.spec())
+    return served(run, given).state_dict()
+
+
+def share_behind(given: JobFolder) -> float:
+    """Of the other's steps, of a training that such a job is the input of: all, or up to where it was taken again."""
+    if given.kind != "replay":
+        return 1.0
+    facts = given.read(REPLAYED)
+    return float(facts["step"] / facts["steps"])
 
 
 def enter(name: str, plan: SpeedPlan, trained: Mapping[str, JobFolder], *, seed: int) -> Racer:

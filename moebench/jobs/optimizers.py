@@ -25,20 +25,23 @@ NEWTON_SCHULZ, STEPS, TINY = (3.4445, -4.7750, 2.0315), 5, 1e-7
 
 
 def make_optimizer(model: Transformer, recipe: Recipe) -> torch.optim.Optimizer:
-    """AdamW, or Muon for hidden matrices. A group's `rate` is a multiple of the schedule's rate."""
-    matrices = dict(_matrices(model)) if recipe.optimizer == "muon" else {}
+    """AdamW, or Muon for hidden matrices, of what has a gradient. A group's `rate` is a multiple of the schedule's."""
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    hidden = dict(_matrices(model)) if recipe.optimizer == "muon" else {}
+    matrices = {name: count for name, count in hidden.items() if name in trained}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
+    for name, parameter in trained.items():
         if name not in matrices:
             decay = recipe.weight_decay if parameter.ndim >= 2 and not name.endswith("bias") else 0.0
             groups.setdefault((decay, recipe.router_lr if ".router." in name else 1.0), []).append(parameter)
     listed = [{"params": some, "weight_decay": decay, "rate": rate} for (decay, rate), some in groups.items()]
+    listed = listed or [{"params": []}]  # where Muon has everything
     adamw = torch.optim.AdamW(listed, lr=recipe.lr, betas=recipe.betas, eps=recipe.eps, fused=True)
-    if recipe.optimizer == "adamw":
+    if not matrices:
         return adamw
     assert recipe.momentum is not None
     return Muon(
-        [(dict(model.named_parameters())[name], count) for name, count in matrices.items()],
+        [(trained[name], count) for name, count in matrices.items()],
         adamw,
         lr=recipe.lr,
         momentum=recipe.momentum,

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import field_serializer
 
+from moebench.counting.trained import Trained
 from moebench.frozen import Frozen, later
 from moebench.identity import digest_of, job_id
 from moebench.models.architecture import Architecture, Kernels, deciding
@@ -21,11 +22,23 @@ ONLY_EVALUATED = frozenset({"evaluate_at", "eval_tokens", "final_eval_tokens", "
 """Keys of a recipe that decide what is scored and nothing of the training."""
 
 
+class Until(Frozen):
+    """How far a run is taken again: to a step, or to where its loss on the tune split first is no more than a number,
+    or than that of another run at its end."""
+
+    steps: int | None = later()
+    bits_per_byte: float | None = later()
+    other: str | None = later()
+    """Hash of how that other one was trained."""
+
+
 class Derivation(Stage):
     """How a run comes of the run of another model with the same seed, which its job has for an input."""
 
     training: str
     """Hash of how that was trained, as plans tell it: `training_of` it."""
+    at: Until | None = later()
+    """The point of that run which it starts from; None for its end."""
 
 
 def training_of(
@@ -84,6 +97,8 @@ class Recipe(Frozen):
     """Whether the tokens of each split stand in a random order, trained on and scored: a control."""
     corrupt: float = later(0.0)
     """Share of the training tokens replaced by tokens from random places of the training split."""
+    trained: Trained | None = later()
+    """What of the model is trained; None for all of it."""
     permute_experts_every: int | None = later()
     """Steps after which the experts of each mixture change places behind their router, time and again: a control."""
 

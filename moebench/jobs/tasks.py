@@ -71,14 +71,14 @@ def _subject(job: Job, given: JobFolder, root: Path) -> tuple[Subject, int | Non
     from moebench.checkpoints.facts import LoadSpec
     from moebench.data.tokenizer import tokenizer_of
     from moebench.jobs.load import subject_of
-    from moebench.jobs.measuring import load_state
+    from moebench.jobs.measuring import served
     from moebench.jobs.recipe import Run
     from moebench.models.decoder.subject import DecoderSubject
 
     if given.kind == "load":
         return subject_of(LoadSpec.model_validate(given.spec()), job.places[job.model], root=root), None
     run = Run.model_validate(given.spec())
-    return DecoderSubject(load_state(run, given).model, tokenizer_of(given.path)), run.recipe.steps
+    return DecoderSubject(served(run, given), tokenizer_of(given.path)), run.recipe.steps
 
 
 class _Teller:

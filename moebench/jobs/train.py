@@ -1,4 +1,7 @@
-"""Jobs that train a model from scratch: one for each model and seed. Their spec is a `Run`."""
+"""Jobs that train a model: one for each model and seed. Their spec is a `Run`.
+
+Those that begin with the weights of another model of the suite are named where transforms are; see `lineage`.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from moebench.counting.trained import Trained
 from moebench.jobs.job import Job, OnEvent
 from moebench.jobs.kind import Draft, Kind
 from moebench.jobs.recipe import Recipe, Run
@@ -26,7 +30,8 @@ dense models more than mixtures (one thread)."""
 def jobs(draft: Draft) -> Iterator[Job]:
     """One for each model and seed, seeds outermost, so that early results hold whole pairs."""
     for seed in draft.plan.spec.seeds:
-        yield from (job(draft, name, seed) for name, model in draft.plan.decoders.items() if model.trains)
+        names = (name for name, model in draft.plan.trained.items() if model.derived is None)
+        yield from (job(draft, name, seed) for name in names)
 
 
 def job(draft: Draft, model: str, seed: int, recipe: Recipe | None = None) -> Job:
@@ -57,6 +62,7 @@ def run_of(
         tokens=recipe.micro_batch_tokens,
         dtype=recipe.dtype,
         device=machine.device,
+        trained=recipe.trained,
     )
     return Run(
         architecture=planned.architecture,
@@ -64,7 +70,7 @@ def run_of(
         seed=seed,
         data_digest=facts.digest,
         device="cuda" if machine.device == "cuda" else "cpu",
-        backend=backend_of(planned.architecture, machine.device),
+        backend=backend_of(planned.architecture, machine.device, trained=recipe.trained),
         kernels=kernels,
         losses_over=losses_over(planned.architecture, recipe),
         torch=".".join(version("torch").split("+")[0].split(".")[:2]),
@@ -77,18 +83,23 @@ def losses_over(a: Architecture, recipe: Recipe) -> Literal["micro_batch", "batc
     return "batch" if recipe.micro_batches > 1 and a.losses_of_batch else "micro_batch"
 
 
-def kernels_of(*, width: int, tokens: int, dtype: str, device: str) -> Kernels:
+def kernels_of(*, width: int, tokens: int, dtype: str, device: str, trained: Trained | None = None) -> Kernels:
     """`fused` where it was measured to pay: float32 on a CPU, and enough numbers in a micro-batch's activations.
 
-    `tokens` are those of a micro-batch. Models of one width and micro-batch take the same kernels, mixtures or not.
+    `tokens` are those of a micro-batch. Models of one width and micro-batch take the same kernels, mixtures or not;
+    fused ones have a gradient of every weight, so they are for models that are trained whole.
     """
-    return "fused" if tokens * width >= FUSED_FROM and dtype == "float32" and device == "cpu" else "unfused"
+    fast = tokens * width >= FUSED_FROM and dtype == "float32" and device == "cpu"
+    return "fused" if fast and trained is None else "unfused"
 
 
-def backend_of(a: Architecture, device: str) -> str:
-    """The expert backend a run will use: the measured best of its device, 'none' for a dense model."""
+def backend_of(a: Architecture, device: str, *, trained: Trained | None = None) -> str:
+    """The expert backend a run will use: the measured best of its device, that of experts that are trained in part or
+    by adapters, 'none' for a dense model."""
     if isinstance(a.ffn, DenseFFN):
         return "none"
+    if trained is not None:
+        return "loop"
     return "grouped_mm" if device == "cuda" else "sorted"
 
 

@@ -16,16 +16,19 @@ from typing import Any
 
 import safetensors.torch
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from moebench.counting.flops import train_step_flops
 from moebench.counting.kernels import executed_step_flops, tally_flops
+from moebench.counting.trained import Routed, step_flops
 from moebench.data.batches import roll, train_batch
 from moebench.data.corpus import Corpus
 from moebench.jobs.optimizers import make_optimizer, set_rate
 from moebench.jobs.recipe import Recipe, Run
 from moebench.models.decoder import Output, Transformer, build
 from moebench.models.decoder.subject import experts_one_by_one
+from moebench.models.decoder.trained import Chosen, adapt, chosen_of
 from moebench.models.decoder.transformer import cross_entropy_bits
 from moebench.models.routers.losses import Tally
 from moebench.models.subject import Pass
@@ -95,6 +98,8 @@ class State:
         self.model.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("model.")})
         device = self.model.embedding.device
         for name, parameter in self.model.named_parameters():
+            if not parameter.requires_grad:
+                continue
             prefix = f"optimizer.{name}."
             found = {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
             self.optimizer.state[parameter] = {key: value.to(device) for key, value in found.items()}
@@ -111,12 +116,27 @@ def _metadata(data: bytes) -> dict[str, Any]:
     return counters
 
 
-def start(run: Run, *, is_loaded: bool = False) -> State:
+def start(run: Run, *, is_loaded: bool = False, chosen: Chosen | None = None) -> State:
     """A model with its initial weights and a fresh optimizer; without them where weights are loaded into it next.
+
+    Raises what `model_of` raises.
+    """
+    return begin(model_of(run, is_loaded=is_loaded), run, chosen=chosen)
+
+
+def begin(model: Transformer, run: Run, *, chosen: Chosen | None = None) -> State:
+    """A model that is all there, with what of it is trained and a fresh optimizer; `chosen` as in `adapt`."""
+    if run.recipe.trained is not None:
+        adapt(model, run.recipe.trained, seed=run.seed, chosen=chosen)
+    return State(model=model, optimizer=make_optimizer(model, run.recipe))
+
+
+def model_of(run: Run, *, is_loaded: bool = False) -> Transformer:
+    """A model with its initial weights; without them where weights are loaded into it next.
 
     Raises PluginError when the code of an installed package's router is not what was planned.
     """
-    model = build(
+    return build(
         run.architecture,
         seed=None if is_loaded else run.seed,
         dtype=run.recipe.dtype,
@@ -124,7 +144,6 @@ def start(run: Run, *, is_loaded: bool = False) -> State:
         backend=None if run.backend == "none" else run.backend,
         kernels=run.kernels,
     )
-    return State(model=model, optimizer=make_optimizer(model, run.recipe))
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
@@ -174,14 +193,7 @@ def train(state: State, run: Run, corpus: Corpus) -> Iterator[Step]:
     recipe = run.recipe
     state.model.train()
     while state.step < recipe.steps:
-        batch = train_batch(
-            corpus,
-            seed=run.seed,
-            step=state.step,
-            batch_tokens=recipe.batch_tokens,
-            shuffled=recipe.shuffled,
-            corrupt=recipe.corrupt,
-        )
+        batch = batch_of(run, corpus, state.step)
         set_rate(state.optimizer, learning_rate(recipe, state.step))
         loss, passes, tallied = _accumulate(state, run, torch.from_numpy(batch).to(run.device))
         limit = math.inf if recipe.clip is None else recipe.clip
@@ -196,6 +208,19 @@ def train(state: State, run: Run, corpus: Corpus) -> Iterator[Step]:
         state.digest = roll(state.digest, batch)
         _count(state, run, sequences=batch.shape[0], passes=passes, tallied=tallied)
         yield Step(step=state.step, loss=loss, grad_norm=grad_norm, digest=state.digest.hex()[:16])
+
+
+def batch_of(run: Run, corpus: Corpus, step: int) -> NDArray[Any]:
+    """The text of one step of a run, [B, context + 1]."""
+    recipe = run.recipe
+    return train_batch(
+        corpus,
+        seed=run.seed,
+        step=step,
+        batch_tokens=recipe.batch_tokens,
+        shuffled=recipe.shuffled,
+        corrupt=recipe.corrupt,
+    )
 
 
 @contextmanager
@@ -260,9 +285,21 @@ class TrainingStep:
         loss, bits = training_loss(self.run, output, batch_BX[:, 1:])
         computed = sum(routing.token_N.numel() for routing in output.routings)
         dropped = sum(routing.dropped for routing in output.routings)
+        routed = () if self.run.recipe.trained is None else tuple(self._routed(output))
         del output  # so that the backward holds what its graph does, and no more
         (loss if share == 1 else loss * share).backward()  # type: ignore[no-untyped-call]
-        return Pass(loss=loss.detach(), bits=bits.detach(), computed=computed, dropped=dropped)
+        return Pass(loss=loss.detach(), bits=bits.detach(), computed=computed, dropped=dropped, routed=routed)
+
+    def _routed(self, output: Output) -> Iterator[Routed]:
+        """Pairs of each mixture, and of those the ones whose expert is trained."""
+        trained, a = self.run.recipe.trained, self.run.architecture
+        assert trained is not None
+        for layer, routing in zip(a.moe_layers, output.routings, strict=True):
+            apart, computed = chosen_of(self.weights, layer), routing.expert_N.numel()
+            if apart is None:
+                yield Routed(computed, computed if trained.has("experts") else 0)
+            else:
+                yield Routed(computed, int(torch.isin(routing.expert_N, torch.tensor(apart)).sum()))
 
     def countable(self) -> AbstractContextManager[None]:
         return experts_one_by_one(self.weights)
@@ -279,10 +316,17 @@ def _count(state: State, run: Run, *, sequences: int, passes: list[Pass], tallie
     a, computed = run.architecture, sum(done.computed for done in passes)
     state.pairs_computed += computed
     state.pairs_dropped += sum(done.dropped for done in passes)
-    state.model_flops += train_step_flops(a.blueprint, sequences=sequences, length=a.context, assignments=computed)
-    state.executed_flops += executed_step_flops(
-        a.blueprint, sequences=sequences, length=a.context, assignments=computed, fused=run.kernels == "fused"
-    )
+    if (trained := run.recipe.trained) is not None:
+        by_mixture = zip(*(done.routed for done in passes), strict=True)
+        routed = [Routed(*map(sum, zip(*of_one, strict=True))) for of_one in by_mixture]
+        flops = step_flops(a.blueprint, a.in_order, trained, sequences=sequences, length=a.context, routed=routed)
+        state.model_flops += flops.model
+        state.executed_flops += flops.executed
+    else:
+        state.model_flops += train_step_flops(a.blueprint, sequences=sequences, length=a.context, assignments=computed)
+        state.executed_flops += executed_step_flops(
+            a.blueprint, sequences=sequences, length=a.context, assignments=computed, fused=run.kernels == "fused"
+        )
     if run.losses_over == "batch" and a.router is not None:
         before, router = a.up_to_last_router, a.router.counts
         state.executed_flops += tally_flops(before, router, sequences=sequences, length=a.context, assignments=tallied)

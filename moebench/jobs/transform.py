@@ -19,21 +19,21 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from moebench.data.corpus import Corpus
-    from moebench.jobs.training import State
+    from moebench.models.decoder import Transformer
 
 LOADS_TOKENS = 65_536
 """Tokens of the tune split by which the load of experts is known."""
 
 
 def jobs(draft: Draft) -> Iterator[Job]:
-    """One for each model and seed, after that which it starts from."""
-    given = {(job.model, job.seed): job for job in draft.jobs}
+    """Of every model that starts from another, transformed or trained on: its stage, for each seed."""
+    from moebench.jobs.lineage import Lineage
+
     for seed in draft.plan.spec.seeds:
+        lineage = Lineage(draft=draft, seed=seed, made={job.model: job for job in draft.jobs if job.seed == seed})
         for name in in_order(draft):
-            if draft.plan.decoders[name].transform is not None:
-                made = job(draft, name, seed, parent=given[parent_of(draft, name), seed])
-                given[name, seed] = made
-                yield made
+            lineage.of(name)
+        yield from lineage.jobs.values()
 
 
 def in_order(draft: Draft) -> list[str]:
@@ -79,7 +79,7 @@ def execute(
 
     from moebench.data.tokenizer import FILE, Subwords
     from moebench.jobs.loop import about, corpus_of, settle
-    from moebench.jobs.measuring import load_state, scored_windows
+    from moebench.jobs.measuring import scored_windows, served
     from moebench.metrics.measurement import NotFinite
     from moebench.metrics.quality import evaluate
     from moebench.metrics.routing import routing_records
@@ -95,14 +95,14 @@ def execute(
     settle(run.device, job.threads)
     on_event(job.event("transforming"))
     corpus = corpus_of(job, run.data_digest, root)
-    parent = load_state(Run.model_validate(given.spec()), given)
+    parent = served(Run.model_validate(given.spec()), given)
     for name in ("records.jsonl", WEIGHTS):
         (folder.path / name).unlink(missing_ok=True)
     write_json(folder.path / "job.json", about(job, run.device, corpus))
     stored = transform.applied(
         Given(
-            weights={name: value.cpu() for name, value in parent.model.state_dict().items()},
-            architecture=parent.model.architecture,
+            weights={name: value.cpu() for name, value in parent.state_dict().items()},
+            architecture=parent.architecture,
             seed=run.seed,
             loads=lambda: loads_of(parent, corpus),
         )
@@ -112,7 +112,7 @@ def execute(
         write_bytes(folder.path / FILE, corpus.tokenizer.file.encode())
     a, windows = run.architecture, scored_windows(corpus, run.recipe, tokens=run.recipe.eval_tokens)
     try:
-        seen = evaluate(DecoderSubject(load_state(run, folder).model, corpus.tokenizer), windows)
+        seen = evaluate(DecoderSubject(served(run, folder), corpus.tokenizer), windows)
     except NotFinite as problem:
         folder.finish("diverged", reason=f"{problem} of the changed weights is not finite")
         return "diverged"
@@ -123,7 +123,7 @@ def execute(
     return "completed"
 
 
-def loads_of(state: State, corpus: Corpus) -> Tensor:
+def loads_of(model: Transformer, corpus: Corpus) -> Tensor:
     """Pairs of each mixture and expert on text of the tune split, [mixtures, experts]."""
     import torch
 
@@ -132,7 +132,7 @@ def loads_of(state: State, corpus: Corpus) -> Tensor:
     from moebench.models.decoder.subject import DecoderSubject
 
     windows = evaluation_windows(corpus, "tune", tokens=LOADS_TOKENS, windows_per_document=None)
-    return torch.from_numpy(evaluate(DecoderSubject(state.model, corpus.tokenizer), windows).tokens_NLE.sum(0))
+    return torch.from_numpy(evaluate(DecoderSubject(model, corpus.tokenizer), windows).tokens_NLE.sum(0))
 
 
 TRANSFORM = Kind(jobs=jobs, execute=execute)

@@ -84,6 +84,12 @@ METRICS = (
         convention=f"active = {_SKIPPED}, input tables out, head in; attention in the FLOPs, look-ups out",
     ),
     _counted(
+        "cost.trained_params",
+        "parameters",
+        "weights with a gradient, those of adapters among them: all of a model that is trained whole",
+        "how much is learned; gradients and moments are of these alone",
+    ),
+    _counted(
         "cost.train_flops_per_token",
         "FLOPs/token",
         "model FLOPs of forward and backward, router and head included",

@@ -6,6 +6,7 @@ is another thing, and is not measured: at nano size it is that of the libraries 
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -79,10 +80,15 @@ def _records_of(metric: Metric, peaks: dict[str, int], *, step: int | None) -> I
 
 def _training_peak(trainable: Trainable, batch_BX: Tensor) -> dict[str, int]:
     from torch.distributed._tools.mem_tracker import MemTracker
+    from torch.utils.hooks import RemovableHandle
 
     trainable.weights.train()
     tracker = MemTracker()
     tracker.track_external(trainable.weights, trainable.optimizer, batch_BX)
+    none = RemovableHandle(OrderedDict())
+    for frozen in (p for p in trainable.weights.parameters() if not p.requires_grad):
+        # The tracker would hook a gradient that never comes, which torch refuses.
+        tracker._param_to_grad_hook_handles[frozen] = (none, none)
     with tracker:
         _alive = trainable.backward(batch_BX, trainable.draws())  # its losses are, while the optimizer steps
         trainable.optimizer.step()

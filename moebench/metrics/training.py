@@ -19,6 +19,10 @@ def _budget(_: Architecture) -> str:
     return "it is what the suite's budget says"
 
 
+def _start(_: Architecture) -> str:
+    return "it is where the suite has it start"
+
+
 def _has_room(a: Architecture) -> str | None:
     """Why no assignment can go over capacity in training."""
     ffn = a.ffn
@@ -114,14 +118,37 @@ KEPT = Metric(
     cannot="where between two evaluation points the loss was lowest; the whole budget is spent in any case",
 )
 
+START_LOSS = Metric(
+    name="start.bits_per_byte",
+    unit="bits/byte",
+    rests_on_loss=True,
+    says="cross-entropy before the first step, on the text of the evaluation points, where another's weights are",
+    cannot="what the stage made of it: with this, stages that start alike are told from those that do not",
+)
+START_SHARE = Metric(
+    name="start.share",
+    unit="1",
+    better="neither",
+    within=SHARE,
+    fixed=_start,
+    says="share of the other's steps that a model has behind it which is trained on from there",
+    cannot="a loss: two models that start at one share start at two losses",
+)
+
 METRICS = (
     BITS_PER_TOKEN, TOKENS, EPOCHS, MODEL_FLOPS, EXECUTED_FLOPS, DROPPED_SHARE, UNIGRAM, FFN_OUTPUT_RMS, LOOK, KEPT,
+    START_LOSS, START_SHARE,
 )  # fmt: skip
 
 
 def initial(rms: Sequence[float]) -> list[Record]:
     """The scale of each layer's FFN before the first step: dense and MoE must not differ by accident."""
     return [FFN_OUTPUT_RMS.record(value, layer=layer, step=0) for layer, value in enumerate(rms)]
+
+
+def started(loss: float, *, share: float) -> list[Record]:
+    """Where a model starts that is trained on from another."""
+    return [START_LOSS.record(loss, step=0), START_SHARE.record(share, step=0)]
 
 
 def spent(*, step: int, tokens: int, model_flops: int, executed_flops: int) -> Iterator[Record]:

@@ -118,6 +118,11 @@ class Architecture(AttentionOptions):
         return _blueprint(self)
 
     @property
+    def in_order(self) -> tuple[Layer, ...]:
+        """Its layers one by one, as they are counted: where a gradient ends depends on their order."""
+        return tuple(Layer(mixer=self.attention_of(index), ffn=_ffn(self, ffn)) for index, ffn in enumerate(self.ffns))
+
+    @property
     def up_to_last_router(self) -> Blueprint:
         """The layers before the experts of the last mixture, without router, experts and head. Raises ValueError while
         a match still has to solve a width, and IndexError without a mixture."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from numpy.typing import NDArray
 
 from moebench.counting.blueprint import Blueprint
+from moebench.counting.trained import Routed
 
 if TYPE_CHECKING:
     import torch
@@ -187,6 +188,8 @@ class Pass:
     """Assignments computed, all layers."""
     dropped: int
     """Assignments over capacity."""
+    routed: tuple[Routed, ...] = ()
+    """Of each mixture, where not all of the model is trained."""
 
 
 class Trainable(Protocol):

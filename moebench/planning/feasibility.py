@@ -14,6 +14,7 @@ from moebench.claims.kinds.part import Parts
 from moebench.claims.kinds.spread import EVERY_VALUE
 from moebench.claims.kinds.sweeping import together
 from moebench.counting.kernels import executed_step_flops, tally_flops
+from moebench.counting.trained import least_side
 from moebench.jobs.recipe import Recipe, not_of_batch
 from moebench.metrics import constant, metric_of
 from moebench.metrics.ref import MetricRef
@@ -63,7 +64,7 @@ def check(
 ) -> list[Misfit]:
     """Everything that cannot be had of a suite whose sizes are solved; of a `smoke` run whatever its length."""
     of_its_length = [] if smoke else [*_training(spec, models), *_family(spec, facts)]
-    return [*of_its_length, *_domains(spec, facts), *_targets(spec, facts)]
+    return [*of_its_length, *_stages(models), *_domains(spec, facts), *_targets(spec, facts)]
 
 
 # ------------------------------------------------------------------------------------------------ training
@@ -96,6 +97,21 @@ def _training(spec: SuiteSpec, models: Mapping[str, PlannedModel]) -> Iterator[M
                 f"within the warm-up of {recipe.warmup_steps:,}"
             )
             yield Misfit(at=(*path, "schedule", "branches"), message=message, hint="drop it, or warm up less")
+
+
+def _stages(models: Mapping[str, PlannedModel]) -> Iterator[Misfit]:
+    """Stages that train nothing, and adapters as wide as what they adapt."""
+    for name, model in models.items():
+        if (trained := model.recipe.trained) is None or not model.trains:
+            continue
+        a = model.architecture
+        if not model.costs.trained_params:
+            message = f"nothing of {name} would be trained: it has no weights in {listed(trained.parts, last='and')}"
+            yield Misfit(at=("models", name, "trainable"), message=message)
+        elif trained.lora is not None and trained.lora.rank > (most := least_side(a.blueprint, trained)):
+            message = f"rank {trained.lora.rank} is more than the {most} of the smallest side of what is adapted"
+            hint = f"give a rank of at most {most}, or train those weights: leave `lora` out"
+            yield Misfit(at=("models", name, "lora", "rank"), message=message, hint=hint)
 
 
 # ------------------------------------------------------------------------------------------------ claims
@@ -172,8 +188,12 @@ def units_of(spec: SuiteSpec, metric: str) -> tuple[int, str]:
 
 
 def _domains(spec: SuiteSpec, facts: DataFacts) -> Iterator[Misfit]:
-    """Claims about a domain that the test split will not have."""
+    """Claims about a domain that the test split will not have, and rates chosen by one that the data have not."""
     known = test_domains(facts)
+    tuned = None if spec.tune is None else spec.tune.domain
+    if tuned is not None and facts.domains and tuned not in facts.domains:
+        hint = nearest(tuned, facts.domains) or f"its domains are {listed(facts.domains, last='and')}"
+        yield Misfit(at=("tune", "domain"), message=f"the data have no domain {quoted(tuned)}", hint=hint)
     for name, claim in spec.claims.items():
         for field, metric in claim.metrics_at.items():
             domain = MetricRef.parse(metric).get("domain")

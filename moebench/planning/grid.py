@@ -53,6 +53,8 @@ class TunePlan(Frozen):
     """(model, learning rate, seed, run id)."""
     over: dict[str, Annotated[tuple[Value, ...], Field(max_length=32)]] = later({}, max_length=2)
     """Other field -> values tried, numbers ascending."""
+    domain: str | None = later()
+    """Of the tune split, by which it chooses; None for the whole."""
     at: tuple[Over, ...] = later(())
     """Of each run, the value of each field of `over`; empty where there are none."""
 

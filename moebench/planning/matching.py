@@ -24,10 +24,11 @@ from moebench.models.routers import trial
 from moebench.models.transforms import Transform
 from moebench.planning.feasibility import Misfit
 from moebench.planning.feasibility import PlanError as PlanError
-from moebench.planning.planned import DataFacts, PlannedDerivation, PlannedModel
+from moebench.planning.planned import DataFacts, PlannedAt, PlannedDerivation, PlannedModel
 from moebench.planning.types import MatchResult
 from moebench.plugins import PluginError
 from moebench.suite.attention import AttentionOptions
+from moebench.suite.derived import OF_TRAINING
 from moebench.suite.model import DenseFFN, Match, MatchOn, ModelSpec, MoEFFN
 from moebench.suite.training import MUON_MOMENTUM, Schedule, TrainSpec
 from moebench.suite.types import SuiteSpec
@@ -103,6 +104,12 @@ def transformed(a: Architecture, transform: Transform) -> Architecture:
     """What a transform makes of a model's sizes, and so of what is known of its router."""
     ffn = transform.of_ffn(a.ffn)
     return a if ffn == a.ffn else Architecture.model_validate({**a.model_dump(), "ffn": ffn, "router": None})
+
+
+def trained_on(a: Architecture, model: ModelSpec) -> Architecture:
+    """The sizes of the model that another is trained on from, with what of its network acts in training alone."""
+    acts = {key: getattr(model.ffn, key) for key in OF_TRAINING} if isinstance(model.ffn, MoEFFN) else {}
+    return a.model_copy(update={"ffn": a.ffn.model_copy(update=acts)})
 
 
 def with_size(a: Architecture, size: str, value: int) -> Architecture:
@@ -220,6 +227,8 @@ def match_all(
     def settle(name: str) -> Architecture:
         if name not in solved and (model := spec.decoders[name]).transform is not None:
             solved[name] = _with_router(name, transformed(settle(str(model.parent)), model.transform))
+        if name not in solved and (model := spec.decoders[name]).parent is not None:
+            solved[name] = trained_on(settle(model.parent), model)
         if name not in solved:
             model = spec.decoders[name]
             tokens = views[name].vocab if views and name in views else vocab
@@ -341,6 +350,9 @@ def models_of(
                 models[name] = _derived(a, written, written.transform, plan(written.parent))
             else:
                 models[name] = _trained(a, written, step_seconds=(machine.step_seconds or {}).get(name))
+                if written.parent is not None:
+                    derived = PlannedDerivation(model=written.parent, at=_at(written, plan(written.parent)))
+                    models[name] = models[name].model_copy(update={"derived": derived})
         return models[name]
 
     return {name: plan(name) for name in architectures}, matches
@@ -348,9 +360,23 @@ def models_of(
 
 def _trained(a: Architecture, written: ModelSpec, *, step_seconds: float | None) -> PlannedModel:
     recipe = _recipe(a, written, step_seconds=step_seconds)
-    counted = costs_of(a.blueprint, dtype=recipe.dtype, optimizer=recipe.optimizer)
+    if (trained := written.trained(a.ffn)) is not None:
+        recipe = recipe.model_copy(update={"trained": trained})
+    layers = () if trained is None else a.in_order
+    counted = costs_of(a.blueprint, dtype=recipe.dtype, optimizer=recipe.optimizer, trained=trained, layers=layers)
     flops = counted.train_flops_per_token * recipe.steps * recipe.batch_tokens
     return PlannedModel(architecture=a, recipe=recipe, costs=counted, expected_train_flops=flops)
+
+
+def _at(written: ModelSpec, parent: PlannedModel) -> PlannedAt | None:
+    """The point of the other's training that a model starts from; None for its end."""
+    if written.start is None or (at := written.start.at) is None:
+        return None
+    if at.share is None:
+        reach = at.reach
+        return PlannedAt(other=reach) if isinstance(reach, str) else PlannedAt(bits_per_byte=reach)
+    steps = parent.recipe.steps
+    return PlannedAt(steps=min(steps - 1, max(1, round(at.share.value * steps))))
 
 
 def _derived(a: Architecture, written: ModelSpec, transform: Transform, parent: PlannedModel) -> PlannedModel:

@@ -101,11 +101,22 @@ class PlannedStart(Frozen):
     """Hash of its files of weights."""
 
 
+class PlannedAt(Frozen):
+    """A point of a training that another model starts from: after so many steps, or where its loss on the tune split
+    first is no more than a number, or than a model's at its end."""
+
+    steps: int | None = later()
+    bits_per_byte: float | None = later()
+    other: Name | None = later()
+
+
 class PlannedDerivation(Stage):
     """The run that a model starts from, and what is done to its weights there: nothing where it is trained on."""
 
     model: Name
     """The model of the plan whose run with the same seed it is."""
+    at: PlannedAt | None = later()
+    """The point of that run; None for its end."""
 
 
 class PlannedModel(Frozen):

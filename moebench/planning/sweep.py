@@ -13,6 +13,7 @@ from typing import Any
 
 from moebench.jobs import evaluate
 from moebench.jobs.recipe import Run
+from moebench.metrics.ref import labelled
 from moebench.planning.grid import LR, End, Side, Value, best_point, ends
 from moebench.planning.tuning import may_go_on, tune_identity
 from moebench.planning.types import Plan, TunePlan
@@ -73,8 +74,9 @@ def _of_model(plan: Plan, tune: TunePlan, name: str, results: Results) -> dict[s
             status = folder.status()
         reason: str | None = f"run is {status}"
         if status == "completed":
-            value = next(r.value for r in folder.records() if r.metric == "tune.bits_per_byte")
-            reason = None
+            wanted = labelled("tune.bits_per_byte", **({} if tune.domain is None else {"domain": tune.domain}))
+            value = next((r.value for r in folder.records() if r.metric == wanted), None)
+            reason = None if value is not None else f"the tune split has no text of {tune.domain}"
         over = {path: v for path, v in zip(tune.over, cell.over, strict=True) if v is not None}
         where = {"lr": cell.lr, **({"over": over} if over else {}), "seed": cell.seed}
         late = {} if run_id in first else {"extension": True}

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from moebench.identity import digest_of
-from moebench.jobs import evaluate, train
+from moebench.jobs import evaluate
 from moebench.jobs.job import Job
 from moebench.jobs.kind import Draft
+from moebench.jobs.lineage import Lineage
 from moebench.jobs.recipe import Recipe, Run
 from moebench.planning.feasibility import Misfit, PlanError
 from moebench.planning.grid import LR, Axes, Cell, End, Value, cells, extended
@@ -57,10 +58,12 @@ def _sweep(draft: Draft, solve: Solve, axes: Axes) -> Sweep:
     planned = _variants(draft, solve, over, names)
     chosen = [(name, cell) for name in names for cell in cells(axes, has[name], seeds)]
     chosen.sort(key=lambda one: one[1].lr)  # stable: within a rate, models in their order, each with its points
-    trained = [_job(draft, name, cell, planned[cell.over, name]) for name, cell in chosen]
+    ancestors: dict[str, Job] = {}
+    trained = [_job(draft, name, cell, planned[cell.over, name], ancestors) for name, cell in chosen]
     jobs = tuple({job.id: job for job in trained}.values())  # two values may come to one: 5% and 6% of few steps
     plan = TunePlan(
-        id=digest_of([job.id for job in trained], length=20),
+        id=digest_of([*(job.id for job in trained), *filter(None, [spec.tune.domain])], length=20),
+        domain=spec.tune.domain,
         lrs=tuple(float(lr) for lr in axes[LR]),
         seeds=seeds,
         runs=tuple((name, cell.lr, cell.seed, job.id) for (name, cell), job in zip(chosen, trained, strict=True)),
@@ -72,7 +75,8 @@ def _sweep(draft: Draft, solve: Solve, axes: Axes) -> Sweep:
         wider = extended(axes, at)
         return _sweep(draft, solve, wider) if wider != axes else None
 
-    return Sweep(plan=plan, jobs=(*jobs, *(evaluate.job(job, "quality") for job in jobs)), extend=extend)
+    first = [job for job in ancestors.values() if job.id not in {job.id for job in jobs}]
+    return Sweep(plan=plan, jobs=(*first, *jobs, *(evaluate.job(job, "quality") for job in jobs)), extend=extend)
 
 
 def may_go_on(spec: SuiteSpec, axes: Axes, end: End) -> bool:
@@ -112,10 +116,16 @@ def _variants(
     return found
 
 
-def _job(draft: Draft, name: str, cell: Cell, model: PlannedModel) -> Job:
-    """Trains a model at a point."""
+def _job(draft: Draft, name: str, cell: Cell, model: PlannedModel, ancestors: dict[str, Job]) -> Job:
+    """Trains a model at a point. What it comes of is trained with the same seed, as the suite has it, and is put among
+    the `ancestors`."""
     plan = draft.plan.model_copy(update={"models": {**draft.plan.models, name: model}})
-    return train.job(replace(draft, plan=plan), name, cell.seed, tune_recipe(model.recipe, lr=cell.lr))
+    lineage = Lineage(
+        draft=replace(draft, plan=plan), seed=cell.seed, made={}, recipe=lambda one: tune_recipe(one, lr=one.lr)
+    )
+    job = lineage.stage(name, tune_recipe(model.recipe, lr=cell.lr))
+    ancestors |= {one.id: one for one in lineage.jobs.values() if one.id != job.id}
+    return job
 
 
 def tune_recipe(recipe: Recipe, *, lr: float) -> Recipe:

@@ -7,6 +7,7 @@ They stand apart from `matching` because both wings need them.
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated
 
@@ -19,12 +20,12 @@ from moebench.claims.kinds.spread import every_metric
 from moebench.environment import Environment
 from moebench.frozen import Frozen, later
 from moebench.identity import digest_of
-from moebench.jobs.recipe import Derivation, training_of
+from moebench.jobs.recipe import Derivation, Until, training_of
 from moebench.jobs.session import SpeedPlan as SpeedPlan
 from moebench.metrics.metric import Metric
 from moebench.models.routers.facts import RouterFacts
 from moebench.planning.grid import TunePlan as TunePlan
-from moebench.planning.planned import AnyPlanned, DataFacts, PlannedCheckpoint, PlannedExternal, PlannedModel
+from moebench.planning.planned import AnyPlanned, DataFacts, PlannedAt, PlannedCheckpoint, PlannedExternal, PlannedModel
 from moebench.planning.published import PlannedSystem, Selected
 from moebench.suite.checkpoint import CheckpointModel
 from moebench.suite.claim import Claim
@@ -368,7 +369,29 @@ class Plan(Frozen):
         derived = self.decoders[model].derived
         if derived is None:
             return None
-        return Derivation(training=self.training(derived.model), **dict(derived.stage))
+        return Derivation(training=self.training(derived.model), at=self._until(derived.at), **dict(derived.stage))
+
+    def began_with(self, model: str) -> str | None:
+        """The model of the suite that one is trained on from; None of others."""
+        planned = self.decoders.get(model)
+        return planned.derived.model if planned is not None and planned.derived is not None and planned.trains else None
+
+    def latest(self, models: Sequence[str]) -> tuple[str, ...]:
+        """Those of them that none of the others is trained on from, however many stages later: what a stage begins with
+        has read no less and no other text than it, but for the stage's own."""
+        before = set[str]()
+        for name in models:
+            start = self.began_with(name)
+            while start is not None:
+                before.add(start)
+                start = self.began_with(start)
+        return tuple(name for name in models if name not in before)
+
+    def _until(self, at: PlannedAt | None) -> Until | None:
+        if at is None:
+            return None
+        other = None if at.other is None else self.training(at.other)
+        return Until(steps=at.steps, bits_per_byte=at.bits_per_byte, other=other)
 
     @property
     def trainings(self) -> set[str]:
@@ -440,10 +463,11 @@ def _not_derived(plan: Plan) -> str | None:
             if derived.model not in plan.decoders or derived.model in chain[:-1]:
                 return f"{name} starts from what it has no model of"
     made: set[str] = set()
-    for run in plan.runs:
-        if run.kind == "transform" and not (run.model in plan.decoders and made.issuperset(run.inputs) and run.inputs):
-            return f"{run.model} is made of a run that it does not have"
-        made.add(run.id)
+    for job in plan.jobs:
+        derives = job.kind in ("transform", "replay") or (job.kind == "train" and job.inputs)
+        if derives and not (job.model in plan.decoders and job.inputs and made.issuperset(job.inputs)):
+            return f"{job.model} is made of a run that it does not have"
+        made.add(job.id)
     return None
 
 

@@ -251,6 +251,8 @@ def _outcome(
             folder, status = next(pair for pair in zip(measured, statuses, strict=True) if pair[1] != "completed")
             status = "partial" if status == "missing" else status
         reason = _why_not_done(folder, status)
+        if status == "missing" and _cannot_start(results, planned, plan):
+            status, reason = "failed", "what it starts from diverged"
     except UNREADABLE as error:
         # Its files may fit its manifest, and then a run would take it for done.
         at_fault = error.path.parent.name if isinstance(error, CorruptFile) else run_id
@@ -258,6 +260,13 @@ def _outcome(
     if status in ("corrupt", "failed"):
         problems.append(f"run {run_id} ({model}, seed {seed}) is {status}: {reason}")
     return Outcome(model=model, seed=seed, run_id=run_id, status=status, reason=reason)
+
+
+def _cannot_start(results: Source, planned: PlannedJob, plan: Plan) -> bool:
+    """Whether what a run was to start from diverged."""
+    jobs = {job.id: job for job in plan.jobs}
+    given = [jobs[one] for one in planned.inputs if one in jobs]
+    return any(results.job(job.id).status() == "diverged" or _cannot_start(results, job, plan) for job in given)
 
 
 def _read_by(results: Source, planned: PlannedJob, plan: Plan) -> Folder | None:

@@ -90,15 +90,7 @@ def check(spec: SuiteSpec, tree: Node, *, raw: Node, broken: set[str]) -> list[P
             findings.add(("seeds", index), f"seed {seed} is given twice")
     _check_something(findings)
     for name, model in spec.decoders.items():
-        if model.is_transformed:  # all else is the other's
-            _check_transform(findings, name, model)
-            continue
-        if model.train is not None:
-            _check_training(findings, ("models", name, "train"), model.train)
-        _check_ffn(findings, ("models", name), model)
-        if model.match is not None:
-            _check_match(findings, name, model.match)
-        _check_view(findings, name, model)
+        _check_model(findings, name, model)
     _check_quality(findings)
     _check_measure(findings)
     _check_tune(findings)
@@ -124,6 +116,20 @@ def _check_something(findings: Findings) -> None:
         findings.add(("seeds", "looks"), "looks end with the primary claims, and there is none", hint)
 
 
+def _check_model(findings: Findings, name: str, model: ModelSpec) -> None:
+    if model.is_transformed:  # all else is the other's
+        return _check_transform(findings, name, model)
+    if model.train is not None:
+        _check_training(findings, ("models", name, "train"), model.train)
+    _check_view(findings, name, model)
+    if model.parent is not None:  # whose sizes it has
+        return _check_stage(findings, name, model)
+    _check_ffn(findings, ("models", name), model)
+    if model.match is not None:
+        _check_match(findings, name, model.match)
+    return None
+
+
 def _check_transform(findings: Findings, name: str, model: ModelSpec) -> None:
     """What is to be done to another model's weights can be done to them."""
     transform, parent = model.transform, str(model.parent)
@@ -136,6 +142,34 @@ def _check_transform(findings: Findings, name: str, model: ModelSpec) -> None:
     if wrong is not None:
         key, message, hint = wrong
         findings.add(("models", name, transform.word, key), f"{parent}: {message}", hint)
+
+
+def _check_stage(findings: Findings, name: str, model: ModelSpec) -> None:
+    """What is trained of the model is there, and where it starts can be reached."""
+    for where, message, hint in model.misfits(model.ffn):
+        findings.add(("models", name, *where.split(".")), message, hint)
+    start, decoders = model.start, findings.spec.decoders
+    if start is None or start.at is None or start.model is None:
+        return
+    path: Path = ("models", name, "start", "at")
+    parent = decoders.get(start.model)
+    if parent is not None and parent.start is not None:
+        message = f"{start.model} starts from another itself: only a training from scratch is taken again"
+        findings.add(path, message, "leave `at` out, or start from the other")
+    reach = start.at.reach
+    if not isinstance(reach, str):
+        return
+    findings.trained((*path, "reach"), reach)
+    if reach == start.model:
+        findings.add((*path, "reach"), f"{reach} reaches its own loss at its end", "leave `at` out")
+    elif reach in decoders and parent is not None and decoders[reach].parent is not None:
+        findings.add(
+            (*path, "reach"), f"{reach} starts from another itself", "name a model that is trained from scratch"
+        )
+    elif parent is not None and findings.spec.data_of(reach).tokenizer != findings.spec.data_of(start.model).tokenizer:
+        findings.add(
+            (*path, "reach"), f"{reach} and {start.model} read different tokens", "name one of the same tokenizer"
+        )
 
 
 def _check_controls(findings: Findings) -> None:

@@ -339,8 +339,9 @@ def _not_there(metric: Metric, labels: dict[str, str], named: list[AnyModel]) ->
     if any(model.train is None for model in models) and metric.kind not in ("counted", "timed"):
         hint = "claim a metric of cost or speed, or train the model: leave `weights` out"
         return f"{metric.name} of a model with `weights: random`: it is counted and timed, never trained", hint
-    if (wrong := next(filter(None, (_not_of_transformed(metric, model) for model in models)), None)) is not None:
-        return wrong
+    for refuses in (_not_of_transformed, _not_of_start):
+        if (wrong := next(filter(None, (refuses(metric, model) for model in models)), None)) is not None:
+            return wrong
     if routed and any(isinstance(model.ffn, DenseFFN) for model in models):
         return f"{metric.name} of a dense model: it has no router", None
     for label, value in labels.items():
@@ -358,6 +359,13 @@ def _not_there(metric: Metric, labels: dict[str, str], named: list[AnyModel]) ->
                     which = f"{label}s count from 0 to {those[-1]}"
                 return f"{label} {quoted(value)} is not one of a model that this claim is about", which
     return None
+
+
+def _not_of_start(metric: Metric, model: ModelSpec) -> tuple[str, str | None] | None:
+    """Why there is no such number of a model that starts from no other."""
+    if not metric.name.startswith("start.") or (model.parent is not None and model.transform is None):
+        return None
+    return f"{metric.name} of a model that is not trained on from another", "claim test.bits_per_byte of it"
 
 
 OF_TRAINING = ("train.", "init.", "curve.", "decayed.", "memory.train_", "speed.train_")

@@ -1,11 +1,13 @@
 """Models that start from another of the suite: `start: moe` and one stage. Sizes are the other's, as if written again.
 
 A transform (`quantise`, `prune`, `route`) keeps the other's data and recipe, by which its text and its tokens are told:
-it is not trained. What a model writes beside `start` and its stage must agree with the other.
+it is not trained. A model that is trained on has a recipe and data of its own, and what of its network acts in training
+alone. What a model writes beside `start` and its stage must agree with the other.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from moebench.models.transforms import TRANSFORMS
@@ -19,8 +21,15 @@ if TYPE_CHECKING:
 
 OWN = frozenset({"start", *TRANSFORMS})
 """Keys of such a model that are not the other's."""
-NOT_TAKEN_OVER = frozenset({"match", *OWN})
+NOT_TAKEN_OVER = frozenset({"match", "trainable", "lora", *OWN})
 """Keys of the other that are its own business."""
+TUNED = ("train", "data", "trainable", "lora")
+"""Keys of a model that is trained on."""
+OF_TRAINING = frozenset({
+    "balance_loss", "z_loss", "importance_loss", "load_loss", "entropy_loss", "balance_over", "capacity_factor",
+    "jitter", "bias_rate",
+})  # fmt: skip
+"""Keys of its `ffn` that act in training alone."""
 SUCH_AS = "start: MODEL, or start: {checkpoint: FOLDER}"
 
 
@@ -38,9 +47,12 @@ def is_transformed(model: Node) -> bool:
     return named(model) is not None and any(word in given and given[word].node.value is not None for word in TRANSFORMS)
 
 
-def fill(models: Models, problems: list[Problem]) -> None:
-    """Puts the sizes of other models into those that start from them; what goes wrong is added to `problems`."""
-    filler = _Filler(models, problems)
+def fill(models: Models, train: Entry | None, problems: list[Problem]) -> None:
+    """Puts the sizes of other models into those that start from them; what goes wrong is added to `problems`.
+
+    `train` is the suite's recipe.
+    """
+    filler = _Filler(models, train, problems)
     for name in list(models.resolved):
         filler.settle(name, ())
     for name in models.broken:
@@ -48,8 +60,8 @@ def fill(models: Models, problems: list[Problem]) -> None:
 
 
 class _Filler:
-    def __init__(self, models: Models, problems: list[Problem]) -> None:
-        self._models, self._problems = models, problems
+    def __init__(self, models: Models, train: Entry | None, problems: list[Problem]) -> None:
+        self._models, self._train, self._problems = models, train, problems
         self._settled: dict[str, Node | None] = {}
 
     def settle(self, name: str, chain: tuple[str, ...]) -> Node | None:
@@ -77,7 +89,7 @@ class _Filler:
         if (wrong := _unfit(at, parent)) is not None:
             self._problems.append(wrong)
             return None
-        return self._transformed(model, parent, at)
+        return (self._transformed if is_transformed(model) else self._tuned)(model, parent, at)
 
     def _wrong_parent(self, at: Node, name: str, chain: tuple[str, ...]) -> Problem | None:
         models = self._models
@@ -99,15 +111,14 @@ class _Filler:
     def _transformed(self, model: Node, parent: Node, at: Node) -> Node | None:
         """A model whose weights are the other's, changed."""
         own, theirs = model.mapping(), parent.mapping()
-        if not is_transformed(model):
-            message = f"nothing is done to {at.value}: {listed(list(TRANSFORMS))} says what"
-            self._problems.append(Problem(position=at.at, message=message, hint="such as quantise: {bits: 4}"))
-            return None
         wrong = [
             _other_size(key, entry, str(at.value), has=key in theirs)
             for key, entry in own.items()
             if key not in OWN and (key not in theirs or entry.node.plain() != theirs[key].node.plain())
         ]
+        if isinstance(own["start"].node.value, dict) and (point := own["start"].node.mapping().get("at")) is not None:
+            message = "at is a point to train on from, and a change of weights is no training"
+            wrong.append(Problem(position=point.key_at, message=message, hint="leave it out"))
         self._problems += wrong
         if wrong:
             return None
@@ -115,6 +126,53 @@ class _Filler:
         taken = {key: entry for key, entry in theirs.items() if key not in NOT_TAKEN_OVER}
         stages = {key: entry for key, entry in own.items() if key in TRANSFORMS}
         return Node(value={**taken, "start": start, **stages}, at=model.at)
+
+    def _tuned(self, model: Node, parent: Node, at: Node) -> Node | None:
+        """A model that is trained on from the other's weights."""
+        own, theirs = model.mapping(), parent.mapping()
+        asked = [key for key in TUNED if key in own and own[key].node.value is not None]
+        if self._train is not None and "train" in own and own["train"].key_at == self._train.key_at:
+            asked.remove("train")
+        if not asked:
+            message = f"nothing is done to {at.value}: {listed([*TUNED, *TRANSFORMS])} says what"
+            hint = "such as train: {budget: {tokens: 1.0e5}}, or quantise: {bits: 4}"
+            self._problems.append(Problem(position=at.at, message=message, hint=hint))
+            return None
+        wrong = list(_differences(own, theirs, str(at.value)))
+        self._problems += wrong
+        if wrong:
+            return None
+        start = own["start"]
+        if not isinstance(start.node.value, dict):
+            start = Entry(key_at=start.key_at, node=_naming(at, start.node.at))
+        taken = {key: entry for key, entry in theirs.items() if key not in NOT_TAKEN_OVER and key not in TUNED}
+        if "ffn" in own and "ffn" in taken:
+            merged = {**taken["ffn"].node.mapping(), **own["ffn"].node.mapping()}
+            taken["ffn"] = Entry(key_at=own["ffn"].key_at, node=Node(value=merged, at=own["ffn"].node.at))
+        if (words := parent.get("data", "tokenizer")) is not None and model.get("data", "tokenizer") is None:
+            inner = {"tokenizer": Entry(key_at=words.at, node=words)}
+            data = own.get("data")
+            inner |= data.node.mapping() if data is not None else {}
+            own = {
+                **own,
+                "data": Entry(key_at=words.at if data is None else data.key_at, node=Node(value=inner, at=at.at)),
+            }
+        return Node(value={**taken, "start": start, **{key: own[key] for key in TUNED if key in own}}, at=model.at)
+
+
+def _differences(own: Mapping[str, Entry], theirs: Mapping[str, Entry], parent: str) -> Iterator[Problem]:
+    """What a model writes that is trained on, and the other has otherwise."""
+    for key, entry in own.items():
+        if key in OWN or key in TUNED:
+            continue
+        if key == "ffn" and isinstance(entry.node.value, dict) and key in theirs:
+            its = theirs[key].node.mapping()
+            for inner, below in entry.node.mapping().items():
+                same = inner in its and below.node.plain() == its[inner].node.plain()
+                if inner not in OF_TRAINING and not same:
+                    yield _other_size(inner, below, parent, has=inner in its)
+        elif key not in theirs or entry.node.plain() != theirs[key].node.plain():
+            yield _other_size(key, entry, parent, has=key in theirs)
 
 
 def _naming(name: Node, at: Position) -> Node:
@@ -135,8 +193,8 @@ def _unfit(at: Node, parent: Node) -> Problem | None:
 
 
 def _other_size(key: str, entry: Entry, parent: str, *, has: bool) -> Problem:
-    if key == "train":
-        message = f"train and a change of weights are two stages of {parent}"
+    if key in ("train", "trainable", "lora"):
+        message = f"{key} and a change of weights are two stages of {parent}"
         return Problem(position=entry.key_at, message=message, hint="give each a model of its own")
     hint = f"leave it out: what stands beside start is {parent}'s"
     its = "has it otherwise" if has else "has no such key"

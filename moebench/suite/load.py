@@ -88,7 +88,7 @@ def load_suite(path_or_name: str | Path, *, scale: str | None = None, sets: Sequ
         tree = apply_set(tree, item, folder=str(Path.cwd()))
     models = resolve_models(tree, problems)
     start.fill(models, tree, problems)
-    derived.fill(models, problems)
+    derived.fill(models, tree.mapping().get("train"), problems)
     resolved = _resolved_tree(tree, models)
     spec = _validated(resolved, tree, models, base, problems)
     return LoadedSuite(spec=spec, path=path, text=text, base=base, source=SourceMap(tree=resolved), scales=names)

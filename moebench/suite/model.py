@@ -12,6 +12,7 @@ from moebench.frozen import Frozen, later
 from moebench.models.routers import FIELDS, ROUTERS
 from moebench.models.transforms import TRANSFORMS, Stage
 from moebench.suite.activations import Activation
+from moebench.suite.adaptation import Adaptation, At
 from moebench.suite.attention import AttentionOptions
 from moebench.suite.mixture import problem
 from moebench.suite.training import TrainSpec
@@ -128,15 +129,19 @@ class Start(Frozen):
     """A folder with config.json and safetensors, relative to the suite file: of a family that our decoder computes."""
     model: Name | None = later()
     """A model of the suite: its run with the same seed. `start: moe` is short for it."""
+    at: At | None = later()
+    """An earlier point of that run, for a model that is trained on from there; its end when absent."""
 
     @model_validator(mode="after")
     def _is_one(self) -> Start:
         if (self.checkpoint is None) == (self.model is None):
             raise ValueError("start names a checkpoint's folder or a model of the suite")
+        if self.at is not None and self.model is None:
+            raise FieldError("at", "at is a point of the training of a model of the suite")
         return self
 
 
-class ModelSpec(AttentionOptions, Stage):
+class ModelSpec(AttentionOptions, Stage, Adaptation):
     """A pre-norm decoder. `base`, `sweep` and `train` overrides are resolved before this type is made."""
 
     tag: ClassVar[str] = "decoder"
@@ -217,6 +222,11 @@ class ModelSpec(AttentionOptions, Stage):
             )
         if len(asked) > 1:
             raise FieldError(asked[1], f"{asked[1]} and {asked[0]} are two stages: give each a model of its own")
+        trained = [word for word in ("trainable", "lora") if getattr(self, word) is not None]
+        if trained and self.parent is None:
+            raise FieldError(
+                trained[0], f"{trained[0]} is of a model that another is trained on from: name that one by start: MODEL"
+            )
         return self
 
     @model_validator(mode="after")

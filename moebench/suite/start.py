@@ -14,6 +14,7 @@ from typing import Any
 
 from moebench.models.convert.words import Described, describe
 from moebench.suite import derived
+from moebench.suite.derived import OF_TRAINING
 from moebench.suite.errors import Position, Problem
 from moebench.suite.merge import Models
 from moebench.suite.parse import Entry, Node
@@ -21,11 +22,6 @@ from moebench.systems.configs import ConfigError, load_config
 
 OWN = frozenset({"start", "train", "data"})
 """Keys of such a model that are not the checkpoint's."""
-OF_TRAINING = frozenset({
-    "balance_loss", "z_loss", "importance_loss", "load_loss", "entropy_loss", "balance_over", "capacity_factor",
-    "jitter", "bias_rate",
-})  # fmt: skip
-"""Keys of its `ffn` that act in training alone."""
 
 
 def fill(models: Models, tree: Node, problems: list[Problem]) -> None:

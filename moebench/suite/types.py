@@ -113,6 +113,9 @@ class Tune(Frozen):
     a field (dense has no ffn.balance_loss) gets as many runs by more seeds."""
     seeds: Annotated[int, Field(ge=1, le=100)] = 1
     """Seeds per point; they are none of the suite's own seeds. From 3 on the sweep can tell how sure its choice is."""
+    domain: str | None = later(max_length=200)
+    """Of the tune split, the domain by which rates are chosen; the whole of it when absent. For stages that train on
+    one domain, of which a rate that suits the whole is one that learns little."""
     models: list[Name] | None = later()
     """The models it covers, all when absent. The others' rates are transferred, and their verdicts say so."""
 

@@ -10,8 +10,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from moebench.suite.derived import OF_TRAINING, TUNED
 from moebench.suite.mixture import idle_losses
-from moebench.suite.model import MoEFFN
+from moebench.suite.model import ModelSpec, MoEFFN
 from moebench.suite.types import SuiteSpec
 
 _WIDTH = 110
@@ -35,19 +36,31 @@ def resolved_yaml(spec: SuiteSpec, *, losses: Mapping[str, Sequence[str]] | None
         if model.is_transformed:  # all else is that of the model that it starts from
             plain["models"][name] = {"start": model.parent, **model.stage.model_dump(mode="json", exclude_none=True)}
     written = {name: model for name, model in spec.decoders.items() if not model.is_transformed}
+    for name, model in written.items():
+        if model.parent is not None and model.parent in spec.decoders:
+            plain["models"][name] = _tuned(plain["models"][name], plain["models"][model.parent], model)
     ours = {name: plain["models"][name] for name in written}
     for model, dumped in zip(written.values(), ours.values(), strict=True):
         if model.train is not None and model.train.clip is None:
             dumped["train"]["clip"] = None  # absent would mean the default
-        if isinstance(model.ffn, MoEFFN):
+        if isinstance(model.ffn, MoEFFN) and "ffn" in dumped:
             for loss in idle_losses(model.ffn, (losses or {}).get(model.ffn.router)):
-                del dumped["ffn"][loss]
+                dumped["ffn"].pop(loss, None)
     trains = [model["train"] for model in ours.values() if "train" in model]
     if trains and all(train == trains[0] for train in trains):
         plain["train"] = trains[0]
         for model in ours.values():
             model.pop("train", None)
     return "".join(_lines(key, plain[key], 0) for key in _ORDER if plain.get(key) not in (None, {}))
+
+
+def _tuned(dumped: dict[str, Any], parent: dict[str, Any], model: ModelSpec) -> dict[str, Any]:
+    """A model that is trained on: without what it has of the one that it starts from."""
+    start = dumped["start"] if model.start is not None and model.start.at is not None else model.parent
+    ffn = {key: dumped["ffn"][key] for key in OF_TRAINING & dumped["ffn"].keys()}
+    other = {key: value for key, value in sorted(ffn.items()) if value != parent.get("ffn", {}).get(key)}
+    own = {key: dumped[key] for key in TUNED if key in dumped}
+    return {"start": start, **({"ffn": other} if other else {}), **own}
 
 
 def _lines(key: str, value: Any, indent: int) -> str:

@@ -75,7 +75,8 @@ def sweep_text(sweep: dict[str, Any], *, plan: Plan) -> str:
             edge = " (at the edge)" if best and not model["interior"] and model["best_lr"] is not None else ""
             own = ", ".join(f"{path.rpartition('.')[2]} {value}" for path, value in over.items())
             rows.append([f"{name}: {own}" if own else name, best + edge, f"{model['configured_lr']:g}", *cells])
-    title = "tune.bits_per_byte by learning rate, mean over seeds"
+    of = "" if plan.tune is None or plan.tune.domain is None else f"[domain={plan.tune.domain}]"
+    title = f"tune.bits_per_byte{of} by learning rate, mean over seeds"
     rates_tried = table(title, ["model", "best", "configured", *(f"{rate:g}" for rate in rates)], rows, left=2)
     late = any(point.get("extension") for model in sweep.values() for point in model["curve"])
     inside = all(model["interior"] for model in sweep.values())

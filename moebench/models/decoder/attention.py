@@ -16,6 +16,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from moebench.counting.kernels import is_plain, keeps_scores
 from moebench.models.architecture import Architecture, Kernels
+from moebench.models.decoder.adapters import adapted
 from moebench.models.decoder.fused import attend
 from moebench.models.decoder.norm import RMSNorm
 from moebench.models.decoder.products import linear
@@ -58,6 +59,8 @@ class Attention(nn.Module):
         self.value_bias = nn.Parameter(torch.zeros(a.kv_heads * a.head_dim)) if qkv else None
         self.output_bias = nn.Parameter(torch.zeros(a.width)) if out else None
         self.sinks = nn.Parameter(torch.zeros(a.heads)) if a.attention_sinks else None
+        self.lora: nn.ModuleDict | None = None
+        """Adapters of some matrices, by name; see `adapters`."""
         self.query_norm: RMSNorm | None = None
         self.key_norm: RMSNorm | None = None
         if a.qk_norm is not None:
@@ -75,11 +78,11 @@ class Attention(nn.Module):
             weights = (self.query, self.key, self.value)
             out_BTX = attend(x_BTD, *weights, cos_TC, sin_TC, heads=self.heads, kv_heads=self.kv_heads)
             return linear(out_BTX, self.output)
-        q_BTX = _normalised(_projected(x_BTD, self.query, self.query_bias), self.query_norm)
-        k_BTX = _normalised(_projected(x_BTD, self.key, self.key_bias), self.key_norm)
+        q_BTX = _normalised(self._projected(x_BTD, "query"), self.query_norm)
+        k_BTX = _normalised(self._projected(x_BTD, "key"), self.key_norm)
         q = rotate(self._split(q_BTX, self.heads), cos_TC, sin_TC)
         k = rotate(self._split(k_BTX, self.kv_heads), cos_TC, sin_TC)
-        v = self._split(_projected(x_BTD, self.value, self.value_bias), self.kv_heads)
+        v = self._split(self._projected(x_BTD, "value"), self.kv_heads)
         if cache is not None:
             k, v = cache.extend(start, k, v)
         if self.window is not None:  # of what is cached, no query sees more
@@ -87,7 +90,12 @@ class Attention(nn.Module):
         if self.kv_heads != self.heads:
             k, v = (t.repeat_interleave(self.heads // self.kv_heads, dim=1) for t in (k, v))
         out_BHTC = self._attended(q, k, v)
-        return _projected(out_BHTC.transpose(1, 2).flatten(2), self.output, self.output_bias)
+        return self._projected(out_BHTC.transpose(1, 2).flatten(2), "output")
+
+    def _projected(self, x_BTX: Tensor, name: str) -> Tensor:
+        """By a matrix, its bias and its adapter, where it has them."""
+        weight, bias, dtype = getattr(self, name), getattr(self, f"{name}_bias"), x_BTX.dtype
+        return adapted(x_BTX, weight.to(dtype), None if bias is None else bias.to(dtype), self.lora, name)
 
     def _attended(self, q_BHTC: Tensor, k_BHSC: Tensor, v_BHSC: Tensor) -> Tensor:
         """Of queries that are the last of the S tokens."""
@@ -110,11 +118,6 @@ def _normalised(x_BTX: Tensor, norm: RMSNorm | None) -> Tensor:
         return x_BTX
     groups: Tensor = x_BTX.unflatten(2, (-1, norm.weight.numel()))  # type: ignore[no-untyped-call]
     return norm(groups).flatten(2)  # type: ignore[no-any-return]
-
-
-def _projected(x_BTX: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    dtype = x_BTX.dtype
-    return linear(x_BTX, weight.to(dtype), None if bias is None else bias.to(dtype))
 
 
 def _visible(q_BHTC: Tensor, k_BHSC: Tensor, window: int | None) -> Tensor:

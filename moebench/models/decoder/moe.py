@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from moebench.models.decoder.adapters import TrainedApart, adapted
 from moebench.models.decoder.experts import BACKENDS, Experts
 from moebench.models.decoder.experts.activations import activate, initial_scale
-from moebench.models.decoder.products import linear
 from moebench.models.initial import normal_
 from moebench.models.routers import Routing, Text, router_class
 from moebench.suite.activations import input_matrices
@@ -32,11 +32,14 @@ class Dense(nn.Module):
         self.activation = ffn.activation
         self.gate_up = nn.Parameter(torch.empty(input_matrices(ffn.activation) * ffn.hidden, width))
         self.down = nn.Parameter(torch.empty(width, ffn.hidden))
+        self.lora: nn.ModuleDict | None = None
+        """Adapters of its matrices, by name; see `adapters`."""
 
     def forward(self, x_BTD: Tensor, _text: Text | None = None) -> tuple[Tensor, None]:
         """The layer's output; there is no routing."""
-        hidden = activate(self.activation, linear(x_BTD, self.gate_up.to(x_BTD.dtype)))
-        return linear(hidden, self.down.to(x_BTD.dtype)), None
+        x_BTX = adapted(x_BTD, self.gate_up.to(x_BTD.dtype), None, self.lora, "gate_up")
+        hidden = activate(self.activation, x_BTX)
+        return adapted(hidden, self.down.to(x_BTD.dtype), None, self.lora, "down"), None
 
     @torch.no_grad()
     def initialise(self, seed: int, prefix: str, *, depth_scale: float) -> None:
@@ -59,6 +62,10 @@ class MoE(nn.Module):
         self.down = nn.Parameter(torch.empty(ffn.experts, width, ffn.expert_hidden))
         self.gate_up_bias = nn.Parameter(torch.zeros(ffn.experts, rows)) if ffn.bias else None
         self.down_bias = nn.Parameter(torch.zeros(ffn.experts, width)) if ffn.bias else None
+        self.lora: nn.ModuleDict | None = None
+        """Adapters of the experts' matrices, by name; see `adapters`."""
+        self.apart: TrainedApart | None = None
+        """The experts that are trained, where others are not; the tensors above hold the others alone."""
         self.shared: Dense | None = None
         self.shared_gate: nn.Parameter | None = None
         if ffn.shared_hidden is not None:
@@ -88,6 +95,8 @@ class MoE(nn.Module):
             activation=self.activation,
             gate_up_bias_EX=None if self.gate_up_bias is None else self.gate_up_bias.to(dtype),
             down_bias_ED=None if self.down_bias is None else self.down_bias.to(dtype),
+            apart=None if self.apart is None else self.apart.each(dtype),
+            lora=self.lora,
         )
 
     @torch.no_grad()

@@ -90,6 +90,8 @@ class Transformer(nn.Module):
     def __init__(self, a: Architecture, *, dtype: str, backend: str, kernels: Kernels = "unfused") -> None:
         super().__init__()
         self.architecture = a
+        self.trains_routers = True
+        """Whether routers move, by a gradient or by load."""
         self.dtype = DTYPES[dtype]
         self.embedding = nn.Parameter(torch.empty(a.vocab, a.width))
         layers = (Layer(a, index=i, backend=backend, kernels=kernels) for i in range(a.layers))
@@ -163,7 +165,10 @@ class Transformer(nn.Module):
     def after_step(self) -> None:
         """Called after every optimizer step, for routers that balance their load from step to step."""
         for router in self.routers:
-            router.after_step()
+            if self.trains_routers:
+                router.after_step()
+            else:
+                Router.after_step(router)  # which only forgets the sums over its batch
 
     def permute_experts(self, seed: int) -> None:
         """Puts the experts of every mixture in an order drawn anew, so that what its router has learned is lost."""
