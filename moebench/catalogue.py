@@ -71,8 +71,8 @@ class Row(Frozen):
             raise ValueError(f"{self.id}: no test, no citation and no reason: every row needs an answer")
         if bool(deciding) != (self.tested is not None):
             raise ValueError(f"{self.id}: `tested` says what `tests` and `contrary` measure: both or none")
-        if self.beside and not deciding:
-            raise ValueError(f"{self.id}: `beside` stands beside tests, and there are none")
+        if self.beside and not (deciding or self.cited):
+            raise ValueError(f"{self.id}: `beside` stands beside tests or a citation, and there is none")
         named = (*deciding, *self.beside)
         if len(set(named)) < len(named):
             raise ValueError(f"{self.id}: a claim is named twice")

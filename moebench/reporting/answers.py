@@ -30,7 +30,11 @@ Answered = Literal[
 ANSWERS: dict[Answered, tuple[str, str, str]] = {
     "supported": ("SUPPORTED", "▲", "every test of it was supported"),
     "refuted": ("REFUTED", "▼", "every test of it was refuted"),
-    "depends": ("DEPENDS", "◧", "some of its tests were supported and others refuted: on what, they say"),
+    "depends": (
+        "DEPENDS",
+        "◧",
+        "a part of it was supported and another refuted, or is cited as not so: on what, they say",
+    ),
     "inconclusive": ("INCONCLUSIVE", "◆", "its tests do not all decide; what would is told with each"),
     "interim": ("INTERIM", "◇", "not all of its runs are done"),
     "invalid": ("INVALID", "✕", "a precondition of a test failed"),
@@ -93,7 +97,9 @@ class Answer:
         deciding = [one for one in told if one.verdict is None or one.verdict.state != "cited"]
         if not deciding:
             return "cited" if self.row.cited or told else "not_tested"
-        spoken = {one.speaks for one in deciding}
+        spoken = {one.speaks for one in deciding} | (
+            {"against"} if self.row.cited and not self.row.cited.holds else set()
+        )
         if {"for", "against"} <= spoken:
             return "depends"
         if any(one.verdict is None for one in deciding):
