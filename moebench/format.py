@@ -59,7 +59,8 @@ def exact_quantity(value: float, unit: str) -> str:
     if unit == "year":
         return f"{value:.12g}"
     number = exact_number(value) if value == int(value) else f"{value:.4g}".replace("-", MINUS)
-    return number if unit == "1" else f"{number} {unit}"
+    one = unit.removesuffix("s") if value == 1 and unit.isalpha() else unit
+    return number if unit == "1" else f"{number} {one}"
 
 
 def interval(estimate: float | None, low: End, high: End, unit: str = "", *, signed: bool | None = None) -> str:

@@ -101,6 +101,8 @@ def test_every_view_says_modelled_and_none_says_measured_or_exact(tmp_path: Path
         assert any(note.startswith("MODELLED: ") for note in verdict.notes)
         assert verdict.method == "formula"
     page = (tmp_path / "reports/links/index.md").read_text().partition("## Provenance")[0]
+    assert "Modelled by formula, not measured: 2 supported, 2 refuted." in page
+    assert "Counted exactly" not in page
     rows = [line for line in page.splitlines() if "**SUPPORTED**" in line or "**REFUTED**" in line]
     assert len(rows) == 4
     assert all("modelled" in row and "MODELLED, not measured" in row and "exact" not in row for row in rows)

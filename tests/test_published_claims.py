@@ -133,6 +133,7 @@ def test_it_holds_for_every_one_for_some_or_for_a_share(tmp_path: Path) -> None:
     assert share.reason == "it holds for 4 of 5 systems"
     assert {part.id: part.state for part in every.parts}["switch-base-8"] == "refuted"
     assert (every.n, every.p, every.low) == (5, None, every.high)
+    assert every.scope == "published systems, named switch-*, counted from the published architectures"
 
 
 def test_the_systems_counted_are_named_and_those_left_out_with_why(tmp_path: Path) -> None:

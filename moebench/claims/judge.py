@@ -27,7 +27,7 @@ from moebench.claims.printed import asked_ends, printed, recovered_share, share_
 from moebench.claims.samples import Sample, draw
 from moebench.claims.scope import of_units, scope
 from moebench.claims.sensitivity import flipped, sensitivity
-from moebench.claims.verdict import Sensitivity, State, Verdict
+from moebench.claims.verdict import FORMULA, Sensitivity, State, Verdict
 from moebench.metrics import METRICS, in_force, metric_of
 from moebench.metrics.ref import MetricRef
 from moebench.planning.types import Plan, StoredPlan
@@ -308,7 +308,7 @@ def _verdict(evidence: Evidence, draft: _Draft, correction: Correction, family: 
         **_decided(draft, hypothesis, sample, finding, correction, family),
         **printed(hypothesis, finding),
         **(share or {}),
-        method="formula" if metric_of(claim.metric).modelled else finding.method,
+        method=FORMULA if metric_of(claim.metric).modelled else finding.method,
         caveats=tuple(hints),
         notes=tuple(lines),
     )
@@ -381,7 +381,7 @@ def _together(evidence: Evidence, draft: _Draft, parts: Parts, correction: Corre
         scored=shown.scored,
         beside=shown.beside,
         matched_on=shown.matched_on,
-        scope=f"{m} {told}, of which {shown.id}: {shown.scope}",
+        scope=scope(evidence, claim, (), None, ()) if systems else f"{m} {told}, of which {shown.id}: {shown.scope}",
         notes=tuple(lines),
         caveats=caveats if draft.withheld is not None else (which, *caveats),
         systems=systems,

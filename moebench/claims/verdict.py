@@ -30,6 +30,8 @@ FINDINGS: dict[State, str] = {"supported": "reproduced", "refuted": "contradicte
 """State -> what a published finding is then called."""
 TRIFLE = 0.01
 """Numbers of two models that differ by less are called equal."""
+FORMULA = "formula"
+"""The method of what is modelled."""
 Unbounded = tuple[Literal["estimate", "low", "high"], ...]
 
 
@@ -201,6 +203,11 @@ class Verdict(Frozen):
     def label(self) -> Literal["primary", "exploratory", "post hoc"]:
         """How the claim counts: a post hoc claim is exploratory whatever the suite declares."""
         return "post hoc" if self.post_hoc else self.family
+
+    @property
+    def modelled(self) -> bool:
+        """Whether its number follows by formula from what the claim states, and was measured nowhere."""
+        return self.method == FORMULA
 
     @property
     def finding(self) -> str:

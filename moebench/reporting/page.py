@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from moebench import __version__
@@ -63,8 +64,9 @@ def answer(findings: Findings) -> str:
         return "A smoke run, which shows that the suite works and judges no claim."
     judged = [v for v in findings.verdicts if v.state != "cited"]
     if judged and not primary and all(v.units == "counts" for v in judged):
-        counts = ", ".join(f"{n} {STATES[state].lower()}" for state, n in tally(judged).items() if n)
-        return f"Counted exactly, so nothing is left to chance: {counts}."
+        exact, modelled = _counts(v for v in judged if not v.modelled), _counts(v for v in judged if v.modelled)
+        told = f"Counted exactly, so nothing is left to chance: {exact}." if exact else ""
+        return " ".join(filter(None, (told, f"Modelled by formula, not measured: {modelled}." if modelled else "")))
     if not primary:
         return "No primary claim; the verdicts below are exploratory."
     states = {v.state for v in primary}
@@ -74,6 +76,9 @@ def answer(findings: Findings) -> str:
         return f"All {len(primary)} primary claims are {STATES[states.pop()].lower()}, at this scale."
     counts = ", ".join(f"{n} {STATES[s].lower()}" for s, n in tally(primary).items() if n)
     return f"Primary claims, at this scale: {counts}."
+
+
+MODELLED = "Modelled, not measured"
 
 
 def tally(verdicts: tuple[Verdict, ...] | list[Verdict]) -> dict[str, int]:
@@ -87,9 +92,17 @@ def tallies(verdicts: tuple[Verdict, ...]) -> list[tuple[str, dict[str, int]]]:
     cited = [v for v in verdicts if v.state == "cited"]
     judged = [v for v in verdicts if v.state != "cited"]
     primary, others = ([v for v in judged if (v.label == "primary") is wanted] for wanted in (True, False))
-    exact = bool(others) and all(v.units == "counts" for v in others)
-    named = (("Primary", primary), ("Counted" if exact else "Exploratory, uncorrected", others), ("Cited", cited))
-    return [(name, tally(chosen)) for name, chosen in named if chosen]
+    exact = not primary and all(v.units == "counts" for v in others)
+    modelled = [v for v in others if v.modelled] if exact else []
+    left = [v for v in others if not v.modelled] if exact else others
+    named = (("Primary", primary), ("Counted" if exact else "Exploratory, uncorrected", left), (MODELLED, modelled))
+    told = [(name, tally(chosen)) for name, chosen in named if chosen]
+    return [*told, *([("Cited", {"cited": len(cited)})] if cited else [])]
+
+
+def _counts(verdicts: Iterable[Verdict]) -> str:
+    """`2 supported, 1 refuted`."""
+    return ", ".join(f"{n} {STATES[state].lower()}" for state, n in tally(list(verdicts)).items() if n)
 
 
 def at_a_glance(findings: Findings) -> list[str]:

@@ -246,7 +246,7 @@ def _untested(findings: Findings) -> Iterator[str]:
     elif not any(v.state in {"not_tested", "invalid", "interim"} for v in findings.verdicts):
         cited = sum(v.state == "cited" for v in findings.verdicts)
         tested = f"Every claim but {plural(cited, 'citation')} was tested" if cited else "Every claim was tested"
-        yield f"{tested}, and every planned run is complete." if findings.plan.runs else f"{tested}."
+        yield f"{tested}, and every planned run is complete." if findings.plan.models else f"{tested}."
 
 
 def left_over(findings: Findings) -> str | None:
