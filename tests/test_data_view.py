@@ -16,12 +16,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from moebench import api
+from moebench.claims.kinds.kind import MarginKind
 from moebench.data.batches import train_batch
 from moebench.data.corpus import Corpus
 from moebench.data.documents import DataError
 from moebench.data.selection import select
 from moebench.jobs.recipe import Run
 from moebench.store import Results
+from moebench.suite.load import load_suite
 from moebench.suite.view import TrainingView
 from tests.support import small_corpora, tiny_suites
 from tests.support.builders import BPB, SUPERIOR, TWIN, claim, evidence_of, judged, with_plan, with_recipe
@@ -355,6 +357,52 @@ def test_a_second_pair_may_have_another_view_than_the_first() -> None:
     evidence = evidence_of(values, {"c": claim(SUPERIOR, compare=TWIN, minus=other)})
     assert judged(parted(evidence, moe_b="part", dense_b="part")).state == "supported"
     assert judged(parted(evidence, moe_b="part")).state == "invalid"
+
+
+def noisy(test: dict[str, Any]) -> Any:
+    """The same gain of 0.05 bits at each level of noise, over losses that noise raises."""
+    losses = {"clean": 2.0, "some": 2.6, "much": 3.4}
+    values: dict[str, Any] = {}
+    for turn, (level, loss) in enumerate(losses.items()):
+        values[f"moe_{level}"] = {BPB: [loss - 0.05 + (s * (2 * turn + 1) % 8 - 3.5) / 1e3 for s in range(8)]}
+        values[f"dense_{level}"] = {BPB: [loss] * 8}
+    shares = dict(zip(losses, (0.0, 0.1, 0.3), strict=True))
+    sweeps = {
+        f"{kind}_s": {f"{kind}_{level}": {"data.corrupt": share} for level, share in shares.items()}
+        for kind in ("moe", "dense")
+    }
+    pairs = [{"treatment": f"moe_{level}", "baseline": f"dense_{level}"} for level in ("clean", "much")]
+    of = (
+        {"compare": PAIR, "along": "data.corrupt"}
+        if test["kind"] == "trend"
+        else dict(zip(("compare", "minus"), pairs, strict=True))
+    )
+    evidence = with_plan(evidence_of(values, {"c": claim(test, **of)}, sweeps=sweeps), matches=())
+    for kind in ("moe", "dense"):
+        for level, share in shares.items():
+            evidence = with_recipe(evidence, f"{kind}_{level}", corrupt=share)
+    marked = (read(run, run.model.partition("_")[2]) for run in evidence.outcomes)
+    return judged(replace(evidence, outcomes=tuple(marked)))
+
+
+def test_a_gain_that_falls_in_percent_may_be_the_same_in_bits() -> None:
+    """Noise leaves less to be gained for whoever: what a trend says in percent is to be asked in bits too."""
+    assert noisy({"kind": "trend", "sign": "falling"}).state == "supported"
+    assert noisy({"kind": "interaction", "margin": "0%"}).state == "supported"
+    assert noisy({"kind": "interaction", "margin": 0}).state != "supported"
+    assert noisy({"kind": "interaction", "margin": 0.02}).state == "refuted"
+
+
+def test_the_suite_asks_in_both_and_stops_early_where_text_is_repeated() -> None:
+    spec = load_suite(Path(api.__file__).parents[1] / "suites" / "data.yaml").spec
+    for name in ("noisy-inputs-hurt", "rare-inputs-suffer"):
+        bits = spec.claims[f"{name}-in-bits"].test
+        assert isinstance(bits, MarginKind)
+        assert not bits.margin.relative
+    for name, model in spec.decoders.items():
+        assert model.train is not None
+        few = (model.data.limit if model.data else None) is not None
+        assert (model.train.evaluate.keep == "best_on_tune") == few, name
 
 
 def test_across_data_needs_different_data(tmp_path: Path) -> None:
