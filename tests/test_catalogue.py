@@ -31,7 +31,6 @@ PENDING = """
 adapt/few-experts-suffice adapt/finetuning-is-tricky adapt/instruction-tuning-favours-moe adapt/lora-works
 adapt/overfits-more adapt/router-alone-suffices adapt/router-forgets-less
 knowledge/fewer-experts-forget-context
-origins/experts-learn-in-fewer-epochs origins/product-is-sharper
 """
 """Claims of suites that the catalogue names and that are not written yet; a name goes when its claim is there."""
 

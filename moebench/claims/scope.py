@@ -80,6 +80,11 @@ def _of_each(evidence: Evidence, models: tuple[str, ...], kind: str) -> Iterator
     checkpoints = [one for one in planned if isinstance(one, PlannedCheckpoint)]
     if loaded := [f"{shown_path(one.checkpoint)} in {one.dtype}" for one in checkpoints]:
         yield f"checkpoint{'s' if len(loaded) > 1 else ''} {' and '.join(loaded)}"
+    arms = {name: plan.experiments[name] for name in models if name in plan.experiments}
+    for name, arm in arms.items():
+        yield f"{name}: {arm.says}"
+    if arms:
+        yield f"no language models, after {' and '.join(dict.fromkeys(arm.source for arm in arms.values()))}"
     if files := list(dict.fromkeys(Path(one.results).name for one in planned if isinstance(one, PlannedExternal))):
         yield f"measured elsewhere ({', '.join(files)}): {UNVERIFIED}"
 

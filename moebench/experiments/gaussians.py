@@ -37,6 +37,7 @@ MODES = Metric(
     unit="modes",
     better="neither",
     within=COUNT,
+    same_each_time=True,
     says="local maxima of that density",
     cannot="how high they are",
 )

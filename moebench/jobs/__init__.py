@@ -6,6 +6,7 @@ this package loads no torch.
 
 from moebench.jobs.calibrate import CALIBRATE
 from moebench.jobs.evaluate import EVALUATE
+from moebench.jobs.experiment import EXPERIMENT
 from moebench.jobs.imported import IMPORT
 from moebench.jobs.kind import Kind
 from moebench.jobs.load import LOAD
@@ -20,6 +21,7 @@ KINDS: dict[str, Kind] = {
     "replay": REPLAY,
     "load": LOAD,
     "import": IMPORT,
+    "experiment": EXPERIMENT,
     "evaluate": EVALUATE,
     "speed": SPEED,
     "calibrate": CALIBRATE,

@@ -54,11 +54,12 @@ def jobs(draft: Draft) -> Iterator[Job]:
 
 def session_of(draft: Draft) -> SpeedPlan | None:
     """The session of a plan whose training is known; None when the suite asks for none."""
-    from moebench.planning.planned import PlannedExternal
+    from moebench.planning.planned import PlannedCheckpoint, PlannedModel
     from moebench.planning.session import speed_plan
 
     plan, machine = draft.plan, draft.machine
-    racing = {name: one for name, one in plan.models.items() if not isinstance(one, PlannedExternal) and _is_timed(one)}
+    here = {name: one for name, one in plan.models.items() if isinstance(one, PlannedModel | PlannedCheckpoint)}
+    racing = {name: one for name, one in here.items() if _is_timed(one)}
     return speed_plan(
         plan.spec,
         racing,

@@ -12,15 +12,17 @@ from pathlib import Path
 
 from moebench.metrics.metric import Metric
 from moebench.planning.checkpoints import plan_checkpoint
+from moebench.planning.experiment import plan_experiment
 from moebench.planning.external import plan_external, task_metrics
 from moebench.planning.feasibility import Misfit, PlanError
 from moebench.planning.matching import Machine
-from moebench.planning.planned import PlannedCheckpoint, PlannedExternal
+from moebench.planning.planned import PlannedCheckpoint, PlannedExperiment, PlannedExternal
 from moebench.suite.checkpoint import CheckpointModel
+from moebench.suite.experiment import ExperimentModel
 from moebench.suite.external import ExternalModel
 from moebench.suite.types import SuiteSpec
 
-PlannedElsewhere = PlannedCheckpoint | PlannedExternal
+PlannedElsewhere = PlannedCheckpoint | PlannedExternal | PlannedExperiment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,4 +58,5 @@ def planned_elsewhere(spec: SuiteSpec, *, base: Path, machine: Machine) -> Elsew
 PLANNERS: dict[str, Callable[..., PlannedElsewhere]] = {
     CheckpointModel.tag: plan_checkpoint,
     ExternalModel.tag: plan_external,
+    ExperimentModel.tag: plan_experiment,
 }

@@ -22,7 +22,8 @@ from moebench.models.architecture import Architecture
 from moebench.planning.planned import DataFacts, PlannedModel
 from moebench.suite import looks
 from moebench.suite.claim import Claim
-from moebench.suite.model import DenseFFN
+from moebench.suite.experiment import ExperimentModel
+from moebench.suite.model import DenseFFN, ModelSpec
 from moebench.suite.types import SuiteSpec
 from moebench.text import listed, nearest, quoted
 
@@ -177,7 +178,7 @@ def _looks(spec: SuiteSpec) -> Iterator[Misfit]:
 def made_elsewhere(spec: SuiteSpec, claim: Claim) -> bool:
     """Whether a claim compares models made elsewhere alone, which may be judged over items: how many is not known."""
     named = [name for one in spec.concerns(claim) if one.compare is not None for name in one.about(spec.sweeps)]
-    return bool(named) and spec.decoders.keys().isdisjoint(named)
+    return bool(named) and not any(isinstance(spec.models.get(name), ModelSpec | ExperimentModel) for name in named)
 
 
 def units_of(spec: SuiteSpec, metric: str) -> tuple[int, str]:

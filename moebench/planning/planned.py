@@ -20,6 +20,7 @@ from moebench.models.architecture import Architecture
 from moebench.models.transforms import Stage, Transform
 from moebench.plugins import PluginCode
 from moebench.suite.checkpoint import CheckpointModel
+from moebench.suite.experiment import ExperimentModel
 from moebench.suite.external import ExternalModel
 from moebench.suite.model import ModelSpec
 from moebench.suite.types import tag_of
@@ -213,9 +214,33 @@ class PlannedExternal(Frozen):
     """What of its file is left out, and why."""
 
 
+class PlannedExperiment(Frozen):
+    """An arm of an experiment that is no language model."""
+
+    tag: ClassVar[str] = ExperimentModel.tag
+
+    experiment: str
+    arm: str
+    version: int
+    """Of its code."""
+    says: str
+    """What the arm is."""
+    source: str
+    """Where the experiment was published."""
+
+    @property
+    def blueprint(self) -> None:
+        """It is not counted as a language model is."""
+
+    @property
+    def costs(self) -> None:
+        """Nor are its costs."""
+
+
 AnyPlanned = Annotated[
     Annotated[PlannedModel, Tag(PlannedModel.tag)]
     | Annotated[PlannedCheckpoint, Tag(PlannedCheckpoint.tag)]
-    | Annotated[PlannedExternal, Tag(PlannedExternal.tag)],
+    | Annotated[PlannedExternal, Tag(PlannedExternal.tag)]
+    | Annotated[PlannedExperiment, Tag(PlannedExperiment.tag)],
     Discriminator(tag_of),
 ]

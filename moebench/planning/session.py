@@ -17,6 +17,7 @@ from moebench.jobs.recipe import Run
 from moebench.planning.feasibility import Misfit, PlanError
 from moebench.planning.planned import PlannedCheckpoint, PlannedModel
 from moebench.planning.types import SpeedPlan
+from moebench.suite.experiment import ExperimentModel
 from moebench.suite.external import ExternalModel
 from moebench.suite.model import DenseFFN
 from moebench.suite.serving import MemorySpec
@@ -160,7 +161,7 @@ def _refuse_too_large(needs: Mapping[str, tuple[int, int]], memory_bytes: int) -
 
 def baseline_of(spec: SuiteSpec) -> str:
     """The model that others are compared with most often in claims; the first dense model, or the first, if none is."""
-    counts = {name: 0 for name, model in spec.models.items() if not isinstance(model, ExternalModel)}
+    counts = {name: 0 for name, model in spec.models.items() if not isinstance(model, ExternalModel | ExperimentModel)}
     for claim in spec.claims.values():
         if claim.compare is not None and claim.compare.baseline in counts:
             counts[claim.compare.baseline] += 1

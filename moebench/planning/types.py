@@ -25,7 +25,15 @@ from moebench.jobs.session import SpeedPlan as SpeedPlan
 from moebench.metrics.metric import Metric
 from moebench.models.routers.facts import RouterFacts
 from moebench.planning.grid import TunePlan as TunePlan
-from moebench.planning.planned import AnyPlanned, DataFacts, PlannedAt, PlannedCheckpoint, PlannedExternal, PlannedModel
+from moebench.planning.planned import (
+    AnyPlanned,
+    DataFacts,
+    PlannedAt,
+    PlannedCheckpoint,
+    PlannedExperiment,
+    PlannedExternal,
+    PlannedModel,
+)
 from moebench.planning.published import PlannedSystem, Selected
 from moebench.suite.checkpoint import CheckpointModel
 from moebench.suite.claim import Claim
@@ -36,7 +44,7 @@ from moebench.suite.smoke import SMOKE
 from moebench.suite.types import SuiteSpec
 from moebench.tasks.facts import TaskFacts
 
-GIVE_RUNS = ("train", "transform", "load", "import")
+GIVE_RUNS = ("train", "transform", "load", "import", "experiment")
 """Kinds of job that give a model and seed of a plan its run: trained here, made of one that was, loaded, or measured
 elsewhere."""
 
@@ -247,6 +255,11 @@ class Plan(Frozen):
         """Whether a model's numbers were measured elsewhere, and what they were measured on is declared."""
         return isinstance(self.models.get(model), PlannedExternal)
 
+    @property
+    def experiments(self) -> dict[str, PlannedExperiment]:
+        """Its models that are arms of experiments."""
+        return {name: model for name, model in self.models.items() if isinstance(model, PlannedExperiment)}
+
     def counts(self, model: str) -> dict[str, float]:
         """Counted metric -> its value of a model, as far as it is known."""
         planned = self.models[model]
@@ -346,6 +359,8 @@ class Plan(Frozen):
             return came_about(planned.digest, planned.dtype)
         if isinstance(planned, PlannedExternal):
             return digest_of([planned.tag, planned.model, planned.sha256])
+        if isinstance(planned, PlannedExperiment):
+            return digest_of([planned.tag, planned.experiment, planned.arm, planned.version])
         architecture, recipe = planned.architecture.model_dump(mode="json"), planned.recipe.model_dump(mode="json")
         start = None if planned.start is None else planned.start.digest
         derived = derivation.model_dump(mode="json") if (derivation := self.derivation(model)) is not None else None

@@ -171,6 +171,9 @@ def scope(findings: Findings) -> str:
 def _scope_elsewhere(findings: Findings) -> str:
     """The same where some models were not trained here."""
     plan = findings.plan
+    if plan.experiments.keys() == plan.models.keys():
+        sources = dict.fromkeys(arm.source for arm in plan.experiments.values())
+        return f"These are no language models, but experiments after {' and '.join(sources)}."
     sizes = {name: total for name in plan.models if (total := plan.counts(name).get("cost.total_params")) is not None}
     span = (
         " to ".join(dict.fromkeys(params(int(size)) for size in (min(sizes.values()), max(sizes.values()))))
@@ -184,6 +187,7 @@ def _scope_elsewhere(findings: Findings) -> str:
     trained = [f"{listed(plan.trained)} trained here on {source_text(findings)}"] if plan.trained else []
     checkpoints = [name for name, model in plan.models.items() if isinstance(model, PlannedCheckpoint)]
     trained += [f"{listed(checkpoints)} as published"] if checkpoints else []
+    trained += [f"{name}: {arm.says}" for name, arm in plan.experiments.items()]
     read = [name for name in plan.models if plan.is_external(name)]
     trained += [f"numbers of {listed(read)} as they were read, not verified"] if read else []
     return (

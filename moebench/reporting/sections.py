@@ -292,7 +292,7 @@ _ASKED: dict[str, Callable[[Findings], bool]] = {
     "answer": lambda findings: findings.trains,
     "published": lambda findings: any(verdict.finding for verdict in findings.verdicts),
     "equal": lambda findings: bool(findings.plan.decoders or findings.plan.data.tokens or findings.sizes_known),
-    "elsewhere": lambda findings: len(findings.plan.decoders) < len(findings.plan.models),
+    "elsewhere": lambda findings: {*findings.plan.decoders, *findings.plan.experiments} < {*findings.plan.models},
     "sure": lambda findings: bool(findings.plan.models),
     "limits": lambda findings: bool(findings.plan.models),
     "quality": lambda findings: findings.trains or not findings.quality.empty,

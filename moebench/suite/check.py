@@ -28,7 +28,7 @@ from moebench.text import listed, nearest, quoted
 
 OF_MIXTURES = ("handicap", "round_robin")
 """Controls of a mixture's routing."""
-_MADE_ELSEWHERE = {"checkpoint": "a checkpoint", "external": "measured elsewhere"}
+_MADE_ELSEWHERE = {"checkpoint": "a checkpoint", "external": "measured elsewhere", "experiment": "an experiment"}
 
 
 @dataclass(kw_only=True)

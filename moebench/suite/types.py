@@ -16,12 +16,14 @@ from moebench.claims.kinds.part import Known
 from moebench.data.sources import DataSpec
 from moebench.data.sources.tasks import TasksData
 from moebench.data.tasks import Task
+from moebench.experiments import EXPERIMENTS
 from moebench.frozen import Frozen, later
 from moebench.identity import digest_of
 from moebench.metrics import MEASUREMENTS, tasks
 from moebench.metrics.metric import Metric
 from moebench.suite.checkpoint import CheckpointModel
 from moebench.suite.claim import Claim
+from moebench.suite.experiment import ExperimentModel
 from moebench.suite.external import DeclaredMetric, ExternalModel
 from moebench.suite.labels import every_value
 from moebench.suite.model import FFN, ModelSpec
@@ -162,7 +164,8 @@ def tag_of(model: Any) -> str:
 AnyModel = Annotated[
     Annotated[ModelSpec, Tag(ModelSpec.tag)]
     | Annotated[CheckpointModel, Tag(CheckpointModel.tag)]
-    | Annotated[ExternalModel, Tag(ExternalModel.tag)],
+    | Annotated[ExternalModel, Tag(ExternalModel.tag)]
+    | Annotated[ExperimentModel, Tag(ExperimentModel.tag)],
     Discriminator(tag_of),
 ]
 MetricName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*$", max_length=100)]
@@ -258,9 +261,16 @@ class SuiteSpec(Frozen):
 
     @property
     def declared(self) -> dict[str, Metric]:
-        """The metrics that only this suite knows, and those of lm-eval that its claims are about."""
+        """The metrics that only this suite knows: its own, its experiments', and those of lm-eval that its claims are
+        about."""
         claimed = tasks.of_names(name for claim in self.claims.values() for name in claim.metrics)
-        return {**claimed, **{name: one.metric(name) for name, one in self.metrics.items()}}
+        of_experiments = {
+            metric.name: metric
+            for model in self.models.values()
+            if isinstance(model, ExperimentModel)
+            for metric in EXPERIMENTS[model.experiment].metrics
+        }
+        return {**claimed, **of_experiments, **{name: one.metric(name) for name, one in self.metrics.items()}}
 
     def data_of(self, model: str) -> DataSpec:
         """What a model reads: the suite's data, under its own tokenizer where it has one."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 _AT_LINE_START = re.compile(r"^([^\s#:][^\s:]*):", re.MULTILINE)
 
-TOLD_BY = {"checkpoint": "checkpoint", "results": "external"}
+TOLD_BY = {"checkpoint": "checkpoint", "results": "external", "experiment": "experiment"}
 """The key that tells a kind of model, and the kind; without one of them it is a decoder of ours."""
 MAX_SEEDS = 1000
 """Most seeds that a suite may ask for by number."""

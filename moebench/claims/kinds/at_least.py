@@ -56,7 +56,10 @@ class OneSided(ClaimKind):
         """The value in words."""
         if self.value.relative:
             return str(self.value)
-        unit = metric_of(claim.metric).unit
+        try:
+            unit = metric_of(claim.metric).unit
+        except (KeyError, ValueError):  # what is wrong with the metric is told at its place
+            unit = SHARE
         value = self.value.value
         return exact_number(value) if unit in (SHARE, "ratio") else exact_quantity(value, unit)
 
