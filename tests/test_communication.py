@@ -13,6 +13,8 @@ from moebench.counting.blueprint import Blueprint
 from moebench.counting.flops import train_flops_per_token
 from moebench.suite.errors import SuiteError
 from moebench.systems import system
+from tests.support import tiny_suites
+from tests.support.builders import claim, evidence_of, judged
 
 HEAD = "suite: links\nquestion: What does sending cost?\nclaims:\n"
 SHARE = "modelled.expert_parallel_share[devices=8,flops_per_byte=1000,straggler={}]"
@@ -155,3 +157,41 @@ def test_a_topology_that_cannot_be_is_refused(tmp_path: Path, labels: str, words
         api.validate(written(tmp_path, text))
     assert words in str(error.value)
     assert "suite.yaml:4:" in str(error.value)
+
+
+# ---------------------------------------------------------------------------------------------- from recorded loads
+
+
+AT_LOADS = "modelled.expert_parallel_share_at_loads[devices=2,flops_per_byte=1000]"
+
+
+def test_a_straggler_factor_may_be_that_of_recorded_loads() -> None:
+    factors = [1.1, 1.2, 1.3, 1.15, 1.25, 1.2, 1.1, 1.3]
+    block = claim({"kind": "at_least", "value": "1%"}, AT_LOADS, model="moe")
+    values = {"moe": {"simulated.straggler_factor[devices=2]": factors}, "dense": {}}
+    verdict = judged(evidence_of(values, {"c": block}))
+    b = evidence_of(values, {"c": block}).plan.decoders["moe"].blueprint
+    shares = [
+        communication.expert_parallel_share(b, devices=2, flops_per_byte=1000, straggler=factor) for factor in factors
+    ]
+    assert verdict.estimate == pytest.approx(sum(shares) / len(shares))
+    assert (verdict.n, verdict.units, verdict.state) == (8, "seeds", "supported")
+    assert verdict.low is not None
+    assert verdict.low < verdict.estimate
+    assert verdict.method == "formula, exact sign flips over seeds"
+    assert verdict.modelled
+    assert "MODELLED, not measured" in verdict.caveats
+    assert "measured nowhere" in verdict.scope
+
+
+def test_without_recorded_loads_there_is_no_number() -> None:
+    block = claim({"kind": "at_least", "value": "1%"}, AT_LOADS, model="moe")
+    verdict = judged(evidence_of({"moe": {"routing.entropy": [0.9] * 8}, "dense": {}}, {"c": block}))
+    assert verdict.state == "not_tested"
+    assert "simulated.straggler_factor[devices=2]" in verdict.reason
+
+
+def test_loads_are_recorded_where_a_suite_asks_for_them(tmp_path: Path) -> None:
+    text = tiny_suites.write(tmp_path, claims={"c": claim({"kind": "at_least", "value": "1%"}, AT_LOADS, model="moe")})
+    with pytest.raises(SuiteError, match="put stragglers into measure.probes"):
+        api.validate(text)

@@ -308,10 +308,17 @@ def _verdict(evidence: Evidence, draft: _Draft, correction: Correction, family: 
         **_decided(draft, hypothesis, sample, finding, correction, family),
         **printed(hypothesis, finding),
         **(share or {}),
-        method=FORMULA if metric_of(claim.metric).modelled else finding.method,
+        method=_method(claim, sample, finding),
         caveats=tuple(hints),
         notes=tuple(lines),
     )
+
+
+def _method(claim: Claim, sample: Sample, finding: Finding) -> str:
+    """How the interval was made; of what is modelled, by formula."""
+    if not metric_of(claim.metric).modelled:
+        return finding.method
+    return FORMULA if sample.units == "counts" else f"{FORMULA}, {finding.method}"
 
 
 def _cited(draft: _Draft) -> Verdict:

@@ -26,9 +26,13 @@ from moebench.claims.kinds.published import median_of
 from moebench.claims.over_seeds import Sample as Sample
 from moebench.claims.over_seeds import counted_value as counted_value
 from moebench.claims.over_seeds import done_run, final, middle, over_seeds, scaled, sum_of, sum_of_ends
+from moebench.counting.communication import expert_parallel_share
 from moebench.metrics import metric_of
 from moebench.metrics.metric import Kind
-from moebench.reader.evidence import Evidence, is_impossible
+from moebench.metrics.modelled import AT_LOADS
+from moebench.metrics.probes.stragglers import FACTOR
+from moebench.metrics.ref import MetricRef, labelled
+from moebench.reader.evidence import Evidence, Outcome, is_impossible
 from moebench.suite.claim import Claim
 
 MIN_DF = 3
@@ -103,6 +107,21 @@ def _exactly(values: list[tuple[float, float]], *, log: bool) -> Fraction:
     return sum((weight * (value - first) for weight, value in exact), Fraction(0))
 
 
+def _at_loads(evidence: Evidence, run: Outcome, metric: str) -> float:
+    """The share of sending that follows from a run's own straggler factor; any other metric as it was measured."""
+    ref = MetricRef.parse(metric)
+    if ref.base != AT_LOADS:
+        return final(run, metric)
+    labels = {label: float(value) for label, value in ref.labels}
+    factor = final(run, labelled(FACTOR.name, devices=ref.get("devices")))
+    blueprint = evidence.plan.models[run.model].blueprint
+    assert blueprint is not None
+    try:
+        return expert_parallel_share(blueprint, **labels, straggler=factor)
+    except LookupError as error:
+        raise Withheld("not_tested", f"{run.model}: {error.args[0]}") from None
+
+
 def _seeded(evidence: Evidence, contrast: Contrast, _claim: Claim | None) -> Sample:
     if contrast.formed == "overtaking":
         return overtaking(evidence, contrast)
@@ -115,7 +134,7 @@ def _seeded(evidence: Evidence, contrast: Contrast, _claim: Claim | None) -> Sam
     single = tuple(name for name in contrast.models if evidence.plan.is_single(name))
     if single and len(single) == len(contrast.models):
         return _of_single_runs(evidence, contrast)
-    sample = over_seeds(evidence, contrast, sum_of(contrast, lambda run, metric: (final(run, metric),) * 2))
+    sample = over_seeds(evidence, contrast, sum_of(contrast, lambda run, name: (_at_loads(evidence, run, name),) * 2))
     return replace(sample, exact=_alike(contrast, sample), single=single)
 
 

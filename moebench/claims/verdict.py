@@ -207,7 +207,7 @@ class Verdict(Frozen):
     @property
     def modelled(self) -> bool:
         """Whether its number follows by formula from what the claim states, and was measured nowhere."""
-        return self.method == FORMULA
+        return self.method.startswith(FORMULA)
 
     @property
     def finding(self) -> str:

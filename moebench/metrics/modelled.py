@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from moebench.metrics.metric import SHARE, Metric, Range
+from moebench.metrics.probes.stragglers import FACTOR
 
+AT_LOADS = "modelled.expert_parallel_share_at_loads"
 _DEVICES = Range(low=2, high=1e6, whole=True)
 _ABOVE = Range(above=0, high=1e12)
 _LINK = "FLOPs that a device does in the time in which it sends a byte"
@@ -66,6 +68,20 @@ METRICS = (
         f"{_CANNOT}; two experts of one device count as two",
         {**_TIMES, "straggler": Range(low=1, high=1e6)},
         f"{_EXPERTS}, {_FORMULA}, against training FLOPs at 2,048 tokens of context at most",
+    ),
+    Metric(
+        name=AT_LOADS,
+        unit="1",
+        says="MODELLED by formula: expert_parallel_share at the straggler factor of each run's own recorded loads",
+        cannot=f"{_CANNOT}; the factor is simulated.straggler_factor, simulated too",
+        labels=("devices", "flops_per_byte"),
+        values=FACTOR.values,
+        amounts={"flops_per_byte": _ABOVE},
+        modelled=True,
+        convention=f"{_EXPERTS}, {_FORMULA}, against training FLOPs at 2,048 tokens of context at most",
+        within=SHARE,
+        of_mixtures=True,
+        asked_by=FACTOR.asked_by,
     ),
     _modelled(
         "tensor_parallel_share",

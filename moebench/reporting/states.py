@@ -39,7 +39,7 @@ def counted(verdict: Verdict) -> str:
     """`8 seeds`, or `exact` for a count; empty when nothing was measured. A pair of runs is counted by its seed."""
     if not verdict.n:
         return ""
-    if verdict.modelled:
+    if verdict.modelled and verdict.units == "counts":
         return "modelled" + (f", {plural(len(verdict.systems), 'system')}" if verdict.systems else "")
     if verdict.systems:
         return f"exact, {plural(len(verdict.systems), 'system')}"
