@@ -193,5 +193,5 @@ def test_without_recorded_loads_there_is_no_number() -> None:
 
 def test_loads_are_recorded_where_a_suite_asks_for_them(tmp_path: Path) -> None:
     text = tiny_suites.write(tmp_path, claims={"c": claim({"kind": "at_least", "value": "1%"}, AT_LOADS, model="moe")})
-    with pytest.raises(SuiteError, match="put stragglers into measure.probes"):
+    with pytest.raises(SuiteError, match=r"put stragglers into measure\.probes"):
         api.validate(text)
