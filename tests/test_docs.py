@@ -63,12 +63,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("recipes")
     for name, text in FILES.items():
         (folder / name).write_text(text)
-    (folder / "corpus").mkdir()
-    for number in range(20):
-        lines = (
-            f"Line {n} of {number}: {n * n} is the square of {n}.\n" for n in range(number * 97, number * 97 + 900)
-        )
-        (folder / "corpus" / f"{number}.txt").write_text("".join(lines))
+    for texts in ("corpus", "library/general", "library/mine"):
+        (folder / texts).mkdir(parents=True)
+        for n in range(20):
+            lines = (
+                f"Line {i} of {n} of {texts}: {i * i} is the square of {i}.\n" for i in range(n * 97, n * 97 + 600)
+            )
+            (folder / texts / f"{n}.txt").write_text("".join(lines))
     for name, ffn in (("a", small_models.dense()), ("b", small_models.moe())):
         exported = small_models.built(small_models.architecture(ffn, context=1024))
         export_checkpoint(exported, folder / "checkpoints" / name)
@@ -134,6 +135,17 @@ def test_a_suite_on_my_text_is_tuned_and_run(here: Path) -> None:
         (here / name).symlink_to(here / "results.mine")
     same = call("moebench compare results.main results --fail-above 1")
     assert same.exit_code == 0, same.output
+
+
+@pytest.mark.slow
+def test_a_model_is_tuned_quantised_and_judged(here: Path) -> None:
+    """As written, with budgets of a few steps: every stage runs, and no claim is refused by its preconditions."""
+    less = [*SMALL, "seeds=6", "models.moe_tuned.train.budget.tokens=3000", "controls.steps=2"]
+    sets = [word for value in less for word in ("--set", value)]
+    done = call("moebench run tuned-on-mine.yaml", *sets, "--results", "results.tuned", "--launcher", "inline")
+    assert done.exit_code == 0, done.output
+    assert "recovered" in done.stdout
+    assert "INVALID" not in done.stdout
 
 
 # ------------------------------------------------------------------------------------------------ pages that are made
