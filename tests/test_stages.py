@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from torch import Tensor
 from moebench import api
 from moebench.claims.judge import judge
 from moebench.counting.blueprint import Experts
+from moebench.data.batches import evaluation_windows
+from moebench.data.prepare import prepare
 from moebench.environment import environment
 from moebench.jobs import evaluate as evaluate_job
 from moebench.jobs import loop, replay
@@ -245,6 +248,12 @@ CLAIMS = {
         "metric": "start.bits_per_byte",
         "test": {"kind": "equivalent", "margin": "5%"},
     },
+    "alike": {
+        "says": "From an equal loss the mixture ends lower.",
+        "compare": {"treatment": "early", "baseline": "dense_full"},
+        "metric": "test.bits_per_byte",
+        "test": {"kind": "superior", "margin": "0%"},
+    },
     "other-data": {
         "says": "Another text is no pair.",
         "compare": {"treatment": "narrow", "baseline": "dense"},
@@ -269,7 +278,9 @@ CLAIMS = {
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> api.Planned:
     folder = tmp_path_factory.mktemp("stages")
-    path = tiny_suites.write(folder, models=MODELS, claims=CLAIMS, measure={"memory": True})
+    path = tiny_suites.write(
+        folder, models=MODELS, claims=CLAIMS, measure={"memory": True, "quality": ["bits_per_byte", "fit"]}
+    )
     made = api.prepare_plan(path, results=folder / "results", launcher="inline")
     Results(made.results).save_plan(made.plan, environment(1))
     assert set(launch(list(made.graph.jobs), made.options).values()) == {"completed"}
@@ -535,3 +546,31 @@ def test_rates_are_chosen_on_the_domain_that_is_asked_for(tmp_path: Path) -> Non
             told = {record.metric: record.value for record in records}
             assert point["bits_per_byte"] == told["tune.bits_per_byte[domain=source-0]"] != told["tune.bits_per_byte"]
         assert len(curve) == 3
+
+
+def test_stages_that_were_to_start_alike_and_do_not_are_no_pair(evidence: Evidence) -> None:
+    """The mixture's own end is a better start: what it gains there is no gain of tuning."""
+
+    def judged(loss: float) -> str:
+        runs = tuple(
+            replace(run, values={**run.values, "start.bits_per_byte": loss if run.model == "early" else 3.0})
+            if "start.bits_per_byte" in run.values
+            else run
+            for run in evidence.outcomes
+        )
+        return next(f"{one.state} {one.reason}" for one in judge(replace(evidence, outcomes=runs)) if one.id == "alike")
+
+    assert "to start at an equal loss, and start 2.0% apart: dense_full at 3 and early at 2.941" in judged(3.0 / 1.02)
+    assert "start:" not in judged(3.0 / 1.005)
+
+
+def test_the_loss_on_what_was_read_is_measured_of_a_models_own_part(done: api.Planned, evidence: Evidence) -> None:
+    for name in ("narrow", "lora"):
+        job, run = job_of(done, name), evidence.outcome(name, 0)
+        assert run is not None
+        view = prepare(job.data, base=job.base, cache=done.results / "data", part=job.view)
+        text = evaluation_windows(view, "train", tokens=done.plan.decoders[name].recipe.eval_tokens)
+        model = served(Run.model_validate(job.spec), Results(done.results).job(job.id))
+        expected = evaluate(DecoderSubject(model, view.tokenizer), text).bits_per_byte()
+        assert run.values["fit.bits_per_byte"] == pytest.approx(expected)
+    assert {document.domain for document in view.documents("train")} >= {"source-0", "source-1"}

@@ -58,6 +58,13 @@ def _train_flops(evidence: Evidence, model: str) -> Value:
     return sum(counted) / len(counted) if counted else evidence.plan.decoders[model].expected_train_flops
 
 
+def start_loss(evidence: Evidence, model: str) -> float | None:
+    """Bits per byte before the first step, mean over seeds, of a model that is trained on from another."""
+    completed = (run for run in evidence.outcomes_of([model]) if run.status == "completed")
+    losses = [loss for run in completed if (loss := run.values.get("start.bits_per_byte")) is not None]
+    return sum(losses) / len(losses) if losses else None
+
+
 def _kernels(evidence: Evidence, model: str) -> Value:
     kernels = {run.kernels for run in evidence.outcomes_of([model]) if run.kernels is not None}
     return " and ".join(sorted(kernels)) or None
@@ -143,6 +150,10 @@ def beside(
     tokenizers: dict[str, Value] = {name: _tokenizer(evidence.plan, name) for name in named}
     if set(tokenizers.values()) - {BYTES}:
         rows.append(Beside(what="tokenizer", values=tokenizers, ratio=None))
+    starts: dict[str, Value] = {name: start_loss(evidence, name) for name in named}
+    if any(loss is not None for loss in starts.values()):
+        ratio = _ratio(starts.get(treatment or ""), starts.get(baseline or ""))
+        rows.append(Beside(what="loss at the start", values=starts, ratio=ratio))
     texts: dict[str, Value] = {name: _text_words(evidence.plan, name) for name in named}
     if set(texts.values()) - {WHOLE}:
         rows.append(Beside(what="training text", values=texts, ratio=None))

@@ -28,6 +28,8 @@ from moebench.suite.model import DenseFFN
 
 LEARNED = 0.01
 """Share of a unigram model's bits per byte by which a model must be below it to have learned anything."""
+STARTS_ALIKE = 0.01
+"""Share by which losses may differ, mean over seeds, of stages that are to start from an equal one."""
 ONCE = 1e-6
 """How likely chance alone may be where something is called impossible."""
 FINAL_LOSS = "test.bits_per_byte"
@@ -70,7 +72,7 @@ class Question:
             name: (self.plan.data_of(name).tokenizer, likeness.trained_on(self.plan, name)) for name in self.planned
         }
         return tuple(
-            tuple(name for name in self.plan.latest(group) if name in kinds and kinds[name] == kind)
+            tuple(name for name in self.plan.spec.latest(group) if name in kinds and kinds[name] == kind)
             for group in groups
             for kind in dict.fromkeys(kinds.values())
         )
@@ -173,7 +175,7 @@ def _begun_from(question: Question) -> list[tuple[str, ...]]:
         return []
     plan, found = question.plan, list[tuple[str, ...]]()
     for group in question.alike:
-        begun = dict.fromkeys(parent for name in group if (parent := plan.began_with(name)) is not None)
+        begun = dict.fromkeys(parent for name in group if (parent := plan.spec.began_with(name)) is not None)
         kinds = {(plan.data_of(name).tokenizer, likeness.trained_on(plan, name)) for name in begun}
         found += [tuple(begun)] if len(begun) > 1 and len(kinds) == 1 else []
     return found
@@ -219,7 +221,7 @@ def _same_view(plan: Plan, claim: Claim, contrast: Contrast) -> str | None:
     rungs = plan.rungs_of(claim)
     ladder = [(*claim.about(plan.spec.sweeps), *rungs)] if rungs else []
     for group in (*together(claim, plan.spec.sweeps), *ladder):
-        views = {likeness.trained_on(plan, name): name for name in plan.latest(group) if name in plan.trained}
+        views = {likeness.trained_on(plan, name): name for name in plan.spec.latest(group) if name in plan.trained}
         if len(views) > 1:
             return (
                 f"data: {' and '.join(views.values())} are trained on different parts of the text: give both the same "
@@ -248,6 +250,22 @@ def _is_of_no_tokens(term: Term) -> bool:
 
 def _reads_other(plan: Plan, one: str, other: str) -> bool:
     return plan.data_of(one).tokenizer != plan.data_of(other).tokenizer
+
+
+def _same_start(question: Question) -> str | None:
+    """Where one stage starts at an equal loss on purpose, those that it is held against start there too."""
+    plan = question.plan
+    for group in question.alike:
+        points = {name: one.derived.at for name in group if (one := plan.decoders[name]).derived is not None}
+        aims = any(at is not None and at.steps is None for at in points.values())
+        losses = {name: loss for name in points if (loss := likeness.start_loss(question.evidence, name)) is not None}
+        if not aims or len(losses) < 2 or not any(term.facts.rests_on_loss for term in question.contrast.terms):
+            continue
+        low, high = min(losses, key=losses.__getitem__), max(losses, key=losses.__getitem__)
+        if losses[high] > (1 + STARTS_ALIKE) * losses[low] and "start.bits_per_byte" not in question.claim.metrics:
+            off = f"{high} at {losses[high]:.4g} and {low} at {losses[low]:.4g} bits/byte"
+            return f"start: they were to start at an equal loss, and start {losses[high] / losses[low] - 1:.1%} apart: {off}"
+    return None
 
 
 def _same_test_split(question: Question) -> str | None:
@@ -498,6 +516,7 @@ def _informative(question: Question) -> str | None:
 PRECONDITIONS: tuple[Callable[[Question], str | None], ...] = (
     _matched,
     _same_data,
+    _same_start,
     _same_test_split,
     _same_text,
     _same_task,

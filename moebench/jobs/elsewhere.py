@@ -90,7 +90,7 @@ def same_tokens(one: Tokenizer, suites: Tokenizer) -> bool:
 class CheckpointContext:
     """A `metrics.measurement.Context` of a loaded model."""
 
-    split, step, trainable, losses, training_tokens = "test", None, None, None, None
+    split, step, trainable, losses, training_tokens, trained_text = "test", None, None, None, None, None
 
     def __init__(self, subject: Subject, corpus: Corpus, evaluation: Evaluation) -> None:
         self.subject, self.corpus, self.evaluation = subject, corpus, evaluation

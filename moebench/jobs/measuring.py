@@ -69,6 +69,11 @@ class RunContext:
             else np.array([row["loss"] for row in self.given.steps()], dtype=np.float64)
         )
 
+    @cached_property
+    def trained_text(self) -> Windows:
+        recipe = self.run.recipe
+        return evaluation_windows(self.corpus, "train", tokens=recipe.eval_tokens, shuffled=recipe.shuffled)
+
     @property
     def training_tokens(self) -> NDArray[Any]:
         return self.corpus.tokens("train")

@@ -103,6 +103,10 @@ class Context(Protocol):
         """A micro-batch of training text in the subject's tokens, [sequences, context + 1]."""
 
     @property
+    def trained_text(self) -> ScoredText | None:
+        """Text that it was trained on, of its own part of the data; None where that is not known."""
+
+    @property
     def training_tokens(self) -> NDArray[Any] | None:
         """All of the text it was trained on, in its tokens, perhaps as a file; None where that is not known."""
 

@@ -307,7 +307,7 @@ def _unlike(spec: SuiteSpec, models: Mapping[str, PlannedModel]) -> Iterator[str
         base, compared = MetricRef.parse(claim.metric).base, _compared(spec, claim)
         of_training = metric_of(claim.metric).rests_on_loss or base.startswith(("routing.", "train."))
         for group in together(claim, spec.sweeps) if of_training and claim.across is None else ():
-            views = {str(spec.view_of(model)): model for model in group if model in spec.decoders}
+            views = {str(spec.view_of(model)): model for model in spec.latest(group) if model in spec.decoders}
             if len(views) > 1:
                 yield (
                     f"claims.{name}: {listed(list(views.values()), last='and')} differ in what they are trained on "

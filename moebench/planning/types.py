@@ -7,7 +7,6 @@ They stand apart from `matching` because both wings need them.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated
 
@@ -385,22 +384,6 @@ class Plan(Frozen):
         if derived is None:
             return None
         return Derivation(training=self.training(derived.model), at=self._until(derived.at), **dict(derived.stage))
-
-    def began_with(self, model: str) -> str | None:
-        """The model of the suite that one is trained on from; None of others."""
-        planned = self.decoders.get(model)
-        return planned.derived.model if planned is not None and planned.derived is not None and planned.trains else None
-
-    def latest(self, models: Sequence[str]) -> tuple[str, ...]:
-        """Those of them that none of the others is trained on from, however many stages later: what a stage begins with
-        has read no less and no other text than it, but for the stage's own."""
-        before = set[str]()
-        for name in models:
-            start = self.began_with(name)
-            while start is not None:
-                before.add(start)
-                start = self.began_with(start)
-        return tuple(name for name in models if name not in before)
 
     def _until(self, at: PlannedAt | None) -> Until | None:
         if at is None:

@@ -234,6 +234,22 @@ class SuiteSpec(Frozen):
         """The tasks with known answers that its data are; of other data none."""
         return self.data.tasks if isinstance(self.data, TasksData) else {}
 
+    def began_with(self, name: str) -> str | None:
+        """The model that one is trained on from; None of others."""
+        model = self.decoders.get(name)
+        return None if model is None or model.is_transformed else model.parent
+
+    def latest(self, models: Sequence[str]) -> tuple[str, ...]:
+        """Those of them that none of the others is trained on from, however many stages later: a stage may be held
+        against what it begins with, whose text it has read too, whatever its own is."""
+        before = set[str]()
+        for name in models:
+            start = self.began_with(name)
+            while start is not None:
+                before.add(start)
+                start = self.began_with(start)
+        return tuple(name for name in models if name not in before)
+
     def concerns(self, claim: Claim) -> tuple[Claim, ...]:
         """The claims with a metric that one rests on: itself, or those that it puts together."""
         if not claim.test.combines:
