@@ -263,8 +263,8 @@ def _same_start(question: Question) -> str | None:
             continue
         low, high = min(losses, key=losses.__getitem__), max(losses, key=losses.__getitem__)
         if losses[high] > (1 + STARTS_ALIKE) * losses[low] and "start.bits_per_byte" not in question.claim.metrics:
-            off = f"{high} at {losses[high]:.4g} and {low} at {losses[low]:.4g} bits/byte"
-            return f"start: they were to start at an equal loss, and start {losses[high] / losses[low] - 1:.1%} apart: {off}"
+            apart = f"they were to start at an equal loss, and start {losses[high] / losses[low] - 1:.1%} apart"
+            return f"start: {apart}: {high} at {losses[high]:.4g} and {low} at {losses[low]:.4g} bits/byte"
     return None
 
 
