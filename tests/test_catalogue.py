@@ -28,9 +28,7 @@ ROOT = Path(moebench.__file__).parents[1]
 REPORTS = ROOT / "reports" / "reference"
 
 PENDING = """
-adapt/few-experts-suffice adapt/finetuning-is-tricky adapt/instruction-tuning-favours-moe adapt/lora-works
-adapt/overfits-more adapt/router-alone-suffices adapt/router-forgets-less
-knowledge/fewer-experts-forget-context
+adapt/instruction-tuning-favours-moe knowledge/fewer-experts-forget-context
 """
 """Claims of suites that the catalogue names and that are not written yet; a name goes when its claim is there."""
 
