@@ -109,7 +109,7 @@ def test_inspect_counts_a_published_system_and_a_model_of_a_suite(suite: Path) -
 def test_inspect_of_every_system_is_a_table_or_json_and_a_figure(tmp_path: Path) -> None:
     found = call("inspect", "--all", "--json", "--plot", tmp_path / "systems.svg")
     systems = json.loads(found.stdout)["systems"]
-    assert len(systems) == 42
+    assert len(systems) == 43
     assert "drawn to" in found.stderr
     figure = (tmp_path / "systems.svg").read_text()
     counted = [one["model"] for one in systems if one["params"]]

@@ -12,6 +12,7 @@ import pytest
 
 from moebench import api
 from moebench.metrics import METRICS
+from moebench.metrics.probes import PROBES
 from moebench.metrics.ref import labelled
 from moebench.suite.errors import Problem, SuiteError
 from moebench.suite.load import load_suite
@@ -140,7 +141,11 @@ def test_the_size_and_step_that_are_advised_do(tmp_path: Path) -> None:
 
 # ------------------------------------------------------------------------------------------------ labels
 
-VALID = {"layer": "1", "expert": "0", "domain": "source-0", "part": "weights", "tokens": "64", "batch": "8"}
+VALID = {
+    "layer": "1", "expert": "0", "domain": "source-0", "part": "weights", "tokens": "64", "batch": "8", "decile": "3",
+    "cache": "half", "length": "32", "memory": "4000000", "resident": "2", "devices": "4", "context": "64", "bits": "8",
+    "flops_per_byte": "1000", "straggler": "1.5",
+}  # fmt: skip
 WRONG = {
     "layer": ["4", "01", "-1", "x", "0" * 30],
     "expert": ["8", "00", "x"],
@@ -148,12 +153,23 @@ WRONG = {
     "part": ["weight", "kv-cache", "x"],
     "tokens": ["16", "064", "x"],
     "batch": ["16", "x", "08"],
+    "decile": ["0", "11", "x"],
+    "cache": ["third", "x"],
+    "length": ["16", "x"],
+    "memory": ["1", "x"],
+    "resident": ["3", "x"],
+    "devices": ["3", "x"],
 }
+NO_AMOUNTS = ["0", "-1", "x"]
 
 
 def labels() -> list[tuple[str, str]]:
+    """Every metric with every label; tasks are held against their source in test_answers."""
     return [
-        (name, label) for name, metric in METRICS.items() for label in metric.labels if not name.startswith("tune.")
+        (name, label)
+        for name, metric in METRICS.items()
+        for label in metric.labels
+        if not name.startswith("tune.") and "task" not in metric.labels
     ]
 
 
@@ -161,23 +177,31 @@ def claiming(metric: str) -> str:
     """The suite with a claim about a number of one model: a wrong label is refused, whatever the test."""
     claim = f"  count:\n    over: sweep\n    along: ffn.top_k\n    metric: {metric}\n    test: {{kind: trend, sign: rising}}\n"
     sweep = "  sweep:\n    base: moe\n    sweep: {ffn.top_k: [1, 2, 4]}\n    ffn: {renormalise: false}\nmeasure:\n"
-    sweep += "  quality: [bits_per_byte, accuracy]\n"
-    return GOOD.replace("measure:\n", sweep, 1) + claim
+    sweep += "  quality: [bits_per_byte, accuracy, rarity]\n"
+    sweep += f"  probes: [{', '.join(PROBES)}]\n"
+    serving = "inputs: {count: 16, tokens: 32}, memory_budget: {bytes: 4.0e6, tokens: 32}, layer_parts: true"
+    serving += ", offload: {resident: [2, 4], copy_bytes_per_s: 3.0e9}"
+    good = GOOD.replace("decode: {batch: [1, 8]}}", f"decode: {{batch: [1, 8]}}, {serving}}}")
+    return good.replace("measure:\n", sweep, 1) + claim
+
+
+def valid(metric: str) -> dict[str, str]:
+    """Values of its labels that there will be."""
+    of_parts = {"part": "router"} if "_part_s" in metric else {}
+    return {name: VALID[name] for name in METRICS[metric].labels} | of_parts
 
 
 @pytest.mark.parametrize(("metric", "label"), labels())
 def test_every_label_of_every_metric_is_held_against_what_will_exist(tmp_path: Path, metric: str, label: str) -> None:
-    for value in WRONG[label]:
-        given = {name: VALID[name] for name in METRICS[metric].labels} | {label: value}
+    for value in NO_AMOUNTS if label in METRICS[metric].amounts else WRONG[label]:
+        given = valid(metric) | {label: value}
         (tmp_path / "broken.yaml").write_text(claiming(labelled(metric, **given)))
         with pytest.raises(SuiteError) as caught:
             api.validate(tmp_path / "broken.yaml")
         [problem] = caught.value.problems
         assert value in problem.message
         assert problem.hint, problem
-    (tmp_path / "good.yaml").write_text(
-        claiming(labelled(metric, **{name: VALID[name] for name in METRICS[metric].labels}))
-    )
+    (tmp_path / "good.yaml").write_text(claiming(labelled(metric, **valid(metric))))
     api.validate(tmp_path / "good.yaml")
 
 

@@ -87,6 +87,7 @@ def _context(model: Any) -> Any:
         split="test",
         step=5,
         batch=np.zeros((4, 17)),
+        training_tokens=CORPUS.tokens("train"),
     )
 
 

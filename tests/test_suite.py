@@ -526,11 +526,13 @@ def since_2(field: Any) -> bool:
     return field.exclude_if is not None
 
 
+DERIVED = ("start", "quantise", "prune", "route", "trainable", "lora")
+"""Of models that start from something: see test_start, test_derived and test_stages."""
 NEW = {
     (cls.__name__, name)
     for cls in (DenseFFN, MoEFFN, Match, ModelSpec, RopeScaling, Tune)
     for name, field in cls.model_fields.items()
-    if since_2(field) and name != "start"  # which needs a checkpoint: see test_start
+    if since_2(field) and name not in DERIVED
 }
 
 

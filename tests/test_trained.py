@@ -319,7 +319,7 @@ REFUSED = {
 
 ACTS_IN_TRAINING = {
     "balance_loss", "z_loss", "importance_loss", "load_loss", "entropy_loss", "balance_over", "capacity_factor",
-    "jitter", "bias_rate", "router_scale",
+    "jitter", "bias_rate", "router_scale", "noise_scale",
 }  # fmt: skip
 SAID = {
     "kind", "experts", "top_k", "expert_hidden", "router", "renormalise", "activation", "bias", "groups",

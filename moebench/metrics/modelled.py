@@ -86,7 +86,7 @@ METRICS = (
     _modelled(
         "tensor_parallel_share",
         "1",
-        _SHARE,
+        f"{_SHARE}, every matrix cut over devices",
         _CANNOT,
         _TIMES,
         f"{_TENSORS}, {_FORMULA}, against a device's part of the training FLOPs at 2,048 tokens of context at most",
@@ -94,7 +94,7 @@ METRICS = (
     _modelled(
         "data_parallel_share",
         "1",
-        _SHARE,
+        f"{_SHARE}, each device with data of its own",
         _CANNOT,
         {"devices": _DEVICES, "tokens": _TOKENS, "flops_per_byte": _ABOVE},
         f"{_GRADIENTS}, {_FORMULA}, against training FLOPs at 2,048 tokens of context at most",

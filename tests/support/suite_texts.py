@@ -49,7 +49,8 @@ models:
           expert_hidden: 64, shared_hidden: 32, every: 2, dense_hidden: 192, dense_activation: geglu}
   shazeer:
     base: dense
-    ffn: {kind: moe, experts: 8, top_k: 2, router: noisy_topk, importance_loss: 0.1, load_loss: 0.1, expert_hidden: 24}
+    ffn: {kind: moe, experts: 8, top_k: 2, router: noisy_topk, importance_loss: 0.1, load_loss: 0.1, expert_hidden: 24,
+          noise_scale: 0.5}
   adaptive:
     base: dense
     ffn: {kind: moe, experts: 8, top_k: 4, router: top_p, top_p: 0.4, entropy_loss: 0.0001, expert_hidden: 24}
@@ -66,6 +67,6 @@ models:
     rope_scaling: {kind: llama3, factor: 8.0, original_context: 32, low_freq_factor: 1.0, high_freq_factor: 4.0}
   untrained: {base: dense, weights: random, dtype: bfloat16, vocab: 300}
   merged: {base: dense, data: {tokenizer: {bpe: 512}}}
-tune: {lr: [1.0e-3, 2.0e-3, 4.0e-3], over: {train.optimizer.weight_decay: [0.05, 0.1]}, models: [dense]}
+tune: {lr: [1.0e-3, 2.0e-3, 4.0e-3], over: {train.optimizer.weight_decay: [0.05, 0.1]}, models: [dense], domain: code}
 """
 """A suite that gives every field of the second version somewhere."""

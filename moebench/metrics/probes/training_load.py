@@ -28,6 +28,7 @@ MAX_OVER_MEAN = Metric(
     within=Range(low=1),
     asked_by=(NAME,),
     of_mixtures=True,
+    same_each_time=True,
     says="busiest expert's load over the mean on text of the training split, mean of layers",
     cannot="the load of single batches while it was trained, which is less even; of clean text, whatever was corrupted",
 )

@@ -27,22 +27,32 @@ _PART: dict[str, Any] = {
     "asked": "layer_parts",
     "values": {"part": PARTS},
     "of_mixtures": True,
-    "says": "a part of all layers that are mixtures: attention and network (layer), network (ffn), router, or the "
-    "experts' networks alone on sorted rows (products)",
     "cannot": "time within the whole step, where parts find other things in the caches",
 }
-DECODE_PART = timed("decode_part_s", "s", **_PART, labels=("batch", "part"))
-PREFILL_PART = timed("prefill_part_s", "s", **_PART, labels=("tokens", "part"))
+_SAYS = (
+    "a part of all layers that are mixtures: attention and network (layer), network (ffn), router, or the experts' "
+    "networks alone on sorted rows (products)"
+)
+DECODE_PART = timed("decode_part_s", "s", **_PART, says=f"in a decoding step, {_SAYS}", labels=("batch", "part"))
+PREFILL_PART = timed("prefill_part_s", "s", **_PART, says=f"in reading a prompt, {_SAYS}", labels=("tokens", "part"))
 _ROUTING: dict[str, Any] = {
     "asked": "layer_parts",
     "of_mixtures": True,
     "within": Range(above=0),
-    "says": "share of the time of a mixture's layers that is no network of an expert: routing, sorting, gathering and "
-    "summing; at least the router's own",
     "cannot": "what another implementation takes: it is that of these kernels, less the same products one by one",
 }
-DECODE_ROUTING = timed("decode_routing_share", "1", **_ROUTING, labels=("batch",), timed_by="speed.decode_step_s")
-PREFILL_ROUTING = timed("prefill_routing_share", "1", **_ROUTING, labels=("tokens",), timed_by="speed.prefill_s")
+_SHARE = (
+    "share of the time of a mixture's layers that is no network of an expert: routing, sorting, gathering and summing; "
+    "at least the router's own"
+)
+DECODE_ROUTING = timed(
+    "decode_routing_share", "1", **_ROUTING, says=f"in a decoding step, {_SHARE}", labels=("batch",),
+    timed_by="speed.decode_step_s",
+)  # fmt: skip
+PREFILL_ROUTING = timed(
+    "prefill_routing_share", "1", **_ROUTING, says=f"in reading a prompt, {_SHARE}", labels=("tokens",),
+    timed_by="speed.prefill_s",
+)  # fmt: skip
 METRICS = (DECODE_PART, PREFILL_PART, DECODE_ROUTING, PREFILL_ROUTING)
 
 
