@@ -62,6 +62,8 @@ def windows(stream: NDArray[np.integer], context: int) -> Windows:
 
 def _measure(context: Context) -> Measured:
     stream = context.training_tokens
+    if not context.subject.mixtures:
+        return Measured(records=[])
     if stream is None:
         return Measured(records=[MAX_OVER_MEAN.record(reason="what it was trained on is not known", step=context.step)])
     text = windows(stream, context.text.inputs.shape[1])
