@@ -203,6 +203,12 @@ def test_a_claim_about_what_an_experiment_does_not_give_is_refused(tmp_path: Pat
         planned(tmp_path, SUITE.replace("metric: gaussians.entropy", "metric: test.bits_per_byte", 1))
 
 
+def test_too_few_seeds_for_a_primary_claim_are_refused_as_of_models_that_are_trained(tmp_path: Path) -> None:
+    few = SUITE.replace("seeds: [100, 101, 102, 103, 104, 105, 106, 107]", "seeds: 3")
+    with pytest.raises(SuiteError, match="with 3 pairs no outcome could reach significance"):
+        planned(tmp_path, few)
+
+
 def test_the_bundled_suite_names_every_arm_it_claims_about() -> None:
     from moebench.suite.load import load_suite
 
