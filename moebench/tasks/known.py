@@ -39,8 +39,8 @@ dataset_path: json
 dataset_kwargs: {{data_files: {{test: {file}}}}}
 test_split: test
 output_type: loglikelihood
-doc_to_text: "{{{{prompt}}}}"
-doc_to_target: "{{{{answer}}}}"
+doc_to_text: prompt
+doc_to_target: answer
 target_delimiter: ""
 num_fewshot: 0
 metric_list:
