@@ -149,6 +149,10 @@ def test_documents_of_all_tasks_stand_in_one_random_order() -> None:
     for one, other in pairwise(training):
         follows.setdefault(one.body, set()).add(other.body)
     assert np.mean([len(after) for after in follows.values()]) > 10
+    mixed = [
+        text.domain for text in texts(data({"a": {"kind": "copy"}, "b": {"kind": "facts"}})) if text.split == "train"
+    ]
+    assert 0.3 < np.mean([one != other for one, other in pairwise(mixed)]) < 0.6
 
 
 @pytest.mark.parametrize("kind", ["chain", "modular"])
