@@ -22,7 +22,7 @@ from moebench.data.tasks.known import KnownTask
 from moebench.metrics import MEASUREMENTS
 from moebench.models.subject import Scores
 from moebench.planning.feasibility import _of_tasks as of_claims
-from moebench.reader.evidence import Evidence
+from moebench.reader.evidence import Evidence, gather
 from moebench.store import Results
 from tests.support import tiny_suites
 from tests.support.builders import POINTS, STEPS, claim, evidence_of, judged, with_outcome, with_plan
@@ -134,6 +134,13 @@ def test_tasks_asked_for_later_train_nothing_and_the_curve_has_them_at_every_poi
     assert done == {("evaluate", "tasks")}
     assert {run.id for run in again.plan.runs} == {run.id for run in before.plan.runs}
     results = Results(tmp_path / "results")
+    stored = next(one for one in results.plans() if one.plan.id == again.plan.id)
+    evidence = gather(results, stored)
+    assert {run.status for run in evidence.outcomes} == {"completed"}
+    read = evidence.outcomes_of(["moe"])[0]
+    assert [step for step, _ in read.curves["curve.answer_bits[task=sums]"]] == [2, 4]
+    assert len(read.items[BITS.format("recall")]) == 32
+    assert "test.bits_per_byte" in read.values
     (job, *_) = [job for job in again.plan.jobs if job.measurement == "tasks"]
     values = {record.metric: record.value for record in results.job(job.id).records()}
     assert values[BITS.format("recall")] is not None
@@ -257,8 +264,10 @@ def test_a_crossing_on_a_task_is_read_from_its_own_curve() -> None:
     whole = dict(run.curves["train.model_flops"])[STEPS]
     assert 0.2 < cost / whole < 0.4
     assert judged(evidence).state == "supported"
-    solved = with_plan(evidence, data=evidence.plan.data.model_copy(update={"tasks": {"sums": known(chance=0.48)}}))
-    assert "informative" in judged(solved).reason
+    solved = evidence.plan.data.model_copy(update={"tasks": {"sums": known(ceiling=0.52)}})
+    assert judged(with_plan(evidence, data=solved)).state == "supported", "by when, though all solve it"
+    unsolved = evidence.plan.data.model_copy(update={"tasks": {"sums": known(chance=0.48)}})
+    assert "informative" in judged(with_plan(evidence, data=unsolved)).reason
 
 
 def test_a_trend_of_a_gain_over_one_model_is_that_of_the_swept_model() -> None:

@@ -2,6 +2,8 @@
 
 Its baseline's accuracy is to lie at least 5 points above chance and 5 below the ceiling, both of which the task knows,
 with at least 6 seeds. Else a difference of nothing is no finding, and the verdict is INVALID whichever way it points.
+Of what it took to get as far as another model only the lower bound is asked: there a task that is solved in the end
+tells them apart by when.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ def uninformative(plan: Plan, claim: Claim, contrast: Contrast, runs: Iterable[O
     """Why a claim's tasks tell nothing of its models; None when they do, and for a claim of no task."""
     done = [run for run in runs if run.status == "completed"]
     on = None if claim.target is None else claim.target.on
-    metrics = dict.fromkeys((*(term.metric for term in contrast.terms), *([on] if on else [])))
+    metrics = dict.fromkeys((*([on] if on else []), *(term.metric for term in contrast.terms)))
     baselines = tuple(dict.fromkeys(_baselines(plan, claim)))
     for ref in map(MetricRef.parse, metrics):
         task = plan.data.tasks.get(ref.get("task") or "")
@@ -36,7 +38,8 @@ def uninformative(plan: Plan, claim: Claim, contrast: Contrast, runs: Iterable[O
         labels = {key: value for key, value in ref.labels if key in ("task", "instances")}
         for model in baselines:
             seen = [run.values.get(labelled(ACCURACY, **labels)) for run in done if run.model == model]
-            if (why := _outside(task, [one for one in seen if one is not None])) is not None:
+            found = [one for one in seen if one is not None]
+            if (why := _outside(task, found, solvable=str(ref) == on)) is not None:
                 return f"informative: {labelled(ACCURACY, **labels)} of {model} {why}"
     return None
 
@@ -50,9 +53,9 @@ def _baselines(plan: Plan, claim: Claim) -> Iterator[str]:
         yield next(iter(sweeps.get(side, (side,))))
 
 
-def _outside(task: KnownTask, accuracies: Sequence[float]) -> str | None:
-    """In words, where too few of a model's accuracies can go both ways."""
-    low, high = task.chance + POINTS, task.ceiling - POINTS
+def _outside(task: KnownTask, accuracies: Sequence[float], *, solvable: bool) -> str | None:
+    """In words, where too few of a model's accuracies can go both ways; of a task that may be solved, upwards."""
+    low, high = task.chance + POINTS, task.ceiling + 1 if solvable else task.ceiling - POINTS
     if sum(low <= one <= high for one in accuracies) >= FEWEST:
         return None
     below, above = sum(one < low for one in accuracies), sum(one > high for one in accuracies)

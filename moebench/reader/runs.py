@@ -194,6 +194,7 @@ def _labels(plan: Plan, model: str) -> Labels:
         ("layer", range(architecture.layers)),
         ("expert", range(getattr(architecture.ffn, "experts", 0))),
         ("domain", plan.data.domains),
+        ("task", tuple(plan.data.tasks)),
     )
 
 
