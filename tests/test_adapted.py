@@ -125,6 +125,8 @@ def test_gradients_and_moments_are_those_that_are_counted(a: Architecture, train
     state, one = begun(a, trained, optimizer=word, momentum=0.95 if word == "muon" else None, steps=1)
     step, counted = TrainingStep(state, one), costs(a, trained, optimizer=word)
     step.backward(tokens(3, a.context + 1), step.draws())
+    held = {p for group in state.optimizer.param_groups for p in group["params"]}
+    assert held == {p for p in state.model.parameters() if p.requires_grad}
     with_gradients = [p for p in state.model.parameters() if p.grad is not None]
     assert all(p.requires_grad for p in with_gradients)
     assert sum(p.numel() for p in state.model.parameters() if p.requires_grad) == counted.trained_params
