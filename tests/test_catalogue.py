@@ -28,7 +28,6 @@ ROOT = Path(moebench.__file__).parents[1]
 REPORTS = ROOT / "reports" / "reference"
 
 PENDING = """
-knowledge/fewer-experts-forget-context
 """
 """Claims of suites that the catalogue names and that are not written yet; a name goes when its claim is there."""
 
