@@ -117,7 +117,8 @@ def _instead_of_key(location: Sequence[str | int], node: Node | None) -> str:
         for section, keys in (("models", {"ffn", "base", "layers"}), ("claims", {"metric", "test", "compare"})):
             if keys & node.mapping().keys():
                 return f"is it one of the {section}? Then indent it, below `{section}:`"
-    hint = nearest(word, known) or _elsewhere(location) or _of_another_kind(location)
+    likely = (_elsewhere(location), nearest(word, known))  # a word of two letters is like too many others
+    hint = next(filter(None, likely if len(str(word)) < 3 else likely[::-1]), None) or _of_another_kind(location)
     return hint or f"the keys here are {listed(known, last='and')}"
 
 
