@@ -324,7 +324,7 @@ def test_loads_are_those_of_the_tune_split(done: api.Planned, monkeypatch: pytes
 
     monkeypatch.setattr("moebench.data.batches.evaluation_windows", windows)
     folder, corpus = _run(done, "moe"), tiny_suites.corpus(done)
-    loads = transform.loads_of(load_state(Run.model_validate(folder.spec()), folder), corpus)
+    loads = transform.loads_of(load_state(Run.model_validate(folder.spec()), folder).model, corpus)
     assert read == ["tune"]
     scored = evaluation_windows(corpus, "tune", tokens=transform.LOADS_TOKENS, windows_per_document=None)
     assert loads.sum(1).tolist() == [2 * int(scored.mask.sum())] * 2

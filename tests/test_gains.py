@@ -229,11 +229,6 @@ def broken(tmp_path: Path, claim: str) -> str:
             "did you mean 'moe_sweep'",
         ),
         (
-            "{compare: {treatment: moe_sweep, baseline: dense}, along: ffn.experts, metric: test.bits_per_byte, "
-            "test: {kind: trend, sign: rising}}",
-            "dense is one model: a trend needs a model with a `sweep`",
-        ),
-        (
             "{along: ffn.experts, metric: test.bits_per_byte, test: {kind: trend, sign: rising}}",
             "a trend test needs 'over', or 'compare' with two sweeps",
         ),

@@ -76,7 +76,7 @@ def test_metrics_vary_unless_something_fixes_them() -> None:
     ffn = moe(8, 2, capacity_factor=1.0)
     assert {name for name in METRICS if constant(name, architecture(ffn)) is not None} == {
         *FIXED, "test.scored_documents", "tune.scored_bytes", "tune.scored_documents", "curve.scored_bytes",
-        "decayed.tokens",
+        "decayed.tokens", "start.share",
     }  # fmt: skip
 
 

@@ -86,7 +86,7 @@ def test_reference_results_are_still_the_runs_of_their_plans(path: Path) -> None
     source = open_results(path)
     (stored,) = source.plans()
     assert source.unreadable_plans() == []
-    assert len(source.jobs()) == len({job.id for job in stored.plan.every_job}) >= 10
+    assert len(source.jobs()) == len({job.id for job in stored.plan.every_job}) >= (10 if stored.plan.models else 0)
     for planned in stored.plan.every_job:
         folder = source.job(planned.id)
         assert folder.status() == "completed"
@@ -111,6 +111,9 @@ def test_a_bundled_suite_still_plans_the_committed_runs(path: Path, monkeypatch:
     """With the data that the reference was made with, a suite of today has the run ids of then."""
     source = open_results(path)
     plan = source.plans()[0].plan
+    if not plan.models:
+        assert load_suite(plan.suite).spec.claim_hashes == plan.claim_hashes
+        return
     (one,) = [source.job(run.id).spec() for run in plan.runs[:1]] or [
         plan.speed.untrained[plan.speed.baseline].model_dump()
     ]

@@ -283,7 +283,7 @@ def _own_alone(include: Path | None, *names: str) -> Any:
     if include is None or not include.is_dir():
         raise TaskError(f"include_path {include} is no folder")
     files = tuple((str(path), path.stat().st_mtime_ns) for path in sorted(include.rglob("*.yaml")))
-    return configs._manager(include, files, with_defaults=False)
+    return configs._manager((include,), files, with_defaults=False)
 
 
 def test_without_lm_eval_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

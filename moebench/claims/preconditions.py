@@ -161,6 +161,8 @@ def _matched(question: Question) -> str | None:
 
 def _same_data(question: Question) -> str | None:
     """With each seed, the shorter run's tokens are a prefix of the longer's, as far as the runs were made here."""
+    if not question.runs:  # a timing does not rest on the data
+        return None
     for group in (*question.alike, *_begun_from(question)):
         pairs = pairs_of_runs(run for run in question.evidence.outcomes_of(group) if run.done)
         if (why := next(filter(None, (unlike(*pair) for pair in pairs)), None)) is not None:
@@ -171,8 +173,6 @@ def _same_data(question: Question) -> str | None:
 def _begun_from(question: Question) -> list[tuple[str, ...]]:
     """What the models of each group start from, that are trained on from others of the suite: those in their turn are
     to have read the same tokens, as far as both did."""
-    if not question.runs:
-        return []
     plan, found = question.plan, list[tuple[str, ...]]()
     for group in question.alike:
         begun = dict.fromkeys(parent for name in group if (parent := plan.spec.began_with(name)) is not None)
