@@ -19,7 +19,8 @@ from pydantic import PositiveFloat, model_validator
 
 from moebench.amounts import Amount, FieldError
 from moebench.claims.hypothesis import Array, Contrast, Form, Hypothesis, Level, Reading, Term, as_written
-from moebench.claims.kinds.kind import ClaimKind, Fault, Sweeps, compared, direction, of_seeds
+from moebench.claims.kinds.bounded import BoundedKind
+from moebench.claims.kinds.kind import Fault, Sweeps, compared, direction, of_seeds
 from moebench.claims.kinds.sweeping import Points, along_numbers, key_of, points_of
 from moebench.format import TIMES
 from moebench.metrics.metric import Metric
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from moebench.suite.claim import Claim
 
 
-class Plateau(ClaimKind):
+class Plateau(BoundedKind):
     """One swept model's range of nearly best values is at most, or at least, a multiple of another's."""
 
     example = (
@@ -51,20 +52,10 @@ class Plateau(ClaimKind):
     """Lower bound of it."""
 
     @model_validator(mode="after")
-    def _one_bound(self) -> Plateau:
-        if (self.at_least is None) == (self.at_most is None):
-            raise FieldError("at_most", "give one of at_most and at_least, a ratio such as 0.7")
+    def _a_share(self) -> Plateau:
         if not self.within.relative or not 0 < self.within.value < 1:
             raise FieldError("within", f"within {self.within}: write a percentage between 0% and 100%")
         return self
-
-    @property
-    def value(self) -> float:
-        return float(self.at_least or self.at_most or 1.0)
-
-    @property
-    def words(self) -> str:
-        return f"at {'least' if self.at_least is not None else 'most'} {self.value:g}"
 
     def check(self, claim: Claim, metric: Metric, minus: Metric | None, sweeps: Sweeps) -> Iterator[Fault]:
         yield from of_seeds(metric)

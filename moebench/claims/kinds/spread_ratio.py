@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import PositiveFloat, model_validator
+from pydantic import PositiveFloat
 
-from moebench.amounts import FieldError
 from moebench.claims.hypothesis import Contrast, Hypothesis, Level, Reading, as_written
-from moebench.claims.kinds.kind import ClaimKind, Fault, Sweeps, compared, of_seeds
+from moebench.claims.kinds.bounded import BoundedKind
+from moebench.claims.kinds.kind import Fault, Sweeps, compared, of_seeds
 from moebench.format import TIMES
 from moebench.metrics.metric import Metric
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from moebench.suite.claim import Claim
 
 
-class SpreadRatioKind(ClaimKind):
+class SpreadRatioKind(BoundedKind):
     """The treatment's standard deviation over seeds is at least, or at most, a multiple of the baseline's."""
 
     example = (
@@ -34,20 +34,6 @@ class SpreadRatioKind(ClaimKind):
     """Lower bound of the treatment's SD over the baseline's."""
     at_most: PositiveFloat | None = None
     """Upper bound of it."""
-
-    @model_validator(mode="after")
-    def _one_bound(self) -> SpreadRatioKind:
-        if (self.at_least is None) == (self.at_most is None):
-            raise FieldError("at_least", "give one of at_least and at_most, a ratio such as 1.5")
-        return self
-
-    @property
-    def value(self) -> float:
-        return float(self.at_least or self.at_most or 1.0)
-
-    @property
-    def words(self) -> str:
-        return f"at {'least' if self.at_least is not None else 'most'} {self.value:g}"
 
     def check(self, claim: Claim, metric: Metric, minus: Metric | None, sweeps: Sweeps) -> Iterator[Fault]:
         yield from of_seeds(metric)
