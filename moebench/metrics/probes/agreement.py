@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from moebench.metrics.measurement import Context, Measured, Measurement
 from moebench.metrics.metric import SHARE, Metric, Record
-from moebench.metrics.probes.opening import closed, parts, windows
+from moebench.metrics.probes.opening import parts, unopened, windows
 from moebench.metrics.probes.trace import rounded
 from moebench.metrics.quality import WINDOWS_AT_ONCE
 
@@ -67,11 +67,8 @@ METRICS = (SAME, BY_CHANCE)
 
 
 def _measure(context: Context) -> Measured:
-    subject, step = context.subject, context.step
-    if not subject.mixtures:
-        return Measured(records=[])
-    if subject.opened is None:
-        return Measured(records=closed(METRICS, step=step))
+    if (nothing := unopened(context, METRICS)) is not None:
+        return nothing
     return rounded(_records(context))
 
 

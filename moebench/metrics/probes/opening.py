@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from moebench.metrics.measurement import ScoredText
-from moebench.metrics.metric import Metric, Range, Record
+from moebench.metrics.measurement import Context, Measured, ScoredText
+from moebench.metrics.metric import Metric, Range
 
 if TYPE_CHECKING:
     import torch
@@ -19,9 +19,16 @@ CHANGE = Range(low=-1000, high=1000)
 CLOSED = "experts of a checkpoint can be seen and not exchanged: our own decoder has this alone"
 
 
-def closed(metrics: Iterable[Metric], *, step: int | None) -> list[Record]:
-    """The reason, for each of some metrics."""
-    return [metric.record(reason=CLOSED, step=step) for metric in metrics]
+def without(metrics: Iterable[Metric], reason: str, *, step: int | None) -> Measured:
+    """No number, and the reason, for each of some metrics."""
+    return Measured(records=[metric.record(reason=reason, step=step) for metric in metrics])
+
+
+def unopened(context: Context, metrics: Iterable[Metric]) -> Measured | None:
+    """What is recorded of a model without experts, or whose experts cannot be opened; None where they can."""
+    if not context.subject.mixtures:
+        return Measured(records=[])
+    return without(metrics, CLOSED, step=context.step) if context.subject.opened is None else None
 
 
 def windows(text: ScoredText, tokens: int) -> int:

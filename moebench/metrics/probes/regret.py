@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from moebench.metrics.measurement import Context, Measured, Measurement
 from moebench.metrics.metric import Metric, Record
-from moebench.metrics.probes.opening import CHANGE, closed, parts, windows
+from moebench.metrics.probes.opening import CHANGE, parts, unopened, windows, without
 from moebench.metrics.probes.trace import rounded
 
 if TYPE_CHECKING:
@@ -69,20 +69,18 @@ METRICS = (BEST, SECOND, RANDOM, HELD_OUT)
 
 
 def _measure(context: Context) -> Measured:
+    if (nothing := unopened(context, METRICS)) is not None:
+        return nothing
     subject, step = context.subject, context.step
-    if not subject.mixtures:
-        return Measured(records=[])
-    if subject.opened is None:
-        return Measured(records=closed(METRICS, step=step))
     (_, mixture) = subject.counts.mixtures[0]
     if (number := comb(subject.experts, mixture.top_k)) > MOST_SETS:
         why = f"{number:,} sets of {mixture.top_k} of {subject.experts} experts are too many to try"
-        return Measured(records=[metric.record(reason=why, step=step) for metric in METRICS])
+        return without(METRICS, why, step=step)
     sets_PK = np.array(list(combinations(range(subject.experts), mixture.top_k)))
     try:
         return rounded(_records(context, sets_PK))
     except ValueError as problem:
-        return Measured(records=[metric.record(reason=str(problem), step=step) for metric in METRICS])
+        return without(METRICS, str(problem), step=step)
 
 
 def _records(context: Context, sets_PK: NDArray[np.int64]) -> Iterator[Record]:

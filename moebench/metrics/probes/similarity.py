@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from moebench.metrics.measurement import Context, Measured, Measurement
 from moebench.metrics.metric import SHARE, Metric, Record
-from moebench.metrics.probes.opening import closed, parts, windows
+from moebench.metrics.probes.opening import parts, unopened, windows, without
 from moebench.metrics.probes.trace import rounded
 from moebench.metrics.quality import WINDOWS_AT_ONCE
 
@@ -68,13 +68,10 @@ def pairwise(outputs_ETD: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _measure(context: Context) -> Measured:
-    subject, step = context.subject, context.step
-    if not subject.mixtures:
-        return Measured(records=[])
-    if subject.opened is None:
-        return Measured(records=closed(METRICS, step=step))
-    if subject.experts < 2:
-        return Measured(records=[metric.record(reason="one expert is no pair", step=step) for metric in METRICS])
+    if (nothing := unopened(context, METRICS)) is not None:
+        return nothing
+    if context.subject.experts < 2:
+        return without(METRICS, "one expert is no pair", step=context.step)
     return rounded(_records(context))
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from moebench.metrics.measurement import Context, Measured, Measurement
 from moebench.metrics.metric import Metric, Record
-from moebench.metrics.probes.opening import CHANGE, closed, parts, windows
+from moebench.metrics.probes.opening import CHANGE, parts, unopened, windows
 from moebench.metrics.probes.trace import rounded
 from moebench.metrics.quality import WINDOWS_AT_ONCE
 
@@ -40,11 +40,8 @@ METRICS = (TURNED, EXCHANGED)
 
 
 def _measure(context: Context) -> Measured:
-    subject, step = context.subject, context.step
-    if not subject.mixtures:
-        return Measured(records=[])
-    if subject.opened is None:
-        return Measured(records=closed(METRICS, step=step))
+    if (nothing := unopened(context, METRICS)) is not None:
+        return nothing
     return rounded(_records(context))
 
 
