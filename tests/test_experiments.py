@@ -103,8 +103,14 @@ def test_the_product_of_two_normals_is_the_normal_of_their_precisions(seed: int)
         product = combined(pair, "product")
         assert entropy(product, pair.grid) == pytest.approx(normal_entropy(pair.product_sd), abs=1e-6)
         assert entropy(combined(pair, "expert"), pair.grid) == pytest.approx(normal_entropy(min(pair.sds)), abs=1e-6)
-        assert modes(product) == 1
-        assert float(np.trapezoid(combined(pair, "mixture"), pair.grid)) == pytest.approx(1.0)
+        assert float(np.trapezoid(np.exp(combined(pair, "mixture")), pair.grid)) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("how", ["product", "expert"])
+def test_a_normal_density_has_one_mode_with_every_seed(how: str, apart: bool) -> None:
+    """Seeds 13 and 18 are among them: there the tails of the densities themselves are too small to have digits."""
+    assert {modes(combined(Pair.of(seed, apart=apart), how)) for seed in range(200)} == {1}
 
 
 def test_a_mixture_lies_within_a_bit_of_its_experts_mean_and_keeps_both_modes_when_they_are_apart() -> None:
@@ -121,6 +127,8 @@ def test_a_mixture_lies_within_a_bit_of_its_experts_mean_and_keeps_both_modes_wh
 
 # ------------------------------------------------------------------------------------------ in a suite
 
+
+NEXT = replace(gaussians.EXPERIMENT, version=gaussians.EXPERIMENT.version + 1)
 
 SUITE = """\
 suite: origins
@@ -171,13 +179,13 @@ def test_the_same_arm_and_seed_is_one_job_and_other_code_another(
     twice = SUITE.replace("claims:", "  again: {experiment: gaussians, arm: product}\nclaims:")
     jobs = {(job.model, job.seed): job.id for job in planned(tmp_path, twice).graph.jobs}
     assert jobs["product", 100] == jobs["again", 100] != jobs["product", 101] != jobs["expert", 101]
-    monkeypatch.setitem(EXPERIMENTS, "gaussians", replace(gaussians.EXPERIMENT, version=2))
+    monkeypatch.setitem(EXPERIMENTS, "gaussians", NEXT)
     assert {job.id for job in planned(tmp_path).graph.jobs}.isdisjoint(jobs.values())
 
 
 def test_a_job_of_other_code_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job = planned(tmp_path).graph.jobs[0]
-    monkeypatch.setitem(EXPERIMENTS, "gaussians", replace(gaussians.EXPERIMENT, version=2))
+    monkeypatch.setitem(EXPERIMENTS, "gaussians", NEXT)
     with pytest.raises(ValueError, match="is not what it was when this was planned"):
         KINDS["experiment"].execute(job, root=tmp_path, on_event=lambda _: None, should_stop=lambda: False)
 

@@ -64,9 +64,10 @@ class Pair:
         reach = SDS * max(self.sds)
         return np.linspace(min(self.means) - reach, max(self.means) + reach, POINTS)
 
-    def density(self, expert: int) -> Array:
+    def log_density(self, expert: int) -> Array:
+        """Natural logarithm: far out the density itself has no digits left, and its rounding would count as modes."""
         z = (self.grid - self.means[expert]) / self.sds[expert]
-        return np.asarray(np.exp(-(z**2) / 2) / (self.sds[expert] * math.sqrt(2 * math.pi)))
+        return np.asarray(-(z**2) / 2 - math.log(self.sds[expert] * math.sqrt(2 * math.pi)))
 
     @property
     def product_sd(self) -> float:
@@ -79,26 +80,25 @@ def normal_entropy(sd: float) -> float:
     return 0.5 * math.log2(2 * math.pi * math.e * sd**2)
 
 
-def entropy(density: Array, grid: Array) -> float:
+def entropy(log_density: Array, grid: Array) -> float:
     """Bits, by the trapezoid rule."""
-    held = density > 0
-    integrand = np.zeros_like(density)
-    integrand[held] = -density[held] * np.log2(density[held])
-    return float(np.trapezoid(integrand, grid))
+    return float(-np.trapezoid(np.exp(log_density) * log_density, grid) / math.log(2))
 
 
-def modes(density: Array) -> int:
-    inner = density[1:-1]
-    return int(((inner > density[:-2]) & (inner >= density[2:])).sum())
+def modes(log_density: Array) -> int:
+    inner = log_density[1:-1]
+    return int(((inner > log_density[:-2]) & (inner >= log_density[2:])).sum())
 
 
 def combined(pair: Pair, how: str) -> Array:
-    one, other = pair.density(0), pair.density(1)
+    """Logarithm of the density, shape (POINTS,)."""
+    one, other = pair.log_density(0), pair.log_density(1)
     if how == "mixture":
-        return (one + other) / 2
+        return np.asarray(np.logaddexp(one, other) - math.log(2))
     if how == "product":
-        both = one * other
-        return np.asarray(both / np.trapezoid(both, pair.grid))
+        log_both = one + other
+        top = log_both.max()
+        return np.asarray(log_both - top - math.log(np.trapezoid(np.exp(log_both - top), pair.grid)))
     return one if pair.sds[0] <= pair.sds[1] else other  # the sharper of the two
 
 
@@ -109,8 +109,8 @@ ARMS = {f"{how}{'_apart' if apart else ''}": (how, apart) for apart in (False, T
 def _run(arm: str, seed: int) -> Mapping[str, float]:
     how, apart = ARMS[arm]
     pair = Pair.of(seed, apart=apart)
-    density = combined(pair, how)
-    return {ENTROPY.name: entropy(density, pair.grid), MODES.name: modes(density)}
+    log_density = combined(pair, how)
+    return {ENTROPY.name: entropy(log_density, pair.grid), MODES.name: modes(log_density)}
 
 
 _SAYS = {"mixture": "their mean", "product": "their normalised product", "expert": "the sharper of the two"}
@@ -124,4 +124,5 @@ EXPERIMENT = Experiment(
     },
     metrics=(ENTROPY, MODES),
     run=_run,
+    version=2,
 )
