@@ -381,6 +381,6 @@ def test_a_plan_says_which_claims_on_tasks_tell_little(tmp_path: Path) -> None:
 def test_the_precondition_is_among_those_that_a_smoke_run_is_not_asked_for() -> None:
     from moebench.claims import preconditions
 
-    assert preconditions._informative in preconditions.PRECONDITIONS
-    assert preconditions._informative in preconditions.OF_LENGTH
+    assert preconditions.scored.tasks_informative in preconditions.PRECONDITIONS
+    assert preconditions.scored.tasks_informative in preconditions.OF_LENGTH
     assert (informative.POINTS, informative.FEWEST) == (0.05, 6)

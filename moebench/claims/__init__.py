@@ -6,7 +6,7 @@
 - `samples`: a contrast filled in, one effect a seed, a process or a count; `reaching`: what a quality cost.
 - `decide`: SUPPORTED, REFUTED or INCONCLUSIVE from effects and bounds; `power`: what it would take; `error_rates`: how
   often that errs.
-- `preconditions`: INVALID; `bounds`, `idle`: counts and loads that show less than they seem to.
+- `preconditions/`, a file a theme: INVALID; `bounds`, `idle`: counts and loads that show less than they seem to.
 - `interim`: INTERIM; `sealing`: post hoc, looks, the family that Holm corrects for.
 - `controls`: the instrument tested. `order`: which of two models a title may call lower.
 - `scope`, `likeness`, `coverage`: for what a verdict holds; `notes`: what stands beside it.

@@ -22,7 +22,8 @@ from moebench.claims.kinds.published import MEDIAN, of_median
 from moebench.claims.kinds.recovers import whole_gain
 from moebench.claims.looks import Course, Stage, taken
 from moebench.claims.power import Needs, needs, needs_of_guard
-from moebench.claims.preconditions import Question, broken, unfit
+from moebench.claims.preconditions import broken, unfit
+from moebench.claims.preconditions.question import Question
 from moebench.claims.printed import asked_ends, printed, recovered_share, share_words
 from moebench.claims.samples import Sample, draw
 from moebench.claims.scope import of_units, scope

@@ -21,7 +21,7 @@ from moebench import stats
 from moebench.claims.hypothesis import Contrast, Withheld
 from moebench.claims.looks import Course
 from moebench.claims.order import Order, order
-from moebench.claims.preconditions import PER_STEP
+from moebench.claims.preconditions.timing import PER_STEP
 from moebench.claims.samples import draw
 from moebench.claims.sealing import Withdrawn
 from moebench.claims.verdict import ControlResult, Verdict

@@ -16,7 +16,7 @@ import numpy as np
 
 from moebench import stats
 from moebench.claims import coverage
-from moebench.claims.preconditions import PER_STEP
+from moebench.claims.preconditions.timing import PER_STEP
 from moebench.format import interval
 from moebench.metrics import metric_of
 from moebench.reader.evidence import Evidence, gather

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from moebench.claims import coverage
-from moebench.claims.preconditions import pairs_of_runs, unlike
+from moebench.claims.preconditions.data import pairs_of_runs, unlike
 from moebench.claims.verdict import Scored
 from moebench.environment import Environment
 from moebench.identity import canonical

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from moebench.claims.preconditions import PER_STEP
+from moebench.claims.preconditions.timing import PER_STEP
 from moebench.format import interval, quantity, seconds
 from moebench.metrics.speed import AGAIN
 from moebench.reporting.analysis import Findings, cost_label
