@@ -131,6 +131,7 @@ def test_utilisation_by_hand(tmp_path: Path) -> None:
     run = tiny_suites.run_of(made, "dense")
     entry = racer("dense", run, start(run))
     samples = {"speed.train_step_s": [3.0, 1.0, 2.0], "speed.decode_step_s[batch=4]": [0.5]}
+    entry.passes.append(entry.trainable.backward(torch.zeros(8, 17, dtype=torch.long), None))
     found = speed.derived(entry, samples, peak_flops=1e6, peak_bandwidth=1e5)
     weights = 4 * 8 * 8 + 3 * 8 * 4 + 256 * 8  # attention, FFN, the tied table as output head
     # 128 tokens in 8 sequences of 16: products of weights, and half of attention's square, times 3 for the backward
@@ -179,8 +180,11 @@ def test_utilisation_counts_the_pairs_that_were_computed(tmp_path: Path, name: s
     found = timed(entry, tmp_path)
     pairs = found.routed["moe"]["speed.train_step_s"]
     assert 0 < pairs < tokens * a.ffn.top_k * a.layers  # type: ignore[union-attr]
-    counted = train_step_flops(a.blueprint, sequences=tokens // a.context, length=a.context, assignments=round(pairs))
-    assert used(entry, found) == pytest.approx(counted)
+    none, one = (
+        train_step_flops(a.blueprint, sequences=tokens // a.context, length=a.context, assignments=assignments)
+        for assignments in (0, 1)
+    )
+    assert used(entry, found) == pytest.approx(none + pairs * (one - none))
     planned = train_step_flops(a.blueprint, sequences=tokens // a.context, length=a.context)
     assert used(entry, found) < planned
 
@@ -189,6 +193,20 @@ def test_a_dropping_mixtures_pairs_are_no_more_than_its_room(tmp_path: Path) -> 
     """A quarter of 128 tokens x 2 experts in 8 experts is 8 places each: at most 64 pairs a layer of the 256."""
     pairs = timed(racer_of(tmp_path, capacity_factor=0.25), tmp_path).routed["moe"]["speed.train_step_s"]
     assert 8 * 2 < pairs <= 64 * 2
+
+
+def test_utilisation_of_a_model_that_is_trained_in_part_counts_the_step_that_it_does(tmp_path: Path) -> None:
+    """Adapters of the last network alone: no gradient of a frozen weight, and no backward below them."""
+    shape = {"layers": 2, "width": 16, "heads": 2, "ffn": {"kind": "dense", "hidden": 32}}
+    part = {"start": "dense", "lora": {"rank": 2, "on": ["ffn"]}, "train": {"budget": {"steps": 2}}}
+    made = tiny_suites.planned(tmp_path, models={"dense": shape, "moe": part})
+    assert set(launch(made.graph.jobs, replace(made.options, launcher="inline")).values()) == {"completed"}
+    (job,) = (one for one in made.graph.jobs if one.kind == "train" and one.model == "moe" and one.seed == 0)
+    entry = load_racer("moe", Results(made.results).job(job.id))
+    found = timed(entry, tmp_path)
+    a, tokens = entry.trainable.run.architecture, entry.trainable.run.recipe.micro_batch_tokens
+    assert used(entry, found) == pytest.approx(made.plan.decoders["moe"].costs.train_flops_per_token * tokens)
+    assert used(entry, found) < 0.8 * train_step_flops(a.blueprint, sequences=tokens // a.context, length=a.context)
 
 
 def test_utilisation_of_a_dropless_mixture_is_that_of_its_plan(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -301,6 +301,17 @@ class TrainingStep:
             else:
                 yield Routed(computed, int(torch.isin(routing.expert_N, torch.tensor(apart)).sum()))
 
+    def flops(self, passes: Sequence[Pass], *, sequences: int) -> tuple[int, int]:
+        a, trained, computed = self.run.architecture, self.run.recipe.trained, sum(done.computed for done in passes)
+        if trained is not None:
+            by_mixture = zip(*(done.routed for done in passes), strict=True)
+            routed = [Routed(*map(sum, zip(*of_one, strict=True))) for of_one in by_mixture]
+            step = step_flops(a.blueprint, a.in_order, trained, sequences=sequences, length=a.context, routed=routed)
+            return step.model, step.executed
+        sizes = {"sequences": sequences, "length": a.context, "assignments": computed}
+        fused = self.run.kernels == "fused"
+        return train_step_flops(a.blueprint, **sizes), executed_step_flops(a.blueprint, **sizes, fused=fused)
+
     def countable(self) -> AbstractContextManager[None]:
         return experts_one_by_one(self.weights)
 
@@ -313,20 +324,12 @@ def _check(loss: float, grad_norm: float, *, step: int, vocab: int) -> None:
 
 
 def _count(state: State, run: Run, *, sequences: int, passes: list[Pass], tallied: int) -> None:
-    a, computed = run.architecture, sum(done.computed for done in passes)
-    state.pairs_computed += computed
+    a = run.architecture
+    state.pairs_computed += sum(done.computed for done in passes)
     state.pairs_dropped += sum(done.dropped for done in passes)
-    if (trained := run.recipe.trained) is not None:
-        by_mixture = zip(*(done.routed for done in passes), strict=True)
-        routed = [Routed(*map(sum, zip(*of_one, strict=True))) for of_one in by_mixture]
-        flops = step_flops(a.blueprint, a.in_order, trained, sequences=sequences, length=a.context, routed=routed)
-        state.model_flops += flops.model
-        state.executed_flops += flops.executed
-    else:
-        state.model_flops += train_step_flops(a.blueprint, sequences=sequences, length=a.context, assignments=computed)
-        state.executed_flops += executed_step_flops(
-            a.blueprint, sequences=sequences, length=a.context, assignments=computed, fused=run.kernels == "fused"
-        )
+    model, executed = TrainingStep(state, run).flops(passes, sequences=sequences)
+    state.model_flops += model
+    state.executed_flops += executed
     if run.losses_over == "batch" and a.router is not None:
         before, router = a.up_to_last_router, a.router.counts
         state.executed_flops += tally_flops(before, router, sequences=sequences, length=a.context, assignments=tallied)

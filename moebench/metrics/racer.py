@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from moebench.metrics.clock import Timed
-from moebench.models.subject import Cache, Inside, Subject, Trainable
+from moebench.models.subject import Cache, Inside, Pass, Subject, Trainable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,6 +36,8 @@ class Racer:
     routed: dict[str, list[float]] = field(default_factory=dict)
     """Timed metric -> what a mixture routed: assignments of each training step over all layers; experts of one layer
     that a decoding step reads, mean of layers and positions."""
+    passes: list[Pass] = field(default_factory=list)
+    """Of its timed training steps."""
     prefix: list[Cache] = field(default_factory=list)
     """What its sequences share, once it has been read, of a model at its initial values."""
 

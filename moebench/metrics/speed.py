@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from moebench.counting.flops import train_step_flops
 from moebench.counting.memory import decode_bytes
 from moebench.metrics import clock, serving
 from moebench.metrics.clock import Timed
@@ -188,13 +187,12 @@ def _train_step(racer: Racer, text: Text) -> Timed:
     for group in trainable.optimizer.param_groups:
         group.update(lr=0.0, weight_decay=0.0)  # the weights stay as they are, so every block times the same routing
     batch_BX, draws = racer.windows(text, trainable.sequences), trainable.draws()
-    computed: list[float] = []
-    if racer.subject.mixtures:
-        racer.routed[TRAIN_STEP.name] = computed
 
     def step() -> None:
         trainable.tally([(batch_BX, draws)])
-        computed.append(trainable.backward(batch_BX, draws).computed)
+        racer.passes.append(done := trainable.backward(batch_BX, draws))
+        if racer.subject.mixtures:
+            racer.routed.setdefault(TRAIN_STEP.name, []).append(done.computed)
         trainable.optimizer.step()
         trainable.optimizer.zero_grad()
 
@@ -247,9 +245,8 @@ def derived(
         routed, batch = racer.routed.get(metric), MetricRef.parse(metric).get("batch")
         if metric == TRAIN_STEP.name:
             assert racer.trainable is not None
-            computed = None if routed is None else round(fmean(routed))
             sequences = racer.trainable.sequences
-            flops = train_step_flops(counts, sequences=sequences, length=subject.context, assignments=computed)
+            flops = fmean(racer.trainable.flops([done], sequences=sequences)[0] for done in racer.passes)
             values[TRAIN_UTILISATION.name] = flops / median(times) / peak_flops
         elif batch is not None:
             read = decode_bytes(

@@ -215,6 +215,9 @@ class Trainable(Protocol):
     def backward(self, batch_BX: Tensor, draws: torch.Generator | None, *, share: float = 1.0) -> Pass:
         """Forward and backward over [B, context + 1] tokens; adds `share` of the gradients to those there are."""
 
+    def flops(self, passes: Sequence[Pass], *, sequences: int) -> tuple[int, int]:
+        """Model and executed FLOPs of passes over so many sequences in all, of the pairs that were computed."""
+
     def countable(self) -> AbstractContextManager[None]:
         """Inside, products are computed one by one, so that torch's counter of FLOPs sees each."""
 
