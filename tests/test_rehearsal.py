@@ -84,6 +84,19 @@ def test_start_up_speed_session_and_report_are_part_of_it(tmp_path: Path, told: 
     assert found.total_s == pytest.approx(found.runs_s + found.speed_s + found.report_s)
 
 
+@pytest.mark.parametrize(("at", "share"), [({"share": "25%"}, 0.25), ({"reach": "dense"}, 1.0)])
+def test_a_run_that_is_taken_again_takes_its_share(
+    tmp_path: Path, told: list[list[str]], at: dict[str, Any], share: float
+) -> None:
+    """From a quarter of the mixture's run: 2 s of it again with each seed, by steps; by loss perhaps all of it."""
+    stage = {"on": {"start": {"model": "moe", "at": at}, "train": {"budget": {"steps": 3}}}}
+    models = {**tiny_suites.suite()["models"], **stage}
+    before = estimate(tiny_suites.planned(tmp_path), workers=1)
+    found = estimate(tiny_suites.planned(tmp_path, models=models), workers=1)
+    assert told == [["moe", "dense"], ["on"]]
+    assert found.runs_s == pytest.approx(before.runs_s + 2 * (found.run_s["on"] + share * found.run_s["moe"]))
+
+
 def test_a_rehearsal_is_kept_for_the_machine_and_the_workers(tmp_path: Path, told: list[list[str]]) -> None:
     made = tiny_suites.planned(tmp_path)
     first = estimate(made)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from moebench.identity import digest_of
 from moebench.jobs.job import Job
 from moebench.jobs.recipe import Run
+from moebench.jobs.replay import ReplaySpec
 from moebench.jobs.transform import LOADS_TOKENS
 from moebench.launch.options import LaunchOptions
 from moebench.launch.spawn import answers, read_order
@@ -58,7 +59,7 @@ class Estimate:
     start_s: float
     """Before a fresh process is at its first step."""
     runs_s: float
-    """All runs that are not done, side by side, those of controls among them."""
+    """All runs that are not done, side by side, those of controls and those that are taken again among them."""
     controls_s: float
     """Those of controls alone, one after the other."""
     speed_s: float
@@ -97,16 +98,22 @@ def estimate(plan: Plan, jobs: Sequence[Job], options: LaunchOptions) -> Estimat
     others = [*loads, *(job for job in jobs if job.kind == "transform")]
     left += [job for job in others if results.run_status(plan, job.id) not in ("completed", "diverged")]
     spoilt = [] if plan.of_controls is None else _controls_left(plan, plan.of_controls, results, run_s)
+    replays = [
+        _replay_s(ReplaySpec.model_validate(job.spec), run_s[job.model])
+        for job in jobs
+        if job.kind == "replay" and results.job(job.id).status() != "completed"
+    ]
     speed_s = 0.0
     if plan.speed is not None:
-        todo = [job for job in plan.sessions if results.job(job.id).status() != "completed"]
-        speed_s = len(todo) * (start_s + plan.speed.seconds / len(plan.sessions))
+        untimed = [job for job in plan.sessions if results.job(job.id).status() != "completed"]
+        speed_s = len(untimed) * (start_s + plan.speed.seconds / len(plan.sessions))
+    todo = [*(run_s[task.model] for task in left), *replays, *spoilt]
     swept = [run_s[run[0]] for run in plan.tune.runs] if plan.tune else []
     return Estimate(
         run_s={name: run_s[name] for name in plan.models if name in run_s},
         basis=basis,
         start_s=start_s,
-        runs_s=side_by_side([*(run_s[task.model] for task in left), *spoilt], workers=workers, start_s=start_s),
+        runs_s=side_by_side(todo, workers=workers, start_s=start_s),
         controls_s=sum(spoilt),
         speed_s=speed_s,
         report_s=start_s * (REPORT_STARTS + len(plan.runs) / 200),
@@ -174,6 +181,12 @@ def _transform_s(plan: Plan, model: str, known: Mapping[str, float]) -> float:
     planned = plan.decoders[model]
     tokens = planned.recipe.eval_tokens + LOADS_TOKENS + planned.recipe.final_eval_tokens
     return tokens * planned.costs.train_flops_per_token / 3 / _pace(plan, known)
+
+
+def _replay_s(spec: ReplaySpec, run_s: float) -> float:
+    """Of a run that is taken again: by its steps; all of it where the point is one that its loss decides."""
+    steps = spec.until.steps
+    return run_s if steps is None else run_s * steps / max(1, spec.run.recipe.steps)
 
 
 def _load_s(plan: Plan, model: str, known: Mapping[str, float]) -> float:
