@@ -11,6 +11,7 @@ import ast
 import functools
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -267,6 +268,7 @@ EXTRAS = ("ray", "transformers", "tokenizers", "huggingface_hub", "accelerate", 
 WITHOUT = f"""
 import importlib.metadata
 import sys
+from collections import Counter
 
 class Blocked:
     def find_spec(self, name, path=None, target=None):
@@ -359,8 +361,8 @@ def test_nobody_else_asks_the_registry_of_routers() -> None:
     assert len(asking) >= 5
 
 
-MOST_OUTPUTS = 120
-"""Files under results/ and reports/ that are committed."""
+MOST_OF_ONE = 12
+"""Files of one suite's results or report that are committed, or of the tables of `bench`."""
 
 
 def test_results_and_reports_are_bundles_not_thousands_of_files() -> None:
@@ -372,5 +374,11 @@ def test_results_and_reports_are_bundles_not_thousands_of_files() -> None:
     listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
     if "tests/test_layers.py" not in listed:
         pytest.skip("no checkout of git")
-    outputs = [path for path in listed if path.startswith(("results/", "reports/"))]
-    assert 0 < len(outputs) <= MOST_OUTPUTS
+    outputs = [Path(path).parts for path in listed if path.startswith(("results/", "reports/"))]
+    depth = {"results": 4, "reports": 3}  # results/reference/MACHINE/SUITE, reports/reference/SUITE
+    many = Counter(parts[: depth[parts[0]]] for parts in outputs if len(parts) > depth[parts[0]])
+    assert many
+    assert {where: count for where, count in many.items() if count > MOST_OF_ONE} == {}
+    assert {parts[1] for parts in outputs} == {"reference"}
+    beside = [parts for parts in outputs if len(parts) <= depth[parts[0]]]
+    assert len(beside) <= MOST_OF_ONE
