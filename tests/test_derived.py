@@ -98,6 +98,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "itself": ({"start": "bad", "route": {"top_k": 1}}, "start is cyclic: bad -> bad"),
     "no name": ({"start": {"model": 3}, "route": {"top_k": 1}}, "start names a model, not the number 3"),
     "no stage": ({"start": "moe"}, "nothing is done to moe"),
+    "misspelt": ({"start": "moe", "quantize": {"bits": 4}}, "is 'quantize' meant to be 'quantise'?"),
     "two stages": ({"start": "moe", "route": {"top_k": 1}, "prune": {"keep": 3}}, "are two stages"),
     "training": ({"start": "moe", "route": {"top_k": 1}, "train": {"batch_tokens": 64}}, "are two stages of moe"),
     "another width": ({"start": "moe", "route": {"top_k": 1}, "width": 32}, "width is not to be changed here"),
@@ -110,7 +111,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "too few": ({"start": "moe", "prune": {"keep": 1}}, "1 experts are fewer than the 2 that a token goes to"),
     "no share": ({"start": "moe", "prune": {"experts": 2}}, "experts is the share that goes"),
     "both": ({"start": "moe", "prune": {"experts": "25%", "keep": 3}}, "give one of `experts`"),
-    "no bits": ({"start": "moe", "quantise": {"bits": 5}}, "bits"),
+    "no bits": ({"start": "moe", "quantise": {"bits": 5}}, "bits cannot be the number 5: use 3, 4, 8 or 16"),
     "no experts of it": ({"start": "dense", "quantise": {"bits": 4, "of": "experts"}}, "write of: ffn"),
     "random": ({"start": "drawn", "route": {"top_k": 1}}, "drawn has `weights: random`: there is nothing"),
 }  # fmt: skip

@@ -241,6 +241,24 @@ def test_a_domain_of_files_is_checked_by_plan_at_its_place(tmp_path: Path) -> No
     assert text.splitlines()[problem.line - 1].lstrip().startswith("metric:")
 
 
+def test_a_domain_of_too_few_documents_says_so(tmp_path: Path) -> None:
+    for domain, documents in (("general", 12), ("mine", 2)):
+        (tmp_path / "corpus" / domain).mkdir(parents=True)
+        for number in range(documents):
+            words = f"{domain} {number} {number * 7919} ".join("abcdefghij") * 30
+            (tmp_path / "corpus" / domain / f"{number}.txt").write_text(words)
+    text = GOOD.replace(
+        "{source: synthetic, context: 64, documents: 60, document_bytes: 512}",
+        "{source: text, files: [corpus], context: 64}",
+    )
+    (tmp_path / "suite.yaml").write_text(text.replace("test.bits_per_byte", "test.bits_per_byte[domain=mine]"))
+    with pytest.raises(SuiteError) as caught:
+        api.plan(tmp_path / "suite.yaml", results=tmp_path / "results")
+    [problem] = caught.value.problems
+    assert problem.message == "the data have no domain 'mine' in its test split"
+    assert problem.hint == "its documents are too few to be split into training, tuning and testing: add more of them"
+
+
 def test_a_quality_below_the_entropy_of_the_text_cannot_be_a_target(tmp_path: Path) -> None:
     claim = "  cheap:\n    compare: {treatment: moe, baseline: dense}\n    metric: flops_to_quality\n"
     claim += "    test: {kind: ratio_at_least, value: 1.2}\n    target: {reach: 0.3}\n"

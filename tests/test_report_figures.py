@@ -25,7 +25,9 @@ from moebench import store
 from moebench.claims.controls import check_controls
 from moebench.claims.judge import judge
 from moebench.claims.order import order
+from moebench.environment import environment
 from moebench.format import MINUS
+from moebench.launch import launch
 from moebench.models.routers import ROUTERS
 from moebench.reader.evidence import gather
 from moebench.reporting import Report, build
@@ -35,8 +37,9 @@ from moebench.reporting.figures import FIGURES
 from moebench.reporting.page import sections
 from moebench.reporting.study import study
 from moebench.reporting.theme import Style, settings, styles
+from moebench.store import Results
 from moebench.suite.claim import Claim
-from tests.support import golden_results, golden_systems
+from tests.support import golden_results, golden_systems, tiny_suites
 from tests.support.builders import BPB, claim, evidence_of
 
 
@@ -501,6 +504,20 @@ def test_no_title_decides_what_is_undecided(
     by_cost = "dense is on both fronts"  # counts decide that no model is as cheap
     assert [title for title in said if DECIDING.search(title) and not title.startswith(by_cost)] == []
     assert any("undecided" in title for title in said)
+
+
+def test_a_title_says_equal_tokens_only_where_they_are(tmp_path: Path) -> None:
+    """A stage has read its own text beside that of what it starts from: its tokens are no whole training's."""
+    stage = {"start": "moe", "train": {"budget": {"steps": 3}}}
+    for name, models in (("alike", {}), ("staged", {"tuned": stage})):
+        (tmp_path / name).mkdir()
+        made = tiny_suites.planned(tmp_path / name, models={**tiny_suites.suite()["models"], **models})
+        Results(made.results).save_plan(made.plan, environment(1))
+        launch(made.graph.jobs, replace(made.options, launcher="inline"))
+        (report,) = build(made.results, out=tmp_path / name / "out", formats=("html", "md", "svg"))
+        said = titles(report)
+        assert any("at equal tokens" in title for title in said) == (name == "alike")
+        assert not any("the FLOPs of" in title for title in said)
 
 
 def test_titles_decide_what_the_verdicts_decide(tmp_path: Path) -> None:

@@ -281,7 +281,8 @@ def test_without_what_it_takes_the_reason_is_told(change: dict[str, Any], why: s
 def test_a_sweep_that_was_not_run_tells_nothing(read: Evidence) -> None:
     verdict = judge(replace(read, sweep=None, tuned={}))[0]
     assert verdict.sensitivity is not None
-    assert verdict.sensitivity.reason == "the sweep that the suite asks for is not there (`moebench run --tune`)"
+    command = f"moebench run {read.plan.suite} --tune"
+    assert verdict.sensitivity.reason == f"the sweep that the suite asks for is not there ({command})"
 
 
 def test_other_metrics_and_suites_without_a_sweep_have_none(judged: Judged, read: Evidence) -> None:

@@ -313,8 +313,8 @@ def notes(evidence: Evidence, models: Iterable[str]) -> Iterator[str]:
     for name in named:
         new |= {domain: max(share, new.get(domain, 0)) for domain, share in plan.data_of(name).unseen.items()}
     if new:
-        told = ", ".join(f"{share:.1%} of {domain}" for domain, share in new.items())
-        yield f"what is left out of the training text has words of its own: of its trigrams are new in the test {told}"
+        told = " and ".join(f"{share:.1%} of those of {domain}" for domain, share in new.items())
+        yield f"trigrams of the test split that occur in no training text: {told}"
     reads = {name: times for name in named if (times := epochs(plan, name)) is not None and times > 1}
     for often, who in _by_words(reads, lambda name: f"{reads[name]:.2g}"):
         yield f"{who} read the training split {often} times"

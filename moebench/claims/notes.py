@@ -274,7 +274,9 @@ def untuned(evidence: Evidence, models: tuple[str, ...]) -> str | None:
     if not swept and not evidence.tuned:
         if evidence.plan.tune is None:
             return NOT_TUNED
-        return f"{NOT_TUNED}: the sweep that the suite asks for is not there (`moebench run --tune`)"
+        return (
+            f"{NOT_TUNED}: the sweep that the suite asks for is not there (moebench run {evidence.plan.suite} --tune)"
+        )
     if len({tuned.lrs for tuned in evidence.tuned.values()}) > 1:
         return f"{NOT_TUNED}: the models' sweeps differ"
     for name in swept:

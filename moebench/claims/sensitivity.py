@@ -88,7 +88,7 @@ def flipped(found: Sensitivity | None, finding: Finding, hypothesis: Hypothesis)
 def _unknown(evidence: Evidence, models: tuple[str, ...]) -> str | None:
     """Why the sweep tells nothing of these models."""
     if evidence.sweep is None:
-        return "the sweep that the suite asks for is not there (`moebench run --tune`)"
+        return f"the sweep that the suite asks for is not there (moebench run {evidence.plan.suite} --tune)"
     if lacking := [name for name in models if name not in evidence.tuned]:
         return f"no sweep of {', '.join(lacking)}"
     return next(filter(None, (not_its_best(evidence, name, of=name, inside=False) for name in models)), None)

@@ -201,6 +201,8 @@ def _domains(spec: SuiteSpec, facts: DataFacts) -> Iterator[Misfit]:
             if domain not in (None, EVERY_VALUE) and known and domain not in known:
                 held = "" if domain not in facts.domains else " in its test split"
                 hint = nearest(domain, known) or f"its domains are {listed(known, last='and')}"
+                if held:
+                    hint = "its documents are too few to be split into training, tuning and testing: add more of them"
                 yield Misfit(
                     at=("claims", name, field), message=f"the data have no domain {quoted(domain)}{held}", hint=hint
                 )

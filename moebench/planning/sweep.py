@@ -109,7 +109,11 @@ def at_best_rates(spec: SuiteSpec, sweep: dict[str, Any]) -> tuple[SuiteSpec, li
     models = dict(spec.decoders)
     for name, model in sweep.items():
         models[name] = fields.with_values(models[name], best_values(model))
-    kept = [name for name, model in models.items() if name not in sweep and model.train is not None]
+    kept = [
+        name
+        for name, model in models.items()
+        if name not in sweep and model.train is not None and not model.is_transformed
+    ]
     notes = [f"not in the sweep, so with the suite's learning rate: {', '.join(kept)}"] if kept else []
     return spec.model_copy(update={"models": {**spec.models, **models}}), [*edges(sweep), *notes]
 

@@ -14,7 +14,7 @@ from moebench.models.transforms import TRANSFORMS
 from moebench.suite.errors import Position, Problem
 from moebench.suite.parse import Entry, Node, kind_of
 from moebench.suite.words import TOLD_BY
-from moebench.text import listed, nearest, quoted
+from moebench.text import closest, listed, nearest, quoted
 
 if TYPE_CHECKING:
     from moebench.suite.merge import Models
@@ -134,8 +134,12 @@ class _Filler:
         if self._train is not None and "train" in own and own["train"].key_at == self._train.key_at:
             asked.remove("train")
         if not asked:
-            message = f"nothing is done to {at.value}: {listed([*TUNED, *TRANSFORMS])} says what"
+            known = [*TUNED, *TRANSFORMS]
+            message = f"nothing is done to {at.value}: {listed(known)} says what"
+            meant = {key: word for key in own if key not in known and (word := closest(key, known)) is not None}
             hint = "such as train: {budget: {tokens: 1.0e5}}, or quantise: {bits: 4}"
+            for key, word in meant.items():
+                hint = f"is {key!r} meant to be {word!r}?"
             self._problems.append(Problem(position=at.at, message=message, hint=hint))
             return None
         wrong = list(_differences(own, theirs, str(at.value)))

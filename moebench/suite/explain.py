@@ -214,7 +214,7 @@ def _wrong_choice(kind: str, context: Mapping[str, Any], path: Path, tree: Node)
 def words_of(kind: str, context: Mapping[str, Any], subject: str, value: Any) -> tuple[str, str | None]:
     """The message for an error of one value, and a hint."""
     if kind == "literal_error":
-        choices = re.findall(r"'([^']*)'", context["expected"])
+        choices = ["".join(one) for one in re.findall(r"'([^']*)'|(?<!\w)(-?\d+)(?!\w)", context["expected"])]
         ours = meant(value, choices, "kinds")
         hint = f"did you mean {ours!r}?" if ours else nearest(value, choices)
         return f"{subject} cannot be {_shown(value)}: use {listed(choices)}", hint

@@ -41,19 +41,23 @@ def figure(findings: Findings) -> Drawn | str:
 
 
 def _title(findings: Findings) -> str:
-    """Which model ends lowest, where that is decided, and how far apart the models' FLOPs are."""
+    """Which model ends lowest, where that is decided, and how far apart the FLOPs are of those trained from scratch."""
     every = findings.curves
     ends = {m: float(findings.final(m).mean()) for m in findings.plan.decoders if len(findings.final(m))}
     ends = ends or every[every["step"] == every["step"].max()].groupby("model")["loss"].mean().to_dict()
     lowest = findings.lowest(ends)
+    decoders = findings.plan.decoders
+    scratch = {m: model for m, model in decoders.items() if model.derived is None}
+    even = scratch == decoders and len({model.train_tokens for model in decoders.values()}) == 1
+    at = " at equal tokens" if even else ""
     size = f"{significant(ends[lowest[0]], figures=4)} bits per byte"
     if len(ends) == 1:
         title = f"{lowest[0]} ends at {size}"
     elif len(lowest) == 1:
-        title = f"{lowest[0]} ends lowest at equal tokens ({size})"
+        title = f"{lowest[0]} ends lowest{at} ({size})"
     else:
-        title = f"Final loss at equal tokens: undecided between {findings.several(lowest, ends)}"
-    spent = {m: model.expected_train_flops for m, model in findings.plan.decoders.items()}
+        title = f"Final loss{at}: undecided between {findings.several(lowest, ends)}"
+    spent = {m: model.expected_train_flops for m, model in scratch.items()}
     most, least = (pick(spent, key=lambda m: spent[m]) for pick in (max, min))
     if spent[most] > 1.1 * spent[least]:
         title += f"; {most} spends {spent[most] / spent[least]:.1f}{TIMES} the FLOPs of {least}"

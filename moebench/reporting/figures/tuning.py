@@ -24,7 +24,7 @@ def figure(findings: Findings) -> Drawn | str:
         return (
             "No learning-rate sweep is recorded: the rate is not shown to be tuned for any model."
             if findings.plan.tune is None
-            else "The learning-rate sweep has not been run (start it with `moebench run --tune`)."
+            else f"The learning-rate sweep has not been run (start it with: moebench run {findings.plan.suite} --tune)."
         )
     models = [m for m in findings.study.models if m in tune["models"]]
     inside = [m for m in models if tune["models"][m]["interior"]]
