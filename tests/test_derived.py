@@ -227,16 +227,21 @@ def test_a_plan_that_was_tampered_with_is_no_plan(tmp_path: Path, spoilt: str) -
         Plan.model_validate(plan)
 
 
-def test_serving_trains_nothing_that_known_findings_does_not(tmp_path: Path) -> None:
-    """Its models are made of runs that other suites have."""
+def test_suites_that_share_runs_share_none_with_suites_whose_results_stand() -> None:
+    """Run from one folder, what routing or serving trains is not trained again; and no claim of theirs is post hoc."""
     suites = Path(__file__).parents[1] / "suites"
-    ids = []
-    for name in ("serving", "known_findings"):
+    ids: dict[str, set[str]] = {}
+    stand = ("systems", "known_findings", "quickstart")
+    for name in ("experts", "offloading", "routing", "serving", "stability", *stand):
         spec = load_suite(suites / f"{name}.yaml").spec
         facts = {"facts": no_facts(), "vocab": 256, "machine": Machine(), "base": suites}
-        ids.append({job.id for job in make_graph(spec, **facts).jobs if job.kind == "train"})
-    assert len(ids[0]) == 3 * 8
-    assert ids[0] < ids[1]
+        jobs = make_graph(spec, **facts).jobs
+        ids[name] = {job.id for job in jobs if job.kind == "train" and job.model in spec.models}
+    before = set().union(*(ids.pop(name) for name in stand))
+    assert all(mine.isdisjoint(before) for mine in ids.values())
+    assert len(ids["serving"] - ids["routing"]) == 8  # the dense model of equal total size
+    assert ids["offloading"] <= ids["routing"]
+    assert len(ids["experts"] & ids["routing"]) == 3 * 8
 
 
 # ------------------------------------------------------------------------------------------ carried out
