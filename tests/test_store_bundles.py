@@ -370,6 +370,25 @@ def test_what_repeats_stands_once() -> None:
     assert text.count("2026") == 1
 
 
+def test_what_two_plans_have_in_common_stands_once_and_their_rows_stay_columns() -> None:
+    """A plan that was stored again with one more claim: its claims, its list of jobs and their rows are there twice."""
+    claims = {f"claim-{n}": {"says": f"The {n}th is better. " * 5, "test": {"kind": "superior"}} for n in range(9)}
+    jobs = [{"id": f"{n:020x}", "model": "moe_8x2" * 20, "inputs": [f"{n + 1:020x}"]} for n in range(40)]
+    plans = [{"claims": dict(list(claims.items())[:many]), "jobs": jobs} for many in (8, 9)]
+    text = json.dumps(fold({"plans": plans[:1], "akin": plans[1:]}))
+    assert all(text.count(f"The {n}th") == 5 for n in range(9))
+    assert text.count(f"{7:020x}") == 1
+    assert text.count('"$rows"') == 1
+
+
+def test_a_column_of_times_is_one_word() -> None:
+    rows = [{"id": f"{n:020x}", "started": 1795776817.5264282 + 13.1 * n} for n in range(50)]
+    text = json.dumps(fold(rows))
+    assert '"$numbers"' in text
+    assert len(text) < 50 * (24 + 12) + 200
+    assert exactly(unfold(json.loads(text))) == exactly(rows)
+
+
 def test_keys_of_folded_json_are_not_folded() -> None:
     with pytest.raises(ValueError, match="only folded JSON has"):
         fold({"a": {"$": 0}, "b": [{"$runs": 1}]})
@@ -385,7 +404,15 @@ def test_what_unfolds_without_end_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "folded", [{}, {"shared": []}, {"shared": [], "value": {"$": 0}}, {"shared": [], "value": {"$rows": 2, "of": [1]}}]
+    "folded",
+    [
+        {},
+        {"shared": []},
+        {"shared": [], "value": {"$": 0}},
+        {"shared": [], "value": {"$rows": 2, "of": [1]}},
+        {"shared": [], "value": {"$rows": 2, "of": {"$numbers": "iBA"}}},
+        {"shared": [], "value": {"$rows": 2, "of": {"$numbers": 3}}},
+    ],
 )
 def test_no_other_json_unfolds(folded: object) -> None:
     with pytest.raises((ValueError, KeyError, IndexError, TypeError)):

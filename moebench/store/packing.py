@@ -28,6 +28,10 @@ MOST_UNFOLDED = 5_000_000
 """Values that a folded JSON may unfold to."""
 SHORT_TEXT, SHORT = 20, 120
 """Characters below which a word, or an object or list, is written again where it repeats."""
+LONG = 2000
+"""Characters from which a part of a row that is there twice stands once, whatever that does to the row's column."""
+FEW_ROWS = 8
+"""Objects in a list below which they are no rows."""
 
 
 # ---------------------------------------------------------------------------------------------- one number
@@ -159,6 +163,7 @@ def _digit(char: str) -> int:
 # ---------------------------------------------------------------------------------------------- JSON that repeats
 
 _PART, _LISTS, _ROWS, _EACH, _ONE, _TIMES, _RUNS = "$", "$lists", "$rows", "$each", "$one", "$times", "$runs"
+_NUMBERS = "$numbers"
 
 
 def fold(value: Any) -> dict[str, Any]:
@@ -166,8 +171,8 @@ def fold(value: Any) -> dict[str, Any]:
 
     `{"$": n}` is the n-th of `shared`. `{"$rows": n, "of": column}` is a list of n objects with the same keys, and
     `{"$lists": [list, ...]}` one list after another. A column is `{"$each": {key: column}}` of objects, `{"$one":
-    column}` of lists of one value, `{"$times": n, "of": column}` n times over, `{"$runs": [[value, n], ...]}`, or the
-    list of its values.
+    column}` of lists of one value, `{"$times": n, "of": column}` n times over, `{"$runs": [[value, n], ...]}`,
+    `{"$numbers": word}` as `pack` writes it, or the list of its values.
     """
     seen: Counter[str] = Counter()
     _count(value, seen)
@@ -187,15 +192,16 @@ def _shared(value: Any, seen: Mapping[str, int], times: int) -> dict[str, Any]:
     places: dict[str, int] = {}
     shared: list[Any] = []
 
-    def once(part: Any) -> Any:
+    def once(part: Any, *, in_rows: bool = False) -> Any:
         text = canonical(part) if isinstance(part, str | dict | list) else ""
         if text in places:
             return {_PART: places[text]}
         if isinstance(part, dict):
-            part = {key: once(inner) for key, inner in part.items()}
+            part = {key: once(inner, in_rows=in_rows) for key, inner in part.items()}
         elif isinstance(part, list):
-            part = [once(inner) for inner in part]
-        if len(text) < (SHORT_TEXT if isinstance(part, str) else SHORT) or seen[text] < times:
+            part = [once(inner, in_rows=in_rows or len(part) >= FEW_ROWS) for inner in part]
+        enough = times if in_rows and len(text) < LONG else 2
+        if len(text) < (SHORT_TEXT if isinstance(part, str) else SHORT) or seen[text] < enough:
             return part
         places[text] = len(shared)
         shared.append(_tabled(part))
@@ -254,6 +260,8 @@ class _Unfolding:
             values = self.column(of["of"], rows // of[_TIMES]) * of[_TIMES]
         elif keys == {_RUNS}:
             values = [value for value, times in of[_RUNS] for _ in range(min(times, rows + 1))]
+        elif keys == {_NUMBERS}:
+            values = unpack(of[_NUMBERS])
         else:
             values = of
         if not isinstance(values, list) or len(values) != rows:
@@ -288,6 +296,9 @@ def _column(values: list[Any]) -> Any:
         return {_ONE: _column([row[0] for row in values])}
     runs = [len(list(same)) for _, same in groupby(texts)]
     if len(runs) > len(values) / 2:
+        word = pack(values) if all(isinstance(value, float) and math.isfinite(value) for value in values) else None
+        if word is not None and len(word) < sum(map(len, texts)):
+            return {_NUMBERS: word}
         return [_tabled(value) for value in values]
     return {_RUNS: [[_tabled(values[end - n]), n] for n, end in zip(runs, accumulate(runs), strict=True)]}
 
