@@ -12,7 +12,7 @@ import math
 import struct
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import accumulate, groupby, pairwise
+from itertools import accumulate, groupby, islice, pairwise
 from typing import Any
 
 from moebench.identity import canonical
@@ -163,7 +163,7 @@ def _digit(char: str) -> int:
 # ---------------------------------------------------------------------------------------------- JSON that repeats
 
 _PART, _LISTS, _ROWS, _EACH, _ONE, _TIMES, _RUNS = "$", "$lists", "$rows", "$each", "$one", "$times", "$runs"
-_NUMBERS = "$numbers"
+_NUMBERS, _KINDS = "$numbers", "$kinds"
 
 
 def fold(value: Any) -> dict[str, Any]:
@@ -172,7 +172,8 @@ def fold(value: Any) -> dict[str, Any]:
     `{"$": n}` is the n-th of `shared`. `{"$rows": n, "of": column}` is a list of n objects with the same keys, and
     `{"$lists": [list, ...]}` one list after another. A column is `{"$each": {key: column}}` of objects, `{"$one":
     column}` of lists of one value, `{"$times": n, "of": column}` n times over, `{"$runs": [[value, n], ...]}`,
-    `{"$numbers": word}` as `pack` writes it, or the list of its values.
+    `{"$numbers": word}` as `pack` writes it, `{"$kinds": column, "of": [list, ...]}` of objects with other keys each,
+    those with the same keys in one list and in the column which list is next, or the list of its values.
     """
     seen: Counter[str] = Counter()
     _count(value, seen)
@@ -262,6 +263,9 @@ class _Unfolding:
             values = [value for value, times in of[_RUNS] for _ in range(min(times, rows + 1))]
         elif keys == {_NUMBERS}:
             values = unpack(of[_NUMBERS])
+        elif keys == {_KINDS, "of"}:
+            kinds = [iter(self.whole(part)) for part in of["of"]]
+            values = [row for kind in self.column(of[_KINDS], rows) for row in islice(kinds[kind], 1)]
         else:
             values = of
         if not isinstance(values, list) or len(values) != rows:
@@ -292,6 +296,16 @@ def _column(values: list[Any]) -> Any:
         return {_TIMES: len(texts) // period, "of": _column(values[:period])}
     if period > 1 and all(isinstance(row, dict) and row.keys() == values[0].keys() for row in values):
         return {_EACH: {key: _column([row[key] for row in values]) for key in values[0]}}
+    if period > 1 and all(isinstance(row, dict) for row in values):
+        kinds: dict[tuple[str, ...], list[Any]] = {}
+        for row in values:
+            kinds.setdefault(tuple(sorted(row)), []).append(row)
+        if 2 * len(kinds) <= len(values):
+            order = {keys: number for number, keys in enumerate(kinds)}
+            return {
+                _KINDS: _column([order[tuple(sorted(row))] for row in values]),
+                "of": list(map(_tabled, kinds.values())),
+            }
     if period > 1 and all(isinstance(row, list) and len(row) == 1 for row in values):
         return {_ONE: _column([row[0] for row in values])}
     runs = [len(list(same)) for _, same in groupby(texts)]
