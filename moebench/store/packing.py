@@ -9,6 +9,7 @@ table. Reading refuses what `pack` and `fold` do not write, and what would unfol
 from __future__ import annotations
 
 import math
+import re
 import struct
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,6 +31,8 @@ SHORT_TEXT, SHORT = 20, 120
 """Characters below which a word, or an object or list, is written again where it repeats."""
 LONG = 2000
 """Characters from which a part of a row that is there twice stands once, whatever that does to the row's column."""
+MOST_HEXADECIMAL = 64
+"""Digits of a hash."""
 FEW_ROWS = 8
 """Objects in a list below which they are no rows."""
 
@@ -163,7 +166,8 @@ def _digit(char: str) -> int:
 # ---------------------------------------------------------------------------------------------- JSON that repeats
 
 _PART, _LISTS, _ROWS, _EACH, _ONE, _TIMES, _RUNS = "$", "$lists", "$rows", "$each", "$one", "$times", "$runs"
-_NUMBERS, _KINDS = "$numbers", "$kinds"
+_NUMBERS, _HASHES, _CHOICE, _KINDS = "$numbers", "$hashes", "$choice", "$kinds"
+_HASH = re.compile("[0-9a-f]{12,}")
 
 
 def fold(value: Any) -> dict[str, Any]:
@@ -172,7 +176,8 @@ def fold(value: Any) -> dict[str, Any]:
     `{"$": n}` is the n-th of `shared`. `{"$rows": n, "of": column}` is a list of n objects with the same keys, and
     `{"$lists": [list, ...]}` one list after another. A column is `{"$each": {key: column}}` of objects, `{"$one":
     column}` of lists of one value, `{"$times": n, "of": column}` n times over, `{"$runs": [[value, n], ...]}`,
-    `{"$numbers": word}` as `pack` writes it, `{"$kinds": column, "of": [list, ...]}` of objects with other keys each,
+    `{"$numbers": word}` as `pack` writes them, `{"$hashes": digits, "of": word}` of hexadecimal numbers, `{"$choice":
+    [value, ...], "at": word}` of few values, `{"$kinds": column, "of": [list, ...]}` of objects with other keys each,
     those with the same keys in one list and in the column which list is next, or the list of its values.
     """
     seen: Counter[str] = Counter()
@@ -263,6 +268,13 @@ class _Unfolding:
             values = [value for value, times in of[_RUNS] for _ in range(min(times, rows + 1))]
         elif keys == {_NUMBERS}:
             values = unpack(of[_NUMBERS])
+        elif keys == {_HASHES, "of"}:
+            if not 0 < int(of[_HASHES]) <= MOST_HEXADECIMAL:
+                raise ValueError(f"{str(of[_HASHES])[:40]} digits are no hash")
+            values = [f"{number:0{int(of[_HASHES])}x}" for number in _of_fixed(of["of"])]
+        elif keys == {_CHOICE, "at"}:
+            choices = [self.whole(part) for part in of[_CHOICE]]
+            values = [choices[int(at)] for at in unpack(of["at"])]
         elif keys == {_KINDS, "of"}:
             kinds = [iter(self.whole(part)) for part in of["of"]]
             values = [row for kind in self.column(of[_KINDS], rows) for row in islice(kinds[kind], 1)]
@@ -280,6 +292,9 @@ def _tabled(value: Any) -> Any:
     if not isinstance(value, list):
         return value
     runs = [list(run) for _, run in groupby(value, lambda row: sorted(row) if isinstance(row, dict) else None)]
+    kinds = {tuple(sorted(row)) for row in value} if all(isinstance(row, dict) for row in value) else set()
+    if 1 < len(kinds) < len(runs):
+        return {_ROWS: len(value), "of": _column(value)}
     if not any(len(run) > 1 and isinstance(run[0], dict) for run in runs):
         return [_tabled(inner) for inner in value]
     lists = [
@@ -313,6 +328,13 @@ def _column(values: list[Any]) -> Any:
         word = pack(values) if all(isinstance(value, float) and math.isfinite(value) for value in values) else None
         if word is not None and len(word) < sum(map(len, texts)):
             return {_NUMBERS: word}
+        few = dict(zip(texts, values, strict=True))
+        if 4 * len(few) <= len(values):
+            places = {text: number for number, text in enumerate(few)}
+            return {_CHOICE: [_tabled(value) for value in few.values()], "at": pack([places[text] for text in texts])}
+        hashes = all(isinstance(value, str) and _HASH.fullmatch(value) for value in values)
+        if hashes and len(set(map(len, values))) == 1 and len(values[0]) <= MOST_HEXADECIMAL:
+            return {_HASHES: len(values[0]), "of": _fixed([int(value, 16) for value in values])}
         return [_tabled(value) for value in values]
     return {_RUNS: [[_tabled(values[end - n]), n] for n, end in zip(runs, accumulate(runs), strict=True)]}
 
