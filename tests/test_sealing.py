@@ -167,6 +167,27 @@ def test_another_suites_plan_of_the_same_models_is_a_look_too() -> None:
     renamed = other.plan.model_copy(update={"suite": "renamed", "spec": spec})
     moved = replace(other, stored=other.stored.model_copy(update={"plan": renamed}))
     assert seen(seeded(range(8), at=LATER), moved).looks == 2
+    assert seen(seeded(range(10, 18), at=LATER), moved).looks == 2, "of other seeds, but the same question"
+
+
+@pytest.mark.parametrize("change", [{"metric": "routing.entropy"}, {"models": "mixture"}])
+def test_other_seeds_of_a_suite_that_asked_another_question_are_no_look(change: dict[str, str]) -> None:
+    """They may have led to the claim, which came before its own seeds; with seeds in common they are a look."""
+
+    def moved(seeds: Iterable[int]) -> Evidence:
+        other = seeded(seeds)
+        claims = {}
+        for name, one in other.plan.spec.claims.items():
+            if "metric" in change:
+                claims[name] = one.model_copy(update=change)
+            else:
+                claims[name] = one.model_copy(update={"model": one.compare.treatment, "compare": None})
+        spec = other.plan.spec.model_copy(update={"suite": "renamed", "claims": claims})
+        renamed = other.plan.model_copy(update={"suite": "renamed", "spec": spec})
+        return replace(other, stored=other.stored.model_copy(update={"plan": renamed}))
+
+    assert seen(seeded(range(10, 18), at=LATER), moved(range(8))).looks == 1
+    assert seen(seeded(range(10), at=LATER), moved(range(8))).looks == 2
 
 
 @pytest.mark.parametrize("dropped", [(4, 9), (10, 11)])

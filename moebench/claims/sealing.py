@@ -2,8 +2,9 @@
 
 A verdict rests on a sealed plan: claims, the definitions of their models, the family, seeds and sessions are those of
 the plan when it was first stored. What changes later can only make a verdict weaker. A claim, or a choice of seeds,
-that came after runs it uses is post hoc; every other set of runs, or session, of the same models is a look; and claims
-that were withdrawn keep their share of Holm's correction.
+that came after runs it uses is post hoc; every other set of runs, or session, of the same models is a look, but for
+runs of another suite that asked another question of other seeds; and claims that were withdrawn keep their share of
+Holm's correction.
 
 Sessions of the same timing are counted as looks and not pooled: they come from other days, and pooling would let a
 new session rescue an old one.
@@ -195,6 +196,8 @@ def _other_runs(evidence: Evidence, claim: Claim) -> int:
         theirs, mine = _runs(other, shared, size), _runs(evidence.told, shared)
         if theirs == mine or other.stored.stored_at >= ready:
             continue
+        if theirs.isdisjoint(mine) and not _asked_there(evidence, other, claim):
+            continue
         within = theirs <= mine
         times = [done[run] for run in (theirs if within else theirs - mine) if run in done]
         if times and (within or min(times) < ready):
@@ -214,6 +217,27 @@ def _their_looks(evidence: Evidence, claim: Claim) -> Iterator[tuple[Told, int]]
             continue
         spec = other.plan.spec
         yield from ((other, size) for size in spec.looks or [len(spec.seeds)])
+
+
+def _asked_there(evidence: Evidence, other: Told, claim: Claim) -> bool:
+    """Whether another plan is of this suite, or makes a claim about the same models, or more, in the same metric.
+
+    Runs of other seeds that answered another question may have led to this one, which its own seeds then answer; only
+    where they answered it too could the better of two answers be told.
+    """
+    if other.plan.suite == evidence.plan.suite:
+        return True
+    wanted, metrics = set(_trainings(evidence, claim)), _bases(evidence.plan.spec, claim)
+    return any(
+        wanted <= {other.trainings[name] for name in other.plan.models_of(theirs)}
+        and not metrics.isdisjoint(_bases(other.plan.spec, theirs))
+        for theirs in other.plan.spec.claims.values()
+    )
+
+
+def _bases(spec: SuiteSpec, claim: Claim) -> set[str]:
+    """The metrics of a claim, or of those that it puts together, without their labels."""
+    return {MetricRef.parse(one.metric).base for one in spec.concerns(claim)}
 
 
 def _other_sessions(evidence: Evidence, claim: Claim, sample: Sample) -> int:
