@@ -32,7 +32,7 @@ from moebench.models.routers import ROUTERS
 from moebench.reader.evidence import gather
 from moebench.reporting import Report, build
 from moebench.reporting.analysis import Findings
-from moebench.reporting.canvas import Drawn, key_rows, lines_of, text_width
+from moebench.reporting.canvas import Drawn, apart, canvas, key_rows, lines_of, plainly, text_width
 from moebench.reporting.figures import FIGURES
 from moebench.reporting.page import sections
 from moebench.reporting.study import study
@@ -504,6 +504,21 @@ def test_no_title_decides_what_is_undecided(
     by_cost = "dense is on both fronts"  # counts decide that no model is as cheap
     assert [title for title in said if DECIDING.search(title) and not title.startswith(by_cost)] == []
     assert any("undecided" in title for title in said)
+
+
+@pytest.mark.parametrize(
+    ("at", "kept"),
+    [
+        ([1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1], [1e-4, 1e-3, 1e-2, 0.1]),
+        ([0.1, 1, 10], [0.1, 1, 10]),
+        ([2.0, 4.0, 8.0, 16.0, 32.0, 64.0], [2.0, 4.0, 8.0, 16.0, 32.0, 64.0]),
+        ([3.0], [3.0]),
+    ],
+)
+def test_labels_along_an_axis_leave_room_between_them(at: list[float], kept: list[float]) -> None:
+    _, (axes, *_) = canvas("What is swept", "", height=2.5, panels=3, gap=0.75, left=0.75, panel=1.7)
+    axes.set_xscale("log", base=2)
+    assert apart(axes, at, plainly, logarithmic=True) == kept
 
 
 def test_a_title_says_equal_tokens_only_where_they_are(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ WIDTH = 7.0
 _TITLE_PT = 10
 _LINE_IN = 1.32 / 72
 """Inches of line height for each point of type."""
+_BETWEEN_LABELS = 0.06
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,6 +237,21 @@ def ticks(axis: Axis, at: Iterable[float], form: Callable[[float], str] | None =
 def labelled(axis: Axis, form: Callable[[float], str]) -> None:
     """Ticks where they are, labelled by `form`."""
     axis.set_major_formatter(FuncFormatter(lambda x, _: form(x)))
+
+
+def apart(axes: Axes, at: Sequence[float], form: Callable[[float], str], *, logarithmic: bool) -> list[float]:
+    """Of values in order along the x axis, the ends and those whose labels leave room between them."""
+    across = np.log(at) if logarithmic else np.asarray(at, dtype=float)
+    inches = axes.bbox.width / axes.figure.dpi * (across - across[0]) / max(across[-1] - across[0], 1e-12)
+    size = axes.xaxis.get_major_ticks()[0].label1.get_fontsize()
+    wide = [text_width(form(value), float(size)) for value in at]
+    kept: list[int] = []
+    for index in dict.fromkeys((0, len(at) - 1, *range(len(at)))):
+        if all(
+            abs(inches[index] - inches[other]) > (wide[index] + wide[other]) / 2 + _BETWEEN_LABELS for other in kept
+        ):
+            kept.append(index)
+    return [at[index] for index in sorted(kept)]
 
 
 def plainly(x: float) -> str:

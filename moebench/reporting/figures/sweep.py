@@ -9,11 +9,11 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from moebench.claims.verdict import Verdict
-from moebench.format import count, seconds, short
+from moebench.format import count, plural, seconds, short
 from moebench.metrics import find, metric_of
 from moebench.metrics.ref import MetricRef
 from moebench.reporting.analysis import QUALITY, Array, Findings, Mean, cost_label, mean
-from moebench.reporting.canvas import Drawn, canvas, fitted_title, labelled, plainly, ticks
+from moebench.reporting.canvas import Drawn, apart, canvas, fitted_title, labelled, plainly, ticks
 from moebench.reporting.figures.marks import dots, interval
 from moebench.reporting.part import part
 from moebench.reporting.states import STATES, counted, effect
@@ -49,7 +49,8 @@ def figure(findings: Findings) -> Drawn | str:
         "claim, through the middle of the points; shaded: its 95% interval."
     )
     if len(panels) > len(shown):
-        subtitle += f" {len(panels) - len(shown)} more trend claims are among the verdicts."
+        more = len(panels) - len(shown)
+        subtitle += f" {plural(more, 'more trend claim')} {'is' if more == 1 else 'are'} among the verdicts."
     drawn, axes_of = canvas(
         title, subtitle, height=2.5, panels=len(shown), gap=0.75, headroom=0.26, left=0.75, panel=1.7
     )
@@ -121,7 +122,7 @@ def _panel(axes: Axes, findings: Findings, panel: _Swept) -> None:
     if means:
         _slope(axes, panel, means, logarithmic=logarithmic)
     at = sorted(set(panel.points.values()))
-    ticks(axes.xaxis, at if len(at) <= 8 else at[:: -(-len(at) // 8)], plainly)
+    ticks(axes.xaxis, apart(axes, at, plainly, logarithmic=logarithmic), plainly)
     if logarithmic:
         span = max(at) / min(at)
         axes.set_xlim(min(at) / span**0.07, max(at) * span**0.09)
