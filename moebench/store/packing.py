@@ -273,8 +273,7 @@ class _Unfolding:
                 raise ValueError(f"{str(of[_HASHES])[:40]} digits are no hash")
             values = [f"{number:0{int(of[_HASHES])}x}" for number in _of_fixed(of["of"])]
         elif keys == {_CHOICE, "at"}:
-            choices = [self.whole(part) for part in of[_CHOICE]]
-            values = [choices[int(at)] for at in unpack(of["at"])]
+            values = [of[_CHOICE][int(at)] for at in unpack(of["at"])]
         elif keys == {_KINDS, "of"}:
             kinds = [iter(self.whole(part)) for part in of["of"]]
             values = [row for kind in self.column(of[_KINDS], rows) for row in islice(kinds[kind], 1)]
