@@ -114,6 +114,10 @@ class Step:
         loss.backward()
         return Pass(loss=loss.detach(), bits=loss.detach(), computed=batch_BX[:, 1:].numel(), dropped=0)
 
+    def flops(self, passes: Sequence[Pass], *, sequences: int) -> tuple[int, int]:
+        model = 6 * self.weights.weight.numel() * sequences * len(passes)
+        return model, 2 * model
+
     def countable(self) -> AbstractContextManager[None]:
         return nullcontext()
 
@@ -211,6 +215,8 @@ def test_speed_times_any_subject() -> None:
     timed = ["speed.train_step_s", "speed.prefill_s[tokens=2]", "speed.decode_step_s[batch=1]"]
     assert list(race_of.samples["words"]) == timed
     assert race_of.routed == {"words": {"speed.train_step_s": 8.0, "speed.decode_step_s[batch=1]": 1.0}}
+    used = 6 * 16 * 2 / np.median(race_of.samples["words"]["speed.train_step_s"]) / race_of.peak_flops
+    assert race_of.derived["words"]["speed.train_utilisation"] == pytest.approx(used)
     assert torch.equal(subject.weights.weight, before)
 
 
