@@ -60,7 +60,8 @@ def _target(claim: Claim) -> str:
     if claim.target.ladder is not None:
         return f" (on the ladder {claim.target.ladder})"
     reach = claim.target.reach
-    return f" (to the final quality of {reach})" if isinstance(reach, str) else f" (to {reach:g} bits/byte)"
+    unit = "bits/byte" if claim.target.on is None else f"bits in {claim.target.on}"
+    return f" (to the final quality of {reach})" if isinstance(reach, str) else f" (to {reach:g} {unit})"
 
 
 def _over(spec: SuiteSpec, claim: Claim) -> str:
