@@ -633,7 +633,7 @@ def test_a_claim_is_told_as_it_will_be_judged(tmp_path: Path, kind: str) -> None
 
 def test_a_number_to_reach_is_told_with_the_unit_of_what_it_is_read_from() -> None:
     half = understood(load_suite(Path("suites/translation.yaml")).spec, "half-compute")
-    assert half.startswith("flops_to_quality (to 2 bits in task.answer_bits[task=transduce]): supported if dense over moe")
+    assert half.startswith("flops_to_quality (to 2 bits in task.answer_bits[task=transduce]): supported if dense over")
 
 
 def test_no_kind_is_forgotten() -> None:
