@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from moebench.claims.gains import gains_along, unit_of
 from moebench.claims.verdict import Verdict
 from moebench.planning.understood import understood
 from tests.support.builders import BPB, TWIN, claim, evidence_of, judged
@@ -256,3 +257,40 @@ def test_what_is_subtracted_is_told_before_the_run(tmp_path: Path) -> None:
     spec = load(tmp_path, KINDS_SUITE.partition("claims:")[0] + f"claims:\n  c: {block}\n")
     words = "supported if moe is at most 1% higher than dense, less the same on test.bits_per_byte[domain=code]"
     assert words in understood(spec, "c")
+
+
+# ------------------------------------------------------------------------------------------- the points of a claim
+
+BY_NOISE: dict[str, dict[str, dict[str, float]]] = {
+    side: {f"{side}.{x}": {"data.corrupt": x} for x in (0.0, 0.1, 0.3)} for side in ("ours", "theirs")
+}
+
+
+@pytest.mark.parametrize(
+    ("test", "unit", "shown"),
+    [
+        ({"kind": "trend", "sign": "falling"}, "%", [100.0, 25.0, 0.0]),
+        ({"kind": "crosses", "sign": "falling", "margin": "1%"}, "%", [100.0, 25.0, 0.0]),
+        ({"kind": "crosses", "sign": "falling", "margin": 0.1}, "bits/byte", [2.0, 0.5, 0.0]),
+    ],
+)
+def test_the_points_of_a_claim_along_a_sweep_are_the_gains_that_it_is_of(
+    test: dict[str, Any], unit: str, shown: list[float]
+) -> None:
+    """Above 0 where the treatment is better, at each value of the sweep, a value a seed."""
+    lower = {f"ours.{x}": {BPB: [2.0] * 8} for x in (0.0, 0.1, 0.3)}
+    higher = {f"theirs.{x}": {BPB: [high] * 8} for x, high in ((0.0, 4.0), (0.1, 2.5), (0.3, 2.0))}
+    block = claim(test, compare={"treatment": "ours", "baseline": "theirs"}, along="data.corrupt")
+    evidence = evidence_of({**lower, **higher}, {"c": block}, sweeps=BY_NOISE)
+    asked = evidence.plan.spec.claims["c"]
+    gains = gains_along(evidence, asked)
+    assert unit_of(asked) == unit
+    assert [(gain.model, gain.at) for gain in gains] == [(f"ours.{x}", x) for x in (0.0, 0.1, 0.3)]
+    assert [pytest.approx(high) for high in shown] == [gain.effects.mean() for gain in gains]
+    assert all(len(gain.effects) == 8 for gain in gains)
+
+
+def test_a_claim_of_no_gain_along_a_sweep_has_no_such_points() -> None:
+    block = claim({"kind": "superior"})
+    evidence = evidence_of({"moe": {BPB: [2.0] * 8}, "dense": {BPB: [3.0] * 8}}, {"c": block})
+    assert gains_along(evidence, evidence.plan.spec.claims["c"]) == ()

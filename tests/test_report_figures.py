@@ -59,7 +59,19 @@ def long_names(root: Path) -> None:
     golden_systems.write_sweep(root, golden_systems.sweep_plan(suite))
 
 
+def gains(root: Path) -> None:
+    """Claims of a gain along a sweep: that it passes a margin, and that it rises."""
+    head, _, tail = golden_systems.SWEEP.partition("    over: moe_sweep\n    along: ffn.experts\n")
+    compared = "    compare: {treatment: moe_sweep, baseline: dense}\n    along: ffn.experts\n"
+    rest = tail[tail.index("  twelve-beat-dense:") :]
+    trend = "    metric: test.bits_per_byte\n    test: {kind: trend, sign: rising}\n"
+    crossing = f"  passes:\n    says: It passes.\n{compared}    metric: test.bits_per_byte\n"
+    crossing += "    test: {kind: crosses, margin: 3%}\n    family: primary\n"
+    golden_systems.write_sweep(root, golden_systems.sweep_plan(head + compared + trend + crossing + rest))
+
+
 FOLDERS = {
+    "gains": gains,
     "few": golden_results.write,
     "many": golden_systems.write,
     "sweep": golden_systems.write_sweep,
@@ -219,6 +231,21 @@ def test_a_sweep_is_drawn_against_its_value_with_every_seed(studied: Callable[[s
     verdict = found.verdicts[0]
     assert (y1 - y0) / (np.log2(x1) - np.log2(x0)) == pytest.approx(verdict.estimate)
     assert len({(s.colour, s.marker) for s in found.styles.values()}) == len(found.styles)
+
+
+def test_a_gain_along_a_sweep_is_drawn_where_claims_are_of_a_gain(studied: Callable[[str], Study]) -> None:
+    """One panel for both claims: the gain at each point, the slope of the one, the margin of the other."""
+    found, one = studied("gains").found, studied("gains").drawn["sweep"]
+    (axes,) = one.figure.axes
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("ffn.experts", "gain, %")
+    seeds = [line for line in axes.lines if len(line.get_xdata()) == 8]  # type: ignore[arg-type]
+    means = [float(np.mean(np.asarray(line.get_ydata()))) for line in seeds]
+    assert means == sorted(means), "a gain that rises is drawn rising: above 0 the treatment is better"
+    assert [3.0, 3.0] in [list(line.get_ydata()) for line in axes.lines], "the margin"
+    trend = next(v for v in found.verdicts if v.kind == "trend")
+    (x0, x1), (y0, y1) = axes.lines[-1].get_xdata(), axes.lines[-1].get_ydata()
+    assert (y1 - y0) / (np.log2(x1) - np.log2(x0)) == pytest.approx(trend.estimate)
+    assert one.title.startswith("Gain of moe_sweep over dense in final loss is rising with ffn.experts")
 
 
 def test_text_is_measured_as_it_is_drawn() -> None:

@@ -51,7 +51,13 @@ def swept_sides(claim: Claim, sweeps: Sweeps) -> Mapping[Side, str]:
     """The sides of a claim that are sweeps, by the keys that lead to them; none where its kind is about sweeps."""
     if claim.test.of_sweeps:
         return {}
-    named: dict[Side, object] = {("model",): claim.model}
+    sides = dict(pair_sides(claim, sweeps))
+    return sides if claim.model is None or claim.model not in sweeps else {("model",): claim.model, **sides}
+
+
+def pair_sides(claim: Claim, sweeps: Sweeps) -> Mapping[Side, str]:
+    """The sides of a claim's pairs that are sweeps, whatever its kind."""
+    named: dict[Side, object] = {}
     for key in PAIRS:
         pair = getattr(claim, key)
         if isinstance(pair, Frozen):

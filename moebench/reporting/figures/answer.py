@@ -149,6 +149,16 @@ def _differences(axes: Axes, findings: Findings, others: Sequence[str]) -> None:
 # ---------------------------------------------------------------------------------------------- many models
 
 
+SIDES = ("lower", "higher", "undecided", "not comparable")
+
+
+def _side(findings: Findings, model: str, baseline: str) -> str:
+    """Where a verdict puts a model; one that was trained on other data, say, is not comparable."""
+    order = findings.order(model, baseline)
+    invalid = order.verdict is not None and order.verdict.state == "invalid"
+    return order.side or ("not comparable" if invalid else "undecided")
+
+
 def _ranked(findings: Findings) -> Drawn | str:
     """Final loss of every model against the baseline's, best first: the paired difference with every seed."""
     baseline = findings.baseline
@@ -159,13 +169,15 @@ def _ranked(findings: Findings) -> Drawn | str:
     if not shown:
         return "No model has a run that can be paired with the baseline's yet."
     models = [m for m, _ in shown]
-    sides = [findings.order(model, str(baseline)).side or "undecided" for model in models]
-    counts = [f"{sides.count(side)} {side}" for side in ("lower", "higher", "undecided") if side in sides]
+    sides = [_side(findings, model, str(baseline)) for model in models]
+    counts = [f"{sides.count(side)} {side}" for side in SIDES if side in sides]
     title = f"Against {baseline}, of {plural(len(models), 'model')}: {listed(counts)} in final loss"
     subtitle = (
         f"Final bits per byte against {baseline}, in percent, paired by seed (n = {span(gap.n for _, gap in shown)}). "
         f"Small: seeds; large: mean with its 95% interval, unadjusted for the other models. {NOTE}"
     )
+    if "not comparable" in sides:
+        subtitle += " Not comparable: trained or scored on other data, so no verdict puts them in an order."
     drawn, (axes,) = canvas(
         title, subtitle, height=1.2 * ROW * len(models), left=margin(models), right=1.7, headroom=0.1, panel=2.2
     )

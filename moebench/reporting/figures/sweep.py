@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from matplotlib.axes import Axes
 
+from moebench.claims.gains import gains_along, unit_of
+from moebench.claims.kinds.crosses import Crosses
+from moebench.claims.kinds.kind import less
 from moebench.claims.verdict import Verdict
-from moebench.format import count, plural, seconds, short
+from moebench.format import NBSP, count, plural, seconds, short
 from moebench.metrics import find, metric_of
 from moebench.metrics.ref import MetricRef
 from moebench.reporting.analysis import QUALITY, Array, Findings, Mean, cost_label, mean
@@ -18,6 +21,7 @@ from moebench.reporting.figures.marks import dots, interval
 from moebench.reporting.part import part
 from moebench.reporting.states import STATES, counted, effect
 from moebench.reporting.theme import GREY, MUTED
+from moebench.suite.claim import Claim
 
 _MOST = 3
 """Panels in one figure; claims beyond that have their rows alone."""
@@ -25,59 +29,115 @@ _MOST = 3
 
 @dataclass(frozen=True, kw_only=True)
 class _Swept:
-    """One panel: a metric over the members of a sweep along one key."""
+    """One panel: what was swept, and values at its points."""
 
-    sweep: str
+    name: str
+    """The claim's, or the sweep's."""
     along: str
-    metric: str
+    what: str
+    """What stands upright, in words."""
+    unit: str
     points: Mapping[str, float]
-    """Member -> its value of the swept key."""
-    verdict: Verdict | None
-    """Of the trend claim that asks about it."""
+    """Model -> its value of the swept key."""
+    values: Mapping[str, Array]
+    """Model -> [n] a value a seed or process; empty where nothing was measured."""
+    verdicts: tuple[Verdict, ...] = ()
+    """Of the claims that ask about it, in the suite's order."""
+    level: float | None = None
+    """What is no difference, or what a crossing asks for, where values are gains."""
+
+    @property
+    def slope(self) -> Verdict | None:
+        """The trend's."""
+        return next((v for v in self.verdicts if v.kind == "trend" and v.estimate is not None), None)
 
 
 @part("answer", order=1, asked=lambda findings: bool(findings.plan.spec.sweeps))
 def figure(findings: Findings) -> Drawn | str:
-    """Every seed and the mean at each swept value, and the trend claim's slope with its interval."""
+    """Every seed and the mean at each swept value, of gains where claims are of gains, and the judged slope."""
     panels = _panels(findings)
     if not panels:
         return "The suite has no sweep over numbers."
     shown = panels[:_MOST]
     title = _title(shown[0])
-    subtitle = (
-        "Small: seeds, or processes of timings; large: mean with its 95% interval. Dashed: the slope of the trend "
-        "claim, through the middle of the points; shaded: its 95% interval."
-    )
+    subtitle = "Small: seeds, or processes of timings; large: mean with its 95% interval."
+    if any(panel.slope for panel in shown):
+        subtitle += " Dashed: the slope of the trend claim, through the middle of the points; shaded: its 95% interval."
+    if any(panel.level is not None for panel in shown):
+        subtitle += " A gain is above the line where the treatment is better, by what the claim asks."
     if len(panels) > len(shown):
         more = len(panels) - len(shown)
-        subtitle += f" {plural(more, 'more trend claim')} {'is' if more == 1 else 'are'} among the verdicts."
+        subtitle += f" {plural(more, 'more claim')} along a sweep {'is' if more == 1 else 'are'} among the verdicts."
     drawn, axes_of = canvas(
         title, subtitle, height=2.5, panels=len(shown), gap=0.75, headroom=0.26, left=0.75, panel=1.7
     )
     for axes, panel in zip(axes_of, shown, strict=True):
         _panel(axes, findings, panel)
+    if len({panel.what for panel in shown}) == 1:  # of the same, so on one scale
+        low, high = zip(*(axes.get_ylim() for axes in axes_of), strict=True)
+        for axes in axes_of:
+            axes.set_ylim(min(low), max(high))
     return Drawn(title=title, subtitle=subtitle, figure=drawn)
 
 
 def _panels(findings: Findings) -> list[_Swept]:
-    """A panel for each trend claim; for a sweep that no claim is about, quality along its first key of numbers."""
-    plan, judged = findings.plan, {v.id: v for v in findings.verdicts}
-    made: list[_Swept] = []
+    """A panel for what each trend or crossing is of; for a sweep that no claim is about, quality along its first key
+    of numbers."""
+    plan = findings.plan
+    asked: dict[tuple[object, ...], list[str]] = {}
     for name, claim in plan.spec.claims.items():
-        if claim.test.kind == "trend" and claim.over and claim.along:
-            points = _points(plan.spec.sweeps.get(claim.over, {}), claim.along)
-            if points:
-                verdict = judged.get(name)
-                made.append(
-                    _Swept(sweep=claim.over, along=claim.along, metric=claim.metric, points=points, verdict=verdict)
-                )
+        if claim.along and claim.test.kind in ("trend", "crosses"):
+            asked.setdefault((claim.over, claim.compare, claim.along, claim.metric, claim.minus), []).append(name)
+    made = [panel for names in asked.values() if (panel := _of_claims(findings, names)) is not None]
+    about = {name for claim in plan.spec.claims.values() for name in _named_by(claim) if claim.along}
     for sweep, members in plan.spec.sweeps.items():
         keys = list(dict.fromkeys(key for point in members.values() for key in point))
         numeric = [key for key in keys if _points(members, key)]
-        if numeric and sweep not in {one.sweep for one in made}:
-            points = _points(members, numeric[0])
-            made.append(_Swept(sweep=sweep, along=numeric[0], metric=QUALITY, points=points, verdict=None))
+        if numeric and (sweep not in about or not made):
+            made.append(_of_models(findings, sweep, sweep, numeric[0], QUALITY))
     return made
+
+
+def _named_by(claim: Claim) -> tuple[str, ...]:
+    """The sweeps whose values, or gains, a claim is of."""
+    if claim.test.kind not in ("trend", "crosses"):
+        return ()
+    pairs = [pair for pair in (claim.compare, claim.minus) if pair is not None and not isinstance(pair, str)]
+    return (claim.over or "", *(side for pair in pairs for side in (pair.treatment, pair.baseline)))
+
+
+def _of_claims(findings: Findings, names: Sequence[str]) -> _Swept | None:
+    """The panel of claims that ask of the same values; None where they are not along numbers."""
+    claims, along = [findings.plan.spec.claims[name] for name in names], str(findings.plan.spec.claims[names[0]].along)
+    verdicts = tuple(v for v in findings.verdicts if v.id in names)
+    claim, first = claims[0], names[0]
+    if claim.over is not None:
+        if not _points(findings.plan.spec.sweeps.get(claim.over, {}), along):
+            return None
+        return replace(_of_models(findings, first, claim.over, along, claim.metric), verdicts=verdicts)
+    gains, pair = gains_along(findings.study.evidence, claim), claim.compare
+    if not gains or pair is None:
+        return None
+    of = _metric(claim.metric)
+    margins = [one.test.margin for one in claims if isinstance(one.test, Crosses)]
+    return _Swept(
+        name=first,
+        along=along,
+        what=f"Gain of {pair.treatment} over {pair.baseline} in {of[0].lower()}{of[1:]}{less(claim)}",
+        unit=unit_of(claim),
+        points={gain.model: gain.at for gain in gains},
+        values={gain.model: gain.effects for gain in gains},
+        verdicts=verdicts,
+        level=next((100 * m.value if m.relative else m.value for m in margins if m.value), 0.0),
+    )
+
+
+def _of_models(findings: Findings, name: str, sweep: str, along: str, metric: str) -> _Swept:
+    points = _points(findings.plan.spec.sweeps[sweep], along)
+    values = {model: _values(findings, model, metric) for model in points}
+    return _Swept(
+        name=name, along=along, what=_metric(metric), unit=metric_of(metric).unit, points=points, values=values
+    )
 
 
 def _points(members: Mapping[str, Mapping[str, float | str | bool]], along: str) -> dict[str, float]:
@@ -88,20 +148,24 @@ def _points(members: Mapping[str, Mapping[str, float | str | bool]], along: str)
 
 
 def _title(panel: _Swept) -> str:
-    verdict = panel.verdict
-    what = _named(panel.metric)
-    if verdict is None or verdict.estimate is None:
-        return f"{what} against {panel.along} of {panel.sweep}"
-    slope = effect(verdict)
-    n = counted(verdict)
-    if verdict.state == "supported":
-        return f"{what} is {verdict.asked}: {slope}, {n}"
-    if verdict.state == "refuted":
-        return f"{what} is not {verdict.asked}: {slope}, {n}"
-    return f"{what} against {panel.along}, undecided ({STATES[verdict.state].lower()}): {slope}, {n}"
+    verdict = next((v for v in panel.verdicts if v.estimate is not None), None)
+    if verdict is None:
+        return f"{panel.what} against {panel.along} of {panel.name}" if panel.level is None else panel.what
+    passed = "passes" if verdict.state == "supported" else "does not pass"
+    told, found = f"{passed} {_at(panel)} along {panel.along}", counted(verdict)
+    if verdict.kind == "trend":
+        way = "is" if verdict.state == "supported" else "is not"
+        told, found = f"{way} {verdict.asked}", f"{effect(verdict)}, {found}"
+    if verdict.state in ("supported", "refuted"):
+        return f"{panel.what} {told}: {found}"
+    return f"{panel.what} against {panel.along}, undecided ({STATES[verdict.state].lower()}): {found}"
 
 
-def _named(metric: str) -> str:
+def _at(panel: _Swept) -> str:
+    return f"{plainly(panel.level or 0)}{'' if panel.unit == '%' else NBSP}{panel.unit}"
+
+
+def _metric(metric: str) -> str:
     ref = MetricRef.parse(metric)
     if ref.base == QUALITY:
         return " ".join(["Final loss", *(f"on {value}" for _, value in ref.labels)])
@@ -109,14 +173,16 @@ def _named(metric: str) -> str:
 
 
 def _panel(axes: Axes, findings: Findings, panel: _Swept) -> None:
-    values = {m: v for m in panel.points if len(v := _values(findings, m, panel.metric))}
-    means = {m: mean(v) for m, v in values.items()}
+    values = {model: v for model, v in panel.values.items() if len(v)}
+    means = {model: mean(v) for model, v in values.items()}
     logarithmic = min(panel.points.values()) > 0
     for model, middle in means.items():
         x, style, n = panel.points[model], findings.styles[model], len(values[model])
         beside = 0.06 + 0.1 * np.arange(n) / max(1, n - 1)
         dots(axes, x * 2.0**beside if logarithmic else np.full(n, x), values[model], style, alpha=0.45)
         interval(axes, x, middle, style, upright=True, width=2, size=6, rim=0.7)
+    if panel.level is not None:
+        axes.axhline(panel.level, color=GREY, linewidth=1, zorder=0)
     if logarithmic:
         axes.set_xscale("log", base=2)
     if means:
@@ -127,12 +193,12 @@ def _panel(axes: Axes, findings: Findings, panel: _Swept) -> None:
         span = max(at) / min(at)
         axes.set_xlim(min(at) / span**0.07, max(at) * span**0.09)
     axes.set_xlabel(panel.along)
-    unit = metric_of(panel.metric).unit
-    counts = unit.startswith(("bytes", "FLOPs", "parameters", "tokens"))
-    form = seconds if unit == "s" else count if counts else None
+    counts = panel.unit.startswith(("bytes", "FLOPs", "parameters", "tokens"))
+    form = seconds if panel.unit == "s" else count if counts else None
     labelled(axes.yaxis, plainly if form is None else lambda y: short(form(y)) if y > 0 else "0")
-    axes.set_ylabel(f"{_named(panel.metric)}, {unit}" if unit not in ("1", "s") else _named(panel.metric))
-    fitted_title(axes, panel.verdict.id if panel.verdict is not None else panel.sweep)
+    upright = panel.what if panel.level is None else "gain"
+    axes.set_ylabel(f"{upright}, {panel.unit}" if panel.unit not in ("1", "s") else upright)
+    fitted_title(axes, panel.name)
 
 
 def _values(findings: Findings, model: str, metric: str) -> Array:
@@ -146,7 +212,7 @@ def _values(findings: Findings, model: str, metric: str) -> Array:
 
 def _slope(axes: Axes, panel: _Swept, means: Mapping[str, Mean], *, logarithmic: bool) -> None:
     """The judged slope through the middle of the points, where there is one."""
-    verdict = panel.verdict
+    verdict = panel.slope
     if verdict is None or verdict.estimate is None or len(means) < 2:
         return
     at = {m: float(np.log2(panel.points[m])) if logarithmic else panel.points[m] for m in means}
