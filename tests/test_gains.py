@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from moebench.claims.gains import gains_along, unit_of
+from moebench.claims.gains import gains_along, reading_of
 from moebench.claims.verdict import Verdict
 from moebench.planning.understood import understood
 from tests.support.builders import BPB, TWIN, claim, evidence_of, judged
@@ -284,9 +284,10 @@ def test_the_points_of_a_claim_along_a_sweep_are_the_gains_that_it_is_of(
     evidence = evidence_of({**lower, **higher}, {"c": block}, sweeps=BY_NOISE)
     asked = evidence.plan.spec.claims["c"]
     gains = gains_along(evidence, asked)
-    assert unit_of(asked) == unit
+    reading = reading_of(asked)
+    assert reading.unit == unit
     assert [(gain.model, gain.at) for gain in gains] == [(f"ours.{x}", x) for x in (0.0, 0.1, 0.3)]
-    assert [pytest.approx(high) for high in shown] == [gain.effects.mean() for gain in gains]
+    assert [pytest.approx(high) for high in shown] == [reading.show(gain.effects.mean()) for gain in gains]
     assert all(len(gain.effects) == 8 for gain in gains)
 
 

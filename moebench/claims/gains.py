@@ -28,12 +28,14 @@ class Gain:
     at: float
     """The swept value."""
     effects: npt.NDArray[np.float64]
-    """[n] a value a seed, above 0 where the treatment is better; in percent, or in the metric's unit."""
+    """[n] an effect a seed, above 0 where the treatment is better; `reading_of` tells how it reads."""
 
 
-def unit_of(claim: Claim) -> str:
-    """The unit of a claim's gains."""
-    return "%" if _relative(claim) else metric_of(claim.metric).unit
+def reading_of(claim: Claim) -> Reading:
+    """How a claim's gains read: log-ratios in percent, differences in the metric's unit."""
+    if _relative(claim):
+        return Reading(form="percent", sign=1, unit="%")
+    return Reading(form="difference", sign=1, unit=metric_of(claim.metric).unit)
 
 
 def gains_along(evidence: Evidence, claim: Claim) -> tuple[Gain, ...]:
@@ -49,7 +51,6 @@ def gains_along(evidence: Evidence, claim: Claim) -> tuple[Gain, ...]:
 
 def _gains(evidence: Evidence, claim: Claim) -> Iterator[Gain]:
     sweeps, log = evidence.plan.spec.sweeps, _relative(claim)
-    reading = Reading(form="percent" if log else "difference", sign=1, unit=unit_of(claim))
     sides = pair_sides(claim, sweeps)
     for place in at_points(claim, sides, sweeps) if sides else ():
         at, pair = place.at.get(str(claim.along)), place.claim.compare
@@ -60,7 +61,7 @@ def _gains(evidence: Evidence, claim: Claim) -> Iterator[Gain]:
             effects = draw(evidence, asked, place.claim).effects
         except Withheld:
             continue
-        yield Gain(model=pair.treatment, at=float(at), effects=np.array([reading.show(one) for one in effects]))
+        yield Gain(model=pair.treatment, at=float(at), effects=effects)
 
 
 def _relative(claim: Claim) -> bool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from matplotlib.axes import Axes
 
-from moebench.claims.gains import gains_along, unit_of
+from moebench.claims.gains import gains_along, reading_of
+from moebench.claims.hypothesis import Reading
 from moebench.claims.kinds.crosses import Crosses
 from moebench.claims.kinds.kind import less
 from moebench.claims.verdict import Verdict
@@ -40,11 +42,17 @@ class _Swept:
     points: Mapping[str, float]
     """Model -> its value of the swept key."""
     values: Mapping[str, Array]
-    """Model -> [n] a value a seed or process; empty where nothing was measured."""
+    """Model -> [n] a value a seed or process, or the effect that a gain is; empty where nothing was measured."""
+    reading: Reading | None = None
+    """Of gains, how an effect reads: means, intervals and slopes are of effects."""
     verdicts: tuple[Verdict, ...] = ()
     """Of the claims that ask about it, in the suite's order."""
     level: float | None = None
     """What is no difference, or what a crossing asks for, where values are gains."""
+
+    def shown(self, value: float) -> float:
+        """A value, or an effect, as it is drawn."""
+        return value if self.reading is None else self.reading.show(value)
 
     @property
     def slope(self) -> Verdict | None:
@@ -118,13 +126,14 @@ def _of_claims(findings: Findings, names: Sequence[str]) -> _Swept | None:
     gains, pair = gains_along(findings.study.evidence, claim), claim.compare
     if not gains or pair is None:
         return None
-    of = _metric(claim.metric)
+    of, reading = _metric(claim.metric), reading_of(claim)
     margins = [one.test.margin for one in claims if isinstance(one.test, Crosses)]
     return _Swept(
         name=first,
         along=along,
         what=f"Gain of {pair.treatment} over {pair.baseline} in {of[0].lower()}{of[1:]}{less(claim)}",
-        unit=unit_of(claim),
+        unit=reading.unit,
+        reading=reading,
         points={gain.model: gain.at for gain in gains},
         values={gain.model: gain.effects for gain in gains},
         verdicts=verdicts,
@@ -179,8 +188,11 @@ def _panel(axes: Axes, findings: Findings, panel: _Swept) -> None:
     for model, middle in means.items():
         x, style, n = panel.points[model], findings.styles[model], len(values[model])
         beside = 0.06 + 0.1 * np.arange(n) / max(1, n - 1)
-        dots(axes, x * 2.0**beside if logarithmic else np.full(n, x), values[model], style, alpha=0.45)
-        interval(axes, x, middle, style, upright=True, width=2, size=6, rim=0.7)
+        seeds = np.array([panel.shown(value) for value in values[model]])
+        dots(axes, x * 2.0**beside if logarithmic else np.full(n, x), seeds, style, alpha=0.45)
+        centre, low, high = (panel.shown(end) for end in (middle.centre, middle.low, middle.high))
+        drawn = Mean(centre=centre, low=low, high=high, n=middle.n)
+        interval(axes, x, drawn, style, upright=True, width=2, size=6, rim=0.7)
     if panel.level is not None:
         axes.axhline(panel.level, color=GREY, linewidth=1, zorder=0)
     if logarithmic:
@@ -217,10 +229,16 @@ def _slope(axes: Axes, panel: _Swept, means: Mapping[str, Mean], *, logarithmic:
         return
     at = {m: float(np.log2(panel.points[m])) if logarithmic else panel.points[m] for m in means}
     x0, y0 = float(np.mean(list(at.values()))), float(np.mean([m.centre for m in means.values()]))
-    ends = np.array([min(at.values()), max(at.values())])
-    drawn = 2.0**ends if logarithmic else ends
+    along = np.linspace(min(at.values()), max(at.values()), 25)
+    drawn, shown = 2.0**along if logarithmic else along, np.vectorize(panel.shown)
+    relative = panel.reading is not None and panel.reading.form == "percent"
+
+    def line(slope: float) -> Array:
+        slope = math.log1p(slope / 100) if relative else slope
+        return np.asarray(shown(y0 + slope * (along - x0)), dtype=np.float64)
+
     colour = MUTED if verdict.state in ("supported", "refuted") else GREY
     if verdict.low is not None and verdict.high is not None:
-        sides = np.array([y0 + slope * (ends - x0) for slope in (verdict.low, verdict.high)])
+        sides = np.array([line(verdict.low), line(verdict.high)])
         axes.fill_between(drawn, sides.min(axis=0), sides.max(axis=0), color=colour, alpha=0.15, linewidth=0, zorder=0)
-    axes.plot(drawn, y0 + verdict.estimate * (ends - x0), color=colour, linewidth=1.2, linestyle=(0, (4, 2)), zorder=1)
+    axes.plot(drawn, line(verdict.estimate), color=colour, linewidth=1.2, linestyle=(0, (4, 2)), zorder=1)
