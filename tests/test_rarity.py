@@ -100,6 +100,7 @@ def test_deciles_add_up_to_what_is_scored(ran: api.Planned, model: str) -> None:
     names = [labelled("test.bits_by_rarity", decile=part) for part in range(1, 11)]
     assert list(values) == names
     rows = [row for row in measured.items or [] if row["size"]]
+    assert all(row["value"] * 2**20 == int(row["value"] * 2**20) for row in rows), "few digits each"
     text = context.text
     scored = text.mask.copy()
     scored[:, 0] = False

@@ -27,6 +27,8 @@ from moebench.metrics.ref import labelled
 PARTS = 10
 AT_ONCE = 1 << 20
 """Training tokens that are looked at at once."""
+GRID = 1 << 20
+"""Steps to a bit in which what a document's tenth costs is kept: a row for each would else fill a bundle with digits."""
 
 BITS = Metric(
     name="test.bits_by_rarity",
@@ -117,7 +119,7 @@ def _by_document(
         document, part = context.documents[cell // PARTS], cell % PARTS
         if size:
             metric = labelled(BITS.name, decile=part + 1)
-            yield {"metric": metric, "item": document.name, "group": "", "size": int(size), "value": bits}
+            yield {"metric": metric, "item": document.name, "group": "", "size": int(size), "value": round(bits * GRID) / GRID}
 
 
-MEASUREMENT = Measurement(name="rarity", metrics=METRICS, measure=_measure, optional=True)
+MEASUREMENT = Measurement(name="rarity", version=2, metrics=METRICS, measure=_measure, optional=True)
