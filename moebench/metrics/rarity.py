@@ -28,7 +28,7 @@ PARTS = 10
 AT_ONCE = 1 << 20
 """Training tokens that are looked at at once."""
 GRID = 1 << 20
-"""Steps to a bit in which what a document's tenth costs is kept: a row for each would else fill a bundle with digits."""
+"""Steps to a bit in which what a document's tenth costs is kept: rows of each would else fill a bundle with digits."""
 
 BITS = Metric(
     name="test.bits_by_rarity",
@@ -118,8 +118,8 @@ def _by_document(
     for cell, size, bits in zip(cell_U.tolist(), size_U.tolist(), bits_U.tolist(), strict=True):
         document, part = context.documents[cell // PARTS], cell % PARTS
         if size:
-            metric = labelled(BITS.name, decile=part + 1)
-            yield {"metric": metric, "item": document.name, "group": "", "size": int(size), "value": round(bits * GRID) / GRID}
+            metric, value = labelled(BITS.name, decile=part + 1), round(bits * GRID) / GRID
+            yield {"metric": metric, "item": document.name, "group": "", "size": int(size), "value": value}
 
 
 MEASUREMENT = Measurement(name="rarity", version=2, metrics=METRICS, measure=_measure, optional=True)
