@@ -256,7 +256,8 @@ def apart(axes: Axes, at: Sequence[float], form: Callable[[float], str], *, loga
 
 def plainly(x: float) -> str:
     """Just the value at which a tick stands: never rounded to another."""
-    return f"{x:g}".replace("-", MINUS)
+    whole = abs(x) >= 1e4 and x == round(x)
+    return (f"{x:,.0f}" if whole else f"{x:g}").replace("-", MINUS)
 
 
 def percent(x: float) -> str:

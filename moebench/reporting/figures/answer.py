@@ -177,7 +177,7 @@ def _ranked(findings: Findings) -> Drawn | str:
         f"Small: seeds; large: mean with its 95% interval, unadjusted for the other models. {NOTE}"
     )
     if "not comparable" in sides:
-        subtitle += " Not comparable: trained or scored on other data, so no verdict puts them in an order."
+        subtitle += " Not comparable: what a verdict takes is not met, as where models were trained on different data."
     drawn, (axes,) = canvas(
         title, subtitle, height=1.2 * ROW * len(models), left=margin(models), right=1.7, headroom=0.1, panel=2.2
     )

@@ -184,12 +184,13 @@ def _metric(metric: str) -> str:
 def _panel(axes: Axes, findings: Findings, panel: _Swept) -> None:
     values = {model: v for model, v in panel.values.items() if len(v)}
     means = {model: mean(v) for model, v in values.items()}
-    logarithmic = min(panel.points.values()) > 0
+    logarithmic, at = min(panel.points.values()) > 0, sorted(set(panel.points.values()))
     for model, middle in means.items():
         x, style, n = panel.points[model], findings.styles[model], len(values[model])
         beside = 0.06 + 0.1 * np.arange(n) / max(1, n - 1)
+        beside = x * 2.0**beside if logarithmic else x + 0.2 * beside * (at[-1] - at[0])
         seeds = np.array([panel.shown(value) for value in values[model]])
-        dots(axes, x * 2.0**beside if logarithmic else np.full(n, x), seeds, style, alpha=0.45)
+        dots(axes, beside, seeds, style, alpha=0.45)
         centre, low, high = (panel.shown(end) for end in (middle.centre, middle.low, middle.high))
         drawn = Mean(centre=centre, low=low, high=high, n=middle.n)
         interval(axes, x, drawn, style, upright=True, width=2, size=6, rim=0.7)
@@ -199,7 +200,6 @@ def _panel(axes: Axes, findings: Findings, panel: _Swept) -> None:
         axes.set_xscale("log", base=2)
     if means:
         _slope(axes, panel, means, logarithmic=logarithmic)
-    at = sorted(set(panel.points.values()))
     ticks(axes.xaxis, apart(axes, at, plainly, logarithmic=logarithmic), plainly)
     if logarithmic:
         span = max(at) / min(at)
