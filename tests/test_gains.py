@@ -291,6 +291,16 @@ def test_the_points_of_a_claim_along_a_sweep_are_the_gains_that_it_is_of(
     assert all(len(gain.effects) == 8 for gain in gains)
 
 
+def test_of_one_model_against_a_sweep_every_point_is_there() -> None:
+    values = {"one": {BPB: [2.0] * 8}, **{f"theirs.{x}": {BPB: [2.0 + x] * 8} for x in (0.0, 0.1, 0.3)}}
+    pair = {"treatment": "one", "baseline": "theirs"}
+    block = claim({"kind": "crosses", "margin": 0.05}, compare=pair, along="data.corrupt")
+    evidence = evidence_of(values, {"c": block}, sweeps={"theirs": BY_NOISE["theirs"]})
+    gains = gains_along(evidence, evidence.plan.spec.claims["c"])
+    assert [(gain.model, gain.at) for gain in gains] == [(f"theirs.{x}", x) for x in (0.0, 0.1, 0.3)]
+    assert [gain.effects.mean() for gain in gains] == pytest.approx([0.0, 0.1, 0.3])
+
+
 def test_a_claim_of_no_gain_along_a_sweep_has_no_such_points() -> None:
     block = claim({"kind": "superior"})
     evidence = evidence_of({"moe": {BPB: [2.0] * 8}, "dense": {BPB: [3.0] * 8}}, {"c": block})

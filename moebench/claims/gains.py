@@ -24,7 +24,7 @@ class Gain:
     """What the treatment gains at one point."""
 
     model: str
-    """The treatment there."""
+    """The treatment there; where that is one model, the baseline."""
     at: float
     """The swept value."""
     effects: npt.NDArray[np.float64]
@@ -61,7 +61,8 @@ def _gains(evidence: Evidence, claim: Claim) -> Iterator[Gain]:
             effects = draw(evidence, asked, place.claim).effects
         except Withheld:
             continue
-        yield Gain(model=pair.treatment, at=float(at), effects=effects)
+        swept = pair.treatment if ("compare", "treatment") in sides else pair.baseline
+        yield Gain(model=swept, at=float(at), effects=effects)
 
 
 def _relative(claim: Claim) -> bool:

@@ -201,7 +201,7 @@ def _panel(axes: Axes, findings: Findings, panel: _Swept) -> None:
     if means:
         _slope(axes, panel, means, logarithmic=logarithmic)
     ticks(axes.xaxis, apart(axes, at, plainly, logarithmic=logarithmic), plainly)
-    if logarithmic:
+    if logarithmic and len(at) > 1:
         span = max(at) / min(at)
         axes.set_xlim(min(at) / span**0.07, max(at) * span**0.09)
     axes.set_xlabel(panel.along)
