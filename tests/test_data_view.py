@@ -394,9 +394,10 @@ def test_a_gain_that_falls_in_percent_may_be_the_same_in_bits() -> None:
 
 
 def test_the_suite_asks_in_both_and_stops_early_where_text_is_repeated() -> None:
-    spec = load_suite(Path(api.__file__).parents[1] / "suites" / "data.yaml").spec
-    for name in ("noisy-inputs-hurt", "rare-inputs-suffer"):
-        bits = spec.claims[f"{name}-in-bits"].test
+    suites = Path(api.__file__).parents[1] / "suites"
+    spec, rare = (load_suite(suites / f"{name}.yaml").spec for name in ("data", "rare"))
+    for claims, name in ((spec.claims, "noisy-inputs-hurt"), (rare.claims, "rare-inputs-suffer")):
+        bits = claims[f"{name}-in-bits"].test
         assert isinstance(bits, MarginKind)
         assert not bits.margin.relative
     for name, model in spec.decoders.items():
