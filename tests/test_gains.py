@@ -301,6 +301,15 @@ def test_of_one_model_against_a_sweep_every_point_is_there() -> None:
     assert [gain.effects.mean() for gain in gains] == pytest.approx([0.0, 0.1, 0.3])
 
 
+def test_a_seed_of_which_a_run_diverged_has_no_gain_to_draw() -> None:
+    values = {f"{side}.{x}": {BPB: [2.0] * 8} for side in ("ours", "theirs") for x in (0.0, 0.1, 0.3)}
+    block = claim(
+        {"kind": "trend", "sign": "falling"}, compare={"treatment": "ours", "baseline": "theirs"}, along="data.corrupt"
+    )
+    evidence = evidence_of(values, {"c": block}, sweeps=BY_NOISE, diverged=[("ours.0.1", 3)])
+    assert [len(gain.effects) for gain in gains_along(evidence, evidence.plan.spec.claims["c"])] == [8, 7, 8]
+
+
 def test_a_claim_of_no_gain_along_a_sweep_has_no_such_points() -> None:
     block = claim({"kind": "superior"})
     evidence = evidence_of({"moe": {BPB: [2.0] * 8}, "dense": {BPB: [3.0] * 8}}, {"c": block})

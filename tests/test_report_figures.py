@@ -13,6 +13,8 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -33,7 +35,7 @@ from moebench.reader.evidence import gather
 from moebench.reporting import Report, build
 from moebench.reporting.analysis import Findings
 from moebench.reporting.canvas import Drawn, apart, canvas, key_rows, lines_of, plainly, text_width
-from moebench.reporting.figures import FIGURES
+from moebench.reporting.figures import FIGURES, answer
 from moebench.reporting.page import sections
 from moebench.reporting.study import study
 from moebench.reporting.theme import Style, settings, styles
@@ -231,6 +233,16 @@ def test_a_sweep_is_drawn_against_its_value_with_every_seed(studied: Callable[[s
     verdict = found.verdicts[0]
     assert np.diff(y) / np.diff(np.log2(x)) == pytest.approx(verdict.estimate)
     assert len({(s.colour, s.marker) for s in found.styles.values()}) == len(found.styles)
+
+
+@pytest.mark.parametrize(
+    ("side", "state", "word"),
+    [("lower", "supported", "lower"), (None, "inconclusive", "undecided"), (None, "invalid", "not comparable")],
+)
+def test_a_model_of_other_data_is_not_comparable(side: str | None, state: str, word: str) -> None:
+    verdict = SimpleNamespace(state=state)
+    findings: Any = SimpleNamespace(order=lambda *_: SimpleNamespace(side=side, verdict=verdict))
+    assert answer._side(findings, "moe", "dense") == word
 
 
 def test_a_gain_along_a_sweep_is_drawn_where_claims_are_of_a_gain(studied: Callable[[str], Study]) -> None:

@@ -41,7 +41,7 @@ def reading_of(claim: Claim) -> Reading:
 def gains_along(evidence: Evidence, claim: Claim) -> tuple[Gain, ...]:
     """The gains that a trend or a crossing is about, by the swept value; none for any other claim.
 
-    A point of which nothing can be drawn is left out.
+    A point of which nothing can be drawn is left out, and so are seeds of which a run diverged.
     """
     if not isinstance(claim.test, Trend | Crosses) or claim.compare is None:
         return ()
@@ -62,7 +62,7 @@ def _gains(evidence: Evidence, claim: Claim) -> Iterator[Gain]:
         except Withheld:
             continue
         swept = pair.treatment if ("compare", "treatment") in sides else pair.baseline
-        yield Gain(model=swept, at=float(at), effects=effects)
+        yield Gain(model=swept, at=float(at), effects=effects[np.isfinite(effects)])
 
 
 def _relative(claim: Claim) -> bool:

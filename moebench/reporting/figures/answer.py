@@ -149,7 +149,7 @@ def _differences(axes: Axes, findings: Findings, others: Sequence[str]) -> None:
 # ---------------------------------------------------------------------------------------------- many models
 
 
-SIDES = ("lower", "higher", "undecided", "not comparable")
+_SIDES = ("lower", "higher", "undecided", "not comparable")
 
 
 def _side(findings: Findings, model: str, baseline: str) -> str:
@@ -170,7 +170,7 @@ def _ranked(findings: Findings) -> Drawn | str:
         return "No model has a run that can be paired with the baseline's yet."
     models = [m for m, _ in shown]
     sides = [_side(findings, model, str(baseline)) for model in models]
-    counts = [f"{sides.count(side)} {side}" for side in SIDES if side in sides]
+    counts = [f"{sides.count(side)} {side}" for side in _SIDES if side in sides]
     title = f"Against {baseline}, of {plural(len(models), 'model')}: {listed(counts)} in final loss"
     subtitle = (
         f"Final bits per byte against {baseline}, in percent, paired by seed (n = {span(gap.n for _, gap in shown)}). "

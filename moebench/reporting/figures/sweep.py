@@ -95,21 +95,23 @@ def _panels(findings: Findings) -> list[_Swept]:
     asked: dict[tuple[object, ...], list[str]] = {}
     for name, claim in plan.spec.claims.items():
         if claim.along and claim.test.kind in ("trend", "crosses"):
-            asked.setdefault((claim.over, claim.compare, claim.along, claim.metric, claim.minus), []).append(name)
-    made = [panel for names in asked.values() if (panel := _of_claims(findings, names)) is not None]
-    about = {name for claim in plan.spec.claims.values() for name in _named_by(claim) if claim.along}
+            of = (claim.over, claim.compare, claim.along, claim.metric, claim.minus, reading_of(claim))
+            asked.setdefault(of, []).append(name)
+    made, about = list[_Swept](), set[str]()
+    for names in asked.values():
+        if (panel := _of_claims(findings, names)) is not None:
+            made.append(panel)
+            about.update(_named_by(plan.spec.claims[names[0]]))
     for sweep, members in plan.spec.sweeps.items():
         keys = list(dict.fromkeys(key for point in members.values() for key in point))
         numeric = [key for key in keys if _points(members, key)]
-        if numeric and (sweep not in about or not made):
+        if numeric and sweep not in about:
             made.append(_of_models(findings, sweep, sweep, numeric[0], QUALITY))
     return made
 
 
 def _named_by(claim: Claim) -> tuple[str, ...]:
-    """The sweeps whose values, or gains, a claim is of."""
-    if claim.test.kind not in ("trend", "crosses"):
-        return ()
+    """The sweeps whose values, or gains, a trend or a crossing is of."""
     pairs = [pair for pair in (claim.compare, claim.minus) if pair is not None and not isinstance(pair, str)]
     return (claim.over or "", *(side for pair in pairs for side in (pair.treatment, pair.baseline)))
 
